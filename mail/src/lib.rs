@@ -1,0 +1,20 @@
+//! The vocabulary of Waypost: what all its crates talk about.
+//!
+//! Addresses and envelopes, reply and status codes, identifiers, flags, times and directory records. Values that exist
+//! are valid: they are parsed at the edge and never checked again. This crate does no I/O and knows no protocol.
+
+pub mod address;
+pub mod directory;
+pub mod envelope;
+pub mod flags;
+pub mod ids;
+pub mod reply;
+pub mod time;
+
+pub use address::{Address, AddressError, Domain, LocalPart, ReversePath};
+pub use directory::{AccountRecord, AccountSource};
+pub use envelope::{BodyType, Envelope};
+pub use flags::{Flag, Flags, Keyword, SystemFlags};
+pub use ids::{AccountId, EmailId, EntryId, MailboxId, ModSeq, ThreadId, Uid, UidValidity, UidlId};
+pub use reply::{EnhancedStatus, Refusal, Reply, Severity};
+pub use time::{DateTime, Timestamp};
