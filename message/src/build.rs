@@ -1,0 +1,19 @@
+//! Building messages: notifications (RFC 3464) and the small user agent's mail.
+//!
+//! Date, message-id and boundary are inputs, so that the same input gives the same octets.
+
+mod draft;
+mod notification;
+
+pub use draft::Draft;
+pub use notification::{Action, Diagnostic, Notification, RecipientReport};
+
+/// A value for one line: control characters, which could begin another one, become spaces.
+fn line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Text with CRLF as line ends.
+fn crlf(text: &str) -> String {
+    text.replace("\r\n", "\n").replace(['\r', '\n'], "\r\n")
+}
