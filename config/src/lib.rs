@@ -1,0 +1,18 @@
+//! The configuration: one TOML file, checked as a whole, typed.
+//!
+//! `reference.toml` documents every key; unknown keys are errors with line, column and the nearest known key.
+
+pub mod load;
+mod reader;
+pub mod reference;
+mod sections;
+pub mod types;
+
+pub use load::{ConfigError, load, parse};
+pub use reader::size as parse_size;
+pub use reference::{explain, reference};
+pub use types::{
+    AccountConfig, AliasConfig, CertificateConfig, Config, DnsConfig, Dnssec, DomainConfig, LimitsConfig,
+    ListenerConfig, Listeners, Network, NextHop, Password, QueueConfig, RouteConfig, RouteTls, Service,
+    StorageConfig, TlsConfig, TlsMode,
+};

@@ -1,0 +1,336 @@
+//! Each section of the file, from its table to its type.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use waypost_mail::{Address, Domain};
+
+use crate::{
+    reader::{Found, Section, duration, size},
+    types::*,
+};
+
+/// What sections must know of the file.
+pub(crate) struct FileFacts<'a> {
+    /// The folder that relative paths are relative to.
+    pub(crate) folder: &'a Path,
+    /// Whether only the file's owner can read it.
+    pub(crate) is_private: bool,
+}
+
+const TLS_MODES: [(&str, TlsMode); 3] =
+    [("none", TlsMode::None), ("starttls", TlsMode::StartTls), ("implicit", TlsMode::Implicit)];
+const ROUTE_TLS: [(&str, RouteTls); 3] =
+    [("opportunistic", RouteTls::Opportunistic), ("required", RouteTls::Required), ("none", RouteTls::None)];
+const DNSSEC: [(&str, Dnssec); 3] =
+    [("validate", Dnssec::Validate), ("trust-ad", Dnssec::TrustAd), ("off", Dnssec::Off)];
+
+pub(crate) fn domain(text: &str) -> Result<Domain, String> {
+    Domain::new(text).map_err(|_| format!("{text:?} is not a domain"))
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    Address::parse(text).map_err(|problem| format!("{text:?} is not an address: {problem}"))
+}
+
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not an IP address with a port, like 0.0.0.0:25 or [::]:25"))
+}
+
+fn next_hop(text: &str) -> Result<NextHop, String> {
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        return Ok(NextHop { host: socket.ip().to_string(), port: socket.port() });
+    }
+    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        return Ok(NextHop { host: ip.to_string(), port: 25 });
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, "25"));
+    let port = port.parse().ok().filter(|port| *port != 0);
+    let host = domain(host).ok().filter(|host| host.as_ip().is_none());
+    match (host, port) {
+        (Some(host), Some(port)) => Ok(NextHop { host: host.as_str().to_owned(), port }),
+        _ => Err(format!("{text:?} is not a host with a port, like mail.example.org:25 or 192.0.2.7:25")),
+    }
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    let problem = || format!("{text:?} is not a network, like 192.0.2.16/28 or 2001:db8::/32");
+    let (address, prefix) = text.split_once('/').ok_or_else(problem)?;
+    let address: IpAddr = address.parse().map_err(|_| problem())?;
+    let prefix: u8 = prefix.parse().map_err(|_| problem())?;
+    if prefix > if address.is_ipv4() { 32 } else { 128 } {
+        return Err(problem());
+    }
+    if prefix == 0 {
+        return Err(format!("{text:?} is the whole Internet: a server that trusts it relays for everyone"));
+    }
+    let network = Network { address, prefix };
+    let host_bits = match address {
+        IpAddr::V4(address) => u32::from(address).checked_shl(u32::from(prefix)).unwrap_or(0) != 0,
+        IpAddr::V6(address) => u128::from(address).checked_shl(u32::from(prefix)).unwrap_or(0) != 0,
+    };
+    if host_bits { Err(format!("{text:?} has bits set behind its prefix")) } else { Ok(network) }
+}
+
+impl FileFacts<'_> {
+    fn path(&self, section: &Section<'_, '_>, key: &str) -> Option<PathBuf> {
+        let found = section.string(key)?;
+        if found.value.is_empty() {
+            section.problems().add(Some(found.place), format!("{key} is empty"));
+            return None;
+        }
+        Some(self.folder.join(found.value))
+    }
+
+    /// A file that must be there and readable.
+    fn file(&self, section: &Section<'_, '_>, key: &str) -> Option<PathBuf> {
+        let path = section.need(key, self.path(section, key))?;
+        if let Err(error) = std::fs::File::open(&path) {
+            let place = section.string(key).map(|found| found.place);
+            section.problems().add(place, format!("{}: {error}", path.display()));
+            return None;
+        }
+        Some(path)
+    }
+
+    /// A secret: `key`, or the first line of the file that `key_file` names.
+    fn secret<'a>(&self, section: &Section<'a, '_>, key: &str) -> Option<Found<String>> {
+        let file_key = format!("{key}_file");
+        let inline = section.string(key);
+        let Some(file) = section.string(&file_key) else {
+            return inline.map(|found| Found { value: found.value.to_owned(), place: found.place });
+        };
+        if inline.is_some() {
+            section.problems().add(Some(file.place), format!("{key} and {file_key} are both there"));
+            return None;
+        }
+        match std::fs::read_to_string(self.folder.join(file.value)) {
+            Ok(text) => {
+                Some(Found { value: text.lines().next().unwrap_or("").to_owned(), place: file.place })
+            }
+            Err(error) => {
+                section.problems().add(Some(file.place), format!("{}: {error}", file.value));
+                None
+            }
+        }
+    }
+
+    pub(crate) fn state_dir(&self, root: &Section<'_, '_>) -> Option<PathBuf> {
+        root.need("state_dir", self.path(root, "state_dir"))
+    }
+
+    pub(crate) fn tls(&self, root: &Section<'_, '_>) -> Option<TlsConfig> {
+        if !root.has("tls") {
+            return None;
+        }
+        let section = root.table("tls");
+        let certificate = self.file(&section, "certificate");
+        let key = self.file(&section, "key");
+        let certificates = section.tables("certificate_for").into_iter().filter_map(|section| {
+            let names = section.need("names", section.list("names", domain));
+            let (certificate, key) = (self.file(&section, "certificate"), self.file(&section, "key"));
+            if names.as_ref().is_some_and(Vec::is_empty) {
+                section.wrong("names is empty");
+            }
+            section.end();
+            let names = names?.into_iter().map(|name| name.value).collect();
+            Some(CertificateConfig { names, certificate: certificate?, key: key? })
+        });
+        let certificates = certificates.collect();
+        section.end();
+        Some(TlsConfig { certificate: certificate?, key: key?, certificates })
+    }
+
+    pub(crate) fn account(&self, section: Section<'_, '_>) -> Option<Found<AccountConfig>> {
+        let address = section.need("address", section.parsed("address", address));
+        let quota_bytes = section.parsed("quota", size).map(|found| found.value);
+        let password = self.password(&section);
+        section.end();
+        let Found { value: address, place } = address?;
+        Some(Found { value: AccountConfig { address, password: password?, quota_bytes }, place })
+    }
+
+    fn password(&self, section: &Section<'_, '_>) -> Option<Password> {
+        let (hash, plain) = (self.secret(section, "password_hash"), self.secret(section, "password"));
+        let has = |key: &str| section.has(key) || section.has(&format!("{key}_file"));
+        match (hash, plain) {
+            (Some(_), Some(plain)) => {
+                section.problems().add(Some(plain.place), "password_hash and password are both there");
+                None
+            }
+            (Some(hash), None) if hash.value.starts_with("$argon2") => Some(Password::Hash(hash.value)),
+            (Some(hash), None) => {
+                let text = "password_hash is not an argon2 PHC string; `waypost hash-password` makes one";
+                section.problems().add(Some(hash.place), text);
+                None
+            }
+            (None, Some(plain)) if section.has("password") && !self.is_private => {
+                let text = "a password in the file is only accepted where no one else can read the file: \
+                            chmod 0600, or use password_hash or password_file";
+                section.problems().add(Some(plain.place), text);
+                None
+            }
+            (None, Some(plain)) if plain.value.is_empty() => {
+                section.problems().add(Some(plain.place), "the password is empty");
+                None
+            }
+            (None, Some(plain)) => Some(Password::Plain(plain.value)),
+            (None, None) => {
+                if !has("password") && !has("password_hash") {
+                    section.wrong("account.password_hash is missing");
+                }
+                None
+            }
+        }
+    }
+
+    pub(crate) fn route(&self, section: Section<'_, '_>) -> Option<Found<RouteConfig>> {
+        let any_domain = |text: &str| if text == "*" { Ok(None) } else { domain(text).map(Some) };
+        let destination = section.need("domain", section.parsed("domain", any_domain));
+        let hop = section.need("next_hop", section.parsed("next_hop", next_hop));
+        let tls = section.word("tls", &ROUTE_TLS);
+        let (username, password) = (section.string("username"), self.secret(&section, "password"));
+        if username.is_some() != password.is_some() {
+            section.wrong("route.username and route.password_file go together");
+        }
+        section.end();
+        let login = username.zip(password).map(|(name, password)| (name.value.to_owned(), password.value));
+        // A login without a word about TLS is not sent over a connection that was not verified.
+        let tls = tls.unwrap_or(if login.is_some() { RouteTls::Required } else { RouteTls::default() });
+        let Found { value: domain, place } = destination?;
+        Some(Found { value: RouteConfig { domain, next_hop: hop?.value, tls, login }, place })
+    }
+}
+
+pub(crate) fn storage(root: &Section<'_, '_>) -> StorageConfig {
+    let section = root.table("storage");
+    section.parsed("engine", |text| match text {
+        "sled" => Ok(()),
+        "postgres" => Err("the engine \"postgres\" is not available in this version".to_owned()),
+        _ => Err(format!("{text:?} is none of \"sled\", \"postgres\"")),
+    });
+    let retention = section.duration("retention").unwrap_or(Duration::from_secs(14 * 86_400));
+    section.not_available(&["url", "bodies"]);
+    section.end();
+    StorageConfig { retention }
+}
+
+pub(crate) fn listener(section: Section<'_, '_>) -> Option<Found<ListenerConfig>> {
+    let service = section.parsed("service", |text| match text {
+        "smtp" => Ok(Service::Smtp),
+        "submission" => Ok(Service::Submission),
+        "imap" => Ok(Service::Imap),
+        "pop3" => Ok(Service::Pop3),
+        "lmtp" | "http" => Err(format!("the service {text:?} is not available in this version")),
+        _ => Err(format!("{text:?} is none of \"smtp\", \"submission\", \"imap\", \"pop3\"")),
+    });
+    let service = section.need("service", service);
+    let address = section.need("address", section.parsed("address", socket));
+    let tls = section.word("tls", &TLS_MODES);
+    let auth_without_tls = section.boolean("auth_without_tls");
+    section.not_available(&["proxy_protocol"]);
+    let problems = section.problems();
+    section.end();
+    let (service, Found { value: address, place }) = (service?.value, address?);
+    if let Some(auth) = auth_without_tls.as_ref().filter(|auth| auth.value && !address.ip().is_loopback()) {
+        let text = "listener.auth_without_tls is only accepted on loopback addresses: passwords would cross the network in the clear";
+        problems.add(Some(auth.place.clone()), text);
+    }
+    let auth_without_tls = auth_without_tls.is_some_and(|auth| auth.value);
+    let tls = tls.unwrap_or(if auth_without_tls { TlsMode::None } else { TlsMode::StartTls });
+    Some(Found { value: ListenerConfig { service, address, tls, auth_without_tls }, place })
+}
+
+pub(crate) fn domain_section(section: Section<'_, '_>) -> Option<Found<DomainConfig>> {
+    let name = section.need("name", section.parsed("name", domain));
+    let catch_all = section.parsed("catch_all", address).map(|found| found.value);
+    let separator = section.parsed("separator", |text| {
+        let mut chars = text.chars();
+        match (chars.next(), chars.next()) {
+            (None, _) => Ok(None),
+            (Some(c), None) if "+-_=#~!$%&*".contains(c) => Ok(Some(c)),
+            _ => Err(format!("{text:?} is not one of + - _ = # ~ ! $ % & *, nor empty for no separator")),
+        }
+    });
+    let relay_to = section.parsed("relay_to", next_hop).map(|found| found.value);
+    section.end();
+    let Found { value: name, place } = name?;
+    let separator = separator.map_or(Some('+'), |found| found.value);
+    Some(Found { value: DomainConfig { name, catch_all, separator, relay_to }, place })
+}
+
+pub(crate) fn alias(section: Section<'_, '_>) -> Option<Found<AliasConfig>> {
+    let from = section.need("from", section.parsed("from", address));
+    let to = section.need("to", section.list("to", address));
+    if to.as_ref().is_some_and(Vec::is_empty) && section.has("to") {
+        section.wrong("alias.to is empty");
+    }
+    section.end();
+    let Found { value: from, place } = from?;
+    let to: Vec<Address> = to?.into_iter().map(|address| address.value).collect();
+    Some(Found { value: AliasConfig { from, to }, place })
+}
+
+pub(crate) fn trust(root: &Section<'_, '_>) -> Vec<Network> {
+    let mut networks = Vec::new();
+    for section in root.tables("trust") {
+        let listed = section.need("networks", section.list("networks", network));
+        section.end();
+        networks.extend(listed.into_iter().flatten().map(|network| network.value));
+    }
+    networks
+}
+
+pub(crate) fn dns(root: &Section<'_, '_>) -> DnsConfig {
+    let section = root.table("dns");
+    let servers = section.list("servers", socket).unwrap_or_default();
+    let dnssec = section.word("dnssec", &DNSSEC).unwrap_or_default();
+    section.end();
+    DnsConfig { servers: servers.into_iter().map(|server| server.value).collect(), dnssec }
+}
+
+pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
+    let section = root.table("queue");
+    let retry = section.list("retry", |text| {
+        duration(text).and_then(|wait| if wait.is_zero() { Err("a wait of 0".to_owned()) } else { Ok(wait) })
+    });
+    let lifetime = section.duration("lifetime").unwrap_or(Duration::from_secs(5 * 86_400));
+    let warn_after = section.duration("warn_after").unwrap_or(Duration::from_secs(4 * 3_600));
+    let mx_port =
+        section.number("mx_port", 1..=65_535).and_then(|port| u16::try_from(port).ok()).unwrap_or(25);
+    let retry = retry.map(|waits| waits.into_iter().map(|wait| wait.value).collect::<Vec<_>>());
+    if retry.as_ref().is_some_and(Vec::is_empty) {
+        section.wrong("queue.retry is empty");
+    }
+    section.end();
+    let default_retry = || [5, 15, 60, 240].map(|minutes| Duration::from_secs(60 * minutes)).to_vec();
+    QueueConfig {
+        retry: retry.filter(|r| !r.is_empty()).unwrap_or_else(default_retry),
+        lifetime,
+        warn_after,
+        mx_port,
+    }
+}
+
+pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
+    let section = root.table("limits");
+    let number = |key: &str, least: u64, default: usize| {
+        section
+            .number(key, least..=1_000_000)
+            .and_then(|number| usize::try_from(number).ok())
+            .unwrap_or(default)
+    };
+    let limits = LimitsConfig {
+        message_size: section.parsed("message_size", size).map_or(50 << 20, |found| found.value),
+        recipients: number("recipients", 100, 1_000),
+        connections: number("connections", 1, 10_000),
+        connections_per_address: number("connections_per_address", 0, 50),
+        auth_failures_per_minute: number("auth_failures_per_minute", 0, 10).try_into().unwrap_or(u32::MAX),
+        error_delay: section.duration("error_delay").unwrap_or(Duration::from_secs(1)),
+    };
+    section.end();
+    limits
+}

@@ -1,0 +1,284 @@
+//! The configuration as the rest of Waypost sees it: paths are absolute, times are durations, names are values.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use waypost_mail::{Address, Domain};
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// EHLO name, Received, DSN.
+    pub hostname: Domain,
+    /// Where all state lives.
+    pub state_dir: PathBuf,
+    /// `[storage]`
+    pub storage: StorageConfig,
+    /// `[tls]`; needed where a listener has TLS.
+    pub tls: Option<TlsConfig>,
+    /// `[[listener]]`
+    pub listeners: Listeners,
+    /// `[[domain]]`
+    pub domains: Vec<DomainConfig>,
+    /// `[[account]]`
+    pub accounts: Vec<AccountConfig>,
+    /// `[[alias]]`
+    pub aliases: Vec<AliasConfig>,
+    /// `[[route]]`
+    pub routes: Vec<RouteConfig>,
+    /// `[[trust]]`, flattened.
+    pub trust: Vec<Network>,
+    /// `[dns]`
+    pub dns: DnsConfig,
+    /// `[queue]`
+    pub queue: QueueConfig,
+    /// `[limits]`
+    pub limits: LimitsConfig,
+}
+
+/// All listeners.
+pub type Listeners = Vec<ListenerConfig>;
+
+/// `[storage]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct StorageConfig {
+    /// How long deleted mail can be brought back; default 14 days.
+    pub retention: Duration,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsConfig {
+    /// The default certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Certificates by name.
+    pub certificates: Vec<CertificateConfig>,
+}
+
+/// `[[tls.certificate_for]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct CertificateConfig {
+    /// SNI names.
+    pub names: Vec<Domain>,
+    /// PEM chain.
+    pub certificate: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Service {
+    /// SMTP from other servers.
+    Smtp,
+    /// Submission from users (RFC 6409).
+    Submission,
+    /// IMAP.
+    Imap,
+    /// POP3.
+    Pop3,
+}
+
+impl Service {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Submission => "submission",
+            Self::Imap => "imap",
+            Self::Pop3 => "pop3",
+        }
+    }
+}
+
+/// When TLS begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TlsMode {
+    /// Never.
+    None,
+    /// When the client asks.
+    StartTls,
+    /// At once.
+    Implicit,
+}
+
+/// `[[listener]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerConfig {
+    /// What it speaks.
+    pub service: Service,
+    /// Where; port 0: any free one.
+    pub address: SocketAddr,
+    /// When TLS begins.
+    pub tls: TlsMode,
+    /// Login without TLS; only true on loopback addresses.
+    pub auth_without_tls: bool,
+}
+
+/// `[[domain]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct DomainConfig {
+    /// Its name.
+    pub name: Domain,
+    /// Who gets what no one else gets.
+    pub catch_all: Option<Address>,
+    /// What separates the detail of a local part; default `+`; `None`: no detail.
+    pub separator: Option<char>,
+    /// Where a backup MX hands the domain's mail on.
+    pub relay_to: Option<NextHop>,
+}
+
+/// A server by host name or address, with its port.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct NextHop {
+    /// Host name or address literal without brackets.
+    pub host: String,
+    /// Port; default 25.
+    pub port: u16,
+}
+
+/// A password that the file declares.
+#[derive(Clone, PartialEq)]
+pub enum Password {
+    /// PHC string.
+    Hash(String),
+    /// The password itself; the file is mode 0600.
+    Plain(String),
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password")
+    }
+}
+
+/// `[[account]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccountConfig {
+    /// Its address; the domain is one of `[[domain]]`.
+    pub address: Address,
+    /// How it logs in.
+    pub password: Password,
+    /// Bytes it may hold.
+    pub quota_bytes: Option<u64>,
+}
+
+/// `[[alias]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct AliasConfig {
+    /// An address in one of our domains.
+    pub from: Address,
+    /// Who gets its mail: ours or elsewhere; at least one.
+    pub to: Vec<Address>,
+}
+
+/// TLS towards a next hop.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum RouteTls {
+    /// Where offered, unverified.
+    #[default]
+    Opportunistic,
+    /// Verified, or not at all.
+    Required,
+    /// Never.
+    None,
+}
+
+/// `[[route]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteConfig {
+    /// Destination; `None`: `"*"`, all others.
+    pub domain: Option<Domain>,
+    /// Where its mail goes.
+    pub next_hop: NextHop,
+    /// TLS towards it.
+    pub tls: RouteTls,
+    /// Login there.
+    pub login: Option<(String, String)>,
+}
+
+/// A network: address and prefix length.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Network {
+    /// Its address, host bits zero.
+    pub address: IpAddr,
+    /// Length of the prefix in bits; at least 1.
+    pub prefix: u8,
+}
+
+impl Network {
+    /// Whether the address lies in it (IPv4-mapped IPv6 addresses count as IPv4).
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                (u32::from(network) ^ u32::from(address))
+                    .checked_shr(32 - u32::from(self.prefix))
+                    .unwrap_or(0)
+                    == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                (u128::from(network) ^ u128::from(address))
+                    .checked_shr(128 - u32::from(self.prefix))
+                    .unwrap_or(0)
+                    == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// `dns.dnssec`
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Dnssec {
+    /// Validated here.
+    Validate,
+    /// The resolver's AD bit is believed.
+    TrustAd,
+    /// Not used.
+    #[default]
+    Off,
+}
+
+/// `[dns]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DnsConfig {
+    /// Resolvers; empty: the system's.
+    pub servers: Vec<SocketAddr>,
+    /// DNSSEC.
+    pub dnssec: Dnssec,
+}
+
+/// `[queue]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueConfig {
+    /// Waits between tries; the last one repeats. Default 5m, 15m, 1h, 4h.
+    pub retry: Vec<Duration>,
+    /// When a message is given up; default 5d.
+    pub lifetime: Duration,
+    /// When its sender is told that it waits; default 4h.
+    pub warn_after: Duration,
+    /// Port of the hosts that MX records name; 25 but in tests.
+    pub mx_port: u16,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitsConfig {
+    /// Largest message in bytes; default 50 MiB.
+    pub message_size: u64,
+    /// Most recipients of one message; default 1,000.
+    pub recipients: usize,
+    /// Most connections; default 10,000.
+    pub connections: usize,
+    /// Most connections from one address before login, per account after it; default 50; 0 = no bound.
+    pub connections_per_address: usize,
+    /// Failed logins from one address in a minute; default 10; 0 = no bound.
+    pub auth_failures_per_minute: u32,
+    /// Wait before an error is answered; default 1 s; 0 = off.
+    pub error_delay: Duration,
+}

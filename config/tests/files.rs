@@ -1,0 +1,114 @@
+//! Whole files: the reference, what is refused, and how errors read.
+#![allow(clippy::unwrap_used, reason = "test")]
+
+use std::path::Path;
+
+use waypost_config::{Config, Service, TlsMode, explain, parse, reference};
+
+fn check(text: &str) -> Result<Config, Vec<String>> {
+    parse(Path::new("/nowhere/waypost.toml"), text).map_err(|error| error.problems)
+}
+
+fn minimal(more: &str) -> String {
+    format!(
+        "hostname = \"mx.test\"\nstate_dir = \"state\"\n[[listener]]\nservice = \"smtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\n{more}"
+    )
+}
+
+#[test]
+fn the_reference_is_a_valid_configuration_with_every_key_set() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["cert.pem", "key.pem", "other-cert.pem", "other-key.pem"] {
+        std::fs::write(folder.path().join(file), "").unwrap();
+    }
+    let text = reference().replace("\n#=", "\n");
+    let config = parse(&folder.path().join("waypost.toml"), &text).unwrap();
+    assert_eq!(config.listeners[0].service, Service::Smtp);
+    assert_eq!(config.routes[0].login, Some(("user".into(), String::new())));
+    let short = parse(&folder.path().join("waypost.toml"), reference()).unwrap();
+    assert_eq!(short.queue, config.queue);
+    assert_eq!(short.limits, config.limits);
+    assert_eq!(short.storage, config.storage);
+    assert_eq!(short.listeners, config.listeners);
+}
+
+#[test]
+fn a_minimal_file_has_the_documented_defaults() {
+    let config = check(&minimal("")).unwrap();
+    assert_eq!(config.state_dir, Path::new("/nowhere/state"));
+    assert_eq!(config.limits.message_size, 50 << 20);
+    assert_eq!(config.queue.retry.len(), 4);
+    assert_eq!(config.listeners[0].tls, TlsMode::None);
+}
+
+#[test]
+fn all_errors_are_told_at_once_with_their_places() {
+    let text =
+        minimal("[limits]\nconections = 5\nrecipients = \"many\"\nerror_delay = \"soon\"\n[[domain]]\n");
+    let problems = check(&text).unwrap_err();
+    let starts: Vec<String> = problems.iter().map(|p| p.lines().next().unwrap().to_owned()).collect();
+    assert_eq!(
+        starts,
+        [
+            "/nowhere/waypost.toml:8:1: limits.conections is not a known key; did you mean limits.connections?",
+            "/nowhere/waypost.toml:9:14: limits.recipients is a whole number that is not negative, not a value of type string",
+            "/nowhere/waypost.toml:10:15: limits.error_delay: \"soon\" is no duration: write a number and a unit, like \"90s\", \"5m\", \"4h\", \"14d\" or \"2w\"",
+            "/nowhere/waypost.toml:11:1: domain.name is missing",
+        ]
+    );
+    assert!(problems[0].ends_with("\n 8 | conections = 5\n   | ^^^^^^^^^^"), "{}", problems[0]);
+}
+
+#[test]
+fn what_must_not_be_is_refused() {
+    for (more, expected) in [
+        ("[[trust]]\nnetworks = [\"0.0.0.0/0\"]", "the whole Internet"),
+        ("[[trust]]\nnetworks = [\"::/0\"]", "the whole Internet"),
+        ("[[trust]]\nnetworks = [\"192.0.2.1/24\"]", "bits set behind"),
+        ("[[account]]\naddress = \"a@b.test\"\npassword_hash = \"$argon2id$x\"", "no [[domain]]"),
+        ("[[domain]]\nname = \"b.test\"\n[[account]]\naddress = \"a@b.test\"", "password_hash is missing"),
+        (
+            "[[domain]]\nname = \"b.test\"\n[[account]]\naddress = \"a@b.test\"\npassword_hash = \"secret\"",
+            "not an argon2",
+        ),
+        ("[[domain]]\nname = \"b.test\"\n[[domain]]\nname = \"B.test\"", "the domain is there twice"),
+        ("[[listener]]\nservice = \"imap\"\naddress = \"0.0.0.0:143\"\nauth_without_tls = true", "loopback"),
+        ("[[listener]]\nservice = \"imap\"\naddress = \"0.0.0.0:143\"", "no [tls]"),
+        (
+            "[[listener]]\nservice = \"http\"\naddress = \"0.0.0.0:80\"\ntls = \"none\"",
+            "not available in this version",
+        ),
+        ("[[listener]]\nservice = \"smpt\"\naddress = \"0.0.0.0:80\"\ntls = \"none\"", "is none of"),
+        ("[tls]\ncertificate = \"missing.pem\"\nkey = \"missing.pem\"", "missing.pem: No such file"),
+        ("[storage]\nengine = \"postgres\"", "not available in this version"),
+        ("[queue]\nretry = []", "queue.retry is empty"),
+        ("[limits]\nrecipients = 99", "between 100 and"),
+        ("[limits\n", ""),
+        ("x = ", ""),
+    ] {
+        let problems = check(&minimal(more)).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "{more}: {problems:?}");
+    }
+    assert!(check("").unwrap_err().iter().any(|problem| problem.contains("hostname is missing")));
+}
+
+#[test]
+fn a_password_in_a_file_that_others_can_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("waypost.toml");
+    let text =
+        minimal("[[domain]]\nname = \"b.test\"\n[[account]]\naddress = \"a@b.test\"\npassword = \"geheim\"");
+    std::fs::write(&file, &text).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(waypost_config::load(&file).unwrap_err().to_string().contains("chmod 0600"));
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(waypost_config::load(&file).unwrap().accounts.len(), 1);
+}
+
+#[test]
+fn keys_are_explained() {
+    assert!(explain("queue.retry").unwrap().contains("Waits between tries"));
+    assert!(explain("queue").unwrap().contains("lifetime"));
+    assert_eq!(explain("queue.rety"), Err(Some("queue.retry".into())));
+}
