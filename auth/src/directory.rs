@@ -1,0 +1,384 @@
+//! The directory: one immutable snapshot of domains, accounts and aliases, made from the configuration and the store's accounts.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use waypost_config::{Config, DomainConfig, Password};
+use waypost_mail::{AccountId, AccountRecord, AccountSource, Address, Domain};
+
+/// Most addresses that one address leads through: aliases of aliases.
+pub const EXPANSION_MAX: usize = 1_000;
+/// Addresses that every domain must have (RFC 5321 section 4.5.1, RFC 2142 section 2): without account or alias their mail goes to
+/// the domain's first account.
+const ROLES: [&str; 2] = ["postmaster", "abuse"];
+
+/// Who has logged in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// The account.
+    pub account: AccountId,
+    /// Its address.
+    pub address: Address,
+}
+
+/// Where an address leads.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Resolution {
+    /// Into accounts, and, through aliases, to addresses elsewhere; at least one of both, each once.
+    Deliver {
+        /// Accounts that get the mail.
+        accounts: Vec<AccountId>,
+        /// Addresses elsewhere that get it.
+        remote: Vec<Address>,
+    },
+    /// One of our domains has no such address.
+    UnknownUser,
+    /// We are a backup MX for the domain: anyone's mail for it is relayed.
+    BackupMx,
+    /// Not one of our domains: only those who may relay.
+    Elsewhere,
+}
+
+/// Why a directory cannot be made.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum DirectoryError {
+    /// An address is declared in the file and in the store.
+    #[error("{0} is declared in the configuration file and as an account of the store")]
+    Twice(Address),
+}
+
+/// How an account's password is checked.
+#[derive(Clone, Eq, PartialEq)]
+pub(crate) enum Secret {
+    /// PHC string.
+    Hash(String),
+    /// The password itself.
+    Plain(String),
+}
+
+#[derive(Clone)]
+struct Account {
+    address: Address,
+    secret: Option<Secret>,
+    quota_bytes: Option<u64>,
+}
+
+/// The snapshot. Immutable; a change makes a new one.
+pub struct Directory {
+    domains: HashMap<Domain, DomainConfig>,
+    first_domain: Option<Domain>,
+    accounts: HashMap<AccountId, Account>,
+    /// Account of each folded address.
+    by_address: HashMap<String, AccountId>,
+    /// Targets of each folded alias.
+    aliases: HashMap<String, Vec<Address>>,
+    /// First account of each domain.
+    first_accounts: HashMap<Domain, AccountId>,
+    missing: Vec<Address>,
+}
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (domains, accounts) = (self.domains.len(), self.accounts.len());
+        f.debug_struct("Directory")
+            .field("domains", &domains)
+            .field("accounts", &accounts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Directory {
+    /// Makes a snapshot. Accounts of the file whose ids the store does not know yet are left out and named by
+    /// [`Directory::missing`]; accounts that the file no longer declares, or whose domain is gone, get no mail and no login.
+    pub fn new(config: &Config, records: &[AccountRecord]) -> Result<Arc<Self>, DirectoryError> {
+        let mut directory = Self {
+            domains: config.domains.iter().map(|domain| (domain.name.clone(), domain.clone())).collect(),
+            first_domain: config
+                .domains
+                .iter()
+                .find(|domain| domain.relay_to.is_none())
+                .map(|domain| domain.name.clone()),
+            accounts: HashMap::new(),
+            by_address: HashMap::new(),
+            aliases: config.aliases.iter().map(|alias| (alias.from.folded(), alias.to.clone())).collect(),
+            first_accounts: HashMap::new(),
+            missing: Vec::new(),
+        };
+        let by_address: HashMap<String, &AccountRecord> =
+            records.iter().map(|record| (record.address.folded(), record)).collect();
+        for account in &config.accounts {
+            let secret = match &account.password {
+                Password::Hash(hash) => Secret::Hash(hash.clone()),
+                Password::Plain(password) => Secret::Plain(password.clone()),
+            };
+            match by_address.get(&account.address.folded()) {
+                None => directory.missing.push(account.address.clone()),
+                Some(record) if record.source == AccountSource::Store => {
+                    return Err(DirectoryError::Twice(account.address.clone()));
+                }
+                Some(record) => directory.add(record.id, &account.address, Some(secret), account.quota_bytes),
+            }
+        }
+        let mut stored: Vec<_> =
+            records.iter().filter(|record| record.source == AccountSource::Store).collect();
+        stored.sort_by_key(|record| record.id);
+        for record in stored {
+            let secret = record.password_hash.clone().map(Secret::Hash);
+            directory.add(record.id, &record.address, secret, record.quota_bytes);
+        }
+        Ok(Arc::new(directory))
+    }
+
+    fn add(&mut self, id: AccountId, address: &Address, secret: Option<Secret>, quota_bytes: Option<u64>) {
+        if !self.domains.contains_key(&address.domain) {
+            return;
+        }
+        self.accounts.insert(id, Account { address: address.clone(), secret, quota_bytes });
+        self.by_address.insert(address.folded(), id);
+        self.first_accounts.entry(address.domain.clone()).or_insert(id);
+    }
+
+    /// Where mail for an address goes: account, alias (targets may be aliases again; loops end), plus-address, catch-all; for
+    /// `postmaster` and `abuse` without account or alias the first account of the domain. A bare `postmaster` is asked for as
+    /// `postmaster@` [`Directory::first_domain`].
+    pub fn resolve(&self, address: &Address) -> Resolution {
+        match self.domains.get(&address.domain) {
+            None => return Resolution::Elsewhere,
+            Some(domain) if domain.relay_to.is_some() => return Resolution::BackupMx,
+            Some(_) => {}
+        }
+        let mut expansion = Expansion::default();
+        self.expand(address, &mut expansion);
+        let Expansion { accounts, remote, .. } = expansion;
+        if accounts.is_empty() && remote.is_empty() {
+            return Resolution::UnknownUser;
+        }
+        Resolution::Deliver { accounts, remote }
+    }
+
+    /// Follows one address; each is followed once, so that loops end.
+    fn expand(&self, address: &Address, expansion: &mut Expansion) {
+        let mut open = vec![address.clone()];
+        while let Some(address) = open.pop() {
+            if expansion.seen.len() >= EXPANSION_MAX || !expansion.seen.insert(address.folded()) {
+                continue;
+            }
+            match self.step(&address) {
+                Next::Account(id) if !expansion.accounts.contains(&id) => expansion.accounts.push(id),
+                Next::Remote => expansion.remote.push(address),
+                Next::Addresses(targets) => open.extend(targets.iter().rev().cloned()),
+                Next::Account(_) | Next::Nowhere => {}
+            }
+        }
+    }
+
+    /// Where one address leads in one step.
+    fn step(&self, address: &Address) -> Next<'_> {
+        let Some(domain) = self.domains.get(&address.domain).filter(|domain| domain.relay_to.is_none())
+        else {
+            return Next::Remote;
+        };
+        let known = |key: &str| {
+            let account = self.by_address.get(key).map(|id| Next::Account(*id));
+            account.or_else(|| self.aliases.get(key).map(|targets| Next::Addresses(targets)))
+        };
+        let without_detail = || {
+            let (user, detail) = address.local.split_detail(domain.separator?);
+            detail.and_then(|_| known(&format!("{}@{}", user.to_lowercase(), address.domain)))
+        };
+        let role = || {
+            let is_role = ROLES.iter().any(|role| address.local.as_str().eq_ignore_ascii_case(role));
+            self.first_accounts.get(&address.domain).filter(|_| is_role).map(|id| Next::Account(*id))
+        };
+        let catch_all =
+            || domain.catch_all.as_ref().map(|target| Next::Addresses(std::slice::from_ref(target)));
+        known(&address.folded())
+            .or_else(without_detail)
+            .or_else(role)
+            .or_else(catch_all)
+            .unwrap_or(Next::Nowhere)
+    }
+
+    /// Accounts of the file that the store has no id for yet.
+    pub fn missing(&self) -> &[Address] {
+        &self.missing
+    }
+
+    /// Whether a domain is ours.
+    pub fn is_local(&self, domain: &Domain) -> bool {
+        self.domains.get(domain).is_some_and(|domain| domain.relay_to.is_none())
+    }
+
+    /// Our first domain whose mail is delivered here, where mail for a bare `postmaster` goes.
+    pub fn first_domain(&self) -> Option<&Domain> {
+        self.first_domain.as_ref()
+    }
+
+    /// An account's address.
+    pub fn address(&self, account: AccountId) -> Option<&Address> {
+        self.accounts.get(&account).map(|account| &account.address)
+    }
+
+    /// Bytes an account may hold; `None`: no bound.
+    pub fn quota_bytes(&self, account: AccountId) -> Option<u64> {
+        self.accounts.get(&account).and_then(|account| account.quota_bytes)
+    }
+
+    /// Whether mail for the address reaches the account: its own address, with or without detail, an alias that leads to it,
+    /// a catch-all. Who gets the answers may also ask the questions.
+    pub fn may_send_as(&self, account: AccountId, address: &Address) -> bool {
+        match self.resolve(address) {
+            Resolution::Deliver { accounts, .. } => accounts.contains(&account),
+            _ => false,
+        }
+    }
+
+    /// The account that a login name means, with its secret: a whole address, or a local part in our first domain.
+    pub(crate) fn login(&self, name: &str) -> Option<(Identity, Option<&Secret>)> {
+        let address = match (Address::parse(name), &self.first_domain) {
+            (Ok(address), _) => address,
+            (Err(_), Some(domain)) if !name.contains('@') => {
+                Address::parse(&format!("{name}@{domain}")).ok()?
+            }
+            _ => return None,
+        };
+        let id = *self.by_address.get(&address.folded())?;
+        let account = self.accounts.get(&id)?;
+        Some((Identity { account: id, address: account.address.clone() }, account.secret.as_ref()))
+    }
+}
+
+#[derive(Default)]
+struct Expansion {
+    accounts: Vec<AccountId>,
+    remote: Vec<Address>,
+    seen: HashSet<String>,
+}
+
+enum Next<'a> {
+    Account(AccountId),
+    Addresses(&'a [Address]),
+    Remote,
+    Nowhere,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"
+        hostname = "mx.a.test"
+        state_dir = "state"
+        [[listener]]
+        service = "smtp"
+        address = "127.0.0.1:0"
+        tls = "none"
+        [[domain]]
+        name = "a.test"
+        [[domain]]
+        name = "c.test"
+        catch_all = "Alice@a.test"
+        separator = ""
+        [[domain]]
+        name = "backup.test"
+        relay_to = "192.0.2.1:25"
+        [[account]]
+        address = "Alice@a.test"
+        password = "open sesame"
+        quota = "1 MiB"
+        [[account]]
+        address = "new@a.test"
+        password = "x"
+        [[alias]]
+        from = "team@a.test"
+        to = ["alice@a.test", "bob@a.test", "far@elsewhere.test", "again@a.test"]
+        [[alias]]
+        from = "again@a.test"
+        to = ["team@a.test", "x@backup.test"]
+        [[alias]]
+        from = "void@a.test"
+        to = ["nobody@a.test"]
+    "#;
+
+    pub(crate) fn record(id: u64, address: &str, source: AccountSource) -> AccountRecord {
+        let password_hash = (source == AccountSource::Store).then(|| crate::hash_password("bob's").unwrap());
+        let address = Address::parse(address).unwrap();
+        AccountRecord { id: AccountId(id), address, source, password_hash, quota_bytes: None }
+    }
+
+    pub(crate) fn directory() -> Arc<Directory> {
+        let config = waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), CONFIG).unwrap();
+        let records = [
+            record(1, "alice@a.test", AccountSource::File),
+            record(2, "bob@a.test", AccountSource::Store),
+            record(3, "gone@a.test", AccountSource::File),
+            record(4, "x@no-longer.test", AccountSource::Store),
+        ];
+        Directory::new(&config, &records).unwrap()
+    }
+
+    fn resolve(address: &str) -> Resolution {
+        directory().resolve(&Address::parse(address).unwrap())
+    }
+
+    fn accounts(ids: &[u64]) -> Resolution {
+        Resolution::Deliver { accounts: ids.iter().map(|id| AccountId(*id)).collect(), remote: Vec::new() }
+    }
+
+    #[test]
+    fn addresses_lead_where_they_should() {
+        for (address, expected) in [
+            ("alice@a.test", accounts(&[1])),
+            ("ALICE+lists@A.test", accounts(&[1])),
+            ("postmaster@a.test", accounts(&[1])),
+            ("Abuse@a.test", accounts(&[1])),
+            ("anyone+x@c.test", accounts(&[1])),
+            ("nobody@a.test", Resolution::UnknownUser),
+            ("void@a.test", Resolution::UnknownUser),
+            ("gone@a.test", Resolution::UnknownUser),
+            ("new@a.test", Resolution::UnknownUser),
+            ("x@backup.test", Resolution::BackupMx),
+            ("x@no-longer.test", Resolution::Elsewhere),
+            ("x@elsewhere.test", Resolution::Elsewhere),
+        ] {
+            assert_eq!(resolve(address), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn aliases_lead_to_several_and_loops_end() {
+        let Resolution::Deliver { accounts, remote } = resolve("team@a.test") else {
+            panic!("team is an alias")
+        };
+        assert_eq!(accounts, [AccountId(1), AccountId(2)]);
+        assert_eq!(
+            remote.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["far@elsewhere.test", "x@backup.test"]
+        );
+    }
+
+    #[test]
+    fn a_sender_must_get_the_mail_of_the_address() {
+        let may = |id, address| directory().may_send_as(AccountId(id), &Address::parse(address).unwrap());
+        assert!(
+            may(1, "alice@a.test")
+                && may(1, "alice+x@a.test")
+                && may(1, "team@a.test")
+                && may(2, "team@a.test")
+        );
+        assert!(may(1, "any@c.test"));
+        assert!(!may(2, "alice@a.test") && !may(2, "any@c.test") && !may(2, "bob@elsewhere.test"));
+    }
+
+    #[test]
+    fn an_address_in_both_places_is_an_error() {
+        let config = waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), CONFIG).unwrap();
+        let records = [record(1, "ALICE@a.test", AccountSource::Store)];
+        let error = Directory::new(&config, &records).unwrap_err();
+        assert!(matches!(error, DirectoryError::Twice(_)), "{error}");
+        let directory = Directory::new(&config, &[]).unwrap();
+        assert_eq!(directory.missing().len(), 2);
+    }
+}
