@@ -1,0 +1,196 @@
+//! The driver: connects a machine to a stream and to its handler.
+//!
+//! One loop: ask the machine for its step, send all that it has to send, do what the step says. So a peer that does not read
+//! stops the machine, and nothing that is asked for overtakes what was said before.
+
+use std::{
+    fmt::Debug,
+    future::{Future, pending},
+    io,
+    net::SocketAddr,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    machine::{Handler, Machine, Step},
+    shutdown::Shutdown,
+    tls::{ClientTls, ServerTls, TlsError, TlsInfo},
+    wire::Wire,
+};
+
+/// Longest wait for a peer to take what we send.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(300);
+/// The machine is not asked for more while this much is unsent.
+pub const UNSENT_BYTES_MAX: usize = 64 * 1024;
+
+/// Any byte stream.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+/// What [`crate::Step::StartTls`] does on a connection.
+#[derive(Clone, Debug)]
+pub enum TlsRole {
+    /// It is not to be had.
+    None,
+    /// We are the server.
+    Server(ServerTls),
+    /// We are the client.
+    Client(ClientTls),
+}
+
+/// A connection with what the driver must know of it.
+pub struct Connection {
+    /// The octets.
+    pub stream: Box<dyn Stream>,
+    /// The other side.
+    pub peer: SocketAddr,
+    /// Our side.
+    pub local: SocketAddr,
+    /// TLS that is on from the first octet.
+    pub tls: Option<TlsInfo>,
+    /// How TLS can be had later.
+    pub starttls: TlsRole,
+    /// Tells when the server stops.
+    pub shutdown: Shutdown,
+}
+
+impl Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("peer", &self.peer).field("tls", &self.tls).finish_non_exhaustive()
+    }
+}
+
+/// Why a session ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum Disconnect {
+    /// The stream failed or the peer hung up in the middle.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The peer did not take what we sent in time.
+    #[error("the peer does not read")]
+    Stalled,
+    /// The TLS handshake failed.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// The handler gave the session up; why.
+    #[error("{0}")]
+    Handler(String),
+}
+
+/// Runs a session to its end. On return the connection is closed, with TLS's close_notify where it is on.
+/// Gives machine and handler back for what they know of the session.
+pub async fn drive<M: Machine, H: Handler<M>>(
+    connection: Connection,
+    mut machine: M,
+    mut handler: H,
+) -> (M, H, Result<(), Disconnect>) {
+    let Connection { stream, starttls, shutdown, .. } = connection;
+    let mut session = Session { wire: Wire::new(stream), starttls, shutdown, told: false, ended: false };
+    let result = session.run(&mut machine, &mut handler).await;
+    if matches!(result, Ok(()) | Err(Disconnect::Handler(_))) {
+        session.wire.close().await;
+    }
+    (machine, handler, result)
+}
+
+/// What ended a wait for input.
+enum Woken<E> {
+    /// Octets, or the end of input where there are none.
+    Input,
+    Event(E),
+    Deadline,
+    Shutdown,
+}
+
+struct Session {
+    wire: Wire,
+    starttls: TlsRole,
+    shutdown: Shutdown,
+    /// The machine knows that the server stops.
+    told: bool,
+    /// The machine knows that the peer sends no more.
+    ended: bool,
+}
+
+impl Session {
+    async fn run<M: Machine, H: Handler<M>>(
+        &mut self,
+        machine: &mut M,
+        handler: &mut H,
+    ) -> Result<(), Disconnect> {
+        loop {
+            let step = machine.step(Instant::now().into_std());
+            let unsent = std::mem::take(machine.output());
+            self.wire.gather(&unsent).await?;
+            drop(unsent);
+            self.wire.flush().await?;
+            match step {
+                Step::Read { deadline } => self.input(machine, pending::<M::Event>(), deadline).await?,
+                Step::Watch { deadline } => self.input(machine, handler.event(), deadline).await?,
+                Step::Ask(question) => {
+                    // What is gathered when it returns goes out together with the machine's own words.
+                    let answer = handler.answer(question, &mut self.wire.output()).await?;
+                    machine.answer(answer);
+                }
+                Step::StartTls => {
+                    let info = self.start_tls().await?;
+                    machine.tls_started(&info);
+                }
+                Step::Close => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits for octets, an event, the deadline or shutdown, and gives it to the machine. At most one buffer of octets is taken,
+    /// so that a peer that sends without reading our replies is stopped by them.
+    async fn input<M: Machine>(
+        &mut self,
+        machine: &mut M,
+        event: impl Future<Output = M::Event>,
+        deadline: std::time::Instant,
+    ) -> Result<(), Disconnect> {
+        if self.ended {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        // All four are cancel-safe: reading takes nothing before it is ready, events are so by contract.
+        let woken = tokio::select! {
+            biased;
+            () = self.shutdown.stopping(), if !self.told => Woken::Shutdown,
+            octets = self.wire.read() => {
+                let octets = octets?;
+                self.ended = octets.is_empty();
+                machine.receive(octets);
+                Woken::Input
+            }
+            event = event => Woken::Event(event),
+            () = sleep_until(deadline.into()) => Woken::Deadline,
+        };
+        match woken {
+            Woken::Input if self.ended => machine.end_of_input(),
+            Woken::Input | Woken::Deadline => {}
+            Woken::Event(event) => machine.event(event),
+            Woken::Shutdown => {
+                self.told = true;
+                machine.shutdown();
+            }
+        }
+        Ok(())
+    }
+
+    /// What the peer sent in plain text before and was not read yet becomes part of the handshake, which fails by it.
+    async fn start_tls(&mut self) -> Result<TlsInfo, TlsError> {
+        match &self.starttls {
+            TlsRole::None => Err(TlsError::Handshake("there is no certificate".into())),
+            TlsRole::Server(tls) => self.wire.upgrade(|plain| tls.accept(plain)).await,
+            TlsRole::Client(tls) => self.wire.upgrade(|plain| tls.connect(plain)).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,24 @@
+//! Sockets and TLS: listeners and their limits, the one driver of all sessions, outbound connections, shutdown.
+//!
+//! Protocols are machines without I/O ([`Machine`]); [`drive`] connects one to a socket and to the [`Handler`] that answers
+//! its questions. Deadlines, TLS upgrade, back-pressure and shutdown are done here, once for all protocols, inbound and
+//! outbound. The only crate that knows sockets and rustls.
+
+pub mod connect;
+pub mod driver;
+pub mod listener;
+pub mod machine;
+pub mod shutdown;
+pub mod tls;
+mod wire;
+
+#[cfg(test)]
+mod testing;
+
+pub use connect::{ConnectError, connect};
+pub use driver::{Connection, Disconnect, Stream, TlsRole, drive};
+pub use listener::{Acceptor, DescriptorError, Limits, bind, raise_descriptor_limit};
+pub use machine::{Handler, Machine, Step};
+pub use shutdown::Shutdown;
+pub use tls::{CertificateFiles, ClientTls, ServerTls, TlsError, TlsInfo, TlsMode, Verification};
+pub use wire::Output;

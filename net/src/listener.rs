@@ -1,0 +1,379 @@
+//! Listening sockets, and the limits that are checked before a session begins.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    connect::ConnectError,
+    driver::{Connection, Stream, TlsRole},
+    shutdown::Shutdown,
+    tls::{ServerTls, TlsError, TlsMode},
+};
+
+/// Connections that the kernel may hold for us before they are accepted.
+const BACKLOG: i32 = 1024;
+/// First and longest wait after accept failed for want of descriptors or memory.
+const ACCEPT_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Longest wait for a refused peer to take the refusal.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Descriptors that are needed besides those of the connections: listeners, journal, index, bodies, DNS.
+const DESCRIPTORS_RESERVED: u64 = 1024;
+
+/// Binds a listening socket (address reuse on, backlog 1024; IPv6 sockets take only IPv6).
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Why there are not enough file descriptors.
+#[derive(Debug, thiserror::Error)]
+pub enum DescriptorError {
+    /// The hard limit is too low; the soft limit was raised to it.
+    #[error("{needed} file descriptors are needed, but the hard limit is {hard}")]
+    HardLimit {
+        /// For the connections and all else.
+        needed: u64,
+        /// What there is.
+        hard: u64,
+    },
+    /// The system refused.
+    #[error("the limit of file descriptors cannot be changed: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Raises the limit of file descriptors so far that it lasts for so many connections; gives what it is then.
+pub fn raise_descriptor_limit(connections: usize) -> Result<u64, DescriptorError> {
+    let needed = connections as u64 + DESCRIPTORS_RESERVED;
+    let mut limit = getrlimit(Resource::Nofile);
+    let (soft, hard) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
+    if soft >= needed {
+        return Ok(soft);
+    }
+    let raised = needed.min(hard);
+    limit.current = Some(raised);
+    setrlimit(Resource::Nofile, limit).map_err(io::Error::from)?;
+    if raised < needed { Err(DescriptorError::HardLimit { needed, hard }) } else { Ok(raised) }
+}
+
+/// Bounds shared by all listeners of a server. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    connections: Arc<Semaphore>,
+    per_address: usize,
+    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Limits {
+    /// `connections` in all; `per_address` from one address (IPv6: one /64). 0: no bound.
+    pub fn new(connections: usize, per_address: usize) -> Self {
+        let permits =
+            if connections == 0 { Semaphore::MAX_PERMITS } else { connections.min(Semaphore::MAX_PERMITS) };
+        Self { connections: Arc::new(Semaphore::new(permits)), per_address, addresses: Arc::default() }
+    }
+
+    /// Counts a connection from an address until the guard is dropped; `None` where there are too many.
+    fn count(&self, peer: IpAddr) -> Option<Counted> {
+        let network = network(peer);
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = addresses.entry(network).or_default();
+        if self.per_address != 0 && *count >= self.per_address {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { network, addresses: Arc::clone(&self.addresses) })
+    }
+}
+
+/// What connections are counted by: one user has one IPv4 address, or one /64.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+/// One connection in the count of its address.
+#[derive(Debug)]
+struct Counted {
+    network: IpAddr,
+    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = addresses.get_mut(&self.network) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&self.network);
+            }
+        }
+    }
+}
+
+/// Accepts connections on one listener.
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    /// When TLS begins.
+    pub mode: TlsMode,
+    /// The newest certificates; `None`: no TLS.
+    pub tls: watch::Receiver<Option<ServerTls>>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Tells when to stop.
+    pub shutdown: Shutdown,
+}
+
+impl Acceptor {
+    /// Accepts until shutdown; each session is a task of its own, and begins when it has a permit: until then this listener
+    /// accepts no more. (No permit is held while nobody comes, or the listeners would take them from each other.) With implicit
+    /// TLS the handshake is done (within a deadline) before `session` is called. What is over `per_address` is closed after
+    /// `refusal` was sent (`421 …`, `* BYE …`, `-ERR …`; not under implicit TLS).
+    pub async fn run<S, F>(self, listener: TcpListener, refusal: &'static str, session: S)
+    where
+        S: Fn(Connection) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut wait = ACCEPT_RETRY.0;
+        // Cancel-safe: a connection that is not accepted stays with the kernel.
+        while let Some(accepted) = self.unless_stopping(listener.accept()).await {
+            match accepted {
+                Ok((stream, peer)) => {
+                    wait = ACCEPT_RETRY.0;
+                    let Some(counted) = self.limits.count(peer.ip()) else {
+                        self.refuse(stream, peer, refusal);
+                        continue;
+                    };
+                    let permit = Arc::clone(&self.limits.connections).acquire_owned();
+                    // The semaphore is never closed.
+                    let Some(Ok(permit)) = self.unless_stopping(permit).await else { return };
+                    self.begin(stream, peer, (counted, permit), session.clone());
+                }
+                // The peer was gone before we came.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections");
+                    sleep(wait).await;
+                    wait = (wait * 2).min(ACCEPT_RETRY.1);
+                }
+            }
+        }
+    }
+
+    /// `None` when the server stops first.
+    async fn unless_stopping<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.shutdown.stopping() => None,
+            done = future => Some(done),
+        }
+    }
+
+    fn refuse(&self, stream: TcpStream, peer: SocketAddr, refusal: &'static str) {
+        tracing::info!(%peer, "too many connections from this address");
+        let refusal = if self.mode == TlsMode::Implicit { "" } else { refusal };
+        self.shutdown.spawn(refuse(stream, refusal));
+    }
+
+    fn begin<S, F>(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        held: (Counted, OwnedSemaphorePermit),
+        session: S,
+    ) where
+        S: Fn(Connection) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let tls = self.tls.borrow().clone();
+        let (mode, shutdown) = (self.mode, self.shutdown.clone());
+        self.shutdown.spawn(async move {
+            match prepare(stream, peer, mode, tls, shutdown).await {
+                Ok(connection) => session(connection).await,
+                Err(error) => tracing::info!(%peer, %error, "no session"),
+            }
+            drop(held);
+        });
+    }
+}
+
+/// Tells a peer that it is not served. Whether it listens is its own affair.
+async fn refuse(mut stream: TcpStream, refusal: &str) {
+    let line = if refusal.is_empty() { String::new() } else { format!("{}\r\n", refusal.trim_end()) };
+    let saying = async {
+        stream.write_all(line.as_bytes()).await?;
+        stream.shutdown().await
+    };
+    drop(timeout(REFUSAL_TIMEOUT, saying).await);
+}
+
+/// Makes a connection ready for its session; TLS where it is on from the first octet.
+async fn prepare(
+    stream: TcpStream,
+    peer: SocketAddr,
+    mode: TlsMode,
+    tls: Option<ServerTls>,
+    shutdown: Shutdown,
+) -> Result<Connection, ConnectError> {
+    stream.set_nodelay(true)?;
+    let local = stream.local_addr()?;
+    let stream: Box<dyn Stream> = Box::new(stream);
+    let (stream, tls, starttls) = match (mode, tls) {
+        (TlsMode::None, _) | (TlsMode::StartTls, None) => (stream, None, TlsRole::None),
+        (TlsMode::StartTls, Some(server)) => (stream, None, TlsRole::Server(server)),
+        (TlsMode::Implicit, None) => {
+            return Err(TlsError::Certificate("no certificate is loaded".into()).into());
+        }
+        (TlsMode::Implicit, Some(server)) => {
+            let (stream, info) = tokio::select! {
+                biased;
+                () = shutdown.stopping() => return Err(TlsError::Handshake("the server stops".into()).into()),
+                accepted = server.accept(stream) => accepted?,
+            };
+            (stream, Some(info), TlsRole::None)
+        }
+    };
+    Ok(Connection { stream, peer, local, tls, starttls, shutdown })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::connect::connect;
+
+    async fn start(mode: TlsMode, limits: Limits) -> (SocketAddr, Shutdown) {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (shutdown, tls) = (Shutdown::new(), watch::channel(None).1);
+        let acceptor = Acceptor { mode, tls, limits, shutdown: shutdown.clone() };
+        // Says hello, and stays until the peer hangs up or the server stops.
+        shutdown.spawn(acceptor.run(listener, "421 too many", |mut connection: Connection| async move {
+            connection.stream.write_all(b"hello").await.unwrap();
+            tokio::select! {
+                _ = connection.stream.read_u8() => {}
+                () = connection.shutdown.stopping() => {}
+            }
+        }));
+        (address, shutdown)
+    }
+
+    /// A connection with what it was greeted with; nothing within 200 ms: an empty text.
+    async fn greeted(address: SocketAddr) -> (Connection, String) {
+        let wait = Duration::from_secs(5);
+        let mut connection = connect(address, wait, None, TlsRole::None, Shutdown::new()).await.unwrap();
+        let mut text = [0; 14];
+        let length = timeout(Duration::from_millis(200), connection.stream.read(&mut text))
+            .await
+            .map_or(0, Result::unwrap);
+        (connection, String::from_utf8_lossy(&text[..length]).into_owned())
+    }
+
+    #[tokio::test]
+    async fn one_address_has_so_many_connections_and_no_more() {
+        let (address, shutdown) = start(TlsMode::None, Limits::new(0, 2)).await;
+        let (first, text) = greeted(address).await;
+        assert_eq!(text, "hello");
+        let (_second, text) = greeted(address).await;
+        assert_eq!(text, "hello");
+        assert_eq!(greeted(address).await.1, "421 too many\r\n");
+        drop(first);
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(greeted(address).await.1, "hello");
+        assert!(shutdown.drain(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_permit_waits() {
+        let (address, shutdown) = start(TlsMode::StartTls, Limits::new(1, 0)).await;
+        let (first, text) = greeted(address).await;
+        assert_eq!(text, "hello");
+        let (mut second, text) = greeted(address).await;
+        assert_eq!(text, "");
+        drop(first);
+        let mut hello = [0; 5];
+        timeout(Duration::from_secs(5), second.stream.read_exact(&mut hello)).await.unwrap().unwrap();
+        assert!(shutdown.drain(Duration::from_secs(5)).await);
+        let error =
+            connect(address, Duration::from_secs(5), None, TlsRole::None, Shutdown::new()).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Io(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn idle_listeners_take_no_permits_from_others() {
+        let limits = Limits::new(1, 0);
+        let (first, _shutdown) = start(TlsMode::None, limits.clone()).await;
+        let (second, _shutdown) = start(TlsMode::None, limits).await;
+        for address in [first, second, first] {
+            assert_eq!(greeted(address).await.1, "hello");
+        }
+    }
+
+    #[tokio::test]
+    async fn implicit_tls_without_certificate_serves_nobody() {
+        let (address, _shutdown) = start(TlsMode::Implicit, Limits::new(0, 0)).await;
+        let (mut connection, text) = greeted(address).await;
+        assert_eq!((text.as_str(), connection.stream.read(&mut [0]).await.unwrap()), ("", 0));
+    }
+
+    #[test]
+    fn networks_are_one_address_or_one_64() {
+        for (a, b, same) in [
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff::", true),
+            ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
+        ] {
+            let limits = Limits::new(0, 1);
+            let first = limits.count(a.parse().unwrap()).unwrap();
+            assert_eq!(limits.count(b.parse().unwrap()).is_none(), same, "{a} {b}");
+            drop(first);
+            assert!(limits.count(b.parse().unwrap()).is_some());
+            assert!(limits.addresses.lock().unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn addresses_of_both_families_are_bound() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let _entered = runtime.enter();
+        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = first.local_addr().unwrap();
+        assert!(bind(address).is_err(), "a port that is taken");
+        // The same port in the other family is free; without IPv6 there is none.
+        if let Err(error) = bind(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port())) {
+            assert!(matches!(error.raw_os_error(), Some(97 | 99)), "{error}");
+        }
+    }
+
+    #[test]
+    fn descriptors_are_raised_up_to_the_hard_limit() {
+        let limit = raise_descriptor_limit(1).unwrap();
+        assert!(limit > DESCRIPTORS_RESERVED);
+        assert!(raise_descriptor_limit(0).unwrap() >= DESCRIPTORS_RESERVED);
+    }
+}

@@ -1,0 +1,330 @@
+//! TLS by rustls: server configurations that can be swapped while serving, client policies.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls::{
+    ClientConfig, CommonState, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{
+        CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+    },
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+    version::{TLS12, TLS13},
+};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, ServerName, UnixTime,
+    pem::{self, PemObject},
+};
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::driver::Stream;
+
+/// Longest handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// RFC 8996 forbids the older ones.
+const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+
+/// When TLS begins on a listener.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TlsMode {
+    /// Never.
+    None,
+    /// When the client asks for it.
+    StartTls,
+    /// With the first octet.
+    Implicit,
+}
+
+/// What is known of a TLS connection.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TlsInfo {
+    /// `TLSv1.3`, `TLSv1.2`.
+    pub version: String,
+    /// The cipher suite's IANA name.
+    pub cipher: String,
+    /// The name that the client asked for.
+    pub server_name: Option<String>,
+    /// Whether the peer's certificate was verified (outbound).
+    pub verified: bool,
+}
+
+/// What went wrong with TLS.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum TlsError {
+    /// A file could not be read or holds no key or certificate.
+    #[error("{file}: {problem}", file = .0.display(), problem = .1)]
+    File(PathBuf, String),
+    /// Certificate and key do not belong together, or are not usable.
+    #[error("{0}")]
+    Certificate(String),
+    /// The handshake failed or took too long.
+    #[error("{0}")]
+    Handshake(String),
+}
+
+/// Certificates of one name set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CertificateFiles {
+    /// SNI names; empty: the default certificate.
+    pub names: Vec<String>,
+    /// PEM chain.
+    pub certificate: PathBuf,
+    /// PEM private key.
+    pub key: PathBuf,
+}
+
+/// TLS as a server; certificates are chosen by SNI. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+}
+
+impl ServerTls {
+    /// Loads certificates; the first whose `names` are empty is the default. Errors name the file.
+    pub fn load(files: &[CertificateFiles]) -> Result<Self, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let certificates = Certificates::load(files, &provider)?;
+        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(VERSIONS);
+        let builder = builder.map_err(|error| TlsError::Certificate(error.to_string()))?;
+        let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(certificates));
+        config.ticketer =
+            aws_lc_rs::Ticketer::new().map_err(|error| TlsError::Certificate(error.to_string()))?;
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// The handshake, within [`HANDSHAKE_TIMEOUT`].
+    pub async fn accept(&self, stream: Box<dyn Stream>) -> Result<(Box<dyn Stream>, TlsInfo), TlsError> {
+        let accepting = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream);
+        let stream = in_time(accepting).await?;
+        let session = stream.get_ref().1;
+        let info = TlsInfo::new(session, session.server_name().map(Into::into), false);
+        Ok((Box::new(stream), info))
+    }
+}
+
+/// How a server's certificate is verified.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verification {
+    /// Not at all: opportunistic TLS (RFC 7435).
+    None,
+    /// By the public roots, or these PEM files where there are any.
+    Pkix(Vec<PathBuf>),
+}
+
+/// TLS as a client.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    /// Name for SNI and for verification.
+    pub server_name: String,
+    name: ServerName<'static>,
+    verified: bool,
+    config: Arc<ClientConfig>,
+}
+
+impl ClientTls {
+    /// A policy towards one server. Errors: a root file that cannot be read; no host name.
+    pub fn new(server_name: &str, verification: &Verification) -> Result<Self, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder =
+            ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(VERSIONS);
+        let builder = builder.map_err(|error| TlsError::Certificate(error.to_string()))?;
+        let builder = match verification {
+            Verification::None => {
+                let unverified = Arc::new(Unverified(provider.signature_verification_algorithms));
+                builder.dangerous().with_custom_certificate_verifier(unverified)
+            }
+            Verification::Pkix(files) => builder.with_root_certificates(roots(files)?),
+        };
+        let verified = *verification != Verification::None;
+        let (server_name, name) = (server_name.to_owned(), parse_name(server_name)?);
+        Ok(Self { server_name, name, verified, config: Arc::new(builder.with_no_client_auth()) })
+    }
+
+    /// The same policy towards another server; loads nothing again.
+    pub fn towards(&self, server_name: &str) -> Result<Self, TlsError> {
+        Ok(Self { server_name: server_name.to_owned(), name: parse_name(server_name)?, ..self.clone() })
+    }
+
+    /// The handshake, within [`HANDSHAKE_TIMEOUT`].
+    pub async fn connect(&self, stream: Box<dyn Stream>) -> Result<(Box<dyn Stream>, TlsInfo), TlsError> {
+        let connecting = TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), stream);
+        let stream = in_time(connecting).await?;
+        let info = TlsInfo::new(stream.get_ref().1, Some(self.server_name.clone()), self.verified);
+        Ok((Box::new(stream), info))
+    }
+}
+
+impl TlsInfo {
+    fn new(session: &CommonState, server_name: Option<String>, verified: bool) -> Self {
+        let version = session.protocol_version().and_then(|version| version.as_str());
+        let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        // TLS13_AES_… is rustls's name of what IANA calls TLS_AES_….
+        let (version, cipher) = (version.unwrap_or("TLS"), cipher.unwrap_or("unknown"));
+        Self {
+            version: version.replace('_', "."),
+            cipher: cipher.replace("TLS13_", "TLS_"),
+            server_name,
+            verified,
+        }
+    }
+}
+
+async fn in_time<T>(handshake: impl Future<Output = io::Result<T>>) -> Result<T, TlsError> {
+    match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(done) => done.map_err(|error| TlsError::Handshake(error.to_string())),
+        Err(_) => Err(TlsError::Handshake("the handshake took too long".into())),
+    }
+}
+
+fn parse_name(name: &str) -> Result<ServerName<'static>, TlsError> {
+    let host = name.strip_suffix('.').unwrap_or(name);
+    ServerName::try_from(host.to_owned())
+        .map_err(|_| TlsError::Certificate(format!("{name} is not a host name")))
+}
+
+/// Certificates that all can be asked for by name.
+#[derive(Debug, Default)]
+struct Certificates {
+    default: Option<Arc<CertifiedKey>>,
+    by_name: HashMap<String, Arc<CertifiedKey>>,
+}
+
+impl Certificates {
+    fn load(files: &[CertificateFiles], provider: &CryptoProvider) -> Result<Self, TlsError> {
+        let mut certificates = Self::default();
+        for file in files {
+            let key = Arc::new(file.load(provider)?);
+            if file.names.is_empty() {
+                certificates.default.get_or_insert_with(|| Arc::clone(&key));
+            }
+            let named = file.names.iter().map(|name| (name.to_ascii_lowercase(), Arc::clone(&key)));
+            certificates.by_name.extend(named);
+        }
+        let none = certificates.default.is_none() && certificates.by_name.is_empty();
+        if none {
+            Err(TlsError::Certificate("no certificate is configured".into()))
+        } else {
+            Ok(certificates)
+        }
+    }
+
+    /// The certificate of the name itself, of the wildcard above it, or the default.
+    fn choose(&self, name: Option<&str>) -> Option<&Arc<CertifiedKey>> {
+        let named = name.and_then(|name| {
+            let name = name.to_ascii_lowercase();
+            let wildcard =
+                || name.split_once('.').and_then(|(_, parent)| self.by_name.get(&format!("*.{parent}")));
+            self.by_name.get(&name).or_else(wildcard)
+        });
+        named.or(self.default.as_ref())
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.choose(hello.server_name()).cloned()
+    }
+}
+
+impl CertificateFiles {
+    fn load(&self, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+        let chain = read_certificates(&self.certificate)?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| file_error(&self.key, &error))?;
+        CertifiedKey::from_der(chain, key, provider).map_err(|error| {
+            let (certificate, key) = (self.certificate.display(), self.key.display());
+            TlsError::Certificate(match error {
+                rustls::Error::InconsistentKeys(_) => format!("{key} is not the key of {certificate}"),
+                error => format!("{certificate} with {key}: {error}"),
+            })
+        })
+    }
+}
+
+/// All certificates of a PEM file; at least one.
+fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match certificates {
+        Ok(none) if none.is_empty() => Err(TlsError::File(file.into(), "holds no certificate".into())),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(file_error(file, &error)),
+    }
+}
+
+fn file_error(file: &Path, error: &pem::Error) -> TlsError {
+    let problem = match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => "holds no private key".into(),
+        error => format!("is not PEM: {error}"),
+    };
+    TlsError::File(file.into(), problem)
+}
+
+/// The roots of the files, or the system's.
+fn roots(files: &[PathBuf]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for file in files {
+        for certificate in read_certificates(file)? {
+            roots.add(certificate).map_err(|error| TlsError::File(file.clone(), error.to_string()))?;
+        }
+    }
+    if files.is_empty() {
+        // Single bad files of a system's root directory are left out, as everywhere; without any root nothing verifies.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    if roots.is_empty() {
+        Err(TlsError::Certificate("the system has no root certificates".into()))
+    } else {
+        Ok(roots)
+    }
+}
+
+/// Takes any certificate (RFC 7435), but the peer must hold its key.
+#[derive(Debug)]
+struct Unverified(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests;

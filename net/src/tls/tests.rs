@@ -1,0 +1,219 @@
+use std::fs;
+
+use rcgen::{CertificateParams, KeyPair};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, duplex},
+    task::JoinHandle,
+};
+
+use super::*;
+use crate::{Disconnect, TlsRole, testing::Session};
+
+/// Files of throw-away certificates.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A self-signed certificate for a host, in `HOST.pem` and `HOST.key`.
+    fn certificate(&self, host: &str, names: &[&str]) -> CertificateFiles {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new([host.to_owned()]).unwrap().self_signed(&key).unwrap();
+        let files = CertificateFiles {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            certificate: self.path(&format!("{host}.pem")),
+            key: self.path(&format!("{host}.key")),
+        };
+        fs::write(&files.certificate, certificate.pem()).unwrap();
+        fs::write(&files.key, key.serialize_pem()).unwrap();
+        files
+    }
+
+    fn server(&self) -> ServerTls {
+        let files = [
+            self.certificate("mx.example", &[]),
+            self.certificate("other.example", &["Other.example", "*.wild.example"]),
+        ];
+        ServerTls::load(&files).unwrap()
+    }
+
+    fn client(&self, server_name: &str, root: &str) -> ClientTls {
+        ClientTls::new(server_name, &Verification::Pkix(vec![self.path(root)])).unwrap()
+    }
+}
+
+type Accepting = JoinHandle<Result<(Box<dyn Stream>, TlsInfo), TlsError>>;
+
+/// What client and server know of each other after a handshake.
+async fn handshake(
+    server: ServerTls,
+    client: &ClientTls,
+) -> (Result<TlsInfo, TlsError>, Result<TlsInfo, TlsError>) {
+    let (ours, theirs) = duplex(1000);
+    let accepting: Accepting = tokio::spawn(async move { server.accept(Box::new(theirs)).await });
+    let connected = client.connect(Box::new(ours)).await;
+    // Both streams live until both handshakes are over.
+    let known = |done: &Result<(Box<dyn Stream>, TlsInfo), TlsError>| match done {
+        Ok((_, info)) => Ok(info.clone()),
+        Err(error) => Err(error.clone()),
+    };
+    (known(&connected), known(&accepting.await.unwrap()))
+}
+
+#[tokio::test]
+async fn certificates_are_chosen_by_name() {
+    let files = Files::new();
+    let server = files.server();
+    for (name, root) in [("mx.example", "mx.example.pem"), ("other.example", "other.example.pem")] {
+        let (client, server) = handshake(server.clone(), &files.client(name, root)).await;
+        let (client, server) = (client.unwrap(), server.unwrap());
+        assert_eq!(client.server_name.as_deref(), Some(name));
+        assert_eq!(server.server_name.as_deref(), Some(name));
+        assert_eq!((client.version.as_str(), client.verified, server.verified), ("TLSv1.3", true, false));
+        assert!(client.cipher.starts_with("TLS_AES_"), "{}", client.cipher);
+    }
+}
+
+#[test]
+fn names_fall_back_to_the_wildcard_and_the_default() {
+    let files = Files::new();
+    let provider = aws_lc_rs::default_provider();
+    let named = files.certificate("a.example", &["A.example", "*.wild.example"]);
+    let default = files.certificate("b.example", &[]);
+    let both = Certificates::load(&[named.clone(), default], &provider).unwrap();
+    let only = Certificates::load(&[named], &provider).unwrap();
+    let named = &both.by_name["a.example"];
+    for (name, chosen) in [
+        (Some("a.EXAMPLE"), true),
+        (Some("x.wild.example"), true),
+        (Some("wild.example"), false),
+        (Some("x.y.wild.example"), false),
+        (Some("c.example"), false),
+        (None, false),
+    ] {
+        assert_eq!(both.choose(name).is_some_and(|key| Arc::ptr_eq(key, named)), chosen, "{name:?}");
+        assert_eq!(only.choose(name).is_some(), chosen, "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_right_root_and_name_are_trusted() {
+    let files = Files::new();
+    let server = files.server();
+    let verified = files.client("mx.example", "mx.example.pem");
+    assert!(handshake(server.clone(), &verified).await.0.is_ok());
+    for client in [
+        files.client("mx.example", "other.example.pem"),
+        files.client("unknown.example", "mx.example.pem"),
+        verified.towards("unknown.example").unwrap(),
+    ] {
+        let (client, server) = handshake(server.clone(), &client).await;
+        assert!(matches!(client, Err(TlsError::Handshake(_))));
+        assert!(matches!(server, Err(TlsError::Handshake(_))));
+    }
+    for name in ["mx.example", "unknown.example.", "192.0.2.1"] {
+        let client = ClientTls::new(name, &Verification::None).unwrap();
+        assert!(!handshake(server.clone(), &client).await.0.unwrap().verified, "{name}");
+    }
+    assert!(matches!(ClientTls::new("not a name", &Verification::None), Err(TlsError::Certificate(_))));
+}
+
+#[test]
+fn errors_name_the_file() {
+    let files = Files::new();
+    let (good, other) = (files.certificate("a.example", &[]), files.certificate("b.example", &[]));
+    let bad = files.path("bad.pem");
+    fs::write(&bad, "no PEM at all").unwrap();
+    let with = |certificate: &Path, key: &Path| {
+        let files = CertificateFiles { names: vec![], certificate: certificate.into(), key: key.into() };
+        ServerTls::load(&[files]).unwrap_err().to_string()
+    };
+    let missing = files.path("missing.pem");
+    for (error, parts) in [
+        (with(&missing, &good.key), ["missing.pem", "No such file"]),
+        (with(&bad, &good.key), ["bad.pem", "holds no certificate"]),
+        (with(&good.certificate, &bad), ["bad.pem", "holds no private key"]),
+        (with(&good.certificate, &good.certificate), ["a.example.pem", "holds no private key"]),
+        (with(&good.certificate, &other.key), ["b.example.key is not the key of", "a.example.pem"]),
+        (ServerTls::load(&[]).unwrap_err().to_string(), ["no certificate", "configured"]),
+        (
+            ClientTls::new("a", &Verification::Pkix(vec![bad])).unwrap_err().to_string(),
+            ["bad.pem", "no certificate"],
+        ),
+    ] {
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn starttls_upgrades_a_session() {
+    let files = Files::new();
+    let mut session = Session::start(1000, TlsRole::Server(files.server()));
+    session.send("one\nstarttls\n").await;
+    session.expect("one\ngo\n").await;
+    let client = files.client("mx.example", "mx.example.pem");
+    let (mut stream, _) = client.connect(Box::new(session.peer)).await.unwrap();
+    stream.write_all(b"ask 100000\nquit\n").await.unwrap();
+    let mut output = String::new();
+    // A clean end: close_notify came.
+    stream.read_to_string(&mut output).await.unwrap();
+    assert_eq!(output, format!("TLSv1.3 mx.example\nhere\n{}sent 100000\nbye\n", "x".repeat(100_000)));
+    drop(stream);
+    assert!(matches!(session.driven.await.unwrap().1, Ok(())));
+}
+
+#[tokio::test]
+async fn what_came_with_starttls_is_not_obeyed() {
+    let files = Files::new();
+    let mut session = Session::start(1000, TlsRole::Server(files.server()));
+    session.send("starttls\ninjected\n").await;
+    session.expect("go\n").await;
+    let client = ClientTls::new("mx.example", &Verification::None).unwrap();
+    let (mut stream, _) = client.connect(Box::new(session.peer)).await.unwrap();
+    stream.write_all(b"quit\n").await.unwrap();
+    let mut output = String::new();
+    stream.read_to_string(&mut output).await.unwrap();
+    assert_eq!(output, "TLSv1.3 mx.example\nbye\n");
+}
+
+#[tokio::test]
+async fn plain_text_instead_of_a_handshake_ends_the_session() {
+    let files = Files::new();
+    let mut session = Session::start(1000, TlsRole::Server(files.server()));
+    session.send("starttls\n").await;
+    session.expect("go\n").await;
+    session.send("injected\nquit\n").await;
+    assert!(matches!(session.driven.await.unwrap().1, Err(Disconnect::Tls(TlsError::Handshake(_)))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_has_a_deadline() {
+    let files = Files::new();
+    let begun = tokio::time::Instant::now();
+    let mut session = Session::start(1000, TlsRole::Server(files.server()));
+    session.send("starttls\n").await;
+    let error = (&mut session.driven).await.unwrap().1;
+    assert!(matches!(error, Err(Disconnect::Tls(TlsError::Handshake(_)))));
+    assert_eq!(begun.elapsed().as_secs(), HANDSHAKE_TIMEOUT.as_secs());
+}
+
+#[tokio::test]
+async fn a_client_session_upgrades_too() {
+    let files = Files::new();
+    let server = files.server();
+    let mut session = Session::start(1000, TlsRole::Client(files.client("mx.example", "mx.example.pem")));
+    session.send("starttls\n").await;
+    session.expect("go\n").await;
+    let (mut stream, _) = server.accept(Box::new(session.peer)).await.unwrap();
+    stream.write_all(b"quit\n").await.unwrap();
+    let mut output = String::new();
+    stream.read_to_string(&mut output).await.unwrap();
+    assert_eq!(output, "TLSv1.3 mx.example\nbye\n");
+}

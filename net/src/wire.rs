@@ -1,0 +1,176 @@
+//! A stream as the driver uses it: bounded reads that hold no memory while idle, gathered writes with a deadline, an orderly
+//! close. Not the machine loop; that is [`crate::driver`].
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
+    time::timeout,
+};
+
+use crate::{
+    driver::{Disconnect, SEND_TIMEOUT, Stream, UNSENT_BYTES_MAX},
+    tls::TlsError,
+};
+
+/// Octets that a waiting session can take at once; all that an idle one holds.
+const IDLE_READ_BYTES: usize = 512;
+/// Octets that are read at once while much arrives: the most between two steps.
+const READ_BYTES_MAX: usize = 16 * 1024;
+/// Small writes are gathered up to this.
+const GATHERED_BYTES_MAX: usize = 8 * 1024;
+/// Longest wait for the peer to close its side after we closed ours.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Most octets that are thrown away meanwhile.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Where a handler sends long output: bounded, waits for the peer.
+pub struct Output<'a> {
+    wire: &'a mut Wire,
+}
+
+impl Output<'_> {
+    /// Sends octets; small writes are gathered. Errors: `Io`, `Stalled`.
+    pub async fn write(&mut self, octets: &[u8]) -> Result<(), Disconnect> {
+        self.wire.gather(octets).await
+    }
+
+    /// Sends what was gathered. Done by the driver after each answer, too.
+    pub async fn flush(&mut self) -> Result<(), Disconnect> {
+        self.wire.flush().await
+    }
+}
+
+/// The stream of one session.
+pub(crate) struct Wire {
+    stream: Box<dyn Stream>,
+    gathered: BytesMut,
+    small: [u8; IDLE_READ_BYTES],
+    /// Allocated only while the peer has more for us than `small` takes.
+    large: Vec<u8>,
+    /// Whether the last read filled its buffer, so that more is likely there.
+    more: bool,
+    /// Whether the peer has closed its side.
+    ended: bool,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
+        let (gathered, large) = (BytesMut::new(), Vec::new());
+        Self { stream, gathered, small: [0; IDLE_READ_BYTES], large, more: false, ended: false }
+    }
+
+    pub(crate) fn output(&mut self) -> Output<'_> {
+        Output { wire: self }
+    }
+
+    /// Reads once; gives what arrived, empty at the end of input. Cancel-safe.
+    pub(crate) async fn read(&mut self) -> io::Result<&[u8]> {
+        let length = match poll_fn(|context| self.poll_read(context)).await {
+            // Many clients leave TLS without close_notify. Only complete commands are obeyed, so it is an end like any other.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            read => read?,
+        };
+        self.ended |= length == 0;
+        Ok(if self.large.is_empty() { &self.small[..length] } else { &self.large[..length] })
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.more {
+            self.large.resize(READ_BYTES_MAX, 0);
+            let read = poll_read(&mut self.stream, context, &mut self.large);
+            if let Poll::Ready(read) = read {
+                self.more = matches!(read, Ok(READ_BYTES_MAX));
+                return Poll::Ready(read);
+            }
+            self.more = false;
+        }
+        self.large = Vec::new();
+        let read = ready!(poll_read(&mut self.stream, context, &mut self.small));
+        self.more = matches!(read, Ok(IDLE_READ_BYTES));
+        Poll::Ready(read)
+    }
+
+    /// Adds octets to what is gathered, and sends it when it is much.
+    pub(crate) async fn gather(&mut self, octets: &[u8]) -> Result<(), Disconnect> {
+        if octets.len() >= GATHERED_BYTES_MAX {
+            self.write_gathered().await?;
+            return self.write(octets).await;
+        }
+        self.gathered.extend_from_slice(octets);
+        if self.gathered.len() >= GATHERED_BYTES_MAX { self.write_gathered().await } else { Ok(()) }
+    }
+
+    /// Sends all, and keeps no buffer.
+    pub(crate) async fn flush(&mut self) -> Result<(), Disconnect> {
+        self.write_gathered().await?;
+        self.gathered = BytesMut::new();
+        timeout(SEND_TIMEOUT, self.stream.flush()).await.map_err(|_| Disconnect::Stalled)??;
+        Ok(())
+    }
+
+    async fn write_gathered(&mut self) -> Result<(), Disconnect> {
+        let mut gathered = std::mem::take(&mut self.gathered);
+        self.write(&gathered).await?;
+        gathered.clear();
+        self.gathered = gathered;
+        Ok(())
+    }
+
+    /// A deadline for each piece, so that a peer that takes one octet now and then does not hold us for ever.
+    async fn write(&mut self, octets: &[u8]) -> Result<(), Disconnect> {
+        for piece in octets.chunks(UNSENT_BYTES_MAX) {
+            timeout(SEND_TIMEOUT, self.stream.write_all(piece)).await.map_err(|_| Disconnect::Stalled)??;
+        }
+        Ok(())
+    }
+
+    /// Puts another stream, with TLS, over this one. After an error there is none any more.
+    pub(crate) async fn upgrade<T, F>(
+        &mut self,
+        handshake: impl FnOnce(Box<dyn Stream>) -> F,
+    ) -> Result<T, TlsError>
+    where
+        F: Future<Output = Result<(Box<dyn Stream>, T), TlsError>>,
+    {
+        let plain = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
+        let (stream, info) = handshake(plain).await?;
+        self.stream = stream;
+        self.more = false;
+        Ok(info)
+    }
+
+    /// Closes our side (with close_notify where TLS is on), then waits a moment for the peer to close its own: input that
+    /// nobody read would make the kernel answer with a reset, and the peer could lose our last reply.
+    pub(crate) async fn close(mut self) {
+        let orderly = async {
+            self.stream.shutdown().await?;
+            let mut discarded = 0;
+            while !self.ended && discarded < LINGER_BYTES_MAX {
+                let length = self.stream.read(&mut self.small).await?;
+                self.ended = length == 0;
+                discarded += length;
+            }
+            Ok::<_, io::Error>(())
+        };
+        // The session is over: whether the peer saw a clean end changes nothing here.
+        drop(timeout(LINGER_TIMEOUT, orderly).await);
+    }
+}
+
+fn poll_read(
+    stream: &mut Box<dyn Stream>,
+    context: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(buffer);
+    ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
+    Poll::Ready(Ok(buffer.filled().len()))
+}
