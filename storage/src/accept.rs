@@ -1,0 +1,183 @@
+//! `accept`: the one entrance of new mail.
+
+use bytes::Bytes;
+use minicbor::{Decode, Encode};
+use waypost_mail::{
+    AccountId, Address, BodyType, DateTime, EntryId, Flags, MailboxId, ReversePath, Uid, UidValidity, UidlId,
+};
+use waypost_message::Structure;
+
+use crate::{
+    content::{Body, BodyPlace},
+    decide::{
+        accept::{Accept, Incoming, Local},
+        queue::Settle,
+    },
+    error::StoreError,
+    queue::Attempt,
+    record::codec,
+    store::Store,
+    writer::Package,
+};
+
+/// Most octets of header blocks, prefixes and small bodies in one entry.
+const AREA_BYTES_MAX: u32 = 32 * 1024 * 1024;
+
+/// A message with all it is accepted for: one entry of the journal.
+#[derive(Debug)]
+pub struct Acceptance {
+    /// Its name for ever; from [`Store::new_entry_id`].
+    pub id: EntryId,
+    /// Header block with its empty line; may be empty where the caller does not split (then all is body).
+    pub header: Bytes,
+    /// What follows.
+    pub body: Body,
+    /// MIME structure over header block and body; offsets count from the header block.
+    pub structure: Structure,
+    /// Mailboxes that get it.
+    pub local: Vec<Delivery>,
+    /// What goes to the queue.
+    pub relay: Option<Relay>,
+}
+
+/// One mailbox that gets a message.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The account.
+    pub account: AccountId,
+    /// The mailbox; `None`: INBOX.
+    pub mailbox: Option<MailboxId>,
+    /// Header fields that stand before the header block: Return-Path, Delivered-To, Authentication-Results.
+    pub prefix: Vec<u8>,
+    /// Flags from the start.
+    pub flags: Flags,
+    /// Internal date.
+    pub internal_date: DateTime,
+}
+
+/// What goes to the queue with a message.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    /// Where notifications go.
+    pub reverse_path: ReversePath,
+    /// Recipients that are elsewhere; at least one.
+    pub recipients: Vec<RelayRecipient>,
+    /// Declared octets of the body.
+    pub body: BodyType,
+    /// Whether it needs SMTPUTF8.
+    pub smtputf8: bool,
+}
+
+/// One recipient in the queue.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub struct RelayRecipient {
+    /// Where it goes.
+    #[cbor(n(0), with = "codec::address")]
+    pub address: Address,
+    /// What the sender wrote, where it differs (an alias).
+    #[cbor(n(1), with = "codec::original")]
+    pub original: Option<Address>,
+}
+
+/// Where a message was placed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Placed {
+    /// The account.
+    pub account: AccountId,
+    /// The mailbox.
+    pub mailbox: MailboxId,
+    /// Its UIDVALIDITY.
+    pub uid_validity: UidValidity,
+    /// The message's UID.
+    pub uid: Uid,
+    /// Its unique-id in the maildrop.
+    pub uidl: UidlId,
+}
+
+/// What became of an acceptance; durable.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The name it got.
+    pub id: EntryId,
+    /// One for each delivery, in their order.
+    pub local: Vec<Placed>,
+}
+
+impl Store {
+    /// Takes a message: all its deliveries and its queue entry, or none of them. Durable when it resolves.
+    /// Errors: `NoSuchAccount`, `NoSuchMailbox`, `OverQuota`, `Limit`, `Full`, `Poisoned`, `Closed`.
+    pub async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
+        let accepted = self.accept_all(vec![acceptance]).await?;
+        accepted.into_iter().next().ok_or(StoreError::Closed)
+    }
+
+    /// Several messages into mailboxes as one entry or none (RFC 3502: MULTIAPPEND). Errors as [`Store::accept`].
+    pub async fn accept_all(&self, acceptances: Vec<Acceptance>) -> Result<Vec<Accepted>, StoreError> {
+        let Some(id) = acceptances.first().map(|acceptance| acceptance.id) else { return Ok(Vec::new()) };
+        let mut area = Area::default();
+        let incoming =
+            acceptances.into_iter().map(|acceptance| area.place(acceptance)).collect::<Result<_, _>>()?;
+        self.submit_package(area.package(id, Accept(incoming))).await
+    }
+
+    /// Records what came of a try, and takes the notification that it caused, as one entry or not at all.
+    /// Errors: `NoSuchEntry` and those of [`Store::accept`].
+    pub async fn settle(&self, attempt: Attempt, notification: Option<Acceptance>) -> Result<(), StoreError> {
+        let id = notification.as_ref().map_or_else(|| self.new_entry_id(), |notification| notification.id);
+        let mut area = Area::default();
+        let notification = notification.map(|acceptance| area.place(acceptance)).transpose()?;
+        self.submit_package(area.package(id, Settle { attempt, notification })).await
+    }
+
+    /// A new name for an acceptance: never given twice, ascending in time.
+    pub fn new_entry_id(&self) -> EntryId {
+        self.shared().new_entry_id()
+    }
+}
+
+/// The area of an entry as it is laid out: prefixes, header block, small body, for one message after the other.
+#[derive(Default)]
+struct Area {
+    octets: Vec<Bytes>,
+    size: u32,
+    bodies: Vec<Body>,
+}
+
+impl Area {
+    /// Lays out one message.
+    fn place(&mut self, acceptance: Acceptance) -> Result<Incoming, StoreError> {
+        let Acceptance { id, header, body, structure, local, relay } = acceptance;
+        let local = local.into_iter().map(|delivery| self.delivery(delivery)).collect::<Result<_, _>>()?;
+        let header = self.add(header)?;
+        let body_bytes = body.size();
+        let place = match (body.memory().cloned(), body.file()) {
+            (_, Some((segment, number))) => BodyPlace::File { segment, number },
+            (octets, None) => BodyPlace::Area(self.add(octets.unwrap_or_default())?.0),
+        };
+        self.bodies.push(body);
+        let (thread_key, structure) = (structure.thread_key(), structure.encode());
+        Ok(Incoming { id, header, body: place, body_bytes, structure, thread_key, local, relay })
+    }
+
+    fn delivery(&mut self, delivery: Delivery) -> Result<Local, StoreError> {
+        let Delivery { account, mailbox, prefix, flags, internal_date } = delivery;
+        Ok(Local { account, mailbox, prefix: self.add(prefix.into())?, flags, internal_date })
+    }
+
+    /// Adds octets; their start and length.
+    fn add(&mut self, octets: Bytes) -> Result<(u32, u32), StoreError> {
+        let too_large = StoreError::Limit("the message is too large to be taken at once");
+        let length = u32::try_from(octets.len()).map_err(|_| too_large.clone())?;
+        let end = self.size.checked_add(length).filter(|end| *end <= AREA_BYTES_MAX).ok_or(too_large)?;
+        let place = (self.size, length);
+        self.size = end;
+        if !octets.is_empty() {
+            self.octets.push(octets);
+        }
+        Ok(place)
+    }
+
+    fn package<C>(self, id: EntryId, command: C) -> Package<C> {
+        Package { command, id, area: self.octets, bodies: self.bodies }
+    }
+}

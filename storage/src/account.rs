@@ -1,0 +1,285 @@
+//! One account's mailboxes: reading snapshots of them, and the commands that change them.
+
+use std::sync::{
+    Arc, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::sync::watch;
+use waypost_mail::{AccountId, EmailId, Flags, MailboxId, ModSeq, Uid, UidValidity};
+use waypost_message::{Splitter, Structure};
+
+use crate::{
+    decide::{
+        mailboxes::{CreateMailbox, DeleteMailbox, RenameMailbox, Subscribe},
+        messages::{ChangeFlags, Copy, Expunge, Originals, Which},
+    },
+    error::StoreError,
+    shared::{Pin, Shared},
+    state::{AccountState, MailboxState, Row, SpecialUse},
+    store::Store,
+};
+
+/// An account, loaded. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Account {
+    store: Store,
+    id: AccountId,
+    view: View,
+}
+
+/// A mailbox held open: all its rows stay in memory, and its changes can be awaited.
+#[derive(Debug)]
+pub struct Selection {
+    mailbox: MailboxId,
+    view: View,
+    _rows: Pin,
+}
+
+/// A reader's end of what is published of an account, with the last seq that it gave.
+#[derive(Debug)]
+struct View {
+    published: watch::Receiver<Arc<AccountState>>,
+    seen: AtomicU64,
+}
+
+/// How flags change (RFC 9051 section 6.4.6).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FlagMode {
+    /// `FLAGS`: these and no others.
+    Replace,
+    /// `+FLAGS`: these too.
+    Add,
+    /// `-FLAGS`: without these.
+    Remove,
+}
+
+/// A change of flags.
+#[derive(Clone, Debug)]
+pub struct FlagChange {
+    /// How.
+    pub mode: FlagMode,
+    /// Which.
+    pub flags: Flags,
+    /// Messages changed after this are left alone (RFC 7162 section 3.1.3: UNCHANGEDSINCE).
+    pub unchanged_since: Option<u64>,
+}
+
+/// What became of a change of flags.
+#[derive(Clone, Debug, Default)]
+pub struct FlagsOutcome {
+    /// The modification sequence that the changed messages have now; `None` where nothing had to change.
+    pub modseq: Option<ModSeq>,
+    /// Messages left alone because of UNCHANGEDSINCE, ascending.
+    pub modified: Vec<Uid>,
+}
+
+/// What became of COPY or MOVE (RFC 4315 section 3: COPYUID).
+#[derive(Clone, Debug)]
+pub struct CopyOutcome {
+    /// The destination's.
+    pub uid_validity: UidValidity,
+    /// Each message's UID in the source and in the destination, ascending; messages that are gone are missing.
+    pub uids: Vec<(Uid, Uid)>,
+}
+
+impl Store {
+    /// Loads an account. Errors: `NoSuchAccount`, `Damaged`, `Io`.
+    pub async fn account(&self, id: AccountId) -> Result<Account, StoreError> {
+        self.load_account(id).await?;
+        let accounts = self.shared().accounts.read().unwrap_or_else(PoisonError::into_inner);
+        let published = accounts.get(&id).ok_or(StoreError::NoSuchAccount)?;
+        Ok(Account { store: self.clone(), id, view: View::new(published.subscribe()) })
+    }
+
+    /// The MIME structure of a message; from the index, else from the journal. Errors: `Damaged`, `Io`.
+    pub async fn structure(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        row: &Row,
+    ) -> Result<Arc<Structure>, StoreError> {
+        let mut found = self.structures(account, mailbox, std::slice::from_ref(row)).await?;
+        found.pop().ok_or_else(|| StoreError::Io("the structure was not found".to_owned()))
+    }
+
+    /// The structures of several messages of one mailbox, in their order; cheaper than one by one.
+    pub async fn structures(
+        &self,
+        account: AccountId,
+        _mailbox: MailboxId,
+        rows: &[Row],
+    ) -> Result<Vec<Arc<Structure>>, StoreError> {
+        let emails: Vec<EmailId> = rows.iter().map(|row| row.email).collect();
+        let kept = self.blocking(move |shared| Ok(kept_structures(shared, account, &emails))).await?;
+        let mut structures = Vec::with_capacity(rows.len());
+        for (row, kept) in rows.iter().zip(kept) {
+            structures.push(match kept {
+                Some(structure) => Arc::new(structure),
+                None => Arc::new(self.split(row).await?),
+            });
+        }
+        Ok(structures)
+    }
+
+    /// Finds the structure of a message in its octets.
+    async fn split(&self, row: &Row) -> Result<Structure, StoreError> {
+        let mut reader = self.reader(&row.content, row.content.prefix_size(), u64::MAX);
+        let mut splitter = Splitter::new();
+        loop {
+            let octets = reader.next().await?;
+            if octets.is_empty() {
+                return Ok(splitter.finish());
+            }
+            splitter.feed(&octets);
+        }
+    }
+}
+
+/// The structures that memory and index hold.
+fn kept_structures(shared: &Shared, account: AccountId, emails: &[EmailId]) -> Vec<Option<Structure>> {
+    let recent = {
+        let structures = shared.structures.read().unwrap_or_else(PoisonError::into_inner);
+        let of_account = structures.get(&account);
+        let recent = |email: &EmailId| of_account.and_then(|known| known.get(email).cloned());
+        emails.iter().map(recent).collect::<Vec<_>>()
+    };
+    let find = |(email, recent): (&EmailId, Option<Arc<[u8]>>)| match recent {
+        Some(octets) => Structure::decode(&octets).ok(),
+        None => Structure::decode(&shared.index.structure(account, *email)?).ok(),
+    };
+    emails.iter().zip(recent).map(find).collect()
+}
+
+impl Account {
+    /// Its id.
+    pub fn id(&self) -> AccountId {
+        self.id
+    }
+
+    /// The newest durable state.
+    pub fn state(&self) -> Arc<AccountState> {
+        self.view.state()
+    }
+
+    /// Waits until [`Account::state`] differs from what it gave last through this handle. Cancel-safe.
+    pub async fn changed(&mut self) {
+        self.view.changed().await;
+    }
+
+    /// Opens a mailbox: its rows are loaded and stay. Errors: `NoSuchMailbox`, `Damaged`, `Io`.
+    pub async fn select(&self, mailbox: MailboxId) -> Result<Selection, StoreError> {
+        // The pin comes first: rows that are there, or come, are not given up any more.
+        let rows = self.store.shared().pin(self.id, mailbox);
+        self.store.load_rows(self.id, mailbox).await?;
+        let view = self.view.clone();
+        if !view.state().mailboxes.contains_key(&mailbox) {
+            return Err(StoreError::NoSuchMailbox);
+        }
+        Ok(Selection { mailbox, view, _rows: rows })
+    }
+
+    /// Creates a mailbox, and those above it that are missing. Errors: `MailboxExists`, `MailboxName`, `Limit` and those of writing.
+    pub async fn create_mailbox(
+        &self,
+        name: &str,
+        special_use: Option<SpecialUse>,
+    ) -> Result<MailboxId, StoreError> {
+        self.store.submit(CreateMailbox { account: self.id, name: name.to_owned(), special_use }).await
+    }
+
+    /// Deletes a mailbox with its messages. INBOX cannot be deleted. Children stay.
+    pub async fn delete_mailbox(&self, mailbox: MailboxId) -> Result<(), StoreError> {
+        self.store.submit(DeleteMailbox { account: self.id, mailbox }).await
+    }
+
+    /// Renames a mailbox and all below it; the ids and UIDVALIDITYs stay. INBOX: its messages move to a new mailbox of that
+    /// name (RFC 9051 section 6.3.6).
+    pub async fn rename_mailbox(&self, mailbox: MailboxId, name: &str) -> Result<(), StoreError> {
+        self.store.submit(RenameMailbox { account: self.id, mailbox, name: name.to_owned() }).await
+    }
+
+    /// Subscribes a name or ends its subscription.
+    pub async fn subscribe(&self, name: &str, subscribed: bool) -> Result<(), StoreError> {
+        self.store.submit(Subscribe { account: self.id, name: name.to_owned(), subscribed }).await
+    }
+
+    /// Changes flags of messages; UIDs that do not exist are skipped.
+    pub async fn change_flags(
+        &self,
+        mailbox: MailboxId,
+        uids: Vec<Uid>,
+        change: FlagChange,
+    ) -> Result<FlagsOutcome, StoreError> {
+        self.store.submit(ChangeFlags { account: self.id, mailbox, uids, change }).await
+    }
+
+    /// Removes those of the messages that have `\Deleted` at that moment; gives the UIDs of those removed, ascending.
+    pub async fn expunge_deleted(&self, mailbox: MailboxId, uids: Vec<Uid>) -> Result<Vec<Uid>, StoreError> {
+        self.store.submit(Expunge { account: self.id, mailbox, uids, which: Which::Deleted }).await
+    }
+
+    /// Removes messages whatever their flags (POP3); gives the UIDs of those removed, ascending.
+    pub async fn expunge(&self, mailbox: MailboxId, uids: Vec<Uid>) -> Result<Vec<Uid>, StoreError> {
+        self.store.submit(Expunge { account: self.id, mailbox, uids, which: Which::All }).await
+    }
+
+    /// Copies messages, all or none, with flags, internal date, EmailId and ThreadId; each copy gets a new UIDL id.
+    pub async fn copy(
+        &self,
+        from: MailboxId,
+        uids: Vec<Uid>,
+        to: MailboxId,
+    ) -> Result<CopyOutcome, StoreError> {
+        self.store.submit(Copy { account: self.id, from, uids, to, originals: Originals::Stay }).await
+    }
+
+    /// Moves messages, all or none, in one entry (RFC 6851); they keep their UIDL ids.
+    pub async fn move_to(
+        &self,
+        from: MailboxId,
+        uids: Vec<Uid>,
+        to: MailboxId,
+    ) -> Result<CopyOutcome, StoreError> {
+        self.store.submit(Copy { account: self.id, from, uids, to, originals: Originals::Go }).await
+    }
+}
+
+impl Selection {
+    /// The mailbox's newest durable state, complete; `None` once it is deleted.
+    pub fn state(&self) -> Option<Arc<MailboxState>> {
+        self.view.state().mailboxes.get(&self.mailbox).cloned()
+    }
+
+    /// Waits until the account changed since [`Selection::state`] was last called. Cancel-safe.
+    pub async fn changed(&mut self) {
+        self.view.changed().await;
+    }
+}
+
+impl View {
+    fn new(published: watch::Receiver<Arc<AccountState>>) -> Self {
+        let seen = AtomicU64::new(published.borrow().seq);
+        Self { published, seen }
+    }
+
+    fn state(&self) -> Arc<AccountState> {
+        let state = Arc::clone(&self.published.borrow());
+        self.seen.store(state.seq, Ordering::Relaxed);
+        state
+    }
+
+    async fn changed(&mut self) {
+        let seen = self.seen.load(Ordering::Relaxed);
+        if self.published.wait_for(|state| state.seq != seen).await.is_err() {
+            // The account was removed, or the store closed, and all that could be seen was: nothing changes any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Clone for View {
+    fn clone(&self) -> Self {
+        Self { published: self.published.clone(), seen: AtomicU64::new(self.seen.load(Ordering::Relaxed)) }
+    }
+}

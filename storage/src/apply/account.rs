@@ -1,0 +1,144 @@
+//! What records of an account's stream do. The record's seq is the MODSEQ of what it changes.
+
+use std::sync::Arc;
+
+use waypost_mail::{MailboxId, ModSeq};
+
+use super::{Inapplicable, rows};
+use crate::{
+    journal::Placement,
+    record::{AccountChange, Expunged, FlagsChanged, MailboxCreated, MessageAdded, UidValidityChanged},
+    state::{AccountState, MailboxState, Row},
+};
+
+/// Applies one record.
+pub(crate) fn apply(
+    account: &mut AccountState,
+    seq: u64,
+    change: &AccountChange,
+    placement: &Placement,
+) -> Result<(), Inapplicable> {
+    let modseq = ModSeq::new(seq).ok_or(Inapplicable::Contradiction("a record without a number"))?;
+    match change {
+        AccountChange::MailboxCreated(created) => create(account, created, modseq),
+        AccountChange::MailboxDeleted(deleted) => {
+            let mailbox = account.mailboxes.remove(&deleted.mailbox);
+            account.bytes -= mailbox.ok_or(Inapplicable::Mailbox(deleted.mailbox))?.bytes;
+        }
+        AccountChange::MailboxRenamed(renamed) => {
+            mailbox(account, renamed.mailbox)?.name.clone_from(&renamed.name);
+        }
+        AccountChange::Subscribed(subscribed) => {
+            let names = Arc::make_mut(&mut account.subscriptions);
+            match subscribed.subscribed {
+                true => names.insert(subscribed.name.clone()),
+                false => names.remove(&subscribed.name),
+            };
+        }
+        AccountChange::KeywordDefined(defined) => {
+            let mailbox = mailbox(account, defined.mailbox)?;
+            if mailbox.keywords.len() != usize::from(defined.bit) {
+                return Err(Inapplicable::Contradiction("a keyword whose bit is not the next one"));
+            }
+            mailbox.keywords.push(defined.name.clone());
+        }
+        AccountChange::MessageAdded(added) => add(account, added, modseq, placement)?,
+        AccountChange::FlagsChanged(changed) => change_flags(account, changed, modseq)?,
+        AccountChange::Expunged(expunged) => expunge(account, expunged, modseq)?,
+        AccountChange::UidValidityChanged(changed) => renew(account, changed, modseq)?,
+    }
+    account.seq = seq;
+    Ok(())
+}
+
+fn mailbox(account: &mut AccountState, id: MailboxId) -> Result<&mut MailboxState, Inapplicable> {
+    account.mailboxes.get_mut(&id).map(Arc::make_mut).ok_or(Inapplicable::Mailbox(id))
+}
+
+fn complete(account: &mut AccountState, id: MailboxId) -> Result<&mut MailboxState, Inapplicable> {
+    let mailbox = mailbox(account, id)?;
+    if mailbox.partial { Err(Inapplicable::Rows(id)) } else { Ok(mailbox) }
+}
+
+fn create(account: &mut AccountState, created: &MailboxCreated, modseq: ModSeq) {
+    let mailbox = MailboxState {
+        highest_modseq: modseq,
+        special_use: created.special_use,
+        ..MailboxState::new(created.mailbox, created.name.clone(), created.uid_validity)
+    };
+    account.mailboxes.insert(created.mailbox, Arc::new(mailbox));
+    account.next_mailbox = account.next_mailbox.max(MailboxId(created.mailbox.0 + 1));
+    account.last_uid_validity = account.last_uid_validity.max(created.uid_validity.value());
+}
+
+fn add(
+    account: &mut AccountState,
+    added: &MessageAdded,
+    modseq: ModSeq,
+    placement: &Placement,
+) -> Result<(), Inapplicable> {
+    let mailbox = mailbox(account, added.mailbox)?;
+    if added.uid < mailbox.uid_next {
+        return Err(Inapplicable::Contradiction("a UID that was given before"));
+    }
+    let content = added.content.resolve(placement);
+    let size = content.size();
+    let row = Row {
+        uid: added.uid,
+        modseq,
+        flags: added.flags,
+        keywords: added.keywords,
+        internal_date: added.internal_date,
+        save_date: added.save_date,
+        email: added.email,
+        thread: added.thread,
+        uidl: added.uidl,
+        content,
+    };
+    rows::push(mailbox, row);
+    mailbox.uid_next = added.uid.next();
+    mailbox.highest_modseq = modseq;
+    account.bytes += size;
+    Ok(())
+}
+
+fn change_flags(
+    account: &mut AccountState,
+    changed: &FlagsChanged,
+    modseq: ModSeq,
+) -> Result<(), Inapplicable> {
+    let mailbox = complete(account, changed.mailbox)?;
+    for group in &changed.groups {
+        rows::change(mailbox, &group.uids, |row| {
+            row.flags = group.flags;
+            row.keywords = group.keywords;
+            row.modseq = modseq;
+        });
+    }
+    mailbox.highest_modseq = modseq;
+    Ok(())
+}
+
+fn expunge(account: &mut AccountState, expunged: &Expunged, modseq: ModSeq) -> Result<(), Inapplicable> {
+    let mailbox = complete(account, expunged.mailbox)?;
+    let before = mailbox.bytes;
+    rows::remove(mailbox, &expunged.uids);
+    mailbox.highest_modseq = modseq;
+    let freed = before - mailbox.bytes;
+    account.bytes -= freed;
+    Ok(())
+}
+
+fn renew(
+    account: &mut AccountState,
+    changed: &UidValidityChanged,
+    modseq: ModSeq,
+) -> Result<(), Inapplicable> {
+    for new in &changed.mailboxes {
+        let mailbox = mailbox(account, new.mailbox)?;
+        mailbox.uid_validity = new.uid_validity;
+        mailbox.highest_modseq = modseq;
+        account.last_uid_validity = account.last_uid_validity.max(new.uid_validity.value());
+    }
+    Ok(())
+}

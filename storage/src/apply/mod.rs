@@ -1,0 +1,87 @@
+//! `apply`: what a record does to the state. Pure: live work, recovery, rebuild and check all call it, so that they agree.
+//!
+//! States are copied on write: what a snapshot shares is copied when it changes, and only that.
+
+mod account;
+mod directory;
+mod queue;
+pub(crate) mod rows;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use waypost_mail::{AccountId, EntryId, MailboxId};
+
+pub(crate) use self::{
+    account::apply as apply_account, directory::apply as apply_directory, queue::apply as apply_queue,
+};
+use crate::{
+    journal::{Placement, Stream},
+    queue::QueueEntry,
+    record::{Change, Record},
+    state::{AccountState, DirectoryState},
+};
+
+/// All that the store holds: the directory, the queue, and the accounts that are loaded.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    pub(crate) directory: Arc<DirectoryState>,
+    pub(crate) accounts: HashMap<AccountId, Arc<AccountState>>,
+    pub(crate) queue: QueueState,
+}
+
+/// The queue of one node.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct QueueState {
+    /// Sequence number of the last record of its stream.
+    pub(crate) seq: u64,
+    /// The entries that are not settled.
+    pub(crate) entries: BTreeMap<EntryId, Arc<QueueEntry>>,
+}
+
+/// Why a record could not be applied. Records that were decided here always can be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum Inapplicable {
+    /// It changes rows that are not in memory.
+    #[error("it changes rows of mailbox {0} that are not loaded")]
+    Rows(MailboxId),
+    /// It changes a mailbox that does not exist.
+    #[error("it changes mailbox {0}, which does not exist")]
+    Mailbox(MailboxId),
+    /// It changes an account that does not exist.
+    #[error("it changes account {0}, which does not exist")]
+    Account(AccountId),
+    /// It changes a queue entry that does not exist.
+    #[error("it changes queue entry {0}, which does not exist")]
+    Entry(EntryId),
+    /// It contradicts the state in another way.
+    #[error("{0}")]
+    Contradiction(&'static str),
+}
+
+/// Applies one record that was just staged to everything.
+pub(crate) fn apply(state: &mut State, record: &Record, placement: &Placement) -> Result<(), Inapplicable> {
+    match (&record.change, record.stream) {
+        (Change::Directory(change), _) => {
+            let effect = apply_directory(Arc::make_mut(&mut state.directory), record.seq, change)?;
+            match effect {
+                directory::Effect::None => {}
+                directory::Effect::Created(account) => {
+                    state.accounts.insert(account, Arc::new(AccountState::empty(account)));
+                }
+                directory::Effect::Removed(account) => {
+                    state.accounts.remove(&account);
+                }
+            }
+            Ok(())
+        }
+        (Change::Account(change), Stream::Account(id)) => {
+            let account = state.accounts.get_mut(&id).ok_or(Inapplicable::Account(id))?;
+            apply_account(Arc::make_mut(account), record.seq, change, placement)
+        }
+        (Change::Account(_), _) => Err(Inapplicable::Contradiction("an account's record in another stream")),
+        (Change::Queue(change), _) => apply_queue(&mut state.queue, record.seq, change, placement),
+    }
+}

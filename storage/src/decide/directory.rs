@@ -1,0 +1,119 @@
+//! Commands on the accounts.
+
+use waypost_mail::AccountId;
+
+use super::{Command, Draft, Undecided, mailboxes, name::INBOX};
+use crate::{
+    error::StoreError,
+    record::{
+        AccountCreated, AccountRemoved, NewValidity, PasswordChanged, QuotaChanged, Subscribed,
+        UidValidityChanged,
+    },
+    state::SpecialUse,
+    store::NewAccount,
+};
+
+/// The mailboxes that a new account has.
+const FIRST_MAILBOXES: [(&str, Option<SpecialUse>); 6] = [
+    (INBOX, None),
+    ("Drafts", Some(SpecialUse::Drafts)),
+    ("Sent", Some(SpecialUse::Sent)),
+    ("Junk", Some(SpecialUse::Junk)),
+    ("Trash", Some(SpecialUse::Trash)),
+    ("Archive", Some(SpecialUse::Archive)),
+];
+
+/// Creates an account with its first mailboxes, subscribed.
+pub(crate) struct CreateAccount(pub(crate) NewAccount);
+
+impl Command for CreateAccount {
+    type Outcome = AccountId;
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<AccountId, Undecided> {
+        let NewAccount { address, source, password_hash, quota_bytes } = self.0.clone();
+        let directory = &draft.state().directory;
+        if directory.accounts.values().any(|account| account.address.same_mailbox(&address)) {
+            return Err(StoreError::AccountExists.into());
+        }
+        let account = AccountId(directory.next_account.max(1));
+        draft.directory(AccountCreated { account, address, source, password_hash, quota_bytes });
+        draft.begin_account(account);
+        for (name, special_use) in FIRST_MAILBOXES {
+            mailboxes::create(draft, account, name, special_use)?;
+            draft.push(account, Subscribed { name: name.to_owned(), subscribed: true })?;
+        }
+        Ok(account)
+    }
+}
+
+/// Changes an account's password hash.
+pub(crate) struct SetPassword {
+    pub(crate) account: AccountId,
+    pub(crate) password_hash: Option<String>,
+}
+
+impl Command for SetPassword {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let current = draft.state().directory.accounts.get(&self.account).ok_or(StoreError::NoSuchAccount)?;
+        if current.password_hash != self.password_hash {
+            let password_hash = self.password_hash.clone();
+            draft.directory(PasswordChanged { account: self.account, password_hash });
+        }
+        Ok(())
+    }
+}
+
+/// Changes an account's quota.
+pub(crate) struct SetQuota {
+    pub(crate) account: AccountId,
+    pub(crate) quota_bytes: Option<u64>,
+}
+
+impl Command for SetQuota {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let current = draft.state().directory.accounts.get(&self.account).ok_or(StoreError::NoSuchAccount)?;
+        if current.quota_bytes != self.quota_bytes {
+            draft.directory(QuotaChanged { account: self.account, quota_bytes: self.quota_bytes });
+        }
+        Ok(())
+    }
+}
+
+/// Removes an account.
+pub(crate) struct RemoveAccount(pub(crate) AccountId);
+
+impl Command for RemoveAccount {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        if !draft.state().directory.accounts.contains_key(&self.0) {
+            return Err(StoreError::NoSuchAccount.into());
+        }
+        draft.directory(AccountRemoved { account: self.0 });
+        Ok(())
+    }
+}
+
+/// Mends an account that was just rebuilt from a stream with a gap: an INBOX, and UIDVALIDITYs under which no UID was given.
+pub(crate) struct Mend(pub(crate) AccountId);
+
+impl Command for Mend {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let base = draft.base(self.0)?;
+        let mut mailboxes = Vec::with_capacity(base.mailboxes.len());
+        for id in base.mailboxes.keys() {
+            mailboxes.push(NewValidity { mailbox: *id, uid_validity: draft.take_uid_validity(self.0)? });
+        }
+        draft.push(self.0, UidValidityChanged { mailboxes })?;
+        if base.inbox().is_none() {
+            mailboxes::create(draft, self.0, INBOX, None)?;
+        }
+        Ok(())
+    }
+}

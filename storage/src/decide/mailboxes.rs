@@ -1,0 +1,168 @@
+//! Commands on mailboxes and subscriptions.
+
+use std::{collections::HashSet, sync::Arc};
+
+use waypost_mail::{AccountId, MailboxId};
+
+use super::{
+    Command, Draft, Undecided,
+    messages::move_rows,
+    name::{self, INBOX},
+};
+use crate::{
+    error::StoreError,
+    record::{MailboxCreated, MailboxDeleted, MailboxRenamed, Subscribed},
+    state::{AccountState, MailboxState, SpecialUse},
+};
+
+/// Most mailboxes in one account.
+pub(crate) const MAILBOXES_MAX: usize = 10_000;
+/// Most subscribed names in one account.
+pub(crate) const SUBSCRIPTIONS_MAX: usize = 20_000;
+
+/// Creates a mailbox and those above it that are missing.
+pub(crate) struct CreateMailbox {
+    pub(crate) account: AccountId,
+    pub(crate) name: String,
+    pub(crate) special_use: Option<SpecialUse>,
+}
+
+impl Command for CreateMailbox {
+    type Outcome = MailboxId;
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<MailboxId, Undecided> {
+        let name = name::canonical(&self.name)?;
+        let base = draft.base(self.account)?;
+        if base.by_name(&name).is_some() {
+            return Err(StoreError::MailboxExists.into());
+        }
+        create_parents(draft, &base, &name)?;
+        create(draft, self.account, &name, self.special_use)
+    }
+}
+
+/// Deletes a mailbox with its messages; those below it stay.
+pub(crate) struct DeleteMailbox {
+    pub(crate) account: AccountId,
+    pub(crate) mailbox: MailboxId,
+}
+
+impl Command for DeleteMailbox {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let mailbox = draft.mailbox(self.account, self.mailbox)?;
+        if mailbox.name == INBOX {
+            return Err(StoreError::MailboxName("INBOX cannot be deleted").into());
+        }
+        draft.push(self.account, MailboxDeleted { mailbox: self.mailbox })?;
+        Ok(())
+    }
+}
+
+/// Renames a mailbox with all below it, or moves the messages of INBOX to a new mailbox (RFC 9051 section 6.3.6).
+pub(crate) struct RenameMailbox {
+    pub(crate) account: AccountId,
+    pub(crate) mailbox: MailboxId,
+    pub(crate) name: String,
+}
+
+impl Command for RenameMailbox {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let name = name::canonical(&self.name)?;
+        let base = draft.base(self.account)?;
+        let mailbox = draft.mailbox(self.account, self.mailbox)?;
+        if base.by_name(&name).is_some() {
+            return Err(StoreError::MailboxExists.into());
+        }
+        if mailbox.name == INBOX {
+            return rename_inbox(draft, &base, &mailbox, &name);
+        }
+        if name::below(&name, &mailbox.name).is_some() {
+            return Err(StoreError::MailboxName("a mailbox cannot be moved below itself").into());
+        }
+        create_parents(draft, &base, &name)?;
+        let names: HashSet<&str> = base.mailboxes.values().map(|mailbox| mailbox.name.as_str()).collect();
+        for moved in base.mailboxes.values() {
+            let new = match name::below(&moved.name, &mailbox.name) {
+                Some(rest) => name::canonical(&format!("{name}/{rest}"))?,
+                None if moved.id == mailbox.id => name.clone(),
+                None => continue,
+            };
+            if names.contains(new.as_str()) {
+                return Err(StoreError::MailboxExists.into());
+            }
+            draft.push(self.account, MailboxRenamed { mailbox: moved.id, name: new })?;
+        }
+        Ok(())
+    }
+}
+
+/// Subscribes a name or ends its subscription.
+pub(crate) struct Subscribe {
+    pub(crate) account: AccountId,
+    pub(crate) name: String,
+    pub(crate) subscribed: bool,
+}
+
+impl Command for Subscribe {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let name = name::canonical(&self.name)?;
+        let base = draft.base(self.account)?;
+        if base.subscriptions.contains(&name) == self.subscribed {
+            return Ok(());
+        }
+        if self.subscribed && base.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+            return Err(StoreError::Limit("an account has at most 20000 subscriptions").into());
+        }
+        draft.push(self.account, Subscribed { name, subscribed: self.subscribed })?;
+        Ok(())
+    }
+}
+
+/// Adds the record of one new mailbox.
+pub(super) fn create(
+    draft: &mut Draft<'_>,
+    account: AccountId,
+    name: &str,
+    special_use: Option<SpecialUse>,
+) -> Result<MailboxId, Undecided> {
+    let uid_validity = draft.take_uid_validity(account)?;
+    let taken = draft.account(account)?;
+    if taken.base.mailboxes.len() + taken.created.len() >= MAILBOXES_MAX {
+        return Err(StoreError::Limit("an account has at most 10000 mailboxes").into());
+    }
+    let mailbox = taken.next_mailbox;
+    taken.next_mailbox = MailboxId(mailbox.0 + 1);
+    taken.created.insert(name.to_owned());
+    draft.push(account, MailboxCreated { mailbox, name: name.to_owned(), uid_validity, special_use })?;
+    Ok(mailbox)
+}
+
+fn create_parents(draft: &mut Draft<'_>, base: &AccountState, name: &str) -> Result<(), Undecided> {
+    for parent in name::parents(name) {
+        if base.by_name(parent).is_none() {
+            create(draft, base.id, parent, None)?;
+        }
+    }
+    Ok(())
+}
+
+fn rename_inbox(
+    draft: &mut Draft<'_>,
+    base: &AccountState,
+    inbox: &Arc<MailboxState>,
+    name: &str,
+) -> Result<(), Undecided> {
+    let inbox = draft.complete(base.id, inbox.id)?;
+    create_parents(draft, base, name)?;
+    let id = create(draft, base.id, name, None)?;
+    let to = MailboxState::new(id, name.to_owned(), inbox.uid_validity);
+    let rows: Vec<_> = inbox.rows().collect();
+    move_rows(draft, base.id, &inbox, &rows, &to)?;
+    Ok(())
+}

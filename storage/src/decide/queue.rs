@@ -1,0 +1,75 @@
+//! Commands on the queue.
+
+use std::sync::Arc;
+
+use waypost_mail::{EntryId, Timestamp};
+
+use super::{Command, Draft, Undecided, accept::Incoming};
+use crate::{
+    error::StoreError,
+    queue::{Attempt, Outcome, QueueEntry},
+    record::{Attempted, Rescheduled, Settled},
+};
+
+/// Records what came of a try, and takes the notification that it caused.
+pub(crate) struct Settle {
+    pub(crate) attempt: Attempt,
+    pub(crate) notification: Option<Incoming>,
+}
+
+impl Command for Settle {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let attempt = &self.attempt;
+        let entry = entry(draft, attempt.id)?;
+        let mut open: Vec<bool> =
+            entry.recipients.iter().map(crate::queue::QueuedRecipient::is_open).collect();
+        for outcome in &attempt.outcomes {
+            let open = open
+                .get_mut(outcome.recipient)
+                .ok_or(StoreError::Limit("the entry has no such recipient"))?;
+            if !*open {
+                return Err(StoreError::Limit("the recipient is not open any more").into());
+            }
+            *open = matches!(outcome.outcome, Outcome::Deferred { .. });
+        }
+        draft.queue(Attempted {
+            id: attempt.id,
+            at: attempt.at,
+            outcomes: attempt.outcomes.clone(),
+            next_attempt: attempt.next_attempt,
+            attempts: entry.attempts.saturating_add(1),
+            warned: entry.warned || attempt.warned,
+        });
+        if !open.contains(&true) {
+            draft.queue(Settled { id: attempt.id });
+        }
+        if let Some(notification) = &self.notification {
+            // A sender whose mailbox is full still learns that a message did not arrive.
+            draft.waive_quota();
+            notification.decide(draft)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes an entry due at another time.
+pub(crate) struct Reschedule {
+    pub(crate) id: EntryId,
+    pub(crate) at: Timestamp,
+}
+
+impl Command for Reschedule {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        entry(draft, self.id)?;
+        draft.queue(Rescheduled { id: self.id, next_attempt: self.at });
+        Ok(())
+    }
+}
+
+fn entry(draft: &Draft<'_>, id: EntryId) -> Result<Arc<QueueEntry>, Undecided> {
+    draft.state().queue.entries.get(&id).cloned().ok_or_else(|| StoreError::NoSuchEntry.into())
+}

@@ -1,0 +1,482 @@
+//! Tables for `decide` and `apply`: commands over a state in memory, with the outcome and the state behind it.
+
+use std::sync::Arc;
+
+use waypost_mail::{
+    AccountId, AccountSource, Address, BodyType, DateTime, EnhancedStatus, EntryId, Flag, Flags, MailboxId,
+    ModSeq, Reply, ReversePath, Timestamp, Uid,
+};
+
+use super::{
+    Command, Undecided,
+    accept::{Accept, Incoming, Local},
+    decide,
+    directory::{CreateAccount, Mend, RemoveAccount, SetQuota},
+    mailboxes::{CreateMailbox, DeleteMailbox, MAILBOXES_MAX, RenameMailbox, Subscribe},
+    messages::{ChangeFlags, Copy, Expunge, Originals, Which},
+    queue::{Reschedule, Settle},
+};
+use crate::{
+    Attempt, FlagChange, FlagMode, NewAccount, Outcome, RecipientOutcome, Relay, RelayRecipient, StoreError,
+    apply::{State, apply, rows},
+    content::BodyPlace,
+    journal::{Placement, Position},
+    record::{self, Change, Record},
+    state::{AccountState, CHUNK_ROWS_MAX, MailboxState},
+};
+
+const ACCOUNT: AccountId = AccountId(1);
+const INBOX: MailboxId = MailboxId(1);
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+/// A state with the commands that were done on it, each through the records as the journal keeps them.
+struct World {
+    state: State,
+    entries: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self { state: State::default(), entries: 0 };
+        let account = NewAccount {
+            address: Address::parse("user@example.org").unwrap(),
+            source: AccountSource::Store,
+            password_hash: None,
+            quota_bytes: None,
+        };
+        assert_eq!(world.run(&CreateAccount(account)), Ok(ACCOUNT));
+        world
+    }
+
+    fn run<C: Command>(&mut self, command: &C) -> Result<C::Outcome, Undecided> {
+        let (records, outcome) = decide(&self.state, NOW, command)?;
+        self.entries += 1;
+        let at = Position { segment: 7, offset: self.entries };
+        let placement = Placement { at, area_at: self.entries * 1000, area_bytes: 1000 };
+        for record in &records {
+            let raw = record.encode();
+            let change = record::decode(&raw).unwrap().unwrap();
+            let kept = Record { stream: raw.stream, seq: raw.seq, change };
+            assert_eq!(kept, *record, "a record is read as it was written");
+            apply(&mut self.state, &kept, &placement).unwrap();
+        }
+        Ok(outcome)
+    }
+
+    fn refused<C: Command<Outcome: std::fmt::Debug>>(&mut self, command: &C) -> StoreError {
+        match self.run(command) {
+            Err(Undecided::Refused(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn account(&self) -> &Arc<AccountState> {
+        &self.state.accounts[&ACCOUNT]
+    }
+
+    fn mailbox(&self, id: MailboxId) -> &MailboxState {
+        let mailbox = &self.account().mailboxes[&id];
+        assert_eq!(mailbox.digest, rows::digest(mailbox.rows()));
+        assert_eq!(mailbox.count as usize, mailbox.rows().count());
+        assert!(mailbox.chunks.iter().all(|chunk| (1..=CHUNK_ROWS_MAX).contains(&chunk.rows.len())));
+        mailbox
+    }
+
+    fn uids(&self, id: MailboxId) -> Vec<u32> {
+        self.mailbox(id).rows().map(|row| row.uid.value()).collect()
+    }
+
+    fn names(&self) -> Vec<&str> {
+        let mut names: Vec<_> =
+            self.account().mailboxes.values().map(|mailbox| mailbox.name.as_str()).collect();
+        names.retain(|name| !["Drafts", "Sent", "Junk", "Trash", "Archive"].contains(name));
+        names.sort_unstable();
+        names
+    }
+
+    fn create(&mut self, name: &str) -> Result<MailboxId, Undecided> {
+        self.run(&CreateMailbox { account: ACCOUNT, name: name.into(), special_use: None })
+    }
+
+    fn rename(&mut self, mailbox: MailboxId, name: &str) -> Result<(), Undecided> {
+        self.run(&RenameMailbox { account: ACCOUNT, mailbox, name: name.into() })
+    }
+
+    fn deliver(&mut self, count: usize) {
+        for _ in 0..count {
+            self.run(&Accept(vec![incoming(EntryId(0), Flags::default(), None)])).unwrap();
+        }
+    }
+
+    fn change(
+        &mut self,
+        uids: &[u32],
+        mode: FlagMode,
+        names: &[&str],
+        since: Option<u64>,
+    ) -> Result<crate::FlagsOutcome, Undecided> {
+        let change = FlagChange { mode, flags: flags(names), unchanged_since: since };
+        self.run(&ChangeFlags { account: ACCOUNT, mailbox: INBOX, uids: uids_of(uids), change })
+    }
+
+    fn expunge(&mut self, uids: &[u32], which: Which) -> Vec<Uid> {
+        self.run(&Expunge { account: ACCOUNT, mailbox: INBOX, uids: uids_of(uids), which }).unwrap()
+    }
+}
+
+fn incoming(id: EntryId, flags: Flags, relay: Option<Relay>) -> Incoming {
+    let internal_date = DateTime { seconds: 5, offset_minutes: -90 };
+    let local = Local { account: ACCOUNT, mailbox: None, prefix: (0, 10), flags, internal_date };
+    Incoming {
+        id,
+        header: (10, 20),
+        body: BodyPlace::Area(30),
+        body_bytes: 70,
+        structure: vec![1, 2, 3],
+        thread_key: None,
+        local: vec![local],
+        relay,
+    }
+}
+
+fn flags(names: &[&str]) -> Flags {
+    names.iter().filter_map(|name| Flag::parse(name)).collect()
+}
+
+fn uids_of(uids: &[u32]) -> Vec<Uid> {
+    uids.iter().filter_map(|uid| Uid::new(*uid)).collect()
+}
+
+#[test]
+fn mailboxes_are_created_with_those_above_them() {
+    let mut world = World::new();
+    world.create("a/b/c").unwrap();
+    world.create("inbox/x").unwrap();
+    assert_eq!(world.names(), ["INBOX", "INBOX/x", "a", "a/b", "a/b/c"]);
+    for (name, error) in [("a", StoreError::MailboxExists), ("iNbOx", StoreError::MailboxExists)] {
+        assert_eq!(world.create(name), Err(error.into()));
+    }
+    assert!(matches!(world.create("a//b"), Err(Undecided::Refused(StoreError::MailboxName(_)))));
+    let mut validities: Vec<_> =
+        world.account().mailboxes.values().map(|mailbox| mailbox.uid_validity).collect();
+    assert_eq!(validities[0].value(), 1_800_000_000);
+    validities.dedup();
+    assert_eq!(validities.len(), world.account().mailboxes.len(), "no UIDVALIDITY repeats");
+}
+
+#[test]
+fn an_account_has_a_bound_of_mailboxes() {
+    let mut world = World::new();
+    let missing = MAILBOXES_MAX - world.account().mailboxes.len();
+    // One below the other, so that one command creates many.
+    let deep = |at: usize, levels: usize| format!("n{at}{}", "/x".repeat(levels - 1));
+    let (whole, rest) = (missing / 400, missing % 400);
+    for at in 0..whole {
+        world.create(&deep(at, 400)).unwrap();
+    }
+    assert!(matches!(world.create(&deep(whole, rest + 1)), Err(Undecided::Refused(StoreError::Limit(_)))));
+    world.create(&deep(whole, rest)).unwrap();
+    assert!(matches!(world.create("one more"), Err(Undecided::Refused(StoreError::Limit(_)))));
+}
+
+#[test]
+fn mailboxes_are_renamed_with_those_below_them() {
+    let mut world = World::new();
+    let a = world.create("a").unwrap();
+    world.create("a/b").unwrap();
+    let other = world.create("ab").unwrap();
+    let validity = world.mailbox(a).uid_validity;
+    world.rename(a, "x/y").unwrap();
+    assert_eq!(world.names(), ["INBOX", "ab", "x", "x/y", "x/y/b"]);
+    assert_eq!(world.mailbox(a).uid_validity, validity);
+    assert_eq!(world.rename(other, "inbox"), Err(StoreError::MailboxExists.into()));
+    assert_eq!(world.rename(other, "x"), Err(StoreError::MailboxExists.into()));
+    assert!(matches!(world.rename(a, "x/y/z"), Err(Undecided::Refused(StoreError::MailboxName(_)))));
+    assert!(matches!(world.rename(MailboxId(99), "z"), Err(Undecided::Refused(StoreError::NoSuchMailbox))));
+}
+
+#[test]
+fn renaming_inbox_moves_its_messages() {
+    let mut world = World::new();
+    world.deliver(3);
+    let before: Vec<_> = world.mailbox(INBOX).rows().cloned().collect();
+    world.rename(INBOX, "old/mail").unwrap();
+    assert_eq!(world.names(), ["INBOX", "old", "old/mail"]);
+    assert!(world.uids(INBOX).is_empty());
+    assert_eq!(world.mailbox(INBOX).uid_next.value(), 4);
+    let moved = world.account().by_name("old/mail").unwrap();
+    let ids = |row: &crate::Row| (row.email, row.thread, row.uidl, row.content.clone());
+    assert!(moved.rows().map(ids).eq(before.iter().map(ids)));
+}
+
+#[test]
+fn deleted_mailboxes_leave_those_below_them() {
+    let mut world = World::new();
+    world.create("a/b").unwrap();
+    let a = world.account().by_name("a").unwrap().id;
+    world.run(&DeleteMailbox { account: ACCOUNT, mailbox: a }).unwrap();
+    assert_eq!(world.names(), ["INBOX", "a/b"]);
+    assert!(matches!(
+        world.refused(&DeleteMailbox { account: ACCOUNT, mailbox: INBOX }),
+        StoreError::MailboxName(_)
+    ));
+    assert_eq!(world.refused(&DeleteMailbox { account: ACCOUNT, mailbox: a }), StoreError::NoSuchMailbox);
+    let again = world.create("a").unwrap();
+    assert!(again > a, "ids are never reused");
+}
+
+#[test]
+fn names_are_subscribed_whether_they_exist_or_not() {
+    let mut world = World::new();
+    let command = |name: &str, subscribed| Subscribe { account: ACCOUNT, name: name.into(), subscribed };
+    let seq = world.account().seq;
+    world.run(&command("inbox", true)).unwrap();
+    assert_eq!(world.account().seq, seq, "it is subscribed already");
+    world.run(&command("none", true)).unwrap();
+    world.run(&command("INBOX", false)).unwrap();
+    assert!(
+        world.account().subscriptions.contains("none") && !world.account().subscriptions.contains("INBOX")
+    );
+}
+
+#[test]
+fn a_new_message_gets_its_ids_from_its_record() {
+    let mut world = World::new();
+    let accepted = world.run(&Accept(vec![incoming(EntryId(3), flags(&["\\Seen", "work"]), None)])).unwrap();
+    let (account, mailbox) = (world.account(), world.mailbox(INBOX));
+    let row = mailbox.rows().next().unwrap();
+    // The keyword's record came before.
+    assert_eq!(
+        (row.modseq.value(), row.email.0, row.uidl.0, row.thread.0),
+        (account.seq, account.seq, account.seq, account.seq)
+    );
+    assert_eq!((row.save_date, row.internal_date.offset_minutes), (NOW, -90));
+    assert_eq!((mailbox.flags(row), mailbox.unseen, mailbox.bytes), (flags(&["\\Seen", "work"]), 0, 100));
+    assert_eq!((accepted[0].local[0].uid, accepted[0].local[0].uidl), (row.uid, row.uidl));
+    assert_eq!((row.content.segment, row.content.prefix, row.content.size()), (7, (0, 10), 100));
+}
+
+#[test]
+fn quotas_hold_for_accepting_and_copying_but_not_for_moving() {
+    let mut world = World::new();
+    world.run(&SetQuota { account: ACCOUNT, quota_bytes: Some(250) }).unwrap();
+    world.deliver(2);
+    let accept = Accept(vec![incoming(EntryId(0), Flags::default(), None)]);
+    assert_eq!(world.refused(&accept), StoreError::OverQuota);
+    let copy =
+        |originals| Copy { account: ACCOUNT, from: INBOX, uids: uids_of(&[1]), to: MailboxId(2), originals };
+    assert_eq!(world.refused(&copy(Originals::Stay)), StoreError::OverQuota);
+    world.run(&copy(Originals::Go)).unwrap();
+    assert_eq!(world.account().bytes, 200);
+    world.run(&SetQuota { account: ACCOUNT, quota_bytes: Some(300) }).unwrap();
+    world.run(&accept).unwrap();
+    assert_eq!(world.account().bytes, 300);
+}
+
+#[test]
+fn flags_change_in_one_record() {
+    let mut world = World::new();
+    world.deliver(40);
+    let outcome = world.change(&[1, 2, 3, 30, 99], FlagMode::Add, &["\\Seen", "k"], None).unwrap();
+    assert_eq!(outcome.modseq.map(ModSeq::value), Some(world.account().seq));
+    assert_eq!(
+        (world.mailbox(INBOX).unseen, world.mailbox(INBOX).highest_modseq),
+        (36, outcome.modseq.unwrap())
+    );
+    assert_eq!(
+        world.change(&[1, 2], FlagMode::Add, &["\\Seen"], None).unwrap().modseq,
+        None,
+        "nothing changes"
+    );
+    assert_eq!(world.change(&[1], FlagMode::Remove, &["unknown"], None).unwrap().modseq, None);
+    let since = outcome.modseq.map(|modseq| modseq.value() - 1);
+    let outcome = world.change(&[4, 3, 2], FlagMode::Replace, &["\\Flagged"], since).unwrap();
+    assert_eq!(outcome.modified, uids_of(&[2, 3]));
+    world.change(&[1], FlagMode::Remove, &["\\Seen"], None).unwrap();
+    let mailbox = world.mailbox(INBOX);
+    let flags_of = |uid| mailbox.flags(mailbox.row(Uid::new(uid).unwrap()).unwrap()).to_string();
+    assert_eq!([1, 2, 4, 5].map(flags_of), ["k", "\\Seen k", "\\Flagged", ""]);
+}
+
+#[test]
+fn a_mailbox_has_64_keywords() {
+    let mut world = World::new();
+    world.deliver(1);
+    let names: Vec<String> = (0..65).map(|number| format!("k{number}")).collect();
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    world.change(&[1], FlagMode::Add, &all[..64], None).unwrap();
+    assert!(matches!(
+        world.change(&[1], FlagMode::Add, &all[64..], None),
+        Err(Undecided::Refused(StoreError::Limit(_)))
+    ));
+    world.change(&[1], FlagMode::Add, &["K63"], None).unwrap();
+    assert_eq!(world.mailbox(INBOX).rows().next().unwrap().keywords, u64::MAX);
+}
+
+#[test]
+fn messages_are_expunged() {
+    let mut world = World::new();
+    world.deliver(300);
+    world.change(&[2, 3, 250], FlagMode::Add, &["\\Deleted"], None).unwrap();
+    assert_eq!(world.expunge(&[1, 2, 3, 4], Which::Deleted), uids_of(&[2, 3]));
+    assert_eq!(world.expunge(&[2, 3], Which::All), []);
+    assert_eq!((world.mailbox(INBOX).deleted, world.mailbox(INBOX).count), (1, 298));
+    let most: Vec<u32> = (1..300).collect();
+    world.expunge(&most, Which::All);
+    assert_eq!(world.uids(INBOX), [300]);
+    world.deliver(1);
+    assert_eq!(world.uids(INBOX), [300, 301]);
+    assert_eq!(world.account().bytes, 200);
+}
+
+#[test]
+fn copies_share_the_message_but_not_the_unique_id() {
+    let mut world = World::new();
+    world.deliver(2);
+    world.change(&[2], FlagMode::Add, &["a", "b"], None).unwrap();
+    let to = world.create("to").unwrap();
+    let command =
+        |originals| Copy { account: ACCOUNT, from: INBOX, uids: uids_of(&[2, 9, 1, 2]), to, originals };
+    let copied = world.run(&command(Originals::Stay)).unwrap();
+    assert_eq!(copied.uids, [1, 2].map(|uid| (Uid::new(uid).unwrap(), Uid::new(uid).unwrap())));
+    let moved = world.run(&command(Originals::Go)).unwrap();
+    assert_eq!(moved.uids.iter().map(|(_, new)| new.value()).collect::<Vec<_>>(), [3, 4]);
+    let rows: Vec<_> = world.mailbox(to).rows().collect();
+    assert_eq!((rows[0].email, rows[0].thread), (rows[2].email, rows[2].thread));
+    assert_ne!(rows[0].uidl, rows[2].uidl);
+    assert_eq!(rows[2].uidl.0, rows[2].email.0);
+    assert_eq!(world.mailbox(to).flags(rows[3]), flags(&["a", "b"]));
+    assert!(world.uids(INBOX).is_empty());
+    assert_eq!(world.account().bytes, 400);
+}
+
+#[test]
+fn moving_within_a_mailbox_gives_new_uids() {
+    let mut world = World::new();
+    world.deliver(2);
+    let command =
+        Copy { account: ACCOUNT, from: INBOX, uids: uids_of(&[1]), to: INBOX, originals: Originals::Go };
+    world.run(&command).unwrap();
+    assert_eq!(world.uids(INBOX), [2, 3]);
+}
+
+#[test]
+fn several_messages_are_one_entry() {
+    let mut world = World::new();
+    let names: Vec<String> = (0..40).map(|number| format!("k{number}")).collect();
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    let first = incoming(EntryId(1), flags(&all), None);
+    let second = incoming(EntryId(2), flags(&["k1", "new"]), None);
+    let accepted = world.run(&Accept(vec![first, second])).unwrap();
+    assert_eq!([accepted[0].local[0].uid.value(), accepted[1].local[0].uid.value()], [1, 2]);
+    let mut over = incoming(EntryId(3), Flags::default(), None);
+    over.local[0].mailbox = Some(MailboxId(99));
+    let both = Accept(vec![incoming(EntryId(3), Flags::default(), None), over]);
+    assert_eq!(world.refused(&both), StoreError::NoSuchMailbox);
+    assert_eq!(world.uids(INBOX), [1, 2], "all or none");
+}
+
+#[test]
+fn what_is_not_loaded_is_asked_for() {
+    let mut world = World::new();
+    world.deliver(1);
+    let command = Expunge { account: ACCOUNT, mailbox: INBOX, uids: uids_of(&[1]), which: Which::All };
+    let account = Arc::make_mut(world.state.accounts.get_mut(&ACCOUNT).unwrap());
+    let inbox = Arc::make_mut(account.mailboxes.get_mut(&INBOX).unwrap());
+    (inbox.partial, inbox.chunks) = (true, Vec::new());
+    assert_eq!(world.run(&command), Err(Undecided::Rows(ACCOUNT, INBOX)));
+    world.deliver(1);
+    assert_eq!(world.account().mailboxes[&INBOX].count, 2, "deliveries need no rows");
+    world.state.accounts.clear();
+    assert_eq!(world.run(&command), Err(Undecided::Account(ACCOUNT)));
+    world.run(&RemoveAccount(ACCOUNT)).unwrap();
+    assert_eq!(world.run(&command), Err(StoreError::NoSuchAccount.into()));
+}
+
+#[test]
+fn a_mended_account_has_new_uid_validities() {
+    let mut world = World::new();
+    let before: Vec<_> = world.account().mailboxes.values().map(|mailbox| mailbox.uid_validity).collect();
+    world.run(&Mend(ACCOUNT)).unwrap();
+    let after: Vec<_> = world.account().mailboxes.values().map(|mailbox| mailbox.uid_validity).collect();
+    assert!(after.iter().all(|new| before.iter().all(|old| new > old)));
+}
+
+#[test]
+fn an_entry_leaves_the_queue_with_its_last_recipient() {
+    let mut world = World::new();
+    let recipient = |name: &str| RelayRecipient { address: Address::parse(name).unwrap(), original: None };
+    let relay = Relay {
+        reverse_path: ReversePath::Null,
+        recipients: vec![recipient("a@example.net"), recipient("b@example.net")],
+        body: BodyType::EightBitMime,
+        smtputf8: true,
+    };
+    let id = EntryId(5);
+    world.run(&Accept(vec![incoming(id, Flags::default(), Some(relay))])).unwrap();
+    let entry = &world.state.queue.entries[&id];
+    assert_eq!((entry.content.prefix, entry.content.size(), entry.next_attempt), ((0, 0), 90, NOW));
+    let reply = Reply::new(451, EnhancedStatus(4, 7, 1), "later");
+    let attempt = |outcomes: Vec<RecipientOutcome>| Settle {
+        attempt: Attempt { id, at: NOW, outcomes, next_attempt: Timestamp(9), warned: true },
+        notification: None,
+    };
+    let deferred = Outcome::Deferred { peer: String::new(), reply: reply.clone() };
+    let failed = Outcome::Failed { peer: "mx".into(), reply: reply.clone() };
+    let delivered = Outcome::Delivered { peer: "mx".into(), reply };
+    world
+        .run(&attempt(vec![
+            RecipientOutcome { recipient: 0, outcome: deferred.clone() },
+            RecipientOutcome { recipient: 1, outcome: delivered.clone() },
+        ]))
+        .unwrap();
+    let entry = &world.state.queue.entries[&id];
+    assert_eq!((entry.attempts, entry.next_attempt, entry.warned), (1, Timestamp(9), true));
+    assert_eq!(
+        entry.recipients.iter().map(crate::QueuedRecipient::is_open).collect::<Vec<_>>(),
+        [true, false]
+    );
+    world.run(&Reschedule { id, at: Timestamp(3) }).unwrap();
+    assert_eq!(
+        (world.state.queue.entries[&id].next_attempt, world.state.queue.entries[&id].attempts),
+        (Timestamp(3), 1)
+    );
+    for recipient in [1, 2] {
+        let outcome = RecipientOutcome { recipient, outcome: delivered.clone() };
+        assert!(matches!(world.refused(&attempt(vec![outcome])), StoreError::Limit(_)));
+    }
+    // A full mailbox still takes the notification.
+    world.run(&SetQuota { account: ACCOUNT, quota_bytes: Some(1) }).unwrap();
+    let mut last = attempt(vec![RecipientOutcome { recipient: 0, outcome: failed }]);
+    last.notification = Some(incoming(EntryId(6), Flags::default(), None));
+    world.run(&last).unwrap();
+    assert!(world.state.queue.entries.is_empty());
+    assert_eq!(world.uids(INBOX), [1, 2], "the notification came with it");
+    assert_eq!(world.refused(&Reschedule { id, at: NOW }), StoreError::NoSuchEntry);
+}
+
+#[test]
+fn tails_are_folded_into_chunks() {
+    let mut world = World::new();
+    world.deliver(600);
+    let sizes: Vec<usize> = world.mailbox(INBOX).chunks.iter().map(|chunk| chunk.rows.len()).collect();
+    assert_eq!(sizes, [256, 256, 80, 8]);
+    assert!(world.uids(INBOX).into_iter().eq(1..=600));
+    let inbox = world.mailbox(INBOX);
+    assert!((1..=600).all(|uid| inbox.row(Uid::new(uid).unwrap()).is_some()));
+}
+
+#[test]
+fn unknown_records_are_passed_over_only_if_they_may_be() {
+    let world = World::new();
+    let subscribe = Subscribe { account: ACCOUNT, name: "x".into(), subscribed: true };
+    let (records, ()) = decide(&world.state, NOW, &subscribe).unwrap();
+    let mut raw = records[0].encode();
+    assert!(matches!(record::decode(&raw), Ok(Some(Change::Account(_)))));
+    raw.version = 2;
+    assert!(matches!(record::decode(&raw), Err(StoreError::Open(_))));
+    raw.ignorable = true;
+    assert_eq!(record::decode(&raw), Ok(None));
+    (raw.version, raw.payload) = (1, vec![0xff]);
+    assert!(matches!(record::decode(&raw), Err(StoreError::Damaged(_))));
+}

@@ -1,0 +1,48 @@
+//! The seam to the disk: what the journal asks of a file system, so that a simulated one can lose, tear and reorder.
+
+mod real;
+mod simulated;
+
+use std::{
+    fmt::Debug,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+pub use real::Real;
+pub use simulated::Simulated;
+
+/// A file system. Paths are absolute. What is not synced may be lost or torn by a crash, in any order.
+pub trait Disk: Debug + Send + Sync + 'static {
+    /// Creates a directory and those above it where they are missing; their names are durable when this returns.
+    fn create_directory(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+    /// Creates a new file for reading and writing; an error if it exists.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens a file for reading and writing.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Renames, replacing what is there.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// The entries of a directory, sorted; empty where it does not exist.
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Bytes that can still be written.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+}
+
+/// An open file.
+pub trait DiskFile: Debug + Send + Sync + 'static {
+    /// Reads until the buffer is full or the file ends; how much was read.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Writes all octets.
+    fn write_at(&self, offset: u64, octets: &[u8]) -> io::Result<()>;
+    /// Makes content and size durable.
+    fn sync(&self) -> io::Result<()>;
+    /// Length in octets.
+    fn length(&self) -> io::Result<u64>;
+    /// Reserves space up to this length, so that writing there cannot find the disk full; new octets read as zero.
+    fn allocate(&self, length: u64) -> io::Result<()>;
+}

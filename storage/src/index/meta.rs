@@ -1,0 +1,152 @@
+//! An account's meta: all of its state but the rows.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use minicbor::{Decode, Encode};
+use waypost_mail::{AccountId, Keyword, MailboxId, ModSeq, Uid, UidValidity};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{
+    Operation, VALUE_BYTES_MAX,
+    value::{self, Value},
+};
+use crate::{
+    record::codec,
+    state::{AccountState, MailboxState, SpecialUse},
+};
+
+#[derive(Decode, Encode)]
+struct AccountMeta {
+    #[n(0)]
+    seq: u64,
+    #[n(1)]
+    next_mailbox: u64,
+    #[n(2)]
+    last_uid_validity: u32,
+    #[n(3)]
+    bytes: u64,
+    #[n(4)]
+    subscriptions: Vec<String>,
+    #[n(5)]
+    mailboxes: Vec<MailboxMeta>,
+}
+
+#[derive(Decode, Encode)]
+#[cbor(array)]
+struct MailboxMeta {
+    #[cbor(n(0), with = "codec::mailbox")]
+    id: MailboxId,
+    #[n(1)]
+    name: String,
+    #[cbor(n(2), with = "codec::uid_validity")]
+    uid_validity: UidValidity,
+    #[cbor(n(3), with = "codec::uid")]
+    uid_next: Uid,
+    #[cbor(n(4), with = "codec::modseq")]
+    highest_modseq: ModSeq,
+    #[cbor(n(5), with = "codec::special_use")]
+    special_use: Option<SpecialUse>,
+    #[cbor(n(6), with = "codec::keywords")]
+    keywords: Vec<Keyword>,
+    #[n(7)]
+    count: u32,
+    #[n(8)]
+    unseen: u32,
+    #[n(9)]
+    deleted: u32,
+    #[n(10)]
+    bytes: u64,
+    #[n(11)]
+    digest: u64,
+}
+
+/// What the keys of an account's pages begin with.
+pub(crate) fn prefix(account: AccountId) -> Vec<u8> {
+    super::prefix(b'a', account)
+}
+
+/// The operations that write an account's meta, given the pages that are there; and its digest.
+pub(crate) fn put(account: &AccountState, old_keys: &[Vec<u8>]) -> (Vec<Operation>, u64) {
+    let meta = AccountMeta {
+        seq: account.seq,
+        next_mailbox: account.next_mailbox.0,
+        last_uid_validity: account.last_uid_validity,
+        bytes: account.bytes,
+        subscriptions: account.subscriptions.iter().cloned().collect(),
+        mailboxes: account.mailboxes.values().map(|mailbox| mailbox_meta(mailbox)).collect(),
+    };
+    let octets = value::cbor(&meta);
+    let digest = xxh3_64(&octets);
+    let mut operations: Vec<Operation> = Vec::new();
+    for (number, page) in (0u32..).zip(octets.chunks(VALUE_BYTES_MAX)) {
+        let mut key = prefix(account.id);
+        key.extend_from_slice(&number.to_be_bytes());
+        let value = value::seal(&key, account.seq, page);
+        operations.push((key, Some(value)));
+    }
+    let written = operations.len();
+    operations.extend(old_keys.iter().skip(written).map(|key| (key.clone(), None)));
+    (operations, digest)
+}
+
+/// The account of some pages, its mailboxes without rows; and its digest.
+pub(super) fn decode(id: AccountId, pages: &[(Vec<u8>, Vec<u8>)]) -> Option<(AccountState, u64)> {
+    let mut octets = Vec::new();
+    let mut seq = None;
+    for (number, (key, page)) in (0u32..).zip(pages) {
+        let value = Value::open(key, page).filter(|_| key.ends_with(&number.to_be_bytes()))?;
+        if seq.is_some_and(|seq| seq != value.seq) {
+            return None;
+        }
+        seq = Some(value.seq);
+        octets.extend_from_slice(value.payload);
+    }
+    let meta: AccountMeta = minicbor::decode(&octets).ok()?;
+    let account = AccountState {
+        id,
+        seq: meta.seq,
+        mailboxes: meta.mailboxes.into_iter().map(mailbox).collect::<BTreeMap<_, _>>(),
+        subscriptions: Arc::new(meta.subscriptions.into_iter().collect()),
+        next_mailbox: MailboxId(meta.next_mailbox),
+        last_uid_validity: meta.last_uid_validity,
+        bytes: meta.bytes,
+    };
+    (seq == Some(account.seq)).then_some((account, xxh3_64(&octets)))
+}
+
+fn mailbox_meta(mailbox: &MailboxState) -> MailboxMeta {
+    MailboxMeta {
+        id: mailbox.id,
+        name: mailbox.name.clone(),
+        uid_validity: mailbox.uid_validity,
+        uid_next: mailbox.uid_next,
+        highest_modseq: mailbox.highest_modseq,
+        special_use: mailbox.special_use,
+        keywords: mailbox.keywords.clone(),
+        count: mailbox.count,
+        unseen: mailbox.unseen,
+        deleted: mailbox.deleted,
+        bytes: mailbox.bytes,
+        digest: mailbox.digest,
+    }
+}
+
+fn mailbox(meta: MailboxMeta) -> (MailboxId, Arc<MailboxState>) {
+    let mailbox = MailboxState {
+        id: meta.id,
+        name: meta.name,
+        uid_validity: meta.uid_validity,
+        uid_next: meta.uid_next,
+        highest_modseq: meta.highest_modseq,
+        special_use: meta.special_use,
+        keywords: meta.keywords,
+        count: meta.count,
+        unseen: meta.unseen,
+        deleted: meta.deleted,
+        bytes: meta.bytes,
+        partial: meta.count > 0,
+        chunks: Vec::new(),
+        digest: meta.digest,
+    };
+    (mailbox.id, Arc::new(mailbox))
+}

@@ -1,0 +1,77 @@
+//! Structures of messages, 32 in a block, compressed. A message's copies share one, found by its EmailId.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use minicbor::bytes::ByteVec;
+use waypost_mail::{AccountId, EmailId};
+
+use super::{
+    Operation, VALUE_BYTES_MAX,
+    value::{self, Value},
+};
+
+/// Structures in one block.
+const BLOCK_STRUCTURES_MAX: usize = 32;
+/// Octets in one block before it is compressed; one structure alone may have more.
+const BLOCK_BYTES_MAX: usize = 64 * 1024;
+/// Most octets that a block is decompressed to.
+const BLOCK_BYTES_LIMIT: usize = 16 * 1024 * 1024;
+const COMPRESSION_LEVEL: i32 = 3;
+
+/// Encoded structures by EmailId.
+pub(crate) type Structures = BTreeMap<EmailId, Arc<[u8]>>;
+
+/// The key of the block that begins with an EmailId.
+pub(crate) fn key(account: AccountId, first: EmailId) -> Vec<u8> {
+    let mut key = super::prefix(b's', account);
+    key.extend_from_slice(&first.0.to_be_bytes());
+    key
+}
+
+/// The operations that write new structures: the last block that is there is filled first.
+pub(crate) fn put(
+    last: Option<(Vec<u8>, Vec<u8>)>,
+    account: AccountId,
+    seq: u64,
+    new: &Structures,
+) -> Vec<Operation> {
+    let mut blocks: Vec<Vec<(u64, ByteVec)>> = Vec::new();
+    if let Some((key, octets)) = last {
+        blocks.extend(open(&key, &octets).filter(|block| block.len() < BLOCK_STRUCTURES_MAX));
+    }
+    for (email, structure) in new {
+        let size = |block: &Vec<(u64, ByteVec)>| block.iter().map(|(_, octets)| octets.len()).sum::<usize>();
+        let fits = |block: &Vec<_>| {
+            block.len() < BLOCK_STRUCTURES_MAX && size(block) + structure.len() <= BLOCK_BYTES_MAX
+        };
+        let item = (email.0, ByteVec::from(structure.to_vec()));
+        match blocks.last_mut().filter(|block| fits(block)) {
+            Some(block) if block.iter().any(|(known, _)| *known == email.0) => {}
+            Some(block) => block.push(item),
+            None => blocks.push(vec![item]),
+        }
+    }
+    blocks.iter().filter_map(|block| seal(account, seq, block)).collect()
+}
+
+/// The structure of one message in a block.
+pub(super) fn find(key: &[u8], octets: &[u8], email: EmailId) -> Option<Vec<u8>> {
+    open(key, octets)?.into_iter().find(|(id, _)| *id == email.0).map(|(_, structure)| structure.into())
+}
+
+/// `None`: too large even compressed; such structures are found again in the message when they are asked for.
+fn seal(account: AccountId, seq: u64, block: &Vec<(u64, ByteVec)>) -> Option<Operation> {
+    let key = key(account, EmailId(block.first()?.0));
+    let packed = zstd::bulk::compress(&value::cbor(block), COMPRESSION_LEVEL).ok()?;
+    (packed.len() <= VALUE_BYTES_MAX).then(|| {
+        let value = value::seal(&key, seq, &packed);
+        (key, Some(value))
+    })
+}
+
+fn open(key: &[u8], octets: &[u8]) -> Option<Vec<(u64, ByteVec)>> {
+    let packed = Value::open(key, octets)?.payload;
+    let size = zstd::zstd_safe::get_frame_content_size(packed).ok()??;
+    let capacity = usize::try_from(size).ok().filter(|size| *size <= BLOCK_BYTES_LIMIT)?;
+    minicbor::decode(&zstd::bulk::decompress(packed, capacity).ok()?).ok()
+}

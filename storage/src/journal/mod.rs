@@ -1,0 +1,323 @@
+//! The journal: segments of frames, appended by one writer, synced once per batch.
+//!
+//! ```text
+//! stage ─► batch ─► commit: write, sync ─► catalog (readers see it)
+//!            │ full                          │ rolled
+//!            ▼                               ▼
+//!   next segment, made ahead          keeper: footer, next segment
+//! ```
+//!
+//! Invariants: a frame in segment n + 1 is written after segment n was synced; a frame says up to where all was durable when
+//! it was written; what readers are shown is durable. After a failed write or sync nothing is written until the journal is
+//! opened again. `docs/decisions/0001-record-format.md` describes the octets.
+//!
+//! Not here: what records mean. A record is octets with a stream, a sequence number, a kind and a version.
+
+mod body_file;
+mod chunk;
+mod files;
+mod footer;
+mod fresh;
+mod keeper;
+mod layout;
+mod records;
+mod recovery;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod walk;
+
+use std::{
+    mem,
+    path::Path,
+    sync::{Arc, atomic::Ordering, mpsc::Receiver},
+};
+
+use bytes::Bytes;
+use waypost_mail::{AccountId, EntryId};
+
+pub(crate) use body_file::BodyFile;
+pub(crate) use chunk::CHUNK_BYTES;
+pub(crate) use files::Files;
+
+use crate::{
+    disk::{Disk, DiskFile},
+    error::StoreError,
+};
+use files::{Index, Segment, add_to_index};
+use fresh::Tail;
+use keeper::Keeper;
+use layout::{Draft, FrameHeader, MARK_BYTES, SEGMENT_HEADER_BYTES, SegmentId};
+
+/// What a record changes.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Stream {
+    /// The accounts.
+    Directory,
+    /// The queue of a node; 0 on a single server.
+    Queue(u32),
+    /// One account's mailboxes.
+    Account(AccountId),
+}
+
+/// A record as the journal sees it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct RawRecord {
+    /// What it changes.
+    pub(crate) stream: Stream,
+    /// Its number in the stream: 1, 2, 3, …
+    pub(crate) seq: u64,
+    /// What it is.
+    pub(crate) kind: u16,
+    /// Version of its payload.
+    pub(crate) version: u8,
+    /// Whether a reader that does not know its kind may pass over it.
+    pub(crate) ignorable: bool,
+    /// Its content.
+    pub(crate) payload: Vec<u8>,
+}
+
+/// What must happen together.
+#[derive(Clone, Debug)]
+pub(crate) struct NewEntry {
+    /// Its name.
+    pub(crate) id: EntryId,
+    /// Its records, in order; the payloads together at most 16 MiB.
+    pub(crate) records: Vec<RawRecord>,
+    /// Its area: prefixes, header block, small body; written one behind the other.
+    pub(crate) area: Vec<Bytes>,
+    /// Body files that it names, as (segment, number): already synced; copied when an unproven tail is copied.
+    pub(crate) body_files: Vec<(u64, u64)>,
+}
+
+/// A place in the journal; places ascend with time.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Position {
+    /// Segment number, from 1.
+    pub(crate) segment: u64,
+    /// Offset of the frame in it.
+    pub(crate) offset: u64,
+}
+
+/// Where a staged entry will be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Placement {
+    /// Its frame.
+    pub(crate) at: Position,
+    /// Offset of its area in the segment.
+    pub(crate) area_at: u64,
+    /// Octets in its area, checks not counted.
+    pub(crate) area_bytes: u32,
+}
+
+/// A record that was read, with the entry it is part of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Stored {
+    /// The record.
+    pub(crate) record: RawRecord,
+    /// Its entry.
+    pub(crate) entry: EntryId,
+    /// Where that is.
+    pub(crate) placement: Placement,
+}
+
+/// The journal, held by the writer.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    files: Arc<Files>,
+    segment_bytes: u64,
+    /// Where the next staged frame goes.
+    tail: Tail,
+    /// All before it is durable and shown.
+    committed: Position,
+    batch: Vec<Part>,
+    next: Next,
+    keeper: Keeper,
+}
+
+/// The part of a batch that goes to one segment.
+#[derive(Debug)]
+struct Part {
+    segment: SegmentId,
+    file: Arc<dyn DiskFile>,
+    start: u64,
+    octets: Vec<u8>,
+    index: Index,
+}
+
+/// The segment that is taken when this one is full.
+#[derive(Debug)]
+enum Next {
+    Missing,
+    Coming(Receiver<Result<Tail, StoreError>>),
+    Ready(Tail),
+}
+
+impl Journal {
+    /// Opens or creates the journal below `directory` and recovers it: damage is noted, the unproven tail copied and synced.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        segment_bytes: u64,
+    ) -> Result<Self, StoreError> {
+        let files = Arc::new(Files::new(disk, directory));
+        let recovered = files.recover(segment_bytes)?;
+        let keeper = Keeper::start(Arc::clone(&files))?;
+        recovered.unsealed.iter().for_each(|number| keeper.seal(*number));
+        let tail = recovered.tail;
+        let committed = tail.position();
+        let next = match recovered.next {
+            Some(next) => Next::Ready(next),
+            None => Next::Coming(keeper.prepare(tail.id.number + 1, segment_bytes)),
+        };
+        Ok(Self { files, segment_bytes, tail, committed, batch: Vec::new(), next, keeper })
+    }
+
+    /// Puts an entry into the batch and says where it will be. `Full`: there is no room; nothing was put. `Limit`: it is too
+    /// large for any journal.
+    pub(crate) fn stage(&mut self, entry: NewEntry) -> Result<Placement, StoreError> {
+        self.refuse_if_poisoned()?;
+        let draft = Draft::new(entry)?;
+        self.make_room(draft.frame_bytes())?;
+        let (at, synced_to) = (self.tail.position(), self.synced_to());
+        let part = self.part();
+        let header = draft.encode(&part.segment, at.offset, synced_to, &mut part.octets);
+        add_to_index(&mut part.index, at.offset, draft.records().iter().map(|record| record.stream));
+        self.tail.end = header.end(at.offset);
+        Ok(Placement { at, area_at: header.area_at(at.offset), area_bytes: header.area_bytes })
+    }
+
+    /// Appends the batch and syncs it: durable when this returns. `Poisoned`: it may or may not be durable; the next opening
+    /// of the journal decides.
+    pub(crate) fn commit(&mut self) -> Result<(), StoreError> {
+        self.refuse_if_poisoned()?;
+        let batch = mem::take(&mut self.batch);
+        self.write(&batch)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.show(batch);
+        let full = self.committed.segment..self.tail.id.number;
+        self.committed = self.tail.position();
+        self.files.current.store(self.tail.id.number, Ordering::Relaxed);
+        full.for_each(|number| self.keeper.seal(number));
+        if matches!(self.next, Next::Missing) {
+            self.next = Next::Coming(self.keeper.prepare(self.tail.id.number + 1, self.segment_bytes));
+        }
+        Ok(())
+    }
+
+    /// Where the next entry would be at the earliest; all before it was committed.
+    pub(crate) fn end(&self) -> Position {
+        self.committed
+    }
+
+    /// All records of all streams from a position on, in order.
+    pub(crate) fn records_from(
+        &self,
+        from: Position,
+    ) -> Result<Box<dyn Iterator<Item = Result<Stored, StoreError>> + '_>, StoreError> {
+        Ok(Box::new(self.files.records_from(from)))
+    }
+
+    /// All records of one stream with a seq above `after`, in order, from footers where there are any.
+    pub(crate) fn read_stream(&self, stream: Stream, after: u64) -> Result<Vec<Stored>, StoreError> {
+        self.files.read_stream(stream, after)
+    }
+
+    /// The files, for readers.
+    pub(crate) fn files(&self) -> Arc<Files> {
+        Arc::clone(&self.files)
+    }
+
+    /// Ends cleanly: commits what is staged, marks all as proven, waits for the keeper.
+    pub(crate) fn close(mut self) -> Result<(), StoreError> {
+        self.commit()?;
+        let mark = FrameHeader::mark(self.committed).encode(&self.tail.id, self.tail.end);
+        let part = self.part();
+        part.octets.extend_from_slice(&mark);
+        let batch = mem::take(&mut self.batch);
+        self.write(&batch)
+    }
+
+    /// One write and one sync for each segment, in their order. After an error the journal is poisoned.
+    fn write(&mut self, batch: &[Part]) -> Result<(), StoreError> {
+        for part in batch {
+            let written = part.file.write_at(part.start, &part.octets).and_then(|()| part.file.sync());
+            if let Err(error) = written {
+                tracing::error!(event = "journal_poisoned", segment = part.segment.number, %error);
+                self.files.poison();
+                return Err(StoreError::Poisoned);
+            }
+        }
+        Ok(())
+    }
+
+    /// Readers find the batch from now on.
+    fn show(&self, batch: Vec<Part>) {
+        let mut catalog = self.files.catalog();
+        for part in batch {
+            let empty = Segment { id: part.segment, end: part.start, index: Some(Index::new()) };
+            let segment = catalog.entry(part.segment.number).or_insert(empty);
+            segment.end = part.start + part.octets.len() as u64;
+            let index = segment.index.get_or_insert_default();
+            for (stream, offsets) in part.index {
+                index.entry(stream).or_default().extend(offsets);
+            }
+        }
+    }
+
+    /// The part of the batch that the tail is in.
+    fn part(&mut self) -> &mut Part {
+        let tail = &self.tail;
+        if self.batch.last().is_none_or(|part| part.segment != tail.id) {
+            let file = Arc::clone(&tail.file);
+            let part =
+                Part { segment: tail.id, file, start: tail.end, octets: Vec::new(), index: Index::new() };
+            self.batch.push(part);
+        }
+        let last = self.batch.len() - 1;
+        &mut self.batch[last]
+    }
+
+    /// Sees to it that a frame of this size and a mark fit behind the tail, in this segment or the next.
+    fn make_room(&mut self, frame_bytes: u64) -> Result<(), StoreError> {
+        if self.tail.end + frame_bytes + MARK_BYTES <= self.tail.capacity {
+            return Ok(());
+        }
+        if self.tail.is_empty() {
+            return self.tail.extend(frame_bytes);
+        }
+        let mut next = self.take_next()?;
+        if let Err(error) = next.extend(frame_bytes) {
+            self.next = Next::Ready(next);
+            return Err(error);
+        }
+        self.tail = next;
+        Ok(())
+    }
+
+    fn take_next(&mut self) -> Result<Tail, StoreError> {
+        let made = match mem::replace(&mut self.next, Next::Missing) {
+            Next::Ready(tail) => return Ok(tail),
+            Next::Coming(coming) => coming.recv().ok().and_then(Result::ok),
+            Next::Missing => None,
+        };
+        // What failed in the background is tried again here: there may be room by now, and the error is the caller's.
+        made.map_or_else(|| self.files.create_segment(self.tail.id.number + 1, self.segment_bytes), Ok)
+    }
+
+    /// All before this will be durable when the frame that is staged now is written.
+    fn synced_to(&self) -> Position {
+        if self.committed.segment == self.tail.id.number {
+            self.committed
+        } else {
+            Position { segment: self.tail.id.number, offset: SEGMENT_HEADER_BYTES }
+        }
+    }
+
+    fn refuse_if_poisoned(&self) -> Result<(), StoreError> {
+        if self.files.is_poisoned() { Err(StoreError::Poisoned) } else { Ok(()) }
+    }
+}

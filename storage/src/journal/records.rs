@@ -1,0 +1,99 @@
+//! Reading all records in the order in which they were written, past whatever is damaged.
+
+use std::{collections::VecDeque, io, sync::Arc};
+
+use super::{
+    Position, Stored,
+    files::Files,
+    layout::{SEGMENT_HEADER_BYTES, SegmentId},
+    walk::{Areas, Gap, Step, Walk},
+};
+use crate::error::StoreError;
+
+impl Files {
+    /// All records of all streams from a position on, in order.
+    pub(crate) fn records_from(self: &Arc<Self>, from: Position) -> Records {
+        let catalog = self.catalog();
+        let segments = catalog.range(from.segment..).map(|(number, segment)| {
+            let start = if *number == from.segment { from.offset } else { 0 };
+            (segment.id, start.max(SEGMENT_HEADER_BYTES), segment.end)
+        });
+        Records { files: Arc::clone(self), segments: segments.collect(), walk: None, ready: VecDeque::new() }
+    }
+}
+
+/// Records in the order in which they were written.
+#[derive(Debug)]
+pub(crate) struct Records {
+    files: Arc<Files>,
+    segments: VecDeque<(SegmentId, u64, u64)>,
+    walk: Option<Walk>,
+    ready: VecDeque<Stored>,
+}
+
+impl Iterator for Records {
+    type Item = Result<Stored, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(stored) = self.ready.pop_front() {
+                return Some(Ok(stored));
+            }
+            match self.advance() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    (self.walk, self.segments) = (None, VecDeque::new());
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl Records {
+    /// Goes on by one frame or to the next segment; `false` at the end.
+    fn advance(&mut self) -> Result<bool, StoreError> {
+        let Some(walk) = &mut self.walk else { return self.next_segment() };
+        let number = walk.segment.number;
+        match walk.step()? {
+            Some(Step::Frame(frame)) => self.ready.extend(frame.into_stored(number)),
+            Some(Step::Gap(gap)) => self.mend(number, &gap)?,
+            None => self.walk = None,
+        }
+        Ok(true)
+    }
+
+    fn next_segment(&mut self) -> Result<bool, StoreError> {
+        let Some((segment, at, end)) = self.segments.pop_front() else { return Ok(false) };
+        match self.files.segment_file(segment.number) {
+            Ok(file) => self.walk = Some(Walk { file, segment, at, end, areas: Areas::Skip }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.mend(segment.number, &Gap { from: at, to: end, entry: None, blank: false })?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(true)
+    }
+
+    /// Takes the records of damaged frames from the footer.
+    fn mend(&mut self, segment: u64, gap: &Gap) -> Result<(), StoreError> {
+        let sealed = self.files.catalog().get(&segment).is_some_and(|segment| segment.index.is_none());
+        let footer = if sealed { self.files.footer(segment)? } else { None };
+        let records = match footer {
+            Some(footer) => footer.range(gap.from..gap.to)?,
+            None => None,
+        };
+        match records {
+            Some(records) => {
+                let Gap { from, to, .. } = gap;
+                let sentence =
+                    "are damaged; the records were mended from the footer, the texts there are lost";
+                self.files.note_damage(format!("segment {segment}: offsets {from} to {to} {sentence}"));
+                self.ready.extend(records);
+            }
+            None => self.files.note_gap(segment, gap),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! Checking the whole journal against its checks: frames, areas, footers and the body files that entries name.
+
+use std::{io, sync::Arc};
+
+use super::{
+    body_file,
+    files::Files,
+    layout::{SEGMENT_HEADER_BYTES, SegmentId},
+    walk::{Areas, Frame, Step, Walk},
+};
+use crate::error::StoreError;
+
+impl Files {
+    /// Reads everything and notes what is damaged. Blocks for as long as that takes.
+    pub(crate) fn verify(&self) -> Result<(), StoreError> {
+        let segments: Vec<(SegmentId, u64, bool)> = {
+            let catalog = self.catalog();
+            catalog.values().map(|segment| (segment.id, segment.end, segment.index.is_none())).collect()
+        };
+        for (id, end, sealed) in segments {
+            if sealed {
+                self.verify_footer(id.number)?;
+            }
+            self.verify_frames(id, end)?;
+        }
+        Ok(())
+    }
+
+    fn verify_footer(&self, number: u64) -> Result<(), StoreError> {
+        let records = match self.footer(number)? {
+            Some(footer) => footer.range(0..u64::MAX)?,
+            None => None,
+        };
+        if records.is_none() {
+            self.note_damage(format!("segment {number}: its footer is damaged; its frames are read instead"));
+        }
+        Ok(())
+    }
+
+    fn verify_frames(&self, segment: SegmentId, end: u64) -> Result<(), StoreError> {
+        let number = segment.number;
+        let file = match self.segment_file(number) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.note_damage(format!("segment {number} is missing"));
+                return Ok(());
+            }
+            other => other?,
+        };
+        let mut walk =
+            Walk { file: Arc::clone(&file), segment, at: SEGMENT_HEADER_BYTES, end, areas: Areas::Verify };
+        while let Some(step) = walk.step()? {
+            match step {
+                Step::Gap(gap) => self.note_gap(number, &gap),
+                Step::Frame(frame) => self.verify_frame(number, &frame)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_frame(&self, number: u64, frame: &Frame) -> Result<(), StoreError> {
+        if !frame.area_intact {
+            self.note_area(number, frame.at, frame.header.entry);
+        }
+        for &(segment, body) in &frame.block.body_files {
+            // A body that was released is gone for good reason.
+            let file = match self.body_file(segment, body) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            if !body_file::run(file.length()?).is_intact(&*file)? {
+                self.note_damage(format!("body {body} of segment {segment} is damaged"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,40 @@
+//! The store: an append-only journal that is the truth, a sled index that can always be made anew from it, and the
+//! mailboxes, the queue and the directory that both hold.
+//!
+//! One writer thread changes everything: it decides over the durable state and the same batch, appends the records of the
+//! batch to the journal, syncs once, and only then publishes and answers. What sessions read are immutable snapshots
+//! ([`AccountState`], [`MailboxState`]) that share what did not change. This crate is the only one that knows sled.
+//!
+//! ```text
+//! command ──► decide(state, command) → records ──► append + fdatasync ──► publish, answer
+//! ```
+
+pub mod accept;
+pub mod account;
+mod apply;
+mod check;
+mod checkpoint;
+pub mod content;
+mod decide;
+pub mod disk;
+pub mod error;
+mod index;
+mod journal;
+mod opening;
+pub mod queue;
+mod record;
+mod recovery;
+mod shared;
+pub mod state;
+pub mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use accept::{Acceptance, Accepted, Delivery, Placed, Relay, RelayRecipient};
+pub use account::{Account, CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Selection};
+pub use content::{Body, BodyWriter, Content, Reader};
+pub use error::StoreError;
+pub use queue::{Attempt, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome};
+pub use state::{AccountState, DirectoryState, MailboxState, Message, Row, SpecialUse};
+pub use store::{NewAccount, Options, Store};

@@ -1,0 +1,196 @@
+//! Opening a store: the lock, the journal, directory and queue, what lies behind the index, and the threads.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    path::Path,
+    sync::{Arc, Mutex, RwLock, atomic::AtomicU64, mpsc as std_mpsc},
+    thread::{self, JoinHandle},
+};
+
+use rustix::fs::{FlockOperation, flock};
+use tokio::sync::{Notify, mpsc, watch};
+use waypost_mail::AccountId;
+
+use crate::{
+    apply::{QueueState, State, apply_directory, apply_queue},
+    checkpoint,
+    decide::QUEUE,
+    error::StoreError,
+    index::{Index, heads::Heads},
+    journal::{Journal, Stored, Stream},
+    record::{self, Change},
+    shared::Shared,
+    state::DirectoryState,
+    store::Options,
+    writer::{Message, Progress, Writer},
+};
+
+/// Commands that wait for the writer before their callers have to wait.
+const MESSAGES_MAX: usize = 4096;
+
+/// A store that runs.
+pub(crate) struct Opened {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) messages: mpsc::Sender<Message>,
+    pub(crate) thread: JoinHandle<()>,
+}
+
+/// Opens or creates a store.
+pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
+    std::fs::create_dir_all(&options.directory)?;
+    options.disk.create_directory(&options.directory)?;
+    let lock = lock(&options.directory)?;
+    let journal = Journal::open(Arc::clone(&options.disk), &options.directory, options.segment_bytes)?;
+    let mut found = Found::default();
+    found.directory(&journal)?;
+    found.queue(&journal)?;
+    let heads = Heads::read(options.disk.as_ref(), &options.directory)
+        .filter(|heads| heads.position <= journal.end());
+    if let Some(heads) = &heads {
+        found.behind(&journal, heads)?;
+    }
+    let shared = Arc::new(Shared {
+        state_directory: options.directory.clone(),
+        disk: Arc::clone(&options.disk),
+        clock: Arc::clone(&options.clock),
+        files: journal.files(),
+        index: Index::open(&options.directory),
+        accounts: RwLock::default(),
+        directory: watch::Sender::new(Arc::clone(&found.state.directory)),
+        queue: RwLock::new(found.state.queue.entries.clone()),
+        queue_changed: Mutex::new(found.state.queue.entries.keys().copied().collect()),
+        queue_notify: Notify::new(),
+        structures: RwLock::default(),
+        pins: Mutex::default(),
+        heads,
+        pending: Mutex::new(found.pending),
+        written: Mutex::default(),
+        damage: Mutex::default(),
+        last_entry: AtomicU64::new(found.last_entry),
+    });
+    found.damage.into_iter().for_each(|sentence| shared.note_damage(sentence));
+    start(options, shared, journal, found.state, lock)
+}
+
+fn start(
+    options: &Options,
+    shared: Arc<Shared>,
+    journal: Journal,
+    state: State,
+    lock: File,
+) -> Result<Opened, StoreError> {
+    let (messages, receiver) = mpsc::channel(MESSAGES_MAX);
+    let (requests, checkpoints) = std_mpsc::sync_channel(1);
+    let (weak, at_checkpoints) = (messages.downgrade(), Arc::clone(&shared));
+    let checkpointer = thread::Builder::new()
+        .name("waypost-checkpoint".to_owned())
+        .spawn(move || checkpoint::run(&at_checkpoints, &checkpoints, &weak))?;
+    let writer = Writer {
+        shared: Arc::clone(&shared),
+        journal,
+        state,
+        messages: receiver,
+        checkpoints: requests,
+        checkpoint_records: options.checkpoint_records,
+        progress: Progress::default(),
+    };
+    let at_writer = Arc::clone(&shared);
+    let thread = thread::Builder::new().name("waypost-writer".to_owned()).spawn(move || {
+        let journal = writer.run();
+        if checkpointer.join().is_err() {
+            tracing::error!("the checkpoint thread panicked");
+        }
+        at_writer.index.close();
+        if let Some(Err(error)) = journal.map(Journal::close) {
+            tracing::warn!(%error, "the journal was not closed cleanly; the next start reads its tail again");
+        }
+        drop(lock);
+    })?;
+    Ok(Opened { shared, messages, thread })
+}
+
+/// Takes `STATE/lock` until the file is dropped.
+fn lock(directory: &Path) -> Result<File, StoreError> {
+    let path = directory.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| StoreError::Open(format!("{} is held by another process", directory.display())))?;
+    Ok(file)
+}
+
+/// What the journal holds.
+#[derive(Default)]
+struct Found {
+    state: State,
+    /// Records behind the heads.
+    pending: HashMap<AccountId, Vec<Stored>>,
+    last_entry: u64,
+    damage: Vec<String>,
+}
+
+impl Found {
+    fn directory(&mut self, journal: &Journal) -> Result<(), StoreError> {
+        let mut directory = DirectoryState::default();
+        for stored in journal.read_stream(Stream::Directory, 0)? {
+            let missing = stored.record.seq.saturating_sub(directory.seq + 1);
+            if missing > 0 {
+                self.damage.push(format!("{missing} records of the directory are missing in the journal"));
+                // Each may have created an account, whose id must not be given again.
+                directory.next_account = directory.next_account.max(1) + missing;
+            }
+            if let Some(Change::Directory(change)) = self.change(&stored)?
+                && let Err(error) = apply_directory(&mut directory, stored.record.seq, &change)
+            {
+                self.damage.push(format!("record {} of the directory: {error}", stored.record.seq));
+            }
+            directory.seq = stored.record.seq;
+        }
+        self.state.directory = Arc::new(directory);
+        Ok(())
+    }
+
+    fn queue(&mut self, journal: &Journal) -> Result<(), StoreError> {
+        let mut queue = QueueState { seq: 0, entries: BTreeMap::new() };
+        for stored in journal.read_stream(QUEUE, 0)? {
+            let missing = stored.record.seq.saturating_sub(queue.seq + 1);
+            if missing > 0 {
+                self.damage.push(format!("{missing} records of the queue are missing in the journal"));
+            }
+            if let Some(Change::Queue(change)) = self.change(&stored)?
+                && let Err(error) = apply_queue(&mut queue, stored.record.seq, &change, &stored.placement)
+            {
+                self.damage.push(format!("record {} of the queue: {error}", stored.record.seq));
+            }
+            queue.seq = stored.record.seq;
+        }
+        self.state.queue = queue;
+        Ok(())
+    }
+
+    /// Gathers the records of accounts behind the position of the heads.
+    fn behind(&mut self, journal: &Journal, heads: &Heads) -> Result<(), StoreError> {
+        self.last_entry = self.last_entry.max(heads.last_entry);
+        for stored in journal.records_from(heads.position)? {
+            let stored = stored?;
+            self.last_entry = self.last_entry.max(stored.entry.0);
+            if let Stream::Account(account) = stored.record.stream
+                && self.state.directory.accounts.contains_key(&account)
+            {
+                self.pending.entry(account).or_default().push(stored);
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, stored: &Stored) -> Result<Option<Change>, StoreError> {
+        self.last_entry = self.last_entry.max(stored.entry.0);
+        match record::decode(&stored.record) {
+            Err(StoreError::Damaged(sentence)) => {
+                self.damage.push(sentence);
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The durable state as sessions see it: immutable snapshots that share what did not change.
+//!
+//! An [`AccountState`] holds its mailboxes behind `Arc`s, a [`MailboxState`] its messages in chunks of up to 256 rows behind
+//! `Arc`s: a change copies one chunk and two short lists, and two snapshots are compared by pointer first.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+    sync::Arc,
+};
+
+use minicbor::{Decode, Encode};
+use waypost_mail::{
+    AccountId, AccountRecord, DateTime, EmailId, Flags, Keyword, MailboxId, ModSeq, SystemFlags, ThreadId,
+    Timestamp, Uid, UidValidity, UidlId,
+};
+
+use crate::{content::Content, record::codec};
+
+/// Most rows in one chunk.
+pub const CHUNK_ROWS_MAX: usize = 256;
+/// Most keywords in one mailbox: one bit each.
+pub const KEYWORDS_MAX: usize = 64;
+
+/// What a mailbox is for (RFC 6154).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum SpecialUse {
+    /// `\All`
+    All,
+    /// `\Archive`
+    Archive,
+    /// `\Drafts`
+    Drafts,
+    /// `\Flagged`
+    Flagged,
+    /// `\Junk`
+    Junk,
+    /// `\Sent`
+    Sent,
+    /// `\Trash`
+    Trash,
+}
+
+impl SpecialUse {
+    /// Each use with its attribute.
+    pub const NAMES: [(Self, &'static str); 7] = [
+        (Self::All, "\\All"),
+        (Self::Archive, "\\Archive"),
+        (Self::Drafts, "\\Drafts"),
+        (Self::Flagged, "\\Flagged"),
+        (Self::Junk, "\\Junk"),
+        (Self::Sent, "\\Sent"),
+        (Self::Trash, "\\Trash"),
+    ];
+}
+
+/// One message in one mailbox, without what is read from the journal.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+#[cbor(array)]
+pub struct Row {
+    /// Unique identifier in the mailbox.
+    #[cbor(n(0), with = "codec::uid")]
+    pub uid: Uid,
+    /// Last change.
+    #[cbor(n(1), with = "codec::modseq")]
+    pub modseq: ModSeq,
+    /// System flags.
+    #[cbor(n(2), with = "codec::flags")]
+    pub flags: SystemFlags,
+    /// Keywords: bit n is `MailboxState::keywords[n]`.
+    #[n(3)]
+    pub keywords: u64,
+    /// Internal date, with its zone (RFC 9051 section 2.3.3).
+    #[cbor(n(4), with = "codec::date_time")]
+    pub internal_date: DateTime,
+    /// When it came into this mailbox (RFC 8514).
+    #[cbor(n(5), with = "codec::timestamp")]
+    pub save_date: Timestamp,
+    /// The message, the same in each copy.
+    #[cbor(n(6), with = "codec::email")]
+    pub email: EmailId,
+    /// Its conversation.
+    #[cbor(n(7), with = "codec::thread")]
+    pub thread: ThreadId,
+    /// Its unique-id in the maildrop.
+    #[cbor(n(8), with = "codec::uidl")]
+    pub uidl: UidlId,
+    /// Where its octets are: prefix, header block, body. `content.size()` is its RFC822.SIZE.
+    #[cbor(n(9), with = "codec::content")]
+    pub content: Content,
+}
+
+/// Up to [`CHUNK_ROWS_MAX`] rows in ascending order of UID.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Chunk {
+    /// The rows; never empty.
+    pub rows: Vec<Row>,
+}
+
+/// A mailbox at one moment.
+#[derive(Clone, Debug)]
+pub struct MailboxState {
+    /// Its id, kept when it is renamed.
+    pub id: MailboxId,
+    /// UTF-8, `/` between the levels of hierarchy, `INBOX` in capitals.
+    pub name: String,
+    /// See RFC 9051 section 2.3.1.1.
+    pub uid_validity: UidValidity,
+    /// The UID that the next message gets.
+    pub uid_next: Uid,
+    /// Last change of a message in it (RFC 7162 section 3.1.2.1).
+    pub highest_modseq: ModSeq,
+    /// What it is for.
+    pub special_use: Option<SpecialUse>,
+    /// Names of the keyword bits.
+    pub keywords: Vec<Keyword>,
+    /// Number of messages.
+    pub count: u32,
+    /// Number of messages without `\Seen`.
+    pub unseen: u32,
+    /// Number of messages with `\Deleted`.
+    pub deleted: u32,
+    /// Sum of the messages' sizes.
+    pub bytes: u64,
+    /// Whether the rows before `chunks` are still only in the index. Snapshots from a [`crate::Selection`] are always complete.
+    pub partial: bool,
+    /// Rows in ascending order of UID.
+    pub chunks: Vec<Arc<Chunk>>,
+    /// Sum over all rows of a hash of each: what the index is checked against.
+    pub digest: u64,
+}
+
+/// A message as a session addresses it: its row in a snapshot.
+pub type Message<'a> = &'a Row;
+
+impl MailboxState {
+    /// A mailbox before its first message.
+    pub(crate) fn new(id: MailboxId, name: String, uid_validity: UidValidity) -> Self {
+        Self {
+            id,
+            name,
+            uid_validity,
+            uid_next: Uid::FIRST,
+            highest_modseq: ModSeq::FIRST,
+            special_use: None,
+            keywords: Vec::new(),
+            count: 0,
+            unseen: 0,
+            deleted: 0,
+            bytes: 0,
+            partial: false,
+            chunks: Vec::new(),
+            digest: 0,
+        }
+    }
+
+    /// All rows in ascending order of UID.
+    pub fn rows(&self) -> impl DoubleEndedIterator<Item = &Row> + Clone {
+        self.chunks.iter().flat_map(|chunk| chunk.rows.iter())
+    }
+
+    /// The row of a UID.
+    pub fn row(&self, uid: Uid) -> Option<&Row> {
+        let at = self.chunks.partition_point(|chunk| chunk.rows.last().is_some_and(|row| row.uid < uid));
+        let rows = &self.chunks.get(at)?.rows;
+        rows.binary_search_by_key(&uid, |row| row.uid).ok().map(|found| &rows[found])
+    }
+
+    /// The rows whose UIDs lie in a range.
+    pub fn range(&self, uids: RangeInclusive<Uid>) -> impl Iterator<Item = &Row> {
+        let at =
+            self.chunks.partition_point(|chunk| chunk.rows.last().is_some_and(|row| row.uid < *uids.start()));
+        let (start, end) = uids.into_inner();
+        let rows = self.chunks[at..].iter().flat_map(|chunk| chunk.rows.iter());
+        rows.skip_while(move |row| row.uid < start).take_while(move |row| row.uid <= end)
+    }
+
+    /// The flags of a row with its keywords by name.
+    pub fn flags(&self, row: &Row) -> Flags {
+        let set = |(bit, _): &(usize, &Keyword)| row.keywords >> bit & 1 == 1;
+        let keywords = self.keywords.iter().enumerate().filter(set).map(|(_, keyword)| keyword.clone());
+        Flags { system: row.flags, keywords: keywords.collect() }
+    }
+}
+
+/// An account's mailboxes at one moment.
+#[derive(Clone, Debug)]
+pub struct AccountState {
+    /// The account.
+    pub id: AccountId,
+    /// Sequence number of the last record in its stream: its largest MODSEQ.
+    pub seq: u64,
+    /// Its mailboxes.
+    pub mailboxes: BTreeMap<MailboxId, Arc<MailboxState>>,
+    /// Names that are subscribed, whether they exist or not (RFC 9051 section 6.3.7).
+    pub subscriptions: Arc<BTreeSet<String>>,
+    /// Id of the next mailbox.
+    pub next_mailbox: MailboxId,
+    /// Largest UIDVALIDITY that was ever given.
+    pub last_uid_validity: u32,
+    /// Sum of the sizes of all messages.
+    pub bytes: u64,
+}
+
+impl AccountState {
+    /// An account before its first record.
+    pub(crate) fn empty(id: AccountId) -> Self {
+        Self {
+            id,
+            seq: 0,
+            mailboxes: BTreeMap::new(),
+            subscriptions: Arc::default(),
+            next_mailbox: MailboxId(1),
+            last_uid_validity: 0,
+            bytes: 0,
+        }
+    }
+
+    /// The mailbox of a name; `INBOX` in any case.
+    pub fn by_name(&self, name: &str) -> Option<&Arc<MailboxState>> {
+        let inbox = name.eq_ignore_ascii_case("INBOX");
+        self.mailboxes.values().find(|mailbox| mailbox.name == name || inbox && mailbox.name == "INBOX")
+    }
+
+    /// INBOX. Every account has one from its first record on.
+    pub fn inbox(&self) -> Option<&Arc<MailboxState>> {
+        self.by_name("INBOX")
+    }
+}
+
+/// All accounts at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct DirectoryState {
+    /// Sequence number of the last record of the directory's stream.
+    pub seq: u64,
+    /// The accounts that exist.
+    pub accounts: BTreeMap<AccountId, AccountRecord>,
+    /// Id of the next account. Ids are never reused.
+    pub next_account: u64,
+}

@@ -1,0 +1,277 @@
+//! The store as a whole: opening, closing, the directory of accounts.
+
+use std::{
+    fmt::Debug,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::SystemTime,
+};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use waypost_mail::{AccountId, AccountSource, Address, MailboxId, Timestamp};
+
+use crate::{
+    decide::{
+        Command, Undecided,
+        directory::{CreateAccount, RemoveAccount, SetPassword, SetQuota},
+    },
+    disk::{Disk, Real},
+    error::StoreError,
+    journal::Files,
+    opening, recovery,
+    shared::{Pin, Shared, locked},
+    state::DirectoryState,
+    writer::{Merged, Message, Package, Rejected, Waiting},
+};
+
+/// Octets of a journal segment.
+const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Records after which a checkpoint is made.
+const CHECKPOINT_RECORDS: u64 = 50_000;
+/// How often something is loaded for one command before it fails.
+const LOADS_MAX: usize = 16;
+
+/// How a store is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// The state directory; created where it is missing.
+    pub directory: PathBuf,
+    /// The file system of the journal.
+    pub disk: Arc<dyn Disk>,
+    /// The time.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Octets of a journal segment; default 64 MiB, smaller in tests.
+    pub segment_bytes: u64,
+    /// Records after which a checkpoint is made; default 50,000.
+    pub checkpoint_records: u64,
+}
+
+/// The store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    messages: mpsc::Sender<Message>,
+    /// The writer's thread, until someone waits for its end.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// An account to be created.
+#[derive(Clone, Debug)]
+pub struct NewAccount {
+    /// Its address.
+    pub address: Address,
+    /// Where it is declared.
+    pub source: AccountSource,
+    /// PHC string, for accounts of the store.
+    pub password_hash: Option<String>,
+    /// Bytes it may hold.
+    pub quota_bytes: Option<u64>,
+}
+
+impl Options {
+    /// The defaults on the real disk with the system's clock.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            disk: Arc::new(Real),
+            clock: Arc::new(|| {
+                let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+            }),
+            segment_bytes: SEGMENT_BYTES,
+            checkpoint_records: CHECKPOINT_RECORDS,
+        }
+    }
+}
+
+impl Store {
+    /// Opens or creates a store and recovers it. Errors: `Open`, `Io`, `Full`.
+    pub async fn open(options: Options) -> Result<Self, StoreError> {
+        let opened = tokio::task::spawn_blocking(move || opening::open(&options)).await;
+        let opening::Opened { shared, messages, thread } = opened.unwrap_or(Err(StoreError::Closed))?;
+        let store = Self { inner: Arc::new(Inner { shared, messages, thread: Mutex::new(Some(thread)) }) };
+        tokio::spawn(load_pending(store.clone()));
+        Ok(store)
+    }
+
+    /// Ends the writer: what was submitted is written, a checkpoint is made, the lock is given up.
+    pub async fn close(&self) {
+        // Fails where it was closed before.
+        let _closed = self.inner.messages.send(Message::Close).await;
+        let thread = locked(&self.inner.thread).take();
+        if let Some(thread) = thread
+            && tokio::task::spawn_blocking(|| thread.join().is_err()).await.unwrap_or(true)
+        {
+            tracing::error!("the writer panicked");
+        }
+    }
+
+    /// All accounts; the receiver is told of changes.
+    pub fn directory(&self) -> watch::Receiver<Arc<DirectoryState>> {
+        self.shared().directory.subscribe()
+    }
+
+    /// Creates an account with INBOX, Drafts, Sent, Junk, Trash and Archive (subscribed, with their special use).
+    /// Errors: `AccountExists` and those of writing.
+    pub async fn create_account(&self, account: NewAccount) -> Result<AccountId, StoreError> {
+        self.submit(CreateAccount(account)).await
+    }
+
+    /// Changes an account's password hash. Errors: `NoSuchAccount` and those of writing.
+    pub async fn set_password(
+        &self,
+        account: AccountId,
+        password_hash: Option<String>,
+    ) -> Result<(), StoreError> {
+        self.submit(SetPassword { account, password_hash }).await
+    }
+
+    /// Changes an account's quota.
+    pub async fn set_quota(&self, account: AccountId, quota_bytes: Option<u64>) -> Result<(), StoreError> {
+        self.submit(SetQuota { account, quota_bytes }).await
+    }
+
+    /// Removes an account with its mail.
+    pub async fn remove_account(&self, account: AccountId) -> Result<(), StoreError> {
+        self.submit(RemoveAccount(account)).await
+    }
+
+    /// Damage found so far, one sentence each.
+    pub fn damage(&self) -> Vec<String> {
+        let mut all = self.shared().files.damage();
+        all.extend(locked(&self.shared().damage).iter().cloned());
+        all
+    }
+
+    /// Compares the index with a rebuild from the journal, and the journal with its checks; one sentence for each problem.
+    pub async fn check(&self) -> Result<Vec<String>, StoreError> {
+        crate::check::check(self).await
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    /// The journal's files, for readers and body writers.
+    pub(crate) fn files(&self) -> &Arc<Files> {
+        &self.shared().files
+    }
+
+    /// Has a command without octets decided and made durable.
+    pub(crate) async fn submit<C: Command>(&self, command: C) -> Result<C::Outcome, StoreError> {
+        let id = self.shared().new_entry_id();
+        self.submit_package(Package { command, id, area: Vec::new(), bodies: Vec::new() }).await
+    }
+
+    /// Has a command decided and made durable; loads what it needs.
+    pub(crate) async fn submit_package<C: Command>(
+        &self,
+        mut package: Package<C>,
+    ) -> Result<C::Outcome, StoreError> {
+        let mut pins: Vec<Pin> = Vec::new();
+        for _ in 0..LOADS_MAX {
+            let (caller, answer) = oneshot::channel();
+            let waiting = Waiting { package, outcome: None, caller };
+            self.tell(Message::Submit(Box::new(waiting))).await?;
+            let missing = match answer.await.map_err(|_| StoreError::Closed)? {
+                Ok(outcome) => return Ok(outcome),
+                Err(Rejected::Refused(error)) => return Err(error),
+                Err(Rejected::NotLoaded(missing, back)) => {
+                    package = back;
+                    missing
+                }
+            };
+            match missing {
+                Undecided::Refused(error) => return Err(error),
+                Undecided::Account(account) => self.load_account(account).await?,
+                Undecided::Rows(account, mailbox) => {
+                    pins.push(self.shared().pin(account, mailbox));
+                    self.load_rows(account, mailbox).await?;
+                }
+            }
+        }
+        Err(StoreError::Io("what the command needs could not be loaded".to_owned()))
+    }
+
+    /// Sends a message to the writer.
+    pub(crate) async fn tell(&self, message: Message) -> Result<(), StoreError> {
+        self.inner.messages.send(message).await.map_err(|_| StoreError::Closed)
+    }
+
+    /// Loads an account, where it is not loaded yet.
+    pub(crate) async fn load_account(&self, id: AccountId) -> Result<(), StoreError> {
+        if self.shared().account(id).is_some() {
+            return Ok(());
+        }
+        if !self.shared().directory.borrow().accounts.contains_key(&id) {
+            return Err(StoreError::NoSuchAccount);
+        }
+        let loaded = self.blocking(move |shared| recovery::load(shared, id)).await?;
+        let (caller, answer) = oneshot::channel();
+        self.tell(Message::Provide(Box::new(loaded), caller)).await?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Loads the rows of a mailbox that only the index holds. The caller has pinned them.
+    pub(crate) async fn load_rows(&self, account: AccountId, mailbox: MailboxId) -> Result<(), StoreError> {
+        for _ in 0..LOADS_MAX {
+            let Some(state) = self.shared().account(account) else { return Err(StoreError::NoSuchAccount) };
+            let Some(found) = state.mailboxes.get(&mailbox).filter(|found| found.partial).cloned() else {
+                return Ok(());
+            };
+            let rows = self.blocking(move |shared| Ok(recovery::load_rows(shared, account, &found))).await?;
+            let merged = match rows {
+                Some(chunks) => {
+                    let (caller, answer) = oneshot::channel();
+                    self.tell(Message::Rows(account, mailbox, chunks, caller)).await?;
+                    answer.await.map_err(|_| StoreError::Closed)?
+                }
+                None => {
+                    tracing::warn!(%account, %mailbox, "rows in the index are wrong; the account is rebuilt");
+                    let loaded = self.blocking(move |shared| recovery::rebuild(shared, account)).await?;
+                    let (caller, answer) = oneshot::channel();
+                    self.tell(Message::Replace(Box::new(loaded), caller)).await?;
+                    answer.await.map_err(|_| StoreError::Closed)??
+                }
+            };
+            if merged == Merged::Yes {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Io("the account changes too fast to be loaded".to_owned()))
+    }
+
+    /// Does what reads from the disk on a thread that may block.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(self.shared());
+        // A task that does not end properly panicked, or the runtime is going down.
+        tokio::task::spawn_blocking(move || work(&shared)).await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+/// Loads the accounts that have records behind their heads, so that the position of the heads can move on.
+async fn load_pending(store: Store) {
+    let pending: Vec<AccountId> = locked(&store.shared().pending).keys().copied().collect();
+    for account in pending {
+        match store.load_account(account).await {
+            Ok(()) | Err(StoreError::NoSuchAccount) => {}
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::warn!(%account, %error, "an account could not be loaded"),
+        }
+    }
+}
+
+impl Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}

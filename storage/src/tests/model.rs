@@ -1,0 +1,307 @@
+//! Random commands against a plain model, with clean reopens, lost indexes and old indexes between.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use waypost_mail::{
+    AccountId, EmailId, Flag, Flags, Keyword, MailboxId, SystemFlags, Uid, UidValidity, UidlId,
+};
+
+use super::{accept, account, delivery, options, simulated};
+use crate::{FlagChange, FlagMode, Store, StoreError};
+
+#[derive(Clone, Debug, PartialEq)]
+struct Message {
+    flags: Flags,
+    octets: Vec<u8>,
+    email: EmailId,
+    uidl: UidlId,
+}
+
+#[derive(Clone, Debug)]
+struct Mailbox {
+    name: String,
+    uid_validity: UidValidity,
+    uid_next: u32,
+    messages: BTreeMap<Uid, Message>,
+}
+
+#[derive(Debug)]
+struct Model {
+    id: AccountId,
+    seq: u64,
+    mailboxes: BTreeMap<MailboxId, Mailbox>,
+    subscriptions: BTreeSet<String>,
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
+    }
+}
+
+impl Model {
+    async fn new(store: &Store, name: &str) -> Self {
+        let id = account(store, name).await;
+        let state = store.account(id).await.unwrap().state();
+        let mailbox = |m: &std::sync::Arc<crate::MailboxState>| Mailbox {
+            name: m.name.clone(),
+            uid_validity: m.uid_validity,
+            uid_next: 1,
+            messages: BTreeMap::new(),
+        };
+        let mailboxes = state.mailboxes.values().map(|m| (m.id, mailbox(m))).collect();
+        Self { id, seq: 0, mailboxes, subscriptions: state.subscriptions.as_ref().clone() }
+    }
+
+    fn any(&self, random: &mut Random) -> MailboxId {
+        // INBOX and its neighbour most of the time, so that mailboxes grow beyond a chunk's tail.
+        let at = if random.below(3) == 0 { random.below(self.mailboxes.len()) } else { random.below(2) };
+        *self.mailboxes.keys().nth(at).unwrap()
+    }
+
+    fn uids(&self, mailbox: MailboxId, random: &mut Random) -> Vec<Uid> {
+        let all: Vec<Uid> = self.mailboxes[&mailbox].messages.keys().copied().collect();
+        let share = 1 + random.below(6);
+        let mut uids: Vec<Uid> = all.into_iter().filter(|_| random.below(share) == 0).collect();
+        uids.reverse();
+        uids.extend(Uid::new(9999));
+        uids
+    }
+
+    fn by_name(&self, name: &str) -> Option<MailboxId> {
+        self.mailboxes.iter().find(|(_, mailbox)| mailbox.name == name).map(|(id, _)| *id)
+    }
+
+    /// Adds a mailbox that the store created, and checks its UIDVALIDITY against all others.
+    async fn created(&mut self, store: &Store, name: &str) {
+        let state = store.account(self.id).await.unwrap().state();
+        let new = state.by_name(name).unwrap();
+        assert!(self.mailboxes.values().all(|mailbox| mailbox.uid_validity < new.uid_validity));
+        let mailbox = Mailbox {
+            name: name.to_owned(),
+            uid_validity: new.uid_validity,
+            uid_next: 1,
+            messages: BTreeMap::new(),
+        };
+        self.mailboxes.insert(new.id, mailbox);
+    }
+
+    async fn compare(&mut self, store: &Store) {
+        let account = store.account(self.id).await.unwrap();
+        let state = account.state();
+        assert!(state.seq >= self.seq, "MODSEQ went back");
+        self.seq = state.seq;
+        assert_eq!(*state.subscriptions, self.subscriptions);
+        assert!(state.mailboxes.keys().eq(self.mailboxes.keys()));
+        for (id, mailbox) in &self.mailboxes {
+            let selection = account.select(*id).await.unwrap();
+            let found = selection.state().unwrap();
+            assert!(!found.partial);
+            assert_eq!(
+                (&found.name, found.uid_validity, found.uid_next.value()),
+                (&mailbox.name, mailbox.uid_validity, mailbox.uid_next)
+            );
+            let uids: Vec<Uid> = found.rows().map(|row| row.uid).collect();
+            assert_eq!(uids, mailbox.messages.keys().copied().collect::<Vec<_>>(), "{}", mailbox.name);
+            for row in found.rows() {
+                let message = &mailbox.messages[&row.uid];
+                assert_eq!(
+                    (found.flags(row), row.email, row.uidl),
+                    (message.flags.clone(), message.email, message.uidl)
+                );
+                let octets = store.read(&row.content, 0, u64::MAX).await.unwrap();
+                assert_eq!(octets.as_ref(), message.octets);
+            }
+            let unseen =
+                mailbox.messages.values().filter(|m| !m.flags.system.contains(SystemFlags::SEEN)).count();
+            assert_eq!((found.count as usize, found.unseen as usize), (mailbox.messages.len(), unseen));
+        }
+    }
+}
+
+fn random_flags(random: &mut Random) -> Flags {
+    let names = ["\\Seen", "\\Deleted", "\\Flagged", "$Forwarded", "work", "play"];
+    names.iter().filter(|_| random.below(3) == 0).filter_map(|name| Flag::parse(name)).collect()
+}
+
+async fn command(store: &Store, model: &mut Model, random: &mut Random, number: usize) {
+    let account = store.account(model.id).await.unwrap();
+    let from = model.any(random);
+    match random.below(12) {
+        0..=4 => {
+            for copy in 0..=random.below(20) {
+                let flags = random_flags(random);
+                let body = format!("body {number}.{copy}\r\n");
+                let local = vec![
+                    delivery(model.id, Some(from), flags.clone()),
+                    delivery(model.id, None, Flags::default()),
+                ];
+                let placed = accept(store, body.as_bytes(), local).await.unwrap().local;
+                for (placed, flags) in placed.into_iter().zip([flags, Flags::default()]) {
+                    let mailbox = model.mailboxes.get_mut(&placed.mailbox).unwrap();
+                    assert_eq!(
+                        (placed.uid.value(), placed.uid_validity),
+                        (mailbox.uid_next, mailbox.uid_validity)
+                    );
+                    mailbox.uid_next += 1;
+                    let octets =
+                        format!("Delivered-To: {}\r\nSubject: test\r\n\r\n{body}", model.id).into_bytes();
+                    let message = Message { flags, octets, email: EmailId(placed.uidl.0), uidl: placed.uidl };
+                    mailbox.messages.insert(placed.uid, message);
+                }
+            }
+        }
+        5 | 6 => {
+            let (uids, flags) = (model.uids(from, random), random_flags(random));
+            let mode = [FlagMode::Add, FlagMode::Remove, FlagMode::Replace][random.below(3)];
+            let change = FlagChange { mode, flags: flags.clone(), unchanged_since: None };
+            account.change_flags(from, uids.clone(), change).await.unwrap();
+            for uid in uids {
+                let Some(message) = model.mailboxes.get_mut(&from).unwrap().messages.get_mut(&uid) else {
+                    continue;
+                };
+                let message = &mut message.flags;
+                let keywords: BTreeSet<Keyword> = match mode {
+                    FlagMode::Replace => flags.keywords.clone(),
+                    FlagMode::Add => message.keywords.union(&flags.keywords).cloned().collect(),
+                    FlagMode::Remove => message.keywords.difference(&flags.keywords).cloned().collect(),
+                };
+                let system = match mode {
+                    FlagMode::Replace => flags.system,
+                    FlagMode::Add => message.system.with(flags.system),
+                    FlagMode::Remove => message.system.without(flags.system),
+                };
+                *message = Flags { system, keywords };
+            }
+        }
+        7 => {
+            let uids = model.uids(from, random);
+            let gone = account.expunge_deleted(from, uids.clone()).await.unwrap();
+            let messages = &mut model.mailboxes.get_mut(&from).unwrap().messages;
+            let mut expected: Vec<Uid> = uids
+                .into_iter()
+                .filter(|uid| {
+                    messages.get(uid).is_some_and(|m| m.flags.system.contains(SystemFlags::DELETED))
+                })
+                .collect();
+            expected.sort_unstable();
+            assert_eq!(gone, expected);
+            gone.iter().for_each(|uid| drop(messages.remove(uid)));
+        }
+        8 | 9 => {
+            let (to, uids, moved) = (model.any(random), model.uids(from, random), random.below(2) == 0);
+            let outcome = match moved {
+                true => account.move_to(from, uids, to).await.unwrap(),
+                false => account.copy(from, uids, to).await.unwrap(),
+            };
+            // Its rows may have been given up since.
+            let rows = account.select(to).await.unwrap().state().unwrap();
+            for (old, new) in outcome.uids {
+                let mut message = model.mailboxes[&from].messages[&old].clone();
+                if moved {
+                    model.mailboxes.get_mut(&from).unwrap().messages.remove(&old);
+                } else {
+                    message.uidl = rows.row(new).unwrap().uidl;
+                }
+                let mailbox = model.mailboxes.get_mut(&to).unwrap();
+                assert_eq!(new.value(), mailbox.uid_next);
+                mailbox.uid_next += 1;
+                mailbox.messages.insert(new, message);
+            }
+        }
+        10 => {
+            let name = ["a", "a/b", "c"][random.below(3)];
+            match (account.create_mailbox(name, None).await, model.by_name(name)) {
+                (Err(StoreError::MailboxExists), Some(_)) => {}
+                (Ok(_), None) => {
+                    if name == "a/b" && model.by_name("a").is_none() {
+                        model.created(store, "a").await;
+                    }
+                    model.created(store, name).await;
+                }
+                (answer, known) => panic!("{answer:?} {known:?}"),
+            }
+            account.subscribe(name, random.below(2) == 0).await.unwrap();
+            model.subscriptions = account.state().subscriptions.as_ref().clone();
+        }
+        _ => {
+            let Some(id) = model.by_name(["a", "a/b", "c"][random.below(3)]) else { return };
+            let new = ["c", "d", "INBOX"][random.below(3)];
+            if new == "INBOX" || model.by_name(new).is_some() {
+                account.delete_mailbox(id).await.unwrap();
+                model.mailboxes.remove(&id);
+            } else if account.rename_mailbox(id, new).await.is_ok() {
+                let old = model.mailboxes[&id].name.clone();
+                for mailbox in model.mailboxes.values_mut() {
+                    if mailbox.name == old || mailbox.name.starts_with(&format!("{old}/")) {
+                        mailbox.name = format!("{new}{}", &mailbox.name[old.len()..]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_directory(&entry.path(), &to.join(entry.file_name())),
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
+async fn run(seed: u64, commands: usize) {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = simulated(seed);
+    let (index, old) = (directory.path().join("index"), directory.path().join("old"));
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut store = Store::open(options(directory.path(), disk.clone())).await.unwrap();
+    let mut models = [Model::new(&store, "user1").await, Model::new(&store, "user2").await];
+    for number in 0..commands {
+        let at = random.below(2);
+        command(&store, &mut models[at], &mut random, number).await;
+        if random.below(25) != 0 {
+            continue;
+        }
+        store.close().await;
+        match random.below(4) {
+            0 => std::fs::remove_dir_all(&index).unwrap(),
+            1 if old.exists() => {
+                std::fs::remove_dir_all(&index).unwrap();
+                copy_directory(&old, &index);
+            }
+            2 => {
+                drop(std::fs::remove_dir_all(&old));
+                copy_directory(&index, &old);
+            }
+            _ => {}
+        }
+        store = Store::open(options(directory.path(), disk.clone())).await.unwrap();
+        for model in &mut models {
+            model.compare(&store).await;
+        }
+    }
+    for model in &mut models {
+        model.compare(&store).await;
+    }
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new(), "seed {seed}");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_does_what_a_plain_model_does() {
+    let seeds = std::env::var("WAYPOST_MODEL_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
+    for seed in 1..=seeds {
+        run(seed, 120).await;
+    }
+}

@@ -1,0 +1,309 @@
+//! The store's promises one by one.
+
+use std::{sync::Arc, time::Duration};
+
+use waypost_mail::{Flags, MailboxId, SystemFlags, Timestamp, Uid};
+use waypost_message::Structure;
+
+use super::{accept, acceptance, account, delivery, options, relay, simulated};
+use crate::{
+    FlagChange, FlagMode, Store, StoreError,
+    disk::{Disk, Simulated},
+};
+
+async fn open(directory: &tempfile::TempDir, disk: &Arc<dyn Disk>) -> Store {
+    Store::open(options(directory.path(), Arc::clone(disk))).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(1));
+    let store = open(&directory, &disk).await;
+    let second = Store::open(options(directory.path(), Arc::clone(&disk))).await;
+    assert!(matches!(second, Err(StoreError::Open(text)) if text.contains("is held by another process")));
+    store.close().await;
+    assert_eq!(account_error(&store).await, StoreError::Closed);
+    open(&directory, &disk).await.close().await;
+}
+
+async fn account_error(store: &Store) -> StoreError {
+    store.set_quota(waypost_mail::AccountId(1), None).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn the_real_disk_keeps_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(crate::Options::new(directory.path())).await.unwrap();
+    let id = account(&store, "user").await;
+    let large = vec![b'x'; 700_000];
+    for body in [b"small".as_slice(), &large] {
+        accept(&store, body, vec![delivery(id, None, Flags::default())]).await.unwrap();
+    }
+    store.close().await;
+    let store = Store::open(crate::Options::new(directory.path())).await.unwrap();
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    let opened = store.account(id).await.unwrap();
+    let inbox = opened.state().inbox().unwrap().id;
+    let rows: Vec<_> = opened.select(inbox).await.unwrap().state().unwrap().rows().cloned().collect();
+    assert!(store.read(&rows[1].content, 0, u64::MAX).await.unwrap().ends_with(&large));
+    assert_eq!(*store.structure(id, inbox, &rows[0]).await.unwrap(), Structure::default());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn changes_are_seen_once() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(2));
+    let store = open(&directory, &disk).await;
+    let id = account(&store, "user").await;
+    let opened = store.account(id).await.unwrap();
+    let mut selection = opened.select(opened.state().inbox().unwrap().id).await.unwrap();
+    assert_eq!(selection.state().unwrap().count, 0);
+    assert!(tokio::time::timeout(Duration::from_millis(20), selection.changed()).await.is_err());
+    accept(&store, b"x", vec![delivery(id, None, Flags::default())]).await.unwrap();
+    selection.changed().await;
+    assert_eq!(selection.state().unwrap().count, 1);
+    assert!(tokio::time::timeout(Duration::from_millis(20), selection.changed()).await.is_err());
+    store.remove_account(id).await.unwrap();
+    selection.changed().await;
+    assert!(selection.state().is_none());
+    assert!(matches!(store.account(id).await, Err(StoreError::NoSuchAccount)));
+    let again = account(&store, "user").await;
+    assert!(again > id, "a re-created address is another account");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn the_queue_tells_of_its_changes() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(3));
+    let store = open(&directory, &disk).await;
+    let queued = acceptance(&store, b"x", Vec::new(), Some(relay(&["a", "b"]))).await;
+    let id = store.accept(queued).await.unwrap().id;
+    assert_eq!(store.queue_changes().await, [id]);
+    assert!(tokio::time::timeout(Duration::from_millis(20), store.queue_changes()).await.is_err());
+    store.reschedule(id, Timestamp(7)).await.unwrap();
+    assert_eq!(store.queue_changes().await, [id]);
+    store.close().await;
+    let store = open(&directory, &disk).await;
+    assert_eq!(store.queue_changes().await, [id], "the first call gives all that are there");
+    assert_eq!(store.queue_entry(id).unwrap().next_attempt, Timestamp(7));
+    assert!(store.new_entry_id() > id);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn names_of_entries_ascend_though_the_clock_goes_back() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(4));
+    let at = |milliseconds| crate::Options {
+        clock: Arc::new(move || Timestamp(milliseconds)),
+        ..options(directory.path(), Arc::clone(&disk))
+    };
+    let store = Store::open(at(9_000)).await.unwrap();
+    let (first, second) = (store.new_entry_id(), store.new_entry_id());
+    assert!(first < second);
+    let id = account(&store, "user").await;
+    store.close().await;
+    let store = Store::open(at(1_000)).await.unwrap();
+    let last = accept(&store, b"x", vec![delivery(id, None, Flags::default())]).await.unwrap().id;
+    assert!(last > second);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_broken_index_is_set_aside() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(5));
+    let store = open(&directory, &disk).await;
+    let id = account(&store, "user").await;
+    for _ in 0..60 {
+        accept(&store, b"x", vec![delivery(id, None, Flags::default())]).await.unwrap();
+    }
+    store.close().await;
+    let conf = directory.path().join("index/conf");
+    std::fs::write(&conf, b"nothing that sled can read").unwrap();
+    let store = open(&directory, &disk).await;
+    assert!(directory.path().join("index.broken-1").exists());
+    assert_eq!(store.account(id).await.unwrap().state().inbox().unwrap().count, 60);
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn rot_in_the_index_costs_nothing_but_time() {
+    for part in 1..8u64 {
+        let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(6));
+        let store = open(&directory, &disk).await;
+        let id = account(&store, "user").await;
+        for _ in 0..60 {
+            accept(&store, b"x", vec![delivery(id, None, Flags::default())]).await.unwrap();
+        }
+        store.close().await;
+        let file = directory.path().join("index/db");
+        let mut octets = std::fs::read(&file).unwrap();
+        let used = octets.iter().rposition(|octet| *octet != 0).unwrap() as u64;
+        octets[(used * part / 8) as usize] ^= 0x10;
+        std::fs::write(&file, octets).unwrap();
+        let store = open(&directory, &disk).await;
+        assert_eq!(store.account(id).await.unwrap().state().inbox().unwrap().count, 60, "part {part}");
+        let opened = store.account(id).await.unwrap();
+        let selection = opened.select(opened.state().inbox().unwrap().id).await.unwrap();
+        assert_eq!(selection.state().unwrap().rows().count(), 60, "part {part}");
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_mail_and_recovers() {
+    let (directory, simulated) = (tempfile::tempdir().unwrap(), Simulated::new(7));
+    let disk: Arc<dyn Disk> = Arc::new(simulated.clone());
+    let store = open(&directory, &disk).await;
+    let id = account(&store, "user").await;
+    let local = || vec![delivery(id, None, Flags::default())];
+    simulated.set_capacity(Some(200 * 1024));
+    let body = vec![b'x'; 10_000];
+    let mut taken = 0;
+    let refused = loop {
+        match accept(&store, &body, local()).await {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused, StoreError::Full);
+    simulated.set_capacity(None);
+    accept(&store, &body, local()).await.unwrap();
+    assert_eq!(store.account(id).await.unwrap().state().inbox().unwrap().count, taken + 1);
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_failed_sync_poisons_and_publishes_nothing() {
+    let (directory, simulated) = (tempfile::tempdir().unwrap(), Simulated::new(8));
+    let disk: Arc<dyn Disk> = Arc::new(simulated.clone());
+    let store = open(&directory, &disk).await;
+    let id = account(&store, "user").await;
+    let local = || vec![delivery(id, None, Flags::default())];
+    accept(&store, b"one", local()).await.unwrap();
+    simulated.fail_sync(1);
+    assert_eq!(accept(&store, b"two", local()).await.unwrap_err(), StoreError::Poisoned);
+    assert_eq!(accept(&store, b"three", local()).await.unwrap_err(), StoreError::Poisoned);
+    let opened = store.account(id).await.unwrap();
+    let selection = opened.select(opened.state().inbox().unwrap().id).await.unwrap();
+    assert_eq!(selection.state().unwrap().rows().count(), 1);
+    store.close().await;
+    simulated.crash(8);
+    let store = open(&directory, &disk).await;
+    let count = store.account(id).await.unwrap().state().inbox().unwrap().count;
+    assert!((1..=2).contains(&count), "{count}");
+    accept(&store, b"four", local()).await.unwrap();
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_large_mailbox_is_evicted_and_comes_back() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(9));
+    let store = open(&directory, &disk).await;
+    let id = account(&store, "user").await;
+    for number in 0..300u32 {
+        accept(&store, &number.to_le_bytes(), vec![delivery(id, None, Flags::default())]).await.unwrap();
+    }
+    let opened = store.account(id).await.unwrap();
+    let inbox = opened.state().inbox().unwrap().id;
+    for _ in 0..500 {
+        if opened.state().mailboxes[&inbox].partial {
+            break;
+        }
+        accept(&store, b"more", vec![delivery(id, None, Flags::default())]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(opened.state().mailboxes[&inbox].partial, "rows that nobody holds open are given up");
+    let selection = opened.select(inbox).await.unwrap();
+    let state = selection.state().unwrap();
+    assert!(!state.partial && state.rows().count() == state.count as usize);
+    let change = FlagChange { mode: FlagMode::Add, flags: SystemFlags::SEEN.into(), unchanged_since: None };
+    opened.change_flags(inbox, vec![Uid::FIRST], change).await.unwrap();
+    assert!(opened.select(MailboxId(99)).await.is_err());
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}
+
+/// Turns one octet that lies some octets before a text in the journal.
+fn damage_before(disk: &Simulated, directory: &tempfile::TempDir, text: &[u8], octets_before: usize) {
+    for path in disk.list(&directory.path().join("journal")).unwrap() {
+        let file = Disk::open(disk, &path).unwrap();
+        let mut octets = vec![0; file.length().unwrap() as usize];
+        file.read_at(0, &mut octets).unwrap();
+        if let Some(at) = octets.windows(text.len()).position(|window| window == text) {
+            assert!(disk.flip(&path, at - octets_before, 0x55));
+            return;
+        }
+    }
+    panic!("the text is not in the journal");
+}
+
+#[tokio::test]
+async fn a_gap_in_an_account_changes_its_uid_validities_once() {
+    let (directory, simulated) = (tempfile::tempdir().unwrap(), Simulated::new(10));
+    let disk: Arc<dyn Disk> = Arc::new(simulated.clone());
+    let store = open(&directory, &disk).await;
+    let id = account(&store, "user").await;
+    for number in 0..6 {
+        let body = format!("body number {number}");
+        accept(&store, body.as_bytes(), vec![delivery(id, None, Flags::default())]).await.unwrap();
+    }
+    let before = store.account(id).await.unwrap().state().inbox().unwrap().uid_validity;
+    store.close().await;
+    // Into the records of that entry, which stand before its area.
+    let area = format!("Delivered-To: {id}\r\nSubject: test\r\n\r\n").len();
+    damage_before(&simulated, &directory, b"body number 3", area + 40);
+    std::fs::remove_dir_all(directory.path().join("index")).unwrap();
+    std::fs::create_dir(directory.path().join("index")).unwrap();
+    let mut validities = vec![before];
+    for _ in 0..2 {
+        let store = open(&directory, &disk).await;
+        let state = store.account(id).await.unwrap().state();
+        let inbox = state.inbox().unwrap();
+        assert_eq!(inbox.count, 5, "the others are there");
+        assert!(!store.damage().is_empty());
+        validities.push(inbox.uid_validity);
+        let placed = accept(&store, b"new", vec![delivery(id, None, Flags::default())]).await.unwrap();
+        store.account(id).await.unwrap().expunge(inbox.id, vec![placed.local[0].uid]).await.unwrap();
+        store.close().await;
+    }
+    assert!(validities[1] > validities[0]);
+    assert_eq!(validities[2], validities[1], "the gap was mended");
+}
+
+#[tokio::test]
+async fn a_store_that_is_dropped_gives_up_its_lock() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(11));
+    let store = open(&directory, &disk).await;
+    let id = account(&store, "user").await;
+    accept(&store, b"x", vec![delivery(id, None, Flags::default())]).await.unwrap();
+    drop(store);
+    let mut opened = Store::open(options(directory.path(), Arc::clone(&disk))).await;
+    for _ in 0..200 {
+        if opened.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        opened = Store::open(options(directory.path(), Arc::clone(&disk))).await;
+    }
+    let store = opened.unwrap();
+    assert_eq!(store.account(id).await.unwrap().state().inbox().unwrap().count, 1);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_vanishes_changes_nothing_that_was_decided() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(12));
+    let store = open(&directory, &disk).await;
+    let id = account(&store, "user").await;
+    for number in 0..40u64 {
+        let message = acceptance(&store, b"x", vec![delivery(id, None, Flags::default())], None).await;
+        let accept = store.accept(message);
+        // Given up at another moment each time.
+        let _given_up = tokio::time::timeout(Duration::from_micros(number * 10), accept).await;
+    }
+    accept(&store, b"last", vec![delivery(id, None, Flags::default())]).await.unwrap();
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}
