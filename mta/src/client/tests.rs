@@ -1,0 +1,149 @@
+//! Deliveries over TCP on loopback, to servers that follow a script.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::JoinHandle,
+};
+use waypost_mail::{Address, BodyType, ReversePath};
+
+use super::*;
+
+/// One message, and what became of it.
+#[derive(Default)]
+struct One {
+    message: Option<Outgoing>,
+    body: Bytes,
+    finished: Vec<(String, Vec<u16>)>,
+}
+
+impl Outbox for One {
+    async fn next(&mut self) -> Option<Outgoing> {
+        self.message.take()
+    }
+
+    async fn octets(&mut self) -> Option<Octets> {
+        Some(Octets::default())
+    }
+
+    async fn chunk(&mut self) -> Option<Bytes> {
+        Some(std::mem::take(&mut self.body))
+    }
+
+    async fn finish(&mut self, peer: &str, finished: Finished) {
+        self.finished.push((peer.to_owned(), finished.replies.iter().map(|reply| reply.code).collect()));
+    }
+}
+
+fn one() -> One {
+    let message = Outgoing {
+        reverse_path: ReversePath::Null,
+        recipients: vec![Address::parse("x@b.test").unwrap()],
+        size: 3,
+        body: BodyType::SevenBit,
+        smtputf8: false,
+    };
+    One { message: Some(message), body: Bytes::from_static(b"x\r\n"), finished: Vec::new() }
+}
+
+const TAKES_IT: &[&str] =
+    &["220 b\r\n", "250 b\r\n", "250 ok\r\n", "250 ok\r\n", "354 go\r\n", "250 mine\r\n", "221 bye\r\n"];
+
+/// Says one line at first and one after each piece that arrives, for each of several connections; gives what it read.
+async fn server(sessions: &'static [&'static [&'static str]]) -> (SocketAddr, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let mut heard = Vec::new();
+        for session in sessions {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut said = String::new();
+            for line in *session {
+                stream.write_all(line.as_bytes()).await.unwrap();
+                let mut octets = [0; 4096];
+                let read = stream.read(&mut octets).await.unwrap_or(0);
+                said += &String::from_utf8_lossy(&octets[..read]);
+            }
+            heard.push(said);
+        }
+        heard
+    });
+    (address, task)
+}
+
+fn route(encryption: Encryption, addresses: &[SocketAddr]) -> Route {
+    let target = |address: &SocketAddr| Target { host: "b.test".into(), address: *address };
+    Route { targets: addresses.iter().map(target).collect(), encryption, login: None }
+}
+
+async fn send(route: &Route) -> (One, Delivery) {
+    deliver(one(), route, &Domain::new("a.test").unwrap(), &Shutdown::new()).await
+}
+
+/// A port where nobody listens.
+async fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn servers_are_tried_in_turn() {
+    let (refusing, _) = server(&[&["554 5.7.1 not you\r\n", "221 bye\r\n"]]).await;
+    let (taking, heard) = server(&[TAKES_IT]).await;
+    let (outbox, delivery) = send(&route(Encryption::Offered, &[nobody().await, refusing, taking])).await;
+    assert_eq!(delivery, Delivery::Done);
+    assert_eq!(outbox.finished, [("b.test [127.0.0.1]".to_owned(), vec![250])]);
+    let expected = "EHLO a.test\r\nMAIL FROM:<>\r\nRCPT TO:<x@b.test>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n";
+    assert_eq!(heard.await.unwrap(), [expected]);
+}
+
+#[tokio::test]
+async fn a_temporary_refusal_counts_more_than_a_permanent_one() {
+    let (permanent, _) = server(&[&["554 5.7.1 not you\r\n", "221 bye\r\n"]]).await;
+    let (outbox, delivery) = send(&route(Encryption::Offered, &[nobody().await, permanent])).await;
+    let Delivery::Refused { reply, .. } = delivery else { panic!("{delivery:?}") };
+    assert_eq!((reply.code, reply.status), (451, Some(EnhancedStatus(4, 4, 1))));
+    assert!(outbox.message.is_some() && outbox.finished.is_empty());
+    let (permanent, _) = server(&[&["554 5.7.1 not you\r\n", "221 bye\r\n"]]).await;
+    let (_, delivery) = send(&route(Encryption::Offered, &[permanent])).await;
+    let reply = Reply::new(554, EnhancedStatus(5, 7, 1), "not you");
+    assert_eq!(delivery, Delivery::Refused { peer: "b.test [127.0.0.1]".into(), reply });
+}
+
+#[tokio::test]
+async fn a_broken_connection_in_a_message_is_told_once() {
+    let (address, _) = server(&[&["220 b\r\n", "250 b\r\n", "250 ok\r\n"]]).await;
+    let (outbox, delivery) = send(&route(Encryption::Offered, &[address, nobody().await])).await;
+    assert_eq!(delivery, Delivery::Done);
+    assert_eq!(outbox.finished, [("b.test [127.0.0.1]".to_owned(), vec![451])]);
+}
+
+const BROKEN_TLS: &[&str] = &["220 b\r\n", "250-b\r\n250 STARTTLS\r\n", "220 go\r\n", "this is no TLS\r\n"];
+
+#[tokio::test]
+async fn opportunistic_tls_that_fails_is_left_out() {
+    let (address, heard) = server(&[BROKEN_TLS, TAKES_IT]).await;
+    let (outbox, delivery) = send(&route(Encryption::Offered, &[address])).await;
+    assert_eq!(delivery, Delivery::Done);
+    assert_eq!(outbox.finished[0].1, [250]);
+    assert!(heard.await.unwrap()[0].starts_with("EHLO a.test\r\nSTARTTLS\r\n"));
+}
+
+#[tokio::test]
+async fn required_tls_that_fails_is_not() {
+    let (address, _) = server(&[BROKEN_TLS]).await;
+    let (outbox, delivery) = send(&route(Encryption::Required, &[address])).await;
+    let Delivery::Refused { reply, .. } = delivery else { panic!("{delivery:?}") };
+    assert_eq!((reply.code, reply.status), (454, Some(EnhancedStatus(4, 7, 5))));
+    assert!(outbox.message.is_some());
+}
+
+#[tokio::test]
+async fn a_server_that_stops_begins_nothing() {
+    let shutdown = Shutdown::new();
+    shutdown.drain(Duration::ZERO).await;
+    let route = route(Encryption::Offered, &[nobody().await]);
+    let (outbox, delivery) = deliver(one(), &route, &Domain::new("a.test").unwrap(), &shutdown).await;
+    assert!(delivery == Delivery::Stopped && outbox.message.is_some());
+}

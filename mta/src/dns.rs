@@ -1,0 +1,233 @@
+//! DNS by hickory-resolver: MX, A and AAAA, with failures told apart.
+//!
+//! Names are always asked for as they are: no search list, no hosts file (RFC 5321 section 5.1 forbids to infer names).
+//! CNAMEs are followed by the resolver that is asked, and by hickory where that one left them.
+
+use std::{net::IpAddr, time::Duration};
+
+use hickory_resolver::{
+    Resolver as HickoryResolver, TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
+    net::{NetError, runtime::TokioRuntimeProvider},
+    proto::rr::{Name, RData, Record},
+};
+use waypost_config::DnsConfig;
+use waypost_mail::Domain;
+
+/// Longest wait for one answer of one server.
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often one server is asked.
+pub const QUERY_ATTEMPTS: usize = 2;
+/// Most answers that are remembered.
+pub const CACHE_ENTRIES_MAX: u64 = 8192;
+/// Longest time for which an answer is remembered, whatever it says itself.
+pub const CACHE_TIME_MAX: Duration = Duration::from_secs(60 * 60);
+/// Longest time for which it is remembered that there is no answer: a zone that was just mended should be seen.
+pub const CACHE_NEGATIVE_TIME_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Why a look-up gave nothing.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum DnsError {
+    /// The name does not exist (NXDOMAIN).
+    #[error("the domain {0} does not exist")]
+    NoSuchDomain(String),
+    /// The name exists and has no such records.
+    #[error("{0} has no such record")]
+    NoRecords(String),
+    /// No answer, or SERVFAIL: later.
+    #[error("DNS look-up of {0} failed: {1}")]
+    Temporary(String, String),
+}
+
+/// The resolver. Cheap to clone.
+#[derive(Clone)]
+pub struct Resolver {
+    inner: TokioResolver,
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
+    }
+}
+
+impl Resolver {
+    /// By the configured servers, or the system's. Errors: the system's resolver configuration cannot be read.
+    pub fn new(config: &DnsConfig) -> Result<Self, DnsError> {
+        let problem =
+            |error: NetError| DnsError::Temporary("the system's resolver".into(), error.to_string());
+        let mut builder = if config.servers.is_empty() {
+            TokioResolver::builder_tokio().map_err(problem)?
+        } else {
+            let servers = config.servers.iter().map(|server| {
+                let mut connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
+                connections.iter_mut().for_each(|connection| connection.port = server.port());
+                NameServerConfig::new(server.ip(), true, connections.into())
+            });
+            let servers = ResolverConfig::from_name_servers(servers.collect());
+            HickoryResolver::builder_with_config(servers, TokioRuntimeProvider::default())
+        };
+        bound(builder.options_mut());
+        Ok(Self { inner: builder.build().map_err(problem)? })
+    }
+
+    /// MX records: preference and host, in no order. A null MX (RFC 7505) is preference 0 and `.` as host.
+    pub async fn mx(&self, domain: &Domain) -> Result<Vec<(u16, String)>, DnsError> {
+        let name = fqdn(domain.as_str())?;
+        let answer = self.inner.mx_lookup(name).await.map_err(|error| failure(domain.as_str(), &error))?;
+        let mx = |record: &Record| match &record.data {
+            RData::MX(mx) => Some((mx.preference, host_name(&mx.exchange))),
+            _ => None,
+        };
+        some(domain.as_str(), answer.answers().iter().filter_map(mx).collect())
+    }
+
+    /// IPv6 and IPv4 addresses of a host, IPv6 first.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
+        let name = fqdn(host)?;
+        let (v6, v4) = tokio::join!(self.inner.ipv6_lookup(name.clone()), self.inner.ipv4_lookup(name));
+        let addresses = |answer: Result<hickory_resolver::lookup::Lookup, NetError>| match answer {
+            Ok(answer) => {
+                Ok(answer.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>())
+            }
+            Err(error) => Err(failure(host, &error)),
+        };
+        match (addresses(v6), addresses(v4)) {
+            (Ok(v6), Ok(v4)) => some(host, v6.into_iter().chain(v4).collect()),
+            // what is there can be used; a family that failed may be there at the next try
+            (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.is_empty() => Ok(found),
+            (Err(error @ DnsError::Temporary(..)), _) | (_, Err(error @ DnsError::Temporary(..))) => {
+                Err(error)
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    }
+}
+
+fn bound(options: &mut ResolverOpts) {
+    options.timeout = QUERY_TIMEOUT;
+    options.attempts = QUERY_ATTEMPTS;
+    options.cache_size = CACHE_ENTRIES_MAX;
+    options.positive_max_ttl = Some(CACHE_TIME_MAX);
+    options.negative_max_ttl = Some(CACHE_NEGATIVE_TIME_MAX);
+    options.use_hosts_file = ResolveHosts::Never;
+    options.edns0 = true;
+    options.try_tcp_on_error = true;
+}
+
+/// The name as it is, with its root: no search list is tried. A text that is no name does not exist.
+fn fqdn(host: &str) -> Result<Name, DnsError> {
+    let mut name = Name::from_ascii(host).map_err(|_| DnsError::NoSuchDomain(host.to_owned()))?;
+    name.set_fqdn(true);
+    Ok(name)
+}
+
+/// Without the last dot, in lower case; the root is `.`.
+fn host_name(name: &Name) -> String {
+    let text = name.to_ascii().to_ascii_lowercase();
+    match text.strip_suffix('.') {
+        Some("") | None => text,
+        Some(host) => host.to_owned(),
+    }
+}
+
+fn some<T>(name: &str, records: Vec<T>) -> Result<Vec<T>, DnsError> {
+    if records.is_empty() { Err(DnsError::NoRecords(name.to_owned())) } else { Ok(records) }
+}
+
+fn failure(name: &str, error: &NetError) -> DnsError {
+    if error.is_nx_domain() {
+        return DnsError::NoSuchDomain(name.to_owned());
+    }
+    match error {
+        NetError::Dns(hickory_resolver::net::DnsError::NoRecordsFound(none))
+            if none.response_code == hickory_resolver::proto::op::ResponseCode::NoError =>
+        {
+            DnsError::NoRecords(name.to_owned())
+        }
+        _ => DnsError::Temporary(name.to_owned(), error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::SocketAddr, sync::Arc};
+
+    use hickory_resolver::proto::rr::{LowerName, rdata};
+    use hickory_server::{
+        Server,
+        store::in_memory::InMemoryZoneHandler,
+        zone_handler::{AxfrPolicy, Catalog, ZoneType},
+    };
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
+    }
+
+    /// A server for `test.` on loopback.
+    async fn zone() -> (Server<Catalog>, SocketAddr) {
+        let mut zone: InMemoryZoneHandler<TokioRuntimeProvider> =
+            InMemoryZoneHandler::empty(name("test."), ZoneType::Primary, AxfrPolicy::Deny);
+        let mut add = |owner: &str, data: RData| {
+            zone.upsert_mut(Record::from_rdata(name(owner), 60, data), 0);
+        };
+        let soa = rdata::SOA::new(name("ns.test."), name("root.test."), 1, 60, 60, 60, 60);
+        add("test.", RData::SOA(soa));
+        let mx = |preference, host: &str| RData::MX(rdata::MX::new(preference, name(host)));
+        add("b.test.", mx(10, "MX1.b.test."));
+        add("b.test.", mx(20, "mx2.b.test."));
+        add("null.test.", mx(0, "."));
+        add("alias.test.", RData::CNAME(rdata::CNAME(name("b.test."))));
+        add("mx1.b.test.", RData::A(rdata::A::new(192, 0, 2, 1)));
+        add("mx1.b.test.", RData::AAAA(rdata::AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)));
+        add("mx2.b.test.", RData::A(rdata::A::new(192, 0, 2, 2)));
+        add("hostalias.test.", RData::CNAME(rdata::CNAME(name("mx2.b.test."))));
+        let many = (0..100).map(|n| mx(n, &format!("a-rather-long-host-name-{n}.many.test.")));
+        many.for_each(|data| add("many.test.", data));
+        let mut catalog = Catalog::new();
+        catalog.upsert(LowerName::from(name("test.")), vec![Arc::new(zone)]);
+        let mut server = Server::new(catalog);
+        let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        server.register_listener(tcp, Duration::from_secs(5), 64);
+        server.register_socket(tokio::net::UdpSocket::bind(address).await.unwrap());
+        (server, address)
+    }
+
+    #[tokio::test]
+    async fn answers_are_told_apart() {
+        let (_server, address) = zone().await;
+        let resolver = Resolver::new(&DnsConfig { servers: vec![address], ..DnsConfig::default() }).unwrap();
+        let mx = async |text: &str| {
+            let mut found = resolver.mx(&Domain::new(text).unwrap()).await?;
+            found.sort();
+            Ok(found)
+        };
+        let both = vec![(10, "mx1.b.test".to_owned()), (20, "mx2.b.test".to_owned())];
+        assert_eq!(mx("b.test").await, Ok(both.clone()));
+        assert_eq!(mx("alias.test").await, Ok(both));
+        assert_eq!(mx("null.test").await, Ok(vec![(0, ".".to_owned())]));
+        assert_eq!(mx("mx1.b.test").await, Err(DnsError::NoRecords("mx1.b.test".into())));
+        assert_eq!(mx("none.test").await, Err(DnsError::NoSuchDomain("none.test".into())));
+        assert_eq!(
+            mx("many.test").await.map(|found| found.len()),
+            Ok(100),
+            "truncated over UDP, so asked over TCP"
+        );
+        // no zone of this server
+        assert!(matches!(mx("elsewhere.example").await, Err(DnsError::Temporary(..))));
+        let addresses = async |host: &str| {
+            resolver
+                .addresses(host)
+                .await
+                .map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(addresses("mx1.b.test").await.as_deref(), Ok("2001:db8::1 192.0.2.1"));
+        assert_eq!(addresses("hostalias.test").await.as_deref(), Ok("192.0.2.2"));
+        assert_eq!(addresses("b.test").await, Err(DnsError::NoRecords("b.test".into())));
+        assert_eq!(addresses("none.test").await, Err(DnsError::NoSuchDomain("none.test".into())));
+        assert!(addresses("a..b").await.is_err());
+    }
+}

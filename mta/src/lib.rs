@@ -1,0 +1,11 @@
+//! The MTA: receives mail by SMTP, queues and routes it, and sends it on.
+//!
+//! `smtp` is pure: grammar and machines of both sides. `server` answers the server machine's questions, `client` the client
+//! machine's; `queue` decides when, `route` decides where to, `dns` asks.
+
+pub mod client;
+pub mod dns;
+pub mod queue;
+pub mod route;
+pub mod server;
+pub mod smtp;

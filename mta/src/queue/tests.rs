@@ -1,0 +1,358 @@
+//! The runner over a real store, with a server on loopback that follows a script.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+};
+use waypost_auth::Directory;
+use waypost_config::{
+    DnsConfig, DomainConfig, LimitsConfig, NextHop, QueueConfig, RouteConfig, RouteTls, StorageConfig,
+};
+use waypost_mail::{AccountId, AccountSource, Address, BodyType, Domain, ReversePath};
+use waypost_message::Splitter;
+use waypost_storage::{Acceptance, NewAccount, Options, Outcome, Relay, RelayRecipient};
+
+use super::*;
+
+/// What a server says to RCPT, and how many connections it takes.
+#[derive(Clone, Debug)]
+struct Peer {
+    rcpt: Arc<Mutex<&'static str>>,
+    seen: Arc<Mutex<Seen>>,
+    address: SocketAddr,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    connections: usize,
+    messages: Vec<String>,
+}
+
+impl Peer {
+    async fn start(rcpt: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = Self { rcpt: Arc::new(Mutex::new(rcpt)), seen: Arc::default(), address };
+        let server = peer.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                server.seen.lock().unwrap().connections += 1;
+                tokio::spawn(server.clone().serve(stream));
+            }
+        });
+        peer
+    }
+
+    async fn serve(self, stream: TcpStream) {
+        let (read, mut write) = stream.into_split();
+        let mut lines = BufReader::new(read).lines();
+        write.write_all(b"220 b\r\n").await.unwrap();
+        let mut message: Option<String> = None;
+        while let Ok(Some(line)) = lines.next_line().await {
+            let reply = match (&mut message, line.as_str()) {
+                (Some(text), ".") => {
+                    self.seen.lock().unwrap().messages.push(std::mem::take(text));
+                    message = None;
+                    "250 2.0.0 mine"
+                }
+                (Some(text), line) => {
+                    *text += line;
+                    *text += "\n";
+                    continue;
+                }
+                (None, "DATA") => {
+                    message = Some(String::new());
+                    "354 go"
+                }
+                (None, line) if line.starts_with("RCPT") => *self.rcpt.lock().unwrap(),
+                (None, "QUIT") => "221 bye",
+                (None, _) => "250 ok",
+            };
+            write.write_all(format!("{reply}\r\n").as_bytes()).await.unwrap();
+        }
+    }
+
+    fn connections(&self) -> usize {
+        self.seen.lock().unwrap().connections
+    }
+
+    fn messages(&self) -> Vec<String> {
+        self.seen.lock().unwrap().messages.clone()
+    }
+}
+
+/// A store with one account, and a running queue that sends all mail to one server.
+struct World {
+    context: Context,
+    account: AccountId,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    async fn start(server: SocketAddr, queue: QueueConfig) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store =
+            Store::open(Options { segment_bytes: 1 << 20, ..Options::new(directory.path()) }).await.unwrap();
+        let account = NewAccount {
+            address: address("s@a.test"),
+            source: AccountSource::Store,
+            password_hash: None,
+            quota_bytes: None,
+        };
+        let account = store.create_account(account).await.unwrap();
+        let config = config(server, queue);
+        let records: Vec<_> = store.directory().borrow().accounts.values().cloned().collect();
+        let live = Live { directory: Directory::new(&config, &records).unwrap(), config: Arc::new(config) };
+        let nowhere = DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() };
+        let context = Context {
+            store,
+            live: watch::channel(Arc::new(live)).1,
+            resolver: Resolver::new(&nowhere).unwrap(),
+            shutdown: Shutdown::new(),
+        };
+        context.shutdown.spawn(run(context.clone()));
+        Self { context, account, _directory: directory }
+    }
+
+    async fn submit(&self, from: ReversePath, to: &[&str]) -> EntryId {
+        let store = &self.context.store;
+        let (header, text) = ("Subject: hello\r\n\r\n", "text\r\n");
+        let mut body = store.body_writer();
+        body.write(text.as_bytes()).await.unwrap();
+        let recipient = |to: &&str| RelayRecipient { address: address(to), original: None };
+        let relay = Relay {
+            reverse_path: from,
+            recipients: to.iter().map(recipient).collect(),
+            body: BodyType::SevenBit,
+            smtputf8: false,
+        };
+        let acceptance = Acceptance {
+            id: store.new_entry_id(),
+            header: Bytes::from_static(header.as_bytes()),
+            body: body.finish().await.unwrap(),
+            structure: Splitter::split(format!("{header}{text}").as_bytes()),
+            local: Vec::new(),
+            relay: Some(relay),
+        };
+        store.accept(acceptance).await.unwrap().id
+    }
+
+    /// Waits until something is so.
+    async fn until(&self, what: &str, so: impl Fn(&Store) -> bool) {
+        for _ in 0..500 {
+            if so(&self.context.store) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{what}: {:?}", self.context.store.queue());
+    }
+
+    async fn until_empty(&self) {
+        self.until("the queue is empty", |store| store.queue().is_empty()).await;
+    }
+
+    async fn until_tried(&self, id: EntryId, tries: u32) {
+        let tried = |store: &Store| store.queue_entry(id).is_some_and(|entry| entry.attempts >= tries);
+        self.until("the entry was tried", tried).await;
+    }
+
+    /// The text of all messages in INBOX.
+    async fn inbox(&self) -> Vec<String> {
+        let store = &self.context.store;
+        let account = store.account(self.account).await.unwrap();
+        let state = account.state();
+        let inbox = state.mailboxes.values().find(|mailbox| mailbox.name == "INBOX").unwrap();
+        let selection = account.select(inbox.id).await.unwrap().state().unwrap();
+        let mut texts = Vec::new();
+        for row in selection.rows() {
+            let octets = store.read(&row.content, 0, u64::MAX).await.unwrap();
+            texts.push(String::from_utf8(octets.to_vec()).unwrap());
+        }
+        texts
+    }
+
+    async fn stop(self) {
+        assert!(self.context.shutdown.drain(Duration::from_secs(5)).await);
+        assert_eq!(self.context.store.check().await.unwrap(), Vec::<String>::new());
+        self.context.store.close().await;
+    }
+}
+
+fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+fn sender() -> ReversePath {
+    ReversePath::Address(address("s@a.test"))
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn queue() -> QueueConfig {
+    QueueConfig { retry: vec![DAY], lifetime: 5 * DAY, warn_after: DAY, mx_port: 25 }
+}
+
+fn config(server: SocketAddr, queue: QueueConfig) -> Config {
+    let next_hop = NextHop { host: server.ip().to_string(), port: server.port() };
+    let domain = DomainConfig {
+        name: Domain::new("a.test").unwrap(),
+        catch_all: None,
+        separator: None,
+        relay_to: None,
+    };
+    Config {
+        hostname: Domain::new("mx.a.test").unwrap(),
+        state_dir: "/nonexistent".into(),
+        storage: StorageConfig { retention: Duration::ZERO },
+        tls: None,
+        listeners: Vec::new(),
+        domains: vec![domain],
+        accounts: Vec::new(),
+        aliases: Vec::new(),
+        routes: vec![RouteConfig { domain: None, next_hop, tls: RouteTls::None, login: None }],
+        trust: Vec::new(),
+        dns: DnsConfig::default(),
+        queue,
+        limits: LimitsConfig {
+            message_size: 0,
+            recipients: 0,
+            connections: 0,
+            connections_per_address: 0,
+            auth_failures_per_minute: 0,
+            error_delay: Duration::ZERO,
+        },
+    }
+}
+
+#[tokio::test]
+async fn messages_are_delivered_at_once() {
+    let peer = Peer::start("250 ok").await;
+    let world = World::start(peer.address, queue()).await;
+    // two domains, one next hop: one transaction
+    world.submit(sender(), &["x@b.test", "y@c.test"]).await;
+    world.until_empty().await;
+    assert_eq!(peer.messages(), ["Subject: hello\n\ntext\n"]);
+    for _ in 0..30 {
+        world.submit(ReversePath::Null, &["x@b.test"]).await;
+    }
+    world.until_empty().await;
+    assert_eq!(peer.messages().len(), 31);
+    assert!(world.inbox().await.is_empty());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn refused_messages_come_back_once_and_only_to_a_sender() {
+    let peer = Peer::start("550 5.1.1 no such user").await;
+    let world = World::start(peer.address, queue()).await;
+    world.submit(sender(), &["x@b.test"]).await;
+    world.submit(ReversePath::Null, &["x@b.test"]).await;
+    world.submit(ReversePath::Address(address("nobody@a.test")), &["x@b.test"]).await;
+    world.until_empty().await;
+    let inbox = world.inbox().await;
+    assert_eq!(inbox.len(), 1);
+    assert!(inbox[0].starts_with("Return-Path: <>\r\n"), "{}", inbox[0]);
+    for line in ["Final-Recipient: rfc822; x@b.test", "Status: 5.1.1", "Subject: hello"] {
+        assert!(inbox[0].lines().any(|text| text == line), "{line} in {}", inbox[0]);
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn deferred_messages_wait_and_can_be_tried_now() {
+    let peer = Peer::start("451 4.7.1 later").await;
+    let world = World::start(peer.address, queue()).await;
+    let id = world.submit(sender(), &["x@b.test"]).await;
+    world.until_tried(id, 1).await;
+    let entry = world.context.store.queue_entry(id).unwrap();
+    assert!(
+        matches!(&entry.recipients[0].outcome, Some(Outcome::Deferred { reply, .. }) if reply.code == 451)
+    );
+    assert!(entry.next_attempt > now().after(DAY / 2));
+    *peer.rcpt.lock().unwrap() = "250 ok";
+    retry_now(&world.context.store, id).await.unwrap();
+    world.until_empty().await;
+    assert_eq!(peer.messages().len(), 1);
+    assert!(world.inbox().await.is_empty());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn senders_are_told_of_delay_once() {
+    let peer = Peer::start("451 4.7.1 later").await;
+    let world = World::start(peer.address, QueueConfig { warn_after: Duration::ZERO, ..queue() }).await;
+    let id = world.submit(sender(), &["x@b.test"]).await;
+    world.until_tried(id, 1).await;
+    retry_now(&world.context.store, id).await.unwrap();
+    world.until_tried(id, 2).await;
+    let inbox = world.inbox().await;
+    assert_eq!(inbox.len(), 1);
+    assert!(inbox[0].contains("Action: delayed") && world.context.store.queue_entry(id).unwrap().warned);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn messages_expire() {
+    let peer = Peer::start("451 4.7.1 later").await;
+    let world = World::start(peer.address, QueueConfig { lifetime: Duration::ZERO, ..queue() }).await;
+    world.submit(sender(), &["x@b.test"]).await;
+    world.until_empty().await;
+    let inbox = world.inbox().await;
+    assert!(inbox[0].contains("554 5.4.7 given up; the last answer was: 451 4.7.1 later"), "{}", inbox[0]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_dead_host_defers_all_that_waits_for_it() {
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let world = World::start(dead, queue()).await;
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        ids.push(world.submit(sender(), &["x@b.test"]).await);
+    }
+    for id in ids {
+        world.until_tried(id, 1).await;
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_waits_is_found_again_after_a_restart() {
+    let peer = Peer::start("250 ok").await;
+    let world = World::start(peer.address, queue()).await;
+    assert!(world.context.shutdown.drain(Duration::from_secs(5)).await);
+    let id = world.submit(sender(), &["x@b.test"]).await;
+    assert!(world.context.store.queue_entry(id).is_some() && peer.connections() == 0);
+    let context = Context { shutdown: Shutdown::new(), ..world.context.clone() };
+    context.shutdown.spawn(run(context.clone()));
+    world.until_empty().await;
+    assert_eq!(peer.messages().len(), 1);
+    assert!(context.shutdown.drain(Duration::from_secs(5)).await);
+    world.stop().await;
+}
+
+#[test]
+fn recipients_are_grouped_by_destination() {
+    let group = |all: &str| transactions(all.chars().enumerate());
+    assert_eq!(group(""), []);
+    assert_eq!(group("abac"), [('a', vec![0, 2]), ('b', vec![1]), ('c', vec![3])]);
+    let sizes = |count| group(&"a".repeat(count)).iter().map(|(_, group)| group.len()).collect::<Vec<_>>();
+    assert_eq!(sizes(RECIPIENTS_PER_TRANSACTION_MAX), [100]);
+    assert_eq!(sizes(RECIPIENTS_PER_TRANSACTION_MAX + 1), [100, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sleeps_end_when_an_entry_is_due() {
+    let started = tokio::time::Instant::now();
+    sleep_until(Some(Timestamp(0))).await;
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    sleep_until(Some(now().after(Duration::from_secs(90)))).await;
+    assert!((Duration::from_secs(89)..Duration::from_secs(91)).contains(&started.elapsed()));
+    sleep_until(Some(Timestamp(i64::MAX))).await;
+    assert!(started.elapsed() < SLEEP_MAX + Duration::from_secs(92));
+    assert!(tokio::time::timeout(2 * SLEEP_MAX, sleep_until(None)).await.is_err());
+}

@@ -1,0 +1,118 @@
+//! Mail exchangers, decided over DNS answers (RFC 5321 section 5.1, RFC 7505).
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+};
+
+use waypost_mail::{Domain, EnhancedStatus, Refusal};
+
+use super::{ADDRESSES_MAX, Target, look_up_failure};
+use crate::dns::DnsError;
+
+/// A mail exchanger: a host with its preference; lower is better.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Exchanger {
+    pub(super) preference: u16,
+    pub(super) host: String,
+}
+
+/// A mail exchanger with what DNS says of its addresses.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) exchanger: Exchanger,
+    pub(super) addresses: Result<Vec<IpAddr>, DnsError>,
+}
+
+/// The usable exchangers of a domain, best first, equals in an order that `seed` decides.
+pub(super) fn exchangers(
+    domain: &Domain,
+    answer: Result<Vec<(u16, String)>, DnsError>,
+    own: &Domain,
+    seed: u64,
+) -> Result<Vec<Exchanger>, Refusal> {
+    let records = match answer {
+        Ok(records) => records,
+        // the implicit MX
+        Err(DnsError::NoRecords(_)) => vec![(0, domain.to_string())],
+        Err(error) => return Err(look_up_failure(&error)),
+    };
+    let mut exchangers: Vec<_> = records
+        .into_iter()
+        .filter(|(_, host)| host != ".")
+        .map(|(preference, host)| Exchanger { preference, host: host.to_ascii_lowercase() })
+        .collect();
+    if exchangers.is_empty() {
+        return Err(null_mx(domain));
+    }
+    shuffle(&mut exchangers, seed);
+    // stable: equals stay as they were shuffled
+    exchangers.sort_by_key(|exchanger| exchanger.preference);
+    // we are one of them: only better ones are used, or the mail runs in circles
+    let ourselves = exchangers.iter().find(|exchanger| exchanger.host == own.as_str());
+    if let Some(preference) = ourselves.map(|exchanger| exchanger.preference) {
+        exchangers.retain(|exchanger| exchanger.preference < preference);
+    }
+    if exchangers.is_empty() { Err(circle()) } else { Ok(exchangers) }
+}
+
+/// The addresses to be tried, best first. `own` are addresses where we listen ourselves: what is not better than those is
+/// left out, too.
+pub(super) fn targets(found: Vec<Found>, own: &[SocketAddr], port: u16) -> Result<Vec<Target>, Refusal> {
+    let address = |ip: &IpAddr| SocketAddr::new(*ip, port);
+    let is_own = |found: &&Found| {
+        found.addresses.as_ref().is_ok_and(|ips| ips.iter().any(|ip| own.contains(&address(ip))))
+    };
+    let ourselves = found.iter().filter(is_own).map(|found| found.exchanger.preference).min();
+    let (mut targets, mut seen, mut failures) = (Vec::new(), HashSet::new(), Vec::new());
+    for Found { exchanger, addresses } in found {
+        if ourselves.is_some_and(|preference| exchanger.preference >= preference) {
+            continue;
+        }
+        match addresses {
+            Ok(ips) => targets.extend(
+                ips.iter()
+                    .map(address)
+                    .filter(|address| seen.insert(*address))
+                    .map(|address| Target { host: exchanger.host.clone(), address }),
+            ),
+            Err(error) => failures.push(error),
+        }
+    }
+    targets.truncate(ADDRESSES_MAX);
+    if !targets.is_empty() {
+        return Ok(targets);
+    }
+    // one that may be there later is worth waiting for
+    let temporary = failures.iter().find(|error| matches!(error, DnsError::Temporary(..)));
+    match (temporary, failures.first()) {
+        (Some(error), _) => Err(look_up_failure(error)),
+        (None, Some(error)) => Err(Refusal::new(
+            550,
+            EnhancedStatus(5, 4, 4),
+            format!("no mail exchanger has an address: {error}"),
+        )),
+        (None, None) => Err(circle()),
+    }
+}
+
+/// RFC 7505 section 4.2 gives 556 with 5.1.10.
+fn null_mx(domain: &Domain) -> Refusal {
+    Refusal::new(556, EnhancedStatus(5, 1, 10), format!("the domain {domain} accepts no mail (null MX)"))
+}
+
+fn circle() -> Refusal {
+    Refusal::new(554, EnhancedStatus(5, 4, 6), "mail for this domain would come back to us (MX loop)")
+}
+
+/// Fisher and Yates with xorshift64*: RFC 5321 section 5.1 asks for spreading the load, not for secrecy.
+fn shuffle<T>(items: &mut [T], seed: u64) {
+    let mut state = seed | 1;
+    for last in (1..items.len()).rev() {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        let random = state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
+        items.swap(last, random as usize % (last + 1));
+    }
+}

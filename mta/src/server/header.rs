@@ -1,0 +1,143 @@
+//! The header block of a message that comes in: trace fields (RFC 5321 section 4.4), loops, and what submission adds,
+//! removes and demands (RFC 6409 sections 6 and 8).
+
+use std::net::IpAddr;
+
+use waypost_auth::{Directory, Identity};
+use waypost_mail::{Address, DateTime, Domain, EntryId, LocalPart, Refusal};
+use waypost_message::{EnvelopeAddress, HeaderBlock, Splitter};
+
+use super::{recipient::Recipient, refusal};
+use crate::smtp::server::{Dialect, Login, Mail};
+
+/// Most Received fields of a message that is not yet taken for one that goes in a circle (RFC 5321 section 6.3; the
+/// number is the least that the RFC asks for).
+pub(super) const RECEIVED_FIELDS_MAX: usize = 100;
+
+/// What is known about a message when its header is complete.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival<'a> {
+    pub(super) id: EntryId,
+    pub(super) mail: &'a Mail,
+    pub(super) peer: IpAddr,
+    pub(super) hostname: &'a Domain,
+    pub(super) directory: &'a Directory,
+    /// Who submits it; `None`: it comes from a server.
+    pub(super) submitter: Option<&'a Identity>,
+    pub(super) recipients: &'a [Recipient],
+    pub(super) date: DateTime,
+}
+
+impl Arrival<'_> {
+    /// Rewrites a header block into the one that is stored.
+    pub(super) fn rewrite(&self, mut header: HeaderBlock) -> Result<HeaderBlock, Refusal> {
+        self.refuse_loops(&header)?;
+        header.remove("Return-Path");
+        if let Some(submitter) = self.submitter {
+            self.complete_submission(&mut header, submitter)?;
+        }
+        header.prepend(&self.received());
+        Ok(header)
+    }
+
+    /// RFC 5321 section 6.3. Users may send again what was delivered to them.
+    fn refuse_loops(&self, header: &HeaderBlock) -> Result<(), Refusal> {
+        if header.count("Received") > RECEIVED_FIELDS_MAX {
+            return Err(refusal::TOO_MANY_HOPS.into());
+        }
+        if self.submitter.is_some() {
+            return Ok(());
+        }
+        for field in header.fields().filter(|field| field.is("Delivered-To")) {
+            let value = field.value();
+            let before = std::str::from_utf8(&value).ok().and_then(|value| Address::parse(value).ok());
+            let again = |recipient: &&Recipient| {
+                !recipient.accounts.is_empty()
+                    && before.as_ref().is_some_and(|before| before.same_mailbox(&recipient.address))
+            };
+            if let Some(recipient) = self.recipients.iter().find(again) {
+                return Err(refusal::delivered_before(&recipient.address));
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 6409 section 8: what is missing is added; Bcc goes; the authors are the user.
+    fn complete_submission(&self, header: &mut HeaderBlock, submitter: &Identity) -> Result<(), Refusal> {
+        match header.count("From") {
+            0 => {
+                let author = self.mail.reverse_path.address().unwrap_or(&submitter.address);
+                header.append(&format!("From: <{author}>\r\n"));
+            }
+            1 => self.check_authors(header, submitter)?,
+            _ => return Err(refusal::SEVERAL_FROM.into()),
+        }
+        header.remove("Bcc");
+        if header.count("Date") == 0 {
+            header.append(&format!("Date: {}\r\n", self.date.rfc5322()));
+        }
+        if header.count("Message-ID") == 0 {
+            header.append(&format!("Message-ID: <{}@{}>\r\n", self.id, self.hostname));
+        }
+        Ok(())
+    }
+
+    fn check_authors(&self, header: &HeaderBlock, submitter: &Identity) -> Result<(), Refusal> {
+        let envelope = Splitter::split(header.octets()).envelope;
+        let is_mailbox = |address: &EnvelopeAddress| matches!(address, EnvelopeAddress::Mailbox { .. });
+        if !envelope.from.iter().any(is_mailbox) {
+            return Err(refusal::NO_FROM_ADDRESS.into());
+        }
+        for author in envelope.from.iter().chain(&envelope.sender) {
+            let EnvelopeAddress::Mailbox { local, domain, .. } = author else { continue };
+            let (local, domain) = (String::from_utf8_lossy(local), String::from_utf8_lossy(domain));
+            let address =
+                LocalPart::new(&local).and_then(|local| Ok(Address { local, domain: Domain::new(&domain)? }));
+            if !address.is_ok_and(|address| self.directory.may_send_as(submitter.account, &address)) {
+                return Err(refusal::not_your_author(&printable(&local, &domain), &submitter.address));
+            }
+        }
+        Ok(())
+    }
+
+    /// `Time-stamp-line = "Received:" FWS Stamp <CRLF>`; the comment behind the protocol tells about TLS.
+    fn received(&self) -> String {
+        let peer = match self.peer {
+            IpAddr::V4(ip) => format!("[{ip}]"),
+            IpAddr::V6(ip) => format!("[IPv6:{ip}]"),
+        };
+        let tls =
+            self.mail.tls.as_ref().map_or(String::new(), |tls| format!(" ({} {})", tls.version, tls.cipher));
+        let recipient = match self.recipients {
+            [only] => format!(" for <{}>", only.address),
+            _ => String::new(),
+        };
+        format!(
+            "Received: from {client} ({peer})\r\n\tby {hostname} with {protocol}{tls}\r\n\tid {id}{recipient};\r\n\t{date}\r\n",
+            client = self.mail.client.name.as_str(),
+            hostname = self.hostname,
+            protocol = protocol(self.mail),
+            id = self.id,
+            date = self.date.rfc5322(),
+        )
+    }
+}
+
+/// `Protocol` as registered by RFC 3848 and RFC 6531 section 4.3.
+fn protocol(mail: &Mail) -> String {
+    let base = match (mail.client.dialect, mail.parameters.smtputf8) {
+        (Dialect::Smtp, _) => "SMTP",
+        (Dialect::Esmtp, false) => "ESMTP",
+        (Dialect::Esmtp, true) => "UTF8SMTP",
+    };
+    let secure = if mail.tls.is_some() && mail.client.dialect == Dialect::Esmtp { "S" } else { "" };
+    let authenticated = if mail.login == Login::Authenticated { "A" } else { "" };
+    format!("{base}{secure}{authenticated}")
+}
+
+/// An address of a message as it can stand in a reply: bounded, visible ASCII.
+fn printable(local: &str, domain: &str) -> String {
+    const SHOWN_CHARACTERS_MAX: usize = 100;
+    let visible = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+    format!("{local}@{domain}").chars().take(SHOWN_CHARACTERS_MAX).map(visible).collect()
+}

@@ -1,0 +1,91 @@
+//! A message while it arrives: the header block in memory until it is complete and rewritten, the body into the store.
+//!
+//! ```text
+//! Header(collector) ── empty line, or the end ──► Body(rewritten header, writer) ── the end ──► Complete
+//! ```
+
+use waypost_mail::Refusal;
+use waypost_message::{HeaderBlock, HeaderCollector, HeaderError, Splitter, Structure};
+use waypost_storage::{Body, BodyWriter, Store};
+
+use super::{header::Arrival, refusal};
+
+#[derive(Debug)]
+enum Stage {
+    Header(HeaderCollector),
+    Body(HeaderBlock, BodyWriter),
+}
+
+/// The message so far. Dropping it removes what was written.
+#[derive(Debug)]
+pub(super) struct Intake {
+    stage: Stage,
+    /// Is fed with exactly the octets that are stored.
+    splitter: Splitter,
+}
+
+/// A message that is in the store, but in no mailbox and in no queue.
+#[derive(Debug)]
+pub(super) struct Complete {
+    pub(super) header: Vec<u8>,
+    pub(super) body: Body,
+    pub(super) structure: Structure,
+    pub(super) bytes: u64,
+}
+
+impl Intake {
+    /// Before the first octet.
+    pub(super) fn new() -> Self {
+        Self { stage: Stage::Header(HeaderCollector::default()), splitter: Splitter::new() }
+    }
+
+    /// Takes octets, and gives itself back where they could be taken.
+    pub(super) async fn take(
+        mut self,
+        store: &Store,
+        arrival: &Arrival<'_>,
+        octets: &[u8],
+    ) -> Result<Self, Refusal> {
+        let mut body = octets;
+        if let Stage::Header(collector) = &mut self.stage {
+            let Some((header, used)) = collector.feed(octets).map_err(header_error)? else {
+                return Ok(self);
+            };
+            self.begin_body(store, arrival.rewrite(header)?);
+            body = &octets[used..];
+        }
+        if let Stage::Body(_, writer) = &mut self.stage
+            && !body.is_empty()
+        {
+            self.splitter.feed(body);
+            writer.write(body).await.map_err(|error| refusal::store_error(&error))?;
+        }
+        Ok(self)
+    }
+
+    /// Ends the message.
+    pub(super) async fn finish(mut self, store: &Store, arrival: &Arrival<'_>) -> Result<Complete, Refusal> {
+        let (header, writer) = match self.stage {
+            Stage::Body(header, writer) => (header, writer),
+            Stage::Header(collector) => {
+                let header = arrival.rewrite(collector.finish())?;
+                self.splitter.feed(header.octets());
+                (header, store.body_writer())
+            }
+        };
+        let bytes = header.octets().len() as u64 + writer.size();
+        let body = writer.finish().await.map_err(|error| refusal::store_error(&error))?;
+        Ok(Complete { header: header.into_octets(), body, structure: self.splitter.finish(), bytes })
+    }
+
+    fn begin_body(&mut self, store: &Store, header: HeaderBlock) {
+        self.splitter.feed(header.octets());
+        self.stage = Stage::Body(header, store.body_writer());
+    }
+}
+
+fn header_error(error: HeaderError) -> Refusal {
+    match error {
+        HeaderError::TooLarge => refusal::HEADER_TOO_LARGE.into(),
+    }
+}

@@ -1,0 +1,68 @@
+//! Receiving: what the SMTP server machine asks is answered from directory, routes and store.
+//!
+//! `session` answers, `recipient` decides who may be a recipient, `header` rewrites the header block and holds the rules
+//! for users' mail, `intake` brings a message into the store while it arrives, `refusal` says what we say no with.
+//! Not here: the order of commands, bounds of lines and messages (`smtp::server`), sending (`client`, `queue`).
+
+mod header;
+mod intake;
+mod recipient;
+mod refusal;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tracing::Instrument;
+use waypost_auth::{Authenticator, Live};
+use waypost_config::{ListenerConfig, Service};
+use waypost_net::{Connection, TlsRole, drive};
+use waypost_storage::Store;
+
+use self::session::Receiver;
+use crate::smtp::server::{AuthPolicy, Role, Server, Settings, StartTls};
+
+/// What all SMTP sessions of a server share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The mail and the queue.
+    pub store: Store,
+    /// Configuration and directory.
+    pub live: watch::Receiver<Arc<Live>>,
+    /// Checks logins.
+    pub authenticator: Authenticator,
+}
+
+/// Serves one connection to its end, as MTA or for submission as the listener's service says.
+pub async fn serve(connection: Connection, context: Context, listener: Arc<ListenerConfig>) {
+    let live = context.live.borrow().clone();
+    let session = context.store.new_entry_id();
+    let span =
+        tracing::info_span!("smtp", %session, service = listener.service.name(), peer = %connection.peer);
+    let machine = Server::new(settings(&live, &listener, &connection));
+    let receiver = Receiver::new(context, connection.peer.ip().to_canonical());
+    async {
+        tracing::debug!("connected");
+        match drive(connection, machine, receiver).await.2 {
+            Ok(()) => tracing::debug!("closed"),
+            Err(reason) => tracing::debug!(%reason, "disconnected"),
+        }
+    }
+    .instrument(span)
+    .await;
+}
+
+fn settings(live: &Live, listener: &ListenerConfig, connection: &Connection) -> Settings {
+    let can_start_tls = matches!(connection.starttls, TlsRole::Server(_));
+    Settings {
+        hostname: live.config.hostname.clone(),
+        role: if listener.service == Service::Submission { Role::Submission } else { Role::Relay },
+        message_size: live.config.limits.message_size,
+        recipients: live.config.limits.recipients,
+        starttls: if can_start_tls { StartTls::Offered } else { StartTls::Absent },
+        auth: if listener.auth_without_tls { AuthPolicy::Always } else { AuthPolicy::UnderTls },
+        tls: connection.tls.clone(),
+    }
+}

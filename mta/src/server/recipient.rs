@@ -1,0 +1,140 @@
+//! Who may be a recipient, and where its mail goes.
+
+use waypost_auth::{Directory, Resolution};
+use waypost_mail::{AccountId, Address, LocalPart, Refusal, ReversePath};
+use waypost_storage::{Delivery, RelayRecipient};
+
+use super::refusal;
+use crate::smtp::path::ForwardPath;
+
+/// Whether the peer may send mail through us to anyone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Trust {
+    /// Logged in, or from a network in `[[trust]]`.
+    MayRelay,
+    /// Anyone.
+    Stranger,
+}
+
+/// A recipient that was accepted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Recipient {
+    /// As the client wrote it.
+    pub(super) address: Address,
+    /// Accounts that get the mail.
+    pub(super) accounts: Vec<AccountId>,
+    /// Addresses elsewhere that get it.
+    pub(super) remote: Vec<Address>,
+}
+
+impl Recipient {
+    /// Decides about a recipient.
+    pub(super) fn decide(directory: &Directory, path: ForwardPath, trust: Trust) -> Result<Self, Refusal> {
+        let address = match path {
+            ForwardPath::Address(address) => address,
+            ForwardPath::Postmaster => postmaster(directory)?,
+        };
+        match (directory.resolve(&address), trust) {
+            (Resolution::Deliver { accounts, remote }, _) => Ok(Self { address, accounts, remote }),
+            (Resolution::UnknownUser, _) => Err(refusal::unknown_user(&address)),
+            (Resolution::BackupMx, _) | (Resolution::Elsewhere, Trust::MayRelay) => {
+                Ok(Self { remote: vec![address.clone()], address, accounts: Vec::new() })
+            }
+            (Resolution::Elsewhere, Trust::Stranger) => Err(refusal::relaying_denied(&address)),
+        }
+    }
+}
+
+/// RFC 5321 section 4.5.1: `postmaster` without domain is ours.
+fn postmaster(directory: &Directory) -> Result<Address, Refusal> {
+    let domain = directory.first_domain().ok_or(refusal::NO_POSTMASTER)?.clone();
+    let local = LocalPart::new("postmaster").map_err(|_| refusal::NO_POSTMASTER)?;
+    Ok(Address { local, domain })
+}
+
+/// One delivery for each account, also where several recipients lead to it.
+pub(super) fn deliveries(
+    recipients: &[Recipient],
+    reverse_path: &ReversePath,
+    internal_date: waypost_mail::DateTime,
+) -> Vec<Delivery> {
+    let mut deliveries: Vec<Delivery> = Vec::new();
+    for recipient in recipients {
+        for account in &recipient.accounts {
+            if deliveries.iter().any(|delivery| delivery.account == *account) {
+                continue;
+            }
+            let prefix = format!("Return-Path: <{reverse_path}>\r\nDelivered-To: {}\r\n", recipient.address);
+            deliveries.push(Delivery {
+                account: *account,
+                mailbox: None,
+                prefix: prefix.into_bytes(),
+                flags: Default::default(),
+                internal_date,
+            });
+        }
+    }
+    deliveries
+}
+
+/// One queue recipient for each address elsewhere.
+pub(super) fn relayed(recipients: &[Recipient]) -> Vec<RelayRecipient> {
+    let mut relayed: Vec<RelayRecipient> = Vec::new();
+    for recipient in recipients {
+        for address in &recipient.remote {
+            if relayed.iter().all(|known| known.address != *address) {
+                let original = (*address != recipient.address).then(|| recipient.address.clone());
+                relayed.push(RelayRecipient { address: address.clone(), original });
+            }
+        }
+    }
+    relayed
+}
+
+#[cfg(test)]
+mod tests {
+    use waypost_mail::{DateTime, Timestamp};
+
+    use super::*;
+
+    fn address(text: &str) -> Address {
+        Address::parse(text).unwrap()
+    }
+
+    fn recipient(text: &str, accounts: &[u64], remote: &[&str]) -> Recipient {
+        Recipient {
+            address: address(text),
+            accounts: accounts.iter().copied().map(AccountId).collect(),
+            remote: remote.iter().map(|text| address(text)).collect(),
+        }
+    }
+
+    #[test]
+    fn each_account_and_each_address_elsewhere_gets_one_copy() {
+        let recipients = [
+            recipient("team@a.test", &[1, 2], &["x@b.test", "y@b.test"]),
+            recipient("one@a.test", &[1, 3], &[]),
+            recipient("x@b.test", &[], &["x@b.test"]),
+            recipient("z@b.test", &[], &["z@b.test"]),
+        ];
+        let date = DateTime::utc(Timestamp(0));
+        let local = deliveries(&recipients, &ReversePath::Address(address("s@c.test")), date);
+        assert_eq!(local.iter().map(|delivery| delivery.account.0).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(local[0].prefix, b"Return-Path: <s@c.test>\r\nDelivered-To: team@a.test\r\n");
+        assert_eq!(local[2].prefix, b"Return-Path: <s@c.test>\r\nDelivered-To: one@a.test\r\n");
+        assert_eq!(
+            deliveries(&recipients[..1], &ReversePath::Null, date)[0].prefix[..17],
+            *b"Return-Path: <>\r\n"
+        );
+        let relay = relayed(&recipients);
+        let shown: Vec<_> = relay
+            .iter()
+            .map(|to| (to.address.to_string(), to.original.as_ref().map(Address::to_string)))
+            .collect();
+        let team = Some("team@a.test".to_owned());
+        assert_eq!(
+            shown,
+            [("x@b.test".into(), team.clone()), ("y@b.test".into(), team), ("z@b.test".into(), None)]
+        );
+    }
+}

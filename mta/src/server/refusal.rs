@@ -1,0 +1,101 @@
+//! What we say no with. Texts are constants or built here, and nowhere else; errors of the store become answers in one
+//! function.
+
+use waypost_auth::LoginError;
+use waypost_mail::{Address, EnhancedStatus as S, Refusal, ReversePath};
+use waypost_storage::StoreError;
+
+/// A refusal that is always the same.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fixed(u16, S, &'static str);
+
+impl From<Fixed> for Refusal {
+    fn from(Fixed(code, status, text): Fixed) -> Self {
+        Self::new(code, status, text)
+    }
+}
+
+pub(super) const ACCOUNT_GONE: Fixed =
+    Fixed(421, S(4, 7, 0), "The account that logged in here exists no more");
+pub(super) const OUT_OF_STEP: Fixed = Fixed(421, S(4, 3, 0), "Internal error, try again later");
+pub(super) const STORE_FAILED: Fixed =
+    Fixed(451, S(4, 3, 0), "The message cannot be stored now, try again later");
+pub(super) const DISK_FULL: Fixed = Fixed(452, S(4, 3, 1), "No space left, try again later");
+pub(super) const OVER_QUOTA: Fixed = Fixed(452, S(4, 2, 2), "The mailbox is full, try again later");
+pub(super) const THROTTLED: Fixed = Fixed(454, S(4, 7, 0), "Too many failed logins, try again later");
+pub(super) const BAD_LOGIN: Fixed = Fixed(535, S(5, 7, 8), "Wrong user name or password");
+pub(super) const NO_POSTMASTER: Fixed = Fixed(550, S(5, 1, 1), "There is no postmaster here");
+pub(super) const HEADER_TOO_LARGE: Fixed = Fixed(552, S(5, 3, 4), "The header of the message is too large");
+pub(super) const SEVERAL_FROM: Fixed = Fixed(554, S(5, 6, 0), "The message has more than one From field");
+pub(super) const NO_FROM_ADDRESS: Fixed =
+    Fixed(554, S(5, 6, 0), "The From field of the message holds no address");
+pub(super) const TOO_MANY_HOPS: Fixed = Fixed(554, S(5, 4, 6), "Too many hops: the message goes in a circle");
+
+pub(super) fn unknown_user(address: &Address) -> Refusal {
+    Refusal::new(550, S(5, 1, 1), format!("<{address}>: there is no such user here"))
+}
+
+pub(super) fn relaying_denied(address: &Address) -> Refusal {
+    Refusal::new(550, S(5, 7, 1), format!("<{address}>: Relaying denied, log in first"))
+}
+
+pub(super) fn not_your_sender(path: &ReversePath, login: &Address) -> Refusal {
+    Refusal::new(553, S(5, 7, 1), format!("<{path}>: not an address of {login}"))
+}
+
+pub(super) fn not_your_author(author: &str, login: &Address) -> Refusal {
+    Refusal::new(550, S(5, 7, 1), format!("<{author}> in From or Sender is not an address of {login}"))
+}
+
+pub(super) fn delivered_before(address: &Address) -> Refusal {
+    Refusal::new(
+        554,
+        S(5, 4, 6),
+        format!("<{address}>: the message was delivered to it before, it goes in a circle"),
+    )
+}
+
+/// The answer to a failed login.
+pub(super) fn login_error(error: LoginError) -> Refusal {
+    match error {
+        LoginError::Invalid => BAD_LOGIN.into(),
+        LoginError::Throttled => THROTTLED.into(),
+    }
+}
+
+/// The answer when the store does not do what the peer needs.
+pub(super) fn store_error(error: &StoreError) -> Refusal {
+    match error {
+        StoreError::OverQuota => OVER_QUOTA.into(),
+        StoreError::Full => DISK_FULL.into(),
+        StoreError::Limit(bound) => {
+            Refusal::new(554, S(5, 3, 4), format!("The message is beyond a bound of the store: {bound}"))
+        }
+        // An account that went since RCPT, too: the next try is told so there.
+        _ => {
+            tracing::error!(%error, "the store refuses mail");
+            STORE_FAILED.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bounds_of_the_store_are_permanent() {
+        for (error, code, status) in [
+            (StoreError::OverQuota, 452, S(4, 2, 2)),
+            (StoreError::Full, 452, S(4, 3, 1)),
+            (StoreError::Poisoned, 451, S(4, 3, 0)),
+            (StoreError::Io("x".into()), 451, S(4, 3, 0)),
+            (StoreError::NoSuchAccount, 451, S(4, 3, 0)),
+            (StoreError::Closed, 451, S(4, 3, 0)),
+            (StoreError::Limit("x"), 554, S(5, 3, 4)),
+        ] {
+            let refusal = store_error(&error);
+            assert_eq!((refusal.code, refusal.status), (code, status), "{error}");
+        }
+    }
+}

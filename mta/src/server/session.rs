@@ -1,0 +1,234 @@
+//! One session: the machine's questions are answered from directory and store.
+//!
+//! The configuration and directory of a transaction are those at its MAIL; a login is checked against the newest.
+
+use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use waypost_auth::{Identity, Live, sasl::Credentials};
+use waypost_mail::{DateTime, EntryId, Refusal, Timestamp};
+use waypost_net::{Disconnect, Handler, Output};
+use waypost_storage::{Acceptance, Relay};
+
+use super::{
+    Context,
+    header::Arrival,
+    intake::{Complete, Intake},
+    recipient::{Recipient, Trust, deliveries, relayed},
+    refusal,
+};
+use crate::smtp::{
+    path::ForwardPath,
+    server::{Answer, Login, Mail, Question, Server},
+};
+
+/// Answers for one session.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    context: Context,
+    peer: IpAddr,
+    identity: Option<Identity>,
+    transaction: Option<Transaction>,
+}
+
+/// A transaction from MAIL to the end of DATA.
+#[derive(Debug)]
+struct Transaction {
+    live: Arc<Live>,
+    id: EntryId,
+    mail: Mail,
+    submitter: Option<Identity>,
+    recipients: Vec<Recipient>,
+    /// `None` once something was wrong with the message.
+    intake: Option<Intake>,
+}
+
+impl Handler<Server> for Receiver {
+    async fn answer(&mut self, question: Question, _: &mut Output<'_>) -> Result<Answer, Disconnect> {
+        Ok(match question {
+            Question::Authenticate(credentials) => {
+                let outcome = self.log_in(credentials).await;
+                self.verdict(outcome, "login refused").await
+            }
+            Question::Mail(mail) => {
+                let outcome = self.begin(*mail);
+                self.verdict(outcome, "sender refused").await
+            }
+            Question::Recipient(path) => {
+                let outcome = self.add_recipient(path).await;
+                self.verdict(outcome, "recipient refused").await
+            }
+            // What is wrong is logged at the end.
+            Question::Chunk(octets) => {
+                self.take(octets).await.map_or_else(Answer::Refused, |()| Answer::Done)
+            }
+            Question::DataEnd(verdict) => self.end(verdict).await,
+        })
+    }
+
+    fn event(&mut self) -> impl Future<Output = Infallible> + Send {
+        std::future::pending()
+    }
+}
+
+impl Receiver {
+    pub(super) fn new(context: Context, peer: IpAddr) -> Self {
+        Self { context, peer, identity: None, transaction: None }
+    }
+
+    /// The newest configuration and directory.
+    fn live(&self) -> Arc<Live> {
+        self.context.live.borrow().clone()
+    }
+
+    async fn verdict(&self, outcome: Result<(), Refusal>, event: &'static str) -> Answer {
+        match outcome {
+            Ok(()) => Answer::Done,
+            Err(refusal) => {
+                self.log(&refusal, event);
+                tokio::time::sleep(self.live().config.limits.error_delay).await;
+                Answer::Refused(refusal)
+            }
+        }
+    }
+
+    fn log(&self, refusal: &Refusal, event: &'static str) {
+        let from = self.transaction.as_ref().map(|transaction| transaction.mail.reverse_path.to_string());
+        tracing::info!(peer = %self.peer, from, reply = %refusal, "{event}");
+    }
+
+    async fn log_in(&mut self, credentials: Credentials) -> Result<(), Refusal> {
+        let Credentials { authorization, login, password } = credentials;
+        if !authorization.is_empty() && !authorization.eq_ignore_ascii_case(&login) {
+            return Err(refusal::BAD_LOGIN.into());
+        }
+        let live = self.live();
+        let checked = self.context.authenticator.login(&live.directory, &login, &password, self.peer).await;
+        self.identity = Some(checked.map_err(refusal::login_error)?);
+        Ok(())
+    }
+
+    fn begin(&mut self, mail: Mail) -> Result<(), Refusal> {
+        self.transaction = None;
+        let live = self.live();
+        let submitter = match mail.login {
+            Login::Anonymous => None,
+            Login::Authenticated => Some(self.identity.clone().ok_or(refusal::OUT_OF_STEP)?),
+        };
+        if let Some(Identity { account, address }) = &submitter {
+            live.directory.address(*account).ok_or(refusal::ACCOUNT_GONE)?;
+            // The null path is a user agent's disposition notification (RFC 8098 section 3).
+            let sender = mail.reverse_path.address();
+            if sender.is_some_and(|sender| !live.directory.may_send_as(*account, sender)) {
+                return Err(refusal::not_your_sender(&mail.reverse_path, address));
+            }
+        }
+        let id = self.context.store.new_entry_id();
+        let (recipients, intake) = (Vec::new(), Some(Intake::new()));
+        self.transaction = Some(Transaction { live, id, mail, submitter, recipients, intake });
+        Ok(())
+    }
+
+    async fn add_recipient(&mut self, path: ForwardPath) -> Result<(), Refusal> {
+        let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
+        let trusted = transaction.live.config.trust.iter().any(|network| network.contains(self.peer));
+        let trust =
+            if transaction.submitter.is_some() || trusted { Trust::MayRelay } else { Trust::Stranger };
+        let recipient = Recipient::decide(&transaction.live.directory, path, trust)?;
+        transaction.check_quotas(&self.context, &recipient).await?;
+        transaction.recipients.push(recipient);
+        Ok(())
+    }
+
+    async fn take(&mut self, octets: Bytes) -> Result<(), Refusal> {
+        let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
+        let intake = transaction.intake.take().ok_or(refusal::OUT_OF_STEP)?;
+        let arrival = transaction.arrival(self.peer);
+        let intake = intake.take(&self.context.store, &arrival, &octets).await?;
+        transaction.intake = Some(intake);
+        Ok(())
+    }
+
+    async fn end(&mut self, verdict: Result<(), Refusal>) -> Answer {
+        let outcome = match verdict {
+            Ok(()) => self.accept().await,
+            Err(refusal) => Err(refusal),
+        };
+        let answer = match outcome {
+            Ok(id) => Answer::Accepted(id),
+            Err(refusal) => {
+                self.log(&refusal, "message refused");
+                Answer::Refused(refusal)
+            }
+        };
+        self.transaction = None;
+        answer
+    }
+
+    async fn accept(&mut self) -> Result<EntryId, Refusal> {
+        let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
+        let intake = transaction.intake.take().ok_or(refusal::OUT_OF_STEP)?;
+        let store = &self.context.store;
+        let message = intake.finish(store, &transaction.arrival(self.peer)).await?;
+        let bytes = message.bytes;
+        let accepted = store.accept(transaction.acceptance(message)).await;
+        let id = accepted.map_err(|error| refusal::store_error(&error))?.id;
+        tracing::info!(
+            %id,
+            from = %transaction.mail.reverse_path,
+            to = transaction.recipients.len(),
+            bytes,
+            peer = %self.peer,
+            login = transaction.submitter.as_ref().map(|identity| identity.address.to_string()),
+            "message accepted"
+        );
+        Ok(id)
+    }
+}
+
+impl Transaction {
+    /// Refuses a recipient whose mailbox has no room: better one recipient now than the whole message later.
+    async fn check_quotas(&self, context: &Context, recipient: &Recipient) -> Result<(), Refusal> {
+        let size = self.mail.parameters.size.unwrap_or(0).max(1);
+        for account in &recipient.accounts {
+            let Some(quota) = self.live.directory.quota_bytes(*account) else { continue };
+            let loaded =
+                context.store.account(*account).await.map_err(|error| refusal::store_error(&error))?;
+            if loaded.state().bytes.saturating_add(size) > quota {
+                return Err(refusal::OVER_QUOTA.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn arrival(&self, peer: IpAddr) -> Arrival<'_> {
+        Arrival {
+            id: self.id,
+            mail: &self.mail,
+            peer,
+            hostname: &self.live.config.hostname,
+            directory: &self.live.directory,
+            submitter: self.submitter.as_ref(),
+            recipients: &self.recipients,
+            date: now(),
+        }
+    }
+
+    fn acceptance(&self, message: Complete) -> Acceptance {
+        let Complete { header, body, structure, .. } = message;
+        let reverse_path = self.mail.reverse_path.clone();
+        let recipients = relayed(&self.recipients);
+        let smtputf8 =
+            self.mail.parameters.smtputf8 || recipients.iter().any(|to| to.address.needs_smtputf8());
+        let body_type = self.mail.parameters.body;
+        let local = deliveries(&self.recipients, &reverse_path, now());
+        let relay = Relay { reverse_path, recipients, body: body_type, smtputf8 };
+        let relay = (!relay.recipients.is_empty()).then_some(relay);
+        Acceptance { id: self.id, header: header.into(), body, structure, local, relay }
+    }
+}
+
+fn now() -> DateTime {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    DateTime::utc(Timestamp(0).after(since_epoch))
+}

@@ -1,0 +1,338 @@
+//! Whole sessions over an in-memory transport, with a real directory and a real store in a temporary folder.
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
+use waypost_auth::Directory;
+use waypost_mail::{AccountId, AccountSource, Address};
+use waypost_net::Shutdown;
+use waypost_storage::{NewAccount, Options, QueueEntry};
+
+use super::*;
+
+const CONFIG: &str = r#"
+hostname = "mx.a.test"
+state_dir = "state"
+[[listener]]
+service = "smtp"
+address = "127.0.0.1:0"
+tls = "none"
+[[listener]]
+service = "submission"
+address = "127.0.0.1:0"
+tls = "none"
+auth_without_tls = true
+[[domain]]
+name = "a.test"
+[[domain]]
+name = "backup.test"
+relay_to = "192.0.2.9:25"
+[[alias]]
+from = "team@a.test"
+to = ["anna@a.test", "bert@a.test", "carl@b.test"]
+[[alias]]
+from = "postmaster@a.test"
+to = ["anna@a.test"]
+[[trust]]
+networks = ["192.0.2.16/28"]
+[limits]
+message_size = "300 KiB"
+error_delay = "0s"
+"#;
+
+/// "\0anna@a.test\0secret"
+const LOGIN: &str = "EHLO ua\r\nAUTH PLAIN AGFubmFAYS50ZXN0AHNlY3JldA==\r\n";
+const STRANGER: &str = "198.51.100.7:40000";
+const PARTNER: &str = "192.0.2.17:40000";
+
+struct Site {
+    context: Context,
+    live: watch::Sender<Arc<Live>>,
+    anna: AccountId,
+    bert: AccountId,
+    /// So many octets are on their way at most.
+    transport_bytes: usize,
+    _state: TempDir,
+}
+
+impl Site {
+    async fn new() -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::new(state.path())).await.unwrap();
+        let account = |name: &str, quota_bytes| NewAccount {
+            address: Address::parse(name).unwrap(),
+            source: AccountSource::Store,
+            password_hash: Some(waypost_auth::hash_password("secret").unwrap()),
+            quota_bytes,
+        };
+        let anna = store.create_account(account("anna@a.test", None)).await.unwrap();
+        let bert = store.create_account(account("bert@a.test", Some(2_000))).await.unwrap();
+        let config = waypost_config::parse(&state.path().join("waypost.toml"), CONFIG).unwrap();
+        let accounts: Vec<_> = store.directory().borrow().accounts.values().cloned().collect();
+        let directory = Directory::new(&config, &accounts).unwrap();
+        let (live, receiver) = watch::channel(Arc::new(Live { config: Arc::new(config), directory }));
+        let context = Context { store, live: receiver, authenticator: Authenticator::new(0) };
+        Self { context, live, anna, bert, transport_bytes: 1 << 16, _state: state }
+    }
+
+    /// One session: all is sent at once; gives what came back, line by line, without greeting and EHLO.
+    async fn talk(&self, service: Service, peer: &str, input: &str) -> Vec<String> {
+        let (client, server) = duplex(self.transport_bytes);
+        let (mut reader, mut writer) = split(client);
+        let listeners = self.live.borrow().config.listeners.clone();
+        let listener = listeners.into_iter().find(|listener| listener.service == service).unwrap();
+        let connection = Connection {
+            stream: Box::new(server),
+            peer: peer.parse().unwrap(),
+            local: "127.0.0.1:25".parse().unwrap(),
+            tls: None,
+            starttls: TlsRole::None,
+            shutdown: Shutdown::new(),
+        };
+        let session = tokio::spawn(serve(connection, self.context.clone(), Arc::new(listener)));
+        let input = format!("{input}QUIT\r\n");
+        let mut output = String::new();
+        let (sent, received) =
+            tokio::join!(writer.write_all(input.as_bytes()), reader.read_to_string(&mut output));
+        sent.and(received.map(drop)).unwrap();
+        drop((reader, writer));
+        session.await.unwrap();
+        let boring =
+            |line: &&str| !line.starts_with("220 ") && !line.starts_with("221 ") && !line.starts_with("250-");
+        let shown = output.lines().filter(boring).filter(|line| *line != "250 ENHANCEDSTATUSCODES");
+        shown.filter(|line| !line.starts_with("250 AUTH")).map(str::to_owned).collect()
+    }
+
+    async fn relay(&self, input: &str) -> Vec<String> {
+        self.talk(Service::Smtp, STRANGER, &format!("EHLO c.test\r\n{input}")).await
+    }
+
+    async fn submit(&self, input: &str) -> Vec<String> {
+        let mut replies = self.talk(Service::Submission, "127.0.0.1:40000", &format!("{LOGIN}{input}")).await;
+        assert_eq!(replies.remove(0), "235 2.7.0 Authentication succeeded");
+        replies
+    }
+
+    /// The messages in an account's INBOX, as they are read.
+    async fn inbox(&self, account: AccountId) -> Vec<String> {
+        let account = self.context.store.account(account).await.unwrap();
+        let inbox = account.state().inbox().unwrap().id;
+        let state = account.select(inbox).await.unwrap().state().unwrap();
+        let mut messages = Vec::new();
+        for row in state.rows() {
+            let octets = self.context.store.read(&row.content, 0, row.content.size()).await.unwrap();
+            messages.push(String::from_utf8(octets.to_vec()).unwrap());
+        }
+        messages
+    }
+
+    async fn queued(&self) -> Vec<(Arc<QueueEntry>, String)> {
+        let mut entries = Vec::new();
+        for entry in self.context.store.queue() {
+            let octets = self.context.store.read(&entry.content, 0, entry.content.size()).await.unwrap();
+            entries.push((entry, String::from_utf8(octets.to_vec()).unwrap()));
+        }
+        entries
+    }
+}
+
+fn message(from: &str, to: &[&str], data: &str) -> String {
+    let recipients: String = to.iter().map(|to| format!("RCPT TO:<{to}>\r\n")).collect();
+    format!("MAIL FROM:<{from}>\r\n{recipients}DATA\r\n{data}.\r\n")
+}
+
+/// The id in the last reply.
+fn accepted(replies: &[String]) -> &str {
+    let last = replies.last().unwrap();
+    last.strip_prefix("250 2.0.0 ")
+        .and_then(|rest| rest.strip_suffix(" accepted"))
+        .unwrap_or_else(|| panic!("{last}"))
+}
+
+/// Text with dates replaced, which are all that differs from run to run.
+fn undated(message: &str) -> String {
+    let is_date = |line: &str| line.ends_with(" +0000") && line.contains(':');
+    let shown = |line: &str| match line.rsplit_once(", ") {
+        Some((before, _)) if is_date(line) => format!("{}DATE\r\n", &before[..before.len() - 3]),
+        _ => format!("{line}\r\n"),
+    };
+    message.split_terminator("\r\n").map(shown).collect()
+}
+
+#[tokio::test]
+async fn mail_from_another_server_is_delivered() {
+    let mut site = Site::new().await;
+    for (transport_bytes, before) in [(1, 0), (3, 1), (4096, 2)] {
+        site.transport_bytes = transport_bytes;
+        let data = "Return-Path: <forged@x.test>\r\nSubject: hello\r\nBcc: kept\r\n\r\n..body\r\n";
+        let replies = site.relay(&message("s@c.test", &["anna+lists@a.test"], data)).await;
+        let id = accepted(&replies);
+        let expected = format!(
+            "Return-Path: <s@c.test>\r\nDelivered-To: anna+lists@a.test\r\n\
+             Received: from c.test ([198.51.100.7])\r\n\tby mx.a.test with ESMTP\r\n\tid {id} for <anna+lists@a.test>;\r\n\tDATE\r\n\
+             Subject: hello\r\nBcc: kept\r\n\r\n.body\r\n"
+        );
+        assert_eq!(
+            site.inbox(site.anna).await[before..].iter().map(|text| undated(text)).collect::<Vec<_>>(),
+            [expected]
+        );
+    }
+    assert!(site.queued().await.is_empty());
+}
+
+#[tokio::test]
+async fn recipients_are_decided_by_the_directory() {
+    let site = Site::new().await;
+    let rcpt = |to: &str| format!("MAIL FROM:<s@c.test>\r\nRCPT TO:<{to}>\r\nRSET\r\n");
+    let ok = "250 2.1.5 Recipient ok";
+    for (to, stranger, partner) in [
+        ("anna@a.test", ok, ok),
+        ("ANNA@A.test", ok, ok),
+        ("postmaster", ok, ok),
+        ("x@backup.test", ok, ok),
+        ("nobody@a.test", "550 5.1.1 <nobody@a.test>: there is no such user here", ""),
+        ("x@else.test", "550 5.7.1 <x@else.test>: Relaying denied, log in first", ok),
+        ("x@[192.0.2.1]", "550 5.7.1 <x@[192.0.2.1]>: Relaying denied, log in first", ok),
+    ] {
+        assert_eq!(site.relay(&rcpt(to)).await[1], stranger, "{to}");
+        let trusted = site.talk(Service::Smtp, PARTNER, &format!("EHLO c\r\n{}", rcpt(to))).await;
+        assert_eq!(trusted[1], if partner.is_empty() { stranger } else { partner }, "{to}");
+    }
+}
+
+#[tokio::test]
+async fn aliases_reach_accounts_once_and_the_queue() {
+    let site = Site::new().await;
+    let replies =
+        site.relay(&message("s@c.test", &["team@a.test", "anna@a.test"], "Subject: x\r\n\r\n")).await;
+    accepted(&replies);
+    for account in [site.anna, site.bert] {
+        let inbox = site.inbox(account).await;
+        assert_eq!(inbox.len(), 1);
+        assert!(
+            inbox[0].starts_with("Return-Path: <s@c.test>\r\nDelivered-To: team@a.test\r\nReceived: "),
+            "{}",
+            inbox[0]
+        );
+        assert!(!inbox[0].contains(" for <"), "other recipients are not told");
+    }
+    let queued = site.queued().await;
+    assert_eq!(queued.len(), 1);
+    let (entry, text) = &queued[0];
+    assert_eq!(entry.recipients.len(), 1);
+    assert_eq!(entry.recipients[0].recipient.address.to_string(), "carl@b.test");
+    assert_eq!(entry.recipients[0].recipient.original, Some(Address::parse("team@a.test").unwrap()));
+    assert!(text.starts_with("Received: "), "what is relayed has no prefix: {text}");
+}
+
+#[tokio::test]
+async fn submission_completes_and_checks_a_message() {
+    let site = Site::new().await;
+    let data = "Subject: x\r\nBcc: secret@x.test\r\n folded\r\n\r\nbody\r\n";
+    let replies = site.submit(&message("anna@a.test", &["dora@else.test", "anna@a.test"], data)).await;
+    let id = accepted(&replies);
+    let stored = format!(
+        "Received: from ua ([127.0.0.1])\r\n\tby mx.a.test with ESMTPA\r\n\tid {id};\r\n\tDATE\r\nSubject: x\r\n\
+         From: <anna@a.test>\r\nDate: DATE\r\nMessage-ID: <{id}@mx.a.test>\r\n\r\nbody\r\n"
+    );
+    let queued = site.queued().await;
+    assert_eq!(undated(&queued[0].1), stored);
+    let prefix = "Return-Path: <anna@a.test>\r\nDelivered-To: anna@a.test\r\n";
+    assert_eq!(undated(&site.inbox(site.anna).await[0]), format!("{prefix}{stored}"));
+
+    let whole =
+        "From: Anna <anna+x@a.test>\r\nDate: Sat, 21 Nov 2026 04:05:06 +0000\r\nMessage-ID: <1@ua>\r\n\r\n";
+    accepted(&site.submit(&message("", &["dora@else.test"], whole)).await);
+    assert!(site.queued().await[1].1.ends_with(whole), "nothing is added that is there");
+
+    for (from, fields, expected) in [
+        (
+            "anna@a.test",
+            "From: bert@a.test\r\n",
+            "550 5.7.1 <bert@a.test> in From or Sender is not an address of anna@a.test",
+        ),
+        (
+            "anna@a.test",
+            "From: \"anna@a.test\" <x@y.test>\r\n",
+            "550 5.7.1 <x@y.test> in From or Sender is not an address of anna@a.test",
+        ),
+        (
+            "anna@a.test",
+            "From: anna@a.test\r\nSender: x@y.test\r\n",
+            "550 5.7.1 <x@y.test> in From or Sender is not an address of anna@a.test",
+        ),
+        (
+            "anna@a.test",
+            "From: anna@a.test\r\nFrom: x@y.test\r\n",
+            "554 5.6.0 The message has more than one From field",
+        ),
+        ("anna@a.test", "From: \r\n", "554 5.6.0 The From field of the message holds no address"),
+    ] {
+        let replies = site.submit(&message(from, &["dora@else.test"], &format!("{fields}\r\n"))).await;
+        assert_eq!(replies.last().unwrap(), expected, "{fields}");
+    }
+    let replies = site.submit("MAIL FROM:<bert@a.test>\r\n").await;
+    assert_eq!(replies, ["553 5.7.1 <bert@a.test>: not an address of anna@a.test"]);
+    assert_eq!(site.queued().await.len(), 2);
+}
+
+#[tokio::test]
+async fn logins_are_checked() {
+    let site = Site::new().await;
+    // "\0anna@a.test\0wrong", "bert@a.test\0anna@a.test\0secret"
+    for login in ["AGFubmFAYS50ZXN0AHdyb25n", "YmVydEBhLnRlc3QAYW5uYUBhLnRlc3QAc2VjcmV0"] {
+        let input = format!("EHLO ua\r\nAUTH PLAIN {login}\r\nMAIL FROM:<anna@a.test>\r\n");
+        let replies = site.talk(Service::Submission, "127.0.0.1:40000", &input).await;
+        assert_eq!(replies, ["535 5.7.8 Wrong user name or password", "530 5.7.0 Authentication required"]);
+    }
+}
+
+#[tokio::test]
+async fn circles_are_cut() {
+    let site = Site::new().await;
+    let hops = |count: usize| format!("{}\r\n", "Received: from x by y\r\n".repeat(count));
+    let from = |data: &str| message("s@c.test", &["anna@a.test"], data);
+    accepted(&site.relay(&from(&hops(header::RECEIVED_FIELDS_MAX))).await);
+    let replies = site.relay(&from(&hops(header::RECEIVED_FIELDS_MAX + 1))).await;
+    assert_eq!(replies.last().unwrap(), "554 5.4.6 Too many hops: the message goes in a circle");
+    accepted(&site.relay(&from("Delivered-To: bert@a.test\r\n\r\n")).await);
+    let replies = site.relay(&from("Delivered-To: ANNA@a.test\r\n\r\n")).await;
+    let again = "554 5.4.6 <anna@a.test>: the message was delivered to it before, it goes in a circle";
+    assert_eq!(replies.last().unwrap(), again);
+}
+
+#[tokio::test]
+async fn bounds_are_kept_and_the_session_goes_on() {
+    let site = Site::new().await;
+    let line = format!("{}\r\n", "x".repeat(98));
+    let good = message("s@c.test", &["anna@a.test"], "Subject: x\r\n\r\n");
+    // A header that does not end, a message over the bound, a body that goes to a file, one without an empty line.
+    let endless = message("s@c.test", &["anna@a.test"], &line.repeat(2_700));
+    let replies = site.relay(&format!("{endless}{good}")).await;
+    assert_eq!(replies[3], "552 5.3.4 The header of the message is too large");
+    accepted(&replies);
+    let large = message("s@c.test", &["anna@a.test"], &format!("\r\n{}", line.repeat(3_072)));
+    let replies = site.relay(&format!("{large}{good}")).await;
+    assert_eq!(replies[3], "552 5.3.4 The message is larger than this server takes");
+    accepted(&replies);
+    let filed = line.repeat(2_900);
+    accepted(&site.relay(&message("s@c.test", &["anna@a.test"], &format!("A: b\r\n\r\n{filed}"))).await);
+    accepted(&site.relay(&message("s@c.test", &["anna@a.test"], "Subject: only a header\r\n")).await);
+    let inbox = site.inbox(site.anna).await;
+    assert_eq!(inbox.len(), 4);
+    assert!(inbox[2].ends_with(&format!("A: b\r\n\r\n{filed}")));
+    assert!(inbox[3].ends_with("\r\nSubject: only a header\r\n"));
+}
+
+#[tokio::test]
+async fn a_full_mailbox_is_refused_for_now() {
+    let site = Site::new().await;
+    let full = "452 4.2.2 The mailbox is full, try again later";
+    let replies = site
+        .relay("MAIL FROM:<s@c.test> SIZE=2001\r\nRCPT TO:<bert@a.test>\r\nRCPT TO:<anna@a.test>\r\n")
+        .await;
+    assert_eq!(replies[1..], [full, "250 2.1.5 Recipient ok"]);
+    let half = format!("\r\n{}\r\n", "x".repeat(1_800));
+    accepted(&site.relay(&message("s@c.test", &["bert@a.test"], &half)).await);
+    let replies = site.relay("MAIL FROM:<s@c.test> SIZE=1000\r\nRCPT TO:<bert@a.test>\r\n").await;
+    assert_eq!(replies[1], full);
+}

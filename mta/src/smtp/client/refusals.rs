@@ -1,0 +1,75 @@
+//! What we say ourselves where no server could say it: replies that stand in the queue and in notifications.
+
+use std::time::Duration;
+
+use waypost_mail::{EnhancedStatus, Reply};
+
+pub(super) fn too_large(size: u64, most: u64) -> Reply {
+    let text = format!("the message has {size} octets, the next server takes at most {most}");
+    Reply::new(552, EnhancedStatus(5, 3, 4), text)
+}
+
+pub(super) fn addresses_not_ascii() -> Reply {
+    Reply::new(553, EnhancedStatus(5, 6, 7), "the next server takes only addresses in ASCII")
+}
+
+pub(super) fn header_not_ascii() -> Reply {
+    Reply::new(550, EnhancedStatus(5, 6, 9), "the next server takes only header fields in ASCII")
+}
+
+/// RFC 6152 section 3: what is not converted is returned.
+pub(super) fn body_not_seven_bit() -> Reply {
+    Reply::new(
+        554,
+        EnhancedStatus(5, 6, 3),
+        "the next server takes only 7-bit text, and the message is not converted",
+    )
+}
+
+pub(super) fn tls_missing() -> Reply {
+    Reply::new(454, EnhancedStatus(4, 7, 0), "the next server offers no TLS, which the route requires")
+}
+
+pub(super) fn tls_refused(reply: &Reply) -> Reply {
+    let text =
+        format!("the next server refused TLS, which the route requires: {} {}", reply.code, reply.text());
+    Reply::new(454, EnhancedStatus(4, 7, 0), text)
+}
+
+pub(super) fn login_in_clear() -> Reply {
+    Reply::new(454, EnhancedStatus(4, 7, 0), "no login at the next server without TLS")
+}
+
+pub(super) fn login_unknown() -> Reply {
+    Reply::new(454, EnhancedStatus(4, 7, 0), "the next server offers no login by PLAIN or LOGIN")
+}
+
+/// A wrong password is the operator's to mend: mail waits for that.
+pub(super) fn login_refused(reply: &Reply) -> Reply {
+    let text = format!("the next server refused our login: {} {}", reply.code, reply.text());
+    Reply::new(454, EnhancedStatus(4, 7, 0), text)
+}
+
+pub(super) fn overdue(awaited: &str, patience: Duration) -> Reply {
+    Reply::new(
+        451,
+        EnhancedStatus(4, 4, 2),
+        format!("no answer to {awaited} within {} s", patience.as_secs()),
+    )
+}
+
+pub(super) fn lost(awaited: &str) -> Reply {
+    Reply::new(
+        451,
+        EnhancedStatus(4, 4, 2),
+        format!("the connection was lost before the answer to {awaited}"),
+    )
+}
+
+pub(super) fn broken(what: &str) -> Reply {
+    Reply::new(451, EnhancedStatus(4, 5, 0), format!("the next server does not follow SMTP: {what}"))
+}
+
+pub(super) fn unreadable() -> Reply {
+    Reply::new(451, EnhancedStatus(4, 3, 0), "the message cannot be read from our store")
+}

@@ -1,0 +1,487 @@
+//! Transcripts: `S:` the server says, `C:` the client must have said before, `TLS` the handshake, `LATE` an hour without an
+//! answer, `EOF` the end of input. Each ends with the machine closing.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use waypost_mail::{Address, BodyType, ReversePath};
+
+use super::*;
+
+struct Peer {
+    machine: Client,
+    now: Instant,
+    sent: Vec<u8>,
+    messages: VecDeque<(Outgoing, Bytes)>,
+    body: Bytes,
+    finished: Vec<Finished>,
+    chunk: usize,
+}
+
+impl Peer {
+    /// Answers questions until the machine wants something of the server.
+    fn settle(&mut self) -> Step<Question> {
+        loop {
+            let step = self.machine.step(self.now);
+            self.sent.extend_from_slice(&self.machine.output().split());
+            let Step::Ask(question) = step else { return step };
+            let answer = match question {
+                Question::NextMessage { finished } => {
+                    self.finished.extend(finished);
+                    let next = self.messages.pop_front();
+                    self.body = next.as_ref().map(|(_, body)| body.clone()).unwrap_or_default();
+                    Answer::Message(next.map(|(message, _)| message))
+                }
+                Question::Octets => Answer::Octets(octets(&self.body)),
+                Question::NextChunk if self.body.as_ref() == b"UNREADABLE" => Answer::Unreadable,
+                Question::NextChunk => {
+                    let length = self.body.len().min(self.chunk);
+                    Answer::Chunk(self.body.split_to(length))
+                }
+            };
+            self.machine.answer(answer);
+        }
+    }
+
+    fn says(&mut self, text: &str) {
+        for octets in text.as_bytes().chunks(self.chunk) {
+            self.settle();
+            self.machine.receive(octets);
+        }
+    }
+}
+
+fn octets(body: &[u8]) -> Octets {
+    let kind = |octets: &[u8]| if octets.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime };
+    let at = body.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(body.len());
+    Octets { header: kind(&body[..at]), body: kind(&body[at..]) }
+}
+
+/// Runs a script in one size of chunks.
+fn run_by(
+    chunk: usize,
+    settings: &Settings,
+    messages: &[(Outgoing, &'static str)],
+    script: &str,
+) -> (Vec<Finished>, End) {
+    let messages =
+        messages.iter().map(|(message, body)| (message.clone(), Bytes::from_static(body.as_bytes())));
+    let mut peer = Peer {
+        machine: Client::new(settings.clone()),
+        now: Instant::now(),
+        sent: Vec::new(),
+        messages: messages.collect(),
+        body: Bytes::new(),
+        finished: Vec::new(),
+        chunk,
+    };
+    let lines: Vec<_> = script.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    for group in lines.chunk_by(|a, b| a.starts_with("S:") && b.starts_with("S:")) {
+        let step = peer.settle();
+        if let Some(line) = group[0].strip_prefix("C:") {
+            let line = format!("{}\r\n", line.strip_prefix(' ').unwrap_or(line));
+            let at = peer.sent.len().min(line.len());
+            assert_eq!(String::from_utf8_lossy(&peer.sent[..at]), line, "chunks of {chunk}");
+            peer.sent.drain(..at);
+            continue;
+        }
+        assert_eq!(String::from_utf8_lossy(&peer.sent), "", "before {:?}, chunks of {chunk}", group[0]);
+        match group[0] {
+            "TLS" => {
+                assert_eq!(step, Step::StartTls);
+                let info = TlsInfo {
+                    version: "TLSv1.3".into(),
+                    cipher: String::new(),
+                    server_name: None,
+                    verified: false,
+                };
+                peer.machine.tls_started(&info);
+            }
+            "EOF" => peer.machine.end_of_input(),
+            "LATE" => peer.now += Duration::from_secs(3600),
+            _ => peer.says(&group.iter().map(|line| format!("{}\r\n", &line[3..])).collect::<String>()),
+        }
+    }
+    let step = peer.settle();
+    assert_eq!(String::from_utf8_lossy(&peer.sent), "", "at the end, chunks of {chunk}");
+    assert_eq!(step, Step::Close, "chunks of {chunk}");
+    (peer.finished, peer.machine.end(&Reply::plain(451, "lost")))
+}
+
+/// Runs a script in chunks of 1, 3 and 4096; the replies that each message's recipients got, and how the session ended.
+fn run(
+    settings: &Settings,
+    messages: &[(Outgoing, &'static str)],
+    script: &str,
+) -> (Vec<Vec<String>>, Option<String>) {
+    let mut outcomes = [1, 3, 4096].map(|chunk| {
+        let (mut finished, end) = run_by(chunk, settings, messages, script);
+        let refused = match end {
+            End::Refused(reply) => Some(text(&reply)),
+            End::Done(last) => {
+                finished.extend(last);
+                None
+            }
+        };
+        let replies = |finished: &Finished| finished.replies.iter().map(text).collect::<Vec<_>>();
+        (finished.iter().map(replies).collect::<Vec<_>>(), refused)
+    });
+    assert_eq!(outcomes[0], outcomes[1]);
+    assert_eq!(outcomes[1], outcomes[2]);
+    std::mem::take(&mut outcomes[0])
+}
+
+fn text(reply: &Reply) -> String {
+    reply.to_string().trim_end().replace("\r\n", "|")
+}
+
+fn settings(encryption: Encryption) -> Settings {
+    Settings { hostname: "a.test".into(), encryption, tls: None, login: None, login_in_clear: false }
+}
+
+fn plain() -> Settings {
+    settings(Encryption::Never)
+}
+
+fn message(recipients: &[&str]) -> Outgoing {
+    Outgoing {
+        reverse_path: ReversePath::Address(Address::parse("s@a.test").unwrap()),
+        recipients: recipients.iter().map(|text| Address::parse(text).unwrap()).collect(),
+        size: 100,
+        body: BodyType::SevenBit,
+        smtputf8: false,
+    }
+}
+
+const HELLO: &str = "S: 220 b.test\nC: EHLO a.test\n";
+const BYE: &str = "C: QUIT\nS: 221 2.0.0 bye\n";
+
+fn one(recipients: &[&str]) -> [(Outgoing, &'static str); 1] {
+    [(message(recipients), "A: b\r\n\r\n.c\r\n")]
+}
+
+#[test]
+fn a_message_is_sent_command_by_command() {
+    let script = format!(
+        "{HELLO}S: 250-b.test\nS: 250 SIZE\nC: MAIL FROM:<s@a.test> SIZE=100\nS: 250 ok\nC: RCPT TO:<x@b.test>\nS: 250 ok\n\
+         C: RCPT TO:<y@b.test>\nS: 550 5.1.1 no\nC: DATA\nS: 354 go\nC: A: b\nC:\nC: ..c\nC: .\nS: 250 2.0.0 mine\n{BYE}"
+    );
+    let (replies, refused) = run(&plain(), &one(&["x@b.test", "y@b.test"]), &script);
+    assert_eq!(replies, [["250 2.0.0 mine", "550 5.1.1 no"]]);
+    assert_eq!(refused, None);
+}
+
+#[test]
+fn a_message_is_sent_in_groups() {
+    let script = format!(
+        "{HELLO}S: 250-b.test\nS: 250 PIPELINING\nC: MAIL FROM:<s@a.test>\nC: RCPT TO:<x@b.test>\nC: RCPT TO:<y@b.test>\n\
+         C: DATA\nS: 250 ok\nS: 450 4.2.1 later\nS: 250 ok\nS: 354 go\nC: A: b\nC:\nC: ..c\nC: .\n\
+         S: 250-2.0.0 mine\nS: 250 2.0.0 all\n{BYE}"
+    );
+    let (replies, _) = run(&plain(), &one(&["x@b.test", "y@b.test"]), &script);
+    assert_eq!(replies, [["450 4.2.1 later", "250-2.0.0 mine|250 2.0.0 all"]]);
+}
+
+#[test]
+fn groups_are_bounded() {
+    let all: Vec<_> = (0..WINDOW_COMMANDS_MAX).map(|n| format!("x{n}@b.test")).collect();
+    let names: Vec<_> = all.iter().map(String::as_str).collect();
+    let rcpt = |names: &[&str]| names.iter().map(|name| format!("C: RCPT TO:<{name}>\n")).collect::<String>();
+    let refused = |count: usize| "S: 550 no\n".repeat(count);
+    // MAIL and 49 recipients are out; each reply lets one command more out, so all are refused before DATA is sent
+    let script = format!(
+        "{HELLO}S: 250-b.test\nS: 250 PIPELINING\nC: MAIL FROM:<s@a.test>\n{}S: 250 ok\n{}{}{BYE}",
+        rcpt(&names[..WINDOW_COMMANDS_MAX - 1]),
+        rcpt(&names[WINDOW_COMMANDS_MAX - 1..]),
+        // the reply to the first recipient lets DATA out
+        format_args!("S: 550 no\nC: DATA\n{}S: 503 no recipients\n", refused(WINDOW_COMMANDS_MAX - 1)),
+    );
+    let (replies, _) = run(&plain(), &one(&names), &script);
+    assert_eq!(replies, [vec!["550 no"; WINDOW_COMMANDS_MAX]]);
+}
+
+#[test]
+fn without_recipients_no_data_is_sent() {
+    let plain_script = format!(
+        "{HELLO}S: 250 b.test\nC: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<x@b.test>\nS: 550 no\n{BYE}"
+    );
+    assert_eq!(run(&plain(), &one(&["x@b.test"]), &plain_script).0, [["550 no"]]);
+    let group = "S: 250-b.test\nS: 250 PIPELINING\nC: MAIL FROM:<s@a.test>\nC: RCPT TO:<x@b.test>\nC: DATA\n";
+    for (answers, expected) in [
+        ("S: 250 ok\nS: 550 no\nS: 554 none\n", "550 no"),
+        // RFC 2920 section 3.1: a server that takes DATA gets a lone dot
+        ("S: 250 ok\nS: 550 no\nS: 354 go\nC: .\nS: 554 none\n", "550 no"),
+        ("S: 250 ok\nS: 550 no\nS: 354 go\nC: .\nS: 250 thanks\n", "550 no"),
+        ("S: 550 not from you\nS: 503 no\nS: 503 no\n", "550 not from you"),
+        ("S: 451 4.3.0 later\nS: 250 ok\nS: 354 go\nC: .\nS: 250 thanks\n", "451 4.3.0 later"),
+        ("S: 250 ok\nS: 250 ok\nS: 451 4.3.0 later\n", "451 4.3.0 later"),
+    ] {
+        let script = format!("{HELLO}{group}{answers}{BYE}");
+        assert_eq!(run(&plain(), &one(&["x@b.test"]), &script).0, [[expected]], "{answers}");
+    }
+}
+
+#[test]
+fn several_messages_go_over_one_connection() {
+    let messages = [
+        (message(&["x@b.test"]), "1\r\n"),
+        (message(&["no@b.test"]), "2\r\n"),
+        (message(&["y@b.test"]), "3"),
+    ];
+    let script = format!(
+        "{HELLO}S: 250 b.test\n\
+         C: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<x@b.test>\nS: 250 ok\nC: DATA\nS: 354 go\nC: 1\nC: .\nS: 250 one\n\
+         C: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<no@b.test>\nS: 550 no\n\
+         C: RSET\nS: 250 ok\n\
+         C: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<y@b.test>\nS: 251 there\nC: DATA\nS: 354 go\nC: 3\nC: .\nS: 552 5.2.2 full\n\
+         {BYE}"
+    );
+    let (replies, refused) = run(&plain(), &messages, &script);
+    assert_eq!(replies, [["250 one"], ["550 no"], ["552 5.2.2 full"]]);
+    assert_eq!(refused, None);
+}
+
+#[test]
+fn old_servers_get_helo() {
+    let script = format!(
+        "{HELLO}S: 502 what?\nC: HELO a.test\nS: 250 b.test\nC: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<x@b.test>\n\
+         S: 250 ok\nC: DATA\nS: 354 go\nC: A: b\nC:\nC: ..c\nC: .\nS: 250 mine\n{BYE}"
+    );
+    assert_eq!(run(&plain(), &one(&["x@b.test"]), &script).0, [["250 mine"]]);
+}
+
+#[test]
+fn sessions_can_be_refused_before_any_message() {
+    for (script, expected) in [
+        ("S: 554 5.7.1 go away\nC: QUIT\nS: 221 bye\n", "554 5.7.1 go away"),
+        ("S: 421 4.3.2 closing\n", "421 4.3.2 closing"),
+        ("S: 220 b\nC: EHLO a.test\nS: 421 4.3.2 closing\n", "421 4.3.2 closing"),
+        ("S: 220 b\nC: EHLO a.test\nS: 451 later\nC: QUIT\nS: 221 bye\n", "451 later"),
+        (
+            "S: 220 b\nC: EHLO a.test\nS: 550 no\nC: HELO a.test\nS: 550 never\nC: QUIT\nS: 221 bye\n",
+            "550 never",
+        ),
+        ("EOF", "451 4.4.2 the connection was lost before the answer to the connection (its greeting)"),
+        ("LATE", "451 4.4.2 no answer to the connection (its greeting) within 300 s"),
+        ("S: 220 b\nC: EHLO a.test\nEOF", "451 4.4.2 the connection was lost before the answer to EHLO"),
+        (
+            "S: SSH-2.0\n",
+            "451 4.5.0 the next server does not follow SMTP: the server sent something that is no SMTP reply",
+        ),
+        ("S: 354 go\n", "451 4.5.0 the next server does not follow SMTP: its greeting"),
+        // whoever does not answer QUIT is left alone
+        ("S: 554 no\nC: QUIT\nLATE", "554 no"),
+        ("S: 554 no\nC: QUIT\nEOF", "554 no"),
+    ] {
+        let (replies, refused) = run(&plain(), &one(&["x@b.test"]), script);
+        assert_eq!((replies.len(), refused.as_deref()), (0, Some(expected)), "{script}");
+    }
+}
+
+#[test]
+fn what_breaks_off_is_tried_again() {
+    let begin = format!(
+        "{HELLO}S: 250-b.test\nS: 250 PIPELINING\nC: MAIL FROM:<s@a.test>\nC: RCPT TO:<x@b.test>\nC: RCPT TO:<y@b.test>\nC: DATA\n"
+    );
+    let data = "S: 250 ok\nS: 550 no\nS: 250 ok\nS: 354 go\nC: A: b\nC:\nC: ..c\nC: .\n";
+    let lost = |what: &str| format!("451 4.4.2 the connection was lost before the answer to {what}");
+    for (rest, expected) in [
+        ("S: 421 closing\n".to_owned(), ["421 closing".to_owned(), "421 closing".to_owned()]),
+        ("S: 250 ok\nS: 550 no\nS: 421 closing\n".into(), ["550 no".into(), "421 closing".into()]),
+        ("S: 250 ok\nS: 550 no\nEOF".into(), ["550 no".into(), lost("RCPT")]),
+        (
+            "S: 250 ok\nS: 250 ok\nLATE".into(),
+            ["RCPT"; 2].map(|verb| format!("451 4.4.2 no answer to {verb} within 300 s")),
+        ),
+        (
+            "S: 250 ok\nS: 250 ok\nS: 250 ok\nLATE".into(),
+            ["DATA"; 2].map(|verb| format!("451 4.4.2 no answer to {verb} within 120 s")),
+        ),
+        (format!("{data}EOF"), ["550 no".into(), lost("the end of the data")]),
+        (format!("{data}S: 421 closing\n"), ["550 no".into(), "421 closing".into()]),
+        (
+            format!("{data}LATE"),
+            ["550 no".into(), "451 4.4.2 no answer to the end of the data within 600 s".into()],
+        ),
+        (
+            "S: 250 ok\nS: 354 go\n".into(),
+            ["451 4.5.0 the next server does not follow SMTP: the reply 354 to RCPT"; 2].map(String::from),
+        ),
+        (
+            "S: 250 ok\nS: 550 no\nS: 250 ok\nS: 250 ok\n".into(),
+            ["550 no".into(), "451 4.5.0 the next server does not follow SMTP: the reply 250 to DATA".into()],
+        ),
+        (
+            format!("{data}S: 354 more\n"),
+            [
+                "550 no".into(),
+                "451 4.5.0 the next server does not follow SMTP: its reply to the end of the data".into(),
+            ],
+        ),
+    ] {
+        let (replies, refused) = run(&plain(), &one(&["x@b.test", "y@b.test"]), &format!("{begin}{rest}"));
+        assert_eq!(replies, [expected], "{rest}");
+        assert_eq!(refused, None);
+    }
+}
+
+#[test]
+fn a_message_that_cannot_be_read_is_not_ended() {
+    let script = format!(
+        "{HELLO}S: 250 b.test\nC: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<x@b.test>\nS: 250 ok\nC: DATA\nS: 354 go\n"
+    );
+    let (replies, _) = run(&plain(), &[(message(&["x@b.test"]), "UNREADABLE")], &script);
+    assert_eq!(replies, [["451 4.3.0 the message cannot be read from our store"]]);
+}
+
+#[test]
+fn a_reply_without_command_is_not_taken_for_another() {
+    let sent = "C: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<x@b.test>\nS: 250 ok\nC: DATA\nS: 354 go\nC: 1\nC: .\n";
+    let messages = [(message(&["x@b.test"]), "1\r\n"), (message(&["y@b.test"]), "2\r\n")];
+    for (extra, expected) in [
+        ("421 idle", "421 idle"),
+        ("250 ok", "451 4.5.0 the next server does not follow SMTP: a reply without a command"),
+    ] {
+        // both replies in one piece, or the client has begun the next message already
+        let script = format!("{HELLO}S: 250 b.test\n{sent}S: 250 one\nS: {extra}\n");
+        let (finished, end) = run_by(4096, &plain(), &messages, &script);
+        assert_eq!(finished.len(), 1);
+        let End::Done(Some(last)) = end else { panic!("{end:?}") };
+        assert_eq!(last.replies.iter().map(text).collect::<Vec<_>>(), [expected]);
+    }
+}
+
+#[test]
+fn what_a_server_cannot_take_is_not_sent() {
+    let with = |change: fn(&mut Outgoing)| {
+        let mut message = message(&["x@b.test"]);
+        change(&mut message);
+        message
+    };
+    let eight = with(|message| message.body = BodyType::EightBitMime);
+    let utf8 = with(|message| message.smtputf8 = true);
+    let address = with(|message| message.recipients = vec![Address::parse("jörg@b.test").unwrap()]);
+    let sender =
+        with(|message| message.reverse_path = ReversePath::Address(Address::parse("ü@a.test").unwrap()));
+    for (message, body, keywords, expected) in [
+        (
+            with(|message| message.size = 101),
+            "",
+            "SIZE 100",
+            "552 5.3.4 the message has 101 octets, the next server takes at most 100",
+        ),
+        (
+            eight.clone(),
+            "A: b\r\n\r\nü\r\n",
+            "SIZE",
+            "554 5.6.3 the next server takes only 7-bit text, and the message is not converted",
+        ),
+        (
+            utf8.clone(),
+            "A: ü\r\n\r\nc\r\n",
+            "8BITMIME",
+            "550 5.6.9 the next server takes only header fields in ASCII",
+        ),
+        (address.clone(), "", "8BITMIME", "553 5.6.7 the next server takes only addresses in ASCII"),
+        (sender, "", "8BITMIME", "553 5.6.7 the next server takes only addresses in ASCII"),
+    ] {
+        let script = format!("{HELLO}S: 250-b.test\nS: 250 {keywords}\n{BYE}");
+        assert_eq!(run(&plain(), &[(message, body)], &script).0, [[expected]], "{keywords}");
+    }
+    for (message, body, keywords, mail, rcpt) in [
+        (with(|message| message.size = 100), "x\r\n", "SIZE 100", "<s@a.test> SIZE=100", "x@b.test"),
+        (with(|message| message.reverse_path = ReversePath::Null), "x\r\n", "X", "<>", "x@b.test"),
+        (eight.clone(), "x\r\n", "X", "<s@a.test>", "x@b.test"),
+        (eight, "x\r\n", "8BITMIME", "<s@a.test> BODY=8BITMIME", "x@b.test"),
+        (utf8.clone(), "x\r\n", "X", "<s@a.test>", "x@b.test"),
+        (utf8, "x\r\n", "SMTPUTF8", "<s@a.test> SMTPUTF8", "x@b.test"),
+        (address, "x\r\n", "SMTPUTF8", "<s@a.test> SMTPUTF8", "jörg@b.test"),
+    ] {
+        let script = format!(
+            "{HELLO}S: 250-b.test\nS: 250 {keywords}\nC: MAIL FROM:{mail}\nS: 250 ok\nC: RCPT TO:<{rcpt}>\nS: 250 ok\n\
+             C: DATA\nS: 354 go\nC: x\nC: .\nS: 250 mine\n{BYE}"
+        );
+        assert_eq!(run(&plain(), &[(message, body)], &script).0, [["250 mine"]], "{keywords}");
+    }
+}
+
+#[test]
+fn tls_is_used_where_it_is_offered() {
+    let message = "C: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<x@b.test>\nS: 250 ok\nC: DATA\nS: 354 go\nC: A: b\nC:\nC: ..c\nC: .\nS: 250 mine\n";
+    let offered = "S: 250-b.test\nS: 250-PIPELINING\nS: 250 STARTTLS\n";
+    // what was announced before TLS is forgotten, and so is what stood behind the 220
+    let script = format!(
+        "{HELLO}{offered}C: STARTTLS\nS: 220 go\nTLS\nC: EHLO a.test\nS: 250-b.test\nS: 250 STARTTLS\n{message}{BYE}"
+    );
+    for encryption in [Encryption::Offered, Encryption::Required] {
+        assert_eq!(run(&settings(encryption), &one(&["x@b.test"]), &script).0, [["250 mine"]]);
+    }
+    let injected = format!(
+        "{HELLO}{offered}C: STARTTLS\nS: 220 go\nS: 250 injected\nTLS\nC: EHLO a.test\nS: 250 b.test\n{message}{BYE}"
+    );
+    let (finished, _) = run_by(4096, &settings(Encryption::Offered), &one(&["x@b.test"]), &injected);
+    assert_eq!(finished[0].tls.as_deref(), Some("TLSv1.3"));
+    // not offered, refused, not wanted
+    let script = format!("{HELLO}S: 250 b.test\n{message}{BYE}");
+    assert_eq!(run(&settings(Encryption::Offered), &one(&["x@b.test"]), &script).0, [["250 mine"]]);
+    let script =
+        format!("{HELLO}S: 250-b.test\nS: 250 STARTTLS\nC: STARTTLS\nS: 454 not now\n{message}{BYE}");
+    assert_eq!(run(&settings(Encryption::Offered), &one(&["x@b.test"]), &script).0, [["250 mine"]]);
+    let script = format!("{HELLO}S: 250-b.test\nS: 250 STARTTLS\n{message}{BYE}");
+    assert_eq!(run(&plain(), &one(&["x@b.test"]), &script).0, [["250 mine"]]);
+}
+
+#[test]
+fn without_the_tls_that_a_route_requires_nothing_is_sent() {
+    let required = settings(Encryption::Required);
+    for (script, expected) in [
+        ("S: 250 b.test\n", "454 4.7.0 the next server offers no TLS, which the route requires"),
+        (
+            "S: 250-b.test\nS: 250 STARTTLS\nC: STARTTLS\nS: 454 4.7.0 not now\n",
+            "454 4.7.0 the next server refused TLS, which the route requires: 454 not now",
+        ),
+        (
+            "S: 502 what?\nC: HELO a.test\nS: 250 b.test\n",
+            "454 4.7.0 the next server offers no TLS, which the route requires",
+        ),
+    ] {
+        let (replies, refused) = run(&required, &one(&["x@b.test"]), &format!("{HELLO}{script}{BYE}"));
+        assert_eq!((replies.len(), refused.as_deref()), (0, Some(expected)));
+    }
+}
+
+#[test]
+fn logins_are_made_and_never_in_clear() {
+    let login = Some(Login { user: "u".into(), password: "p".into() });
+    let clear = Settings { login: login.clone(), ..plain() };
+    let loopback = Settings { login_in_clear: true, ..clear.clone() };
+    let tls = TlsInfo { version: "TLSv1.3".into(), cipher: String::new(), server_name: None, verified: true };
+    let implicit = Settings { tls: Some(tls), ..clear.clone() };
+    let hello = format!("{HELLO}S: 250-b.test\nS: 250 AUTH PLAIN LOGIN\n");
+    let sent = "C: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<x@b.test>\nS: 250 ok\nC: DATA\nS: 354 go\nC: A: b\nC:\nC: ..c\nC: .\nS: 250 mine\n";
+    for settings in [&loopback, &implicit] {
+        let script = format!("{hello}C: AUTH PLAIN AHUAcA==\nS: 235 2.7.0 welcome\n{sent}{BYE}");
+        assert_eq!(run(settings, &one(&["x@b.test"]), &script).0, [["250 mine"]]);
+    }
+    let script = format!(
+        "{HELLO}S: 250-b.test\nS: 250 AUTH=LOGIN\nC: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: dQ==\nS: 334 UGFzc3dvcmQ6\nC: cA==\n\
+         S: 235 welcome\n{sent}{BYE}"
+    );
+    assert_eq!(run(&implicit, &one(&["x@b.test"]), &script).0, [["250 mine"]]);
+    for (settings, script, expected) in [
+        (&clear, format!("{hello}{BYE}"), "454 4.7.0 no login at the next server without TLS"),
+        (
+            &implicit,
+            format!("{HELLO}S: 250 b.test\n{BYE}"),
+            "454 4.7.0 the next server offers no login by PLAIN or LOGIN",
+        ),
+        (
+            &implicit,
+            format!("{hello}C: AUTH PLAIN AHUAcA==\nS: 535 5.7.8 no\n{BYE}"),
+            "454 4.7.0 the next server refused our login: 535 no",
+        ),
+    ] {
+        let (replies, refused) = run(settings, &one(&["x@b.test"]), &script);
+        assert_eq!((replies.len(), refused.as_deref()), (0, Some(expected)));
+    }
+}

@@ -1,0 +1,274 @@
+//! The octets behind DATA: where they end, and what they are without transparency (RFC 5321 section 4.5.2).
+//!
+//! Only `CRLF "." CRLF` ends a message. A CR or LF that stands alone, and NUL, make the message refused (RFC 5321
+//! section 2.3.8), but only at its end: what follows is never taken for commands.
+//!
+//! ```text
+//!               "."        CR          LF
+//! LineStart ─────► Dot ─────► DotCr ─────► the end
+//!   │  ▲            │           │ else: a bare CR
+//!   │  │ LF         │ else      ▼
+//!   │  └────────────│───────── Cr
+//!   │ else          ▼  CR      ▲
+//!   └────────────► Text ───────┘
+//! ```
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// So much of a message is gathered before it is handed on.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Why a message cannot be taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum DataFault {
+    /// A carriage return that no line feed follows.
+    #[error("a CR without LF")]
+    BareCarriageReturn,
+    /// A line feed that no carriage return precedes.
+    #[error("a LF without CR")]
+    BareLineFeed,
+    /// An octet with value 0.
+    #[error("a NUL")]
+    Nul,
+    /// More octets than the bound.
+    #[error("more than {0} octets")]
+    TooLarge(u64),
+}
+
+/// Where in a line the next octet stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    /// Behind CRLF, or at the first octet.
+    LineStart,
+    /// Behind the first octet of a line, a dot.
+    Dot,
+    /// Behind a dot at the start of a line, and CR.
+    DotCr,
+    /// Somewhere in a line.
+    Text,
+    /// Behind CR.
+    Cr,
+}
+
+/// Recognises the end of one message and undoes its transparency.
+#[derive(Debug)]
+pub struct DataReceiver {
+    place: Place,
+    size: u64,
+    size_max: u64,
+    chunk: BytesMut,
+    fault: Option<DataFault>,
+    discards: bool,
+    ended: bool,
+}
+
+impl DataReceiver {
+    /// Before the first octet of a message of at most `size_max` octets (dots for transparency and the end not counted,
+    /// RFC 1870 section 3).
+    pub fn new(size_max: u64) -> Self {
+        let (chunk, fault) = (BytesMut::new(), None);
+        Self { place: Place::LineStart, size: 0, size_max, chunk, fault, discards: false, ended: false }
+    }
+
+    /// Takes octets away from `input`: until the end of the message, until a chunk is full, or all.
+    pub fn receive(&mut self, input: &mut BytesMut) {
+        let mut at = 0;
+        while at < input.len() && !self.ended && self.chunk.len() < CHUNK_BYTES {
+            at += match self.place {
+                Place::Text => self.text(&input[at..]),
+                _ => self.octet(input[at]),
+            };
+        }
+        input.advance(at);
+    }
+
+    /// Gives what is gathered, once it is a whole chunk or the message has ended. Nothing after a fault.
+    pub fn take_chunk(&mut self) -> Option<Bytes> {
+        let ready = self.chunk.len() >= CHUNK_BYTES || self.ended && !self.chunk.is_empty();
+        ready.then(|| self.chunk.split().freeze())
+    }
+
+    /// From now on nothing is gathered, only the end looked for.
+    pub fn discard(&mut self) {
+        self.discards = true;
+        self.chunk = BytesMut::new();
+    }
+
+    /// Whether the end was seen.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The first thing that was wrong.
+    pub fn fault(&self) -> Option<DataFault> {
+        self.fault
+    }
+
+    /// Takes text up to the next octet that may matter, or that octet; how many.
+    fn text(&mut self, input: &[u8]) -> usize {
+        let matters = |octet: &u8| matches!(octet, b'\r' | b'\n' | 0);
+        match input.iter().position(matters).unwrap_or(input.len()) {
+            0 => self.octet(input[0]),
+            run => {
+                self.emit(&input[..run]);
+                run
+            }
+        }
+    }
+
+    /// Takes one octet; always 1.
+    fn octet(&mut self, octet: u8) -> usize {
+        self.place = match (self.place, octet) {
+            (Place::LineStart, b'.') => Place::Dot,
+            (Place::Dot, b'\r') => Place::DotCr,
+            (Place::DotCr, b'\n') => {
+                self.ended = true;
+                Place::LineStart
+            }
+            (Place::Cr, b'\n') => {
+                self.emit(b"\r\n");
+                Place::LineStart
+            }
+            (Place::Cr | Place::DotCr, _) => {
+                self.fail(DataFault::BareCarriageReturn);
+                self.inside_line(octet)
+            }
+            (Place::LineStart | Place::Dot | Place::Text, _) => self.inside_line(octet),
+        };
+        1
+    }
+
+    fn inside_line(&mut self, octet: u8) -> Place {
+        match octet {
+            b'\r' => return Place::Cr,
+            b'\n' => self.fail(DataFault::BareLineFeed),
+            0 => self.fail(DataFault::Nul),
+            octet => self.emit(&[octet]),
+        }
+        Place::Text
+    }
+
+    fn emit(&mut self, octets: &[u8]) {
+        self.size = self.size.saturating_add(octets.len() as u64);
+        if self.size > self.size_max {
+            self.fail(DataFault::TooLarge(self.size_max));
+        }
+        if !self.discards {
+            self.chunk.extend_from_slice(octets);
+        }
+    }
+
+    fn fail(&mut self, fault: DataFault) {
+        self.fault.get_or_insert(fault);
+        self.discard();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What comes out for octets that arrive in pieces, and what is left behind the end.
+    fn receive(wire: &[u8], piece: usize, size_max: u64) -> (DataReceiver, Vec<u8>, Vec<u8>) {
+        let (mut data, mut body, mut input) = (DataReceiver::new(size_max), Vec::new(), BytesMut::new());
+        for piece in wire.chunks(piece) {
+            input.extend_from_slice(piece);
+            loop {
+                data.receive(&mut input);
+                match data.take_chunk() {
+                    Some(chunk) => body.extend_from_slice(&chunk),
+                    None => break,
+                }
+            }
+        }
+        (data, body, input.to_vec())
+    }
+
+    fn dot_stuffed(body: &[u8]) -> Vec<u8> {
+        let mut wire = Vec::new();
+        for line in body.split_inclusive(|octet| *octet == b'\n') {
+            if line[0] == b'.' {
+                wire.push(b'.');
+            }
+            wire.extend_from_slice(line);
+        }
+        wire.extend_from_slice(b".\r\n");
+        wire
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_stuffed_comes_back(lines in prop::collection::vec("[.a\u{e9}]{0,5}", 0..20), piece in 1usize..40) {
+            let body: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+            let wire = [dot_stuffed(body.as_bytes()), b"QUIT\r\n".to_vec()].concat();
+            let (data, received, rest) = receive(&wire, piece, u64::MAX);
+            prop_assert!(data.ended());
+            prop_assert_eq!(data.fault(), None);
+            prop_assert_eq!(received, body.as_bytes());
+            prop_assert_eq!(rest, b"QUIT\r\n");
+        }
+
+        #[test]
+        fn any_octets_end_only_at_the_one_end(octets in prop::collection::vec(prop::sample::select(b".\r\n\0a".to_vec()), 0..12), piece in 1usize..5) {
+            let wire = [b"a\r\n".to_vec(), octets].concat();
+            let end = wire.windows(5).position(|window| window == b"\r\n.\r\n");
+            let (data, _, rest) = receive(&wire, piece, u64::MAX);
+            prop_assert_eq!(data.ended(), end.is_some());
+            if let Some(end) = end {
+                prop_assert_eq!(&rest, &wire[end + 5..]);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_but_crlf_dot_crlf_ends_a_message() {
+        for (smuggled, fault) in [
+            ("\n.\n", DataFault::BareLineFeed),
+            ("\r.\r", DataFault::BareCarriageReturn),
+            ("\r\n.\n", DataFault::BareLineFeed),
+            ("\n.\r\n", DataFault::BareLineFeed),
+            ("\r.\r\n", DataFault::BareCarriageReturn),
+            ("\r\n.\r", DataFault::BareCarriageReturn),
+            ("\r\n.\r\r\n", DataFault::BareCarriageReturn),
+            ("\r\r\n.\n", DataFault::BareCarriageReturn),
+            ("\r\n\0.\r\n", DataFault::Nul),
+            ("\r\n.\0\r\n", DataFault::Nul),
+        ] {
+            for piece in [1, 3, 4096] {
+                let wire = format!("text{smuggled}MAIL FROM:<a@b.test>\r\n.\r\n");
+                let (data, body, rest) = receive(wire.as_bytes(), piece, u64::MAX);
+                assert!(data.ended(), "{smuggled:?}");
+                assert_eq!((data.fault(), body, rest), (Some(fault), vec![], vec![]), "{smuggled:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_size_is_bounded_and_the_stream_stays_in_step() {
+        let wire = b"12345678\r\n..\r\n.\r\nQUIT\r\n";
+        for (size_max, fault) in
+            [(13, None), (12, Some(DataFault::TooLarge(12))), (0, Some(DataFault::TooLarge(0)))]
+        {
+            let (data, body, rest) = receive(wire, 3, size_max);
+            assert_eq!((data.fault(), rest), (fault, b"QUIT\r\n".to_vec()));
+            assert_eq!(body, if fault.is_none() { b"12345678\r\n.\r\n".to_vec() } else { vec![] });
+        }
+    }
+
+    #[test]
+    fn a_message_may_be_empty() {
+        let (data, body, rest) = receive(b".\r\nNOOP\r\n", 1, 0);
+        assert_eq!((data.ended(), data.fault(), body, rest), (true, None, vec![], b"NOOP\r\n".to_vec()));
+    }
+
+    #[test]
+    fn long_messages_come_in_chunks() {
+        let line = [vec![b'x'; 998], b"\r\n".to_vec()].concat();
+        let wire = [line.repeat(200), b".\r\n".to_vec()].concat();
+        let (data, body, _) = receive(&wire, 4096, u64::MAX);
+        assert!(data.ended());
+        assert_eq!(body, line.repeat(200));
+    }
+}

@@ -1,0 +1,8 @@
+//! SMTP without I/O: grammar and machines of both sides, the end-of-data recogniser.
+
+pub mod client;
+pub mod command;
+pub mod data;
+pub mod path;
+pub mod reply;
+pub mod server;

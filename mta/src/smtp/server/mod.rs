@@ -1,0 +1,295 @@
+//! The server's side of a session as a machine: RFC 5321 with PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152),
+//! SMTPUTF8 (RFC 6531), ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207) and AUTH (RFC 4954).
+//!
+//! It knows grammar, order and bounds; whether a sender, a recipient or a password is good it asks ([`Question`]).
+//!
+//! ```text
+//! Greeting ─220─► Ready(no transaction) ◄─────────────────────────────── all end here, but for those that are drawn
+//!                   │ AUTH ──► Authenticating ◄─► responses; ──► CheckingLogin (Authenticate)
+//!                   │ STARTTLS ──► StartingTls ── tls_started ──► Ready, before EHLO
+//!                   │ MAIL ──► OpeningTransaction (Mail)
+//!                   ▼
+//!                 Ready(transaction) ◄──► AddingRecipient (Recipient), one RCPT each
+//!                   │ DATA
+//!                   ▼
+//!                 Receiving ◄──► Storing (Chunk), until CRLF.CRLF
+//!                   ▼
+//!                 EndingData (DataEnd)
+//! QUIT, 421, the end of input ──► Closing
+//! ```
+//!
+//! In the states with a question in parentheses that question is open: nothing is read meanwhile, so pipelined commands
+//! are obeyed in their order, each after the answer to the one before.
+
+mod line;
+mod obey;
+mod question;
+mod replies;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    convert::Infallible,
+    mem,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use waypost_auth::sasl::Exchange;
+use waypost_mail::{EnhancedStatus, Refusal, Reply};
+use waypost_net::{Machine, Step, TlsInfo};
+
+pub use self::{
+    line::{AUTH_LINE_BYTES_MAX, COMMAND_LINE_BYTES_MAX},
+    question::{Answer, AuthPolicy, Client, Dialect, Login, Mail, Question, Role, Settings, StartTls},
+};
+use self::{
+    line::{Line, LineKind, LineReader},
+    replies::Fixed,
+};
+use super::data::DataReceiver;
+
+/// Longest wait for a command (RFC 5321 section 4.5.3.2.7).
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// Longest wait for the next octets of a message (RFC 5321 section 4.5.3.2.5).
+pub const DATA_BLOCK_TIMEOUT: Duration = Duration::from_secs(3 * 60);
+/// So many 5yz replies between two accepted messages end a session. Postfix's smtpd_hard_error_limit is the same.
+pub const ERRORS_MAX: u32 = 20;
+
+/// A transaction between MAIL and the end of DATA.
+#[derive(Clone, Copy, Debug)]
+struct Transaction {
+    recipients: usize,
+    smtputf8: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    Ready(Option<Transaction>),
+    Authenticating(Exchange),
+    CheckingLogin,
+    OpeningTransaction(Transaction),
+    AddingRecipient(Transaction),
+    Receiving(DataReceiver, Result<(), Refusal>),
+    Storing(DataReceiver),
+    EndingData,
+    StartingTls,
+    Closing,
+}
+
+impl State {
+    fn has_open_question(&self) -> bool {
+        matches!(
+            self,
+            Self::CheckingLogin
+                | Self::OpeningTransaction(_)
+                | Self::AddingRecipient(_)
+                | Self::Storing(_)
+                | Self::EndingData
+        )
+    }
+}
+
+/// The next state, and what is to be done before it goes on; `None`: nothing.
+type Turn = (State, Option<Step<Question>>);
+
+/// The machine.
+#[derive(Debug)]
+pub struct Server {
+    settings: Settings,
+    state: State,
+    client: Option<Client>,
+    login: Login,
+    errors: u32,
+    lines: LineReader,
+    output: BytesMut,
+    /// When what is waited for now must have come.
+    deadline: Option<Instant>,
+    input_ended: bool,
+    stopping: bool,
+}
+
+impl Machine for Server {
+    type Question = Question;
+    type Answer = Answer;
+    type Event = Infallible;
+
+    fn receive(&mut self, octets: &[u8]) {
+        if matches!(self.state, State::Receiving(..)) {
+            self.deadline = None;
+        }
+        self.lines.input.extend_from_slice(octets);
+    }
+
+    fn end_of_input(&mut self) {
+        self.input_ended = true;
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        self.deadline = None;
+        self.state = match (mem::replace(&mut self.state, State::Closing), answer) {
+            (State::Storing(data), answer) => self.stored(data, answer),
+            (State::EndingData, Answer::Accepted(id)) => {
+                self.errors = 0;
+                self.say(&Reply::new(250, EnhancedStatus(2, 0, 0), format!("{id} accepted")));
+                State::Ready(None)
+            }
+            (State::CheckingLogin, Answer::Done) => {
+                self.login = Login::Authenticated;
+                self.reply(replies::LOGGED_IN, State::Ready(None))
+            }
+            (State::OpeningTransaction(open), Answer::Done) => {
+                self.reply(replies::SENDER_OK, State::Ready(Some(open)))
+            }
+            (State::AddingRecipient(open), Answer::Done) => {
+                let open = Transaction { recipients: open.recipients + 1, ..open };
+                self.reply(replies::RECIPIENT_OK, State::Ready(Some(open)))
+            }
+            (State::AddingRecipient(open), Answer::Refused(refusal)) => {
+                self.refuse(refusal, State::Ready(Some(open)))
+            }
+            (_, Answer::Refused(refusal)) => self.refuse(refusal, State::Ready(None)),
+            (_, Answer::Done | Answer::Accepted(_)) => self.refuse(replies::INTERNAL, State::Closing),
+        };
+    }
+
+    fn event(&mut self, event: Infallible) {
+        match event {}
+    }
+
+    /// RFC 3207 section 4.2: all that the client said before is forgotten.
+    fn tls_started(&mut self, info: &TlsInfo) {
+        self.settings.tls = Some(info.clone());
+        self.lines.clear();
+        (self.client, self.login, self.deadline) = (None, Login::Anonymous, None);
+        self.state = State::Ready(None);
+    }
+
+    fn shutdown(&mut self) {
+        self.stopping = true;
+    }
+
+    fn step(&mut self, now: Instant) -> Step<Question> {
+        loop {
+            let (state, step) = match mem::replace(&mut self.state, State::Closing) {
+                State::Closing => (State::Closing, Some(Step::Close)),
+                state if state.has_open_question() => {
+                    (state, Some(Step::Read { deadline: now + COMMAND_TIMEOUT }))
+                }
+                _ if self.stopping => (self.refuse(replies::SHUTTING_DOWN, State::Closing), None),
+                state => self.advance(state, now),
+            };
+            self.state = state;
+            if let Some(step) = step {
+                return step;
+            }
+        }
+    }
+
+    fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+}
+
+impl Server {
+    /// A session that begins.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            state: State::Greeting,
+            client: None,
+            login: Login::Anonymous,
+            errors: 0,
+            lines: LineReader::default(),
+            output: BytesMut::new(),
+            deadline: None,
+            input_ended: false,
+            stopping: false,
+        }
+    }
+
+    fn advance(&mut self, state: State, now: Instant) -> Turn {
+        match state {
+            State::Greeting => {
+                self.say(&Reply::plain(220, format!("{} {}", self.settings.hostname, replies::GREETING)));
+                (State::Ready(None), None)
+            }
+            State::Ready(_) if self.errors >= ERRORS_MAX => {
+                (self.refuse(replies::TOO_MANY_ERRORS, State::Closing), None)
+            }
+            State::Ready(transaction) => match self.lines.next(LineKind::Command) {
+                Line::Complete(line) => self.obey(&line, transaction),
+                Line::BareLineFeed => self.refused(replies::BARE_LINE_FEED, transaction),
+                Line::TooLong => self.refused(replies::LINE_TOO_LONG, transaction),
+                Line::Incomplete => self.wait(State::Ready(transaction), now, COMMAND_TIMEOUT),
+            },
+            State::Authenticating(exchange) => match self.lines.next(LineKind::Response) {
+                Line::Complete(line) => self.respond(exchange, &line),
+                Line::BareLineFeed => self.refused(replies::BARE_LINE_FEED, None),
+                Line::TooLong => self.refused(replies::LINE_TOO_LONG, None),
+                Line::Incomplete => self.wait(State::Authenticating(exchange), now, COMMAND_TIMEOUT),
+            },
+            State::Receiving(data, verdict) => self.receive_data(data, verdict, now),
+            State::StartingTls => (State::StartingTls, Some(Step::StartTls)),
+            state => (state, Some(Step::Close)),
+        }
+    }
+
+    /// Waits for the rest of a line or more of a message.
+    fn wait(&mut self, state: State, now: Instant, at_most: Duration) -> Turn {
+        let deadline = *self.deadline.get_or_insert(now + at_most);
+        if self.input_ended {
+            (State::Closing, None)
+        } else if now >= deadline {
+            (self.refuse(replies::TIMEOUT, State::Closing), None)
+        } else {
+            (state, Some(Step::Read { deadline }))
+        }
+    }
+
+    fn receive_data(&mut self, mut data: DataReceiver, verdict: Result<(), Refusal>, now: Instant) -> Turn {
+        data.receive(&mut self.lines.input);
+        if let Some(chunk) = data.take_chunk() {
+            return (State::Storing(data), Some(Step::Ask(Question::Chunk(chunk))));
+        }
+        if !data.ended() {
+            return self.wait(State::Receiving(data, verdict), now, DATA_BLOCK_TIMEOUT);
+        }
+        let verdict = verdict.and(data.fault().map_or(Ok(()), |fault| Err(replies::data_fault(fault))));
+        (State::EndingData, Some(Step::Ask(Question::DataEnd(verdict))))
+    }
+
+    fn stored(&mut self, mut data: DataReceiver, answer: Answer) -> State {
+        let verdict = match answer {
+            Answer::Done => Ok(()),
+            Answer::Refused(refusal) => Err(refusal),
+            Answer::Accepted(_) => Err(replies::INTERNAL.into()),
+        };
+        if verdict.is_err() {
+            data.discard();
+        }
+        State::Receiving(data, verdict)
+    }
+
+    fn say(&mut self, reply: &Reply) {
+        self.output.extend_from_slice(reply.to_string().as_bytes());
+    }
+
+    fn reply(&mut self, reply: Fixed, next: State) -> State {
+        self.say(&reply.into());
+        next
+    }
+
+    /// Refuses a command; the transaction stays as it was.
+    fn refused(&mut self, reply: impl Into<Reply>, transaction: Option<Transaction>) -> Turn {
+        (self.refuse(reply, State::Ready(transaction)), None)
+    }
+
+    fn refuse(&mut self, reply: impl Into<Reply>, next: State) -> State {
+        let reply = reply.into();
+        self.say(&reply);
+        self.errors += u32::from(reply.code >= 500);
+        if reply.code == 421 { State::Closing } else { next }
+    }
+}

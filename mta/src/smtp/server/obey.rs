@@ -1,0 +1,183 @@
+//! What each command does (RFC 5321 section 4.1.1): order and bounds are checked, then it is answered or asked about.
+
+use waypost_auth::sasl::{Exchange, Mechanism, Progress};
+use waypost_mail::{Reply, ReversePath};
+use waypost_net::Step;
+
+use super::{
+    AuthPolicy, Client, Dialect, Login, Mail, Question, Role, Server, StartTls, State, Transaction, Turn,
+    replies,
+};
+use crate::smtp::{
+    command::{ClientName, Command, MailParameters},
+    data::DataReceiver,
+    path::ForwardPath,
+};
+
+impl Server {
+    pub(super) fn obey(&mut self, line: &[u8], transaction: Option<Transaction>) -> Turn {
+        self.deadline = None;
+        let command = match Command::parse(line) {
+            Ok(command) => command,
+            Err(error) => return self.refused(replies::command_error(&error), transaction),
+        };
+        let state = match command {
+            Command::Ehlo(name) => self.ehlo(name),
+            Command::Helo(name) => self.helo(name),
+            Command::Mail(path, parameters) => return self.mail(path, parameters, transaction, line),
+            Command::Rcpt(path) => return self.rcpt(path, transaction, line),
+            Command::Data => self.data(transaction),
+            Command::Rset => self.reply(replies::OK, State::Ready(None)),
+            Command::Noop => self.reply(replies::OK, State::Ready(transaction)),
+            Command::Vrfy => self.reply(replies::CANNOT_VERIFY, State::Ready(transaction)),
+            Command::Help => self.reply(replies::HELP, State::Ready(transaction)),
+            Command::Quit => self.reply(replies::BYE, State::Closing),
+            Command::StartTls => self.starttls(transaction),
+            Command::Auth { mechanism, initial } => {
+                return self.auth(&mechanism, initial.as_deref(), transaction);
+            }
+        };
+        (state, None)
+    }
+
+    fn ehlo(&mut self, name: ClientName) -> State {
+        self.client = Some(Client { name, dialect: Dialect::Esmtp });
+        let mut lines = vec![
+            self.settings.hostname.to_string(),
+            "PIPELINING".to_owned(),
+            format!("SIZE {}", self.settings.message_size),
+            "8BITMIME".to_owned(),
+            "SMTPUTF8".to_owned(),
+            "ENHANCEDSTATUSCODES".to_owned(),
+        ];
+        if self.offers_tls() {
+            lines.push("STARTTLS".to_owned());
+        }
+        if self.may_log_in() && self.login == Login::Anonymous {
+            lines.push(format!("AUTH {}", Mechanism::ALL.map(Mechanism::name).join(" ")));
+        }
+        self.say(&Reply { code: 250, status: None, lines });
+        State::Ready(None)
+    }
+
+    fn helo(&mut self, name: ClientName) -> State {
+        self.client = Some(Client { name, dialect: Dialect::Smtp });
+        self.say(&Reply::plain(250, self.settings.hostname.to_string()));
+        State::Ready(None)
+    }
+
+    fn mail(
+        &mut self,
+        reverse_path: ReversePath,
+        parameters: MailParameters,
+        transaction: Option<Transaction>,
+        line: &[u8],
+    ) -> Turn {
+        if transaction.is_some() {
+            return self.refused(replies::NESTED_MAIL, transaction);
+        }
+        let Some(client) = self.client.clone() else {
+            return self.refused(replies::HELLO_FIRST, None);
+        };
+        if self.settings.role == Role::Submission && self.login == Login::Anonymous {
+            return self.refused(replies::LOGIN_FIRST, None);
+        }
+        if client.dialect == Dialect::Smtp && parameters != MailParameters::default() {
+            return self.refused(replies::HELLO_FIRST, None);
+        }
+        if !line.is_ascii() && !parameters.smtputf8 {
+            return self.refused(replies::SENDER_NEEDS_SMTPUTF8, None);
+        }
+        if parameters.size.is_some_and(|size| size > self.settings.message_size) {
+            return self.refused(replies::TOO_LARGE, None);
+        }
+        let open = Transaction { recipients: 0, smtputf8: parameters.smtputf8 };
+        let (tls, login) = (self.settings.tls.clone(), self.login);
+        let mail = Mail { client, tls, login, reverse_path, parameters };
+        (State::OpeningTransaction(open), Some(Step::Ask(Question::Mail(Box::new(mail)))))
+    }
+
+    fn rcpt(&mut self, path: ForwardPath, transaction: Option<Transaction>, line: &[u8]) -> Turn {
+        let Some(open) = transaction else {
+            return self.refused(replies::MAIL_FIRST, None);
+        };
+        if !line.is_ascii() && !open.smtputf8 {
+            return self.refused(replies::RECIPIENT_NEEDS_SMTPUTF8, transaction);
+        }
+        if open.recipients >= self.settings.recipients {
+            return self.refused(replies::TOO_MANY_RECIPIENTS, transaction);
+        }
+        (State::AddingRecipient(open), Some(Step::Ask(Question::Recipient(path))))
+    }
+
+    fn data(&mut self, transaction: Option<Transaction>) -> State {
+        match transaction {
+            None => self.refuse(replies::MAIL_FIRST, State::Ready(None)),
+            Some(Transaction { recipients: 0, .. }) => {
+                self.refuse(replies::NO_RECIPIENTS, State::Ready(transaction))
+            }
+            Some(_) => {
+                self.say(&Reply::plain(354, replies::START_INPUT));
+                State::Receiving(DataReceiver::new(self.settings.message_size), Ok(()))
+            }
+        }
+    }
+
+    fn starttls(&mut self, transaction: Option<Transaction>) -> State {
+        let refusal = match (&self.client, &self.settings.tls) {
+            (_, Some(_)) => replies::TLS_ALREADY,
+            (_, None) if !self.offers_tls() => replies::NO_STARTTLS,
+            (Some(Client { dialect: Dialect::Esmtp, .. }), None) => {
+                // What came behind STARTTLS came in plain text and is never obeyed (RFC 3207 section 4.2).
+                self.lines.clear();
+                return self.reply(replies::START_TLS, State::StartingTls);
+            }
+            _ => replies::HELLO_FIRST,
+        };
+        self.refuse(refusal, State::Ready(transaction))
+    }
+
+    fn auth(&mut self, mechanism: &str, initial: Option<&str>, transaction: Option<Transaction>) -> Turn {
+        let esmtp = self.client.as_ref().is_some_and(|client| client.dialect == Dialect::Esmtp);
+        let refusal = match Mechanism::by_name(mechanism) {
+            _ if !esmtp => replies::HELLO_FIRST,
+            _ if transaction.is_some() => replies::AUTH_IN_TRANSACTION,
+            _ if self.login == Login::Authenticated => replies::LOGGED_IN_ALREADY,
+            _ if !self.may_log_in() => replies::TLS_FIRST,
+            None => replies::UNKNOWN_MECHANISM,
+            Some(mechanism) => {
+                let (exchange, progress) = Exchange::begin(mechanism, initial);
+                return self.progress(exchange, progress);
+            }
+        };
+        self.refused(refusal, transaction)
+    }
+
+    pub(super) fn respond(&mut self, mut exchange: Exchange, line: &[u8]) -> Turn {
+        self.deadline = None;
+        let progress = std::str::from_utf8(line).map_or(Progress::Malformed, |line| exchange.respond(line));
+        self.progress(exchange, progress)
+    }
+
+    fn progress(&mut self, exchange: Exchange, progress: Progress) -> Turn {
+        match progress {
+            Progress::Challenge(challenge) => {
+                self.say(&Reply::plain(334, challenge));
+                (State::Authenticating(exchange), None)
+            }
+            Progress::Done(credentials) => {
+                (State::CheckingLogin, Some(Step::Ask(Question::Authenticate(credentials))))
+            }
+            Progress::Cancelled => self.refused(replies::CANCELLED, None),
+            Progress::Malformed => self.refused(replies::BAD_RESPONSE, None),
+        }
+    }
+
+    fn offers_tls(&self) -> bool {
+        self.settings.starttls == StartTls::Offered && self.settings.tls.is_none()
+    }
+
+    fn may_log_in(&self) -> bool {
+        self.settings.tls.is_some() || self.settings.auth == AuthPolicy::Always
+    }
+}

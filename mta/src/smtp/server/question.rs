@@ -1,0 +1,125 @@
+//! What the machine asks, and what it is told.
+
+use bytes::Bytes;
+use waypost_auth::sasl::Credentials;
+use waypost_mail::{Domain, EntryId, Refusal, ReversePath};
+use waypost_net::TlsInfo;
+
+use crate::smtp::{
+    command::{ClientName, MailParameters},
+    path::ForwardPath,
+};
+
+/// What a session is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// Mail from other servers.
+    Relay,
+    /// Mail from users (RFC 6409): login comes before MAIL.
+    Submission,
+}
+
+/// When a client may log in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AuthPolicy {
+    /// Under TLS only.
+    UnderTls,
+    /// Also in plain text (loopback).
+    Always,
+}
+
+/// Whether a client can ask for TLS.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StartTls {
+    /// It is offered, until TLS is on.
+    Offered,
+    /// It is not to be had.
+    Absent,
+}
+
+/// What a session begins with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our name.
+    pub hostname: Domain,
+    /// What the session is for.
+    pub role: Role,
+    /// Largest message in octets.
+    pub message_size: u64,
+    /// Most recipients of one message.
+    pub recipients: usize,
+    /// Whether TLS can be had later.
+    pub starttls: StartTls,
+    /// When logging in is possible.
+    pub auth: AuthPolicy,
+    /// TLS that is on already.
+    pub tls: Option<TlsInfo>,
+}
+
+/// How the client greeted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Dialect {
+    /// `HELO`: no extensions.
+    Smtp,
+    /// `EHLO`
+    Esmtp,
+}
+
+/// Who the client says it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Client {
+    /// Its name.
+    pub name: ClientName,
+    /// How it greeted.
+    pub dialect: Dialect,
+}
+
+/// Whether someone has logged in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Login {
+    /// Nobody, or TLS began since.
+    Anonymous,
+    /// The last [`Question::Authenticate`] that was answered with [`Answer::Done`] holds.
+    Authenticated,
+}
+
+/// A transaction that begins.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mail {
+    /// Who sends.
+    pub client: Client,
+    /// TLS of the connection.
+    pub tls: Option<TlsInfo>,
+    /// Whether someone has logged in.
+    pub login: Login,
+    /// Where notifications go.
+    pub reverse_path: ReversePath,
+    /// What MAIL declares.
+    pub parameters: MailParameters,
+}
+
+/// What the machine asks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Question {
+    /// Are these credentials right?
+    Authenticate(Credentials),
+    /// May this transaction begin? An earlier one that was not ended is forgotten.
+    Mail(Box<Mail>),
+    /// May this be a recipient?
+    Recipient(ForwardPath),
+    /// Take these octets of the message. After a refusal no more come; it is given back with [`Question::DataEnd`].
+    Chunk(Bytes),
+    /// The message is complete: take it, or, where it was found wrong, confirm the refusal. The transaction is over.
+    DataEnd(Result<(), Refusal>),
+}
+
+/// What the machine is told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// Yes.
+    Done,
+    /// Yes, to [`Question::DataEnd`]: the message is ours.
+    Accepted(EntryId),
+    /// No. With code 421 the session ends.
+    Refused(Refusal),
+}

@@ -1,0 +1,105 @@
+//! What the server says. Texts are constants; enhanced codes are those of RFC 3463, RFC 5248 and RFC 4954.
+
+use waypost_mail::{EnhancedStatus, Refusal, Reply};
+
+use crate::smtp::{command::CommandError, data::DataFault};
+
+/// A reply that is always the same.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fixed(pub(super) u16, pub(super) EnhancedStatus, pub(super) &'static str);
+
+impl From<Fixed> for Reply {
+    fn from(Fixed(code, status, text): Fixed) -> Self {
+        Self::new(code, status, text)
+    }
+}
+
+impl From<Fixed> for Refusal {
+    fn from(Fixed(code, status, text): Fixed) -> Self {
+        Self::new(code, status, text)
+    }
+}
+
+use EnhancedStatus as S;
+
+pub(super) const GREETING: &str = "ESMTP Waypost";
+pub(super) const START_INPUT: &str = "Start mail input; end with <CRLF>.<CRLF>";
+
+pub(super) const HELP: Fixed =
+    Fixed(214, S(2, 0, 0), "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY STARTTLS AUTH: see RFC 5321");
+pub(super) const START_TLS: Fixed = Fixed(220, S(2, 0, 0), "Ready to start TLS");
+pub(super) const BYE: Fixed = Fixed(221, S(2, 0, 0), "Bye");
+pub(super) const LOGGED_IN: Fixed = Fixed(235, S(2, 7, 0), "Authentication succeeded");
+pub(super) const OK: Fixed = Fixed(250, S(2, 0, 0), "Ok");
+pub(super) const SENDER_OK: Fixed = Fixed(250, S(2, 1, 0), "Sender ok");
+pub(super) const RECIPIENT_OK: Fixed = Fixed(250, S(2, 1, 5), "Recipient ok");
+pub(super) const CANNOT_VERIFY: Fixed =
+    Fixed(252, S(2, 0, 0), "Cannot VRFY user, but will accept message and attempt delivery");
+
+pub(super) const SHUTTING_DOWN: Fixed =
+    Fixed(421, S(4, 3, 2), "The server is shutting down, try again later");
+pub(super) const INTERNAL: Fixed = Fixed(421, S(4, 3, 0), "Internal error, try again later");
+pub(super) const TIMEOUT: Fixed = Fixed(421, S(4, 4, 2), "Timeout, closing the connection");
+pub(super) const TOO_MANY_ERRORS: Fixed = Fixed(421, S(4, 7, 0), "Too many errors, closing the connection");
+pub(super) const TOO_MANY_RECIPIENTS: Fixed =
+    Fixed(452, S(4, 5, 3), "Too many recipients, send the rest in another transaction");
+
+pub(super) const BARE_LINE_FEED: Fixed = Fixed(500, S(5, 5, 2), "Lines end with CRLF, not with LF alone");
+pub(super) const LINE_TOO_LONG: Fixed = Fixed(500, S(5, 5, 6), "Line too long");
+pub(super) const UNRECOGNIZED: Fixed = Fixed(500, S(5, 5, 1), "Command not recognized");
+pub(super) const CHARACTERS: Fixed = Fixed(501, S(5, 5, 2), "Characters that may not stand in a command");
+pub(super) const BAD_SENDER: Fixed = Fixed(501, S(5, 1, 7), "Bad sender address syntax");
+pub(super) const BAD_RECIPIENT: Fixed = Fixed(501, S(5, 1, 3), "Bad recipient address syntax");
+pub(super) const BAD_RESPONSE: Fixed = Fixed(501, S(5, 5, 2), "Cannot decode the response");
+pub(super) const CANCELLED: Fixed = Fixed(501, S(5, 7, 0), "Authentication cancelled");
+pub(super) const NOT_IMPLEMENTED: Fixed = Fixed(502, S(5, 5, 1), "Command not implemented");
+pub(super) const NO_STARTTLS: Fixed = Fixed(502, S(5, 5, 1), "TLS is not to be had here");
+pub(super) const HELLO_FIRST: Fixed = Fixed(503, S(5, 5, 1), "Send EHLO first");
+pub(super) const MAIL_FIRST: Fixed = Fixed(503, S(5, 5, 1), "Send MAIL first");
+pub(super) const NESTED_MAIL: Fixed = Fixed(503, S(5, 5, 1), "A transaction is open already");
+pub(super) const AUTH_IN_TRANSACTION: Fixed = Fixed(503, S(5, 5, 1), "AUTH is not possible in a transaction");
+pub(super) const LOGGED_IN_ALREADY: Fixed = Fixed(503, S(5, 5, 1), "Logged in already");
+pub(super) const TLS_ALREADY: Fixed = Fixed(503, S(5, 5, 1), "TLS is on already");
+pub(super) const UNKNOWN_MECHANISM: Fixed = Fixed(504, S(5, 5, 4), "Unknown authentication mechanism");
+pub(super) const LOGIN_FIRST: Fixed = Fixed(530, S(5, 7, 0), "Authentication required");
+pub(super) const TLS_FIRST: Fixed =
+    Fixed(538, S(5, 7, 11), "Encryption required for authentication: use STARTTLS first");
+pub(super) const SENDER_NEEDS_SMTPUTF8: Fixed =
+    Fixed(550, S(5, 6, 7), "A sender address with UTF-8 needs SMTPUTF8");
+pub(super) const TOO_LARGE: Fixed = Fixed(552, S(5, 3, 4), "The message is larger than this server takes");
+pub(super) const RECIPIENT_NEEDS_SMTPUTF8: Fixed =
+    Fixed(553, S(5, 6, 7), "A recipient address with UTF-8 needs SMTPUTF8");
+pub(super) const NO_RECIPIENTS: Fixed = Fixed(554, S(5, 5, 1), "No valid recipients");
+pub(super) const BARE_CR_IN_DATA: Fixed =
+    Fixed(554, S(5, 6, 0), "The message holds a CR without LF: refused (RFC 5321 section 2.3.8)");
+pub(super) const BARE_LF_IN_DATA: Fixed =
+    Fixed(554, S(5, 6, 0), "The message holds a LF without CR: refused (RFC 5321 section 2.3.8)");
+pub(super) const NUL_IN_DATA: Fixed = Fixed(554, S(5, 6, 0), "The message holds a NUL: refused");
+
+/// The reply to a line that is no command we can obey.
+pub(super) fn command_error(error: &CommandError) -> Reply {
+    match error {
+        CommandError::Unrecognized => UNRECOGNIZED.into(),
+        CommandError::NotImplemented => NOT_IMPLEMENTED.into(),
+        CommandError::Characters => CHARACTERS.into(),
+        CommandError::Arguments(form) => Reply::new(501, S(5, 5, 4), format!("Syntax: {form}")),
+        CommandError::ReversePath => BAD_SENDER.into(),
+        CommandError::ForwardPath => BAD_RECIPIENT.into(),
+        CommandError::UnknownParameter(name) => {
+            Reply::new(555, S(5, 5, 4), format!("Unknown parameter {name}"))
+        }
+        CommandError::Parameter(name) => {
+            Reply::new(501, S(5, 5, 4), format!("Bad or repeated parameter {name}"))
+        }
+    }
+}
+
+/// The refusal of a message that cannot be taken as it is.
+pub(super) fn data_fault(fault: DataFault) -> Refusal {
+    match fault {
+        DataFault::BareCarriageReturn => BARE_CR_IN_DATA.into(),
+        DataFault::BareLineFeed => BARE_LF_IN_DATA.into(),
+        DataFault::Nul => NUL_IN_DATA.into(),
+        DataFault::TooLarge(_) => TOO_LARGE.into(),
+    }
+}

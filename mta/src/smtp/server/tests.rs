@@ -1,0 +1,485 @@
+//! Transcripts of the machine alone: what a client sends in pieces, what it gets, what was asked.
+
+use waypost_auth::sasl::Credentials;
+use waypost_mail::{Address, Domain, EntryId};
+
+use super::*;
+use crate::smtp::path::ForwardPath;
+
+const TLS: StartTls = StartTls::Offered;
+const MX_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250 STARTTLS\r\n";
+const TLS_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250 AUTH PLAIN LOGIN\r\n";
+const DONE: &str = "250 2.0.0 0000000000007 accepted\r\n";
+
+fn settings(role: Role) -> Settings {
+    Settings {
+        hostname: Domain::new("mx.test").unwrap(),
+        role,
+        message_size: 100_000,
+        recipients: 3,
+        starttls: TLS,
+        auth: AuthPolicy::UnderTls,
+        tls: None,
+    }
+}
+
+fn tls() -> TlsInfo {
+    TlsInfo {
+        version: "TLSv1.3".into(),
+        cipher: "TLS_AES_256_GCM_SHA384".into(),
+        server_name: None,
+        verified: false,
+    }
+}
+
+struct Session {
+    machine: Server,
+    piece: usize,
+    now: Instant,
+    asked: Vec<Question>,
+    body: Vec<u8>,
+    closed: bool,
+    tls_began: bool,
+}
+
+impl Session {
+    fn new(settings: Settings, piece: usize) -> Self {
+        let (machine, now) = (Server::new(settings), Instant::now());
+        Self { machine, piece, now, asked: Vec::new(), body: Vec::new(), closed: false, tls_began: false }
+    }
+
+    /// Sends, answers what is asked, gives the replies.
+    fn send(&mut self, input: &[u8]) -> String {
+        self.tls_began = false;
+        self.run();
+        for piece in input.chunks(self.piece) {
+            if self.closed || self.tls_began {
+                break;
+            }
+            self.machine.receive(piece);
+            self.run();
+        }
+        self.replies()
+    }
+
+    fn replies(&mut self) -> String {
+        String::from_utf8(self.machine.output().split().to_vec()).unwrap()
+    }
+
+    fn run(&mut self) -> Option<Instant> {
+        loop {
+            match self.machine.step(self.now) {
+                Step::Ask(question) => {
+                    let answer = self.canned(&question);
+                    self.asked.push(question);
+                    self.machine.answer(answer);
+                }
+                Step::StartTls => {
+                    self.tls_began = true;
+                    self.machine.tls_started(&tls());
+                }
+                Step::Close => {
+                    self.closed = true;
+                    return None;
+                }
+                Step::Read { deadline } | Step::Watch { deadline } => return Some(deadline),
+            }
+        }
+    }
+
+    fn canned(&mut self, question: &Question) -> Answer {
+        let no = |code, detail, text| {
+            Answer::Refused(Refusal::new(code, EnhancedStatus((code / 100) as u8, 1, detail), text))
+        };
+        match question {
+            Question::Authenticate(credentials) if credentials.password == "secret" => Answer::Done,
+            Question::Authenticate(_) => no(535, 8, "wrong"),
+            Question::Mail(mail) if mail.reverse_path.to_string() == "evil@a.test" => no(550, 7, "no"),
+            Question::Recipient(path) if path.to_string().starts_with("unknown") => no(550, 1, "unknown"),
+            Question::Chunk(chunk) if chunk.starts_with(b"FULL") => no(452, 1, "full"),
+            Question::Chunk(chunk) => {
+                self.body.extend_from_slice(chunk);
+                Answer::Done
+            }
+            Question::DataEnd(Ok(())) => Answer::Accepted(EntryId(7)),
+            Question::DataEnd(Err(refusal)) => Answer::Refused(refusal.clone()),
+            Question::Mail(_) | Question::Recipient(_) => Answer::Done,
+        }
+    }
+
+    fn asked(&self, wanted: impl Fn(&Question) -> bool) -> usize {
+        self.asked.iter().filter(|question| wanted(question)).count()
+    }
+}
+
+/// Plays a script in pieces of 1, 3 and 4096 octets; gives the sessions for further questions.
+fn play(settings: &Settings, script: &[(&str, &str)]) -> Vec<Session> {
+    let sessions = [1, 3, 4096].map(|piece| {
+        let mut session = Session::new(settings.clone(), piece);
+        assert_eq!(session.send(b""), "220 mx.test ESMTP Waypost\r\n");
+        for (sent, expected) in script {
+            assert_eq!(session.send(sent.as_bytes()), *expected, "pieces of {piece}: {sent}");
+        }
+        session
+    });
+    sessions.into()
+}
+
+fn under_tls(role: Role) -> Settings {
+    Settings { tls: Some(tls()), ..settings(role) }
+}
+
+#[test]
+fn one_message() {
+    let sessions = play(
+        &settings(Role::Relay),
+        &[
+            ("EHLO client.test\r\n", MX_EHLO),
+            ("MAIL FROM:<a@a.test> SIZE=100000 BODY=8BITMIME\r\n", "250 2.1.0 Sender ok\r\n"),
+            ("RCPT TO:<b@b.test>\r\n", "250 2.1.5 Recipient ok\r\n"),
+            ("RCPT TO:<postmaster>\r\n", "250 2.1.5 Recipient ok\r\n"),
+            ("DATA\r\n", "354 Start mail input; end with <CRLF>.<CRLF>\r\n"),
+            ("Subject: x\r\n\r\n..dot\r\n.\r\n", DONE),
+            ("QUIT\r\n", "221 2.0.0 Bye\r\n"),
+        ],
+    );
+    for session in sessions {
+        assert_eq!(session.body, b"Subject: x\r\n\r\n.dot\r\n");
+        assert!(session.closed);
+        let Question::Mail(mail) = &session.asked[0] else { panic!("{:?}", session.asked) };
+        assert_eq!((mail.client.name.as_str(), mail.client.dialect), ("client.test", Dialect::Esmtp));
+        assert_eq!((mail.login, mail.parameters.size), (Login::Anonymous, Some(100_000)));
+        assert_eq!(
+            session.asked[1],
+            Question::Recipient(ForwardPath::Address(Address::parse("b@b.test").unwrap()))
+        );
+        assert_eq!(session.asked[2], Question::Recipient(ForwardPath::Postmaster));
+        assert_eq!(session.asked.last(), Some(&Question::DataEnd(Ok(()))));
+    }
+}
+
+#[test]
+fn pipelined_groups_are_answered_in_order() {
+    play(
+        &settings(Role::Relay),
+        &[(
+            "EHLO c\r\nMAIL FROM:<a@a.test>\r\nRCPT TO:<unknown@b.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nx\r\n.\r\nMAIL FROM:<>\r\nRSET\r\nNOOP\r\nVRFY b\r\nQUIT\r\nNOOP\r\n",
+            &format!(
+                "{MX_EHLO}250 2.1.0 Sender ok\r\n550 5.1.1 unknown\r\n250 2.1.5 Recipient ok\r\n354 Start mail input; end with <CRLF>.<CRLF>\r\n{DONE}\
+             250 2.1.0 Sender ok\r\n250 2.0.0 Ok\r\n250 2.0.0 Ok\r\n252 2.0.0 Cannot VRFY user, but will accept message and attempt delivery\r\n221 2.0.0 Bye\r\n"
+            ),
+        )],
+    );
+}
+
+#[test]
+fn commands_out_of_order_are_refused() {
+    play(
+        &settings(Role::Relay),
+        &[
+            ("MAIL FROM:<a@a.test>\r\n", "503 5.5.1 Send EHLO first\r\n"),
+            ("AUTH PLAIN\r\n", "503 5.5.1 Send EHLO first\r\n"),
+            ("STARTTLS\r\n", "503 5.5.1 Send EHLO first\r\n"),
+            ("HELO c\r\n", "250 mx.test\r\n"),
+            ("MAIL FROM:<a@a.test> SIZE=1\r\n", "503 5.5.1 Send EHLO first\r\n"),
+            ("EHLO c\r\n", MX_EHLO),
+            ("RCPT TO:<b@b.test>\r\n", "503 5.5.1 Send MAIL first\r\n"),
+            ("DATA\r\n", "503 5.5.1 Send MAIL first\r\n"),
+            ("MAIL FROM:<evil@a.test>\r\n", "550 5.1.7 no\r\n"),
+            ("RCPT TO:<b@b.test>\r\n", "503 5.5.1 Send MAIL first\r\n"),
+            ("MAIL FROM:<a@a.test>\r\n", "250 2.1.0 Sender ok\r\n"),
+            ("MAIL FROM:<a@a.test>\r\n", "503 5.5.1 A transaction is open already\r\n"),
+            ("DATA\r\n", "554 5.5.1 No valid recipients\r\n"),
+            ("RCPT TO:<b@b.test>\r\n", "250 2.1.5 Recipient ok\r\n"),
+            ("EHLO c\r\n", MX_EHLO),
+            ("DATA\r\n", "503 5.5.1 Send MAIL first\r\n"),
+            ("NOPE\r\n", "500 5.5.1 Command not recognized\r\n"),
+            ("NOOP\n", "500 5.5.2 Lines end with CRLF, not with LF alone\r\n"),
+        ],
+    );
+}
+
+#[test]
+fn utf8_needs_smtputf8() {
+    play(
+        &settings(Role::Relay),
+        &[
+            ("EHLO c\r\n", MX_EHLO),
+            ("MAIL FROM:<jörg@a.test>\r\n", "550 5.6.7 A sender address with UTF-8 needs SMTPUTF8\r\n"),
+            ("MAIL FROM:<a@a.test>\r\n", "250 2.1.0 Sender ok\r\n"),
+            ("RCPT TO:<b@bücher.example>\r\n", "553 5.6.7 A recipient address with UTF-8 needs SMTPUTF8\r\n"),
+            ("RSET\r\nMAIL FROM:<jörg@a.test> SMTPUTF8\r\n", "250 2.0.0 Ok\r\n250 2.1.0 Sender ok\r\n"),
+            ("RCPT TO:<jürgen@bücher.example>\r\n", "250 2.1.5 Recipient ok\r\n"),
+        ],
+    );
+}
+
+#[test]
+fn bounds_of_a_transaction() {
+    let rcpt = "RCPT TO:<b@b.test>\r\n";
+    let long = format!("NOOP {}\r\n", "x".repeat(COMMAND_LINE_BYTES_MAX));
+    play(
+        &settings(Role::Relay),
+        &[
+            ("EHLO c\r\n", MX_EHLO),
+            (
+                "MAIL FROM:<a@a.test> SIZE=100001\r\n",
+                "552 5.3.4 The message is larger than this server takes\r\n",
+            ),
+            ("MAIL FROM:<a@a.test>\r\n", "250 2.1.0 Sender ok\r\n"),
+            (&rcpt.repeat(3), &"250 2.1.5 Recipient ok\r\n".repeat(3)),
+            (
+                &rcpt.repeat(30),
+                &"452 4.5.3 Too many recipients, send the rest in another transaction\r\n".repeat(30),
+            ),
+            (&format!("{long}NOOP\r\n"), "500 5.5.6 Line too long\r\n250 2.0.0 Ok\r\n"),
+        ],
+    );
+}
+
+#[test]
+fn refused_data_leaves_the_stream_in_step() {
+    let start = "MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n";
+    let started =
+        "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n354 Start mail input; end with <CRLF>.<CRLF>\r\n";
+    let large = "x".repeat(100_000);
+    for (data, reply) in [
+        (
+            "a\n.\nMAIL FROM:<x@y.test>\r\n.\r\n",
+            "554 5.6.0 The message holds a LF without CR: refused (RFC 5321 section 2.3.8)\r\n",
+        ),
+        (
+            "a\r.\r\r\n.\r\n",
+            "554 5.6.0 The message holds a CR without LF: refused (RFC 5321 section 2.3.8)\r\n",
+        ),
+        ("a\0\r\n.\r\n", "554 5.6.0 The message holds a NUL: refused\r\n"),
+        (&format!("{large}\r\n.\r\n"), "552 5.3.4 The message is larger than this server takes\r\n"),
+        (&format!("FULL {}\r\n.\r\n", &large[..80_000]), "452 4.1.1 full\r\n"),
+    ] {
+        let sessions = play(
+            &settings(Role::Relay),
+            &[
+                ("EHLO c\r\n", MX_EHLO),
+                (start, started),
+                (data, reply),
+                ("NOOP\r\n", "250 2.0.0 Ok\r\n"),
+                (start, started),
+                ("ok\r\n.\r\n", DONE),
+            ],
+        );
+        for session in sessions {
+            assert_eq!(session.asked(|question| matches!(question, Question::DataEnd(_))), 2);
+            assert!(session.body.ends_with(b"ok\r\n"));
+        }
+    }
+}
+
+#[test]
+fn login() {
+    let credentials = |question: &Question| match question {
+        Question::Authenticate(credentials) => Some(credentials.clone()),
+        _ => None,
+    };
+    for (exchange, expected) in [
+        // "\0user\0secret"
+        (&[("AUTH PLAIN AHVzZXIAc2VjcmV0\r\n", "235 2.7.0 Authentication succeeded\r\n")][..], "secret"),
+        (
+            &[
+                ("auth plain\r\n", "334 \r\n"),
+                ("AHVzZXIAc2VjcmV0\r\n", "235 2.7.0 Authentication succeeded\r\n"),
+            ],
+            "secret",
+        ),
+        (
+            &[
+                ("AUTH LOGIN\r\n", "334 VXNlcm5hbWU6\r\n"),
+                ("dXNlcg==\r\n", "334 UGFzc3dvcmQ6\r\n"),
+                ("c2VjcmV0\r\n", "235 2.7.0 Authentication succeeded\r\n"),
+            ],
+            "secret",
+        ),
+        (
+            &[
+                ("AUTH LOGIN dXNlcg==\r\n", "334 UGFzc3dvcmQ6\r\n"),
+                ("c2VjcmV0\r\n", "235 2.7.0 Authentication succeeded\r\n"),
+            ],
+            "secret",
+        ),
+    ] {
+        let script = [
+            &[
+                ("EHLO c\r\n", TLS_EHLO),
+                ("MAIL FROM:<a@a.test>\r\n", "530 5.7.0 Authentication required\r\n"),
+            ][..],
+            exchange,
+            &[
+                ("AUTH PLAIN\r\n", "503 5.5.1 Logged in already\r\n"),
+                (
+                    "EHLO c\r\n",
+                    &TLS_EHLO.replace("250-ENH", "250 ENH").replace("250 AUTH PLAIN LOGIN\r\n", ""),
+                ),
+                ("MAIL FROM:<a@a.test>\r\n", "250 2.1.0 Sender ok\r\n"),
+            ],
+        ];
+        for session in play(&under_tls(Role::Submission), &script.concat()) {
+            let shown: Vec<Credentials> = session.asked.iter().filter_map(credentials).collect();
+            assert_eq!(shown.len(), 1);
+            assert_eq!((shown[0].login.as_str(), shown[0].password.as_str()), ("user", expected));
+            let Some(Question::Mail(mail)) = session.asked.last() else { panic!("{:?}", session.asked) };
+            assert_eq!((mail.login, mail.tls.clone()), (Login::Authenticated, Some(tls())));
+        }
+    }
+}
+
+#[test]
+fn failed_logins() {
+    let long = format!("{}\r\n", "A".repeat(AUTH_LINE_BYTES_MAX));
+    play(
+        &under_tls(Role::Relay),
+        &[
+            ("EHLO c\r\n", TLS_EHLO),
+            // "\0user\0wrong"
+            ("AUTH PLAIN AHVzZXIAd3Jvbmc=\r\n", "535 5.1.8 wrong\r\n"),
+            ("AUTH PLAIN\r\n*\r\n", "334 \r\n501 5.7.0 Authentication cancelled\r\n"),
+            ("AUTH PLAIN !!!\r\n", "501 5.5.2 Cannot decode the response\r\n"),
+            ("AUTH LOGIN\r\n!!!\r\n", "334 VXNlcm5hbWU6\r\n501 5.5.2 Cannot decode the response\r\n"),
+            ("AUTH CRAM-MD5\r\n", "504 5.5.4 Unknown authentication mechanism\r\n"),
+            (&format!("AUTH PLAIN\r\n{long}"), "334 \r\n500 5.5.6 Line too long\r\n"),
+            ("NOOP\r\n", "250 2.0.0 Ok\r\n"),
+            (
+                "MAIL FROM:<a@a.test>\r\nAUTH PLAIN\r\n",
+                "250 2.1.0 Sender ok\r\n503 5.5.1 AUTH is not possible in a transaction\r\n",
+            ),
+        ],
+    );
+    let plain = "AUTH PLAIN AHVzZXIAc2VjcmV0\r\n";
+    let refused = "538 5.7.11 Encryption required for authentication: use STARTTLS first\r\n";
+    play(&settings(Role::Submission), &[("EHLO c\r\n", MX_EHLO), (plain, refused)]);
+    let always =
+        Settings { auth: AuthPolicy::Always, starttls: StartTls::Absent, ..settings(Role::Submission) };
+    play(
+        &always,
+        &[
+            ("EHLO c\r\n", TLS_EHLO),
+            (plain, "235 2.7.0 Authentication succeeded\r\n"),
+            ("STARTTLS\r\n", "502 5.5.1 TLS is not to be had here\r\n"),
+        ],
+    );
+}
+
+#[test]
+fn what_came_before_tls_is_forgotten() {
+    let sessions = play(
+        &settings(Role::Relay),
+        &[
+            ("EHLO c\r\nMAIL FROM:<a@a.test>\r\n", &format!("{MX_EHLO}250 2.1.0 Sender ok\r\n")),
+            ("STARTTLS\r\nRCPT TO:<injected@b.test>\r\nNOOP\r\n", "220 2.0.0 Ready to start TLS\r\n"),
+            ("MAIL FROM:<a@a.test>\r\n", "503 5.5.1 Send EHLO first\r\n"),
+            ("EHLO c\r\n", TLS_EHLO),
+            ("RCPT TO:<b@b.test>\r\n", "503 5.5.1 Send MAIL first\r\n"),
+            ("STARTTLS\r\n", "503 5.5.1 TLS is on already\r\n"),
+        ],
+    );
+    for session in sessions {
+        assert_eq!(session.asked(|question| matches!(question, Question::Recipient(_))), 0);
+    }
+    // Octets that are read between the reply and the handshake.
+    let mut session = Session::new(settings(Role::Relay), 4096);
+    session.send(b"EHLO c\r\n");
+    session.machine.receive(b"STARTTLS\r\n");
+    assert_eq!(session.machine.step(session.now), Step::StartTls);
+    session.replies();
+    session.machine.receive(b"NOOP\r\n");
+    session.machine.tls_started(&tls());
+    assert_eq!(session.send(b"QUIT\r\n"), "221 2.0.0 Bye\r\n");
+}
+
+#[test]
+fn a_login_ends_when_tls_begins() {
+    let always = Settings { auth: AuthPolicy::Always, ..settings(Role::Submission) };
+    let sessions = play(
+        &always,
+        &[
+            (
+                "EHLO c\r\n",
+                &format!("{}250 AUTH PLAIN LOGIN\r\n", MX_EHLO.replace("250 STARTTLS", "250-STARTTLS")),
+            ),
+            ("AUTH PLAIN AHVzZXIAc2VjcmV0\r\n", "235 2.7.0 Authentication succeeded\r\n"),
+            ("STARTTLS\r\n", "220 2.0.0 Ready to start TLS\r\n"),
+            ("EHLO c\r\n", TLS_EHLO),
+            ("MAIL FROM:<a@a.test>\r\n", "530 5.7.0 Authentication required\r\n"),
+        ],
+    );
+    assert!(sessions.iter().all(|session| !session.closed));
+}
+
+#[test]
+fn errors_are_counted_and_an_accepted_message_forgives_them() {
+    let errors = |count: u32| {
+        ("X\r\n".repeat(count as usize), "500 5.5.1 Command not recognized\r\n".repeat(count as usize))
+    };
+    let (almost, answered) = errors(ERRORS_MAX - 1);
+    let message = "MAIL FROM:<>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n.\r\n";
+    let accepted = format!(
+        "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n354 Start mail input; end with <CRLF>.<CRLF>\r\n{DONE}"
+    );
+    let too_many =
+        "500 5.5.1 Command not recognized\r\n421 4.7.0 Too many errors, closing the connection\r\n";
+    let sessions = play(
+        &settings(Role::Relay),
+        &[
+            ("EHLO c\r\n", MX_EHLO),
+            (&almost, &answered),
+            (message, &accepted),
+            (&almost, &answered),
+            ("X\r\nNOOP\r\n", too_many),
+        ],
+    );
+    assert!(sessions.iter().all(|session| session.closed));
+}
+
+#[test]
+fn waiting_has_deadlines() {
+    let mut session = Session::new(settings(Role::Relay), 4096);
+    session.send(b"EHLO c\r\n");
+    // A command dripped octet by octet does not renew its deadline.
+    session.machine.receive(b"NO");
+    assert_eq!(session.run(), Some(session.now + COMMAND_TIMEOUT));
+    session.now += COMMAND_TIMEOUT - Duration::from_millis(1);
+    session.machine.receive(b"O");
+    assert_eq!(session.run(), Some(session.now + Duration::from_millis(1)));
+    session.send(b"P\r\nMAIL FROM:<>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n");
+    // A message's deadline is renewed with each block.
+    assert_eq!(session.run(), Some(session.now + DATA_BLOCK_TIMEOUT));
+    session.now += DATA_BLOCK_TIMEOUT - Duration::from_millis(1);
+    session.machine.receive(b"text");
+    assert_eq!(session.run(), Some(session.now + DATA_BLOCK_TIMEOUT));
+    session.now += DATA_BLOCK_TIMEOUT;
+    assert_eq!(session.run(), None);
+    assert_eq!(session.replies(), "421 4.4.2 Timeout, closing the connection\r\n");
+}
+
+#[test]
+fn sessions_end_with_the_input_or_the_server() {
+    for input in ["", "MAIL", "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nhalf a message\r\n"] {
+        let mut session = Session::new(settings(Role::Relay), 3);
+        session.send(input.as_bytes());
+        session.machine.end_of_input();
+        assert_eq!(session.run(), None);
+        assert_eq!(
+            (session.replies().as_str(), session.asked(|question| matches!(question, Question::DataEnd(_)))),
+            ("", 0)
+        );
+    }
+    let mut session = Session::new(settings(Role::Relay), 4096);
+    session.send(b"EHLO c\r\n");
+    session.machine.receive(b"MAIL FROM:<>\r\n");
+    assert!(matches!(session.machine.step(session.now), Step::Ask(Question::Mail(_))));
+    session.machine.shutdown();
+    session.machine.answer(Answer::Done);
+    assert_eq!(session.run(), None);
+    assert_eq!(
+        session.replies(),
+        "250 2.1.0 Sender ok\r\n421 4.3.2 The server is shutting down, try again later\r\n"
+    );
+}
