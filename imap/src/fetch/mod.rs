@@ -1,0 +1,287 @@
+//! FETCH responses (RFC 3501 section 7.4.2): the items of one message, octets of bodies streamed from the store.
+//!
+//! A section that cannot be read is NIL and the command ends with NO; once the size of a literal is said nothing but its octets
+//! can follow, so damage found later ends the session.
+
+pub(crate) mod section;
+pub(crate) mod structure;
+
+use std::sync::Arc;
+
+use waypost_mail::{DateTime, Flags};
+use waypost_message::{HeaderBlock, Span, Structure, header::HEADER_BYTES_MAX};
+use waypost_net::{Disconnect, Output};
+use waypost_storage::{Reader, Row, Store};
+
+use crate::wire::{
+    BodySection, FetchItem, SectionText,
+    encode::{self, Recent},
+};
+use structure::Form;
+
+/// Most octets of a header that HEADER.FIELDS looks at: the largest header block that is accepted, and as much prefix.
+const HEADER_SUBSET_BYTES_MAX: u64 = 2 * HEADER_BYTES_MAX as u64;
+
+/// A message with all that its response needs.
+#[derive(Debug)]
+pub(crate) struct Message {
+    /// Message sequence number.
+    pub(crate) number: u32,
+    /// Its row.
+    pub(crate) row: Row,
+    /// Its flags.
+    pub(crate) flags: Flags,
+    /// Whether it is `\Recent`.
+    pub(crate) recent: Recent,
+    /// Its structure, where an item needs it and it could be read.
+    pub(crate) structure: Option<Arc<Structure>>,
+}
+
+/// Whether an item sets `\Seen` (RFC 3501 section 6.4.5).
+pub(crate) fn sets_seen(item: &FetchItem) -> bool {
+    match item {
+        FetchItem::Rfc822 | FetchItem::Rfc822Text => true,
+        FetchItem::BodySection(section) => !section.peek,
+        _ => false,
+    }
+}
+
+/// Whether an item needs the message's structure.
+pub(crate) fn needs_structure(item: &FetchItem) -> bool {
+    match item {
+        FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => true,
+        FetchItem::Rfc822Header | FetchItem::Rfc822Text => true,
+        FetchItem::BodySection(section) => !section.part.is_empty() || section.text != SectionText::All,
+        _ => false,
+    }
+}
+
+/// Writes FETCH responses.
+pub(crate) struct Responder<'a, 'o> {
+    store: &'a Store,
+    output: &'a mut Output<'o>,
+    text: Vec<u8>,
+    complete: bool,
+}
+
+impl<'a, 'o> Responder<'a, 'o> {
+    pub(crate) fn new(store: &'a Store, output: &'a mut Output<'o>) -> Self {
+        Self { store, output, text: Vec::new(), complete: true }
+    }
+
+    /// Whether all that was asked for could be read.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// `* n FETCH (items)`
+    pub(crate) async fn respond(&mut self, message: &Message, items: &[FetchItem]) -> Result<(), Disconnect> {
+        if message.structure.is_none() && items.iter().any(needs_structure) {
+            self.complete = false;
+            return Ok(());
+        }
+        self.text.extend(format!("* {} FETCH ", message.number).as_bytes());
+        for (index, item) in items.iter().enumerate() {
+            self.text.push(if index == 0 { b'(' } else { b' ' });
+            self.item(message, item).await?;
+        }
+        self.text.extend(b")\r\n");
+        self.send().await
+    }
+
+    async fn item(&mut self, message: &Message, item: &FetchItem) -> Result<(), Disconnect> {
+        let whole = |text: SectionText| BodySection { peek: true, part: Vec::new(), text, partial: None };
+        match item {
+            FetchItem::Rfc822 => self.section(message, "RFC822", &whole(SectionText::All)).await,
+            FetchItem::Rfc822Header => {
+                self.section(message, "RFC822.HEADER", &whole(SectionText::Header)).await
+            }
+            FetchItem::Rfc822Text => self.section(message, "RFC822.TEXT", &whole(SectionText::Text)).await,
+            FetchItem::BodySection(section) => self.section(message, &section_name(section), section).await,
+            item => {
+                simple(&mut self.text, message, item);
+                Ok(())
+            }
+        }
+    }
+
+    /// A name and the octets of its section.
+    async fn section(
+        &mut self,
+        message: &Message,
+        name: &str,
+        section: &BodySection,
+    ) -> Result<(), Disconnect> {
+        self.text.extend(name.as_bytes());
+        self.text.push(b' ');
+        let content = &message.row.content;
+        let span = match &message.structure {
+            None => Some(Span { start: 0, end: content.size() }),
+            Some(structure) => section::locate(structure, content.prefix_size(), content.size(), section),
+        };
+        let Some(span) = span else {
+            self.text.extend(b"NIL");
+            return Ok(());
+        };
+        if matches!(section.text, SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_)) {
+            self.header_fields(message, section, span).await;
+            return Ok(());
+        }
+        self.stream(message, section::cut(span, section.partial)).await
+    }
+
+    async fn header_fields(&mut self, message: &Message, section: &BodySection, span: Span) {
+        let length = (span.end - span.start).min(HEADER_SUBSET_BYTES_MAX);
+        match self.store.read(&message.row.content, span.start, length).await {
+            Ok(octets) => {
+                let subset = section::subset(&HeaderBlock::new(octets.to_vec()), &section.text);
+                let cut = section::cut(Span { start: 0, end: subset.len() as u64 }, section.partial);
+                encode::literal(&mut self.text, &subset[cut.start as usize..cut.end as usize]);
+            }
+            Err(error) => self.unreadable(message, &error),
+        }
+    }
+
+    /// A literal of octets that are read while they are sent.
+    async fn stream(&mut self, message: &Message, span: Span) -> Result<(), Disconnect> {
+        let mut left = span.end.saturating_sub(span.start);
+        let mut reader: Reader = self.store.reader(&message.row.content, span.start, left);
+        let mut octets = match reader.next().await {
+            Ok(octets) => octets,
+            Err(error) => {
+                self.unreadable(message, &error);
+                return Ok(());
+            }
+        };
+        encode::literal_head(&mut self.text, left);
+        self.send().await?;
+        while !octets.is_empty() && octets.len() as u64 <= left {
+            left -= octets.len() as u64;
+            self.output.write(&octets).await?;
+            octets = reader.next().await.map_err(|error| Disconnect::Handler(error.to_string()))?;
+        }
+        match left {
+            0 => Ok(()),
+            _ => Err(Disconnect::Handler(format!("message {} is shorter than its size", message.row.uid))),
+        }
+    }
+
+    fn unreadable(&mut self, message: &Message, error: &waypost_storage::StoreError) {
+        tracing::error!(uid = %message.row.uid, email = %message.row.email, %error, "a message cannot be read");
+        self.text.extend(b"NIL");
+        self.complete = false;
+    }
+
+    async fn send(&mut self) -> Result<(), Disconnect> {
+        self.output.write(&self.text).await?;
+        self.text.clear();
+        Ok(())
+    }
+}
+
+/// An item that needs no octets of the message.
+fn simple(out: &mut Vec<u8>, message: &Message, item: &FetchItem) {
+    let row = &message.row;
+    match item {
+        FetchItem::Uid => out.extend(format!("UID {}", row.uid).as_bytes()),
+        FetchItem::Flags => {
+            out.extend(b"FLAGS ");
+            encode::flag_list(out, &message.flags, message.recent);
+        }
+        FetchItem::InternalDate => {
+            out.extend(b"INTERNALDATE ");
+            encode::date_time(out, &row.internal_date);
+        }
+        FetchItem::Rfc822Size => out.extend(format!("RFC822.SIZE {}", row.content.size()).as_bytes()),
+        FetchItem::EmailId => out.extend(format!("EMAILID ({})", email_id(row)).as_bytes()),
+        FetchItem::ThreadId => out.extend(format!("THREADID ({})", thread_id(row)).as_bytes()),
+        FetchItem::SaveDate => {
+            out.extend(b"SAVEDATE ");
+            encode::date_time(out, &DateTime::utc(row.save_date));
+        }
+        item => structured(out, message, item),
+    }
+}
+
+/// An item that is computed from the structure.
+fn structured(out: &mut Vec<u8>, message: &Message, item: &FetchItem) {
+    let Some(found) = &message.structure else { return };
+    match item {
+        FetchItem::Envelope => {
+            out.extend(b"ENVELOPE ");
+            structure::envelope(out, &found.envelope);
+        }
+        FetchItem::Body => {
+            out.extend(b"BODY ");
+            structure::body(out, &found.root, Form::Basic);
+        }
+        _ => {
+            out.extend(b"BODYSTRUCTURE ");
+            structure::body(out, &found.root, Form::Extended);
+        }
+    }
+}
+
+/// `objectid` of a message (RFC 8474 section 4).
+pub(crate) fn email_id(row: &Row) -> String {
+    format!("M{}", row.email)
+}
+
+/// `objectid` of a conversation.
+pub(crate) fn thread_id(row: &Row) -> String {
+    format!("T{}", row.thread)
+}
+
+/// `"BODY" section ["<" number ">"]`, as it was asked for.
+fn section_name(section: &BodySection) -> String {
+    let mut inside: Vec<String> = section.part.iter().map(u32::to_string).collect();
+    match &section.text {
+        SectionText::All => {}
+        SectionText::Header => inside.push("HEADER".to_owned()),
+        SectionText::HeaderFields(names) => inside.push(format!("HEADER.FIELDS {}", header_list(names))),
+        SectionText::HeaderFieldsNot(names) => {
+            inside.push(format!("HEADER.FIELDS.NOT {}", header_list(names)));
+        }
+        SectionText::Text => inside.push("TEXT".to_owned()),
+        SectionText::Mime => inside.push("MIME".to_owned()),
+    }
+    let origin = section.partial.map(|(start, _)| format!("<{start}>")).unwrap_or_default();
+    format!("BODY[{}]{origin}", inside.join("."))
+}
+
+/// `header-list = "(" header-fld-name *(SP header-fld-name) ")"`
+fn header_list(names: &[String]) -> String {
+    let mut list = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        list.push(if index == 0 { b'(' } else { b' ' });
+        encode::astring(&mut list, name.as_bytes());
+    }
+    list.push(b')');
+    String::from_utf8_lossy(&list).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_are_named_as_they_were_asked_for() {
+        let names = || vec!["Date".to_owned(), "X\"Y".to_owned()];
+        for (part, text, partial, expected) in [
+            (vec![], SectionText::All, None, "BODY[]"),
+            (vec![], SectionText::All, Some((5, 1)), "BODY[]<5>"),
+            (vec![1, 2], SectionText::All, None, "BODY[1.2]"),
+            (vec![3], SectionText::Mime, None, "BODY[3.MIME]"),
+            (vec![], SectionText::Text, Some((0, 9)), "BODY[TEXT]<0>"),
+            (vec![], SectionText::HeaderFields(names()), None, "BODY[HEADER.FIELDS (Date \"X\\\"Y\")]"),
+            (
+                vec![4],
+                SectionText::HeaderFieldsNot(names()),
+                None,
+                "BODY[4.HEADER.FIELDS.NOT (Date \"X\\\"Y\")]",
+            ),
+        ] {
+            assert_eq!(section_name(&BodySection { peek: true, part, text, partial }), expected);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! ENVELOPE, BODY and BODYSTRUCTURE as text (RFC 3501 section 7.4.2, RFC 9051 section 7.5.2).
+//!
+//! What the grammar wants and a message may lack: a multipart without parts shows one empty text part, a message/rfc822 that
+//! could not be taken apart shows an empty envelope and body, an address without domain an empty string (NIL would make it a
+//! group). message/global is shown as a basic type: only IMAP4rev2 knows it as a message.
+
+use waypost_message::{Disposition, EnvelopeAddress, MessageEnvelope, Part, Structure};
+
+use crate::wire::encode;
+
+/// Whether extension data is shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Form {
+    /// BODY
+    Basic,
+    /// BODYSTRUCTURE
+    Extended,
+}
+
+type Parameters = [(Vec<u8>, Vec<u8>)];
+
+/// `envelope = "(" env-date SP env-subject SP env-from SP … SP env-message-id ")"`
+pub(crate) fn envelope(out: &mut Vec<u8>, envelope: &MessageEnvelope) {
+    let or_from =
+        |list: &'_ Vec<EnvelopeAddress>| if list.is_empty() { envelope.from.clone() } else { list.clone() };
+    out.push(b'(');
+    encode::nstring(out, envelope.date.as_deref());
+    out.push(b' ');
+    encode::nstring(out, envelope.subject.as_deref());
+    let (sender, reply_to) = (or_from(&envelope.sender), or_from(&envelope.reply_to));
+    for list in [&envelope.from, &sender, &reply_to, &envelope.to, &envelope.cc, &envelope.bcc] {
+        out.push(b' ');
+        addresses(out, list);
+    }
+    out.push(b' ');
+    encode::nstring(out, envelope.in_reply_to.as_deref());
+    out.push(b' ');
+    encode::nstring(out, envelope.message_id.as_deref());
+    out.push(b')');
+}
+
+/// `"(" 1*address ")" / nil`
+fn addresses(out: &mut Vec<u8>, list: &[EnvelopeAddress]) {
+    if list.is_empty() {
+        return out.extend_from_slice(b"NIL");
+    }
+    out.push(b'(');
+    for one in list {
+        let (name, route, local, domain) = match one {
+            EnvelopeAddress::Mailbox { name, route, local, domain } => {
+                (name.as_deref(), route.as_deref(), Some(local.as_slice()), Some(domain.as_slice()))
+            }
+            EnvelopeAddress::GroupStart(name) => (None, None, Some(name.as_slice()), None),
+            EnvelopeAddress::GroupEnd => (None, None, None, None),
+        };
+        out.push(b'(');
+        encode::nstring(out, name);
+        for field in [route, local, domain] {
+            out.push(b' ');
+            encode::nstring(out, field);
+        }
+        out.push(b')');
+    }
+    out.push(b')');
+}
+
+/// `body = "(" (body-type-1part / body-type-mpart) ")"`
+pub(crate) fn body(out: &mut Vec<u8>, part: &Part, form: Form) {
+    out.push(b'(');
+    if part.is_multipart() {
+        multipart(out, part, form);
+    } else {
+        single(out, part, form);
+    }
+    out.push(b')');
+}
+
+/// `body-type-mpart = 1*body SP media-subtype [SP body-ext-mpart]`
+fn multipart(out: &mut Vec<u8>, part: &Part, form: Form) {
+    if part.children.is_empty() {
+        body(out, &Part::default(), form);
+    }
+    for child in &part.children {
+        body(out, child, form);
+    }
+    out.push(b' ');
+    encode::string(out, &part.content_type.subtype);
+    if form == Form::Extended {
+        out.push(b' ');
+        parameters(out, &part.content_type.parameters);
+        extension(out, part);
+    }
+}
+
+/// `body-type-1part = (body-type-basic / body-type-msg / body-type-text) [SP body-ext-1part]`
+fn single(out: &mut Vec<u8>, part: &Part, form: Form) {
+    let is = |kind: &str| part.content_type.kind.eq_ignore_ascii_case(kind.as_bytes());
+    basic(out, part);
+    if is("message") && part.content_type.subtype.eq_ignore_ascii_case(b"rfc822") {
+        let empty = Structure::default();
+        let message = part.message.as_deref().unwrap_or(&empty);
+        out.push(b' ');
+        envelope(out, &message.envelope);
+        out.push(b' ');
+        body(out, &message.root, form);
+        out.extend_from_slice(format!(" {}", part.lines).as_bytes());
+    } else if is("text") {
+        out.extend_from_slice(format!(" {}", part.lines).as_bytes());
+    }
+    if form == Form::Extended {
+        out.push(b' ');
+        encode::nstring(out, part.md5.as_deref());
+        extension(out, part);
+    }
+}
+
+/// Type, subtype and `body-fields`
+fn basic(out: &mut Vec<u8>, part: &Part) {
+    let kind = &part.content_type;
+    encode::string(out, &kind.kind);
+    out.push(b' ');
+    encode::string(out, &kind.subtype);
+    out.push(b' ');
+    let plain = kind.kind.eq_ignore_ascii_case(b"text") && kind.subtype.eq_ignore_ascii_case(b"plain");
+    if plain && !kind.parameters.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"charset")) {
+        // RFC 2046 section 4.1.2: text/plain without charset is US-ASCII.
+        let default = (b"charset".to_vec(), b"us-ascii".to_vec());
+        parameters(out, &[&[default], kind.parameters.as_slice()].concat());
+    } else {
+        parameters(out, &kind.parameters);
+    }
+    for field in [part.id.as_deref(), part.description.as_deref()] {
+        out.push(b' ');
+        encode::nstring(out, field);
+    }
+    out.push(b' ');
+    encode::string(out, part.encoding.as_deref().unwrap_or(b"7BIT"));
+    out.extend_from_slice(format!(" {}", part.body.end.saturating_sub(part.body.start)).as_bytes());
+}
+
+/// `SP body-fld-dsp SP body-fld-lang SP body-fld-loc`
+fn extension(out: &mut Vec<u8>, part: &Part) {
+    out.push(b' ');
+    match &part.disposition {
+        None => out.extend_from_slice(b"NIL"),
+        Some(Disposition { kind, parameters: list }) => {
+            out.push(b'(');
+            encode::string(out, kind);
+            out.push(b' ');
+            parameters(out, list);
+            out.push(b')');
+        }
+    }
+    out.push(b' ');
+    match part.languages.as_slice() {
+        [] => out.extend_from_slice(b"NIL"),
+        [one] => encode::string(out, one),
+        several => {
+            for (index, language) in several.iter().enumerate() {
+                out.push(if index == 0 { b'(' } else { b' ' });
+                encode::string(out, language);
+            }
+            out.push(b')');
+        }
+    }
+    out.push(b' ');
+    encode::nstring(out, part.location.as_deref());
+}
+
+/// `body-fld-param = "(" string SP string *(SP string SP string) ")" / nil`
+fn parameters(out: &mut Vec<u8>, list: &Parameters) {
+    if list.is_empty() {
+        return out.extend_from_slice(b"NIL");
+    }
+    for (index, (name, value)) in list.iter().enumerate() {
+        out.push(if index == 0 { b'(' } else { b' ' });
+        encode::string(out, name);
+        out.push(b' ');
+        encode::string(out, value);
+    }
+    out.push(b')');
+}
+
+#[cfg(test)]
+mod tests {
+    use waypost_message::{ContentType, Span};
+
+    use super::*;
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn mailbox(name: Option<&str>, local: &str, domain: &str) -> EnvelopeAddress {
+        EnvelopeAddress::Mailbox {
+            name: name.map(Into::into),
+            route: None,
+            local: local.into(),
+            domain: domain.into(),
+        }
+    }
+
+    fn part(kind: &str, subtype: &str) -> Part {
+        let content_type = ContentType { kind: kind.into(), subtype: subtype.into(), parameters: Vec::new() };
+        Part { content_type, body: Span { start: 10, end: 30 }, lines: 2, ..Part::default() }
+    }
+
+    #[test]
+    fn envelopes_default_sender_and_reply_to() {
+        let empty = MessageEnvelope::default();
+        assert_eq!(text(|out| envelope(out, &empty)), "(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)");
+        let full = MessageEnvelope {
+            date: Some("Sat, 21 Nov 2026 04:05:06 +0000".into()),
+            subject: Some(Vec::new()),
+            from: vec![mailbox(Some("A \"B\""), "a", "x.test")],
+            reply_to: vec![mailbox(None, "r", "")],
+            to: vec![
+                EnvelopeAddress::GroupStart("friends".into()),
+                mailbox(None, "b", "x.test"),
+                EnvelopeAddress::GroupEnd,
+            ],
+            message_id: Some("<1@x.test>".into()),
+            ..MessageEnvelope::default()
+        };
+        let from = "((\"A \\\"B\\\"\" NIL \"a\" \"x.test\"))";
+        let to = "((NIL NIL \"friends\" NIL)(NIL NIL \"b\" \"x.test\")(NIL NIL NIL NIL))";
+        let expected = format!(
+            "(\"Sat, 21 Nov 2026 04:05:06 +0000\" \"\" {from} {from} ((NIL NIL \"r\" \"\")) {to} NIL NIL NIL \"<1@x.test>\")"
+        );
+        assert_eq!(text(|out| envelope(out, &full)), expected);
+    }
+
+    #[test]
+    fn eight_bit_text_is_a_literal() {
+        let envelope_of = MessageEnvelope { subject: Some("Grüße".into()), ..MessageEnvelope::default() };
+        assert!(text(|out| envelope(out, &envelope_of)).starts_with("(NIL {7}\r\nGrüße NIL"));
+    }
+
+    #[test]
+    fn bodies_of_each_kind() {
+        let plain = "\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7BIT\"";
+        assert_eq!(text(|out| body(out, &part("text", "plain"), Form::Basic)), format!("({plain} 20 2)"));
+        let extended = text(|out| body(out, &part("text", "plain"), Form::Extended));
+        assert_eq!(extended, format!("({plain} 20 2 NIL NIL NIL NIL)"));
+        let image = Part {
+            id: Some("<i>".into()),
+            encoding: Some("base64".into()),
+            disposition: Some(Disposition {
+                kind: "attachment".into(),
+                parameters: vec![("filename".into(), "a.png".into())],
+            }),
+            languages: vec!["de".into(), "en".into()],
+            location: Some("x".into()),
+            ..part("image", "png")
+        };
+        let shown = "(\"image\" \"png\" NIL \"<i>\" NIL \"base64\" 20 NIL (\"attachment\" (\"filename\" \"a.png\")) (\"de\" \"en\") \"x\")";
+        assert_eq!(text(|out| body(out, &image, Form::Extended)), shown);
+        let mixed = Part { children: vec![part("text", "plain"), image], ..part("multipart", "mixed") };
+        let shown = format!("(({plain} 20 2)(\"image\" \"png\" NIL \"<i>\" NIL \"base64\" 20) \"mixed\")");
+        assert_eq!(text(|out| body(out, &mixed, Form::Basic)), shown);
+        let empty = part("multipart", "mixed");
+        assert_eq!(
+            text(|out| body(out, &empty, Form::Extended)),
+            format!("(({plain} 0 0 NIL NIL NIL NIL) \"mixed\" NIL NIL NIL NIL)")
+        );
+        let message = Part { message: Some(Box::default()), ..part("message", "rfc822") };
+        let nothing = "(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)";
+        let shown = format!("(\"message\" \"rfc822\" NIL NIL NIL \"7BIT\" 20 {nothing} ({plain} 0 0) 2)");
+        assert_eq!(text(|out| body(out, &message, Form::Basic)), shown);
+        assert_eq!(text(|out| body(out, &part("message", "rfc822"), Form::Basic)), shown);
+    }
+}

@@ -1,0 +1,77 @@
+//! What is announced, and when: the one place to edit.
+
+use super::{
+    phase::State,
+    session::{PlaintextLogin, Settings},
+};
+
+/// What protects the octets of the session, now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Privacy {
+    /// TLS is on.
+    Tls,
+    /// Nothing yet; STARTTLS is offered.
+    StartTls,
+    /// Nothing, and nothing is to be had.
+    None,
+}
+
+/// When a capability is announced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Announced {
+    /// In every state.
+    Always,
+    /// Before login.
+    BeforeLogin,
+    /// Before login, where STARTTLS is offered and TLS is not on.
+    StartTls,
+    /// Before login, where a password would go unprotected.
+    LoginDisabled,
+    /// Before login, where a password may be sent.
+    LoginAllowed,
+    /// After login.
+    AfterLogin,
+}
+
+/// Every capability. Only what the session does completely stands here.
+pub const CAPABILITIES: [(&str, Announced); 17] = [
+    ("IMAP4rev1", Announced::Always),
+    ("LITERAL+", Announced::Always),
+    ("ID", Announced::Always),
+    ("ENABLE", Announced::Always),
+    ("IDLE", Announced::Always),
+    ("SASL-IR", Announced::BeforeLogin),
+    ("STARTTLS", Announced::StartTls),
+    ("LOGINDISABLED", Announced::LoginDisabled),
+    ("AUTH=PLAIN", Announced::LoginAllowed),
+    ("AUTH=LOGIN", Announced::LoginAllowed),
+    ("NAMESPACE", Announced::AfterLogin),
+    ("UIDPLUS", Announced::AfterLogin),
+    ("MOVE", Announced::AfterLogin),
+    ("UNSELECT", Announced::AfterLogin),
+    ("CHILDREN", Announced::AfterLogin),
+    ("SPECIAL-USE", Announced::AfterLogin),
+    ("CREATE-SPECIAL-USE", Announced::AfterLogin),
+];
+
+impl Settings {
+    /// Whether a password may be sent now.
+    pub(crate) fn login_allowed(&self) -> bool {
+        self.privacy == Privacy::Tls || self.plaintext_login == PlaintextLogin::Allowed
+    }
+
+    /// `capability-data`, without `* ` and CRLF.
+    pub(crate) fn capability_data(&self, state: State) -> String {
+        let before_login = state == State::NotAuthenticated;
+        let announced = |announced: &Announced| match announced {
+            Announced::Always => true,
+            Announced::BeforeLogin => before_login,
+            Announced::StartTls => before_login && self.privacy == Privacy::StartTls,
+            Announced::LoginDisabled => before_login && !self.login_allowed(),
+            Announced::LoginAllowed => before_login && self.login_allowed(),
+            Announced::AfterLogin => !before_login,
+        };
+        let names = CAPABILITIES.iter().filter(|(_, when)| announced(when)).map(|(name, _)| *name);
+        std::iter::once("CAPABILITY").chain(names).collect::<Vec<_>>().join(" ")
+    }
+}

@@ -1,0 +1,178 @@
+//! What the machine does by itself with a command, and the exchanges that go beyond one command: AUTHENTICATE, IDLE, APPEND.
+
+use bytes::Buf;
+use waypost_auth::sasl::{Credentials, Exchange, Mechanism, Progress};
+use waypost_net::Step;
+
+use super::{
+    capability::Privacy,
+    gather::{Line, TEXT_NOT_CRLF},
+    phase::{Asked, Phase, Reply, State},
+    questions::{Question, Ran},
+    session::{ImapMachine, Turn},
+};
+use crate::wire::{
+    Command, CommandBody, encode,
+    encode::Status,
+    literal::{Announced, announced},
+};
+
+/// Longest line in an AUTHENTICATE exchange (as RFC 4954 section 4 has it for SMTP).
+pub(super) const SASL_LINE_BYTES_MAX: usize = 12_288;
+/// Longest line that ends IDLE.
+const IDLE_LINE_BYTES_MAX: usize = 64;
+/// Octets of a message that are handed on at once.
+const APPEND_CHUNK_BYTES_MAX: usize = 64 * 1024;
+
+const TEXT_LOGOUT: &str = "Waypost logging out";
+
+impl ImapMachine {
+    pub(super) fn obey(&mut self, Command { tag, body }: Command) -> Turn {
+        match body {
+            CommandBody::Capability => {
+                let capabilities = self.settings.capability_data(self.state);
+                self.say(|out| encode::data(out, &capabilities));
+                self.done(tag, Ran::ok("CAPABILITY completed"))
+            }
+            CommandBody::Id(_) => {
+                self.say(|out| encode::data(out, "ID (\"name\" \"Waypost\")"));
+                self.done(tag, Ran::ok("ID completed"))
+            }
+            CommandBody::Noop if self.state == State::NotAuthenticated => {
+                self.done(tag, Ran::ok("NOOP completed"))
+            }
+            CommandBody::Logout => {
+                self.say(|out| {
+                    encode::bye(out, None, TEXT_LOGOUT);
+                    encode::tagged(out, &tag, Status::Ok, None, "LOGOUT completed");
+                });
+                self.phase = Phase::Closed;
+                Turn::Again
+            }
+            CommandBody::StartTls => self.start_tls(tag),
+            CommandBody::Authenticate(mechanism, initial) => {
+                self.authenticate(tag, &mechanism, initial.as_deref())
+            }
+            CommandBody::Login(login, password) if self.settings.login_allowed() => {
+                let credentials = Credentials { authorization: String::new(), login, password };
+                self.ask(Asked::Login { tag }, Question::Login(credentials))
+            }
+            CommandBody::Login(..) => self.done(tag, privacy_required()),
+            CommandBody::Idle => self.ask(Asked::IdleStart { tag }, Question::IdleStart),
+            CommandBody::Append(_) => self.done(tag, Ran::bad("the message is missing")),
+            body => self.ask(Asked::Run { tag: tag.clone() }, Question::Run(Command { tag, body })),
+        }
+    }
+
+    /// STARTTLS (RFC 3501 section 6.2.1). What the client sent after it in plain text is never obeyed.
+    fn start_tls(&mut self, tag: String) -> Turn {
+        match self.settings.privacy {
+            Privacy::Tls => self.done(tag, Ran::bad("TLS is on already")),
+            Privacy::None => self.done(tag, Ran::bad("TLS is not to be had here")),
+            Privacy::StartTls => {
+                self.say(|out| encode::tagged(out, &tag, Status::Ok, None, "begin TLS negotiation now"));
+                self.input.clear();
+                self.phase = Phase::StartTls;
+                Turn::Do(Step::StartTls)
+            }
+        }
+    }
+
+    /// AUTHENTICATE (RFC 3501 section 6.2.2, RFC 4959).
+    fn authenticate(&mut self, tag: String, mechanism: &str, initial: Option<&str>) -> Turn {
+        if !self.settings.login_allowed() {
+            return self.done(tag, privacy_required());
+        }
+        let Some(mechanism) = Mechanism::by_name(mechanism) else {
+            return self.done(tag, Ran::no("unknown mechanism"));
+        };
+        let (exchange, progress) = Exchange::begin(mechanism, initial);
+        self.exchange(tag, exchange, progress)
+    }
+
+    fn exchange(&mut self, tag: String, exchange: Exchange, progress: Progress) -> Turn {
+        match progress {
+            Progress::Challenge(challenge) => {
+                self.say(|out| encode::continue_req(out, &challenge));
+                self.silent_since = None;
+                self.phase = Phase::Sasl { tag, exchange };
+                Turn::Again
+            }
+            Progress::Done(credentials) => self.ask(Asked::Login { tag }, Question::Login(credentials)),
+            Progress::Cancelled => self.done(tag, Ran::bad("AUTHENTICATE cancelled")),
+            Progress::Malformed => self.done(tag, Ran::bad("malformed response")),
+        }
+    }
+
+    pub(super) fn sasl_response(&mut self, tag: String, mut exchange: Exchange) -> Turn {
+        match self.line(SASL_LINE_BYTES_MAX) {
+            Line::Part => {
+                self.phase = Phase::Sasl { tag, exchange };
+                Turn::Wait
+            }
+            Line::TooLong => self.skip_line(tag, Ran::bad("the response is too long")),
+            Line::Complete(line) => match line.strip_suffix(b"\r\n").map(str::from_utf8) {
+                Some(Ok(response)) => {
+                    let progress = exchange.respond(response);
+                    self.exchange(tag, exchange, progress)
+                }
+                Some(Err(_)) => self.done(tag, Ran::bad("malformed response")),
+                None => self.done(tag, Ran::bad(TEXT_NOT_CRLF)),
+            },
+        }
+    }
+
+    /// The client idles until it says DONE (RFC 2177).
+    pub(super) fn idle(&mut self, tag: String) -> Turn {
+        match self.line(IDLE_LINE_BYTES_MAX) {
+            Line::Part => {
+                self.phase = Phase::Idle { tag };
+                Turn::Wait
+            }
+            Line::TooLong => self.skip_line(tag, Ran::bad("expected DONE")),
+            Line::Complete(line) if line.eq_ignore_ascii_case(b"DONE\r\n") => {
+                self.done(tag, Ran::ok("IDLE completed"))
+            }
+            Line::Complete(line) => match announced(&line) {
+                Some(literal) => self.refuse(literal, Reply::new(Some(tag), Ran::bad("expected DONE"))),
+                None => self.done(tag, Ran::bad("expected DONE")),
+            },
+        }
+    }
+
+    /// APPEND up to its message (RFC 3501 section 6.3.11).
+    pub(super) fn append(&mut self, line: &[u8], literal: Announced) -> Turn {
+        match self.legal(line.strip_suffix(b"\r\n").unwrap_or(line)) {
+            Ok(Command { tag, body: CommandBody::Append(append) }) => {
+                let asked = Asked::AppendStart { tag, size: append.size, sync: literal.sync };
+                self.ask(asked, Question::AppendStart(append))
+            }
+            Ok(Command { tag, .. }) => self.refuse(literal, Reply::new(Some(tag), Ran::bad("syntax error"))),
+            Err(refusal) => self.refuse(literal, refusal),
+        }
+    }
+
+    /// The message of an APPEND, and the line's end behind it.
+    pub(super) fn append_message(&mut self, tag: String, left: u64) -> Turn {
+        if left == 0 && self.input.starts_with(b"\r\n") {
+            self.input.advance(2);
+            return self.ask(Asked::AppendEnd { tag }, Question::AppendEnd);
+        }
+        if left == 0 && !b"\r\n".starts_with(&self.input) {
+            return self.ask(Asked::AppendAbort { tag }, Question::AppendAbort);
+        }
+        if left == 0 || self.input.is_empty() {
+            self.phase = Phase::Append { tag, left };
+            return Turn::Wait;
+        }
+        let available = self.input.len().min(APPEND_CHUNK_BYTES_MAX);
+        let octets = usize::try_from(left).map_or(available, |left| left.min(available));
+        let chunk = self.input.split_to(octets).freeze();
+        self.ask(Asked::AppendChunk { tag, left: left - octets as u64 }, Question::AppendChunk(chunk))
+    }
+}
+
+/// A password would go unprotected (RFC 5530).
+fn privacy_required() -> Ran {
+    Ran::no("login needs TLS").with_code("PRIVACYREQUIRED")
+}

@@ -1,0 +1,111 @@
+//! Where a session stands: its state towards the client, and what it does right now.
+
+use waypost_auth::sasl::Exchange;
+
+use super::{
+    framing::{Framing, Skipping},
+    questions::{NewState, Ran},
+};
+use crate::wire::CommandBody;
+
+/// The states of RFC 9051 section 3 (*logout* is [`Phase::Closed`]).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum State {
+    /// Before login.
+    NotAuthenticated,
+    /// Logged in, no mailbox selected.
+    Authenticated,
+    /// A mailbox is selected.
+    Selected,
+}
+
+impl From<NewState> for State {
+    fn from(state: NewState) -> Self {
+        match state {
+            NewState::Authenticated => Self::Authenticated,
+            NewState::Selected => Self::Selected,
+        }
+    }
+}
+
+impl State {
+    /// Whether a command is legal here; why not.
+    pub(super) fn allows(self, body: &CommandBody) -> Result<(), &'static str> {
+        match (body, self) {
+            (CommandBody::Capability | CommandBody::Noop | CommandBody::Logout | CommandBody::Id(_), _) => {
+                Ok(())
+            }
+            (
+                CommandBody::StartTls | CommandBody::Authenticate(..) | CommandBody::Login(..),
+                Self::NotAuthenticated,
+            ) => Ok(()),
+            (CommandBody::StartTls | CommandBody::Authenticate(..) | CommandBody::Login(..), _) => {
+                Err("already logged in")
+            }
+            (_, Self::NotAuthenticated) => Err("log in first"),
+            (
+                CommandBody::Check
+                | CommandBody::Close
+                | CommandBody::Unselect
+                | CommandBody::Expunge(_)
+                | CommandBody::Search(..)
+                | CommandBody::Fetch(..)
+                | CommandBody::Store(..)
+                | CommandBody::Copy(..)
+                | CommandBody::Move(..),
+                Self::Authenticated,
+            ) => Err("select a mailbox first"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How a command is answered.
+#[derive(Debug)]
+pub(super) struct Reply {
+    /// The command's tag; `*` where it had none.
+    pub(super) tag: String,
+    pub(super) ran: Ran,
+}
+
+impl Reply {
+    /// For a command whose tag may be missing.
+    pub(super) fn new(tag: Option<String>, ran: Ran) -> Self {
+        Self { tag: tag.unwrap_or_else(|| "*".to_owned()), ran }
+    }
+}
+
+/// What the session does right now.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Nothing has been said.
+    Greeting,
+    /// A command arrives.
+    Command(Framing),
+    /// The rest of a refused command is thrown away; then it is answered.
+    Skip(Skipping, Reply),
+    /// A response in an AUTHENTICATE exchange arrives.
+    Sasl { tag: String, exchange: Exchange },
+    /// The message of an APPEND arrives; so many octets are missing.
+    Append { tag: String, left: u64 },
+    /// The client idles.
+    Idle { tag: String },
+    /// A question is open.
+    Asked(Asked),
+    /// TLS begins.
+    StartTls,
+    /// The session is over.
+    Closed,
+}
+
+/// What was asked, and for which command.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Login { tag: String },
+    Run { tag: String },
+    AppendStart { tag: String, size: u64, sync: crate::wire::literal::Sync },
+    AppendChunk { tag: String, left: u64 },
+    AppendEnd { tag: String },
+    AppendAbort { tag: String },
+    IdleStart { tag: String },
+}

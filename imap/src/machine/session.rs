@@ -1,0 +1,321 @@
+//! The machine.
+//!
+//! ```text
+//!            Greeting
+//!               │
+//!               ▼      line, literals          question           answer
+//!  ┌────────► Command ──────────────────► Asked(Login, Run) ─────────────► tagged response ──┐
+//!  │            │ ├── AUTHENTICATE ──► Sasl ⇄ challenge, response ──► Asked(Login) ──────────┤
+//!  │            │ ├── APPEND ──► Asked(AppendStart) ──► Append ⇄ Asked(AppendChunk) ─────────┤
+//!  │            │ │                                      └─► Asked(AppendEnd, AppendAbort) ──┤
+//!  │            │ ├── IDLE ──► Asked(IdleStart) ──► Idle ⇄ event ── DONE ────────────────────┤
+//!  │            │ ├── STARTTLS ──► StartTls ──► tls_started ─────────────────────────────────┤
+//!  │            │ └── refused, with a literal that follows at once ──► Skip ─────────────────┤
+//!  └────────────┼───────────────────────────────────────────────────────────────────────────┘
+//!               ▼
+//!             Closed     LOGOUT, autologout, too many errors, shutdown, the handler's wish
+//! ```
+//! The state of RFC 9051 section 3 goes beside it: `NotAuthenticated → Authenticated ⇄ Selected`, as the handler says.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use waypost_net::{Machine, Step, TlsInfo};
+
+use super::{
+    capability::Privacy,
+    framing::{COMMAND_BYTES_MAX, COMMAND_BYTES_MAX_BEFORE_LOGIN, Framing, Skipping},
+    phase::{Asked, Phase, Reply, State},
+    questions::{Answer, Event, Question, Ran},
+};
+use crate::wire::{
+    encode,
+    encode::Status,
+    literal::{Announced, Sync},
+};
+
+/// Longest silence of a client that has logged in, in IDLE too (RFC 3501 section 5.4: at least 30 minutes; RFC 2177: clients renew
+/// IDLE every 29).
+pub const AUTOLOGOUT: Duration = Duration::from_secs(30 * 60);
+/// Longest silence before login.
+pub const AUTOLOGOUT_BEFORE_LOGIN: Duration = Duration::from_secs(60);
+/// Commands that may be wrong one after the other; before login, altogether.
+pub const FAULTS_MAX: u32 = 50;
+/// Logins that may fail in a session.
+pub const LOGIN_FAILURES_MAX: u32 = 5;
+const TEXT_SHUTDOWN: &str = "server shutting down";
+const TEXT_AUTOLOGOUT: &str = "autologout; idle for too long";
+const TEXT_FAULTS: &str = "too many errors";
+const TEXT_LOGIN_FAILURES: &str = "too many failed logins";
+const TEXT_AFTER_MESSAGE: &str = "something stands after the message";
+const TEXT_SERVER_BUG: &str = "internal error";
+
+/// Whether passwords may go over the wire unprotected (`auth_without_tls`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PlaintextLogin {
+    /// `NO [PRIVACYREQUIRED]`
+    Refused,
+    /// On loopback.
+    Allowed,
+}
+
+/// What a session is told when it begins.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// For the greeting.
+    pub hostname: String,
+    /// TLS as it is when the session begins.
+    pub privacy: Privacy,
+    /// Whether login is possible without TLS.
+    pub plaintext_login: PlaintextLogin,
+}
+
+/// One IMAP session.
+pub struct ImapMachine {
+    pub(super) settings: Settings,
+    pub(super) input: BytesMut,
+    pub(super) output: BytesMut,
+    pub(super) state: State,
+    pub(super) phase: Phase,
+    /// Since when the client is silent; set when it is waited for.
+    pub(super) silent_since: Option<Instant>,
+    /// The client sends no more.
+    ended: bool,
+    /// The server stops.
+    stopping: bool,
+    faults: u32,
+    login_failures: u32,
+}
+
+impl fmt::Debug for ImapMachine {
+    /// Without input and output: they may hold passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImapMachine").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+/// How [`Machine::step`] goes on.
+pub(super) enum Turn {
+    /// The phase has changed.
+    Again,
+    /// More input is needed.
+    Wait,
+    /// This is needed.
+    Do(Step<Question>),
+}
+
+impl ImapMachine {
+    /// A session that has not greeted yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            state: State::NotAuthenticated,
+            phase: Phase::Greeting,
+            silent_since: None,
+            ended: false,
+            stopping: false,
+            faults: 0,
+            login_failures: 0,
+        }
+    }
+
+    /// `greeting = "*" SP (resp-cond-auth / resp-cond-bye) CRLF`
+    fn greet(&mut self) -> Turn {
+        let code = self.settings.capability_data(self.state);
+        let text = format!("{} Waypost ready", self.settings.hostname);
+        self.say(|out| encode::untagged(out, Status::Ok, Some(&code), &text));
+        self.phase = Phase::Command(Framing::default());
+        Turn::Again
+    }
+
+    pub(super) fn ask(&mut self, asked: Asked, question: Question) -> Turn {
+        self.phase = Phase::Asked(asked);
+        Turn::Do(Step::Ask(question))
+    }
+
+    pub(super) fn done(&mut self, tag: String, ran: Ran) -> Turn {
+        self.reply(Reply { tag, ran })
+    }
+
+    /// Ends a command.
+    pub(super) fn reply(&mut self, Reply { tag, ran }: Reply) -> Turn {
+        self.say(|out| encode::tagged(out, &tag, ran.status, ran.code.as_deref(), &ran.text));
+        self.state = ran.state.map_or(self.state, State::from);
+        self.silent_since = None;
+        self.phase = Phase::Command(Framing::default());
+        match ran.status {
+            Status::Bad => self.faults += 1,
+            Status::Ok | Status::No if self.state != State::NotAuthenticated => self.faults = 0,
+            Status::Ok | Status::No => {}
+        }
+        if self.faults >= FAULTS_MAX { self.bye(None, TEXT_FAULTS) } else { Turn::Again }
+    }
+
+    /// Takes an answer.
+    fn answered(&mut self, asked: Asked, answer: Answer) {
+        match (asked, answer) {
+            (_, Answer::Bye(text)) => {
+                self.bye(None, &text);
+            }
+            (Asked::Login { tag }, Answer::Ran(ran)) => self.login(tag, ran),
+            (Asked::AppendStart { tag, size, sync }, Answer::Go) => {
+                if sync == Sync::Waits {
+                    self.say(|out| encode::continue_req(out, "go on"));
+                }
+                self.phase = Phase::Append { tag, left: size };
+            }
+            (Asked::AppendStart { tag, size, sync }, Answer::Ran(ran)) => {
+                self.refuse(Announced { bytes: size, sync }, Reply { tag, ran });
+            }
+            (Asked::AppendChunk { tag, left }, Answer::Go) => self.phase = Phase::Append { tag, left },
+            (Asked::AppendChunk { tag, left }, Answer::Ran(ran)) => {
+                self.phase = Phase::Skip(Skipping::new(left), Reply { tag, ran });
+            }
+            (Asked::AppendAbort { tag }, Answer::Go | Answer::Ran(_)) => {
+                self.phase = Phase::Skip(Skipping::new(0), Reply { tag, ran: Ran::bad(TEXT_AFTER_MESSAGE) });
+            }
+            (Asked::IdleStart { tag }, Answer::Go) => {
+                self.say(|out| encode::continue_req(out, "idling"));
+                self.phase = Phase::Idle { tag };
+            }
+            (Asked::Run { tag } | Asked::AppendEnd { tag } | Asked::IdleStart { tag }, Answer::Ran(ran)) => {
+                self.done(tag, ran);
+            }
+            (Asked::Login { tag } | Asked::Run { tag } | Asked::AppendEnd { tag }, Answer::Go) => {
+                self.done(tag, Ran::no(TEXT_SERVER_BUG).with_code("SERVERBUG"));
+            }
+        }
+    }
+
+    /// Ends a login.
+    fn login(&mut self, tag: String, mut ran: Ran) {
+        if ran.status == Status::Ok {
+            self.state = ran.state.map_or(State::Authenticated, State::from);
+            ran.code.get_or_insert_with(|| self.settings.capability_data(self.state));
+        } else {
+            self.login_failures += 1;
+        }
+        self.done(tag, ran);
+        if self.login_failures >= LOGIN_FAILURES_MAX && !matches!(self.phase, Phase::Closed) {
+            self.bye(None, TEXT_LOGIN_FAILURES);
+        }
+    }
+
+    pub(super) fn bye(&mut self, code: Option<&str>, text: &str) -> Turn {
+        self.say(|out| encode::bye(out, code, text));
+        self.phase = Phase::Closed;
+        Turn::Again
+    }
+
+    pub(super) fn say(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut octets = Vec::new();
+        write(&mut octets);
+        self.output.extend_from_slice(&octets);
+    }
+
+    /// What to wait for, and how long.
+    fn wait(&mut self, now: Instant) -> Step<Question> {
+        let timeout = match self.state {
+            State::NotAuthenticated => AUTOLOGOUT_BEFORE_LOGIN,
+            State::Authenticated | State::Selected => AUTOLOGOUT,
+        };
+        let deadline = *self.silent_since.get_or_insert(now) + timeout;
+        if !self.ended && now < deadline {
+            let idle = matches!(self.phase, Phase::Idle { .. });
+            return if idle { Step::Watch { deadline } } else { Step::Read { deadline } };
+        }
+        if !self.ended {
+            self.bye(None, TEXT_AUTOLOGOUT);
+        }
+        self.phase = Phase::Closed;
+        Step::Close
+    }
+
+    pub(super) fn command_bytes_max(&self) -> usize {
+        match self.state {
+            State::NotAuthenticated => COMMAND_BYTES_MAX_BEFORE_LOGIN,
+            State::Authenticated | State::Selected => COMMAND_BYTES_MAX,
+        }
+    }
+}
+
+impl Machine for ImapMachine {
+    type Question = Question;
+    type Answer = Answer;
+    type Event = Event;
+
+    fn receive(&mut self, octets: &[u8]) {
+        self.input.extend_from_slice(octets);
+        let transfers = matches!(self.phase, Phase::Append { .. } | Phase::Skip(..));
+        if transfers && !octets.is_empty() && self.state != State::NotAuthenticated {
+            self.silent_since = None;
+        }
+    }
+
+    fn end_of_input(&mut self) {
+        self.ended = true;
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        self.silent_since = None;
+        if let Phase::Asked(asked) = std::mem::replace(&mut self.phase, Phase::Closed) {
+            self.answered(asked, answer);
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            // Outside IDLE nobody waits for events, and what they say of message numbers would be wrong.
+            Event::Updates(octets) if matches!(self.phase, Phase::Idle { .. }) => {
+                self.output.extend_from_slice(&octets);
+            }
+            Event::Updates(_) => {}
+            Event::Bye(text) => {
+                self.bye(None, &text);
+            }
+        }
+    }
+
+    fn tls_started(&mut self, _info: &TlsInfo) {
+        self.input.clear();
+        self.settings.privacy = Privacy::Tls;
+        self.silent_since = None;
+        self.phase = Phase::Command(Framing::default());
+    }
+
+    fn shutdown(&mut self) {
+        self.stopping = true;
+    }
+
+    fn step(&mut self, now: Instant) -> Step<Question> {
+        if self.stopping && !matches!(self.phase, Phase::Closed) {
+            self.bye(None, TEXT_SHUTDOWN);
+        }
+        loop {
+            let turn = match std::mem::replace(&mut self.phase, Phase::Closed) {
+                Phase::Greeting => self.greet(),
+                Phase::Command(framing) => self.gather(framing),
+                Phase::Skip(skipping, refusal) => self.skip(skipping, refusal),
+                Phase::Sasl { tag, exchange } => self.sasl_response(tag, exchange),
+                Phase::Append { tag, left } => self.append_message(tag, left),
+                Phase::Idle { tag } => self.idle(tag),
+                // A step without the answer, or without TLS, is not to be had: the session ends.
+                Phase::Asked(_) | Phase::StartTls | Phase::Closed => return Step::Close,
+            };
+            match turn {
+                Turn::Again => {}
+                Turn::Do(step) => return step,
+                Turn::Wait => return self.wait(now),
+            }
+        }
+    }
+
+    fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+}

@@ -1,0 +1,656 @@
+//! Transcripts against the pure machine, in chunks of 1, 3 and 4096 octets, with canned answers.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use waypost_auth::sasl::Credentials;
+use waypost_net::{Machine, Step, TlsInfo};
+
+use super::{
+    framing::{
+        COMMAND_BYTES_MAX, COMMAND_BYTES_MAX_BEFORE_LOGIN, LITERAL_BYTES_MAX, SKIPPED_LITERAL_BYTES_MAX,
+    },
+    obey::SASL_LINE_BYTES_MAX,
+    session::{AUTOLOGOUT, AUTOLOGOUT_BEFORE_LOGIN, FAULTS_MAX, LOGIN_FAILURES_MAX},
+    *,
+};
+use crate::wire::{Command, CommandBody};
+
+const CHUNKS: [usize; 3] = [1, 3, 4096];
+const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n";
+const LOGIN: &str = "l LOGIN u p\r\n";
+const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE] welcome\r\n";
+
+/// The world around a machine.
+struct World {
+    machine: ImapMachine,
+    now: Instant,
+    output: String,
+    /// What was asked, in short.
+    questions: Vec<String>,
+    /// Given before the canned ones.
+    answers: VecDeque<Answer>,
+    events: VecDeque<Event>,
+    closed: bool,
+}
+
+fn settings(privacy: Privacy, plaintext_login: PlaintextLogin) -> Settings {
+    Settings { hostname: "mx.test".into(), privacy, plaintext_login }
+}
+
+impl World {
+    fn new(settings: Settings) -> Self {
+        let (output, questions) = (String::new(), Vec::new());
+        let (answers, events) = (VecDeque::new(), VecDeque::new());
+        let machine = ImapMachine::new(settings);
+        Self { machine, now: Instant::now(), output, questions, answers, events, closed: false }
+    }
+
+    fn tls() -> Self {
+        Self::new(settings(Privacy::Tls, PlaintextLogin::Refused))
+    }
+
+    /// A session that has logged in, its output so far forgotten.
+    fn logged_in() -> Self {
+        let mut world = Self::tls();
+        world.send(LOGIN.as_bytes(), 4096);
+        assert_eq!(world.take(), format!("{GREETING}{LOGGED_IN}"));
+        world.questions.clear();
+        world
+    }
+
+    fn selected() -> Self {
+        let mut world = Self::logged_in();
+        world.send(b"s SELECT inbox\r\n", 4096);
+        assert_eq!(world.take(), "s OK SELECT done\r\n");
+        world.questions.clear();
+        world
+    }
+
+    /// Sends octets in chunks and runs the machine as far as it goes.
+    fn send(&mut self, octets: &[u8], chunk: usize) {
+        self.run();
+        for octets in octets.chunks(chunk) {
+            if !self.closed {
+                self.machine.receive(octets);
+                self.run();
+            }
+        }
+    }
+
+    fn run(&mut self) -> Option<Instant> {
+        loop {
+            let step = self.machine.step(self.now);
+            let output = std::mem::take(self.machine.output());
+            self.output.push_str(str::from_utf8(&output).unwrap());
+            match step {
+                Step::Read { deadline } => return Some(deadline),
+                Step::Watch { deadline } => match self.events.pop_front() {
+                    Some(event) => self.machine.event(event),
+                    None => return Some(deadline),
+                },
+                Step::Ask(question) => {
+                    let canned = self.canned(question);
+                    let answer = self.answers.pop_front().unwrap_or(canned);
+                    self.machine.answer(answer);
+                }
+                Step::StartTls => {
+                    let (version, cipher) = ("TLSv1.3".into(), "TLS13_AES_128_GCM_SHA256".into());
+                    self.output.push_str("<TLS>");
+                    self.machine.tls_started(&TlsInfo {
+                        version,
+                        cipher,
+                        server_name: None,
+                        verified: false,
+                    });
+                }
+                Step::Close => {
+                    self.closed = true;
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Notes the question and answers it as a friendly handler does.
+    fn canned(&mut self, question: Question) -> Answer {
+        let (noted, answer) = match question {
+            Question::Login(Credentials { login, password, .. }) => {
+                let right = password == "p";
+                let ran = if right {
+                    Ran::ok("welcome")
+                } else {
+                    Ran::no("wrong").with_code("AUTHENTICATIONFAILED")
+                };
+                (format!("login {login}/{password}"), Answer::Ran(ran))
+            }
+            Question::Run(Command { body, .. }) => match body {
+                CommandBody::Select(name, _) => (
+                    format!("select {name}"),
+                    Answer::Ran(Ran::ok("SELECT done").with_state(NewState::Selected)),
+                ),
+                CommandBody::Close => {
+                    ("close".into(), Answer::Ran(Ran::ok("CLOSE done").with_state(NewState::Authenticated)))
+                }
+                body => (format!("{body:?}"), Answer::Ran(Ran::ok("done"))),
+            },
+            Question::AppendStart(append) => {
+                (format!("append {} {}", append.mailbox, append.size), Answer::Go)
+            }
+            Question::AppendChunk(octets) => {
+                let text = octets.escape_ascii().to_string();
+                match self.questions.last_mut() {
+                    Some(last) if last.starts_with("chunk ") => last.push_str(&text),
+                    _ => self.questions.push(format!("chunk {text}")),
+                }
+                return Answer::Go;
+            }
+            Question::AppendEnd => {
+                ("end".into(), Answer::Ran(Ran::ok("APPEND done").with_code("APPENDUID 1 2")))
+            }
+            Question::AppendAbort => ("abort".into(), Answer::Go),
+            Question::IdleStart => ("idle".into(), Answer::Go),
+        };
+        self.questions.push(noted);
+        answer
+    }
+
+    fn take(&mut self) -> String {
+        std::mem::take(&mut self.output)
+    }
+}
+
+/// What a session says to octets, in all chunk sizes, and what it asks.
+fn check(world: impl Fn() -> World, sent: &str, said: &str, asked: &[&str]) {
+    for chunk in CHUNKS {
+        let mut world = world();
+        world.send(sent.as_bytes(), chunk);
+        assert_eq!(world.take(), said, "to {sent:?} in chunks of {chunk}");
+        assert_eq!(world.questions, asked, "asked for {sent:?} in chunks of {chunk}");
+    }
+}
+
+#[test]
+fn greeting_capability_and_logout() {
+    check(
+        World::tls,
+        "a CAPABILITY\r\nb noop\r\nc ID (\"name\" \"x\")\r\nd LOGOUT\r\ne NOOP\r\n",
+        &format!(
+            "{GREETING}* CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN\r\na OK CAPABILITY completed\r\n\
+             b OK NOOP completed\r\n* ID (\"name\" \"Waypost\")\r\nc OK ID completed\r\n\
+             * BYE Waypost logging out\r\nd OK LOGOUT completed\r\n"
+        ),
+        &[],
+    );
+}
+
+#[test]
+fn a_password_needs_tls() {
+    let plain = |privacy| move || World::new(settings(privacy, PlaintextLogin::Refused));
+    let refused = "a NO [PRIVACYREQUIRED] login needs TLS\r\nb NO [PRIVACYREQUIRED] login needs TLS\r\n";
+    let sent = "a LOGIN u p\r\nb AUTHENTICATE PLAIN AHUAcA==\r\n";
+    check(
+        plain(Privacy::None),
+        sent,
+        &format!(
+            "* OK [CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE IDLE SASL-IR LOGINDISABLED] mx.test Waypost ready\r\n{refused}"
+        ),
+        &[],
+    );
+    check(
+        plain(Privacy::StartTls),
+        sent,
+        &format!(
+            "* OK [CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE IDLE SASL-IR STARTTLS LOGINDISABLED] mx.test Waypost ready\r\n{refused}"
+        ),
+        &[],
+    );
+    check(
+        || World::new(settings(Privacy::None, PlaintextLogin::Allowed)),
+        LOGIN,
+        &format!("{GREETING}{LOGGED_IN}"),
+        &["login u/p"],
+    );
+}
+
+#[test]
+
+fn authenticate_in_all_forms() {
+    for (sent, said, asked) in [
+        ("a AUTHENTICATE plain AHUAcA==\r\n", "a OK", &["login u/p"][..]),
+        ("a AUTHENTICATE PLAIN\r\nAHUAcA==\r\n", "+ \r\na OK", &["login u/p"]),
+        (
+            "a AUTHENTICATE LOGIN\r\ndQ==\r\ncA==\r\n",
+            "+ VXNlcm5hbWU6\r\n+ UGFzc3dvcmQ6\r\na OK",
+            &["login u/p"],
+        ),
+        ("a AUTHENTICATE PLAIN AHUAeA==\r\n", "a NO [AUTHENTICATIONFAILED] wrong\r\n", &["login u/x"]),
+        (
+            "a AUTHENTICATE PLAIN\r\n*\r\nb NOOP\r\n",
+            "+ \r\na BAD AUTHENTICATE cancelled\r\nb OK NOOP completed\r\n",
+            &[],
+        ),
+        (
+            "a AUTHENTICATE PLAIN\r\n!\r\nb NOOP\r\n",
+            "+ \r\na BAD malformed response\r\nb OK NOOP completed\r\n",
+            &[],
+        ),
+        (
+            "a AUTHENTICATE PLAIN\r\nAHUAcA==\nb NOOP\r\n",
+            "+ \r\na BAD lines end with CRLF\r\nb OK NOOP completed\r\n",
+            &[],
+        ),
+    ] {
+        for chunk in CHUNKS {
+            let mut world = World::tls();
+            world.send(sent.as_bytes(), chunk);
+            let expected = format!("{GREETING}{said}");
+            assert!(world.output.starts_with(&expected), "{sent:?} in {chunk}: {}", world.output);
+            assert_eq!(world.questions, asked, "{sent:?} in {chunk}");
+        }
+    }
+    for (bytes, said) in
+        [(SASL_LINE_BYTES_MAX, "malformed response"), (SASL_LINE_BYTES_MAX + 1, "the response is too long")]
+    {
+        let mut world = World::tls();
+        let response = "!".repeat(bytes - 2);
+        world.send(format!("a AUTHENTICATE PLAIN\r\n{response}\r\nb NOOP\r\n").as_bytes(), 4096);
+        assert_eq!(world.take(), format!("{GREETING}+ \r\na BAD {said}\r\nb OK NOOP completed\r\n"));
+    }
+}
+
+#[test]
+fn an_unknown_mechanism_is_refused() {
+    check(World::tls, "a AUTHENTICATE X AHUAcA==\r\n", &format!("{GREETING}a NO unknown mechanism\r\n"), &[]);
+}
+
+#[test]
+fn starttls_forgets_what_came_before() {
+    let mut world = World::new(settings(Privacy::StartTls, PlaintextLogin::Refused));
+    world.send(b"a STARTTLS\r\nb LOGIN u p\r\n", 4096);
+    world.take();
+    assert!(world.questions.is_empty());
+    world.send(b"c CAPABILITY\r\nd STARTTLS\r\ne LOGIN u p\r\n", 3);
+    assert_eq!(
+        world.take().lines().collect::<Vec<_>>()[..3],
+        [
+            "* CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN",
+            "c OK CAPABILITY completed",
+            "d BAD TLS is on already",
+        ]
+    );
+    assert_eq!(world.questions, ["login u/p"]);
+    check(
+        || World::new(settings(Privacy::StartTls, PlaintextLogin::Allowed)),
+        "a STARTTLS\r\n",
+        "* OK [CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE IDLE SASL-IR STARTTLS AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n\
+         a OK begin TLS negotiation now\r\n<TLS>",
+        &[],
+    );
+}
+
+#[test]
+fn states_decide_what_is_legal() {
+    let any = ["CAPABILITY", "NOOP", "ID NIL"];
+    let before = ["LOGIN u p", "AUTHENTICATE X", "STARTTLS"];
+    let after = [
+        "SELECT a",
+        "EXAMINE a",
+        "CREATE a",
+        "DELETE a",
+        "RENAME a b",
+        "SUBSCRIBE a",
+        "UNSUBSCRIBE a",
+        "LIST \"\" *",
+        "LSUB \"\" *",
+        "NAMESPACE",
+        "STATUS a (MESSAGES)",
+        "ENABLE X",
+        "IDLE",
+        "APPEND a {1}",
+    ];
+    let selected = [
+        "CHECK",
+        "CLOSE",
+        "UNSELECT",
+        "EXPUNGE",
+        "UID EXPUNGE 1",
+        "SEARCH ALL",
+        "UID SEARCH ALL",
+        "FETCH 1 FLAGS",
+        "UID FETCH 1 FLAGS",
+        "STORE 1 FLAGS ()",
+        "COPY 1 a",
+        "MOVE 1 a",
+        "UID MOVE 1 a",
+    ];
+    type Case = (fn() -> World, [bool; 4]);
+    let worlds: [Case; 3] = [
+        (World::tls, [true, true, false, false]),
+        (World::logged_in, [true, false, true, false]),
+        (World::selected, [true, false, true, true]),
+    ];
+    for (state, (world, legal)) in worlds.iter().enumerate() {
+        for (commands, legal) in [&any[..], &before, &after, &selected].iter().zip(legal) {
+            for command in *commands {
+                let mut world = world();
+                world.send(format!("x {command}\r\n").as_bytes(), 4096);
+                let output = world.take();
+                let refused = ["log in first", "select a mailbox first", "already logged in"]
+                    .iter()
+                    .any(|reason| output.contains(&format!("x BAD {reason}")));
+                assert_eq!(refused, !legal, "{command} in state {state}: {output}");
+                assert!(!refused || world.questions.is_empty(), "{command}");
+            }
+        }
+    }
+}
+
+#[test]
+fn close_leaves_the_mailbox() {
+    check(
+        World::selected,
+        "a CLOSE\r\nb CHECK\r\nc NOOP\r\n",
+        "a OK CLOSE done\r\nb BAD select a mailbox first\r\nc OK done\r\n",
+        &["close", "Noop"],
+    );
+}
+
+#[test]
+fn literals_of_both_kinds() {
+    check(
+        World::tls,
+        "l LOGIN {3}\r\nu\"x {1+}\r\np\r\n",
+        &format!("{GREETING}+ go on\r\n{LOGGED_IN}"),
+        &["login u\"x/p"],
+    );
+    check(
+        World::tls,
+        "l LOGIN {0+}\r\n {1}\r\np\r\n",
+        &format!("{GREETING}+ go on\r\n{LOGGED_IN}"),
+        &["login /p"],
+    );
+    check(
+        World::logged_in,
+        "a SELECT {9+}\r\na\r\nLOGOUT\r\nb NOOP\r\n",
+        "a BAD the mailbox name is not valid modified UTF-7 (octet 10)\r\nb OK done\r\n",
+        &["Noop"],
+    );
+}
+
+#[test]
+fn a_literal_that_is_too_long_is_refused() {
+    let long = LITERAL_BYTES_MAX + 1;
+    let refused = "a BAD [TOOBIG] the literal is too long\r\nb OK done\r\n";
+    check(World::logged_in, &format!("a SELECT {{{long}}}\r\nb NOOP\r\n"), refused, &["Noop"]);
+    let octets = "b LOGOUT\r\n".repeat(usize::try_from(long).unwrap() / 10 + 1);
+    let octets = &octets[..usize::try_from(long).unwrap()];
+    check(
+        World::logged_in,
+        &format!("a SELECT {{{long}+}}\r\n{octets} x {{3+}}\r\nabc y\r\nb NOOP\r\n"),
+        refused,
+        &["Noop"],
+    );
+    let octets = "a".repeat(usize::try_from(LITERAL_BYTES_MAX).unwrap());
+    let mut world = World::logged_in();
+    world.send(format!("a SELECT {{{LITERAL_BYTES_MAX}+}}\r\n{octets}\r\n").as_bytes(), 4096);
+    assert_eq!(world.take(), "a OK SELECT done\r\n");
+    for number in [SKIPPED_LITERAL_BYTES_MAX + 1, u64::MAX] {
+        check(
+            World::logged_in,
+            &format!("a SELECT {{{number}+}}\r\n"),
+            "* BYE [TOOBIG] the literal is too long\r\n",
+            &[],
+        );
+    }
+    check(
+        World::tls,
+        "a LOGIN {9000}\r\n",
+        &format!("{GREETING}a BAD [TOOBIG] the literal is too long\r\n"),
+        &[],
+    );
+}
+
+#[test]
+fn a_command_that_is_too_long_is_refused() {
+    for (world, bytes_max, greeting) in [
+        (World::tls as fn() -> World, COMMAND_BYTES_MAX_BEFORE_LOGIN, GREETING),
+        (World::logged_in, COMMAND_BYTES_MAX, ""),
+    ] {
+        let noop = |bytes: usize| format!("a {}\r\nb LOGOUT\r\n", "x".repeat(bytes - 4));
+        let rest = "* BYE Waypost logging out\r\nb OK LOGOUT completed\r\n";
+        for chunk in [7, 4096, 1 << 20] {
+            let mut long = world();
+            long.send(noop(bytes_max + 1).as_bytes(), chunk);
+            assert_eq!(long.take(), format!("{greeting}a BAD the command is too long\r\n{rest}"));
+            let mut fits = world();
+            fits.send(noop(bytes_max).as_bytes(), chunk);
+            assert_eq!(fits.take(), format!("{greeting}a BAD unknown command (octet 3)\r\n{rest}"));
+        }
+    }
+    // A literal at the end of a line that is too long belongs to it.
+    let mut world = World::logged_in();
+    world.send(
+        format!("a {} {{12+}}\r\nb LOGOUT\r\n.. z\r\nc NOOP\r\n", "x".repeat(COMMAND_BYTES_MAX)).as_bytes(),
+        4096,
+    );
+    assert_eq!(world.take(), "a BAD the command is too long\r\nc OK done\r\n");
+}
+
+#[test]
+fn append_streams_its_message() {
+    check(
+        World::logged_in,
+        "a APPEND inbox (\\Seen) {11}\r\nHello\r\nyou!\r\nb APPEND {1+}\r\nx {3+}\r\nabc\r\nc APPEND x {0}\r\n\r\nd NOOP\r\n",
+        "+ go on\r\na OK [APPENDUID 1 2] APPEND done\r\nb OK [APPENDUID 1 2] APPEND done\r\n+ go on\r\nc OK [APPENDUID 1 2] APPEND done\r\n\
+         d OK done\r\n",
+        &[
+            "append INBOX 11",
+            "chunk Hello\\r\\nyou!",
+            "end",
+            "append x 3",
+            "chunk abc",
+            "end",
+            "append x 0",
+            "end",
+            "Noop",
+        ],
+    );
+}
+
+#[test]
+fn append_with_something_after_its_message() {
+    check(
+        World::logged_in,
+        "a APPEND x {3+}\r\nabc {2+}\r\nde\r\nb NOOP\r\n",
+        "a BAD something stands after the message\r\nb OK done\r\n",
+        &["append x 3", "chunk abc", "abort", "Noop"],
+    );
+}
+
+#[test]
+fn a_refused_append_is_skipped_octet_for_octet() {
+    let message = "b LOGOUT\r\n";
+    for (head, said) in [
+        ("a APPEND x (\\Recent) {10+}", "a BAD no flag that can be stored (octet 13)\r\n"),
+        ("a APPEND x \"yesterday\" {10+}", "a BAD no such date and time (octet 12)\r\n"),
+        ("a APPEND x ~{10+}", "a BAD binary literals are not supported (octet 11)\r\n"),
+        ("a APPEND {10+}", "a BAD the mailbox name is not valid modified UTF-7 (octet 10)\r\n"),
+    ] {
+        check(
+            World::logged_in,
+            &format!("{head}\r\n{message}\r\nc NOOP\r\n"),
+            &format!("{said}c OK done\r\n"),
+            &["Noop"],
+        );
+    }
+    check(
+        World::logged_in,
+        "a APPEND x (\\Foo) {10}\r\nc NOOP\r\n",
+        "a BAD no flag that can be stored (octet 13)\r\nc OK done\r\n",
+        &["Noop"],
+    );
+    check(
+        World::tls,
+        &format!("a APPEND x {{10+}}\r\n{message}\r\nc NOOP\r\n"),
+        &format!("{GREETING}a BAD log in first\r\nc OK NOOP completed\r\n"),
+        &[],
+    );
+    for chunk in CHUNKS {
+        for (sent, answers) in [
+            ("a APPEND x {10}\r\nc NOOP\r\n".to_owned(), 1),
+            (format!("a APPEND x {{10+}}\r\n{message}\r\nc NOOP\r\n"), 1),
+            (format!("a APPEND x {{10+}}\r\n{message}\r\nc NOOP\r\n"), 2),
+            (format!("a APPEND x {{10+}}\r\n{message} {{5+}}\r\n12345\r\nc NOOP\r\n"), 2),
+        ] {
+            let mut world = World::logged_in();
+            world.answers.extend(vec![Answer::Go; answers - 1]);
+            world.answers.push_back(Answer::Ran(Ran::no("full").with_code("OVERQUOTA")));
+            world.send(sent.as_bytes(), chunk);
+            assert_eq!(world.take(), "a NO [OVERQUOTA] full\r\nc OK done\r\n", "{sent:?} in {chunk}");
+            assert_eq!(world.questions.last().unwrap(), "Noop");
+            assert!(!world.questions.contains(&"end".to_owned()));
+        }
+    }
+}
+
+#[test]
+fn idle_tells_events_until_done() {
+    for chunk in CHUNKS {
+        let mut world = World::selected();
+        world.send(b"a IDLE\r\n", chunk);
+        assert_eq!(world.take(), "+ idling\r\n");
+        world.events.push_back(Event::Updates(Bytes::from_static(b"* 4 EXISTS\r\n")));
+        world.run();
+        assert_eq!(world.take(), "* 4 EXISTS\r\n");
+        world.send(b"done\r\nb NOOP\r\n", chunk);
+        assert_eq!(world.take(), "a OK IDLE completed\r\nb OK done\r\n");
+        world.machine.event(Event::Updates(Bytes::from_static(b"* 5 EXISTS\r\n")));
+        world.run();
+        assert_eq!(world.take(), "");
+    }
+    check(
+        World::logged_in,
+        "a IDLE\r\nb NOOP\r\nc NOOP\r\n",
+        "+ idling\r\na BAD expected DONE\r\nc OK done\r\n",
+        &["idle", "Noop"],
+    );
+    check(
+        World::logged_in,
+        &format!("a IDLE\r\n{}\r\nc NOOP\r\n", "DONE".repeat(50)),
+        "+ idling\r\na BAD expected DONE\r\nc OK done\r\n",
+        &["idle", "Noop"],
+    );
+    let mut world = World::logged_in();
+    world.answers.push_back(Answer::Ran(Ran::no("not now")));
+    world.events.push_back(Event::Bye("account removed".into()));
+    world.send(b"a IDLE\r\nb IDLE\r\n", 3);
+    assert_eq!(world.take(), "a NO not now\r\n+ idling\r\n* BYE account removed\r\n");
+    assert!(world.closed);
+}
+
+#[test]
+fn silence_ends_a_session() {
+    for (world, timeout) in
+        [(World::tls as fn() -> World, AUTOLOGOUT_BEFORE_LOGIN), (World::logged_in, AUTOLOGOUT)]
+    {
+        for sent in [&b""[..], b"a NO", b"a IDLE\r\n"] {
+            let mut world = world();
+            world.send(sent, 4096);
+            world.take();
+            let deadline = world.run().unwrap();
+            assert_eq!(deadline, world.now + timeout);
+            world.now = deadline - Duration::from_millis(1);
+            assert_eq!(world.run(), Some(deadline));
+            world.now = deadline;
+            world.run();
+            assert_eq!(world.take(), "* BYE autologout; idle for too long\r\n");
+            assert!(world.closed);
+        }
+    }
+    let mut world = World::logged_in();
+    let deadline = world.run().unwrap();
+    world.now += Duration::from_secs(60);
+    world.send(b"a NOOP\r\n", 3);
+    assert_eq!(world.run(), Some(deadline + Duration::from_secs(60)));
+}
+
+#[test]
+fn a_transfer_is_no_silence_after_login() {
+    for (world, lives) in [(World::tls as fn() -> World, false), (World::logged_in, true)] {
+        let mut world = world();
+        world.send(b"a APPEND x {9+}\r\n1", 4096);
+        for _ in 0..3 {
+            world.now += AUTOLOGOUT_BEFORE_LOGIN.max(if lives { AUTOLOGOUT } else { Duration::ZERO }) * 2 / 3;
+            world.send(b"2", 4096);
+        }
+        assert_eq!(world.closed, !lives, "{}", world.output);
+    }
+}
+
+#[test]
+fn too_many_errors_end_a_session() {
+    let mut world = World::logged_in();
+    world.send("x\r\n".repeat(FAULTS_MAX as usize - 1).as_bytes(), 4096);
+    world.send(b"a NOOP\r\n", 4096);
+    world.send("a X\r\n".repeat(FAULTS_MAX as usize - 1).as_bytes(), 4096);
+    assert!(!world.closed);
+    world.send(b"a X\r\n", 4096);
+    assert!(world.take().ends_with("a BAD unknown command (octet 3)\r\n* BYE too many errors\r\n"));
+    assert!(world.closed);
+
+    let mut world = World::tls();
+    world.send("a LOGIN u wrong\r\n".repeat(LOGIN_FAILURES_MAX as usize - 1).as_bytes(), 4096);
+    assert!(!world.closed);
+    world.send(b"a LOGIN u wrong\r\n", 4096);
+    assert!(world.take().ends_with("a NO [AUTHENTICATIONFAILED] wrong\r\n* BYE too many failed logins\r\n"));
+}
+
+#[test]
+fn garbage_is_bad() {
+    for (sent, said) in [
+        ("\r\n", "* BAD expected a tag (octet 1)\r\n"),
+        ("a\r\n", "* BAD expected a space (octet 2)\r\n"),
+        ("a \r\n", "a BAD expected a command (octet 3)\r\n"),
+        ("+ NOOP\r\n", "* BAD expected a tag (octet 1)\r\n"),
+        ("a NOOP \r\n", "a BAD something stands after the command's end (octet 7)\r\n"),
+        ("a NOOP\n", "a BAD lines end with CRLF\r\n"),
+        ("a NO\rOP\r\n", "a BAD unknown command (octet 3)\r\n"),
+        ("a \0\r\n", "a BAD expected a command (octet 3)\r\n"),
+        ("GET / HTTP/1.1\r\n", "GET BAD unknown command (octet 5)\r\n"),
+        ("a STATUS b (FOO)\r\n", "a BAD unknown STATUS item (octet 13)\r\n"),
+        ("a FETCH 0 FLAGS\r\n", "a BAD the number begins with zero (octet 9)\r\n"),
+        ("a FETCH 4294967296 FLAGS\r\n", "a BAD the number is too large (octet 9)\r\n"),
+        ("a LOGIN u {99999999999999999999}\r\n", "a BAD [TOOBIG] the literal is too long\r\n"),
+    ] {
+        check(World::selected, sent, said, &[]);
+    }
+}
+
+#[test]
+fn the_end_and_shutdown() {
+    let mut world = World::logged_in();
+    world.machine.receive(b"a NOOP\r\nb NO");
+    world.machine.end_of_input();
+    world.run();
+    assert_eq!((world.take().as_str(), world.closed), ("a OK done\r\n", true));
+    for sent in [&b""[..], b"a NO", b"a IDLE\r\n", b"a APPEND x {5+}\r\nab"] {
+        let mut world = World::logged_in();
+        world.send(sent, 4096);
+        world.take();
+        world.machine.shutdown();
+        world.run();
+        assert_eq!((world.take().as_str(), world.closed), ("* BYE server shutting down\r\n", true));
+    }
+    let mut world = World::logged_in();
+    world.answers.push_back(Answer::Bye("gone".into()));
+    world.send(b"a NOOP\r\nb NOOP\r\n", 4096);
+    assert_eq!((world.take().as_str(), world.closed), ("* BYE gone\r\n", true));
+    let mut world = World::logged_in();
+    world.answers.push_back(Answer::Go);
+    world.send(b"a NOOP\r\n", 4096);
+    assert_eq!(world.take(), "a NO [SERVERBUG] internal error\r\n");
+}

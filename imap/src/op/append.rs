@@ -1,0 +1,112 @@
+//! APPEND (RFC 3501 section 6.3.11) with APPENDUID (RFC 4315 section 3): the octets stream into the store as they arrive.
+
+use bytes::Bytes;
+use waypost_mail::{DateTime, Flags, MailboxId, Timestamp};
+use waypost_message::{HeaderBlock, HeaderCollector, Splitter};
+use waypost_storage::{Acceptance, BodyWriter, Delivery};
+
+use super::{Failure, NO_SUCH_MAILBOX, NOT_NOW, Operation};
+use crate::{machine::Ran, wire::Append};
+
+const TOO_BIG: &str = "the message is larger than the server takes";
+const HEADER_TOO_BIG: &str = "the header of the message is larger than the server takes";
+const EMPTY: &str = "a message is not empty";
+
+/// A message that arrives.
+#[derive(Debug)]
+pub(crate) struct Appending {
+    mailbox: MailboxId,
+    flags: Flags,
+    date: Option<DateTime>,
+    header: Header,
+    splitter: Splitter,
+    body: BodyWriter,
+}
+
+/// How far the header is.
+#[derive(Debug)]
+enum Header {
+    Arriving(HeaderCollector),
+    Complete(HeaderBlock),
+}
+
+impl Operation<'_, '_> {
+    /// Before the message is sent: whether it will be taken.
+    pub(crate) fn append_start(&mut self, append: Append) -> Result<(), Failure> {
+        let state = self.user.account.state();
+        let mailbox = state.by_name(&append.mailbox).ok_or(Failure::no("TRYCREATE", NO_SUCH_MAILBOX))?.id;
+        if append.size > self.context.live().config.limits.message_size {
+            return Err(Failure::no("TOOBIG", TOO_BIG));
+        }
+        if append.size == 0 {
+            return Err(Failure::no("CANNOT", EMPTY));
+        }
+        self.user.appending = Some(Appending {
+            mailbox,
+            flags: append.flags,
+            date: append.date,
+            header: Header::Arriving(HeaderCollector::default()),
+            splitter: Splitter::new(),
+            body: self.context.store.body_writer(),
+        });
+        Ok(())
+    }
+
+    /// Some octets. After a refusal what was written is forgotten.
+    pub(crate) async fn append_chunk(&mut self, octets: &Bytes) -> Result<(), Failure> {
+        let mut appending = self.user.appending.take().ok_or(Failure::bad(NOT_NOW))?;
+        appending.take(octets).await?;
+        self.user.appending = Some(appending);
+        Ok(())
+    }
+
+    /// The message is complete.
+    pub(crate) async fn append_end(&mut self) -> Result<Ran, Failure> {
+        let appending = self.user.appending.take().ok_or(Failure::bad(NOT_NOW))?;
+        let header = match appending.header {
+            Header::Arriving(collector) => collector.finish(),
+            Header::Complete(header) => header,
+        };
+        let delivery = Delivery {
+            account: self.user.identity.account,
+            mailbox: Some(appending.mailbox),
+            prefix: Vec::new(),
+            flags: appending.flags,
+            internal_date: appending.date.unwrap_or_else(|| DateTime::utc(now())),
+        };
+        let acceptance = Acceptance {
+            id: self.context.store.new_entry_id(),
+            header: header.into_octets().into(),
+            body: appending.body.finish().await?,
+            structure: appending.splitter.finish(),
+            local: vec![delivery],
+            relay: None,
+        };
+        let accepted = self.context.store.accept(acceptance).await?;
+        self.sync(super::Expunges::Report, crate::wire::Numbers::Sequence).await?;
+        let ran = Ran::ok("appended");
+        Ok(match accepted.local.first() {
+            Some(placed) => ran.with_code(format!("APPENDUID {} {}", placed.uid_validity, placed.uid)),
+            None => ran,
+        })
+    }
+}
+
+impl Appending {
+    async fn take(&mut self, octets: &[u8]) -> Result<(), Failure> {
+        self.splitter.feed(octets);
+        let mut body = octets;
+        if let Header::Arriving(collector) = &mut self.header {
+            let fed = collector.feed(octets).map_err(|_| Failure::no("TOOBIG", HEADER_TOO_BIG))?;
+            let Some((header, taken)) = fed else { return Ok(()) };
+            self.header = Header::Complete(header);
+            body = &octets[taken..];
+        }
+        Ok(self.body.write(body).await?)
+    }
+}
+
+pub(super) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+}

@@ -1,0 +1,27 @@
+//! CREATE (RFC 3501 section 6.3.3) with a special use (RFC 6154 section 3).
+
+use waypost_storage::SpecialUse;
+
+use super::{Failure, Operation};
+use crate::machine::Ran;
+
+const ONE_USE: &str = "a mailbox has one special use, of those in LIST";
+
+impl Operation<'_, '_> {
+    /// A `/` at the end only says that names below will follow.
+    pub(super) async fn create(&mut self, name: &str, uses: &[String]) -> Result<Ran, Failure> {
+        let special_use = match uses {
+            [] => None,
+            [one] => Some(special_use(one).ok_or(Failure::no("USEATTR", ONE_USE))?),
+            _ => return Err(Failure::no("USEATTR", ONE_USE)),
+        };
+        let name = name.strip_suffix('/').unwrap_or(name);
+        self.user.account.create_mailbox(name, special_use).await?;
+        Ok(Ran::ok("created"))
+    }
+}
+
+fn special_use(attribute: &str) -> Option<SpecialUse> {
+    let named = SpecialUse::NAMES.iter().find(|(_, name)| name.eq_ignore_ascii_case(attribute));
+    named.map(|(special_use, _)| *special_use)
+}

@@ -1,0 +1,133 @@
+//! FETCH (RFC 3501 section 6.4.5).
+//!
+//! `\Seen` is set first, by one change for all messages of the command; flags that are news to the client ride in the
+//! responses. Where it cannot be set (a full disk) the messages are shown all the same. Messages that another session has
+//! removed are still served: their octets stay for the retention window.
+
+use std::{ops::Range, sync::Arc};
+
+use waypost_mail::{SystemFlags, Uid};
+use waypost_message::Structure;
+use waypost_storage::{FlagChange, FlagMode, Row};
+
+use super::{Failure, Operation, recent_mark};
+use crate::{
+    fetch::{self, Message, Responder},
+    machine::Ran,
+    session::Selected,
+    wire::{Access, FetchItem, Numbers, SequenceSet},
+};
+
+/// Messages whose structures are loaded at once.
+pub(super) const BATCH_MESSAGES: usize = 256;
+const UNREADABLE: &str = "some of it cannot be read, it was logged";
+
+impl Operation<'_, '_> {
+    pub(super) async fn fetch(
+        &mut self,
+        numbers: Numbers,
+        set: &SequenceSet,
+        mut items: Vec<FetchItem>,
+    ) -> Result<Ran, Failure> {
+        let ranges = self.selected()?.numbers(numbers, set)?;
+        if numbers == Numbers::Uid && !items.contains(&FetchItem::Uid) {
+            items.insert(0, FetchItem::Uid);
+        }
+        if items.iter().any(fetch::sets_seen) {
+            self.set_seen(&ranges).await?;
+        }
+        let mut all_read = true;
+        let mut numbers = ranges.into_iter().flatten();
+        loop {
+            let batch: Vec<u32> = numbers.by_ref().take(BATCH_MESSAGES).collect();
+            if batch.is_empty() {
+                break;
+            }
+            all_read &= self.fetch_batch(&batch, &items).await?;
+        }
+        Ok(if all_read { Ran::ok("fetched") } else { Ran::no(UNREADABLE).with_code("CORRUPTION") })
+    }
+
+    /// Responses of some messages; whether all could be read.
+    async fn fetch_batch(&mut self, numbers: &[u32], items: &[FetchItem]) -> Result<bool, Failure> {
+        let selected = self.selected()?;
+        let mailbox = selected.view.state().id;
+        let mut messages: Vec<Message> =
+            numbers.iter().filter_map(|number| message(selected, *number)).collect();
+        if items.iter().any(fetch::needs_structure) {
+            let rows: Vec<Row> = messages.iter().map(|message| message.row.clone()).collect();
+            let structures = self.structures(mailbox, &rows).await;
+            for (message, structure) in messages.iter_mut().zip(structures) {
+                message.structure = structure;
+            }
+        }
+        let view = &mut self.user.selected.as_mut().ok_or(Failure::bad(super::SELECT_FIRST))?.view;
+        let mut responder = Responder::new(&self.context.store, self.output);
+        for message in &messages {
+            if view.is_changed(message.row.uid) && !items.contains(&FetchItem::Flags) {
+                let with_flags = [&[FetchItem::Flags], items].concat();
+                responder.respond(message, &with_flags).await?;
+            } else {
+                responder.respond(message, items).await?;
+            }
+            view.flags_told(message.row.uid);
+        }
+        Ok(responder.is_complete())
+    }
+
+    /// The structures of messages; `None` for each that cannot be read.
+    pub(super) async fn structures(
+        &mut self,
+        mailbox: waypost_mail::MailboxId,
+        rows: &[Row],
+    ) -> Vec<Option<Arc<Structure>>> {
+        let (store, account) = (&self.context.store, self.user.identity.account);
+        if let Ok(structures) = store.structures(account, mailbox, rows).await {
+            return structures.into_iter().map(Some).collect();
+        }
+        let mut structures = Vec::with_capacity(rows.len());
+        for row in rows {
+            structures.push(match store.structure(account, mailbox, row).await {
+                Ok(structure) => Some(structure),
+                Err(error) => {
+                    tracing::error!(uid = %row.uid, email = %row.email, %error, "a structure cannot be read");
+                    None
+                }
+            });
+        }
+        structures
+    }
+
+    async fn set_seen(&mut self, ranges: &[Range<u32>]) -> Result<(), Failure> {
+        let selected = self.selected()?;
+        if selected.access == Access::ReadOnly {
+            return Ok(());
+        }
+        let unseen = unseen(selected, ranges);
+        let mailbox = selected.view.state().id;
+        if unseen.is_empty() {
+            return Ok(());
+        }
+        let change =
+            FlagChange { mode: FlagMode::Add, flags: SystemFlags::SEEN.into(), unchanged_since: None };
+        if let Err(error) = self.user.account.change_flags(mailbox, unseen, change).await {
+            tracing::warn!(%error, "messages cannot be marked as seen");
+        }
+        let (identity, recent) = (&self.user.identity, &self.context.recent);
+        let Some(selected) = &mut self.user.selected else { return Ok(()) };
+        selected.refresh(identity, recent).map_err(Failure::Bye)
+    }
+}
+
+fn unseen(selected: &Selected, ranges: &[Range<u32>]) -> Vec<Uid> {
+    let known = ranges.iter().cloned().flatten().filter_map(|number| selected.view.by_number(number));
+    let unseen = known.filter(|known| !known.gone && !known.row.flags.contains(SystemFlags::SEEN));
+    unseen.map(|known| known.row.uid).collect()
+}
+
+fn message(selected: &Selected, number: u32) -> Option<Message> {
+    let view = &selected.view;
+    let row = view.by_number(number)?.row;
+    let (flags, recent) = (view.state().flags(row), recent_mark(view, row.uid));
+    Some(Message { number, row: row.clone(), flags, recent, structure: None })
+}

@@ -1,0 +1,234 @@
+//! Commands, one file each: async functions over the selected view and the store that write untagged responses to the output
+//! and give back how the command ended.
+//!
+//! After each command the client is told what changed in the selected mailbox. EXPUNGE is held back after FETCH, STORE and
+//! SEARCH by sequence number (RFC 3501 section 7.4.1); everything else is said after every command.
+
+pub(crate) mod append;
+mod close;
+mod copy;
+mod create;
+mod delete;
+mod expunge;
+mod fetch;
+mod list;
+pub(crate) mod login;
+mod pattern;
+mod rename;
+mod search;
+mod select;
+mod status;
+mod store;
+mod subscribe;
+
+use waypost_net::{Disconnect, Output};
+use waypost_storage::StoreError;
+
+use crate::{
+    machine::Ran,
+    session::{Context, Selected, User},
+    view::View,
+    wire::{
+        Access, CommandBody, Numbers,
+        encode::{self, Recent},
+    },
+};
+
+pub(crate) const ACCOUNT_GONE: &str = "the account was removed";
+pub(crate) const CLOSING: &str = "the server stops";
+pub(crate) const MAILBOX_GONE: &str = "the selected mailbox was deleted";
+pub(crate) const LOGIN_FIRST: &str = "log in first";
+pub(crate) const NOT_NOW: &str = "not in this state";
+pub(crate) const NO_SUCH_NUMBER: &str = "no such message sequence number";
+const SELECT_FIRST: &str = "select a mailbox first";
+const READ_ONLY: &str = "the mailbox is read-only";
+const NO_SUCH_MAILBOX: &str = "no such mailbox";
+const SOME_GONE: &str = "some of the messages are gone";
+const INTERNAL: &str = "internal error, it was logged";
+
+/// Why a command did not end with OK.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// NO or BAD.
+    Refused(Ran),
+    /// The session is over; why.
+    Bye(&'static str),
+    /// The peer is gone, or must be cut off.
+    Disconnect(Disconnect),
+}
+
+impl Failure {
+    /// BAD
+    pub(crate) fn bad(text: &str) -> Self {
+        Self::Refused(Ran::bad(text))
+    }
+
+    /// NO with a response code (RFC 5530)
+    pub(crate) fn no(code: &str, text: &str) -> Self {
+        Self::Refused(Ran::no(text).with_code(code))
+    }
+}
+
+impl From<Disconnect> for Failure {
+    fn from(error: Disconnect) -> Self {
+        Self::Disconnect(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    /// The one place where errors of the store become responses.
+    fn from(error: StoreError) -> Self {
+        let code = match &error {
+            StoreError::NoSuchMailbox | StoreError::NoSuchAccount => "NONEXISTENT",
+            StoreError::MailboxExists | StoreError::AccountExists => "ALREADYEXISTS",
+            StoreError::MailboxName(_) => "CANNOT",
+            StoreError::OverQuota => "OVERQUOTA",
+            StoreError::Limit(_) => "LIMIT",
+            StoreError::Full | StoreError::Poisoned | StoreError::Closed => "UNAVAILABLE",
+            StoreError::Damaged(_) => "CORRUPTION",
+            StoreError::Io(_) | StoreError::Open(_) | StoreError::NoSuchEntry => "SERVERBUG",
+        };
+        match error {
+            StoreError::Damaged(_) | StoreError::Io(_) | StoreError::Open(_) | StoreError::NoSuchEntry => {
+                tracing::error!(%error, "an IMAP command failed");
+                Self::no(code, INTERNAL)
+            }
+            error => Self::no(code, &error.to_string()),
+        }
+    }
+}
+
+/// Whether messages that are gone may lose their numbers now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Expunges {
+    /// EXPUNGE is said.
+    Report,
+    /// The numbers stay (RFC 3501 section 7.4.1).
+    Hold,
+}
+
+/// A command while it runs.
+pub(crate) struct Operation<'a, 'o> {
+    pub(crate) context: &'a Context,
+    pub(crate) user: &'a mut User,
+    pub(crate) output: &'a mut Output<'o>,
+}
+
+impl Operation<'_, '_> {
+    /// Runs a command, then tells the client what changed in the selected mailbox.
+    pub(crate) async fn run(&mut self, command: CommandBody) -> Result<Ran, Failure> {
+        let (expunges, numbers) = match &command {
+            CommandBody::Fetch(numbers, ..)
+            | CommandBody::Store(numbers, ..)
+            | CommandBody::Search(numbers, ..) => {
+                (if *numbers == Numbers::Uid { Expunges::Report } else { Expunges::Hold }, *numbers)
+            }
+            CommandBody::Copy(numbers, ..) | CommandBody::Move(numbers, ..) => (Expunges::Report, *numbers),
+            CommandBody::Expunge(Some(_)) => (Expunges::Report, Numbers::Uid),
+            _ => (Expunges::Report, Numbers::Sequence),
+        };
+        let ran = match self.dispatch(command).await {
+            Err(Failure::Refused(ran)) => ran,
+            other => other?,
+        };
+        self.sync(expunges, numbers).await?;
+        Ok(ran)
+    }
+
+    async fn dispatch(&mut self, command: CommandBody) -> Result<Ran, Failure> {
+        match command {
+            CommandBody::Noop | CommandBody::Check => Ok(Ran::ok("done")),
+            CommandBody::Enable(_) => self.enable().await,
+            CommandBody::Namespace => self.namespace().await,
+            CommandBody::Select(name, access) => self.select(&name, access).await,
+            CommandBody::Create(name, uses) => self.create(&name, &uses).await,
+            CommandBody::Delete(name) => self.delete(&name).await,
+            CommandBody::Rename(from, to) => self.rename(&from, &to).await,
+            CommandBody::Subscribe(name) => self.subscribe(&name, true).await,
+            CommandBody::Unsubscribe(name) => self.subscribe(&name, false).await,
+            CommandBody::List(list) => self.list(&list).await,
+            CommandBody::Lsub(reference, pattern) => self.lsub(&reference, &pattern).await,
+            CommandBody::Status(name, items) => self.status(&name, &items).await,
+            CommandBody::Close => self.close().await,
+            CommandBody::Unselect => self.unselect(),
+            CommandBody::Expunge(set) => self.expunge(set.as_ref()).await,
+            CommandBody::Search(numbers, search) => self.search(numbers, &search).await,
+            CommandBody::Fetch(numbers, set, items) => self.fetch(numbers, &set, items).await,
+            CommandBody::Store(numbers, set, store) => self.store(numbers, &set, store).await,
+            CommandBody::Copy(numbers, set, name) => self.copy(numbers, &set, &name).await,
+            CommandBody::Move(numbers, set, name) => self.move_to(numbers, &set, &name).await,
+            CommandBody::Capability
+            | CommandBody::Logout
+            | CommandBody::StartTls
+            | CommandBody::Authenticate(..)
+            | CommandBody::Login(..)
+            | CommandBody::Id(_)
+            | CommandBody::Append(_)
+            | CommandBody::Idle => Err(Failure::bad(NOT_NOW)),
+        }
+    }
+
+    /// Tells the client what changed in the selected mailbox.
+    pub(crate) async fn sync(&mut self, expunges: Expunges, numbers: Numbers) -> Result<(), Failure> {
+        let Some(selected) = &mut self.user.selected else { return Ok(()) };
+        selected.refresh(&self.user.identity, &self.context.recent).map_err(Failure::Bye)?;
+        let updates = updates(&mut selected.view, expunges, numbers);
+        Ok(self.output.write(&updates).await?)
+    }
+
+    /// ENABLE: nothing is known that could be enabled (RFC 5161 section 3.1).
+    async fn enable(&mut self) -> Result<Ran, Failure> {
+        self.output.write(b"* ENABLED\r\n").await?;
+        Ok(Ran::ok("done"))
+    }
+
+    /// NAMESPACE: one personal namespace (RFC 2342 section 5).
+    async fn namespace(&mut self) -> Result<Ran, Failure> {
+        self.output.write(b"* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n").await?;
+        Ok(Ran::ok("done"))
+    }
+
+    fn selected(&mut self) -> Result<&mut Selected, Failure> {
+        self.user.selected.as_mut().ok_or(Failure::bad(SELECT_FIRST))
+    }
+
+    fn selected_for_writing(&mut self) -> Result<&mut Selected, Failure> {
+        let selected = self.selected()?;
+        match selected.access {
+            Access::ReadWrite => Ok(selected),
+            Access::ReadOnly => Err(Failure::no("READ-ONLY", READ_ONLY)),
+        }
+    }
+}
+
+/// What changed since the client was told: EXPUNGE, EXISTS, RECENT, FLAGS and FETCH responses.
+pub(crate) fn updates(view: &mut View, expunges: Expunges, numbers: Numbers) -> Vec<u8> {
+    let mut out = Vec::new();
+    if expunges == Expunges::Report {
+        for number in view.take_expunged() {
+            encode::data(&mut out, &format!("{number} EXPUNGE"));
+        }
+    }
+    if let Some(exists) = view.take_exists() {
+        encode::data(&mut out, &format!("{exists} EXISTS"));
+    }
+    if let Some(recent) = view.take_recent() {
+        encode::data(&mut out, &format!("{recent} RECENT"));
+    }
+    if view.take_new_keywords() {
+        select::flags(&mut out, view.state());
+    }
+    for uid in view.take_changed() {
+        let Some(known) = view.by_uid(uid) else { continue };
+        let item = if numbers == Numbers::Uid { format!("UID {uid} ") } else { String::new() };
+        out.extend(format!("* {} FETCH ({item}FLAGS ", known.number).as_bytes());
+        encode::flag_list(&mut out, &view.state().flags(known.row), recent_mark(view, uid));
+        out.extend(b")\r\n");
+    }
+    out
+}
+
+/// `\Recent` as the encoder takes it.
+fn recent_mark(view: &View, uid: waypost_mail::Uid) -> Recent {
+    if view.is_recent(uid) { Recent::Yes } else { Recent::No }
+}

@@ -1,0 +1,150 @@
+//! SEARCH (RFC 3501 section 6.4.4): a scan that reads as little as it can.
+//!
+//! Each message is tried with what its row tells; only where that does not decide the header is read, and only then the body,
+//! in chunks, for all texts at once. A message that cannot be read does not match, and an untagged NO says so.
+
+mod program;
+mod text;
+
+use std::sync::Arc;
+
+use waypost_mail::MailboxId;
+use waypost_message::{HeaderBlock, Structure, header::HEADER_BYTES_MAX};
+use waypost_storage::{Row, StoreError};
+
+use super::{Failure, Operation, append::now, fetch::BATCH_MESSAGES};
+use crate::{
+    machine::Ran,
+    wire::{Numbers, Search, Status, encode},
+};
+use program::{Context, Facts, Program};
+
+const BAD_CHARSET: &str = "the charset is not known";
+const UNREADABLE: &str = "some messages cannot be read and were not searched";
+
+/// Most octets of a header block that are searched: the largest one that is accepted, and as much prefix.
+const HEADER_SEARCH_BYTES_MAX: u64 = 2 * HEADER_BYTES_MAX as u64;
+
+/// A message whose row alone does not decide.
+struct Candidate {
+    number: u32,
+    row: Row,
+    recent: bool,
+    /// Its place among those of its batch.
+    index: usize,
+}
+
+impl Operation<'_, '_> {
+    pub(super) async fn search(&mut self, numbers: Numbers, search: &Search) -> Result<Ran, Failure> {
+        let view = &self.selected()?.view;
+        let context = Context {
+            keywords: &view.state().keywords,
+            exists: view.exists(),
+            largest_uid: view.largest_uid(),
+            now: now(),
+        };
+        let program = Program::new(search, &context).ok_or_else(bad_charset)?;
+        let (exists, mut all_read) = (context.exists, true);
+        let mut out = b"* SEARCH".to_vec();
+        for first in (1..=exists).step_by(BATCH_MESSAGES) {
+            let last = first.saturating_add(BATCH_MESSAGES as u32 - 1).min(exists);
+            let (found, read) = self.search_batch(&program, first, last).await?;
+            all_read &= read;
+            for (number, uid) in found {
+                let shown = if numbers == Numbers::Uid { uid } else { number };
+                out.extend(format!(" {shown}").as_bytes());
+            }
+            self.output.write(&out).await?;
+            out.clear();
+        }
+        out.extend(b"\r\n");
+        if !all_read {
+            encode::untagged(&mut out, Status::No, Some("CORRUPTION"), UNREADABLE);
+        }
+        self.output.write(&out).await?;
+        Ok(Ran::ok("searched"))
+    }
+
+    /// Numbers and UIDs of what matches from `first` to `last`; whether all could be read.
+    async fn search_batch(
+        &mut self,
+        program: &Program,
+        first: u32,
+        last: u32,
+    ) -> Result<(Vec<(u32, u32)>, bool), Failure> {
+        let view = &self.selected()?.view;
+        let mailbox = view.state().id;
+        let mut matching: Vec<(u32, u32, bool)> = Vec::new();
+        let mut open: Vec<Candidate> = Vec::new();
+        for known in (first..=last).filter_map(|number| view.by_number(number)) {
+            let recent = view.is_recent(known.row.uid);
+            let facts = Facts { number: known.number, row: known.row, recent, header: None, found: None };
+            let decided = program.evaluate(&facts);
+            if decided.is_none() {
+                let (number, row, index) = (known.number, known.row.clone(), matching.len());
+                open.push(Candidate { number, row, recent, index });
+            }
+            matching.push((known.number, known.row.uid.value(), decided == Some(true)));
+        }
+        let all_read = self.search_octets(program, mailbox, open, &mut matching).await;
+        let found = matching.into_iter().filter(|(.., matches)| *matches);
+        Ok((found.map(|(number, uid, _)| (number, uid)).collect(), all_read))
+    }
+
+    /// Decides the candidates by their octets; whether all could be read.
+    async fn search_octets(
+        &mut self,
+        program: &Program,
+        mailbox: MailboxId,
+        open: Vec<Candidate>,
+        matching: &mut [(u32, u32, bool)],
+    ) -> bool {
+        let rows: Vec<Row> = open.iter().map(|candidate| candidate.row.clone()).collect();
+        let structures = if rows.is_empty() { Vec::new() } else { self.structures(mailbox, &rows).await };
+        let mut all_read = true;
+        for (candidate, structure) in open.into_iter().zip(structures) {
+            let matches = match structure {
+                Some(structure) => self.search_message(program, &candidate, &structure).await,
+                None => Err(StoreError::Damaged("structure".to_owned())),
+            };
+            match matches {
+                Ok(matches) => matching[candidate.index].2 = matches,
+                Err(error) => {
+                    tracing::error!(uid = %candidate.row.uid, %error, "a message cannot be searched");
+                    all_read = false;
+                }
+            }
+        }
+        all_read
+    }
+
+    async fn search_message(
+        &mut self,
+        program: &Program,
+        candidate: &Candidate,
+        structure: &Arc<Structure>,
+    ) -> Result<bool, StoreError> {
+        let (store, content) = (&self.context.store, &candidate.row.content);
+        let length = content.prefix_size() + structure.root.header.end;
+        let octets = store.read(content, 0, length.min(HEADER_SEARCH_BYTES_MAX)).await?;
+        let header = HeaderBlock::new(octets.to_vec());
+        let mut facts = Facts {
+            number: candidate.number,
+            row: &candidate.row,
+            recent: candidate.recent,
+            header: Some(&header),
+            found: None,
+        };
+        if let Some(decided) = program.evaluate(&facts) {
+            return Ok(decided);
+        }
+        let found = text::find(store, content, structure, program.needles()).await?;
+        facts.found = Some(&found);
+        Ok(program.evaluate(&facts).unwrap_or(false))
+    }
+}
+
+/// `"BADCHARSET" [SP "(" charset *(SP charset) ")"]`
+fn bad_charset() -> Failure {
+    Failure::no("BADCHARSET (US-ASCII UTF-8)", BAD_CHARSET)
+}

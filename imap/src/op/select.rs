@@ -1,0 +1,96 @@
+//! SELECT and EXAMINE (RFC 3501 sections 6.3.1 and 6.3.2), UNSELECT (RFC 3691).
+
+use waypost_mail::{Flags, SystemFlags};
+use waypost_storage::{MailboxState, state::KEYWORDS_MAX};
+
+use super::{Failure, NO_SUCH_MAILBOX, Operation};
+use crate::{
+    machine::{NewState, Ran},
+    session::Selected,
+    view::View,
+    wire::{
+        Access, Status,
+        encode::{self, Recent},
+    },
+};
+
+impl Operation<'_, '_> {
+    /// Opens a mailbox. The one that was open is closed also where this fails.
+    pub(super) async fn select(&mut self, name: &str, access: Access) -> Result<Ran, Failure> {
+        if self.user.selected.take().is_some() {
+            let mut out = Vec::new();
+            encode::untagged(&mut out, Status::Ok, Some("CLOSED"), "the previous mailbox is closed");
+            self.output.write(&out).await?;
+        }
+        let selected = match self.open(name, access).await {
+            Err(Failure::Refused(ran)) => {
+                return Err(Failure::Refused(ran.with_state(NewState::Authenticated)));
+            }
+            selected => selected?,
+        };
+        self.output.write(&opened(&selected.view, access)).await?;
+        self.user.selected = Some(selected);
+        let code = if access == Access::ReadWrite { "READ-WRITE" } else { "READ-ONLY" };
+        Ok(Ran::ok("selected").with_code(code).with_state(NewState::Selected))
+    }
+
+    /// Closes the selected mailbox and removes nothing.
+    pub(super) fn unselect(&mut self) -> Result<Ran, Failure> {
+        self.selected()?;
+        self.user.selected = None;
+        Ok(Ran::ok("unselected").with_state(NewState::Authenticated))
+    }
+
+    async fn open(&mut self, name: &str, access: Access) -> Result<Selected, Failure> {
+        let missing = || Failure::no("NONEXISTENT", NO_SUCH_MAILBOX);
+        let mailbox =
+            self.user.account.state().by_name(name).map(|mailbox| mailbox.id).ok_or_else(missing)?;
+        let selection = self.user.account.select(mailbox).await?;
+        Selected::new(selection, access, &self.user.identity, &self.context.recent).ok_or_else(missing)
+    }
+}
+
+/// What SELECT says of a mailbox.
+fn opened(view: &View, access: Access) -> Vec<u8> {
+    let state = view.state();
+    let mut out = Vec::new();
+    flags(&mut out, state);
+    let permanent = match access {
+        Access::ReadOnly => "PERMANENTFLAGS ()".to_owned(),
+        Access::ReadWrite if state.keywords.len() < KEYWORDS_MAX => {
+            format!("PERMANENTFLAGS ({} \\*)", all_flags(state))
+        }
+        Access::ReadWrite => format!("PERMANENTFLAGS ({})", all_flags(state)),
+    };
+    encode::untagged(&mut out, Status::Ok, Some(&permanent), "flags that can be stored");
+    encode::data(&mut out, &format!("{} EXISTS", view.exists()));
+    encode::data(&mut out, &format!("{} RECENT", view.recent()));
+    let seen = |flags: SystemFlags| flags.contains(SystemFlags::SEEN);
+    if let Some(unseen) = state.rows().position(|row| !seen(row.flags)) {
+        encode::untagged(
+            &mut out,
+            Status::Ok,
+            Some(&format!("UNSEEN {}", unseen + 1)),
+            "first unseen message",
+        );
+    }
+    encode::untagged(
+        &mut out,
+        Status::Ok,
+        Some(&format!("UIDVALIDITY {}", state.uid_validity)),
+        "UIDs valid",
+    );
+    encode::untagged(&mut out, Status::Ok, Some(&format!("UIDNEXT {}", state.uid_next)), "next UID");
+    out
+}
+
+/// `* FLAGS (…)`: what is defined in the mailbox.
+pub(super) fn flags(out: &mut Vec<u8>, state: &MailboxState) {
+    out.extend(b"* FLAGS ");
+    encode::flag_list(out, &all_flags(state), Recent::No);
+    out.extend(b"\r\n");
+}
+
+fn all_flags(state: &MailboxState) -> Flags {
+    Flags { system: SystemFlags::from_bits(u8::MAX), keywords: state.keywords.iter().cloned().collect() }
+}

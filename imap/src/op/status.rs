@@ -1,0 +1,49 @@
+//! STATUS (RFC 3501 section 6.3.10; SIZE: RFC 8438; DELETED: RFC 9051 section 6.3.11).
+
+use waypost_storage::MailboxState;
+
+use super::{Failure, NO_SUCH_MAILBOX, Operation};
+use crate::{
+    machine::Ran,
+    wire::{StatusItem, encode},
+};
+
+impl Operation<'_, '_> {
+    pub(super) async fn status(&mut self, name: &str, items: &[StatusItem]) -> Result<Ran, Failure> {
+        let state = self.user.account.state();
+        let mailbox = state.by_name(name).ok_or(Failure::no("NONEXISTENT", NO_SUCH_MAILBOX))?;
+        let mut out = Vec::new();
+        self.status_line(&mut out, mailbox, items);
+        self.output.write(&out).await?;
+        Ok(Ran::ok("done"))
+    }
+
+    /// `* STATUS mailbox (items)`
+    pub(super) fn status_line(&self, out: &mut Vec<u8>, mailbox: &MailboxState, items: &[StatusItem]) {
+        out.extend(b"* STATUS ");
+        encode::mailbox(out, &mailbox.name);
+        for (index, item) in items.iter().enumerate() {
+            out.extend(if index == 0 { b" (" } else { b" " as &[u8] });
+            let (name, value) = match item {
+                StatusItem::Messages => ("MESSAGES", u64::from(mailbox.count)),
+                StatusItem::Recent => ("RECENT", self.recent(mailbox)),
+                StatusItem::UidNext => ("UIDNEXT", u64::from(mailbox.uid_next.value())),
+                StatusItem::UidValidity => ("UIDVALIDITY", u64::from(mailbox.uid_validity.value())),
+                StatusItem::Unseen => ("UNSEEN", u64::from(mailbox.unseen)),
+                StatusItem::Deleted => ("DELETED", u64::from(mailbox.deleted)),
+                StatusItem::Size => ("SIZE", mailbox.bytes),
+            };
+            out.extend(format!("{name} {value}").as_bytes());
+        }
+        out.extend(b")\r\n");
+    }
+
+    /// Messages that no session has seen. The newest rows are in memory also where the oldest are not.
+    fn recent(&self, mailbox: &MailboxState) -> u64 {
+        let unclaimed = self.context.recent.unclaimed(self.user.identity.account, mailbox);
+        if unclaimed.start == 1 {
+            return u64::from(mailbox.count);
+        }
+        mailbox.rows().rev().take_while(|row| row.uid.value() >= unclaimed.start).count() as u64
+    }
+}

@@ -1,0 +1,129 @@
+//! STORE (RFC 3501 section 6.4.6).
+//!
+//! Messages that another session has removed are passed over; the command by sequence number says so with
+//! `NO [EXPUNGEISSUED]` (RFC 2180 section 4.2.1, RFC 5530), after the others were changed.
+
+use std::collections::BTreeMap;
+
+use waypost_mail::{Flags, Uid};
+use waypost_storage::{FlagChange, FlagMode};
+
+use super::{Failure, Operation, SOME_GONE, recent_mark};
+use crate::{
+    machine::Ran,
+    session::Selected,
+    wire::{Numbers, SequenceSet, Store, StoreMode, encode},
+};
+
+impl Operation<'_, '_> {
+    pub(super) async fn store(
+        &mut self,
+        numbers: Numbers,
+        set: &SequenceSet,
+        store: Store,
+    ) -> Result<Ran, Failure> {
+        let selected = self.selected_for_writing()?;
+        let ranges = selected.numbers(numbers, set)?;
+        let known = ranges.into_iter().flatten().filter_map(|number| selected.view.by_number(number));
+        let uids: Vec<Uid> = known.map(|known| known.row.uid).collect();
+        let expected = if store.silent { expected(selected, &uids, &store) } else { BTreeMap::new() };
+        let mailbox = selected.view.state().id;
+        if !uids.is_empty() {
+            let mode = match store.mode {
+                StoreMode::Replace => FlagMode::Replace,
+                StoreMode::Add => FlagMode::Add,
+                StoreMode::Remove => FlagMode::Remove,
+            };
+            let change = FlagChange { mode, flags: store.flags, unchanged_since: None };
+            self.user.account.change_flags(mailbox, uids.clone(), change).await?;
+        }
+        let gone = self.tell(numbers, &uids, store.silent.then_some(expected)).await?;
+        if gone > 0 && numbers == Numbers::Sequence {
+            return Ok(Ran::no(SOME_GONE).with_code("EXPUNGEISSUED"));
+        }
+        Ok(Ran::ok("stored"))
+    }
+
+    /// Says the flags of all messages of the command; with `expected` only of those that are not as the client expects. How many
+    /// of the messages are gone.
+    async fn tell(
+        &mut self,
+        numbers: Numbers,
+        uids: &[Uid],
+        expected: Option<BTreeMap<Uid, Flags>>,
+    ) -> Result<usize, Failure> {
+        let (identity, recent) = (&self.user.identity, &self.context.recent);
+        let Some(selected) = &mut self.user.selected else { return Ok(0) };
+        selected.refresh(identity, recent).map_err(Failure::Bye)?;
+        let view = &mut selected.view;
+        let (mut out, mut gone) = (Vec::new(), 0);
+        if view.take_new_keywords() {
+            super::select::flags(&mut out, view.state());
+        }
+        for uid in uids {
+            let Some(known) = view.by_uid(*uid).filter(|known| !known.gone) else {
+                gone += 1;
+                continue;
+            };
+            let flags = view.state().flags(known.row);
+            let silent = match &expected {
+                Some(expected) => expected.get(uid) == Some(&flags),
+                None => false,
+            };
+            if !silent {
+                let item = if numbers == Numbers::Uid { format!("UID {uid} ") } else { String::new() };
+                out.extend(format!("* {} FETCH ({item}FLAGS ", known.number).as_bytes());
+                encode::flag_list(&mut out, &flags, recent_mark(view, *uid));
+                out.extend(b")\r\n");
+            }
+            view.flags_told(*uid);
+        }
+        self.output.write(&out).await?;
+        Ok(gone)
+    }
+}
+
+/// The flags that a client which hears nothing believes the messages to have.
+fn expected(selected: &Selected, uids: &[Uid], store: &Store) -> BTreeMap<Uid, Flags> {
+    let view = &selected.view;
+    let before = |uid: &Uid| view.by_uid(*uid).map(|known| (*uid, view.state().flags(known.row)));
+    uids.iter().filter_map(before).map(|(uid, flags)| (uid, changed(flags, store))).collect()
+}
+
+fn changed(flags: Flags, store: &Store) -> Flags {
+    let Flags { system, mut keywords } = flags;
+    match store.mode {
+        StoreMode::Replace => store.flags.clone(),
+        StoreMode::Add => {
+            keywords.extend(store.flags.keywords.iter().cloned());
+            Flags { system: system.with(store.flags.system), keywords }
+        }
+        StoreMode::Remove => {
+            keywords.retain(|keyword| !store.flags.keywords.contains(keyword));
+            Flags { system: system.without(store.flags.system), keywords }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use waypost_mail::Flag;
+
+    use super::*;
+
+    fn flags(names: &str) -> Flags {
+        names.split_whitespace().filter_map(Flag::parse).collect()
+    }
+
+    #[test]
+    fn a_silent_client_expects_what_it_asked_for() {
+        for (mode, asked, expected) in [
+            (StoreMode::Replace, "\\Draft", "\\Draft"),
+            (StoreMode::Add, "\\Draft work", "\\Seen \\Draft home work"),
+            (StoreMode::Remove, "\\Seen HOME", ""),
+        ] {
+            let store = Store { mode, silent: true, flags: flags(asked) };
+            assert_eq!(changed(flags("\\Seen home"), &store), flags(expected));
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! One IMAP connection: the handler that runs what the machine asks for.
+//!
+//! The machine knows which command is legal; the handler knows who has logged in ([`User`]), which mailbox is selected
+//! ([`Selected`]) and runs commands through [`crate::op`]. A selected mailbox that another session deletes, or whose UIDVALIDITY
+//! changes, ends the session with BYE, as does the removal of the account (RFC 2180 section 3.3).
+
+use std::{net::IpAddr, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use waypost_auth::{Authenticator, Identity, Live, sasl::Credentials};
+use waypost_config::ListenerConfig;
+use waypost_net::{Connection, Disconnect, Handler, Output, TlsRole};
+use waypost_storage::{Account, Selection, Store};
+
+use crate::{
+    machine::{Answer, Event, ImapMachine, PlaintextLogin, Privacy, Question, Settings},
+    op::{
+        self, Expunges, Failure, Operation,
+        append::Appending,
+        login::{Seat, Seats},
+    },
+    view::{Recent, View},
+    wire::{Access, Numbers, SequenceSet},
+};
+
+/// What all IMAP sessions of a server share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The mail.
+    pub store: Store,
+    /// Configuration and directory.
+    pub live: watch::Receiver<Arc<Live>>,
+    /// Checks logins.
+    pub authenticator: Authenticator,
+    /// Who has seen what.
+    pub(crate) recent: Arc<Recent>,
+    /// How many sessions each account has.
+    pub(crate) seats: Arc<Seats>,
+}
+
+impl Context {
+    /// For one server: all its sessions share clones of it.
+    pub fn new(store: Store, live: watch::Receiver<Arc<Live>>, authenticator: Authenticator) -> Self {
+        Self { store, live, authenticator, recent: Arc::default(), seats: Arc::default() }
+    }
+
+    /// Configuration and directory as they are now.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        self.live.borrow().clone()
+    }
+}
+
+/// Serves one connection to its end.
+pub async fn serve(connection: Connection, context: Context, listener: Arc<ListenerConfig>) {
+    let privacy = match (&connection.tls, &connection.starttls) {
+        (Some(_), _) => Privacy::Tls,
+        (None, TlsRole::None) => Privacy::None,
+        (None, _) => Privacy::StartTls,
+    };
+    let plaintext_login =
+        if listener.auth_without_tls { PlaintextLogin::Allowed } else { PlaintextLogin::Refused };
+    let hostname = context.live().config.hostname.to_string();
+    let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login });
+    let peer = connection.peer;
+    let session = Session { context, peer: peer.ip(), user: None };
+    let (_, session, result) = waypost_net::drive(connection, machine, session).await;
+    let account = session.user.map(|user| user.identity.address.to_string());
+    match result {
+        Ok(()) => tracing::debug!(%peer, account, "IMAP session ended"),
+        Err(error) => tracing::info!(%peer, account, %error, "IMAP session broke off"),
+    }
+}
+
+/// What the handler knows of a connection.
+#[derive(Debug)]
+struct Session {
+    context: Context,
+    peer: IpAddr,
+    user: Option<User>,
+}
+
+/// Who has logged in.
+#[derive(Debug)]
+pub(crate) struct User {
+    pub(crate) identity: Identity,
+    pub(crate) account: Account,
+    pub(crate) selected: Option<Selected>,
+    /// The APPEND whose message arrives.
+    pub(crate) appending: Option<Appending>,
+    /// Counts the session.
+    pub(crate) _seat: Seat,
+}
+
+/// The selected mailbox.
+#[derive(Debug)]
+pub(crate) struct Selected {
+    pub(crate) selection: Selection,
+    pub(crate) access: Access,
+    pub(crate) view: View,
+}
+
+impl Selected {
+    /// Opens the view of a mailbox. `None`: it is deleted already.
+    pub(crate) fn new(
+        selection: Selection,
+        access: Access,
+        user: &Identity,
+        recent: &Recent,
+    ) -> Option<Self> {
+        let state = selection.state()?;
+        let claimed = claim(recent, access, user, &state);
+        Some(Self { selection, access, view: View::new(state, claimed) })
+    }
+
+    /// Goes on to the newest state of the mailbox; else why the session ends.
+    pub(crate) fn refresh(&mut self, user: &Identity, recent: &Recent) -> Result<(), &'static str> {
+        let same =
+            |state: &Arc<waypost_storage::MailboxState>| state.uid_validity == self.view.state().uid_validity;
+        let state = self.selection.state().filter(same).ok_or(op::MAILBOX_GONE)?;
+        let claimed = claim(recent, self.access, user, &state);
+        self.view.advance(state, claimed);
+        Ok(())
+    }
+
+    /// The sequence numbers that a set names, as ascending ranges. A sequence number that is not in use is BAD (RFC 9051
+    /// section 9, seq-number); a UID that is not in use names nothing.
+    pub(crate) fn numbers(&self, numbers: Numbers, set: &SequenceSet) -> Result<Vec<Range<u32>>, Failure> {
+        let view = &self.view;
+        match numbers {
+            Numbers::Uid => Ok(set
+                .resolve(view.largest_uid())
+                .into_iter()
+                .map(|uids| view.numbers_of_uids(uids))
+                .collect()),
+            Numbers::Sequence => {
+                let ranges = set.resolve(view.exists());
+                if ranges.last().is_some_and(|last| *last.end() > view.exists()) {
+                    return Err(Failure::bad(op::NO_SUCH_NUMBER));
+                }
+                Ok(ranges.into_iter().map(|range| *range.start()..range.end() + 1).collect())
+            }
+        }
+    }
+}
+
+fn claim(
+    recent: &Recent,
+    access: Access,
+    user: &Identity,
+    state: &waypost_storage::MailboxState,
+) -> Range<u32> {
+    match access {
+        Access::ReadWrite => recent.claim(user.account, state),
+        Access::ReadOnly => recent.unclaimed(user.account, state),
+    }
+}
+
+impl Handler<ImapMachine> for Session {
+    async fn answer(&mut self, question: Question, output: &mut Output<'_>) -> Result<Answer, Disconnect> {
+        let answer = match question {
+            Question::Login(credentials) => self.login(credentials).await,
+            question => self.operate(question, output).await,
+        };
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(Failure::Refused(ran)) => Ok(Answer::Ran(ran)),
+            Err(Failure::Bye(why)) => Ok(Answer::Bye(why.to_owned())),
+            Err(Failure::Disconnect(error)) => Err(error),
+        }
+    }
+
+    /// Cancel-safe: what was found is given back without waiting again.
+    async fn event(&mut self) -> Event {
+        loop {
+            let Some(user) = &mut self.user else { return std::future::pending().await };
+            let selection = user.selected.as_mut().map(|selected| &mut selected.selection);
+            // Cancel-safe: watch::Receiver::changed is, and Selection::changed is by contract.
+            tokio::select! {
+                changed = self.context.live.changed() => {
+                    if changed.is_err() {
+                        return Event::Bye(op::CLOSING.to_owned());
+                    }
+                }
+                () = changed(selection) => {}
+            }
+            match user.updates(&self.context) {
+                Err(why) => return Event::Bye(why.to_owned()),
+                Ok(updates) if updates.is_empty() => {}
+                Ok(updates) => return Event::Updates(Bytes::from(updates)),
+            }
+        }
+    }
+}
+
+/// Waits for a change of the selected mailbox; for ever where none is selected.
+async fn changed(selection: Option<&mut Selection>) {
+    match selection {
+        Some(selection) => selection.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Session {
+    async fn login(&mut self, credentials: Credentials) -> Result<Answer, Failure> {
+        let (user, ran) = op::login::login(&self.context, self.peer, credentials).await?;
+        self.user = Some(user);
+        Ok(Answer::Ran(ran))
+    }
+
+    async fn operate(&mut self, question: Question, output: &mut Output<'_>) -> Result<Answer, Failure> {
+        let user = self.user.as_mut().ok_or(Failure::bad(op::LOGIN_FIRST))?;
+        user.still_exists(&self.context).map_err(Failure::Bye)?;
+        let mut operation = Operation { context: &self.context, user, output };
+        match question {
+            Question::Login(_) => Err(Failure::bad(op::NOT_NOW)),
+            Question::Run(command) => operation.run(command.body).await.map(Answer::Ran),
+            Question::AppendStart(append) => operation.append_start(append).map(|()| Answer::Go),
+            Question::AppendChunk(octets) => operation.append_chunk(&octets).await.map(|()| Answer::Go),
+            Question::AppendEnd => operation.append_end().await.map(Answer::Ran),
+            Question::AppendAbort => {
+                operation.user.appending = None;
+                Ok(Answer::Go)
+            }
+            Question::IdleStart => {
+                operation.sync(Expunges::Report, Numbers::Sequence).await.map(|()| Answer::Go)
+            }
+        }
+    }
+}
+
+impl User {
+    /// Whether the account is still there; else why the session ends.
+    fn still_exists(&self, context: &Context) -> Result<(), &'static str> {
+        let live = context.live();
+        live.directory.address(self.identity.account).map(|_| ()).ok_or(op::ACCOUNT_GONE)
+    }
+
+    /// What changed in the selected mailbox, as untagged responses; else why the session ends.
+    fn updates(&mut self, context: &Context) -> Result<Vec<u8>, &'static str> {
+        self.still_exists(context)?;
+        let Some(selected) = &mut self.selected else { return Ok(Vec::new()) };
+        selected.refresh(&self.identity, &context.recent)?;
+        Ok(op::updates(&mut selected.view, Expunges::Report, Numbers::Sequence))
+    }
+}
+
+#[cfg(test)]
+mod tests;

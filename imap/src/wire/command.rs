@@ -1,0 +1,358 @@
+//! Commands as values.
+
+use std::ops::RangeInclusive;
+
+use waypost_mail::{DateTime, Flag, Flags};
+
+/// A command with its tag.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// Its tag.
+    pub tag: String,
+    /// What is to be done.
+    pub body: CommandBody,
+}
+
+/// Whether numbers in a command and in its answers are sequence numbers or UIDs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Numbers {
+    /// Message sequence numbers.
+    Sequence,
+    /// Unique identifiers: the `UID` form of a command.
+    Uid,
+}
+
+/// Whether a mailbox is opened for writing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Access {
+    /// SELECT
+    ReadWrite,
+    /// EXAMINE
+    ReadOnly,
+}
+
+/// What is to be done. Mailbox names are UTF-8 already (decoded from modified UTF-7), `INBOX` in capitals.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CommandBody {
+    /// CAPABILITY
+    Capability,
+    /// NOOP
+    Noop,
+    /// CHECK (RFC 3501)
+    Check,
+    /// LOGOUT
+    Logout,
+    /// STARTTLS
+    StartTls,
+    /// AUTHENTICATE: mechanism, initial response in base 64 (RFC 4959)
+    Authenticate(String, Option<String>),
+    /// LOGIN: user, password
+    Login(String, String),
+    /// ENABLE
+    Enable(Vec<String>),
+    /// ID (RFC 2971); `None`: NIL
+    Id(Option<Vec<(String, Option<String>)>>),
+    /// SELECT and EXAMINE
+    Select(String, Access),
+    /// CREATE: name, special use (RFC 6154 section 3)
+    Create(String, Vec<String>),
+    /// DELETE
+    Delete(String),
+    /// RENAME: from, to
+    Rename(String, String),
+    /// SUBSCRIBE
+    Subscribe(String),
+    /// UNSUBSCRIBE
+    Unsubscribe(String),
+    /// LIST: with what is needed of RFC 5258 and RFC 6154
+    List(List),
+    /// LSUB: reference, pattern
+    Lsub(String, String),
+    /// NAMESPACE (RFC 2342)
+    Namespace,
+    /// STATUS
+    Status(String, Vec<StatusItem>),
+    /// APPEND: the literals follow through the machine's stream
+    Append(Append),
+    /// IDLE (RFC 2177)
+    Idle,
+    /// CLOSE
+    Close,
+    /// UNSELECT (RFC 3691)
+    Unselect,
+    /// EXPUNGE; UID EXPUNGE (RFC 4315) with its set
+    Expunge(Option<SequenceSet>),
+    /// SEARCH
+    Search(Numbers, Search),
+    /// FETCH
+    Fetch(Numbers, SequenceSet, Vec<FetchItem>),
+    /// STORE
+    Store(Numbers, SequenceSet, Store),
+    /// COPY
+    Copy(Numbers, SequenceSet, String),
+    /// MOVE (RFC 6851)
+    Move(Numbers, SequenceSet, String),
+}
+
+/// LIST with its selection and return options.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct List {
+    /// `(SUBSCRIBED …)`
+    pub selection: Vec<ListSelection>,
+    /// Reference name.
+    pub reference: String,
+    /// Patterns; one in the base form.
+    pub patterns: Vec<String>,
+    /// `RETURN (…)`
+    pub returned: Vec<ListReturn>,
+}
+
+/// Which mailboxes LIST selects (RFC 5258 section 3.1, RFC 6154 section 5).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ListSelection {
+    /// SUBSCRIBED
+    Subscribed,
+    /// REMOTE
+    Remote,
+    /// RECURSIVEMATCH
+    RecursiveMatch,
+    /// SPECIAL-USE
+    SpecialUse,
+}
+
+/// What LIST returns beside names (RFC 5258 section 3.2, RFC 6154, RFC 5819).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ListReturn {
+    /// SUBSCRIBED
+    Subscribed,
+    /// CHILDREN
+    Children,
+    /// SPECIAL-USE
+    SpecialUse,
+    /// STATUS (…)
+    Status(Vec<StatusItem>),
+}
+
+/// An item of STATUS.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StatusItem {
+    /// MESSAGES
+    Messages,
+    /// RECENT (RFC 3501)
+    Recent,
+    /// UIDNEXT
+    UidNext,
+    /// UIDVALIDITY
+    UidValidity,
+    /// UNSEEN
+    Unseen,
+    /// DELETED (RFC 9051)
+    Deleted,
+    /// SIZE (RFC 8438)
+    Size,
+}
+
+/// APPEND of one message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Append {
+    /// Where to.
+    pub mailbox: String,
+    /// Its flags.
+    pub flags: Flags,
+    /// Its internal date.
+    pub date: Option<DateTime>,
+    /// Octets of the literal.
+    pub size: u64,
+}
+
+/// One number of a set: a number, or `*`, the largest in use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SequenceNumber {
+    /// A number; never zero.
+    Number(u32),
+    /// `*`
+    Largest,
+}
+
+/// A set of sequence numbers or UIDs, as written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SequenceSet(pub Vec<(SequenceNumber, SequenceNumber)>);
+
+impl SequenceSet {
+    /// The set as ascending, disjoint ranges, with `*` as `largest`. Where `largest` is 0 (an empty mailbox) `*` names nothing.
+    pub fn resolve(&self, largest: u32) -> Vec<RangeInclusive<u32>> {
+        let value = |number: SequenceNumber| match number {
+            SequenceNumber::Number(number) => number,
+            SequenceNumber::Largest => largest,
+        };
+        let ends = self.0.iter().map(|(a, b)| (value(*a).min(value(*b)).max(1), value(*a).max(value(*b))));
+        let mut ranges: Vec<(u32, u32)> = ends.filter(|(start, end)| start <= end).collect();
+        ranges.sort_unstable();
+        let mut merged: Vec<(u32, u32)> = Vec::with_capacity(ranges.len());
+        for (start, end) in ranges {
+            match merged.last_mut() {
+                Some(last) if start <= last.1.saturating_add(1) => last.1 = last.1.max(end),
+                _ => merged.push((start, end)),
+            }
+        }
+        merged.into_iter().map(|(start, end)| start..=end).collect()
+    }
+}
+
+/// What FETCH asks for. The macros ALL, FAST and FULL are already taken apart.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum FetchItem {
+    /// UID
+    Uid,
+    /// FLAGS
+    Flags,
+    /// INTERNALDATE
+    InternalDate,
+    /// RFC822.SIZE
+    Rfc822Size,
+    /// ENVELOPE
+    Envelope,
+    /// BODY without section
+    Body,
+    /// BODYSTRUCTURE
+    BodyStructure,
+    /// RFC822: like BODY[], under its own name
+    Rfc822,
+    /// RFC822.HEADER: like BODY.PEEK[HEADER], under its own name
+    Rfc822Header,
+    /// RFC822.TEXT: like BODY[TEXT], under its own name
+    Rfc822Text,
+    /// BODY[…] and BODY.PEEK[…]
+    BodySection(BodySection),
+    /// EMAILID (RFC 8474)
+    EmailId,
+    /// THREADID (RFC 8474)
+    ThreadId,
+    /// SAVEDATE (RFC 8514)
+    SaveDate,
+}
+
+/// A section of a message.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BodySection {
+    /// Whether \Seen stays as it is.
+    pub peek: bool,
+    /// Part numbers, from 1; empty: the message.
+    pub part: Vec<u32>,
+    /// What of it.
+    pub text: SectionText,
+    /// `<start.length>`; length is not zero.
+    pub partial: Option<(u32, u32)>,
+}
+
+/// What of a part.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SectionText {
+    /// All of it.
+    All,
+    /// HEADER
+    Header,
+    /// HEADER.FIELDS
+    HeaderFields(Vec<String>),
+    /// HEADER.FIELDS.NOT
+    HeaderFieldsNot(Vec<String>),
+    /// TEXT
+    Text,
+    /// MIME
+    Mime,
+}
+
+/// How flags are stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Store {
+    /// FLAGS, +FLAGS or -FLAGS.
+    pub mode: StoreMode,
+    /// Whether the answer leaves the new flags out.
+    pub silent: bool,
+    /// Which flags; `\Recent` and unknown system flags make the command BAD.
+    pub flags: Flags,
+}
+
+/// FLAGS, +FLAGS or -FLAGS.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StoreMode {
+    /// FLAGS
+    Replace,
+    /// +FLAGS
+    Add,
+    /// -FLAGS
+    Remove,
+}
+
+/// SEARCH.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Search {
+    /// CHARSET, in capitals; `None`: US-ASCII (or UTF-8).
+    pub charset: Option<String>,
+    /// What is looked for: all keys must match.
+    pub keys: Vec<SearchKey>,
+}
+
+/// A search key. Texts are octets in the search's charset.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SearchKey {
+    /// ALL
+    All,
+    /// ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, KEYWORD
+    Flag(Flag),
+    /// UNANSWERED, UNDELETED, UNDRAFT, UNFLAGGED, UNSEEN, UNKEYWORD
+    NoFlag(Flag),
+    /// NEW (RFC 3501)
+    New,
+    /// OLD (RFC 3501)
+    Old,
+    /// RECENT (RFC 3501)
+    Recent,
+    /// BCC, CC, FROM, SUBJECT, TO and HEADER: field name, text (empty: the field is there)
+    Header(String, Vec<u8>),
+    /// BODY
+    Body(Vec<u8>),
+    /// TEXT
+    Text(Vec<u8>),
+    /// BEFORE, ON, SINCE: by internal date
+    Internal(DateRelation, Day),
+    /// SENTBEFORE, SENTON, SENTSINCE: by the Date field
+    Sent(DateRelation, Day),
+    /// LARGER
+    Larger(u64),
+    /// SMALLER
+    Smaller(u64),
+    /// UID
+    Uid(SequenceSet),
+    /// A sequence set
+    Sequence(SequenceSet),
+    /// NOT
+    Not(Box<SearchKey>),
+    /// OR
+    Or(Box<SearchKey>, Box<SearchKey>),
+    /// Keys in parentheses
+    And(Vec<SearchKey>),
+    /// YOUNGER (RFC 5032): seconds
+    Younger(u32),
+    /// OLDER (RFC 5032): seconds
+    Older(u32),
+    /// EMAILID (RFC 8474)
+    EmailId(String),
+    /// THREADID (RFC 8474)
+    ThreadId(String),
+}
+
+/// Before, on or since a day.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DateRelation {
+    /// Before the day
+    Before,
+    /// On the day
+    On,
+    /// On the day or later
+    Since,
+}
+
+/// A calendar day: year, month, day.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Day(pub i16, pub i8, pub i8);

@@ -1,0 +1,171 @@
+//! What we say, as octets: one function per rule of RFC 3501 section 9, each appending to what was said before.
+
+use waypost_mail::{DateTime, Flags};
+
+use super::mutf7;
+
+/// Longest string that is sent quoted; longer ones go as literals.
+pub const QUOTED_BYTES_MAX: usize = 1024;
+
+/// `resp-cond-state`: how a command ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Status {
+    /// It is done.
+    Ok,
+    /// It could not be done.
+    No,
+    /// It was not understood.
+    Bad,
+}
+
+impl Status {
+    /// `OK`, `NO`, `BAD`
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::No => "NO",
+            Self::Bad => "BAD",
+        }
+    }
+}
+
+/// Whether a message has `\Recent` in this session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Recent {
+    /// It has.
+    Yes,
+    /// It has not.
+    No,
+}
+
+/// `response-tagged = tag SP resp-cond-state CRLF`; the code without its brackets.
+pub fn tagged(out: &mut Vec<u8>, tag: &str, status: Status, code: Option<&str>, text: &str) {
+    condition(out, tag, status.name(), code, text);
+}
+
+/// `* OK [code] text`: untagged `resp-cond-state`.
+pub fn untagged(out: &mut Vec<u8>, status: Status, code: Option<&str>, text: &str) {
+    condition(out, "*", status.name(), code, text);
+}
+
+/// `resp-cond-bye = "BYE" SP resp-text`, untagged.
+pub fn bye(out: &mut Vec<u8>, code: Option<&str>, text: &str) {
+    condition(out, "*", "BYE", code, text);
+}
+
+/// `continue-req = "+" SP (resp-text / base64) CRLF`
+pub fn continue_req(out: &mut Vec<u8>, text: &str) {
+    out.extend(b"+ ");
+    self::text(out, text);
+    out.extend(b"\r\n");
+}
+
+/// `* data`: any other untagged response; `data` holds no CR or LF.
+pub fn data(out: &mut Vec<u8>, data: &str) {
+    out.extend(b"* ");
+    out.extend(data.as_bytes());
+    out.extend(b"\r\n");
+}
+
+fn condition(out: &mut Vec<u8>, tag: &str, name: &str, code: Option<&str>, text: &str) {
+    out.extend(tag.as_bytes());
+    out.push(b' ');
+    out.extend(name.as_bytes());
+    out.push(b' ');
+    if let Some(code) = code {
+        out.push(b'[');
+        self::text(out, code);
+        out.extend(b"] ");
+    }
+    self::text(out, if text.is_empty() { "done" } else { text });
+    out.extend(b"\r\n");
+}
+
+/// `text = 1*TEXT-CHAR`: what is no printable US-ASCII becomes `?`.
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend(text.chars().map(|char| if (' '..='~').contains(&char) { char as u8 } else { b'?' }));
+}
+
+/// `string = quoted / literal`: a literal where it must be.
+pub fn string(out: &mut Vec<u8>, octets: &[u8]) {
+    let quotable = |octet: &u8| matches!(octet, 0x01..=0x09 | 0x0b | 0x0c | 0x0e..=0x7f);
+    if octets.len() <= QUOTED_BYTES_MAX && octets.iter().all(quotable) {
+        quoted(out, octets);
+    } else {
+        literal(out, octets);
+    }
+}
+
+/// `quoted = DQUOTE *QUOTED-CHAR DQUOTE`
+fn quoted(out: &mut Vec<u8>, octets: &[u8]) {
+    out.push(b'"');
+    for &octet in octets {
+        if matches!(octet, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(octet);
+    }
+    out.push(b'"');
+}
+
+/// `literal = "{" number "}" CRLF *CHAR8`
+pub fn literal(out: &mut Vec<u8>, octets: &[u8]) {
+    literal_head(out, octets.len() as u64);
+    out.extend(octets);
+}
+
+/// The first line of a literal whose octets are sent by themselves.
+pub fn literal_head(out: &mut Vec<u8>, bytes: u64) {
+    out.extend(format!("{{{bytes}}}\r\n").as_bytes());
+}
+
+/// `nstring = string / nil`
+pub fn nstring(out: &mut Vec<u8>, octets: Option<&[u8]>) {
+    match octets {
+        Some(octets) => string(out, octets),
+        None => out.extend(b"NIL"),
+    }
+}
+
+/// `astring = 1*ASTRING-CHAR / string`; what reads as NIL is quoted.
+pub fn astring(out: &mut Vec<u8>, octets: &[u8]) {
+    let plain = !octets.is_empty() && octets.iter().copied().all(super::token::is_astring_char);
+    if plain && !octets.eq_ignore_ascii_case(b"NIL") {
+        out.extend(octets);
+    } else {
+        string(out, octets);
+    }
+}
+
+/// `mailbox = "INBOX" / astring`, from UTF-8.
+pub fn mailbox(out: &mut Vec<u8>, name: &str) {
+    astring(out, mutf7::encode(name).as_bytes());
+}
+
+/// `"(" [flag-fetch *(SP flag-fetch)] ")"`
+pub fn flag_list(out: &mut Vec<u8>, flags: &Flags, recent: Recent) {
+    let separator = if flags.is_empty() { "" } else { " " };
+    match recent {
+        Recent::Yes => out.extend(format!("({flags}{separator}\\Recent)").as_bytes()),
+        Recent::No => out.extend(format!("({flags})").as_bytes()),
+    }
+}
+
+/// `date-time`
+pub fn date_time(out: &mut Vec<u8>, date: &DateTime) {
+    out.extend(format!("\"{}\"", date.imap()).as_bytes());
+}
+
+/// `sequence-set` of numbers in the order given, runs as ranges: `1:3,7`. Of no numbers: nothing, which is no valid set.
+pub fn sequence_set(numbers: impl IntoIterator<Item = u32>) -> String {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some((_, end)) if end.checked_add(1) == Some(number) => *end = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    let run =
+        |(start, end): &(u32, u32)| if start == end { start.to_string() } else { format!("{start}:{end}") };
+    runs.iter().map(run).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,145 @@
+//! FETCH.
+
+use nom::{
+    Parser,
+    branch::alt,
+    bytes::complete::{tag, take_while1},
+    combinator::{map, opt},
+    sequence::{delimited, preceded, separated_pair},
+};
+
+use super::{
+    BodySection, CommandBody, FetchItem, Numbers, SectionText,
+    sequence::sequence_set,
+    token::{Parsed, ascii, astring_text, list1, number, nz_number, or_refuse, refuse, then},
+};
+
+/// Deepest part that a section can name.
+pub const SECTION_PARTS_MAX: usize = 100;
+
+/// `fetch = "FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att) ")")`
+pub(crate) fn fetch(input: &[u8], numbers: Numbers) -> Parsed<'_, CommandBody> {
+    let items = alt((list1(fetch_att), fetch_macro, map(fetch_att, |item| vec![item])));
+    map((then(sequence_set), then(items)), |(set, items)| CommandBody::Fetch(numbers, set, items))
+        .parse(input)
+}
+
+/// `"ALL" / "FULL" / "FAST"`, taken apart (RFC 3501 section 6.4.5)
+fn fetch_macro(input: &[u8]) -> Parsed<'_, Vec<FetchItem>> {
+    let (rest, name) = item_name(input)?;
+    let mut items = vec![FetchItem::Flags, FetchItem::InternalDate, FetchItem::Rfc822Size];
+    match name.as_str() {
+        "FAST" => {}
+        "ALL" => items.push(FetchItem::Envelope),
+        "FULL" => items.extend([FetchItem::Envelope, FetchItem::Body]),
+        _ => return refuse(input, "unknown FETCH item"),
+    }
+    Ok((rest, items))
+}
+
+/// `fetch-att = "ENVELOPE" / "FLAGS" / … / "BODY" section ["<" number "." nz-number ">"] / …` (with RFC 8474 section 7,
+/// RFC 8514 section 5)
+fn fetch_att(input: &[u8]) -> Parsed<'_, FetchItem> {
+    let (rest, name) = item_name(input)?;
+    let item = match name.as_str() {
+        "BODY" if rest.first() == Some(&b'[') => return body_section(rest, false),
+        "BODY.PEEK" => return body_section(rest, true),
+        "UID" => FetchItem::Uid,
+        "FLAGS" => FetchItem::Flags,
+        "INTERNALDATE" => FetchItem::InternalDate,
+        "RFC822.SIZE" => FetchItem::Rfc822Size,
+        "ENVELOPE" => FetchItem::Envelope,
+        "BODY" => FetchItem::Body,
+        "BODYSTRUCTURE" => FetchItem::BodyStructure,
+        "RFC822" => FetchItem::Rfc822,
+        "RFC822.HEADER" => FetchItem::Rfc822Header,
+        "RFC822.TEXT" => FetchItem::Rfc822Text,
+        "EMAILID" => FetchItem::EmailId,
+        "THREADID" => FetchItem::ThreadId,
+        "SAVEDATE" => FetchItem::SaveDate,
+        _ => return refuse(input, "unknown FETCH item"),
+    };
+    Ok((rest, item))
+}
+
+/// The letters, digits and dots that name an item, in capitals.
+fn item_name(input: &[u8]) -> Parsed<'_, String> {
+    let name = take_while1(|octet: u8| octet.is_ascii_alphanumeric() || octet == b'.');
+    map(or_refuse(name, "expected a FETCH item"), |name| ascii(name).to_ascii_uppercase()).parse(input)
+}
+
+/// `section ["<" number "." nz-number ">"]`
+fn body_section(input: &[u8], peek: bool) -> Parsed<'_, FetchItem> {
+    let partial = delimited(tag("<"), separated_pair(number, tag("."), nz_number), tag(">"));
+    let (rest, ((part, text), partial)) = (section, opt(partial)).parse(input)?;
+    if partial.is_none() && rest.first() == Some(&b'<') {
+        return refuse(rest, "expected <start.length>");
+    }
+    Ok((rest, FetchItem::BodySection(BodySection { peek, part, text, partial })))
+}
+
+/// `section = "[" [section-spec] "]"`
+fn section(input: &[u8]) -> Parsed<'_, (Vec<u32>, SectionText)> {
+    let whole = map(tag("]"), |_| (Vec::new(), SectionText::All));
+    let end = or_refuse(tag("]"), "the section does not end");
+    preceded(
+        or_refuse(tag("["), "expected a section"),
+        alt((whole, (section_spec, end).map(|(section, _)| section))),
+    )
+    .parse(input)
+}
+
+/// `section-spec = section-msgtext / (section-part ["." section-text])`
+fn section_spec(input: &[u8]) -> Parsed<'_, (Vec<u32>, SectionText)> {
+    if !input.first().is_some_and(u8::is_ascii_digit) {
+        return map(section_msgtext, |text| (Vec::new(), text)).parse(input);
+    }
+    let (mut rest, first) = nz_number(input)?;
+    let mut part = vec![first];
+    while let Some(after) = rest.strip_prefix(b".") {
+        if !after.first().is_some_and(u8::is_ascii_digit) {
+            return map(section_text, |text| (part.clone(), text)).parse(after);
+        }
+        if part.len() == SECTION_PARTS_MAX {
+            return refuse(after, "the section is too deep");
+        }
+        let (after, number) = nz_number(after)?;
+        part.push(number);
+        rest = after;
+    }
+    Ok((rest, (part, SectionText::All)))
+}
+
+/// `section-text = section-msgtext / "MIME"`
+fn section_text(input: &[u8]) -> Parsed<'_, SectionText> {
+    match item_name(input) {
+        Ok((rest, name)) if name == "MIME" => Ok((rest, SectionText::Mime)),
+        _ => section_msgtext(input),
+    }
+}
+
+/// `section-msgtext = "HEADER" / "HEADER.FIELDS" [".NOT"] SP header-list / "TEXT"`
+fn section_msgtext(input: &[u8]) -> Parsed<'_, SectionText> {
+    let (rest, name) = item_name(input)?;
+    match name.as_str() {
+        "HEADER" => Ok((rest, SectionText::Header)),
+        "TEXT" => Ok((rest, SectionText::Text)),
+        "HEADER.FIELDS" => map(then(header_list), SectionText::HeaderFields).parse(rest),
+        "HEADER.FIELDS.NOT" => map(then(header_list), SectionText::HeaderFieldsNot).parse(rest),
+        _ => refuse(input, "unknown section"),
+    }
+}
+
+/// `header-list = "(" header-fld-name *(SP header-fld-name) ")"`
+fn header_list(input: &[u8]) -> Parsed<'_, Vec<String>> {
+    list1(header_fld_name).parse(input)
+}
+
+/// `header-fld-name = astring`: visible US-ASCII without a colon (RFC 5322 section 2.2).
+pub(crate) fn header_fld_name(input: &[u8]) -> Parsed<'_, String> {
+    let (rest, name) = astring_text(input)?;
+    if name.is_empty() || !name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':') {
+        return refuse(input, "no name of a header field");
+    }
+    Ok((rest, name))
+}

@@ -1,0 +1,107 @@
+//! LIST with its extensions, LSUB, STATUS.
+
+use nom::{
+    Parser,
+    branch::alt,
+    bytes::complete::{tag_no_case, take_while1},
+    combinator::map,
+};
+
+use super::{
+    CommandBody, List, ListReturn, ListSelection, StatusItem,
+    mailbox::{decoded, mailbox},
+    token::{Parsed, is_astring_char, list0, list1, opt_if, or_refuse, refuse, string, then, word},
+};
+
+/// `list = "LIST" [SP list-select-opts] SP mailbox SP mbox-or-pat [SP list-return-opts]` (RFC 5258 section 6)
+pub(crate) fn list(input: &[u8]) -> Parsed<'_, CommandBody> {
+    let (rest, selection) = opt_if(input, b" (", then(list_select_opts))?;
+    let (rest, (reference, patterns)) = (then(mailbox), then(mbox_or_pat)).parse(rest)?;
+    let (rest, returned) =
+        if rest.is_empty() { (rest, None) } else { then(list_return_opts).map(Some).parse(rest)? };
+    let (selection, returned) = (selection.unwrap_or_default(), returned.unwrap_or_default());
+    Ok((rest, CommandBody::List(List { selection, reference, patterns, returned })))
+}
+
+/// `lsub = "LSUB" SP mailbox SP list-mailbox`
+pub(crate) fn lsub(input: &[u8]) -> Parsed<'_, CommandBody> {
+    map((then(mailbox), then(list_mailbox)), |(reference, pattern)| CommandBody::Lsub(reference, pattern))
+        .parse(input)
+}
+
+/// `list-select-opts = "(" [list-select-opt *(SP list-select-opt)] ")"`; RECURSIVEMATCH needs a list-select-base-opt
+/// beside it.
+fn list_select_opts(input: &[u8]) -> Parsed<'_, Vec<ListSelection>> {
+    let (rest, options) = list0(list_select_opt).parse(input)?;
+    if options.contains(&ListSelection::RecursiveMatch) && !options.contains(&ListSelection::Subscribed) {
+        return refuse(input, "RECURSIVEMATCH needs SUBSCRIBED");
+    }
+    Ok((rest, options))
+}
+
+/// `list-select-opt = "SUBSCRIBED" / "REMOTE" / "RECURSIVEMATCH" / "SPECIAL-USE"` (RFC 6154 section 6)
+fn list_select_opt(input: &[u8]) -> Parsed<'_, ListSelection> {
+    let (rest, name) = word(input)?;
+    let option = match name.as_str() {
+        "SUBSCRIBED" => ListSelection::Subscribed,
+        "REMOTE" => ListSelection::Remote,
+        "RECURSIVEMATCH" => ListSelection::RecursiveMatch,
+        "SPECIAL-USE" => ListSelection::SpecialUse,
+        _ => return refuse(input, "unknown selection option"),
+    };
+    Ok((rest, option))
+}
+
+/// `mbox-or-pat = list-mailbox / patterns`, `patterns = "(" list-mailbox *(SP list-mailbox) ")"`
+fn mbox_or_pat(input: &[u8]) -> Parsed<'_, Vec<String>> {
+    alt((list1(list_mailbox), map(list_mailbox, |pattern| vec![pattern]))).parse(input)
+}
+
+/// `list-mailbox = 1*list-char / string`, `list-char = ATOM-CHAR / list-wildcards / resp-specials`
+fn list_mailbox(input: &[u8]) -> Parsed<'_, String> {
+    let is_list_char = |octet| is_astring_char(octet) || matches!(octet, b'%' | b'*');
+    let (rest, octets) =
+        or_refuse(alt((map(take_while1(is_list_char), Into::into), string)), "expected a pattern")(input)?;
+    decoded(input, rest, &octets)
+}
+
+/// `list-return-opts = "RETURN" SP "(" [return-option *(SP return-option)] ")"`
+fn list_return_opts(input: &[u8]) -> Parsed<'_, Vec<ListReturn>> {
+    let options = (tag_no_case("RETURN"), then(list0(return_option))).map(|(_, options)| options);
+    or_refuse(options, "expected RETURN")(input)
+}
+
+/// `return-option = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" / status-option` (RFC 6154 section 6, RFC 5819 section 4)
+fn return_option(input: &[u8]) -> Parsed<'_, ListReturn> {
+    let (rest, name) = word(input)?;
+    match name.as_str() {
+        "SUBSCRIBED" => Ok((rest, ListReturn::Subscribed)),
+        "CHILDREN" => Ok((rest, ListReturn::Children)),
+        "SPECIAL-USE" => Ok((rest, ListReturn::SpecialUse)),
+        "STATUS" => map(then(list1(status_att)), ListReturn::Status).parse(rest),
+        _ => refuse(input, "unknown return option"),
+    }
+}
+
+/// `status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"`
+pub(crate) fn status(input: &[u8]) -> Parsed<'_, CommandBody> {
+    map((then(mailbox), then(list1(status_att))), |(name, items)| CommandBody::Status(name, items))
+        .parse(input)
+}
+
+/// `status-att = "MESSAGES" / "RECENT" / "UIDNEXT" / "UIDVALIDITY" / "UNSEEN"` (with RFC 8438 section 5 and DELETED of
+/// RFC 9051 section 9)
+fn status_att(input: &[u8]) -> Parsed<'_, StatusItem> {
+    let (rest, name) = word(input)?;
+    let item = match name.as_str() {
+        "MESSAGES" => StatusItem::Messages,
+        "RECENT" => StatusItem::Recent,
+        "UIDNEXT" => StatusItem::UidNext,
+        "UIDVALIDITY" => StatusItem::UidValidity,
+        "UNSEEN" => StatusItem::Unseen,
+        "DELETED" => StatusItem::Deleted,
+        "SIZE" => StatusItem::Size,
+        _ => return refuse(input, "unknown STATUS item"),
+    };
+    Ok((rest, item))
+}

@@ -1,0 +1,78 @@
+//! Mailbox names, and the commands that have little else: CREATE, RENAME, APPEND.
+
+use nom::{
+    Parser,
+    bytes::complete::{tag, tag_no_case},
+    combinator::{map, recognize},
+    sequence::preceded,
+};
+
+use super::{
+    Append, CommandBody, SequenceSet,
+    date::date_time,
+    flag::flag_list,
+    mutf7,
+    sequence::sequence_set,
+    token::{
+        Parsed, ascii, astring, atom, command_tag, list0, list1, literal_head, opt_if, or_refuse, refuse, sp,
+        then,
+    },
+};
+
+/// `mailbox = "INBOX" / astring`, decoded.
+pub(crate) fn mailbox(input: &[u8]) -> Parsed<'_, String> {
+    let (rest, octets) = or_refuse(astring, "expected a mailbox name")(input)?;
+    decoded(input, rest, &octets)
+}
+
+/// A name or pattern in UTF-8, `INBOX` in capitals.
+pub(crate) fn decoded<'a>(at: &'a [u8], rest: &'a [u8], octets: &[u8]) -> Parsed<'a, String> {
+    if octets.eq_ignore_ascii_case(b"INBOX") {
+        return Ok((rest, "INBOX".to_owned()));
+    }
+    match mutf7::decode(octets) {
+        Ok(name) => Ok((rest, name)),
+        Err(mutf7::Mutf7Error) => refuse(at, "the mailbox name is not valid modified UTF-7"),
+    }
+}
+
+/// `create = "CREATE" SP mailbox [SP "(" create-param *(SP create-param) ")"]` (RFC 4466 section 2.2)
+pub(crate) fn create(input: &[u8]) -> Parsed<'_, CommandBody> {
+    let (rest, name) = then(mailbox).parse(input)?;
+    let (rest, uses) = opt_if(rest, b" (", then(list1(create_param)))?;
+    Ok((rest, CommandBody::Create(name, uses.unwrap_or_default().concat())))
+}
+
+/// `create-param = "USE" SP "(" [use-attr *(SP use-attr)] ")"` (RFC 6154 section 6)
+fn create_param(input: &[u8]) -> Parsed<'_, Vec<String>> {
+    let use_attr = map(recognize((tag("\\"), atom)), ascii);
+    preceded(or_refuse(tag_no_case("USE"), "unknown parameter"), then(list0(use_attr))).parse(input)
+}
+
+/// `rename = "RENAME" SP mailbox SP mailbox`
+pub(crate) fn rename(input: &[u8]) -> Parsed<'_, CommandBody> {
+    map((then(mailbox), then(mailbox)), |(from, to)| CommandBody::Rename(from, to)).parse(input)
+}
+
+/// `sequence-set SP mailbox` of `copy` and `move`
+pub(crate) fn copied(input: &[u8]) -> Parsed<'_, (SequenceSet, String)> {
+    (then(sequence_set), then(mailbox)).parse(input)
+}
+
+/// `append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal`; the command ends with the literal's first line.
+pub(crate) fn append(input: &[u8]) -> Parsed<'_, CommandBody> {
+    let (rest, mailbox) = then(mailbox).parse(input)?;
+    let (rest, flags) = opt_if(rest, b" (", then(flag_list))?;
+    let (rest, date) = opt_if(rest, b" \"", then(date_time))?;
+    if rest.starts_with(b" ~{") {
+        return refuse(rest, "binary literals are not supported");
+    }
+    let (rest, size) = then(or_refuse(literal_head, "expected the message as a literal")).parse(rest)?;
+    Ok((rest, CommandBody::Append(Append { mailbox, flags: flags.unwrap_or_default(), date, size })))
+}
+
+/// Whether the literal announced at the end of these octets is the message of an APPEND, not the name of its mailbox.
+pub fn announces_message(octets: &[u8]) -> bool {
+    let head = (command_tag, sp, tag_no_case("APPEND"), sp).parse(octets);
+    head.is_ok_and(|(rest, _)| literal_head(rest).map_or(true, |(after, _)| !matches!(after, b"\r\n")))
+}

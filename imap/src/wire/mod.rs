@@ -1,0 +1,31 @@
+//! The grammar of IMAP: what a client may say, as values, and what we say, as octets (RFC 9051 section 9, RFC 3501 section 9).
+//!
+//! One function per rule, named after it. What arrives is parsed whole, with its literals ([`parse::command`]); the machine
+//! finds where it ends ([`literal::announced`]).
+
+pub mod command;
+pub mod encode;
+pub mod literal;
+pub mod mutf7;
+pub mod parse;
+
+mod date;
+mod fetch;
+mod flag;
+mod list;
+mod mailbox;
+mod search;
+mod sequence;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+pub use command::*;
+pub use encode::Status;
+pub use fetch::SECTION_PARTS_MAX;
+pub use mailbox::announces_message;
+pub use parse::Bad;
+pub use search::SEARCH_DEPTH_MAX;
+pub use sequence::SEQUENCE_RANGES_MAX;
+pub use token::{LIST_ITEMS_MAX, TAG_BYTES_MAX};

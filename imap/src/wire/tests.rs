@@ -1,0 +1,471 @@
+//! Commands as tables.
+
+use proptest::prelude::*;
+use waypost_mail::{Flag, Flags, SystemFlags};
+
+use super::{encode::Recent, *};
+
+fn body(text: &str) -> Result<CommandBody, Bad> {
+    parse::command(format!("a {text}").as_bytes()).map(|command| command.body)
+}
+
+fn flags(names: &[&str]) -> Flags {
+    names.iter().map(|name| Flag::parse(name).unwrap()).collect()
+}
+
+fn number(number: u32) -> SequenceSet {
+    SequenceSet(vec![(SequenceNumber::Number(number), SequenceNumber::Number(number))])
+}
+
+fn s(text: &str) -> String {
+    text.to_owned()
+}
+
+#[test]
+fn simple_commands() {
+    for (text, expected) in [
+        ("CAPABILITY", CommandBody::Capability),
+        ("noop", CommandBody::Noop),
+        ("Check", CommandBody::Check),
+        ("LOGOUT", CommandBody::Logout),
+        ("STARTTLS", CommandBody::StartTls),
+        ("NAMESPACE", CommandBody::Namespace),
+        ("IDLE", CommandBody::Idle),
+        ("CLOSE", CommandBody::Close),
+        ("UNSELECT", CommandBody::Unselect),
+        ("EXPUNGE", CommandBody::Expunge(None)),
+        ("UID EXPUNGE 7", CommandBody::Expunge(Some(number(7)))),
+        ("AUTHENTICATE plain", CommandBody::Authenticate(s("plain"), None)),
+        ("AUTHENTICATE PLAIN =", CommandBody::Authenticate(s("PLAIN"), Some(s("=")))),
+        ("AUTHENTICATE PLAIN AG+/cA==", CommandBody::Authenticate(s("PLAIN"), Some(s("AG+/cA==")))),
+        ("LOGIN u \"p \\\" ü\"", CommandBody::Login(s("u"), s("p \" ü"))),
+        ("LOGIN {1}\r\nu {2+}\r\np\"", CommandBody::Login(s("u"), s("p\""))),
+        ("ENABLE a Utf8=Accept", CommandBody::Enable(vec![s("A"), s("UTF8=ACCEPT")])),
+        ("ID NIL", CommandBody::Id(None)),
+        ("ID ()", CommandBody::Id(Some(vec![]))),
+        ("ID (\"a\" NIL \"b\" \"c\")", CommandBody::Id(Some(vec![(s("a"), None), (s("b"), Some(s("c")))]))),
+        ("SELECT iNbOx", CommandBody::Select(s("INBOX"), Access::ReadWrite)),
+        ("EXAMINE \"inbox\"", CommandBody::Select(s("INBOX"), Access::ReadOnly)),
+        ("SELECT Entw&APw-rfe", CommandBody::Select(s("Entwürfe"), Access::ReadWrite)),
+        ("CREATE a/b/", CommandBody::Create(s("a/b/"), vec![])),
+        ("CREATE a (USE (\\Sent \\Foo))", CommandBody::Create(s("a"), vec![s("\\Sent"), s("\\Foo")])),
+        ("CREATE a (USE ())", CommandBody::Create(s("a"), vec![])),
+        ("DELETE \"a b\"", CommandBody::Delete(s("a b"))),
+        ("RENAME a {1}\r\nb", CommandBody::Rename(s("a"), s("b"))),
+        ("SUBSCRIBE a", CommandBody::Subscribe(s("a"))),
+        ("UNSUBSCRIBE a", CommandBody::Unsubscribe(s("a"))),
+        ("LSUB \"\" a/%", CommandBody::Lsub(s(""), s("a/%"))),
+        (
+            "STATUS inbox (messages RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE)",
+            CommandBody::Status(
+                s("INBOX"),
+                vec![
+                    StatusItem::Messages,
+                    StatusItem::Recent,
+                    StatusItem::UidNext,
+                    StatusItem::UidValidity,
+                    StatusItem::Unseen,
+                    StatusItem::Deleted,
+                    StatusItem::Size,
+                ],
+            ),
+        ),
+        ("COPY 7 a", CommandBody::Copy(Numbers::Sequence, number(7), s("a"))),
+        ("UID COPY 7 a", CommandBody::Copy(Numbers::Uid, number(7), s("a"))),
+        ("MOVE 7 a", CommandBody::Move(Numbers::Sequence, number(7), s("a"))),
+        ("uid move 7 a", CommandBody::Move(Numbers::Uid, number(7), s("a"))),
+    ] {
+        assert_eq!(body(text), Ok(expected), "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_command_says_where() {
+    for (text, position, reason) in [
+        ("", 3, "expected a command"),
+        ("FOO", 3, "unknown command"),
+        ("UID FOO", 7, "unknown command"),
+        ("UID NOOP", 7, "unknown command"),
+        ("UID", 6, "expected a space"),
+        ("NOOP x", 7, "something stands after the command's end"),
+        ("SELECT", 9, "expected a space"),
+        ("SELECT ", 10, "expected a mailbox name"),
+        ("SELECT  a", 10, "expected a mailbox name"),
+        ("SELECT a b", 11, "something stands after the command's end"),
+        ("SELECT ü", 10, "expected a mailbox name"),
+        ("SELECT \"ü\"", 10, "the mailbox name is not valid modified UTF-7"),
+        ("SELECT &", 10, "the mailbox name is not valid modified UTF-7"),
+        ("LOGIN u", 10, "expected a space"),
+        ("LOGIN u {4}\r\nabc", 16, "the literal is not there"),
+        ("LOGIN \"u", 11, "a quoted string does not end or holds what it may not"),
+        ("AUTHENTICATE PLAIN A=B", 24, "something stands after the command's end"),
+        ("STATUS a ()", 13, "expected an atom"),
+        ("STATUS a (SIZE", 17, "expected a space or a closing parenthesis"),
+        ("STATUS a (X-FOO)", 13, "unknown STATUS item"),
+        ("CREATE a (FOO)", 13, "unknown parameter"),
+        ("CREATE a ()", 13, "unknown parameter"),
+        ("ID (\"a\")", 10, "expected a space"),
+        ("ENABLE", 9, "expected a space"),
+        ("COPY 1", 9, "expected a space"),
+        ("STORE 1 FLAGS (\\Recent)", 18, "no flag that can be stored"),
+        ("STORE 1 FLAGS \\Foo", 17, "no flag that can be stored"),
+        ("FETCH 1 FOO", 11, "unknown FETCH item"),
+        ("FETCH 1 (ALL)", 12, "unknown FETCH item"),
+        ("FETCH 1 BODY[", 16, "expected a FETCH item"),
+        ("FETCH 1 BODY[]<0.0>", 17, "expected <start.length>"),
+        ("FETCH 1 BODY[1.MIME.2]", 18, "unknown section"),
+        ("FETCH 1 BODY[MIME]", 16, "unknown section"),
+        ("FETCH 1 BODY[HEADER.FIELDS (a:)]", 31, "no name of a header field"),
+        ("SEARCH", 9, "expected a space"),
+        ("SEARCH FOO", 10, "unknown search key"),
+        ("SEARCH SENTFOO 1-Feb-1994", 10, "unknown search key"),
+        ("SEARCH NOT", 13, "expected a space"),
+        ("SEARCH OR SEEN", 17, "expected a space"),
+        ("SEARCH ()", 11, "expected a search key"),
+        ("SEARCH (SEEN", 15, "expected a space or a closing parenthesis"),
+        ("SEARCH LARGER x", 17, "expected a number"),
+        ("SEARCH ON 30-Feb-1994", 13, "no such date"),
+        ("LIST \"\"", 10, "expected a space"),
+        ("LIST (RECURSIVEMATCH) \"\" *", 8, "RECURSIVEMATCH needs SUBSCRIBED"),
+        ("LIST \"\" * (CHILDREN)", 13, "expected RETURN"),
+        ("LIST \"\" ()", 12, "expected a pattern"),
+        ("APPEND a", 11, "expected a space"),
+        ("APPEND a x", 12, "expected the message as a literal"),
+        ("APPEND a (\\Seen) \"1-Feb-1994\" {3}", 20, "no such date and time"),
+        ("APPEND a ~{3}", 11, "binary literals are not supported"),
+        ("APPEND a {9223372036854775808}", 13, "the number is too large"),
+    ] {
+        let bad = body(text).unwrap_err();
+        assert_eq!((bad.position, bad.reason), (position, reason), "{text}");
+        assert_eq!(bad.tag.as_deref(), Some("a"));
+    }
+}
+
+#[test]
+fn fetch_items() {
+    let section = |peek, part: &[u32], text, partial| {
+        vec![FetchItem::BodySection(BodySection { peek, part: part.to_vec(), text, partial })]
+    };
+    let fast = [FetchItem::Flags, FetchItem::InternalDate, FetchItem::Rfc822Size];
+    for (text, items) in [
+        ("FAST", fast.to_vec()),
+        ("all", [&fast[..], &[FetchItem::Envelope]].concat()),
+        ("FULL", [&fast[..], &[FetchItem::Envelope, FetchItem::Body]].concat()),
+        ("BODY", vec![FetchItem::Body]),
+        ("BODYSTRUCTURE", vec![FetchItem::BodyStructure]),
+        ("BODY[]", section(false, &[], SectionText::All, None)),
+        ("body.peek[]<0.1>", section(true, &[], SectionText::All, Some((0, 1)))),
+        (
+            "BODY[HEADER]<4294967295.4294967295>",
+            section(false, &[], SectionText::Header, Some((u32::MAX, u32::MAX))),
+        ),
+        ("BODY[1]", section(false, &[1], SectionText::All, None)),
+        ("BODY[1.2.30]", section(false, &[1, 2, 30], SectionText::All, None)),
+        ("BODY[1.MIME]", section(false, &[1], SectionText::Mime, None)),
+        ("BODY[1.2.TEXT]", section(false, &[1, 2], SectionText::Text, None)),
+        (
+            "BODY.PEEK[HEADER.FIELDS (From \"To\" {2}\r\nCc)]",
+            section(true, &[], SectionText::HeaderFields(vec![s("From"), s("To"), s("Cc")]), None),
+        ),
+        (
+            "BODY[3.HEADER.FIELDS.NOT (x)]",
+            section(false, &[3], SectionText::HeaderFieldsNot(vec![s("x")]), None),
+        ),
+        (
+            "(UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE RFC822 RFC822.HEADER RFC822.TEXT EMAILID THREADID SAVEDATE)",
+            vec![
+                FetchItem::Uid,
+                FetchItem::Flags,
+                FetchItem::InternalDate,
+                FetchItem::Rfc822Size,
+                FetchItem::Envelope,
+                FetchItem::Rfc822,
+                FetchItem::Rfc822Header,
+                FetchItem::Rfc822Text,
+                FetchItem::EmailId,
+                FetchItem::ThreadId,
+                FetchItem::SaveDate,
+            ],
+        ),
+    ] {
+        assert_eq!(
+            body(&format!("FETCH 7 {text}")),
+            Ok(CommandBody::Fetch(Numbers::Sequence, number(7), items)),
+            "{text}"
+        );
+    }
+    let deep = |parts: usize| format!("FETCH 1 BODY[{}]", vec!["1"; parts].join("."));
+    assert!(body(&deep(SECTION_PARTS_MAX)).is_ok());
+    assert_eq!(body(&deep(SECTION_PARTS_MAX + 1)).unwrap_err().reason, "the section is too deep");
+}
+
+#[test]
+fn store_forms() {
+    for (text, mode, silent, names) in [
+        ("FLAGS ()", StoreMode::Replace, false, &[][..]),
+        ("FLAGS.SILENT (\\Seen)", StoreMode::Replace, true, &["\\Seen"]),
+        ("+flags (\\seen $Forwarded)", StoreMode::Add, false, &["\\Seen", "$Forwarded"]),
+        ("-FLAGS.silent \\Deleted \\Draft x", StoreMode::Remove, true, &["\\Deleted", "\\Draft", "x"]),
+    ] {
+        let store = Store { mode, silent, flags: flags(names) };
+        assert_eq!(
+            body(&format!("UID STORE 7 {text}")),
+            Ok(CommandBody::Store(Numbers::Uid, number(7), store)),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn search_keys() {
+    let flag = |flag| SearchKey::Flag(Flag::System(flag));
+    let no_flag = |flag| SearchKey::NoFlag(Flag::System(flag));
+    let keyword = || Flag::parse("x").unwrap();
+    let day = Day(1994, 2, 1);
+    for (text, key) in [
+        ("ALL", SearchKey::All),
+        ("ANSWERED", flag(SystemFlags::ANSWERED)),
+        ("deleted", flag(SystemFlags::DELETED)),
+        ("DRAFT", flag(SystemFlags::DRAFT)),
+        ("FLAGGED", flag(SystemFlags::FLAGGED)),
+        ("SEEN", flag(SystemFlags::SEEN)),
+        ("UNANSWERED", no_flag(SystemFlags::ANSWERED)),
+        ("UNDELETED", no_flag(SystemFlags::DELETED)),
+        ("UNDRAFT", no_flag(SystemFlags::DRAFT)),
+        ("UNFLAGGED", no_flag(SystemFlags::FLAGGED)),
+        ("UNSEEN", no_flag(SystemFlags::SEEN)),
+        ("KEYWORD x", SearchKey::Flag(keyword())),
+        ("UNKEYWORD x", SearchKey::NoFlag(keyword())),
+        ("NEW", SearchKey::New),
+        ("OLD", SearchKey::Old),
+        ("RECENT", SearchKey::Recent),
+        ("FROM {3}\r\n\u{fc}x", SearchKey::Header(s("FROM"), "üx".into())),
+        ("BCC a", SearchKey::Header(s("BCC"), b"a".into())),
+        ("CC \"\"", SearchKey::Header(s("CC"), b"".into())),
+        ("SUBJECT \"a b\"", SearchKey::Header(s("SUBJECT"), b"a b".into())),
+        ("TO a", SearchKey::Header(s("TO"), b"a".into())),
+        ("HEADER X-a \"\"", SearchKey::Header(s("X-a"), b"".into())),
+        ("BODY a", SearchKey::Body(b"a".into())),
+        ("TEXT a", SearchKey::Text(b"a".into())),
+        ("BEFORE 1-Feb-1994", SearchKey::Internal(DateRelation::Before, day)),
+        ("ON \"1-Feb-1994\"", SearchKey::Internal(DateRelation::On, day)),
+        ("SINCE 1-feb-1994", SearchKey::Internal(DateRelation::Since, day)),
+        ("SENTBEFORE 1-Feb-1994", SearchKey::Sent(DateRelation::Before, day)),
+        ("SENTON 1-Feb-1994", SearchKey::Sent(DateRelation::On, day)),
+        ("SENTSINCE 1-Feb-1994", SearchKey::Sent(DateRelation::Since, day)),
+        ("LARGER 0", SearchKey::Larger(0)),
+        ("SMALLER 5000000000", SearchKey::Smaller(5_000_000_000)),
+        ("YOUNGER 60", SearchKey::Younger(60)),
+        ("OLDER 60", SearchKey::Older(60)),
+        ("EMAILID M6d-_", SearchKey::EmailId(s("M6d-_"))),
+        ("THREADID T1", SearchKey::ThreadId(s("T1"))),
+        ("UID 7", SearchKey::Uid(number(7))),
+        ("7", SearchKey::Sequence(number(7))),
+        ("NOT SEEN", SearchKey::Not(Box::new(flag(SystemFlags::SEEN)))),
+        ("OR NOT 7 (ALL)", {
+            let not = SearchKey::Not(Box::new(SearchKey::Sequence(number(7))));
+            SearchKey::Or(Box::new(not), Box::new(SearchKey::And(vec![SearchKey::All])))
+        }),
+    ] {
+        let search = Search { charset: None, keys: vec![key.clone(), SearchKey::All] };
+        assert_eq!(
+            body(&format!("SEARCH {text} ALL")),
+            Ok(CommandBody::Search(Numbers::Sequence, search)),
+            "{text}"
+        );
+        let search = Search { charset: Some(s("UTF-8")), keys: vec![key] };
+        let text = format!("UID SEARCH CHARSET utf-8 {text}");
+        assert_eq!(body(&text), Ok(CommandBody::Search(Numbers::Uid, search)), "{text}");
+    }
+}
+
+#[test]
+fn search_keys_are_bounded_in_depth() {
+    let too_deep = |text: String| body(&text).err().map(|bad| bad.reason);
+    let deep = Some("the search keys are nested too deeply");
+    for (before, after) in [("(", ")"), ("NOT ", ""), ("OR ALL ", "")] {
+        let nested = |levels: usize| format!("SEARCH {}ALL{}", before.repeat(levels), after.repeat(levels));
+        assert_eq!(too_deep(nested(SEARCH_DEPTH_MAX - 1)), None, "{before}");
+        assert_eq!(too_deep(nested(SEARCH_DEPTH_MAX)), deep, "{before}");
+        assert_eq!(too_deep(nested(10_000)), deep, "{before}");
+    }
+}
+
+#[test]
+fn list_forms() {
+    let list = |selection: &[ListSelection], patterns: &[&str], returned: Vec<ListReturn>| {
+        CommandBody::List(List {
+            selection: selection.to_vec(),
+            reference: s("a"),
+            patterns: patterns.iter().map(|pattern| s(pattern)).collect(),
+            returned,
+        })
+    };
+    for (text, expected) in [
+        ("a *", list(&[], &["*"], vec![])),
+        ("\"a\" \"\"", list(&[], &[""], vec![])),
+        ("{1}\r\na &APw-%]", list(&[], &["ü%]"], vec![])),
+        ("a inbox", list(&[], &["INBOX"], vec![])),
+        ("() a (% \"b c\")", list(&[], &["%", "b c"], vec![])),
+        (
+            "(RECURSIVEMATCH subscribed REMOTE SPECIAL-USE) a %",
+            list(
+                &[
+                    ListSelection::RecursiveMatch,
+                    ListSelection::Subscribed,
+                    ListSelection::Remote,
+                    ListSelection::SpecialUse,
+                ],
+                &["%"],
+                vec![],
+            ),
+        ),
+        ("a % RETURN ()", list(&[], &["%"], vec![])),
+        (
+            "a % return (SUBSCRIBED CHILDREN SPECIAL-USE STATUS (UNSEEN))",
+            list(
+                &[],
+                &["%"],
+                vec![
+                    ListReturn::Subscribed,
+                    ListReturn::Children,
+                    ListReturn::SpecialUse,
+                    ListReturn::Status(vec![StatusItem::Unseen]),
+                ],
+            ),
+        ),
+    ] {
+        assert_eq!(body(&format!("LIST {text}")), Ok(expected), "{text}");
+    }
+}
+
+#[test]
+fn append_heads() {
+    for (text, names, date, size) in [
+        ("a {5}", &[][..], None, 5),
+        ("a {0+}", &[], None, 0),
+        ("a () {5}", &[], None, 5),
+        (
+            "{1+}\r\na (\\Seen x) \" 7-Feb-1994 21:52:25 -0800\" {5+}",
+            &["\\Seen", "x"],
+            Some("07-Feb-1994 21:52:25 -0800"),
+            5,
+        ),
+        ("\"a\" \"17-Feb-1994 21:52:25 -0800\" {5}", &[], Some("17-Feb-1994 21:52:25 -0800"), 5),
+    ] {
+        let Ok(CommandBody::Append(append)) = body(&format!("APPEND {text}")) else { panic!("{text}") };
+        assert_eq!((append.mailbox.as_str(), append.size, append.flags), ("a", size, flags(names)));
+        assert_eq!(append.date.map(|date| date.imap()).as_deref(), date);
+    }
+}
+
+#[test]
+fn the_message_is_told_from_the_mailbox() {
+    for (octets, message) in [
+        ("a APPEND {5}\r\n", false),
+        ("a append {5+}\r\n", false),
+        ("a APPEND {5}\r\nINBOX {10}\r\n", true),
+        ("a APPEND x {10}\r\n", true),
+        ("a APPEND x ({10}\r\n", true),
+        ("a APPEND x ~{10+}\r\n", true),
+        ("a APPENDX {10}\r\n", false),
+        ("a LOGIN APPEND {10}\r\n", false),
+    ] {
+        assert_eq!(announces_message(octets.as_bytes()), message, "{octets:?}");
+    }
+}
+
+#[test]
+fn what_we_say() {
+    let said = |write: &dyn Fn(&mut Vec<u8>)| {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    };
+    for (octets, quoted, atom) in [
+        (&b"abc"[..], "\"abc\"", "abc"),
+        (b"", "\"\"", "\"\""),
+        (b"NIL", "\"NIL\"", "\"NIL\""),
+        (b"a\"\\", "\"a\\\"\\\\\"", "\"a\\\"\\\\\""),
+        (b"a b", "\"a b\"", "\"a b\""),
+        (b"a]", "\"a]\"", "a]"),
+        (b"a%", "\"a%\"", "\"a%\""),
+        (b"a\r\nb", "{4}\r\na\r\nb", "{4}\r\na\r\nb"),
+        ("ü".as_bytes(), "{2}\r\nü", "{2}\r\nü"),
+    ] {
+        assert_eq!(said(&|out| encode::string(out, octets)), quoted);
+        assert_eq!(said(&|out| encode::astring(out, octets)), atom);
+        assert_eq!(said(&|out| encode::nstring(out, Some(octets))), quoted);
+    }
+    let long = vec![b'a'; encode::QUOTED_BYTES_MAX + 1];
+    assert!(said(&|out| encode::string(out, &long[1..])).starts_with('"'));
+    assert!(said(&|out| encode::string(out, &long)).starts_with('{'));
+    assert_eq!(said(&|out| encode::nstring(out, None)), "NIL");
+    assert_eq!(said(&|out| encode::mailbox(out, "Entwürfe")), "Entw&APw-rfe");
+    assert_eq!(said(&|out| encode::mailbox(out, "a b")), "\"a b\"");
+    let seen = flags(&["\\Seen", "x"]);
+    assert_eq!(said(&|out| encode::flag_list(out, &seen, Recent::Yes)), "(\\Seen x \\Recent)");
+    assert_eq!(said(&|out| encode::flag_list(out, &seen, Recent::No)), "(\\Seen x)");
+    assert_eq!(said(&|out| encode::flag_list(out, &Flags::default(), Recent::Yes)), "(\\Recent)");
+    assert_eq!(said(&|out| encode::flag_list(out, &Flags::default(), Recent::No)), "()");
+    assert_eq!(
+        said(&|out| encode::tagged(out, "a", Status::No, Some("X 1"), "b\r\nü")),
+        "a NO [X 1] b???\r\n"
+    );
+    assert_eq!(said(&|out| encode::untagged(out, Status::Ok, None, "")), "* OK done\r\n");
+    assert_eq!(said(&|out| encode::bye(out, None, "b")), "* BYE b\r\n");
+    assert_eq!(said(&|out| encode::continue_req(out, "")), "+ \r\n");
+    assert_eq!(said(&|out| encode::data(out, "1 EXISTS")), "* 1 EXISTS\r\n");
+}
+
+#[test]
+fn runs_become_ranges() {
+    for (numbers, text) in [
+        (&[][..], ""),
+        (&[1], "1"),
+        (&[1, 2, 3, 7, 9, 10], "1:3,7,9:10"),
+        (&[3, 2, 1], "3,2,1"),
+        (&[u32::MAX - 1, u32::MAX, 1], "4294967294:4294967295,1"),
+    ] {
+        assert_eq!(encode::sequence_set(numbers.iter().copied()), text);
+    }
+}
+
+proptest! {
+    #[test]
+    fn strings_come_back(octets in proptest::collection::vec(1..=255u8, 0..40)) {
+        let mut out = Vec::new();
+        encode::astring(&mut out, &octets);
+        let parsed = token::astring(&out);
+        prop_assert_eq!(parsed, Ok((&b""[..], octets.into())));
+    }
+
+    #[test]
+    fn mailboxes_come_back(name in any::<String>()) {
+        let mut out = b"a SELECT ".to_vec();
+        encode::mailbox(&mut out, &name);
+        let name = if name.eq_ignore_ascii_case("INBOX") { "INBOX".to_owned() } else { name };
+        let body = parse::command(&out).map(|command| command.body);
+        prop_assert_eq!(body, Ok(CommandBody::Select(name, Access::ReadWrite)));
+    }
+
+    #[test]
+    fn sets_come_back(numbers in proptest::collection::btree_set(1..=60u32, 1..40)) {
+        let text = encode::sequence_set(numbers.iter().copied());
+        let (_, set) = sequence::sequence_set(text.as_bytes()).unwrap();
+        let again: Vec<u32> = set.resolve(60).into_iter().flatten().collect();
+        prop_assert_eq!(again, numbers.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn no_octets_make_the_parser_panic(octets in proptest::collection::vec(any::<u8>(), 0..60)) {
+        let refused = parse::command(&octets).err();
+        prop_assert!(refused.is_none_or(|bad| (1..=octets.len() + 1).contains(&bad.position)));
+    }
+
+    #[test]
+    fn no_tokens_make_the_parser_panic(text in "a (UID )?(FETCH|SEARCH|STORE|LIST|APPEND|ID)( |[0-9*:,]{0,3}|[(){}<>\\[\\]\"\\\\+.]|BODY|NOT|OR|FLAGS|[a-z\r\n]{1,2}){0,14}") {
+        let refused = parse::command(text.as_bytes()).err();
+        prop_assert!(refused.is_none_or(|bad| (1..=text.len() + 1).contains(&bad.position)));
+    }
+}
