@@ -1,0 +1,311 @@
+//! A POP3 session without I/O (RFC 1939; CAPA: RFC 2449; STLS: RFC 2595; AUTH: RFC 1734, RFC 5034). What it may not know —
+//! accounts, mail, time — it asks.
+//!
+//! ```text
+//!                 ┌──────────────────── -ERR ───────────────────┐
+//!                 ▼                                             │
+//!   greeting ─► Authorization ─ PASS ─────────────────────► LoggingIn ─ +OK ─► Transaction ─ QUIT ─► Updating ─► Closing
+//!                 │ ▲   │ ▲ │                                   ▲                │ ▲
+//!               STLS│ AUTH│ └── QUIT ─► Closing                 │     LIST, UIDL │ │ all listed
+//!                 ▼ │   ▼ │ *, not base 64                      │     RETR, TOP  ▼ │ sent
+//!          StartingTls  Exchanging ─────────────────────────────┘          Listing, Retrieving
+//! ```
+//! AUTHORIZATION is the left half, TRANSACTION the right one; UPDATE is entered by QUIT only, so a lost connection deletes nothing.
+
+mod authorization;
+mod transaction;
+
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use waypost_auth::sasl::{Credentials, Exchange, Progress};
+use waypost_mail::Domain;
+use waypost_net::{Machine, Step, TlsInfo};
+
+use self::transaction::List;
+use crate::{
+    listing::{Listing, Message},
+    wire::{
+        COMMAND_LINE_BYTES_MAX, Code, Command, CommandError, Encode, Refusal, SASL_LINE_BYTES_MAX,
+        begins_auth,
+    },
+};
+
+/// Inactivity after which a session is closed (RFC 1939 section 3: at least 10 minutes).
+pub(crate) const AUTOLOGOUT: Duration = Duration::from_secs(10 * 60);
+/// Bad commands and failed logins after which a session is closed.
+pub(crate) const ERRORS_MAX: u32 = 20;
+/// Output after which what is said is sent before more is said.
+const OUTPUT_BYTES_MAX: usize = 32 * 1024;
+
+const UNKNOWN: Refusal = Refusal::new("unknown command");
+const SYNTAX: Refusal = Refusal::new("wrong arguments");
+const LINE_TOO_LONG: Refusal = Refusal::new("the line is too long");
+const LINE_END: Refusal = Refusal::new("lines end with CRLF");
+const WRONG_STATE: Refusal = Refusal::new("not in this state");
+const TOO_MANY_ERRORS: Refusal = Refusal::new("too many errors");
+const SHUTTING_DOWN: Refusal = Refusal::with(Code::SysTemp, "shutting down");
+const CONFUSED: Refusal = Refusal::with(Code::SysPerm, "internal error");
+
+/// What the session asks of the world.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Question {
+    /// Checks the credentials and opens the maildrop.
+    Login(Credentials),
+    /// Sends a positive multi-line reply with the message, or with as much of it as TOP shows.
+    Retrieve {
+        /// Index of the message.
+        message: usize,
+        /// Lines of the body, for TOP.
+        lines: Option<u32>,
+    },
+    /// Removes messages and gives the maildrop up.
+    Update {
+        /// Indexes of the messages.
+        deleted: Vec<usize>,
+    },
+    /// Nothing: what was said so far is sent before more is said.
+    Flush,
+}
+
+/// What the world answers.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Answer {
+    /// The maildrop is open and locked.
+    Opened(Result<Vec<Message>, Refusal>),
+    /// The whole reply is sent; after a refusal nothing of it.
+    Retrieved(Result<(), Refusal>),
+    /// The messages are gone; after a refusal none is.
+    Updated(Result<(), Refusal>),
+    /// It is sent.
+    Flushed,
+}
+
+/// TLS on this connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tls {
+    /// Not to be had.
+    None,
+    /// STLS starts it.
+    Offered,
+    /// It is on.
+    Active,
+}
+
+/// Where passwords may be sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Login {
+    /// Only over TLS.
+    WithTls,
+    /// Everywhere: a local connection on a listener that allows it.
+    Always,
+}
+
+enum State {
+    /// Waits for a login; the name of a USER command that came just before.
+    Authorization {
+        user: Option<String>,
+    },
+    /// A challenge was sent.
+    Exchanging(Exchange),
+    /// The credentials are being checked.
+    LoggingIn,
+    /// STLS was answered.
+    StartingTls,
+    /// The maildrop is open.
+    Transaction(Listing),
+    /// A listing is being sent; the index that comes next.
+    Listing {
+        listing: Listing,
+        list: List,
+        next: usize,
+    },
+    /// A message is being sent.
+    Retrieving(Listing),
+    /// QUIT was given.
+    Updating(Listing),
+    Closing,
+}
+
+/// One session.
+pub(crate) struct Session {
+    state: State,
+    tls: Tls,
+    login: Login,
+    input: BytesMut,
+    /// The rest of a line that is too long is thrown away as it comes.
+    skipping: bool,
+    output: BytesMut,
+    errors: u32,
+    /// Since when the next command is waited for.
+    idle_since: Option<Instant>,
+    /// The peer sends no more.
+    ended: bool,
+}
+
+impl Session {
+    pub(crate) fn new(hostname: &Domain, tls: Tls, login: Login) -> Self {
+        let mut output = BytesMut::new();
+        // Without `<`: a timestamp in angle brackets would offer APOP.
+        output.line(format_args!("+OK {hostname} POP3 ready"));
+        let (state, input) = (State::Authorization { user: None }, BytesMut::new());
+        Self { state, tls, login, input, skipping: false, output, errors: 0, idle_since: None, ended: false }
+    }
+
+    fn ok(&mut self, text: &str) {
+        self.output.line(format_args!("+OK {text}"));
+    }
+
+    /// Refuses something that no good client does; too many of them end the session.
+    fn fault(&mut self, refusal: Refusal) {
+        self.output.refusal(refusal);
+        self.errors += 1;
+        if self.errors >= ERRORS_MAX {
+            self.output.refusal(TOO_MANY_ERRORS);
+            self.state = State::Closing;
+        }
+    }
+
+    /// The next complete line without its CRLF; a line that is none is refused here.
+    fn next_line(&mut self) -> Option<BytesMut> {
+        loop {
+            let Some(end) = self.input.iter().position(|octet| *octet == b'\n') else {
+                if self.skipping || self.input.len() >= self.line_bytes_max() {
+                    self.skipping = true;
+                    self.input.clear();
+                }
+                return None;
+            };
+            let too_long = std::mem::take(&mut self.skipping) || end >= self.line_bytes_max();
+            let mut line = self.input.split_to(end + 1);
+            self.idle_since = None;
+            if !too_long && line.ends_with(b"\r\n") {
+                line.truncate(end - 1);
+                return Some(line);
+            }
+            self.fault(if too_long { LINE_TOO_LONG } else { LINE_END });
+            match self.state {
+                State::Closing => return None,
+                // A bad response ends the exchange as `*` would.
+                State::Exchanging(_) => self.state = State::Authorization { user: None },
+                _ => {}
+            }
+        }
+    }
+
+    fn line_bytes_max(&self) -> usize {
+        let sasl = matches!(self.state, State::Exchanging(_)) || begins_auth(&self.input);
+        if sasl { SASL_LINE_BYTES_MAX } else { COMMAND_LINE_BYTES_MAX }
+    }
+
+    /// Obeys one line.
+    fn obey(&mut self, line: &[u8]) -> Option<Step<Question>> {
+        if let State::Exchanging(exchange) = &mut self.state {
+            // What is not ASCII is not base 64 either.
+            let progress =
+                std::str::from_utf8(line).map_or(Progress::Malformed, |line| exchange.respond(line));
+            return self.exchange(progress);
+        }
+        let command = match Command::parse(line) {
+            Ok(command) => command,
+            Err(error) => {
+                self.fault(if error == CommandError::Unknown { UNKNOWN } else { SYNTAX });
+                return None;
+            }
+        };
+        match std::mem::replace(&mut self.state, State::Closing) {
+            State::Authorization { user } => self.authorization(user, command),
+            State::Transaction(listing) => self.transaction(listing, command),
+            // In the other states no line is read.
+            state => {
+                self.state = state;
+                None
+            }
+        }
+    }
+}
+
+impl Machine for Session {
+    type Question = Question;
+    type Answer = Answer;
+    type Event = std::convert::Infallible;
+
+    fn receive(&mut self, octets: &[u8]) {
+        self.input.extend_from_slice(octets);
+    }
+
+    fn end_of_input(&mut self) {
+        self.ended = true;
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        match (std::mem::replace(&mut self.state, State::Closing), answer) {
+            (state, Answer::Flushed) => self.state = state,
+            (State::LoggingIn, Answer::Opened(Ok(messages))) => self.opened(messages),
+            (State::LoggingIn, Answer::Opened(Err(refusal))) => {
+                self.state = State::Authorization { user: None };
+                match refusal.code {
+                    Some(Code::Auth) => self.fault(refusal),
+                    _ => self.output.refusal(refusal),
+                }
+            }
+            (State::Retrieving(listing), Answer::Retrieved(result)) => {
+                self.state = State::Transaction(listing);
+                result.unwrap_or_else(|refusal| self.output.refusal(refusal));
+            }
+            (State::Updating(listing), Answer::Updated(result)) => self.updated(&listing, result),
+            // An answer to something else: our bug. The session ends and nothing is deleted.
+            _ => self.output.refusal(CONFUSED),
+        }
+    }
+
+    fn event(&mut self, event: Self::Event) {
+        match event {}
+    }
+
+    fn tls_started(&mut self, _info: &TlsInfo) {
+        self.input.clear();
+        self.tls = Tls::Active;
+        self.state = State::Authorization { user: None };
+    }
+
+    fn shutdown(&mut self) {
+        self.output.refusal(SHUTTING_DOWN);
+        self.state = State::Closing;
+    }
+
+    fn step(&mut self, now: Instant) -> Step<Question> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Closing) {
+                State::Closing => return Step::Close,
+                State::Listing { listing, list, next } => self.list_more(listing, list, next),
+                state => self.state = state,
+            }
+            if self.output.len() >= OUTPUT_BYTES_MAX {
+                return Step::Ask(Question::Flush);
+            }
+            if matches!(self.state, State::Listing { .. }) {
+                continue;
+            }
+            let Some(line) = self.next_line() else { break };
+            if let Some(step) = self.obey(&line) {
+                return step;
+            }
+        }
+        if self.input.is_empty() {
+            // An idle session holds no buffer.
+            self.input = BytesMut::new();
+        }
+        // No reply at the end of the time (RFC 1939 section 3).
+        let deadline = *self.idle_since.get_or_insert(now) + AUTOLOGOUT;
+        let over = self.ended || now >= deadline || matches!(self.state, State::Closing);
+        if over { Step::Close } else { Step::Read { deadline } }
+    }
+
+    fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! The AUTHORIZATION state (RFC 1939 section 4): logins, and TLS before them.
+
+use waypost_auth::sasl::{Credentials, Exchange, Mechanism, Progress};
+use waypost_net::Step;
+
+use super::{Login, Question, Session, State, Tls, WRONG_STATE};
+use crate::wire::{Command, Encode, Refusal};
+
+const NO_USER: Refusal = Refusal::new("USER comes first");
+const NEEDS_TLS: Refusal = Refusal::new("no login without TLS; use STLS first");
+const NO_TLS: Refusal = Refusal::new("TLS is not available");
+const TLS_ACTIVE: Refusal = Refusal::new("TLS is active already");
+const MECHANISM: Refusal = Refusal::new("unknown authentication mechanism");
+const CANCELLED: Refusal = Refusal::new("authentication cancelled");
+const MALFORMED: Refusal = Refusal::new("this is no valid response");
+
+impl Session {
+    pub(super) fn authorization(
+        &mut self,
+        user: Option<String>,
+        command: Command<'_>,
+    ) -> Option<Step<Question>> {
+        self.state = State::Authorization { user: None };
+        match command {
+            Command::User(_) | Command::Pass(_) | Command::Auth { .. } if !self.may_login() => {
+                self.fault(NEEDS_TLS);
+            }
+            Command::User(name) => {
+                self.state = State::Authorization { user: Some(name.into()) };
+                self.ok("now the password");
+            }
+            Command::Pass(password) => match user {
+                Some(login) => {
+                    let (authorization, password) = (String::new(), password.into());
+                    return self.log_in(Credentials { authorization, login, password });
+                }
+                None => self.fault(NO_USER),
+            },
+            Command::Auth { mechanism, initial } => return self.begin_exchange(mechanism, initial),
+            Command::Stls => match self.tls {
+                Tls::None => self.fault(NO_TLS),
+                Tls::Active => self.fault(TLS_ACTIVE),
+                Tls::Offered => {
+                    self.ok("begin TLS");
+                    self.state = State::StartingTls;
+                    return Some(Step::StartTls);
+                }
+            },
+            Command::Capa => self.capabilities(self.tls),
+            Command::Quit => {
+                self.ok("bye");
+                self.state = State::Closing;
+            }
+            _ => self.fault(WRONG_STATE),
+        }
+        None
+    }
+
+    fn begin_exchange(&mut self, mechanism: &str, initial: Option<&str>) -> Option<Step<Question>> {
+        let Some(mechanism) = Mechanism::by_name(mechanism) else {
+            self.fault(MECHANISM);
+            return None;
+        };
+        let (exchange, progress) = Exchange::begin(mechanism, initial);
+        self.state = State::Exchanging(exchange);
+        self.exchange(progress)
+    }
+
+    pub(super) fn exchange(&mut self, progress: Progress) -> Option<Step<Question>> {
+        let refusal = match progress {
+            Progress::Challenge(challenge) => {
+                self.output.line(format_args!("+ {challenge}"));
+                return None;
+            }
+            Progress::Done(credentials) => return self.log_in(credentials),
+            Progress::Cancelled => CANCELLED,
+            Progress::Malformed => MALFORMED,
+        };
+        self.state = State::Authorization { user: None };
+        self.fault(refusal);
+        None
+    }
+
+    fn log_in(&mut self, credentials: Credentials) -> Option<Step<Question>> {
+        self.state = State::LoggingIn;
+        Some(Step::Ask(Question::Login(credentials)))
+    }
+
+    /// RFC 2449 section 6; what is there before the login is announced after it, too.
+    pub(super) fn capabilities(&mut self, tls: Tls) {
+        self.ok("capabilities follow");
+        if self.may_login() {
+            self.output.line(format_args!("USER"));
+            let names = Mechanism::ALL.map(Mechanism::name).join(" ");
+            self.output.line(format_args!("SASL {names}"));
+        }
+        if tls == Tls::Offered {
+            self.output.line(format_args!("STLS"));
+        }
+        for capability in [
+            "TOP",
+            "UIDL",
+            "RESP-CODES",
+            "AUTH-RESP-CODE",
+            "PIPELINING",
+            "EXPIRE NEVER",
+            "IMPLEMENTATION Waypost",
+        ] {
+            self.output.line(format_args!("{capability}"));
+        }
+        self.output.line(format_args!("."));
+    }
+
+    fn may_login(&self) -> bool {
+        self.tls == Tls::Active || self.login == Login::Always
+    }
+}

@@ -1,0 +1,430 @@
+use waypost_mail::UidlId;
+
+use super::*;
+
+/// Three messages of 100, 200 and 300 octets.
+fn maildrop() -> Vec<Message> {
+    (1..=3).map(|n| Message { size: 100 * n, uidl: UidlId(70 + n) }).collect()
+}
+
+/// A session, what it said and asked so far, and the canned world around it.
+struct World {
+    session: Session,
+    said: String,
+    now: Instant,
+    deadline: Option<Instant>,
+    closed: bool,
+    maildrop: Vec<Message>,
+    update: Result<(), Refusal>,
+}
+
+impl World {
+    fn new(tls: Tls, login: Login) -> Self {
+        let session = Session::new(&"mx.example".parse().unwrap(), tls, login);
+        let (now, update) = (Instant::now(), Ok(()));
+        let mut world = Self {
+            session,
+            said: String::new(),
+            now,
+            deadline: None,
+            closed: false,
+            maildrop: maildrop(),
+            update,
+        };
+        world.run();
+        world
+    }
+
+    /// A session in TRANSACTION; the first replies are left out.
+    fn logged_in() -> Self {
+        let mut world = Self::new(Tls::None, Login::Always);
+        world.say("USER a@mx.example\r\nPASS secret\r\n", 4096);
+        world.said.clear();
+        world
+    }
+
+    /// Gives octets to the session in chunks.
+    fn say(&mut self, text: &str, chunk: usize) {
+        for octets in text.as_bytes().chunks(chunk) {
+            if !self.closed {
+                self.session.receive(octets);
+                self.run();
+            }
+        }
+    }
+
+    /// Steps as the driver does, until input is needed.
+    fn run(&mut self) {
+        loop {
+            let step = self.session.step(self.now);
+            let output = std::mem::take(self.session.output());
+            assert!(output.len() < OUTPUT_BYTES_MAX + 1024, "too much output at once");
+            self.said.push_str(std::str::from_utf8(&output).unwrap());
+            match step {
+                Step::Read { deadline } => return self.deadline = Some(deadline),
+                Step::Watch { .. } => panic!("nothing can happen by itself"),
+                Step::Ask(question) => {
+                    let answer = self.answer(question);
+                    self.session.answer(answer);
+                }
+                Step::StartTls => {
+                    self.said.push_str("[TLS]\r\n");
+                    let (version, cipher) = ("TLSv1.3".into(), "TLS_AES_256_GCM_SHA384".into());
+                    self.session.tls_started(&TlsInfo {
+                        version,
+                        cipher,
+                        server_name: None,
+                        verified: false,
+                    });
+                }
+                Step::Close => {
+                    self.said.push_str("[closed]\r\n");
+                    return self.closed = true;
+                }
+            }
+        }
+    }
+
+    /// Questions are put between what is said.
+    fn answer(&mut self, question: Question) -> Answer {
+        match question {
+            Question::Login(credentials) => Answer::Opened(match credentials.password.as_str() {
+                "secret" => Ok(self.maildrop.clone()),
+                "in use" => Err(Refusal::with(Code::InUse, "taken")),
+                _ => Err(Refusal::with(Code::Auth, "wrong")),
+            }),
+            Question::Retrieve { message, lines } => {
+                self.said.push_str(&format!("[message {message} {lines:?}]\r\n"));
+                Answer::Retrieved(if message == 2 { Err(Refusal::new("gone")) } else { Ok(()) })
+            }
+            Question::Update { deleted } => {
+                self.said.push_str(&format!("[delete {deleted:?}]\r\n"));
+                Answer::Updated(self.update)
+            }
+            Question::Flush => Answer::Flushed,
+        }
+    }
+}
+
+/// Runs a transcript of `C:` and `S:` lines in chunks of 1, 3 and 4096 octets.
+fn check(tls: Tls, login: Login, transcript: &str) {
+    let lines = |who: &str| -> String {
+        let lines = transcript.lines().filter_map(|line| line.trim_start().strip_prefix(who));
+        lines.map(|line| format!("{}\r\n", line.strip_prefix(' ').unwrap_or(line))).collect()
+    };
+    for chunk in [1, 3, 4096] {
+        let mut world = World::new(tls, login);
+        world.say(&lines("C:"), chunk);
+        assert_eq!(world.said, lines("S:"), "in chunks of {chunk}");
+    }
+}
+
+#[test]
+fn a_session_downloads_and_deletes() {
+    check(
+        Tls::None,
+        Login::Always,
+        "S: +OK mx.example POP3 ready
+         C: USER a@mx.example
+         S: +OK now the password
+         C: PASS secret
+         S: +OK 3 messages (600 octets)
+         C: STAT
+         S: +OK 3 600
+         C: LIST
+         S: +OK listing follows
+         S: 1 100
+         S: 2 200
+         S: 3 300
+         S: .
+         C: UIDL
+         S: +OK listing follows
+         S: 1 71
+         S: 2 72
+         S: 3 73
+         S: .
+         C: RETR 1
+         S: [message 0 None]
+         C: TOP 2 5
+         S: [message 1 Some(5)]
+         C: TOP 2 0
+         S: [message 1 Some(0)]
+         C: RETR 3
+         S: [message 2 None]
+         S: -ERR gone
+         C: dele 1
+         S: +OK marked as deleted
+         C: DELE 1
+         S: -ERR this message is marked as deleted
+         C: RETR 1
+         S: -ERR this message is marked as deleted
+         C: LIST 1
+         S: -ERR this message is marked as deleted
+         C: LIST 2
+         S: +OK 2 200
+         C: UIDL 3
+         S: +OK 3 73
+         C: UIDL 4
+         S: -ERR no such message
+         C: LIST
+         S: +OK listing follows
+         S: 2 200
+         S: 3 300
+         S: .
+         C: RSET
+         S: +OK 3 600
+         C: DELE 3
+         S: +OK marked as deleted
+         C: DELE 1
+         S: +OK marked as deleted
+         C: STAT
+         S: +OK 1 200
+         C: NOOP
+         S: +OK nothing done
+         C: USER a@mx.example
+         S: -ERR not in this state
+         C: STLS
+         S: -ERR not in this state
+         C: QUIT
+         S: [delete [0, 2]]
+         S: +OK bye (1 messages left)
+         S: [closed]
+         C: NOOP",
+    );
+}
+
+#[test]
+fn logins_fail_and_succeed() {
+    check(
+        Tls::None,
+        Login::Always,
+        "S: +OK mx.example POP3 ready
+         C: PASS secret
+         S: -ERR USER comes first
+         C: STAT
+         S: -ERR not in this state
+         C: USER a@mx.example
+         S: +OK now the password
+         C: CAPA
+         S: +OK capabilities follow
+         S: USER
+         S: SASL PLAIN LOGIN
+         S: TOP
+         S: UIDL
+         S: RESP-CODES
+         S: AUTH-RESP-CODE
+         S: PIPELINING
+         S: EXPIRE NEVER
+         S: IMPLEMENTATION Waypost
+         S: .
+         C: PASS secret
+         S: -ERR USER comes first
+         C: USER a@mx.example
+         S: +OK now the password
+         C: PASS wrong
+         S: -ERR [AUTH] wrong
+         C: PASS secret
+         S: -ERR USER comes first
+         C: USER a@mx.example
+         S: +OK now the password
+         C: PASS in use
+         S: -ERR [IN-USE] taken
+         C: AUTH
+         S: -ERR wrong arguments
+         C: AUTH CRAM-MD5
+         S: -ERR unknown authentication mechanism
+         C: STLS
+         S: -ERR TLS is not available
+         C: APOP a b
+         S: -ERR unknown command
+         C: QUIT
+         S: +OK bye
+         S: [closed]",
+    );
+}
+
+#[test]
+fn sasl_exchanges_log_in() {
+    check(
+        Tls::Active,
+        Login::WithTls,
+        "S: +OK mx.example POP3 ready
+         C: AUTH PLAIN
+         S: + \n         C: *
+         S: -ERR authentication cancelled
+         C: AUTH PLAIN !
+         S: -ERR this is no valid response
+         C: AUTH PLAIN AGFAbXguZXhhbXBsZQB3cm9uZw==
+         S: -ERR [AUTH] wrong
+         C: AUTH PLAIN
+         S: + \n         C: AGFAbXguZXhhbXBsZQBzZWNyZXQ=
+         S: +OK 3 messages (600 octets)
+         C: AUTH PLAIN AGFAbXguZXhhbXBsZQBzZWNyZXQ=
+         S: -ERR not in this state
+         C: QUIT
+         S: [delete []]
+         S: +OK bye (3 messages left)
+         S: [closed]",
+    );
+    let mut world = World::new(Tls::Active, Login::WithTls);
+    world.say("AUTH login\r\nYUBteC5leGFtcGxl\r\nc2VjcmV0\r\n", 3);
+    assert!(world.said.ends_with("+OK 3 messages (600 octets)\r\n"), "{}", world.said);
+}
+
+#[test]
+fn no_password_goes_without_tls() {
+    check(
+        Tls::Offered,
+        Login::WithTls,
+        "S: +OK mx.example POP3 ready
+         C: CAPA
+         S: +OK capabilities follow
+         S: STLS
+         S: TOP
+         S: UIDL
+         S: RESP-CODES
+         S: AUTH-RESP-CODE
+         S: PIPELINING
+         S: EXPIRE NEVER
+         S: IMPLEMENTATION Waypost
+         S: .
+         C: USER a@mx.example
+         S: -ERR no login without TLS; use STLS first
+         C: PASS secret
+         S: -ERR no login without TLS; use STLS first
+         C: AUTH PLAIN AGFAbXguZXhhbXBsZQBzZWNyZXQ=
+         S: -ERR no login without TLS; use STLS first
+         C: QUIT
+         S: +OK bye
+         S: [closed]",
+    );
+}
+
+#[test]
+fn stls_forgets_what_came_before() {
+    let mut world = World::new(Tls::Offered, Login::Always);
+    world.say("USER a@mx.example\r\n", 4096);
+    world.said.clear();
+    world.say("STLS\r\nUSER injected\r\nPASS se", 4096);
+    assert_eq!(world.said, "+OK begin TLS\r\n[TLS]\r\n");
+    world.said.clear();
+    world.say("PASS secret\r\nSTLS\r\n", 4096);
+    assert_eq!(world.said, "-ERR USER comes first\r\n-ERR TLS is active already\r\n");
+    world.said.clear();
+    world.say("CAPA\r\n", 4096);
+    assert!(world.said.contains("USER\r\n") && !world.said.contains("STLS\r\n"), "{}", world.said);
+}
+
+#[test]
+fn lines_are_bounded() {
+    let reply = |line: String, chunk| {
+        let mut world = World::new(Tls::None, Login::Always);
+        world.said.clear();
+        world.say(&line, chunk);
+        assert!(world.session.input.len() <= SASL_LINE_BYTES_MAX);
+        world.say("QUIT\r\n", chunk);
+        world.said.strip_suffix("+OK bye\r\n[closed]\r\n").unwrap().to_owned()
+    };
+    let user = |octets: usize| format!("USER {}\r\n", "x".repeat(octets - 7));
+    let auth = |octets: usize| format!("auth {}\r\n", "x".repeat(octets - 7));
+    let (long, line_end) = ("-ERR the line is too long\r\n", "-ERR lines end with CRLF\r\n");
+    for (line, expected) in [
+        (user(COMMAND_LINE_BYTES_MAX), "+OK now the password\r\n"),
+        (user(COMMAND_LINE_BYTES_MAX + 1), long),
+        (user(100_000), long),
+        (auth(SASL_LINE_BYTES_MAX), "-ERR unknown authentication mechanism\r\n"),
+        (auth(SASL_LINE_BYTES_MAX + 1), long),
+        ("NOOP\n".into(), line_end),
+        ("\n".into(), line_end),
+        ("NOOP\r\r\n".into(), "-ERR unknown command\r\n"),
+    ] {
+        for chunk in [1, 3, 4096] {
+            assert_eq!(reply(line.clone(), chunk), expected, "{} octets in chunks of {chunk}", line.len());
+        }
+    }
+}
+
+#[test]
+fn too_many_errors_end_the_session() {
+    let mut world = World::new(Tls::None, Login::Always);
+    world.say(&"NONSENSE\r\n".repeat(ERRORS_MAX as usize - 1), 4096);
+    assert!(!world.closed);
+    world.said.clear();
+    world.say("USER a\r\nPASS wrong\r\nQUIT\r\n", 4096);
+    assert_eq!(
+        world.said,
+        "+OK now the password\r\n-ERR [AUTH] wrong\r\n-ERR too many errors\r\n[closed]\r\n"
+    );
+}
+
+#[test]
+fn silence_ends_the_session_without_update() {
+    let mut world = World::logged_in();
+    world.say("DELE 1\r\n", 4096);
+    let begun = world.now;
+    assert_eq!(world.deadline, Some(begun + AUTOLOGOUT));
+    world.now = begun + Duration::from_secs(60);
+    // A part of a command is no command.
+    world.say("NO", 4096);
+    assert_eq!(world.deadline, Some(begun + AUTOLOGOUT));
+    world.say("OP\r\n", 4096);
+    assert_eq!(world.deadline, Some(world.now + AUTOLOGOUT));
+    world.said.clear();
+    world.now += AUTOLOGOUT - Duration::from_millis(1);
+    world.run();
+    assert!(!world.closed);
+    world.now += Duration::from_millis(1);
+    world.run();
+    assert_eq!(world.said, "[closed]\r\n");
+}
+
+#[test]
+fn a_lost_connection_deletes_nothing() {
+    for (last, expected) in [
+        ("", "[closed]\r\n"),
+        ("QUIT", "[closed]\r\n"),
+        ("QUIT\r\n", "[delete [0]]\r\n+OK bye (2 messages left)\r\n[closed]\r\n"),
+    ] {
+        let mut world = World::logged_in();
+        world.say("DELE 1\r\n", 4096);
+        world.said.clear();
+        world.session.receive(last.as_bytes());
+        world.session.end_of_input();
+        world.run();
+        assert_eq!(world.said, expected, "{last:?}");
+    }
+}
+
+#[test]
+fn quit_says_if_the_update_failed() {
+    let mut world = World::logged_in();
+    world.update = Err(Refusal::with(Code::SysTemp, "not removed"));
+    world.say("DELE 2\r\nQUIT\r\n", 4096);
+    assert_eq!(
+        world.said,
+        "+OK marked as deleted\r\n[delete [1]]\r\n-ERR [SYS/TEMP] not removed\r\n[closed]\r\n"
+    );
+}
+
+#[test]
+fn shutdown_is_told() {
+    for mut world in [World::new(Tls::None, Login::Always), World::logged_in()] {
+        world.said.clear();
+        world.session.shutdown();
+        world.run();
+        assert_eq!(world.said, "-ERR [SYS/TEMP] shutting down\r\n[closed]\r\n");
+    }
+}
+
+#[test]
+fn a_huge_maildrop_is_listed_in_pieces() {
+    let mut world = World::new(Tls::None, Login::Always);
+    world.maildrop = (0..50_000).map(|n| Message { size: n, uidl: UidlId(n) }).collect();
+    world.say("USER a\r\nPASS secret\r\nDELE 50000\r\n", 4096);
+    world.said.clear();
+    world.say("LIST\r\nUIDL\r\n", 4096);
+    let expected: String = (0..49_999).map(|n| format!("{} {n}\r\n", n + 1)).collect();
+    assert!(world.said == format!("+OK listing follows\r\n{expected}.\r\n").repeat(2));
+    // Many commands at once are bounded, too: the world asserts it.
+    world.say(&"CAPA\r\n".repeat(2000), 16 * 1024);
+}

@@ -1,0 +1,136 @@
+//! The TRANSACTION state (RFC 1939 section 5), and the UPDATE state that QUIT leads to (section 6).
+
+use waypost_net::Step;
+
+use super::{OUTPUT_BYTES_MAX, Question, Session, State, Tls, WRONG_STATE};
+use crate::{
+    listing::{Listing, Message},
+    wire::{Command, Encode, Refusal},
+};
+
+/// Which listing.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum List {
+    Scan,
+    UniqueId,
+}
+
+impl Session {
+    pub(super) fn transaction(
+        &mut self,
+        mut listing: Listing,
+        command: Command<'_>,
+    ) -> Option<Step<Question>> {
+        let refused = match command {
+            Command::List(None) => return self.begin_listing(listing, List::Scan),
+            Command::Uidl(None) => return self.begin_listing(listing, List::UniqueId),
+            Command::Retr(number) => return self.retrieve(listing, number, None),
+            Command::Top(number, lines) => return self.retrieve(listing, number, Some(lines)),
+            Command::Quit => {
+                let deleted = listing.deleted();
+                self.state = State::Updating(listing);
+                return Some(Step::Ask(Question::Update { deleted }));
+            }
+            Command::List(Some(number)) => self.list_one(&listing, number, List::Scan).err(),
+            Command::Uidl(Some(number)) => self.list_one(&listing, number, List::UniqueId).err(),
+            Command::Dele(number) => listing.delete(number).map(|()| self.ok("marked as deleted")).err(),
+            Command::Rset => {
+                listing.reset();
+                self.drop_listing(&listing);
+                None
+            }
+            Command::Stat => {
+                self.drop_listing(&listing);
+                None
+            }
+            Command::Noop => {
+                self.ok("nothing done");
+                None
+            }
+            Command::Capa => {
+                // STLS is permitted in the other state only (RFC 2595 section 4).
+                self.capabilities(Tls::None);
+                None
+            }
+            Command::User(_) | Command::Pass(_) | Command::Auth { .. } | Command::Stls => {
+                self.state = State::Transaction(listing);
+                self.fault(WRONG_STATE);
+                return None;
+            }
+        };
+        self.state = State::Transaction(listing);
+        if let Some(refusal) = refused {
+            self.output.refusal(refusal);
+        }
+        None
+    }
+
+    fn drop_listing(&mut self, listing: &Listing) {
+        let (count, octets) = listing.drop_listing();
+        self.output.line(format_args!("+OK {count} {octets}"));
+    }
+
+    fn list_one(&mut self, listing: &Listing, number: u32, list: List) -> Result<(), Refusal> {
+        let (_, message) = listing.find(number)?;
+        match list {
+            List::Scan => self.output.line(format_args!("+OK {number} {}", message.size)),
+            List::UniqueId => self.output.line(format_args!("+OK {number} {}", message.uidl)),
+        }
+        Ok(())
+    }
+
+    fn begin_listing(&mut self, listing: Listing, list: List) -> Option<Step<Question>> {
+        self.ok("listing follows");
+        self.state = State::Listing { listing, list, next: 0 };
+        None
+    }
+
+    /// Lists on, until it is done or enough is said.
+    pub(super) fn list_more(&mut self, listing: Listing, list: List, next: usize) {
+        let mut kept = listing.kept_from(next);
+        while self.output.len() < OUTPUT_BYTES_MAX {
+            let Some((index, message)) = kept.next() else {
+                drop(kept);
+                self.output.line(format_args!("."));
+                self.state = State::Transaction(listing);
+                return;
+            };
+            match list {
+                List::Scan => self.output.line(format_args!("{} {}", index + 1, message.size)),
+                List::UniqueId => self.output.line(format_args!("{} {}", index + 1, message.uidl)),
+            }
+        }
+        let next = kept.next().map_or(usize::MAX, |(index, _)| index);
+        drop(kept);
+        self.state = State::Listing { listing, list, next };
+    }
+
+    fn retrieve(&mut self, listing: Listing, number: u32, lines: Option<u32>) -> Option<Step<Question>> {
+        match listing.find(number) {
+            Ok((message, _)) => {
+                self.state = State::Retrieving(listing);
+                Some(Step::Ask(Question::Retrieve { message, lines }))
+            }
+            Err(refusal) => {
+                self.state = State::Transaction(listing);
+                self.output.refusal(refusal);
+                None
+            }
+        }
+    }
+
+    pub(super) fn opened(&mut self, messages: Vec<Message>) {
+        let listing = Listing::new(messages);
+        let (count, octets) = listing.drop_listing();
+        self.output.line(format_args!("+OK {count} messages ({octets} octets)"));
+        self.state = State::Transaction(listing);
+    }
+
+    pub(super) fn updated(&mut self, listing: &Listing, result: Result<(), Refusal>) {
+        match result {
+            Ok(()) => self.output.line(format_args!("+OK bye ({} messages left)", listing.drop_listing().0)),
+            Err(refusal) => self.output.refusal(refusal),
+        }
+        self.state = State::Closing;
+    }
+}

@@ -1,0 +1,164 @@
+//! The handler: answers what the machine asks from directory and store.
+
+use std::{
+    convert::Infallible,
+    future::pending,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use bytes::BytesMut;
+use tokio::sync::watch;
+use tracing::Instrument;
+use waypost_auth::{Authenticator, Identity, Live, LoginError, sasl::Credentials};
+use waypost_config::ListenerConfig;
+use waypost_net::{Connection, Disconnect, Handler, Output, TlsRole, drive};
+use waypost_storage::Store;
+
+use crate::{
+    body::{DotStuffer, Top},
+    listing::Message,
+    machine::{Answer, Login, Question, Session, Tls},
+    maildrop::{Maildrop, Registry, refusal},
+    wire::{Code, Encode, Refusal},
+};
+
+const WRONG_PASSWORD: Refusal = Refusal::with(Code::Auth, "wrong user name or password");
+const THROTTLED: Refusal = Refusal::with(Code::SysTemp, "too many failed logins, try again later");
+const ANOTHER_USER: Refusal = Refusal::with(Code::Auth, "nobody may act for another user");
+
+/// What all POP3 sessions of a server share. Cheap to clone; the clones share the locks on maildrops, too.
+#[derive(Clone, Debug)]
+pub struct Context {
+    store: Store,
+    live: watch::Receiver<Arc<Live>>,
+    authenticator: Authenticator,
+    maildrops: Registry,
+}
+
+impl Context {
+    /// The mail, configuration and directory, and who checks logins. One for all listeners of a server.
+    pub fn new(store: Store, live: watch::Receiver<Arc<Live>>, authenticator: Authenticator) -> Self {
+        Self { store, live, authenticator, maildrops: Registry::default() }
+    }
+}
+
+/// Serves one connection to its end.
+pub async fn serve(connection: Connection, context: Context, listener: Arc<ListenerConfig>) {
+    let peer = connection.peer;
+    let tls = match (&connection.tls, &connection.starttls) {
+        (Some(_), _) => Tls::Active,
+        (None, TlsRole::Server(_)) => Tls::Offered,
+        (None, _) => Tls::None,
+    };
+    let hostname = context.live.borrow().config.hostname.clone();
+    let machine = Session::new(&hostname, tls, login_policy(&listener, peer));
+    let handler = Answers { context, peer: peer.ip(), maildrop: None };
+    let session = async {
+        match drive(connection, machine, handler).await.2 {
+            Ok(()) => tracing::debug!("session ended"),
+            Err(error) => tracing::info!(%error, "session lost"),
+        }
+    };
+    session.instrument(tracing::info_span!("pop3", %peer)).await;
+}
+
+/// Passwords go over the wire in plain text only where both the listener and the peer are local.
+fn login_policy(listener: &ListenerConfig, peer: SocketAddr) -> Login {
+    let local = peer.ip().to_canonical().is_loopback();
+    if listener.auth_without_tls && local { Login::Always } else { Login::WithTls }
+}
+
+/// Answers for one session.
+struct Answers {
+    context: Context,
+    peer: IpAddr,
+    maildrop: Option<Maildrop>,
+}
+
+impl Handler<Session> for Answers {
+    async fn answer(&mut self, question: Question, output: &mut Output<'_>) -> Result<Answer, Disconnect> {
+        match question {
+            Question::Login(credentials) => Ok(Answer::Opened(self.log_in(&credentials).await)),
+            Question::Retrieve { message, lines } => {
+                let maildrop =
+                    self.maildrop.as_ref().ok_or_else(|| Disconnect::Handler("no maildrop".into()))?;
+                send(&self.context.store, maildrop, message, lines, output).await.map(Answer::Retrieved)
+            }
+            Question::Update { deleted } => {
+                // Taken, so that the lock is free before the client reads the reply and comes again.
+                let maildrop =
+                    self.maildrop.take().ok_or_else(|| Disconnect::Handler("no maildrop".into()))?;
+                Ok(Answer::Updated(maildrop.update(&deleted).await))
+            }
+            Question::Flush => Ok(Answer::Flushed),
+        }
+    }
+
+    async fn event(&mut self) -> Infallible {
+        pending().await
+    }
+}
+
+impl Answers {
+    async fn log_in(&mut self, credentials: &Credentials) -> Result<Vec<Message>, Refusal> {
+        let identity = self.identity(credentials).await?;
+        let (maildrop, messages) =
+            Maildrop::open(&self.context.store, &self.context.maildrops, identity.account).await?;
+        tracing::info!(account = %identity.address, messages = messages.len(), "maildrop opened");
+        self.maildrop = Some(maildrop);
+        Ok(messages)
+    }
+
+    /// Whoever the credentials belong to. A refusal comes late, so that guessing takes time.
+    async fn identity(&self, credentials: &Credentials) -> Result<Identity, Refusal> {
+        let live = Arc::clone(&self.context.live.borrow());
+        let Credentials { authorization, login, password } = credentials;
+        let checked = self.context.authenticator.login(&live.directory, login, password, self.peer).await;
+        let checked = match checked {
+            Ok(_) if !authorization.is_empty() && !authorization.eq_ignore_ascii_case(login) => {
+                Err(ANOTHER_USER)
+            }
+            Ok(identity) => return Ok(identity),
+            Err(LoginError::Invalid) => Err(WRONG_PASSWORD),
+            Err(LoginError::Throttled) => Err(THROTTLED),
+        };
+        tokio::time::sleep(live.config.limits.error_delay).await;
+        checked
+    }
+}
+
+/// Sends a message, or its top, as a multi-line reply. What fails before the first octet is refused; what fails later can only be
+/// told by hanging up, for a reply that ends looks complete.
+async fn send(
+    store: &Store,
+    maildrop: &Maildrop,
+    message: usize,
+    lines: Option<u32>,
+    output: &mut Output<'_>,
+) -> Result<Result<(), Refusal>, Disconnect> {
+    let content = match maildrop.row(message) {
+        Ok(row) => row.content,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let mut reader = store.reader(&content, 0, content.size());
+    let mut chunk = match reader.next().await {
+        Ok(chunk) => chunk,
+        Err(error) => return Ok(Err(refusal(&error))),
+    };
+    let (mut stuffer, mut top, mut buffer) = (DotStuffer::default(), lines.map(Top::new), BytesMut::new());
+    match lines {
+        None => buffer.line(format_args!("+OK {} octets", content.size())),
+        Some(_) => buffer.line(format_args!("+OK top of message follows")),
+    }
+    while !chunk.is_empty() && !top.as_ref().is_some_and(Top::is_done) {
+        let shown = top.as_mut().map_or(&chunk[..], |top| top.show(&chunk));
+        stuffer.stuff(shown, &mut buffer);
+        output.write(&buffer).await?;
+        buffer.clear();
+        chunk = reader.next().await.map_err(|error| Disconnect::Handler(error.to_string()))?;
+    }
+    stuffer.finish(&mut buffer);
+    output.write(&buffer).await?;
+    Ok(Ok(()))
+}

@@ -1,0 +1,283 @@
+//! The grammar of POP3: commands (RFC 1939, RFC 2449 section 3, RFC 2595 section 4, RFC 5034 section 4), and replies.
+//! Not the session; that is [`crate::machine`].
+
+use std::fmt::Write;
+
+use bytes::BytesMut;
+use nom::{
+    AsChar, Finish, IResult, Parser,
+    branch::alt,
+    bytes::complete::{tag, tag_no_case, take_while1},
+    character::complete::digit1,
+    combinator::{all_consuming, map, map_res, opt, rest, value, verify},
+    sequence::preceded,
+};
+
+/// Longest command line in octets, CRLF included (RFC 2449 section 4).
+pub(crate) const COMMAND_LINE_BYTES_MAX: usize = 255;
+/// Longest line that carries SASL data, CRLF included. POP3 has no bound of its own; this is SMTP's (RFC 4954 section 4).
+pub(crate) const SASL_LINE_BYTES_MAX: usize = 12 * 1024;
+
+/// One command. Message numbers are as the client said them: there may be no such message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Command<'a> {
+    User(&'a str),
+    Pass(&'a str),
+    Auth { mechanism: &'a str, initial: Option<&'a str> },
+    Stls,
+    Capa,
+    Stat,
+    List(Option<u32>),
+    Uidl(Option<u32>),
+    Retr(u32),
+    Top(u32, u32),
+    Dele(u32),
+    Rset,
+    Noop,
+    Quit,
+}
+
+/// Why a line is no command.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum CommandError {
+    /// No keyword that we know.
+    Unknown,
+    /// A keyword with arguments that it does not take.
+    Syntax,
+}
+
+impl<'a> Command<'a> {
+    /// Reads a line without its CRLF.
+    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, CommandError> {
+        let keyword = line.split(|octet| *octet == b' ').next().unwrap_or_default();
+        if !KEYWORDS.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(keyword)) {
+            return Err(CommandError::Unknown);
+        }
+        let (_, command) = all_consuming(command).parse(line).finish().map_err(|_| CommandError::Syntax)?;
+        Ok(command)
+    }
+}
+
+const KEYWORDS: [&str; 14] = [
+    "USER", "PASS", "AUTH", "STLS", "CAPA", "STAT", "LIST", "UIDL", "RETR", "TOP", "DELE", "RSET", "NOOP",
+    "QUIT",
+];
+
+/// Whether a line that is not complete yet may be as long as [`SASL_LINE_BYTES_MAX`].
+pub(crate) fn begins_auth(line: &[u8]) -> bool {
+    line.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"AUTH "))
+}
+
+fn command(input: &[u8]) -> IResult<&[u8], Command<'_>> {
+    alt((user, pass, auth, list, uidl, retr, top, dele, bare)).parse(input)
+}
+
+/// The commands without arguments.
+fn bare(input: &[u8]) -> IResult<&[u8], Command<'_>> {
+    alt((
+        value(Command::Stls, tag_no_case("STLS")),
+        value(Command::Capa, tag_no_case("CAPA")),
+        value(Command::Stat, tag_no_case("STAT")),
+        value(Command::Rset, tag_no_case("RSET")),
+        value(Command::Noop, tag_no_case("NOOP")),
+        value(Command::Quit, tag_no_case("QUIT")),
+    ))
+    .parse(input)
+}
+
+/// `user = "USER" SP string`
+fn user(input: &[u8]) -> IResult<&[u8], Command<'_>> {
+    map(preceded(tag_no_case("USER "), string), Command::User).parse(input)
+}
+
+/// `pass = "PASS" SP string`: spaces belong to the password (RFC 1939 section 7).
+fn pass(input: &[u8]) -> IResult<&[u8], Command<'_>> {
+    map(preceded(tag_no_case("PASS "), string), Command::Pass).parse(input)
+}
+
+/// `auth-command = "AUTH" SP sasl-mech [SP (base64 / "=")]` (RFC 5034 section 7); what is base 64 the exchange says.
+fn auth(input: &[u8]) -> IResult<&[u8], Command<'_>> {
+    let initial = opt(preceded(tag(" "), visible));
+    let arguments = (preceded(tag_no_case("AUTH "), visible), initial);
+    map(arguments, |(mechanism, initial)| Command::Auth { mechanism, initial }).parse(input)
+}
+
+/// `list = "LIST" [SP msg]`
+fn list(input: &[u8]) -> IResult<&[u8], Command<'_>> {
+    map(preceded(tag_no_case("LIST"), opt(preceded(tag(" "), number))), Command::List).parse(input)
+}
+
+/// `uidl = "UIDL" [SP msg]`
+fn uidl(input: &[u8]) -> IResult<&[u8], Command<'_>> {
+    map(preceded(tag_no_case("UIDL"), opt(preceded(tag(" "), number))), Command::Uidl).parse(input)
+}
+
+/// `retr = "RETR" SP msg`
+fn retr(input: &[u8]) -> IResult<&[u8], Command<'_>> {
+    map(preceded(tag_no_case("RETR "), number), Command::Retr).parse(input)
+}
+
+/// `top = "TOP" SP msg SP n`
+fn top(input: &[u8]) -> IResult<&[u8], Command<'_>> {
+    let arguments = (preceded(tag_no_case("TOP "), number), preceded(tag(" "), number));
+    map(arguments, |(message, lines)| Command::Top(message, lines)).parse(input)
+}
+
+/// `dele = "DELE" SP msg`
+fn dele(input: &[u8]) -> IResult<&[u8], Command<'_>> {
+    map(preceded(tag_no_case("DELE "), number), Command::Dele).parse(input)
+}
+
+/// `msg = 1*DIGIT`; what does not fit is as large as can be: there is no such message, and no message has more lines.
+fn number(input: &[u8]) -> IResult<&[u8], u32> {
+    let saturating = |digits: &[u8]| {
+        digits
+            .iter()
+            .fold(0u32, |value, digit| value.saturating_mul(10).saturating_add(u32::from(digit - b'0')))
+    };
+    map(digit1, saturating).parse(input)
+}
+
+/// `param = 1*VCHAR`
+fn visible(input: &[u8]) -> IResult<&[u8], &str> {
+    map_res(take_while1(|octet: u8| octet.is_ascii_graphic()), std::str::from_utf8).parse(input)
+}
+
+/// The rest of the line: UTF-8 without control characters, not empty.
+fn string(input: &[u8]) -> IResult<&[u8], &str> {
+    let printable =
+        |text: &&str| !text.is_empty() && !text.bytes().any(|octet| octet.as_char().is_ascii_control());
+    verify(map_res(rest, std::str::from_utf8), printable).parse(input)
+}
+
+/// Response code of a refusal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Code {
+    /// Another session holds the maildrop (RFC 2449 section 8.1.2).
+    InUse,
+    /// The credentials are wrong (RFC 3206 section 5).
+    Auth,
+    /// Our problem; it will pass (RFC 3206 section 4).
+    SysTemp,
+    /// Our problem; someone must act (RFC 3206 section 4).
+    SysPerm,
+}
+
+impl Code {
+    fn name(self) -> &'static str {
+        match self {
+            Self::InUse => "IN-USE",
+            Self::Auth => "AUTH",
+            Self::SysTemp => "SYS/TEMP",
+            Self::SysPerm => "SYS/PERM",
+        }
+    }
+}
+
+/// A negative reply.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Refusal {
+    pub(crate) code: Option<Code>,
+    /// One sentence without CR and LF.
+    pub(crate) text: &'static str,
+}
+
+impl Refusal {
+    pub(crate) const fn new(text: &'static str) -> Self {
+        Self { code: None, text }
+    }
+
+    pub(crate) const fn with(code: Code, text: &'static str) -> Self {
+        Self { code: Some(code), text }
+    }
+}
+
+/// Replies are written to a buffer; writing to it cannot fail.
+pub(crate) trait Encode {
+    /// One line.
+    fn line(&mut self, line: std::fmt::Arguments<'_>);
+
+    /// `"-ERR" [SP resp-code] SP text`
+    fn refusal(&mut self, refusal: Refusal) {
+        match refusal.code {
+            Some(code) => self.line(format_args!("-ERR [{}] {}", code.name(), refusal.text)),
+            None => self.line(format_args!("-ERR {}", refusal.text)),
+        }
+    }
+}
+
+impl Encode for BytesMut {
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // A buffer grows, so this is always `Ok`.
+        self.write_fmt(line).unwrap_or_default();
+        self.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_read() {
+        use Command::*;
+        let auth = |mechanism, initial| Ok(Auth { mechanism, initial });
+        let tests: &[(&str, Result<Command<'_>, CommandError>)] = &[
+            ("USER user1@example.org", Ok(User("user1@example.org"))),
+            ("user a b", Ok(User("a b"))),
+            ("USER \u{e9}@example.org", Ok(User("\u{e9}@example.org"))),
+            ("USER", Err(CommandError::Syntax)),
+            ("USER ", Err(CommandError::Syntax)),
+            ("PASS  two  spaces ", Ok(Pass(" two  spaces "))),
+            ("PASS a\tb", Err(CommandError::Syntax)),
+            ("PASS a\0b", Err(CommandError::Syntax)),
+            ("PASS a\rb", Err(CommandError::Syntax)),
+            ("AUTH", Err(CommandError::Syntax)),
+            ("AUTH PLAIN", auth("PLAIN", None)),
+            ("auth plain =", auth("plain", Some("="))),
+            ("AUTH PLAIN AGEAYg==", auth("PLAIN", Some("AGEAYg=="))),
+            ("AUTH PLAIN a b", Err(CommandError::Syntax)),
+            ("STLS", Ok(Stls)),
+            ("Capa", Ok(Capa)),
+            ("STAT", Ok(Stat)),
+            ("STAT 1", Err(CommandError::Syntax)),
+            ("STATUS", Err(CommandError::Unknown)),
+            ("LIST", Ok(List(None))),
+            ("LIST 1", Ok(List(Some(1)))),
+            ("LIST 0", Ok(List(Some(0)))),
+            ("LIST 4294967295", Ok(List(Some(u32::MAX)))),
+            ("LIST 4294967296", Ok(List(Some(u32::MAX)))),
+            ("LIST 99999999999999999999", Ok(List(Some(u32::MAX)))),
+            ("LIST ", Err(CommandError::Syntax)),
+            ("LIST -1", Err(CommandError::Syntax)),
+            ("LIST 1 2", Err(CommandError::Syntax)),
+            ("UIDL 7", Ok(Uidl(Some(7)))),
+            ("RETR 7", Ok(Retr(7))),
+            ("RETR", Err(CommandError::Syntax)),
+            ("TOP 1 0", Ok(Top(1, 0))),
+            ("TOP 1", Err(CommandError::Syntax)),
+            ("TOP  1 0", Err(CommandError::Syntax)),
+            ("DELE 1", Ok(Dele(1))),
+            ("RSET", Ok(Rset)),
+            ("NOOP", Ok(Noop)),
+            ("QUIT", Ok(Quit)),
+            ("QUIT ", Err(CommandError::Syntax)),
+            ("APOP a b", Err(CommandError::Unknown)),
+            ("", Err(CommandError::Unknown)),
+            (" QUIT", Err(CommandError::Unknown)),
+        ];
+        for (line, expected) in tests {
+            assert_eq!(Command::parse(line.as_bytes()), *expected, "{line:?}");
+        }
+        assert_eq!(Command::parse(b"PASS \xff"), Err(CommandError::Syntax));
+    }
+
+    #[test]
+    fn refusals_are_encoded() {
+        let mut output = BytesMut::new();
+        output.refusal(Refusal::new("no such message"));
+        output.refusal(Refusal::with(Code::InUse, "a"));
+        output.refusal(Refusal::with(Code::SysTemp, "b"));
+        assert_eq!(output, "-ERR no such message\r\n-ERR [IN-USE] a\r\n-ERR [SYS/TEMP] b\r\n");
+    }
+}
