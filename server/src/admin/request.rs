@@ -1,0 +1,205 @@
+//! Requests and answers, and how they are carried out.
+
+use serde::{Deserialize, Serialize};
+use waypost_auth::Live;
+use waypost_mail::{AccountRecord, AccountSource, Address};
+use waypost_storage::{NewAccount, Outcome, QueueEntry, Store, StoreError};
+
+/// What an administrator asks for.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Request {
+    /// Creates an account of the store.
+    AccountAdd {
+        /// Its address.
+        address: String,
+        /// PHC string.
+        password_hash: String,
+        /// Bytes it may hold.
+        quota_bytes: Option<u64>,
+    },
+    /// Lists accounts.
+    AccountList,
+    /// Removes an account with its mail.
+    AccountRemove {
+        /// Its address.
+        address: String,
+    },
+    /// Changes a password.
+    AccountPassword {
+        /// Its address.
+        address: String,
+        /// PHC string.
+        password_hash: String,
+    },
+    /// Changes a quota.
+    AccountQuota {
+        /// Its address.
+        address: String,
+        /// Bytes it may hold; `None`: no bound.
+        quota_bytes: Option<u64>,
+    },
+    /// Lists the queue.
+    QueueList,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Response {
+    /// It is done.
+    Done,
+    /// Accounts.
+    Accounts(Vec<AccountLine>),
+    /// The queue.
+    Queue(Vec<QueueLine>),
+    /// It is not done; why.
+    Failed(String),
+}
+
+/// One account in a listing.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct AccountLine {
+    /// Its address.
+    pub address: String,
+    /// `store` or `file`.
+    pub declared_in: String,
+    /// Messages it holds; `None` where it could not be read.
+    pub messages: Option<u64>,
+    /// Bytes it holds.
+    pub bytes: Option<u64>,
+    /// Bytes it may hold.
+    pub quota_bytes: Option<u64>,
+}
+
+/// One message of the queue in a listing.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct QueueLine {
+    /// Its id.
+    pub id: String,
+    /// When it was accepted, RFC 3339.
+    pub accepted: String,
+    /// Octets.
+    pub size: u64,
+    /// Sender; empty: a notification.
+    pub from: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it is tried next, RFC 3339.
+    pub next_attempt: String,
+    /// Recipients that are still open, with what was said last.
+    pub recipients: Vec<RecipientLine>,
+}
+
+/// One open recipient.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct RecipientLine {
+    /// The address.
+    pub address: String,
+    /// What was said at the last try; empty before it.
+    pub last_reply: String,
+}
+
+/// Carries a request out. `live` is there in a running server.
+pub async fn execute(store: &Store, live: &Live, request: Request) -> Response {
+    let result = match request {
+        Request::AccountAdd { address, password_hash, quota_bytes } => {
+            add(store, live, &address, password_hash, quota_bytes).await
+        }
+        Request::AccountList => Ok(Response::Accounts(accounts(store).await)),
+        Request::AccountRemove { address } => match find(store, &address, AccountSource::Store) {
+            Ok(record) => done(store.remove_account(record.id).await),
+            Err(problem) => Err(problem),
+        },
+        Request::AccountPassword { address, password_hash } => {
+            match find(store, &address, AccountSource::Store) {
+                Ok(record) => done(store.set_password(record.id, Some(password_hash)).await),
+                Err(problem) => Err(problem),
+            }
+        }
+        Request::AccountQuota { address, quota_bytes } => match find(store, &address, AccountSource::Store) {
+            Ok(record) => done(store.set_quota(record.id, quota_bytes).await),
+            Err(problem) => Err(problem),
+        },
+        Request::QueueList => Ok(Response::Queue(store.queue().iter().map(|entry| line(entry)).collect())),
+    };
+    result.unwrap_or_else(Response::Failed)
+}
+
+fn done(result: Result<(), StoreError>) -> Result<Response, String> {
+    result.map(|()| Response::Done).map_err(|error| error.to_string())
+}
+
+async fn add(
+    store: &Store,
+    live: &Live,
+    address: &str,
+    password_hash: String,
+    quota_bytes: Option<u64>,
+) -> Result<Response, String> {
+    let address = Address::parse(address).map_err(|problem| format!("{address}: {problem}"))?;
+    if !live.directory.is_local(&address.domain) {
+        return Err(format!("the configuration has no [[domain]] with the name {}", address.domain));
+    }
+    if live.config.aliases.iter().any(|alias| alias.from.same_mailbox(&address)) {
+        return Err(format!("{address} is an alias in the configuration"));
+    }
+    let password_hash = Some(password_hash);
+    let account = NewAccount { address, source: AccountSource::Store, password_hash, quota_bytes };
+    done(store.create_account(account).await.map(|_| ()))
+}
+
+/// The account of an address, if it is declared where it can be changed.
+fn find(store: &Store, address: &str, source: AccountSource) -> Result<AccountRecord, String> {
+    let parsed = Address::parse(address).map_err(|problem| format!("{address}: {problem}"))?;
+    let directory = store.directory();
+    let directory = directory.borrow();
+    let found = directory.accounts.values().find(|record| record.address.same_mailbox(&parsed));
+    match found {
+        None => Err(format!("there is no account {address}")),
+        Some(record) if record.source != source => {
+            Err(format!("{address} is declared in the configuration file: change it there"))
+        }
+        Some(record) => Ok(record.clone()),
+    }
+}
+
+async fn accounts(store: &Store) -> Vec<AccountLine> {
+    let records: Vec<AccountRecord> = store.directory().borrow().accounts.values().cloned().collect();
+    let mut lines = Vec::with_capacity(records.len());
+    for record in records {
+        let state = store.account(record.id).await.map(|account| account.state()).ok();
+        let messages = |state: &waypost_storage::AccountState| {
+            state.mailboxes.values().map(|mailbox| u64::from(mailbox.count)).sum()
+        };
+        lines.push(AccountLine {
+            address: record.address.to_string(),
+            declared_in: if record.source == AccountSource::Store { "store" } else { "file" }.to_owned(),
+            messages: state.as_ref().map(|state| messages(state)),
+            bytes: state.as_ref().map(|state| state.bytes),
+            quota_bytes: record.quota_bytes,
+        });
+    }
+    lines.sort_by(|a, b| a.address.cmp(&b.address));
+    lines
+}
+
+fn line(entry: &QueueEntry) -> QueueLine {
+    let open = entry.recipients.iter().filter(|recipient| recipient.is_open());
+    let recipients = open.map(|recipient| RecipientLine {
+        address: recipient.recipient.address.to_string(),
+        last_reply: match &recipient.outcome {
+            Some(Outcome::Deferred { peer, reply }) => format!("{peer}: {} {}", reply.code, reply.text()),
+            _ => String::new(),
+        },
+    });
+    QueueLine {
+        id: entry.id.to_string(),
+        accepted: entry.accepted.to_string(),
+        size: entry.content.size(),
+        from: entry.reverse_path.to_string(),
+        attempts: entry.attempts,
+        next_attempt: entry.next_attempt.to_string(),
+        recipients: recipients.collect(),
+    }
+}

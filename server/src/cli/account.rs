@@ -1,0 +1,70 @@
+//! `waypost account …`
+
+use waypost_auth::hash_password;
+
+use crate::{
+    admin::{AccountLine, Request, Response},
+    cli::{Failure, arguments::AccountCommand, target, terminal},
+};
+
+/// Runs the command.
+pub async fn run(command: AccountCommand) -> Result<(), Failure> {
+    match command {
+        AccountCommand::Add { address, quota, config } => {
+            target::load(&config)?;
+            let quota_bytes = quota.as_deref().map(size).transpose()?;
+            let password = terminal::read_password(&format!("Password for {address}: "))?;
+            let password_hash = hash_password(&password).map_err(Failure::new)?;
+            let request = Request::AccountAdd { address: address.clone(), password_hash, quota_bytes };
+            target::ask(&config, request).await?;
+            terminal::say(&format!("added {address}"));
+        }
+        AccountCommand::List { json, config } => {
+            if let Response::Accounts(lines) = target::ask(&config, Request::AccountList).await? {
+                list(&lines, json)?;
+            }
+        }
+        AccountCommand::Remove { address, config } => {
+            target::ask(&config, Request::AccountRemove { address: address.clone() }).await?;
+            terminal::say(&format!("removed {address}"));
+        }
+        AccountCommand::Password { address, config } => {
+            target::load(&config)?;
+            let password = terminal::read_password(&format!("New password for {address}: "))?;
+            let password_hash = hash_password(&password).map_err(Failure::new)?;
+            target::ask(&config, Request::AccountPassword { address: address.clone(), password_hash })
+                .await?;
+            terminal::say(&format!("changed the password of {address}"));
+        }
+        AccountCommand::Quota { address, quota, config } => {
+            let quota_bytes = if quota == "none" { None } else { Some(size(&quota)?) };
+            target::ask(&config, Request::AccountQuota { address: address.clone(), quota_bytes }).await?;
+            terminal::say(&format!("changed the quota of {address}"));
+        }
+    }
+    Ok(())
+}
+
+fn size(text: &str) -> Result<u64, Failure> {
+    waypost_config::parse_size(text).map_err(|text| Failure { text, code: 2 })
+}
+
+fn list(lines: &[AccountLine], json: bool) -> Result<(), Failure> {
+    if json {
+        terminal::say(&serde_json::to_string_pretty(lines).map_err(Failure::new)?);
+        return Ok(());
+    }
+    let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    terminal::say(&format!(
+        "{:<40} {:>9} {:>14} {:>14}  declared in",
+        "address", "messages", "bytes", "quota"
+    ));
+    for line in lines {
+        let (messages, bytes, quota) = (number(line.messages), number(line.bytes), number(line.quota_bytes));
+        terminal::say(&format!(
+            "{:<40} {messages:>9} {bytes:>14} {quota:>14}  {}",
+            line.address, line.declared_in
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! What can be written on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A mail server: SMTP, IMAP and POP3 over one store.
+#[derive(Debug, Parser)]
+#[command(name = "waypost", version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Two domains on loopback: a mail crosses them and is read over IMAP and POP3
+    Demo(DemoOptions),
+    /// Runs the server
+    Serve(ConfigFile),
+    /// Checks and explains the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Accounts in the store
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Prints the hash of a password, for the configuration file
+    HashPassword,
+    /// Sends a message, as a mail program does
+    Send(SendOptions),
+    /// Mail on its way out
+    #[command(subcommand)]
+    Queue(QueueCommand),
+}
+
+/// Which configuration.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigFile {
+    /// The configuration file
+    #[arg(long, short, env = "WAYPOST_CONFIG", default_value = "/etc/waypost/waypost.toml")]
+    pub config: PathBuf,
+}
+
+/// `waypost demo`
+#[derive(Args, Debug)]
+pub struct DemoOptions {
+    /// Prints one JSON object instead of the picture
+    #[arg(long)]
+    pub json: bool,
+    /// Keeps configurations, stores and ports in this folder, and keeps serving
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+}
+
+/// `waypost config`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Names every error of a file with line and column
+    Check {
+        /// The file
+        #[arg(env = "WAYPOST_CONFIG", default_value = "/etc/waypost/waypost.toml")]
+        file: PathBuf,
+    },
+    /// Says what a key means and what its default is
+    Explain {
+        /// The key: `section.key`, or a section
+        key: String,
+    },
+    /// Prints the annotated reference of all keys
+    Reference,
+}
+
+/// `waypost account`
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Creates an account; its password comes from a prompt or from standard input
+    Add {
+        /// Its address
+        address: String,
+        /// Bytes it may hold, like "5 GiB"
+        #[arg(long)]
+        quota: Option<String>,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Lists accounts
+    List {
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Removes an account with its mail
+    Remove {
+        /// Its address
+        address: String,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Changes a password; it comes from a prompt or from standard input
+    Password {
+        /// Its address
+        address: String,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Changes a quota
+    Quota {
+        /// Its address
+        address: String,
+        /// Bytes it may hold, like "5 GiB", or "none"
+        quota: String,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+/// How `waypost send` has TLS.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum SendTls {
+    /// With the first octet (port 465)
+    Implicit,
+    /// After the greeting; without it nothing is sent
+    Starttls,
+    /// Not at all
+    None,
+}
+
+/// `waypost send`
+#[derive(Args, Debug)]
+pub struct SendOptions {
+    /// The server
+    #[arg(long, value_name = "HOST:PORT")]
+    pub server: String,
+    /// The sender's address
+    #[arg(long)]
+    pub from: String,
+    /// A recipient's address; may be repeated
+    #[arg(long, required = true)]
+    pub to: Vec<String>,
+    /// The subject
+    #[arg(long, default_value = "")]
+    pub subject: String,
+    /// File with the text; else standard input
+    #[arg(long, value_name = "FILE")]
+    pub body: Option<PathBuf>,
+    /// File to attach; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub attach: Vec<PathBuf>,
+    /// User name for login
+    #[arg(long)]
+    pub user: Option<String>,
+    /// File whose first line is the password; else a prompt
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// How TLS is had; default: implicit on port 465, none on loopback port 25, else STARTTLS
+    #[arg(long)]
+    pub tls: Option<SendTls>,
+    /// PEM file of the authority that the server's certificate is checked against; default: the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+}
+
+/// `waypost queue`
+#[derive(Debug, Subcommand)]
+pub enum QueueCommand {
+    /// Lists the messages in the queue
+    List {
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}

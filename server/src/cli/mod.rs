@@ -1,0 +1,90 @@
+//! The command line. Exit codes: 0 done, 1 it failed, 2 wrong usage, 78 bad configuration.
+
+pub mod account;
+pub mod arguments;
+pub mod config;
+pub mod queue;
+pub mod send;
+pub mod serve;
+pub mod target;
+pub mod terminal;
+
+use std::{future::Future, process::ExitCode};
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::demo;
+use arguments::{Arguments, Command};
+
+/// Exit code for a bad configuration (EX_CONFIG).
+pub const EXIT_CONFIGURATION: u8 = 78;
+
+/// Why a command failed: what is said on standard error, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// What is said.
+    pub text: String,
+    /// The exit code.
+    pub code: u8,
+}
+
+impl Failure {
+    /// It failed: exit code 1.
+    #[expect(clippy::needless_pass_by_value, reason = "errors are passed to it by map_err")]
+    pub fn new(text: impl ToString) -> Self {
+        Self { text: text.to_string(), code: 1 }
+    }
+
+    /// The configuration is bad: exit code 78.
+    #[expect(clippy::needless_pass_by_value, reason = "errors are passed to it by map_err")]
+    pub fn configuration(text: impl ToString) -> Self {
+        Self { text: text.to_string(), code: EXIT_CONFIGURATION }
+    }
+}
+
+/// Runs the program.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_logging(&arguments.command);
+    match dispatch(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal::complain(&format!("waypost: {}", failure.text));
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo(options) => block_on(demo::run(options)),
+        Command::Serve(options) => block_on(serve::run(options)),
+        Command::Config(command) => config::run(command),
+        Command::Account(command) => block_on(account::run(command)),
+        Command::HashPassword => {
+            let hash = waypost_auth::hash_password(&terminal::read_password("Password: ")?);
+            terminal::say(&hash.map_err(Failure::new)?);
+            Ok(())
+        }
+        Command::Send(options) => block_on(send::run(options)),
+        Command::Queue(command) => block_on(queue::run(command)),
+    }
+}
+
+fn block_on(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Failure::new(format!("no runtime: {error}")))?.block_on(task)
+}
+
+/// Logs go to standard error; `WAYPOST_LOG` sets the level (`info`, `waypost_mta=debug`, …).
+fn start_logging(command: &Command) {
+    let quiet = !matches!(command, Command::Serve(_));
+    let filter = EnvFilter::try_from_env("WAYPOST_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(if quiet { "off" } else { "info" }));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal::stderr_is_terminal())
+        .init();
+}

@@ -1,0 +1,43 @@
+//! Where administration commands go: to the running server, or to the store itself where none runs.
+
+use std::sync::Arc;
+
+use waypost_config::Config;
+use waypost_storage::{Options, Store};
+
+use crate::{
+    admin::{Request, Response, execute, socket},
+    cli::{Failure, arguments::ConfigFile},
+    directory,
+};
+
+/// Reads the configuration.
+pub fn load(file: &ConfigFile) -> Result<Config, Failure> {
+    waypost_config::load(&file.config)
+        .map_err(|error| Failure::configuration(format!("bad configuration\n{error}")))
+}
+
+/// Carries a request out. Errors: its failure, a server that does not answer, a store that cannot be opened.
+pub async fn ask(file: &ConfigFile, request: Request) -> Result<Response, Failure> {
+    let config = load(file)?;
+    let response = match socket::ask(&config.state_dir, &request).await {
+        Some(response) => response.map_err(|error| Failure::new(format!("the running server: {error}")))?,
+        None => offline(config, request).await?,
+    };
+    match response {
+        Response::Failed(text) => Err(Failure::new(text)),
+        response => Ok(response),
+    }
+}
+
+async fn offline(config: Config, request: Request) -> Result<Response, Failure> {
+    let store = Store::open(Options::new(&config.state_dir)).await.map_err(Failure::new)?;
+    let adopted = directory::adopt_file_accounts(&store, &config).await;
+    let live = adopted.and_then(|()| directory::live(&store, Arc::new(config)));
+    let response = match live {
+        Ok(live) => Ok(execute(&store, &live, request).await),
+        Err(problem) => Err(Failure::configuration(problem)),
+    };
+    store.close().await;
+    response
+}

@@ -1,0 +1,231 @@
+//! The walk: one message there, read twice, one back, and one that nobody takes.
+
+use std::time::Instant;
+
+use serde::Serialize;
+use waypost_config::Service;
+use waypost_mail::{Address, ReversePath};
+
+use crate::{
+    agent::{AgentError, Submission, mailbox::Imap, mailbox::Pop3, submit},
+    cli::{Failure, send::new_draft},
+    demo::world::{Site, World},
+};
+
+/// One hop that was made.
+#[derive(Clone, Debug, Serialize)]
+pub struct Hop {
+    /// Who did it.
+    pub who: String,
+    /// What was done.
+    pub what: String,
+    /// How long it took, in milliseconds.
+    pub milliseconds: f64,
+}
+
+/// One of the walk's legs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Leg {
+    /// What it shows.
+    pub title: String,
+    /// Its hops.
+    pub hops: Vec<Hop>,
+}
+
+/// What the walk saw.
+#[derive(Clone, Debug, Serialize)]
+pub struct Walk {
+    /// The legs.
+    pub legs: Vec<Leg>,
+    /// How long it took in all, in milliseconds.
+    pub milliseconds: f64,
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        Self::new(error)
+    }
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), Failure> {
+    if holds { Ok(()) } else { Err(Failure::new(what())) }
+}
+
+/// Walks the whole path and checks each step.
+pub async fn walk(world: &World) -> Result<Walk, Failure> {
+    let start = Instant::now();
+    let (a, b) = (&world.a, &world.b);
+    let text = "Hello Bob,\r\n\r\nthis went from domain to domain.\r\n.\r\nThe dot above stood alone.\r\n";
+    let message =
+        new_draft(&a.user, std::slice::from_ref(&b.user), "One path", text.to_owned(), Vec::new()).build();
+    let mut there = send(a, b, &message).await?;
+    read_twice(b, &message, &mut there.hops).await?;
+    let id = header(&message, "Message-ID").unwrap_or_default();
+    let answer = format!(
+        "From: {b}\r\nTo: {a}\r\nSubject: Re: One path\r\nIn-Reply-To: {id}\r\nReferences: {id}\r\n\r\nHello Alice, it arrived.\r\n",
+        a = a.user,
+        b = b.user
+    );
+    let back = send(b, a, answer.as_bytes()).await?;
+    let bounce = bounce(a, b).await?;
+    Ok(Walk { legs: vec![there, back, bounce], milliseconds: milliseconds(start) })
+}
+
+/// One message from user agent to user agent; the recipient watches in IDLE and then reads it.
+async fn send(from: &Site, to: &Site, message: &[u8]) -> Result<Leg, Failure> {
+    let (address, tls) = to.service(Service::Imap)?;
+    let (mut watching, before) = Imap::inbox(address, tls.clone(), &to.login()).await?;
+    let start = Instant::now();
+    let watch = tokio::spawn(async move {
+        let count = watching.idle_until_message().await?;
+        let arrived = Instant::now();
+        watching.logout().await?;
+        Ok::<_, AgentError>((count, arrived))
+    });
+    let reply = hand_over(from, &to.user, message).await?;
+    let submitted = Instant::now();
+    let (count, arrived) = watch.await.map_err(Failure::new)??;
+    ensure(count == before + 1, || format!("IDLE told of {count} messages, not of {}", before + 1))?;
+    let reading = Instant::now();
+    let (mut imap, count) = Imap::inbox(address, tls, &to.login()).await?;
+    let stored = imap.message(count).await?;
+    imap.logout().await?;
+    ensure(carries(&stored, message), || {
+        "the message that was read is not the one that was sent".to_owned()
+    })?;
+    ensure(header(&stored, "Return-Path").is_some(), || "the message has no Return-Path".to_owned())?;
+    let secure = stored_text(&stored).contains("with ESMTPS ");
+    ensure(secure, || "the message did not travel under TLS from MTA to MTA".to_owned())?;
+    let relayed = arrived.saturating_duration_since(submitted).as_secs_f64() * 1000.0;
+    let hops = vec![
+        hop(
+            "user agent",
+            &from.user,
+            format!("hands over to {} by submission, TLS, AUTH: {reply}", from.host),
+            (submitted - start).as_secs_f64() * 1000.0,
+        ),
+        hop(
+            "MTA client",
+            &from.host,
+            format!("asks the MX of {}: {}; sends by SMTP under STARTTLS", to.domain, to.host),
+            relayed,
+        ),
+        hop(
+            "MTA server",
+            &to.host,
+            format!("accepted it into the mailbox of {}; IDLE: * {count} EXISTS", to.user),
+            relayed,
+        ),
+        hop(
+            "user agent",
+            &to.user,
+            "reads it over IMAP, every octet intact; it stays".to_owned(),
+            milliseconds(reading),
+        ),
+    ];
+    Ok(Leg { title: format!("{} writes to {}", from.user, to.user), hops })
+}
+
+fn hop(role: &str, name: &impl std::fmt::Display, what: String, milliseconds: f64) -> Hop {
+    Hop { who: format!("{role} {name}"), what, milliseconds }
+}
+
+async fn hand_over(from: &Site, to: &Address, message: &[u8]) -> Result<String, Failure> {
+    let (address, tls) = from.submission()?;
+    let login = Some(from.login());
+    let path = ReversePath::Address(from.user.clone());
+    let to = std::slice::from_ref(to);
+    Ok(submit(Submission { address, tls, login, from: &path, to, message }).await?)
+}
+
+/// The message is still there over IMAP; POP3 downloads and deletes it; then it is gone for both.
+async fn read_twice(site: &Site, message: &[u8], hops: &mut Vec<Hop>) -> Result<(), Failure> {
+    let (imap, imap_tls) = site.service(Service::Imap)?;
+    let (pop3, pop3_tls) = site.service(Service::Pop3)?;
+    let (session, count) = Imap::inbox(imap, imap_tls.clone(), &site.login()).await?;
+    session.logout().await?;
+    ensure(count == 1, || format!("after it was read over IMAP the mailbox holds {count} messages, not 1"))?;
+    let start = Instant::now();
+    let mut drop_off = Pop3::login(pop3, pop3_tls.clone(), &site.login()).await?;
+    let taken = drop_off.take(1).await?;
+    drop_off.quit().await?;
+    ensure(carries(&taken, message), || "POP3 gave another message than was sent".to_owned())?;
+    let mut drop_off = Pop3::login(pop3, pop3_tls, &site.login()).await?;
+    let left = drop_off.count().await?;
+    drop_off.quit().await?;
+    let (session, count) = Imap::inbox(imap, imap_tls, &site.login()).await?;
+    session.logout().await?;
+    ensure(left == 0 && count == 0, || {
+        format!("after POP3 deleted it, {left} and {count} messages are left")
+    })?;
+    hops.push(hop(
+        "user agent",
+        &site.user,
+        "downloads it over POP3 and deletes it: gone for IMAP, too".to_owned(),
+        milliseconds(start),
+    ));
+    Ok(())
+}
+
+/// A message for an address that does not exist comes back as a notification.
+async fn bounce(from: &Site, to: &Site) -> Result<Leg, Failure> {
+    let nobody = Address::parse(&format!("nobody@{}", to.domain)).map_err(Failure::new)?;
+    let (address, tls) = from.service(Service::Imap)?;
+    let (mut watching, _) = Imap::inbox(address, tls, &from.login()).await?;
+    let start = Instant::now();
+    let message =
+        new_draft(&from.user, std::slice::from_ref(&nobody), "Anybody?", "Hello?\r\n".to_owned(), Vec::new())
+            .build();
+    let reply = hand_over(from, &nobody, &message).await?;
+    let submitted = milliseconds(start);
+    let count = watching.idle_until_message().await?;
+    let notification = stored_text(&watching.message(count).await?);
+    watching.logout().await?;
+    let diagnostic =
+        notification.lines().find(|line| line.starts_with("Diagnostic-Code:")).unwrap_or_default();
+    ensure(notification.contains("Action: failed") && diagnostic.contains("550"), || {
+        format!("no proper notification came: {notification}")
+    })?;
+    let hops = vec![
+        hop("user agent", &from.user, format!("hands over: {reply}"), submitted),
+        hop(
+            "MTA server",
+            &to.host,
+            diagnostic.trim_start_matches("Diagnostic-Code:").trim().to_owned(),
+            milliseconds(start) - submitted,
+        ),
+        hop(
+            "user agent",
+            &from.user,
+            "reads the notification (RFC 3464) in the inbox".to_owned(),
+            milliseconds(start) - submitted,
+        ),
+    ];
+    Ok(Leg { title: format!("{} writes to {nobody}, who does not exist", from.user), hops })
+}
+
+/// Whether a stored message is the sent one behind the fields that were added in front of it.
+fn carries(stored: &[u8], sent: &[u8]) -> bool {
+    let body =
+        |octets: &[u8]| octets.windows(4).position(|w| w == b"\r\n\r\n").map(|at| octets[at..].to_vec());
+    let kept = |name| header(stored, name) == header(sent, name);
+    body(stored).is_some() && body(stored) == body(sent) && kept("Subject") && kept("From") && kept("To")
+}
+
+fn stored_text(stored: &[u8]) -> String {
+    String::from_utf8_lossy(stored).into_owned()
+}
+
+fn header(message: &[u8], name: &str) -> Option<String> {
+    let text = stored_text(message);
+    let header = text.split("\r\n\r\n").next()?.to_owned();
+    let field = |line: &str| {
+        let (field, value) = line.split_once(':')?;
+        field.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+    };
+    header.lines().find_map(field)
+}

@@ -1,0 +1,71 @@
+//! Keeps the directory snapshot in step with the configuration file and with the store's accounts.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use waypost_auth::{Directory, DirectoryError, Live};
+use waypost_config::Config;
+use waypost_mail::{AccountRecord, AccountSource};
+use waypost_storage::{NewAccount, Store, StoreError};
+
+/// Why there is no directory.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryProblem {
+    /// The store.
+    #[error("the store: {0}")]
+    Store(#[from] StoreError),
+    /// File and store do not fit together.
+    #[error("{0}")]
+    Directory(#[from] DirectoryError),
+}
+
+/// Gives each account of the file an id in the store, and the store its quota.
+pub async fn adopt_file_accounts(store: &Store, config: &Config) -> Result<(), DirectoryProblem> {
+    let records = records(store);
+    // Before anything is written: an address that is in both places must not become an account.
+    Directory::new(config, &records)?;
+    for account in &config.accounts {
+        let known = records.iter().find(|record| record.address.same_mailbox(&account.address));
+        match known {
+            None => {
+                let (address, quota_bytes) = (account.address.clone(), account.quota_bytes);
+                store
+                    .create_account(NewAccount {
+                        address,
+                        source: AccountSource::File,
+                        password_hash: None,
+                        quota_bytes,
+                    })
+                    .await?;
+            }
+            Some(record) if record.quota_bytes != account.quota_bytes => {
+                store.set_quota(record.id, account.quota_bytes).await?;
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The snapshot of this moment.
+pub fn live(store: &Store, config: Arc<Config>) -> Result<Arc<Live>, DirectoryProblem> {
+    let directory = Directory::new(&config, &records(store))?;
+    Ok(Arc::new(Live { config, directory }))
+}
+
+/// Makes a new snapshot whenever an account of the store changes; for ever.
+pub async fn follow(store: Store, sender: Arc<watch::Sender<Arc<Live>>>, changing: Arc<Mutex<()>>) {
+    let mut accounts = store.directory();
+    while accounts.changed().await.is_ok() {
+        let _changing = changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = sender.borrow().config.clone();
+        match live(&store, config) {
+            Ok(live) => drop(sender.send_replace(live)),
+            Err(problem) => tracing::error!(%problem, "the directory stays as it was"),
+        }
+    }
+}
+
+fn records(store: &Store) -> Vec<AccountRecord> {
+    store.directory().borrow().accounts.values().cloned().collect()
+}

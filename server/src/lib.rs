@@ -1,0 +1,12 @@
+//! The Waypost server as a library: wiring, signals, the administration socket, the demo.
+//!
+//! [`Server::start`] may be called several times in one process: nothing here is global.
+
+pub mod admin;
+pub mod agent;
+pub mod cli;
+pub mod demo;
+pub mod directory;
+pub mod start;
+
+pub use start::{Parts, Running, Server, StartError};

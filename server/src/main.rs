@@ -1,0 +1,7 @@
+//! The `waypost` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    waypost_server::cli::run()
+}

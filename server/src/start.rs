@@ -1,0 +1,308 @@
+//! Starting a server from its configuration, reloading it, and stopping it.
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, sync::watch};
+use waypost_auth::{Authenticator, Live};
+use waypost_config::{Config, ListenerConfig, Service, TlsMode};
+use waypost_mta::dns::{DnsError, Resolver};
+use waypost_net::{Acceptor, Connection, Limits, ServerTls, Shutdown, TlsError, tls::CertificateFiles};
+use waypost_storage::{Options, Store, StoreError, disk::Disk};
+
+use crate::{
+    admin,
+    directory::{self, DirectoryProblem},
+};
+
+/// How long sessions may take to end after SIGTERM.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a server is made of beside its configuration; the defaults are the real world.
+#[derive(Clone, Debug, Default)]
+pub struct Parts {
+    /// The file system of the store's journal.
+    pub disk: Option<Arc<dyn Disk>>,
+    /// The resolver.
+    pub resolver: Option<Resolver>,
+}
+
+/// Why a server does not start or does not take a new configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error("the store: {0}")]
+    Store(#[from] StoreError),
+    /// A certificate or key.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// A listening socket.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// The resolver.
+    #[error("DNS: {0}")]
+    Dns(#[from] DnsError),
+    /// Accounts of file and store do not fit together.
+    #[error("{0}")]
+    Directory(#[from] DirectoryProblem),
+    /// The administration socket.
+    #[error("cannot listen on {0}: {1}")]
+    Admin(String, io::Error),
+    /// A change that a running server does not take.
+    #[error("{0} cannot be changed while the server runs: restart it")]
+    NeedsRestart(&'static str),
+}
+
+/// The server.
+#[derive(Debug)]
+pub struct Server;
+
+/// A bound service.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Bound {
+    /// What it speaks.
+    pub service: Service,
+    /// When TLS begins.
+    pub tls: TlsMode,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for Bound {
+    /// `submissions=127.0.0.1:465`: the service, with an `s` for implicit TLS.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let implicit = if self.tls == TlsMode::Implicit { "s" } else { "" };
+        write!(f, "{}{implicit}={}", self.service.name(), self.address)
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Running {
+    bound: Vec<Bound>,
+    store: Store,
+    live: Arc<watch::Sender<Arc<Live>>>,
+    tls: watch::Sender<Option<ServerTls>>,
+    shutdown: Shutdown,
+    services: Services,
+    /// Held while a reload changes configuration and directory.
+    changing: Arc<Mutex<()>>,
+}
+
+impl Server {
+    /// Starts all services; on return every listener accepts. Errors: what keeps it from starting.
+    pub async fn start(config: Config, parts: Parts) -> Result<Running, StartError> {
+        if let Err(problem) = waypost_net::raise_descriptor_limit(config.limits.connections) {
+            tracing::warn!(%problem, "fewer connections are possible than limits.connections");
+        }
+        let tls = load_tls(&config)?;
+        let resolver = parts.resolver.clone().map_or_else(|| Resolver::new(&config.dns), Ok)?;
+        let listeners = bind_all(&config)?;
+        let mut options = Options::new(&config.state_dir);
+        if let Some(disk) = parts.disk {
+            options.disk = disk;
+        }
+        let store = Store::open(options).await?;
+        directory::adopt_file_accounts(&store, &config).await?;
+        let config = Arc::new(config);
+        let live = Arc::new(watch::Sender::new(directory::live(&store, config.clone())?));
+        let authenticator = Authenticator::new(config.limits.auth_failures_per_minute);
+        let running = Running {
+            bound: listeners.iter().map(|(bound, _, _)| *bound).collect(),
+            services: Services::new(&store, &live, &authenticator),
+            store,
+            live,
+            tls: watch::Sender::new(tls),
+            shutdown: Shutdown::new(),
+            changing: Arc::default(),
+        };
+        running.serve(&config, listeners, resolver)?;
+        Ok(running)
+    }
+}
+
+impl Running {
+    fn serve(
+        &self,
+        config: &Config,
+        listeners: Vec<Listening>,
+        resolver: Resolver,
+    ) -> Result<(), StartError> {
+        let limits = Limits::new(config.limits.connections, config.limits.connections_per_address);
+        for (bound, listener, listener_config) in listeners {
+            let acceptor = Acceptor {
+                mode: net_tls_mode(bound.tls),
+                tls: self.tls.subscribe(),
+                limits: limits.clone(),
+                shutdown: self.shutdown.clone(),
+            };
+            let services = self.services.clone();
+            self.shutdown.spawn(acceptor.run(listener, refusal(bound.service), move |connection| {
+                services.clone().serve(connection, listener_config.clone())
+            }));
+        }
+        let (store, live, shutdown) = (self.store.clone(), self.live.subscribe(), self.shutdown.clone());
+        self.shutdown.spawn(waypost_mta::queue::run(waypost_mta::queue::Context {
+            store,
+            live,
+            resolver,
+            shutdown,
+        }));
+        let follow = directory::follow(self.store.clone(), self.live.clone(), self.changing.clone());
+        let stopping = self.shutdown.clone();
+        self.shutdown.spawn(async move {
+            tokio::select! { () = follow => (), () = stopping.stopping() => () }
+        });
+        admin::socket::listen(&config.state_dir, self.store.clone(), self.live.subscribe(), &self.shutdown)
+            .map_err(|error| {
+                StartError::Admin(admin::socket::path(&config.state_dir).display().to_string(), error)
+            })
+    }
+
+    /// Each bound service with its address.
+    pub fn bound(&self) -> &[Bound] {
+        &self.bound
+    }
+
+    /// The first bound address of a service.
+    pub fn address(&self, service: Service, tls: TlsMode) -> Option<SocketAddr> {
+        self.bound
+            .iter()
+            .find(|bound| bound.service == service && bound.tls == tls)
+            .map(|bound| bound.address)
+    }
+
+    /// Serves a connection that did not come through a listener, as `listener` says.
+    pub fn attach(
+        &self,
+        connection: Connection,
+        listener: ListenerConfig,
+    ) -> impl Future<Output = ()> + Send + 'static + use<> {
+        self.services.clone().serve(connection, Arc::new(listener))
+    }
+
+    /// The certificates of this moment.
+    pub fn tls(&self) -> Option<ServerTls> {
+        self.tls.borrow().clone()
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Takes a new configuration: accounts, aliases, domains, routes, limits, certificates. On an error the old one goes on serving.
+    pub async fn reload(&self, config: Config) -> Result<(), StartError> {
+        let old = self.live.borrow().config.clone();
+        if config.state_dir != old.state_dir {
+            return Err(StartError::NeedsRestart("state_dir"));
+        }
+        if config.listeners != old.listeners {
+            return Err(StartError::NeedsRestart("[[listener]]"));
+        }
+        if config.dns != old.dns {
+            return Err(StartError::NeedsRestart("[dns]"));
+        }
+        let tls = load_tls(&config)?;
+        directory::adopt_file_accounts(&self.store, &config).await?;
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.live.send_replace(directory::live(&self.store, Arc::new(config))?);
+        self.tls.send_replace(tls);
+        Ok(())
+    }
+
+    /// Stops: no new sessions, running ones end what they do, the store is closed. Whether all ended in time.
+    pub async fn drain(self) -> bool {
+        let in_time = self.shutdown.drain(DRAIN_TIMEOUT).await;
+        self.store.close().await;
+        in_time
+    }
+}
+
+type Listening = (Bound, TcpListener, Arc<ListenerConfig>);
+
+fn bind_all(config: &Config) -> Result<Vec<Listening>, StartError> {
+    let bind = |listener: &ListenerConfig| {
+        let at = |error| StartError::Listen(listener.address, error);
+        let socket = waypost_net::bind(listener.address).map_err(at)?;
+        let address = socket.local_addr().map_err(at)?;
+        let bound = Bound { service: listener.service, tls: listener.tls, address };
+        Ok((bound, socket, Arc::new(listener.clone())))
+    };
+    config.listeners.iter().map(bind).collect()
+}
+
+/// Loads the certificates of a configuration; `None` where it has no `[tls]`.
+pub fn load_tls(config: &Config) -> Result<Option<ServerTls>, TlsError> {
+    let Some(tls) = &config.tls else { return Ok(None) };
+    let files = |names: Vec<String>, certificate: &Path, key: &Path| CertificateFiles {
+        names,
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+    };
+    let mut all = vec![files(Vec::new(), &tls.certificate, &tls.key)];
+    all.extend(tls.certificates.iter().map(|named| {
+        let names = named.names.iter().map(|name| name.as_str().to_owned()).collect();
+        files(names, &named.certificate, &named.key)
+    }));
+    ServerTls::load(&all).map(Some)
+}
+
+fn net_tls_mode(mode: TlsMode) -> waypost_net::TlsMode {
+    match mode {
+        TlsMode::None => waypost_net::TlsMode::None,
+        TlsMode::StartTls => waypost_net::TlsMode::StartTls,
+        TlsMode::Implicit => waypost_net::TlsMode::Implicit,
+    }
+}
+
+/// What a client is told that has too many connections open.
+fn refusal(service: Service) -> &'static str {
+    match service {
+        Service::Smtp | Service::Submission => "421 4.7.0 Too many connections from your address\r\n",
+        Service::Imap => "* BYE [LIMIT] Too many connections from your address\r\n",
+        Service::Pop3 => "-ERR [SYS/TEMP] Too many connections from your address\r\n",
+    }
+}
+
+/// The contexts of all protocols.
+#[derive(Clone, Debug)]
+struct Services {
+    mta: waypost_mta::server::Context,
+    imap: waypost_imap::Context,
+    pop3: waypost_pop3::Context,
+}
+
+impl Services {
+    fn new(store: &Store, live: &watch::Sender<Arc<Live>>, authenticator: &Authenticator) -> Self {
+        let shared = || (store.clone(), live.subscribe(), authenticator.clone());
+        let (mta_store, mta_live, mta_authenticator) = shared();
+        let (imap, pop3) = (shared(), shared());
+        Self {
+            mta: waypost_mta::server::Context {
+                store: mta_store,
+                live: mta_live,
+                authenticator: mta_authenticator,
+            },
+            imap: waypost_imap::Context::new(imap.0, imap.1, imap.2),
+            pop3: waypost_pop3::Context::new(pop3.0, pop3.1, pop3.2),
+        }
+    }
+
+    async fn serve(self, connection: Connection, listener: Arc<ListenerConfig>) {
+        match listener.service {
+            Service::Smtp | Service::Submission => {
+                waypost_mta::server::serve(connection, self.mta, listener).await;
+            }
+            Service::Imap => waypost_imap::serve(connection, self.imap, listener).await,
+            Service::Pop3 => waypost_pop3::serve(connection, self.pop3, listener).await,
+        }
+    }
+}
