@@ -1,0 +1,14 @@
+//! What the end-to-end tests stand on: servers with a domain each, transcripts, real clients.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
+
+pub mod client;
+pub mod message;
+pub mod process;
+pub mod script;
+pub mod site;
+
+pub use client::Client;
+pub use message::{after_added_fields, sample};
+pub use process::{Process, program};
+pub use script::{Script, Transport};
+pub use site::{Site, SiteBuilder, World};

@@ -1,0 +1,109 @@
+//! The `waypost` program as a process of its own.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A server process.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    services: BTreeMap<String, Vec<SocketAddr>>,
+    log: Arc<Mutex<String>>,
+    reader: tokio::task::JoinHandle<()>,
+}
+
+impl Process {
+    /// Starts `program serve` and waits for its `ready` line.
+    pub async fn serve(program: &Path, config: &Path) -> Self {
+        let mut command = Command::new(program);
+        command
+            .args(["serve", "--config"])
+            .arg(config)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = String::new();
+        let ready = timeout(START_TIMEOUT, async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                if let Some(ready) = line.strip_prefix("ready ") {
+                    return ready.to_owned();
+                }
+                said.push_str(&line);
+                said.push('\n');
+            }
+            panic!("the server did not start:\n{said}");
+        });
+        let ready = ready.await.unwrap_or_else(|_| panic!("no ready line within {START_TIMEOUT:?}"));
+        let mut services: BTreeMap<String, Vec<SocketAddr>> = BTreeMap::new();
+        for (name, address) in ready.split(' ').map(|service| service.split_once('=').unwrap()) {
+            services.entry(name.to_owned()).or_default().push(address.parse().unwrap());
+        }
+        let log = Arc::new(Mutex::new(said));
+        let kept = log.clone();
+        let reader = tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                kept.lock().unwrap().push_str(&format!("{line}\n"));
+            }
+        });
+        Self { child, services, log, reader }
+    }
+
+    /// The addresses of a service, in the order of the configuration.
+    pub fn service(&self, name: &str) -> &[SocketAddr] {
+        &self.services[name]
+    }
+
+    /// Sends a signal by its name (`TERM`, `HUP`).
+    pub async fn signal(&self, name: &str) {
+        let id = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().await.unwrap().success());
+    }
+
+    /// Waits until the log holds a text.
+    pub async fn logs(&self, text: &str) {
+        for _ in 0..200 {
+            if self.log.lock().unwrap().contains(text) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the log does not hold {text:?}:\n{}", self.log.lock().unwrap());
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Waits for its end: exit code and log.
+    pub async fn end(mut self) -> (Option<i32>, String) {
+        let status = timeout(START_TIMEOUT, self.child.wait()).await.expect("the server ends").unwrap();
+        self.reader.await.unwrap();
+        let log = self.log.lock().unwrap().clone();
+        (status.code(), log)
+    }
+}
+
+/// The program that belongs to these tests.
+pub fn program() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let program = tests.parent().unwrap().parent().unwrap().join("waypost-under-test");
+    assert!(program.exists(), "{} is built with these tests", program.display());
+    program
+}

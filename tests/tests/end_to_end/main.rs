@@ -1,0 +1,8 @@
+//! End-to-end tests: everything runs against complete servers with real stores.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
+
+mod clients;
+mod command_line;
+mod kill;
+mod relay;
+mod transcripts;

@@ -1,0 +1,178 @@
+//! The rules of the house: which crate may know which, who owns an outside library, and what pure code may not name.
+#![allow(clippy::unwrap_used, reason = "test")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn manifest(folder: &str) -> toml::Table {
+    fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap().parse().unwrap()
+}
+
+fn members() -> Vec<String> {
+    let members = manifest(".")["workspace"]["members"].clone();
+    members.as_array().unwrap().iter().map(|member| member.as_str().unwrap().to_owned()).collect()
+}
+
+fn dependencies(folder: &str) -> BTreeSet<String> {
+    let manifest = manifest(folder);
+    let names = |key: &str| {
+        manifest.get(key).and_then(|table| table.as_table()).map(|table| table.keys().cloned().collect())
+    };
+    names("dependencies").unwrap_or_default()
+}
+
+/// `tests ─► server ─► { mta, imap, pop3, web } ─► { storage, auth, net } ─► { config, message } ─► mail`
+const LEVELS: [&[&str]; 6] = [
+    &["mail"],
+    &["config", "message"],
+    &["storage", "auth", "net"],
+    &["mta", "imap", "pop3"],
+    &["server"],
+    &["tests"],
+];
+
+#[test]
+fn arrows_point_only_down() {
+    let level = |folder: &str| LEVELS.iter().position(|level| level.contains(&folder));
+    for folder in members() {
+        let own = level(&folder).unwrap_or_else(|| panic!("{folder} has no level"));
+        for dependency in dependencies(&folder) {
+            let Some(known) = dependency.strip_prefix("waypost-") else { continue };
+            let other = level(known).unwrap_or_else(|| panic!("{known} has no level"));
+            assert!(other < own, "{folder} must not know {known}");
+        }
+    }
+}
+
+/// Outside libraries and the crates that may name them; what is not listed belongs to one crate.
+const SHARED: [(&str, &[&str]); 15] = [
+    ("tokio", &["storage", "auth", "net", "mta", "imap", "pop3", "server", "tests"]),
+    ("tokio-util", &["net", "mta"]),
+    ("tracing", &["storage", "auth", "net", "mta", "imap", "pop3", "server"]),
+    ("nom", &["mta", "imap", "pop3"]),
+    ("thiserror", &["mail", "message", "auth", "net", "storage", "mta", "imap", "pop3", "server"]),
+    ("bytes", &["net", "storage", "mta", "imap", "pop3", "tests"]),
+    ("base64", &["auth", "imap", "message", "mta", "server"]),
+    ("rustix", &["net", "storage", "server"]),
+    ("getrandom", &["storage", "mta", "server"]),
+    ("aws-lc-rs", &["auth", "net"]),
+    ("encoding_rs", &["message", "imap"]),
+    ("xxhash-rust", &["storage", "message"]),
+    ("minicbor", &["storage", "message"]),
+    ("tempfile", &["server", "tests"]),
+    ("serde_json", &["server", "tests"]),
+];
+const TESTS_ONLY: [&str; 2] = ["toml", "hickory-server"];
+
+#[test]
+fn an_outside_library_has_one_owner() {
+    let mut owners: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for folder in members() {
+        for dependency in dependencies(&folder).into_iter().filter(|name| !name.starts_with("waypost-")) {
+            if folder != "tests" || !TESTS_ONLY.contains(&dependency.as_str()) {
+                owners.entry(dependency).or_default().push(folder.clone());
+            }
+        }
+    }
+    for (library, folders) in owners {
+        match SHARED.iter().find(|(name, _)| *name == library) {
+            Some((_, allowed)) => {
+                for folder in folders {
+                    assert!(allowed.contains(&folder.as_str()), "{folder} must not name {library}");
+                }
+            }
+            None => assert_eq!(folders.len(), 1, "{library} belongs to one crate, not to {folders:?}"),
+        }
+    }
+    assert!(dependencies("storage").contains("sled") && dependencies("net").contains("rustls"));
+}
+
+/// Folders and files of pure code.
+const PURE: [&str; 11] = [
+    "mail/src",
+    "message/src",
+    "mta/src/smtp",
+    "imap/src/wire",
+    "imap/src/machine.rs",
+    "imap/src/machine",
+    "pop3/src/wire.rs",
+    "pop3/src/machine.rs",
+    "auth/src/sasl.rs",
+    "storage/src/decide",
+    "storage/src/apply",
+];
+/// What pure code does not name: sockets, clocks, randomness, async, files.
+const FORBIDDEN: [&str; 12] = [
+    "Instant::now",
+    "SystemTime",
+    "tokio::",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::fs",
+    "std::thread",
+    "getrandom",
+    "rand::",
+    "async fn",
+    ".await",
+    "Utc::now",
+];
+
+#[test]
+fn pure_code_is_pure() {
+    let mut seen = 0;
+    for place in PURE {
+        for file in rust_files(&root().join(place)) {
+            seen += 1;
+            let text = fs::read_to_string(&file).unwrap();
+            let product = text.split("#[cfg(test)]\nmod ").next().unwrap();
+            for (number, line) in
+                product.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
+            {
+                for word in FORBIDDEN {
+                    assert!(
+                        !line.contains(word),
+                        "{}:{}: pure code names {word}",
+                        file.display(),
+                        number + 1
+                    );
+                }
+            }
+        }
+    }
+    assert!(seen >= 20, "only {seen} files of pure code were found");
+}
+
+#[test]
+fn nobody_leaves_work_undone_in_the_code() {
+    for folder in members() {
+        for file in rust_files(&root().join(&folder).join("src")) {
+            let text = fs::read_to_string(&file).unwrap();
+            for word in [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("FIX", "ME")] {
+                assert!(!text.contains(word), "{}: {word}", file.display());
+            }
+        }
+    }
+}
+
+fn rust_files(place: &Path) -> Vec<PathBuf> {
+    if place.is_file() {
+        return vec![place.to_owned()];
+    }
+    let Ok(entries) = fs::read_dir(place) else { return Vec::new() };
+    let mut files = Vec::new();
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+            files.push(path);
+        }
+    }
+    files
+}
