@@ -216,13 +216,13 @@ pub enum FetchItem {
     Body,
     /// BODYSTRUCTURE
     BodyStructure,
-    /// RFC822: like BODY[], under its own name
+    /// RFC822: like `BODY[]`, under its own name
     Rfc822,
-    /// RFC822.HEADER: like BODY.PEEK[HEADER], under its own name
+    /// RFC822.HEADER: like `BODY.PEEK[HEADER]`, under its own name
     Rfc822Header,
-    /// RFC822.TEXT: like BODY[TEXT], under its own name
+    /// RFC822.TEXT: like `BODY[TEXT]`, under its own name
     Rfc822Text,
-    /// BODY[…] and BODY.PEEK[…]
+    /// `BODY[…]` and `BODY.PEEK[…]`
     BodySection(BodySection),
     /// EMAILID (RFC 8474)
     EmailId,
