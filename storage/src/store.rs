@@ -14,6 +14,7 @@ use waypost_mail::{AccountId, AccountSource, Address, MailboxId, Timestamp};
 use crate::{
     decide::{
         Command, Undecided,
+        accept::RECIPIENTS_MAX,
         directory::{CreateAccount, RemoveAccount, SetPassword, SetQuota},
     },
     disk::{Disk, Real},
@@ -29,7 +30,7 @@ use crate::{
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Records after which a checkpoint is made.
 const CHECKPOINT_RECORDS: u64 = 50_000;
-/// How often something is loaded for one command before it fails.
+/// How often rows are loaded for one command before it fails: they may be given up or change meanwhile.
 const LOADS_MAX: usize = 16;
 
 /// How a store is opened.
@@ -175,7 +176,9 @@ impl Store {
         mut package: Package<C>,
     ) -> Result<C::Outcome, StoreError> {
         let mut pins: Vec<Pin> = Vec::new();
-        for _ in 0..LOADS_MAX {
+        // Accounts stay once they are loaded, so each of those that a message goes to is loaded once.
+        let mut accounts_left = RECIPIENTS_MAX;
+        while pins.len() < LOADS_MAX && accounts_left > 0 {
             let (caller, answer) = oneshot::channel();
             let waiting = Waiting { package, outcome: None, caller };
             self.tell(Message::Submit(Box::new(waiting))).await?;
@@ -189,7 +192,10 @@ impl Store {
             };
             match missing {
                 Undecided::Refused(error) => return Err(error),
-                Undecided::Account(account) => self.load_account(account).await?,
+                Undecided::Account(account) => {
+                    accounts_left -= 1;
+                    self.load_account(account).await?;
+                }
                 Undecided::Rows(account, mailbox) => {
                     pins.push(self.shared().pin(account, mailbox));
                     self.load_rows(account, mailbox).await?;

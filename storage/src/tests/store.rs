@@ -307,3 +307,18 @@ async fn a_caller_that_vanishes_changes_nothing_that_was_decided() {
     assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     store.close().await;
 }
+
+#[tokio::test]
+async fn a_message_to_many_accounts_is_taken_though_none_is_loaded() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(13));
+    let store = open(&directory, &disk).await;
+    let mut accounts = Vec::new();
+    for number in 0..40 {
+        accounts.push(account(&store, &format!("user{number}")).await);
+    }
+    store.close().await;
+    let store = open(&directory, &disk).await;
+    let local = accounts.iter().map(|id| delivery(*id, None, Flags::default())).collect();
+    assert_eq!(accept(&store, b"x", local).await.unwrap().local.len(), 40);
+    store.close().await;
+}
