@@ -45,11 +45,10 @@ pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
     let mut found = Found::default();
     found.directory(&journal)?;
     found.queue(&journal)?;
-    let heads = Heads::read(options.disk.as_ref(), &options.directory)
-        .filter(|heads| heads.position <= journal.end());
-    if let Some(heads) = &heads {
-        found.behind(&journal, heads)?;
-    }
+    let heads = Heads::read(options.disk.as_ref(), &options.directory);
+    let promised = heads.as_ref().map(|heads| found.promised(heads)).unwrap_or_default();
+    let heads = heads.filter(|heads| heads.position <= journal.end());
+    found.behind(&journal, heads.as_ref())?;
     let shared = Arc::new(Shared {
         state_directory: options.directory.clone(),
         disk: Arc::clone(&options.disk),
@@ -64,13 +63,15 @@ pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
         structures: RwLock::default(),
         pins: Mutex::default(),
         heads,
+        promised,
         pending: Mutex::new(found.pending),
         written: Mutex::default(),
         damage: Mutex::default(),
         last_entry: AtomicU64::new(found.last_entry),
     });
     found.damage.into_iter().for_each(|sentence| shared.note_damage(sentence));
-    start(options, shared, journal, found.state, lock)
+    let progress = Progress::after_start(found.records_behind);
+    start(options, shared, journal, found.state, progress, lock)
 }
 
 fn start(
@@ -78,6 +79,7 @@ fn start(
     shared: Arc<Shared>,
     journal: Journal,
     state: State,
+    progress: Progress,
     lock: File,
 ) -> Result<Opened, StoreError> {
     let (messages, receiver) = mpsc::channel(MESSAGES_MAX);
@@ -93,7 +95,7 @@ fn start(
         messages: receiver,
         checkpoints: requests,
         checkpoint_records: options.checkpoint_records,
-        progress: Progress::default(),
+        progress,
     };
     let at_writer = Arc::clone(&shared);
     let thread = thread::Builder::new().name("waypost-writer".to_owned()).spawn(move || {
@@ -125,6 +127,8 @@ struct Found {
     state: State,
     /// Records behind the heads.
     pending: HashMap<AccountId, Vec<Stored>>,
+    /// How many of all streams are behind them.
+    records_behind: u64,
     last_entry: u64,
     damage: Vec<String>,
 }
@@ -168,19 +172,35 @@ impl Found {
         Ok(())
     }
 
-    /// Gathers the records of accounts behind the position of the heads.
-    fn behind(&mut self, journal: &Journal, heads: &Heads) -> Result<(), StoreError> {
+    /// What the heads know of numbers that were given, whether their index can be used or not: up to which seq each
+    /// account was durable.
+    fn promised(&mut self, heads: &Heads) -> HashMap<AccountId, u64> {
         self.last_entry = self.last_entry.max(heads.last_entry);
-        for stored in journal.records_from(heads.position)? {
+        heads.accounts.keys().for_each(|account| self.account_was_given(*account));
+        heads.accounts.iter().map(|(account, head)| (*account, head.seq)).collect()
+    }
+
+    /// Reads what is behind the position of the heads, all of the journal where there are none: names and ids that were
+    /// given, and the records of accounts that the index lacks.
+    fn behind(&mut self, journal: &Journal, heads: Option<&Heads>) -> Result<(), StoreError> {
+        for stored in journal.records_from(heads.map(|heads| heads.position).unwrap_or_default())? {
             let stored = stored?;
+            self.records_behind += 1;
             self.last_entry = self.last_entry.max(stored.entry.0);
-            if let Stream::Account(account) = stored.record.stream
-                && self.state.directory.accounts.contains_key(&account)
-            {
+            let Stream::Account(account) = stored.record.stream else { continue };
+            self.account_was_given(account);
+            if heads.is_some() && self.state.directory.accounts.contains_key(&account) {
                 self.pending.entry(account).or_default().push(stored);
             }
         }
         Ok(())
+    }
+
+    /// An id is never given again, not even where the record that gave it is lost: its stream has records already.
+    fn account_was_given(&mut self, account: AccountId) {
+        if self.state.directory.next_account <= account.0 {
+            Arc::make_mut(&mut self.state.directory).next_account = account.0.saturating_add(1);
+        }
     }
 
     fn change(&mut self, stored: &Stored) -> Result<Option<Change>, StoreError> {

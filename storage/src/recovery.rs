@@ -40,7 +40,7 @@ pub(crate) fn load(shared: &Shared, id: AccountId) -> Result<Loaded, StoreError>
     let pending = locked(&shared.pending).get(&id).cloned().unwrap_or_default();
     match from_index(shared, id, &pending) {
         Some(loaded) => Ok(loaded),
-        None => rebuild(shared, id),
+        None => rebuild(shared, id, 0),
     }
 }
 
@@ -85,11 +85,17 @@ fn from_index(shared: &Shared, id: AccountId, pending: &[Stored]) -> Option<Load
     (loaded.state.seq == last).then_some(loaded)
 }
 
-/// The account by its stream alone.
-pub(crate) fn rebuild(shared: &Shared, id: AccountId) -> Result<Loaded, StoreError> {
+/// The account by its stream alone; `known`: a seq that it had once.
+pub(crate) fn rebuild(shared: &Shared, id: AccountId, known: u64) -> Result<Loaded, StoreError> {
     let mut rebuild = Rebuild { state: AccountState::empty(id), structures: Structures::new(), gap: false };
     for stored in shared.files.read_stream(Stream::Account(id), 0)? {
         rebuild.next(&stored)?;
+    }
+    let promised = shared.promised.get(&id).copied().unwrap_or_default().max(known);
+    if rebuild.state.seq < promised {
+        // The end of the stream is lost, and with it UIDs and MODSEQs that were given.
+        rebuild.gap = true;
+        rebuild.state.seq = promised;
     }
     if rebuild.state.inbox().is_none() {
         rebuild.gap = true;

@@ -44,6 +44,9 @@ pub(crate) struct Shared {
     pub(crate) pins: Mutex<HashMap<(AccountId, MailboxId), usize>>,
     /// Where the index was durable when the store was opened; `None`: nothing of it can be used.
     pub(crate) heads: Option<Heads>,
+    /// Up to which seq accounts were durable by the heads file, even where its index cannot be used: a stream that ends
+    /// earlier has lost records.
+    pub(crate) promised: HashMap<AccountId, u64>,
     /// Records behind the heads of accounts that are not loaded yet.
     pub(crate) pending: Mutex<HashMap<AccountId, Vec<Stored>>>,
     /// What the index holds of the accounts that are loaded.

@@ -231,6 +231,7 @@ impl Store {
             let Some(found) = state.mailboxes.get(&mailbox).filter(|found| found.partial).cloned() else {
                 return Ok(());
             };
+            let seq = state.seq;
             let rows = self.blocking(move |shared| Ok(recovery::load_rows(shared, account, &found))).await?;
             let merged = match rows {
                 Some(chunks) => {
@@ -240,7 +241,7 @@ impl Store {
                 }
                 None => {
                     tracing::warn!(%account, %mailbox, "rows in the index are wrong; the account is rebuilt");
-                    let loaded = self.blocking(move |shared| recovery::rebuild(shared, account)).await?;
+                    let loaded = self.blocking(move |shared| recovery::rebuild(shared, account, seq)).await?;
                     let (caller, answer) = oneshot::channel();
                     self.tell(Message::Replace(Box::new(loaded), caller)).await?;
                     answer.await.map_err(|_| StoreError::Closed)??

@@ -322,3 +322,139 @@ async fn a_message_to_many_accounts_is_taken_though_none_is_loaded() {
     assert_eq!(accept(&store, b"x", local).await.unwrap().local.len(), 40);
     store.close().await;
 }
+
+#[tokio::test]
+async fn a_stream_that_lost_its_end_gives_no_uid_twice() {
+    let (directory, simulated) = (tempfile::tempdir().unwrap(), Simulated::new(14));
+    let disk: Arc<dyn Disk> = Arc::new(simulated.clone());
+    let store = open(&directory, &disk).await;
+    let id = account(&store, "user").await;
+    for number in 0..6 {
+        let body = format!("body number {number}");
+        accept(&store, body.as_bytes(), vec![delivery(id, None, Flags::default())]).await.unwrap();
+    }
+    let before = store.account(id).await.unwrap().state();
+    store.close().await;
+    let area = format!("Delivered-To: {id}\r\nSubject: test\r\n\r\n").len();
+    damage_before(&simulated, &directory, b"body number 5", area + 40);
+    std::fs::remove_dir_all(directory.path().join("index")).unwrap();
+    let store = open(&directory, &disk).await;
+    let state = store.account(id).await.unwrap().state();
+    assert_eq!(state.inbox().unwrap().count, 5, "the others are there");
+    assert!(
+        state.inbox().unwrap().uid_validity > before.inbox().unwrap().uid_validity,
+        "UID 6 was given once"
+    );
+    assert!(state.seq > before.seq, "MODSEQ only grows");
+    let validity = state.inbox().unwrap().uid_validity;
+    store.close().await;
+    std::fs::remove_dir_all(directory.path().join("index")).unwrap();
+    let store = open(&directory, &disk).await;
+    let state = store.account(id).await.unwrap().state();
+    assert_eq!(state.inbox().unwrap().uid_validity, validity, "the end was mended");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn an_account_id_is_not_given_again_though_its_record_is_lost() {
+    let (directory, simulated) = (tempfile::tempdir().unwrap(), Simulated::new(15));
+    let disk: Arc<dyn Disk> = Arc::new(simulated.clone());
+    for heads in [true, false] {
+        let store = open(&directory, &disk).await;
+        let name = format!("lost{heads}");
+        let lost = account(&store, &name).await;
+        accept(&store, b"secret", vec![delivery(lost, None, Flags::default())]).await.unwrap();
+        store.close().await;
+        damage_before(&simulated, &directory, name.as_bytes(), 0);
+        if !heads {
+            simulated.remove(&directory.path().join("heads")).unwrap();
+        }
+        let store = open(&directory, &disk).await;
+        assert!(matches!(store.account(lost).await, Err(StoreError::NoSuchAccount)));
+        let other = account(&store, &format!("other{heads}")).await;
+        assert!(other > lost, "{other} has the mail of {lost}");
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn names_of_entries_ascend_without_heads() {
+    let (directory, simulated) = (tempfile::tempdir().unwrap(), Simulated::new(16));
+    let at = |milliseconds| crate::Options {
+        clock: Arc::new(move || Timestamp(milliseconds)),
+        ..options(directory.path(), Arc::new(simulated.clone()))
+    };
+    let store = Store::open(at(9_000)).await.unwrap();
+    let id = account(&store, "user").await;
+    let last = accept(&store, b"x", vec![delivery(id, None, Flags::default())]).await.unwrap().id;
+    store.close().await;
+    simulated.remove(&directory.path().join("heads")).unwrap();
+    let store = Store::open(at(1_000)).await.unwrap();
+    assert!(store.new_entry_id() > last);
+    store.close().await;
+}
+
+/// What a kill leaves: all that is shown, in a directory of its own.
+fn killed(directory: &tempfile::TempDir, simulated: &Simulated) -> (tempfile::TempDir, Simulated) {
+    let (copy, disk) = (tempfile::tempdir().unwrap(), Simulated::new(1));
+    disk.create_directory(copy.path()).unwrap();
+    copy_simulated(simulated, directory.path(), &disk, copy.path());
+    copy_real(&directory.path().join("index"), &copy.path().join("index"));
+    (copy, disk)
+}
+
+fn copy_simulated(from: &Simulated, source: &std::path::Path, to: &Simulated, target: &std::path::Path) {
+    to.create_directory(target).unwrap();
+    for path in from.list(source).unwrap() {
+        let there = target.join(path.file_name().unwrap());
+        match Disk::open(from, &path) {
+            Ok(file) => {
+                let mut octets = vec![0; file.length().unwrap() as usize];
+                file.read_at(0, &mut octets).unwrap();
+                let copy = to.create(&there).unwrap();
+                copy.write_at(0, &octets).unwrap();
+                copy.sync().unwrap();
+            }
+            Err(_) => copy_simulated(from, &path, to, &there),
+        }
+    }
+    to.sync_directory(target).unwrap();
+}
+
+fn copy_real(source: &std::path::Path, target: &std::path::Path) {
+    std::fs::create_dir_all(target).unwrap();
+    for entry in std::fs::read_dir(source).unwrap().map(Result::unwrap) {
+        let there = target.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy_real(&entry.path(), &there),
+            false => drop(std::fs::copy(entry.path(), there).unwrap()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_killed_often_still_makes_checkpoints() {
+    let (mut directory, mut simulated) = (tempfile::tempdir().unwrap(), Simulated::new(17));
+    let store = open(&directory, &(Arc::new(simulated.clone()) as Arc<dyn Disk>)).await;
+    let id = account(&store, "user").await;
+    store.close().await;
+    let heads = |directory: &tempfile::TempDir, disk: &Simulated| {
+        crate::index::heads::Heads::read(disk, directory.path()).unwrap().position
+    };
+    let first = heads(&directory, &simulated);
+    for _ in 0..4 {
+        let store = open(&directory, &(Arc::new(simulated.clone()) as Arc<dyn Disk>)).await;
+        for _ in 0..30 {
+            accept(&store, b"x", vec![delivery(id, None, Flags::default())]).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let next = killed(&directory, &simulated);
+        store.close().await;
+        (directory, simulated) = next;
+    }
+    assert!(heads(&directory, &simulated) > first, "40 records are enough for one");
+    let store = open(&directory, &(Arc::new(simulated.clone()) as Arc<dyn Disk>)).await;
+    assert_eq!(store.account(id).await.unwrap().state().inbox().unwrap().count, 120);
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}

@@ -88,6 +88,9 @@ pub(crate) struct Progress {
     /// Whether a checkpoint runs.
     checkpointing: bool,
     records: u64,
+    /// Records behind the heads at the start: they count as soon as all of them are in memory, so that a server that is
+    /// killed again and again still makes checkpoints.
+    behind: u64,
     bytes: u64,
     dirty: HashSet<AccountId>,
     removed: Vec<AccountId>,
@@ -95,6 +98,13 @@ pub(crate) struct Progress {
     indexed: HashMap<AccountId, u64>,
     /// Published when the batch is durable.
     batch: Touched,
+}
+
+impl Progress {
+    /// `behind`: records that the heads do not cover yet.
+    pub(crate) fn after_start(behind: u64) -> Self {
+        Self { behind, ..Self::default() }
+    }
 }
 
 #[derive(Default)]
@@ -305,6 +315,9 @@ impl Writer {
     }
 
     fn checkpoint_when_due(&mut self) {
+        if self.progress.behind > 0 && locked(&self.shared.pending).is_empty() {
+            self.progress.records += std::mem::take(&mut self.progress.behind);
+        }
         if self.progress.records >= self.checkpoint_records || self.progress.bytes >= CHECKPOINT_BYTES {
             self.checkpoint();
         }
