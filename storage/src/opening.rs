@@ -49,6 +49,8 @@ pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
     let promised = heads.as_ref().map(|heads| found.promised(heads)).unwrap_or_default();
     let heads = heads.filter(|heads| heads.position <= journal.end());
     found.behind(&journal, heads.as_ref())?;
+    // Older folders were swept when the position of the heads was there.
+    journal.sweep_bodies(heads.as_ref().map(|heads| heads.position).unwrap_or_default());
     let shared = Arc::new(Shared {
         state_directory: options.directory.clone(),
         disk: Arc::clone(&options.disk),

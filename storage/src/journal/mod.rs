@@ -23,6 +23,7 @@ mod layout;
 mod records;
 mod recovery;
 mod scan;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -224,6 +225,16 @@ impl Journal {
     /// All records of one stream with a seq above `after`, in order, from footers where there are any.
     pub(crate) fn read_stream(&self, stream: Stream, after: u64) -> Result<Vec<Stored>, StoreError> {
         self.files.read_stream(stream, after)
+    }
+
+    /// Removes body files that no entry names, in the folders of the segments from `from` on. Only before bodies are
+    /// written. Failing to costs room, nothing else.
+    pub(crate) fn sweep_bodies(&self, from: Position) {
+        match self.files.sweep_bodies(from.segment.max(1)) {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(event = "bodies_swept", removed),
+            Err(error) => tracing::warn!(event = "bodies_not_swept", %error),
+        }
     }
 
     /// The files, for readers.

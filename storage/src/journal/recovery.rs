@@ -209,24 +209,54 @@ impl Files {
         scan.truncate(cut);
         let tail = match mark {
             Some(at) => self.renew_mark(&scan, at)?,
-            None => {
-                let copied = self.copy(&scan, cut, segment_bytes);
-                match (copied, blank.take()) {
-                    // The segment made ahead gives its room to what was accepted already.
-                    (Err(StoreError::Full), Some(unused)) => {
-                        self.disk.remove(&self.segment_path(unused.id.number))?;
-                        self.copy(&scan, cut, segment_bytes)?
-                    }
-                    (copied, unused) => {
-                        *blank = unused;
-                        copied?
-                    }
-                }
-            }
+            None => self.prove_tail(&scan, cut, segment_bytes, blank)?,
         };
         self.catalog()
             .insert(scan.id.number, Segment { id: scan.id, end: tail.end, index: Some(scan.index) });
         Ok(tail)
+    }
+
+    /// Copies the unproven end, or, where the disk has no room for a copy, writes it again where it is.
+    fn prove_tail(
+        &self,
+        scan: &Scan,
+        cut: u64,
+        segment_bytes: u64,
+        blank: &mut Option<Tail>,
+    ) -> Result<Tail, StoreError> {
+        let copied = self.copy(scan, cut, segment_bytes);
+        let Err(StoreError::Full) = copied else { return copied };
+        let copied = match blank.take() {
+            // The segment made ahead gives its room to what was accepted already.
+            Some(unused) => {
+                self.disk.remove(&self.segment_path(unused.id.number))?;
+                self.copy(scan, cut, segment_bytes)
+            }
+            None => copied,
+        };
+        let Err(StoreError::Full) = copied else { return copied };
+        self.write_again(scan, cut)
+    }
+
+    /// Writes what is shown behind the last proof to where it is, so that it is dirty again and a sync reaches the disk; it
+    /// takes no room. What is torn is cleared before the mark says that all was whole: a crash in between leaves as much to
+    /// prove as there was.
+    fn write_again(&self, scan: &Scan, cut: u64) -> Result<Tail, StoreError> {
+        for (segment, number) in scan.unproven_bodies() {
+            if let Some(file) = self.open_body(segment, number)? {
+                let length = file.length()?;
+                copy_octets(&*file, &*file, 0, length)?;
+                file.sync()?;
+            }
+        }
+        tracing::info!(event = "journal_end_written_again", segment = scan.id.number, end = cut);
+        let file = &*scan.file;
+        copy_octets(file, file, scan.proven().min(cut), cut)?;
+        clear(file, cut, scan.length)?;
+        file.sync()?;
+        write_mark(file, scan, cut)?;
+        file.sync()?;
+        Ok(Tail { id: scan.id, file: Arc::clone(&scan.file), capacity: scan.length, end: cut + MARK_BYTES })
     }
 
     /// A clean end: only the mark itself is not proven, so it is written again.
@@ -238,8 +268,7 @@ impl Files {
 
     /// Copies what is shown, with the bodies that the unproven part names, to new files with the same names. All positions stay.
     fn copy(&self, scan: &Scan, cut: u64, segment_bytes: u64) -> Result<Tail, StoreError> {
-        let unproven = scan.body_files.iter().filter(|(at, _)| *at >= scan.proven());
-        for (segment, number) in unproven.map(|(_, file)| *file).collect::<BTreeSet<_>>() {
+        for (segment, number) in scan.unproven_bodies() {
             self.copy_body(segment, number)?;
         }
         tracing::info!(
@@ -259,16 +288,20 @@ impl Files {
     }
 
     fn copy_body(&self, segment: u64, number: u64) -> Result<(), StoreError> {
+        let Some(file) = self.open_body(segment, number)? else { return Ok(()) };
+        let length = file.length()?;
         let path = self.body_path(segment, number);
-        let file = match self.disk.open(&path) {
+        self.replace(&path, |copy| copy_octets(&*file, copy, 0, length)).map(drop)
+    }
+
+    fn open_body(&self, segment: u64, number: u64) -> Result<Option<Arc<dyn DiskFile>>, StoreError> {
+        match self.disk.open(&self.body_path(segment, number)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 self.note_damage(format!("body {number} of segment {segment} is missing"));
-                return Ok(());
+                Ok(None)
             }
-            other => other?,
-        };
-        let length = file.length()?;
-        self.replace(&path, |copy| copy_octets(&*file, copy, 0, length)).map(drop)
+            other => Ok(Some(other?)),
+        }
     }
 
     /// Bodies that arrive now get numbers above all that are in their directory.
@@ -300,6 +333,18 @@ fn copy_octets(from: &dyn DiskFile, to: &dyn DiskFile, start: u64, end: u64) -> 
             )));
         }
         at += read as u64;
+    }
+    Ok(())
+}
+
+/// Writes zeros.
+fn clear(file: &dyn DiskFile, start: u64, end: u64) -> Result<(), StoreError> {
+    let zeros = vec![0; COPY_BYTES.min(end.saturating_sub(start)) as usize];
+    let mut at = start;
+    while at < end {
+        let piece = (end - at).min(zeros.len() as u64);
+        file.write_at(at, &zeros[..piece as usize])?;
+        at += piece;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Looking through a whole segment: what it holds, what is damaged, and what was never committed.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use waypost_mail::EntryId;
 
@@ -113,6 +113,11 @@ impl Scan {
     /// All frames before this offset were durable once.
     pub(super) fn proven(&self) -> u64 {
         self.proven
+    }
+
+    /// Body files that frames behind the last proof name.
+    pub(super) fn unproven_bodies(&self) -> BTreeSet<(u64, u64)> {
+        self.body_files.iter().filter(|(at, _)| *at >= self.proven).map(|(_, file)| *file).collect()
     }
 
     /// The place of the mark, if the segment ends with one that proves all of it.

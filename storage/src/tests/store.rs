@@ -458,3 +458,25 @@ async fn a_store_that_is_killed_often_still_makes_checkpoints() {
     assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     store.close().await;
 }
+
+#[tokio::test]
+async fn a_body_that_was_arriving_when_the_server_was_killed_is_swept() {
+    let (directory, simulated) = (tempfile::tempdir().unwrap(), Simulated::new(18));
+    let store = open(&directory, &(Arc::new(simulated.clone()) as Arc<dyn Disk>)).await;
+    let id = account(&store, "user").await;
+    let large = vec![b'x'; 700_000];
+    accept(&store, &large, vec![delivery(id, None, Flags::default())]).await.unwrap();
+    let mut arriving = store.body_writer();
+    arriving.write(&large).await.unwrap();
+    let (left, disk) = killed(&directory, &simulated);
+    let files = || {
+        let folders = disk.list(&left.path().join("bodies")).unwrap();
+        folders.iter().flat_map(|folder| disk.list(folder).unwrap()).count()
+    };
+    assert_eq!(files(), 2);
+    let again = open(&left, &(Arc::new(disk.clone()) as Arc<dyn Disk>)).await;
+    assert_eq!(files(), 1);
+    assert_eq!(again.check().await.unwrap(), Vec::<String>::new());
+    again.close().await;
+    store.close().await;
+}

@@ -208,3 +208,155 @@ fn a_torn_end_is_cut_and_written_over() {
         assert_eq!(entries(&open(&disk).unwrap()), [1, 2, 3]);
     }
 }
+
+/// A journal of three entries and a fourth that names a body, whose sync failed: the page cache shows what may be lost.
+/// The name of that body.
+fn with_a_body_that_may_be_lost(disk: &Simulated) -> (u64, u64) {
+    let mut journal = open(disk).unwrap();
+    stage_all(&mut journal, 1..=3);
+    journal.commit().unwrap();
+    journal.next = Next::Ready(journal.take_next().unwrap());
+    let mut body = BodyFile::create(journal.files()).unwrap();
+    body.append(Bytes::from(vec![b'b'; 5000])).unwrap();
+    disk.fail_sync(1);
+    assert!(body.sync().is_err());
+    body.sync().unwrap();
+    let name = body.name();
+    journal.stage(NewEntry { body_files: vec![name], ..entry(4) }).unwrap();
+    body.claim();
+    journal.commit().unwrap();
+    name
+}
+
+#[test]
+fn bodies_of_the_unproven_end_are_made_durable_with_it() {
+    for (seed, full) in (0..20).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let disk = Simulated::new(seed);
+        let name = with_a_body_that_may_be_lost(&disk);
+        disk.restart();
+        if full {
+            disk.remove(&segment_path(2)).unwrap();
+            disk.set_capacity(Some(0));
+        }
+        let opened = open(&disk).map(|journal| {
+            assert_eq!(entries(&journal), up_to(4));
+        });
+        opened.unwrap_or_else(|error| panic!("seed {seed}, full {full}: {error}"));
+        disk.set_capacity(None);
+        disk.crash(seed);
+        let journal = open(&disk).unwrap();
+        assert_eq!(entries(&journal), up_to(4));
+        let body = journal.files().body_chunks(name, 5000, 0, 1);
+        assert_eq!(
+            body.unwrap_or_else(|error| panic!("seed {seed}, full {full}: {error}")).concat(),
+            [b'b'; 5000]
+        );
+    }
+}
+
+#[test]
+fn a_start_on_a_full_disk_proves_and_cuts_the_end_where_it_is() {
+    for seed in 0..200 {
+        let disk = Simulated::new(seed);
+        let mut choices = Choices::new(seed);
+        let mut journal = open(&disk).unwrap();
+        stage_all(&mut journal, 1..=2);
+        journal.commit().unwrap();
+        journal.next = Next::Ready(journal.take_next().unwrap());
+        stage_all(&mut journal, 3..=6);
+        disk.fail_sync(1);
+        assert_eq!(journal.commit(), Err(StoreError::Poisoned));
+        drop(journal);
+        match choices.below(2) {
+            0 => disk.crash(seed),
+            _ => disk.restart(),
+        }
+        disk.remove(&segment_path(2)).unwrap();
+        disk.sync_directory(&Path::new(STATE).join("journal")).unwrap();
+        disk.set_capacity(Some(0));
+        // Interrupted at any step.
+        disk.power_off_after(1 + choices.below(8));
+        drop(open(&disk));
+        match choices.below(2) {
+            0 => disk.crash(seed + 1),
+            _ => disk.restart(),
+        }
+        let journal = open(&disk).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let shown = entries(&journal);
+        assert!(shown.starts_with(&[1, 2]) && shown == up_to(shown.len() as u64), "seed {seed}: {shown:?}");
+        assert_eq!(journal.files.damage(), [""; 0], "seed {seed}");
+        drop(journal);
+        disk.crash(seed + 2);
+        assert_eq!(entries(&open(&disk).unwrap()), shown, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_was_cut_on_a_full_disk_does_not_come_back_behind_what_is_written_over_it() {
+    let disk = Simulated::new(1);
+    let mut journal = open(&disk).unwrap();
+    for (id, bytes) in [(1, 200), (2, 600), (3, 300)] {
+        journal.stage(entry_of(id, bytes)).unwrap();
+    }
+    journal.commit().unwrap();
+    journal.next = Next::Ready(journal.take_next().unwrap());
+    drop(journal);
+    disk.restart();
+    disk.remove(&segment_path(2)).unwrap();
+    disk.set_capacity(Some(0));
+    assert!(disk.flip(&segment_path(1), (SEGMENT_HEADER_BYTES + 200 + 300) as usize, 1));
+    let mut journal = open(&disk).unwrap();
+    // With the mark, it ends where the third began.
+    journal.stage(entry_of(4, 600 - MARK_BYTES)).unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+    disk.restart();
+    let ids: Vec<u64> = records(&open(&disk).unwrap()).iter().map(|stored| stored.entry.0).collect();
+    assert_eq!(ids, [1, 4]);
+}
+
+#[test]
+fn bodies_that_no_entry_names_are_swept() {
+    let disk = Simulated::new(3);
+    let mut journal = open(&disk).unwrap();
+    let mut kept = Vec::new();
+    for n in 1..=20 {
+        let body = BodyFile::create(journal.files()).unwrap();
+        body.sync().unwrap();
+        let named = n % 2 == 0;
+        if named {
+            kept.push(body.name());
+        }
+        let body_files = if named { vec![body.name()] } else { Vec::new() };
+        body.claim();
+        journal.stage(NewEntry { body_files, ..entry(n) }).unwrap();
+        journal.commit().unwrap();
+    }
+    let last = journal.end().segment;
+    assert!(last >= 3, "{last}");
+    drop(journal);
+    let path =
+        |(segment, number): (u64, u64)| Path::new(STATE).join(format!("bodies/{segment:016x}/{number}"));
+    let temporary = path((last, 99)).with_extension("tmp");
+    disk.create(&temporary).unwrap();
+    let names = |disk: &Simulated, from: u64| {
+        let folders = (from..=last).map(|segment| Path::new(STATE).join(format!("bodies/{segment:016x}")));
+        folders.flat_map(|folder| disk.list(&folder).unwrap()).collect::<Vec<_>>()
+    };
+    let older = names(&disk, 1).len() - names(&disk, 2).len();
+    let damaged = disk.duplicate();
+    let journal = open(&disk).unwrap();
+    journal.sweep_bodies(Position { segment: 2, offset: 700 });
+    let mut expected: Vec<_> = kept.iter().filter(|name| name.0 >= 2).map(|name| path(*name)).collect();
+    expected.sort();
+    assert_eq!(names(&disk, 2), expected);
+    assert_eq!(names(&disk, 1).len(), older + expected.len(), "older folders are left alone");
+    journal.sweep_bodies(Position::default());
+    assert_eq!(names(&disk, 1).len(), kept.len());
+    // Whatever cannot be read may name any of them.
+    let all = names(&damaged, 1).len();
+    assert!(damaged.flip(&segment_path(2), 80, 1));
+    damaged.remove(&footer_path(2)).unwrap();
+    open(&damaged).unwrap().sweep_bodies(Position::default());
+    assert_eq!(names(&damaged, 1).len(), all);
+}
