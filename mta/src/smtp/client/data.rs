@@ -5,8 +5,9 @@ use bytes::{BufMut, BytesMut};
 /// The end of the data where the last line has its CRLF.
 pub(super) const END_OF_DATA: &[u8] = b".\r\n";
 
-/// Doubles dots in octets that come in pieces, cut anywhere. Lines end with CRLF only: a dot behind a bare LF stays alone,
-/// because a receiver that follows RFC 5321 section 2.3.8 sees no line start there.
+/// Doubles dots in octets that come in pieces, cut anywhere. A CR or LF that stands alone goes out as CRLF: a client must not
+/// send it as it is (RFC 5321 section 2.3.8), and a receiver that takes it for a line end could be made to see the end of the
+/// data behind it. What came by SMTP holds none; this holds whatever else comes to be sent.
 #[derive(Debug, Default)]
 pub(super) struct DotStuffer {
     place: Place,
@@ -16,6 +17,7 @@ pub(super) struct DotStuffer {
 enum Place {
     #[default]
     LineStart,
+    /// Behind a CR that is not written yet.
     BehindCr,
     Inside,
 }
@@ -23,28 +25,38 @@ enum Place {
 impl DotStuffer {
     /// Writes the next octets.
     pub(super) fn push(&mut self, octets: &[u8], output: &mut BytesMut) {
-        for piece in octets.split_inclusive(|octet| *octet == b'\n') {
-            if self.place == Place::LineStart && piece.first() == Some(&b'.') {
+        let mut rest = octets;
+        while let Some(first) = rest.first() {
+            if self.place == Place::BehindCr {
+                self.end_line(output);
+                rest = rest.strip_prefix(b"\n").unwrap_or(rest);
+                continue;
+            }
+            if self.place == Place::LineStart && *first == b'.' {
                 output.put_u8(b'.');
             }
-            output.put_slice(piece);
-            self.place = match piece {
-                [.., b'\r', b'\n'] => Place::LineStart,
-                [b'\n'] if self.place == Place::BehindCr => Place::LineStart,
-                [.., b'\r'] => Place::BehindCr,
-                _ => Place::Inside,
-            };
+            let text = rest.iter().position(|octet| matches!(octet, b'\r' | b'\n')).unwrap_or(rest.len());
+            output.put_slice(&rest[..text]);
+            match rest.get(text) {
+                None => self.place = Place::Inside,
+                Some(b'\r') => self.place = Place::BehindCr,
+                Some(_) => self.end_line(output),
+            }
+            rest = rest.get(text + 1..).unwrap_or_default();
         }
     }
 
     /// Ends the data; a last CRLF that is missing is added.
-    pub(super) fn finish(self, output: &mut BytesMut) {
-        match self.place {
-            Place::LineStart => {}
-            Place::BehindCr => output.put_u8(b'\n'),
-            Place::Inside => output.put_slice(b"\r\n"),
+    pub(super) fn finish(mut self, output: &mut BytesMut) {
+        if self.place != Place::LineStart {
+            self.end_line(output);
         }
         output.put_slice(END_OF_DATA);
+    }
+
+    fn end_line(&mut self, output: &mut BytesMut) {
+        output.put_slice(b"\r\n");
+        self.place = Place::LineStart;
     }
 }
 
@@ -62,8 +74,13 @@ mod tests {
             (".\r\n", "..\r\n.\r\n"),
             (".a\r\n..\r\n.", "..a\r\n...\r\n..\r\n.\r\n"),
             ("a.b\r\nc.\r\n", "a.b\r\nc.\r\n.\r\n"),
-            ("a\n.b\r\n", "a\n.b\r\n.\r\n"),
-            ("a\r.b\r\n", "a\r.b\r\n.\r\n"),
+            // bare ones become line ends, so that nothing behind them can be taken for the end of the data
+            ("a\n.b\r\n", "a\r\n..b\r\n.\r\n"),
+            ("a\r.b\r\n", "a\r\n..b\r\n.\r\n"),
+            ("a\n.\nb", "a\r\n..\r\nb\r\n.\r\n"),
+            ("a\r.\rb", "a\r\n..\r\nb\r\n.\r\n"),
+            ("a\n.\r\n", "a\r\n..\r\n.\r\n"),
+            ("\r\r\n\n", "\r\n\r\n\r\n.\r\n"),
         ] {
             for chunk in [1, 2, 3, 4096] {
                 let (mut stuffer, mut output) = (DotStuffer::default(), BytesMut::new());
