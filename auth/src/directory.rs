@@ -8,8 +8,6 @@ use std::{
 use waypost_config::{Config, DomainConfig, Password};
 use waypost_mail::{AccountId, AccountRecord, AccountSource, Address, Domain};
 
-/// Most addresses that one address leads through: aliases of aliases.
-pub const EXPANSION_MAX: usize = 1_000;
 /// Addresses that every domain must have (RFC 5321 section 4.5.1, RFC 2142 section 2): without account or alias their mail goes to
 /// the domain's first account.
 const ROLES: [&str; 2] = ["postmaster", "abuse"];
@@ -158,11 +156,12 @@ impl Directory {
         Resolution::Deliver { accounts, remote }
     }
 
-    /// Follows one address; each is followed once, so that loops end.
+    /// Follows one address; each is followed once, so that loops end and the addresses of the configuration are the bound. None
+    /// may be left out: who accepts mail for an alias owes it to all behind it.
     fn expand(&self, address: &Address, expansion: &mut Expansion) {
         let mut open = vec![address.clone()];
         while let Some(address) = open.pop() {
-            if expansion.seen.len() >= EXPANSION_MAX || !expansion.seen.insert(address.folded()) {
+            if !expansion.seen.insert(address.folded()) {
                 continue;
             }
             match self.step(&address) {
@@ -357,6 +356,20 @@ pub(crate) mod tests {
             remote.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["far@elsewhere.test", "x@backup.test"]
         );
+    }
+
+    #[test]
+    fn an_alias_leads_to_all_its_addresses() {
+        let targets: Vec<_> = (0..2_000).map(|n| format!("\"x{n}@elsewhere.test\"")).collect();
+        let alias = format!("[[alias]]\nfrom = \"all@a.test\"\nto = [{}]", targets.join(", "));
+        let text = format!("{CONFIG}\n{alias}");
+        let config = waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), &text).unwrap();
+        let directory = Directory::new(&config, &[]).unwrap();
+        let Resolution::Deliver { remote, .. } = directory.resolve(&Address::parse("all@a.test").unwrap())
+        else {
+            panic!("all is an alias")
+        };
+        assert_eq!(remote.len(), targets.len());
     }
 
     #[test]
