@@ -455,7 +455,8 @@ impl Machine for Client {
             match &mut self.state {
                 State::Ready(finished) => {
                     self.asked = true;
-                    return Step::Ask(Question::NextMessage { finished: finished.take() });
+                    // kept until the answer shows that it was heard: the connection may break before
+                    return Step::Ask(Question::NextMessage { finished: finished.clone() });
                 }
                 State::Scanning(_) => return Step::Ask(Question::Octets),
                 State::Body(..) => return Step::Ask(Question::NextChunk),

@@ -485,3 +485,44 @@ fn logins_are_made_and_never_in_clear() {
         assert_eq!((replies.len(), refused.as_deref()), (0, Some(expected)));
     }
 }
+
+#[test]
+fn a_refused_rset_is_not_held_against_the_next_message() {
+    let messages = [(message(&["no@b.test"]), "1\r\n"), (message(&["y@b.test"]), "2\r\n")];
+    let script = format!(
+        "{HELLO}S: 250 b.test\n\
+         C: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<no@b.test>\nS: 550 no\n\
+         C: RSET\nS: 502 5.5.1 what?\n"
+    );
+    let (replies, _) = run(&plain(), &messages, &script);
+    assert_eq!(
+        replies,
+        [["550 no"], ["451 4.5.0 the next server does not follow SMTP: the reply 502 to RSET"]]
+    );
+}
+
+#[test]
+fn what_came_of_a_message_is_told_also_where_nobody_heard_it_first() {
+    let mut machine = Client::new(plain());
+    let message = message(&["x@b.test"]);
+    let now = Instant::now();
+    for (reply, answer) in [
+        ("220 b\r\n", None),
+        ("250 b\r\n", Some(Answer::Message(Some(message)))),
+        ("250 ok\r\n", None),
+        ("250 ok\r\n", None),
+        ("354 go\r\n", Some(Answer::Chunk(Bytes::new()))),
+    ] {
+        machine.receive(reply.as_bytes());
+        let step = machine.step(now);
+        assert_eq!(matches!(step, Step::Ask(_)), answer.is_some(), "{reply}");
+        answer.into_iter().for_each(|answer| machine.answer(answer));
+    }
+    machine.receive(b"250 mine\r\n");
+    assert!(matches!(machine.step(now), Step::Ask(Question::NextMessage { finished: Some(_) })));
+    // the stream breaks before the question reaches the handler
+    let End::Done(Some(finished)) = machine.end(&Reply::plain(451, "lost")) else {
+        panic!("the outcome is forgotten")
+    };
+    assert_eq!(finished.replies, [Reply::plain(250, "mine")]);
+}

@@ -148,9 +148,10 @@ impl Transaction {
             (Command::Data, 400..) => self.settle_open(&reply),
             (Command::Rset, 200..300) => {}
             (Command::Mail, 200..300) => self.open = true,
-            (Command::Rset | Command::Mail, 400..) => self.refuse_all(&reply),
+            (Command::Mail, 400..) => self.settle_open(&reply),
             (Command::Rcpt(at), 200..300) => self.accept(at),
             (Command::Rcpt(at), 400..) => self.recipients[at] = settled(&self.recipients[at], reply),
+            // a refused RSET says nothing of the message behind it, which is tried again
             _ => return Progress::Broken(broken(&format!("the reply {} to {}", reply.code, command.verb()))),
         }
         self.drop_useless_commands();
@@ -202,10 +203,6 @@ impl Transaction {
         if self.recipients[at] == Recipient::Open {
             self.recipients[at] = Recipient::Accepted;
         }
-    }
-
-    fn refuse_all(&mut self, reply: &Reply) {
-        self.settle_open(reply);
     }
 
     /// Commands that are not sent yet and can do no good any more are not sent.
