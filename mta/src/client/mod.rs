@@ -149,10 +149,22 @@ async fn open(
     };
     let (implicit, starttls) = match (encryption, target.address.port()) {
         (Encryption::Never, _) => (None, TlsRole::None),
-        (_, IMPLICIT_TLS_PORT) => (Some(ClientTls::new(&target.host, &verification)?), TlsRole::None),
-        _ => (None, TlsRole::Client(ClientTls::new(&target.host, &verification)?)),
+        (_, IMPLICIT_TLS_PORT) => (Some(client_tls(target, &verification)?), TlsRole::None),
+        _ => (None, TlsRole::Client(client_tls(target, &verification)?)),
     };
     connect(target.address, CONNECT_TIMEOUT, implicit, starttls, shutdown.clone()).await
+}
+
+/// TLS towards a server by its name; by its address where the name is none that a certificate can have, as an address literal.
+/// A name that is not verified is no reason not to send at all.
+fn client_tls(target: &Target, verification: &Verification) -> Result<ClientTls, TlsError> {
+    let is_literal = target.host.starts_with('[');
+    match ClientTls::new(&target.host, verification) {
+        Err(_) if is_literal || *verification == Verification::None => {
+            ClientTls::new(&target.address.ip().to_string(), verification)
+        }
+        named => named,
+    }
 }
 
 fn connect_failure(error: &ConnectError) -> Reply {

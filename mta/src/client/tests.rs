@@ -147,3 +147,15 @@ async fn a_server_that_stops_begins_nothing() {
     let (outbox, delivery) = deliver(one(), &route, &Domain::new("a.test").unwrap(), &shutdown).await;
     assert!(delivery == Delivery::Stopped && outbox.message.is_some());
 }
+
+#[tokio::test]
+async fn hosts_that_no_certificate_names_get_mail_too() {
+    for host in ["[127.0.0.1]", "[IPv6:::1]", "mx..b.test"] {
+        let (address, _) = server(&[TAKES_IT]).await;
+        let target = Target { host: host.into(), address };
+        let route = Route { targets: vec![target], encryption: Encryption::Offered, login: None };
+        let (outbox, delivery) = send(&route).await;
+        assert_eq!(delivery, Delivery::Done, "{host}");
+        assert_eq!(outbox.finished, [(format!("{host} [127.0.0.1]"), vec![250])]);
+    }
+}
