@@ -73,6 +73,8 @@ impl Arrival<'_> {
             _ => return Err(refusal::SEVERAL_FROM.into()),
         }
         header.remove("Bcc");
+        // of a message that is sent again (RFC 5322 section 3.6.6)
+        header.remove("Resent-Bcc");
         if header.count("Date") == 0 {
             header.append(&format!("Date: {}\r\n", self.date.rfc5322()));
         }

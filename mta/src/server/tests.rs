@@ -227,7 +227,7 @@ async fn aliases_reach_accounts_once_and_the_queue() {
 #[tokio::test]
 async fn submission_completes_and_checks_a_message() {
     let site = Site::new().await;
-    let data = "Subject: x\r\nBcc: secret@x.test\r\n folded\r\n\r\nbody\r\n";
+    let data = "Subject: x\r\nBcc: secret@x.test\r\n folded\r\nRESENT-BCC:\r\n\tmore@x.test\r\nbcc : third@x.test\r\n\r\nbody\r\n";
     let replies = site.submit(&message("anna@a.test", &["dora@else.test", "anna@a.test"], data)).await;
     let id = accepted(&replies);
     let stored = format!(
