@@ -81,6 +81,8 @@ impl<D: Clone + Eq + Hash, J> Lanes<D, J> {
     pub(super) fn ended(&mut self, destination: &D) {
         let Some(lane) = self.lanes.get_mut(destination) else { return };
         lane.running = lane.running.saturating_sub(1);
+        // one that broke before it asked for a job connects no more
+        lane.connecting = lane.connecting.min(lane.running);
         self.running = self.running.saturating_sub(1);
         if lane.running == 0 {
             // what made the limit lower is over
@@ -151,6 +153,15 @@ mod tests {
         lanes.ended(&1);
         lanes.ended(&1);
         assert!(lanes.lanes.is_empty() && lanes.running() == 0);
+    }
+
+    #[test]
+    fn a_connection_that_ends_unasked_leaves_no_job_behind() {
+        let mut lanes = Lanes::default();
+        lanes.push(1, 10);
+        assert_eq!(starts(&mut lanes), [1]);
+        lanes.ended(&1);
+        assert_eq!(starts(&mut lanes), [1], "the job still waits for a connection");
     }
 
     #[test]
