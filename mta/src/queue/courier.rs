@@ -129,7 +129,7 @@ impl Courier {
                         () = tokio::time::sleep(STORE_RETRY_WAIT) => {}
                     }
                 }
-                // it is the notification that cannot be placed or made: the sender's mailbox is full or gone, the message damaged
+                // it is the notification that cannot be placed: the sender's mailbox is full or gone
                 Err(error) if kind.is_some() && is_of_notification(&error) => {
                     tracing::warn!(%id, sender = %job.entry.reverse_path, %error, "the notification is dropped");
                     kind = None;

@@ -30,7 +30,7 @@ pub(super) fn kind(outcomes: &[RecipientOutcome], late: bool) -> Option<Action> 
     (late && any(Action::Delayed)).then_some(Action::Delayed)
 }
 
-/// The notification, ready to be accepted in the same entry as the outcomes; `None` where no one is to get it.
+/// The notification, with the header of the message as far as it can be read; ready to be accepted in the same entry as the outcomes; `None` where no one is to get it.
 pub(super) async fn build(
     store: &Store,
     live: &Live,
@@ -49,7 +49,11 @@ pub(super) async fn build(
     };
     let id = store.new_entry_id();
     let content = entry.content.without_prefix();
-    let original = store.read(&content, 0, HEADER_BYTES_MAX).await?;
+    // the sender is told also where the message itself cannot be read any more
+    let original = store.read(&content, 0, HEADER_BYTES_MAX).await.unwrap_or_else(|error| {
+        tracing::error!(id = %entry.id, %error, "a notification goes without the header of the message");
+        Bytes::new()
+    });
     let notification = Notification {
         reporting_mta: live.config.hostname.clone(),
         to: sender.clone(),

@@ -118,8 +118,12 @@ impl World {
     }
 
     async fn submit(&self, from: ReversePath, to: &[&str]) -> EntryId {
+        self.submit_text(from, to, "text\r\n").await
+    }
+
+    async fn submit_text(&self, from: ReversePath, to: &[&str], text: &str) -> EntryId {
         let store = &self.context.store;
-        let (header, text) = ("Subject: hello\r\n\r\n", "text\r\n");
+        let header = "Subject: hello\r\n\r\n";
         let mut body = store.body_writer();
         body.write(text.as_bytes()).await.unwrap();
         let recipient = |to: &&str| RelayRecipient { address: address(to), original: None };
@@ -260,6 +264,22 @@ async fn refused_messages_come_back_once_and_only_to_a_sender() {
         assert!(inbox[0].lines().any(|text| text == line), "{line} in {}", inbox[0]);
     }
     world.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_comes_back_without_its_header() {
+    let peer = Peer::start("451 4.7.1 later").await;
+    let world = World::start(peer.address, queue()).await;
+    // large enough for a file of its own
+    let id = world.submit_text(sender(), &["x@b.test"], &"text\r\n".repeat(100_000)).await;
+    world.until_tried(id, 1).await;
+    std::fs::remove_dir_all(world._directory.path().join("bodies")).unwrap();
+    *peer.rcpt.lock().unwrap() = "550 5.1.1 no such user";
+    retry_now(&world.context.store, id).await.unwrap();
+    world.until_empty().await;
+    let inbox = world.inbox().await;
+    assert!(inbox.len() == 1 && inbox[0].contains("Final-Recipient: rfc822; x@b.test"), "{inbox:?}");
+    assert!(world.context.shutdown.drain(Duration::from_secs(5)).await);
 }
 
 #[tokio::test]
