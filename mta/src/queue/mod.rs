@@ -127,7 +127,7 @@ struct Runner {
     waiting: Waiting,
     jobs: HashMap<EntryId, Round>,
     /// How often each entry was tried. The store counts one try for each destination, the schedule one for all of them; so
-    /// only what was tried before the start is taken from the store.
+    /// what was tried before the start is told by the time that has passed, and is no more than what the store counted.
     tries: HashMap<EntryId, u32>,
 }
 
@@ -195,7 +195,12 @@ impl Runner {
         let live = self.shared.context.live();
         while let Some(id) = self.waiting.pop_due(now) {
             let Some(entry) = self.shared.context.store.queue_entry(id) else { continue };
-            let tries = self.tries.entry(id).or_insert(entry.attempts);
+            let before = || {
+                let by_time =
+                    schedule::tries_until(&live.config.queue, entry.accepted, entry.next_attempt);
+                entry.attempts.min(by_time)
+            };
+            let tries = self.tries.entry(id).or_insert_with(before);
             let jobs = jobs(&entry, *tries, &live.config);
             *tries = tries.saturating_add(1);
             if !jobs.is_empty() {

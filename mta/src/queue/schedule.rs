@@ -35,6 +35,17 @@ pub(super) fn next_attempt(
     if now < end { next.min(end) } else { next }
 }
 
+/// How often a message that is due then was tried before, by the schedule: the waits that fit in between.
+pub(super) fn tries_until(queue: &QueueConfig, accepted: Timestamp, due: Timestamp) -> u32 {
+    let passed = u128::try_from(due.0.saturating_sub(accepted.0)).unwrap_or(0);
+    let mut waited = 0;
+    let fits = |wait: &&Duration| {
+        waited += wait.as_millis().saturating_mul((1000 - JITTER_PERMILLE_MAX).into()) / 1000;
+        waited <= passed
+    };
+    u32::try_from(queue.retry.iter().take_while(fits).count()).unwrap_or(u32::MAX)
+}
+
 /// Whether a message is given up when it is not delivered by now.
 pub(super) fn is_expired(queue: &QueueConfig, accepted: Timestamp, now: Timestamp) -> bool {
     now >= accepted.after(queue.lifetime)
@@ -95,6 +106,17 @@ mod tests {
         }
         let none = QueueConfig { retry: Vec::new(), ..queue() };
         assert_eq!(next_attempt(&none, Timestamp(0), Timestamp(0), 0, NO_JITTER), Timestamp(240 * MINUTE));
+    }
+
+    #[test]
+    fn the_place_in_the_schedule_is_found_by_time() {
+        for (minutes, tries) in [(0, 0), (4, 0), (5, 1), (19, 2), (20, 2), (80, 3), (320, 4), (9999, 4)] {
+            let found = tries_until(&queue(), Timestamp(MINUTE), Timestamp(MINUTE + minutes * MINUTE));
+            assert_eq!(found, tries, "{minutes}");
+        }
+        assert_eq!(tries_until(&queue(), Timestamp(MINUTE), Timestamp(0)), 0);
+        let none = QueueConfig { retry: Vec::new(), ..queue() };
+        assert_eq!(tries_until(&none, Timestamp(0), Timestamp(MINUTE)), 0);
     }
 
     #[test]
