@@ -5,4 +5,5 @@ mod clients;
 mod command_line;
 mod kill;
 mod relay;
+mod restart;
 mod transcripts;
