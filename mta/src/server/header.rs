@@ -72,6 +72,9 @@ impl Arrival<'_> {
             1 => self.check_authors(header, submitter)?,
             _ => return Err(refusal::SEVERAL_FROM.into()),
         }
+        if header.count("Sender") > 1 {
+            return Err(refusal::SEVERAL_SENDERS.into());
+        }
         header.remove("Bcc");
         // of a message that is sent again (RFC 5322 section 3.6.6)
         header.remove("Resent-Bcc");
@@ -85,7 +88,10 @@ impl Arrival<'_> {
     }
 
     fn check_authors(&self, header: &HeaderBlock, submitter: &Identity) -> Result<(), Refusal> {
-        let envelope = Splitter::split(header.octets()).envelope;
+        // only these fields, so that others cannot use up what the splitter may keep
+        let named = header.fields().filter(|field| field.is("From") || field.is("Sender"));
+        let authors: Vec<u8> = named.flat_map(|field| field.octets).copied().collect();
+        let envelope = Splitter::split(&authors).envelope;
         let is_mailbox = |address: &EnvelopeAddress| matches!(address, EnvelopeAddress::Mailbox { .. });
         if !envelope.from.iter().any(is_mailbox) {
             return Err(refusal::NO_FROM_ADDRESS.into());

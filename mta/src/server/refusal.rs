@@ -27,6 +27,8 @@ pub(super) const BAD_LOGIN: Fixed = Fixed(535, S(5, 7, 8), "Wrong user name or p
 pub(super) const NO_POSTMASTER: Fixed = Fixed(550, S(5, 1, 1), "There is no postmaster here");
 pub(super) const HEADER_TOO_LARGE: Fixed = Fixed(552, S(5, 3, 4), "The header of the message is too large");
 pub(super) const SEVERAL_FROM: Fixed = Fixed(554, S(5, 6, 0), "The message has more than one From field");
+pub(super) const SEVERAL_SENDERS: Fixed =
+    Fixed(554, S(5, 6, 0), "The message has more than one Sender field");
 pub(super) const NO_FROM_ADDRESS: Fixed =
     Fixed(554, S(5, 6, 0), "The From field of the message holds no address");
 pub(super) const TOO_MANY_HOPS: Fixed = Fixed(554, S(5, 4, 6), "Too many hops: the message goes in a circle");

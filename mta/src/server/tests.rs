@@ -74,6 +74,40 @@ impl Site {
         Self { context, live, anna, bert, transport_bytes: 1 << 16, _state: state }
     }
 
+    /// One session whose client sends this and is gone, without reading.
+    async fn hang_up_after(&self, input: &[u8]) {
+        let (mut client, server) = duplex(1 << 20);
+        let listeners = self.live.borrow().config.listeners.clone();
+        let session = tokio::spawn(serve(
+            Connection {
+                stream: Box::new(server),
+                peer: STRANGER.parse().unwrap(),
+                local: "127.0.0.1:25".parse().unwrap(),
+                tls: None,
+                starttls: TlsRole::None,
+                shutdown: Shutdown::new(),
+            },
+            self.context.clone(),
+            Arc::new(listeners[0].clone()),
+        ));
+        client.write_all(input).await.unwrap();
+        client.shutdown().await.unwrap();
+        session.await.unwrap();
+    }
+
+    /// Files below a folder of the state.
+    fn files(&self, folder: &str) -> Vec<std::path::PathBuf> {
+        let mut folders = vec![self._state.path().join(folder)];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { files.push(path) }
+            }
+        }
+        files
+    }
+
     /// One session: all is sent at once; gives what came back, line by line, without greeting and EHLO.
     async fn talk(&self, service: Service, peer: &str, input: &str) -> Vec<String> {
         let (client, server) = duplex(self.transport_bytes);
@@ -335,4 +369,47 @@ async fn a_full_mailbox_is_refused_for_now() {
     accepted(&site.relay(&message("s@c.test", &["bert@a.test"], &half)).await);
     let replies = site.relay("MAIL FROM:<s@c.test> SIZE=1000\r\nRCPT TO:<bert@a.test>\r\n").await;
     assert_eq!(replies[1], full);
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_leaves_nothing_behind() {
+    let site = Site::new().await;
+    let small = message("x@c.test", &["anna@a.test", "carl@backup.test"], "Subject: x\r\n\r\n..body\r\n");
+    let session = format!("EHLO c.test\r\n{small}");
+    for cut in 0..session.len() {
+        site.hang_up_after(&session.as_bytes()[..cut]).await;
+        assert!(site.inbox(site.anna).await.is_empty(), "after {cut} octets");
+    }
+    // the body has a file of its own by then
+    let large = format!("A: b\r\n\r\n{}", "a line of it\r\n".repeat(21_000));
+    let session_large = format!("EHLO c.test\r\n{}", message("x@c.test", &["anna@a.test"], &large));
+    for missing in [1, 3, 20_000] {
+        site.hang_up_after(&session_large.as_bytes()[..session_large.len() - missing]).await;
+        assert_eq!(site.files("bodies"), Vec::<std::path::PathBuf>::new());
+    }
+    assert!(site.inbox(site.anna).await.is_empty() && site.queued().await.is_empty());
+    // who is gone before the answer has still sent a whole message
+    site.hang_up_after(session.as_bytes()).await;
+    assert_eq!((site.inbox(site.anna).await.len(), site.queued().await.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_second_sender_field_hides_nobody() {
+    let site = Site::new().await;
+    let data = "From: anna@a.test\r\nSender: anna@a.test\r\nSender: x@y.test\r\n\r\n";
+    let replies = site.submit(&message("anna@a.test", &["anna@a.test"], data)).await;
+    assert!(replies.last().unwrap().starts_with("55"), "{replies:?}");
+}
+
+#[tokio::test]
+async fn a_large_field_hides_no_author() {
+    let site = Site::new().await;
+    // nearly all of what header block and structure may hold
+    let filler = "x".repeat(262_075);
+    let data = format!("Subject: {filler}\r\nFrom: anna@a.test, victim@a-longer-name-of.it.y.test\r\n\r\n");
+    let replies = site.submit(&message("anna@a.test", &["anna@a.test"], &data)).await;
+    assert!(
+        replies.last().unwrap().starts_with("550 5.7.1 <victim@a-longer-name-of.it.y.test>"),
+        "{replies:?}"
+    );
 }
