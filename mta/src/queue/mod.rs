@@ -196,8 +196,7 @@ impl Runner {
         while let Some(id) = self.waiting.pop_due(now) {
             let Some(entry) = self.shared.context.store.queue_entry(id) else { continue };
             let before = || {
-                let by_time =
-                    schedule::tries_until(&live.config.queue, entry.accepted, entry.next_attempt);
+                let by_time = schedule::tries_until(&live.config.queue, entry.accepted, entry.next_attempt);
                 entry.attempts.min(by_time)
             };
             let tries = self.tries.entry(id).or_insert_with(before);

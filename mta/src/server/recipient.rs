@@ -1,5 +1,7 @@
 //! Who may be a recipient, and where its mail goes.
 
+use std::collections::HashSet;
+
 use waypost_auth::{Directory, Resolution};
 use waypost_mail::{AccountId, Address, LocalPart, Refusal, ReversePath};
 use waypost_storage::{Delivery, RelayRecipient};
@@ -58,10 +60,10 @@ pub(super) fn deliveries(
     reverse_path: &ReversePath,
     internal_date: waypost_mail::DateTime,
 ) -> Vec<Delivery> {
-    let mut deliveries: Vec<Delivery> = Vec::new();
+    let (mut deliveries, mut known) = (Vec::new(), HashSet::new());
     for recipient in recipients {
         for account in &recipient.accounts {
-            if deliveries.iter().any(|delivery| delivery.account == *account) {
+            if !known.insert(*account) {
                 continue;
             }
             let prefix = format!("Return-Path: <{reverse_path}>\r\nDelivered-To: {}\r\n", recipient.address);
@@ -79,10 +81,10 @@ pub(super) fn deliveries(
 
 /// One queue recipient for each address elsewhere.
 pub(super) fn relayed(recipients: &[Recipient]) -> Vec<RelayRecipient> {
-    let mut relayed: Vec<RelayRecipient> = Vec::new();
+    let (mut relayed, mut known) = (Vec::new(), HashSet::new());
     for recipient in recipients {
         for address in &recipient.remote {
-            if relayed.iter().all(|known| known.address != *address) {
+            if known.insert(address) {
                 let original = (*address != recipient.address).then(|| recipient.address.clone());
                 relayed.push(RelayRecipient { address: address.clone(), original });
             }
