@@ -100,6 +100,9 @@ impl View {
             let number =
                 |(index, row): (usize, Row)| Gone { number: self.rank(row.uid) + index as u32 + 1, row };
             self.gone = rows.into_iter().enumerate().map(number).collect();
+            // What came and went before EXISTS was said never had a number for the client: it is at the end.
+            let told = self.told.exists;
+            self.gone.truncate(self.gone.partition_point(|gone| gone.number <= told));
         }
     }
 

@@ -15,6 +15,8 @@ enum Action {
     Deliver(usize),
     Flags(usize, usize, &'static str),
     Expunge(usize, usize),
+    /// The session sees the newest snapshot and says nothing yet, as in the middle of a command.
+    Look,
     Hold,
     Report,
 }
@@ -26,6 +28,7 @@ fn action() -> impl Strategy<Value = Action> {
         (1..4usize).prop_map(Action::Deliver),
         (place.clone(), 1..9usize, flags).prop_map(|(at, step, flags)| Action::Flags(at, step, flags)),
         (place, 1..9usize).prop_map(|(at, step)| Action::Expunge(at, step)),
+        Just(Action::Look),
         Just(Action::Hold),
         Just(Action::Report),
     ]
@@ -139,15 +142,20 @@ impl World {
             Action::Expunge(at, step) => {
                 self.account.expunge(inbox.id, picked(*at, *step)).await.unwrap();
             }
+            Action::Look => self.look(),
             Action::Hold => self.sync(Expunges::Hold),
             Action::Report => self.sync(Expunges::Report),
         }
     }
 
-    fn sync(&mut self, expunges: Expunges) {
+    fn look(&mut self) {
         let state = self.selection.state().unwrap();
         let claimed = self.recent.claim(self.account.id(), &state);
         self.view.advance(state, claimed);
+    }
+
+    fn sync(&mut self, expunges: Expunges) {
+        self.look();
         let responses = updates(&mut self.view, expunges, Numbers::Uid);
         self.client.hear(&responses, &self.view);
         self.client.check(&self.view, expunges);
@@ -191,6 +199,23 @@ proptest! {
             world.store.close().await;
         });
     }
+}
+
+#[test]
+fn a_message_that_came_and_went_in_one_command_is_never_mentioned() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (_directory, mut world) = world(3).await;
+        world.act(&Action::Deliver(2)).await;
+        world.look();
+        // The second message, which has a number, and the fifth, which has none yet.
+        world.act(&Action::Expunge(1, 3)).await;
+        world.look();
+        assert_eq!(world.view.exists(), 4);
+        let said = String::from_utf8(updates(&mut world.view, Expunges::Report, Numbers::Uid)).unwrap();
+        assert_eq!(said, "* 2 EXPUNGE\r\n* 3 EXISTS\r\n");
+        world.store.close().await;
+    });
 }
 
 #[test]
