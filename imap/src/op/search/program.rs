@@ -9,7 +9,7 @@ use waypost_mail::{Flag, Keyword, SystemFlags, Timestamp};
 use waypost_message::{HeaderBlock, decode::header_text};
 use waypost_storage::Row;
 
-use super::text::{fold, sent_day};
+use super::text::{Needle, Scope, fold, sent_day};
 use crate::{
     fetch::{email_id, thread_id},
     wire::{DateRelation, Day, Search, SearchKey},
@@ -42,7 +42,7 @@ pub(super) struct Facts<'a> {
 #[derive(Debug)]
 pub(super) struct Program {
     test: Test,
-    needles: Vec<String>,
+    needles: Vec<Needle>,
 }
 
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Program {
     }
 
     /// What is looked for in bodies, folded.
-    pub(super) fn needles(&self) -> &[String] {
+    pub(super) fn needles(&self) -> &[Needle] {
         &self.needles
     }
 
@@ -99,7 +99,7 @@ impl Program {
 struct Compiler<'a> {
     context: &'a Context<'a>,
     charset: &'static Encoding,
-    needles: Vec<String>,
+    needles: Vec<Needle>,
 }
 
 impl Compiler<'_> {
@@ -117,8 +117,8 @@ impl Compiler<'_> {
             SearchKey::Old => not(Test::Recent),
             SearchKey::Recent => Test::Recent,
             SearchKey::Header(name, text) => Test::Header(name.clone(), self.folded(text)),
-            SearchKey::Body(text) => Test::Body(self.needle(text)),
-            SearchKey::Text(text) => Test::Text(self.needle(text)),
+            SearchKey::Body(text) => Test::Body(self.needle(text, Scope::Body)),
+            SearchKey::Text(text) => Test::Text(self.needle(text, Scope::All)),
             SearchKey::Internal(relation, day) => Test::Internal(*relation, *day),
             SearchKey::Sent(relation, day) => Test::Sent(*relation, *day),
             SearchKey::Larger(size) => Test::Larger(*size),
@@ -150,8 +150,8 @@ impl Compiler<'_> {
         fold(&self.charset.decode_without_bom_handling(text).0)
     }
 
-    fn needle(&mut self, text: &[u8]) -> usize {
-        let needle = self.folded(text);
+    fn needle(&mut self, text: &[u8], scope: Scope) -> usize {
+        let needle = Needle { text: self.folded(text), scope };
         let known = self.needles.iter().position(|known| *known == needle);
         known.unwrap_or_else(|| {
             self.needles.push(needle);
@@ -161,7 +161,7 @@ impl Compiler<'_> {
 }
 
 impl Test {
-    fn evaluate(&self, facts: &Facts<'_>, needles: &[String]) -> Option<bool> {
+    fn evaluate(&self, facts: &Facts<'_>, needles: &[Needle]) -> Option<bool> {
         let row = facts.row;
         Some(match self {
             Self::All => true,
@@ -189,7 +189,7 @@ impl Test {
             }
             Self::Body(needle) => *facts.found?.get(*needle)?,
             Self::Text(needle) => {
-                in_header(facts.header?, needles.get(*needle)?) || *facts.found?.get(*needle)?
+                in_header(facts.header?, &needles.get(*needle)?.text) || *facts.found?.get(*needle)?
             }
             Self::Not(test) => !test.evaluate(facts, needles)?,
             Self::Or(a, b) => return either(a.evaluate(facts, needles), || b.evaluate(facts, needles)),
@@ -208,7 +208,7 @@ fn either(a: Option<bool>, b: impl FnOnce() -> Option<bool>) -> Option<bool> {
 }
 
 /// False where one is; undecided where one is.
-fn all(tests: &[Test], facts: &Facts<'_>, needles: &[String]) -> Option<bool> {
+fn all(tests: &[Test], facts: &Facts<'_>, needles: &[Needle]) -> Option<bool> {
     let mut result = Some(true);
     for test in tests {
         match test.evaluate(facts, needles) {

@@ -12,13 +12,29 @@ pub(super) fn fold(text: &str) -> String {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 
-/// Which of the needles are in the body of a message: in its text parts, decoded, and in the headers and text parts of messages
-/// inside it.
+/// A text that is looked for, folded.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Needle {
+    pub(super) text: String,
+    pub(super) scope: Scope,
+}
+
+/// Where a text is looked for beyond the header of the message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Scope {
+    /// BODY: what people read. Headers of parts are left out, though they stand in the body: every multipart would hold `plain`.
+    Body,
+    /// TEXT: headers of parts, too, where the names of files stand.
+    All,
+}
+
+/// Which of the needles are in the body of a message: in its text parts, decoded, in other parts that are text (delivery
+/// reports), in the headers and text parts of messages inside it, and in the headers of parts.
 pub(super) async fn find(
     store: &Store,
     content: &Content,
     structure: &Structure,
-    needles: &[String],
+    needles: &[Needle],
 ) -> Result<Vec<bool>, StoreError> {
     let mut finder = Finder::new(needles);
     let mut pieces = Vec::new();
@@ -28,10 +44,10 @@ pub(super) async fn find(
             break;
         }
         match piece {
-            Piece::Header(span) => {
+            Piece::Header(span, scope) => {
                 let length = (span.end - span.start).min(HEADER_BYTES_MAX as u64);
                 let octets = store.read(content, content.prefix_size() + span.start, length).await?;
-                finder.feed(&header_text(&octets));
+                finder.feed(&header_text(&octets), scope);
             }
             Piece::Text(part) => {
                 let span = part.body;
@@ -43,9 +59,9 @@ pub(super) async fn find(
                     if octets.is_empty() || finder.is_done() {
                         break;
                     }
-                    finder.feed(&decoder.feed(&octets));
+                    finder.feed(&decoder.feed(&octets), Scope::Body);
                 }
-                finder.feed(&decoder.finish());
+                finder.feed(&decoder.finish(), Scope::Body);
             }
         }
         finder.end_piece();
@@ -55,17 +71,22 @@ pub(super) async fn find(
 
 /// What is searched.
 enum Piece<'a> {
-    Header(Span),
+    /// A header, and the needles that it is searched for: all, or those of one scope.
+    Header(Span, Scope),
     Text(&'a Part),
 }
 
 fn gather<'a>(part: &'a Part, pieces: &mut Vec<Piece<'a>>) {
+    let is = |kind: &[u8]| part.content_type.kind.eq_ignore_ascii_case(kind);
     if let Some(message) = &part.message {
-        pieces.push(Piece::Header(message.root.header));
+        pieces.push(Piece::Header(message.root.header, Scope::Body));
         gather(&message.root, pieces);
     } else if part.is_multipart() {
-        part.children.iter().for_each(|child| gather(child, pieces));
-    } else if part.content_type.kind.eq_ignore_ascii_case(b"text") {
+        for child in &part.children {
+            pieces.push(Piece::Header(child.header, Scope::All));
+            gather(child, pieces);
+        }
+    } else if is(b"text") || is(b"message") {
         pieces.push(Piece::Text(part));
     }
 }
@@ -77,23 +98,25 @@ fn charset(part: &Part) -> Option<&[u8]> {
 
 /// Looks for several texts in a stream of others; remembers as much of its end as a text could begin in.
 struct Finder<'a> {
-    needles: &'a [String],
+    needles: &'a [Needle],
     found: Vec<bool>,
     tail: String,
     tail_bytes: usize,
 }
 
 impl<'a> Finder<'a> {
-    fn new(needles: &'a [String]) -> Self {
-        let found = needles.iter().map(String::is_empty).collect();
-        let tail_bytes = needles.iter().map(String::len).max().unwrap_or(0).saturating_sub(1);
+    fn new(needles: &'a [Needle]) -> Self {
+        let found = needles.iter().map(|needle| needle.text.is_empty()).collect();
+        let tail_bytes = needles.iter().map(|needle| needle.text.len()).max().unwrap_or(0).saturating_sub(1);
         Self { needles, found, tail: String::new(), tail_bytes }
     }
 
-    fn feed(&mut self, text: &str) {
+    /// Takes a piece of a text for the needles of its scope; `Scope::Body` is for all.
+    fn feed(&mut self, text: &str, scope: Scope) {
         self.tail.push_str(&fold(text));
         for (needle, found) in self.needles.iter().zip(&mut self.found) {
-            *found = *found || self.tail.contains(needle.as_str());
+            let wanted = scope == Scope::Body || needle.scope == scope;
+            *found = *found || wanted && self.tail.contains(needle.text.as_str());
         }
         let mut cut = self.tail.len().saturating_sub(self.tail_bytes);
         while !self.tail.is_char_boundary(cut) {
@@ -141,18 +164,30 @@ mod tests {
 
     #[test]
     fn texts_are_found_across_chunks() {
-        let needles = ["hello".to_owned(), "größe".to_owned(), "absent".to_owned(), String::new()];
+        let needle = |text: &str| Needle { text: text.to_owned(), scope: Scope::Body };
+        let needles = ["hello", "größe", "absent", ""].map(needle);
         for size in 1..12 {
             let mut finder = Finder::new(&needles);
             let text: Vec<char> = "say HELLO to the GRÖSSE and the GRÖßE abse".chars().collect();
             for chunk in text.chunks(size) {
-                finder.feed(&chunk.iter().collect::<String>());
+                finder.feed(&chunk.iter().collect::<String>(), Scope::Body);
             }
             finder.end_piece();
-            finder.feed("nt");
+            finder.feed("nt", Scope::Body);
             assert_eq!(finder.found, [true, true, false, true], "{size}");
             assert!(!finder.is_done());
         }
+    }
+
+    #[test]
+    fn headers_of_parts_are_for_text_only() {
+        let needles = [Scope::Body, Scope::All].map(|scope| Needle { text: "invoice".to_owned(), scope });
+        let mut finder = Finder::new(&needles);
+        finder.feed("filename=Invoice.pdf", Scope::All);
+        assert_eq!(finder.found, [false, true]);
+        finder.end_piece();
+        finder.feed("your invoice", Scope::Body);
+        assert_eq!(finder.found, [true, true]);
     }
 
     #[test]
