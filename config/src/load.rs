@@ -94,6 +94,8 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         }
     }
     root.end();
+    let fixed = listeners.iter().filter(|listener| listener.value.address.port() != 0);
+    unique(problems, fixed, |listener| listener.address, "the listener's address");
     unique(problems, &domains, |domain| domain.name.clone(), "the domain");
     unique(problems, &accounts, |account| account.address.folded(), "the account");
     unique(problems, &aliases, |alias| alias.from.folded(), "the alias");
@@ -135,7 +137,12 @@ fn values<T>(found: Vec<Found<T>>) -> Vec<T> {
     found.into_iter().map(|found| found.value).collect()
 }
 
-fn unique<T, K: Eq + Hash>(problems: &Problems, found: &[Found<T>], key: impl Fn(&T) -> K, what: &str) {
+fn unique<'a, T: 'a, K: Eq + Hash>(
+    problems: &Problems,
+    found: impl IntoIterator<Item = &'a Found<T>>,
+    key: impl Fn(&T) -> K,
+    what: &str,
+) {
     let mut seen = HashSet::new();
     for item in found {
         if !seen.insert(key(&item.value)) {

@@ -120,17 +120,19 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// A whole number within bounds.
     pub(crate) fn number(&self, key: &str, bounds: std::ops::RangeInclusive<u64>) -> Option<u64> {
+        // What is too large for 64 bits, or negative, is a whole number out of bounds like any other.
         let read = |value: &'a DeValue<'i>| {
             let integer = value.as_integer()?;
-            u64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()).ok()
+            let text = integer.as_str().replace('_', "");
+            Some(u64::from_str_radix(text.trim_start_matches('+'), integer.radix()).ok())
         };
-        let found = self.convert(key, "a whole number that is not negative", read)?;
-        if !bounds.contains(&found.value) {
+        let found = self.convert(key, "a whole number", read)?;
+        let value = found.value.filter(|value| bounds.contains(value));
+        if value.is_none() {
             let text = format!("{}{key} lies between {} and {}", self.path, bounds.start(), bounds.end());
             self.problems.add(Some(found.place), text);
-            return None;
         }
-        Some(found.value)
+        value
     }
 
     /// `true` or `false`.
@@ -171,6 +173,12 @@ impl<'a, 'i> Section<'a, 'i> {
     pub(crate) fn table(&self, key: &str) -> Section<'a, 'i> {
         let found = self.convert(key, "a table", DeValue::as_table);
         self.section(key, found)
+    }
+
+    /// Whether a key is there, with a list of nothing.
+    pub(crate) fn is_empty_list(&self, key: &str) -> bool {
+        let value = self.table.and_then(|table| table.get(key));
+        value.and_then(|value| value.get_ref().as_array()).is_some_and(|list| list.iter().next().is_none())
     }
 
     /// Whether a key is there.
@@ -246,6 +254,9 @@ pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
         .map(|(_, candidate)| candidate)
 }
 
+/// Longest duration: ten years. Points in time far beyond it could not be reckoned with.
+const DURATION_SECONDS_MAX: u64 = 3_650 * 86_400;
+
 /// Reads a duration.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let problem = || {
@@ -266,7 +277,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(problem()),
     };
     let number: u64 = number.parse().map_err(|_| problem())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(problem)
+    let seconds = number.checked_mul(seconds).ok_or_else(problem)?;
+    if seconds > DURATION_SECONDS_MAX {
+        return Err(format!("{text:?} is longer than ten years (3650d)"));
+    }
+    Ok(Duration::from_secs(seconds))
 }
 
 /// Reads a size in bytes: `512 KiB`, `50 MiB`, `5 GiB`, `1 TiB`, also with powers of ten (`50 MB`) or plain.
@@ -301,6 +316,7 @@ mod tests {
         assert_eq!(size("50 MiB"), Ok(50 << 20));
         assert_eq!(size("50MB"), Ok(50_000_000));
         assert_eq!(size("7"), Ok(7));
+        assert!(duration("3650d").is_ok() && duration("3651d").is_err());
         for text in ["", "m", "5", "5 years", "-5m", "99999999999999999999d", "18446744073709551615w"] {
             assert!(duration(text).is_err(), "{text}");
         }

@@ -28,6 +28,18 @@ const ROUTE_TLS: [(&str, RouteTls); 3] =
 const DNSSEC: [(&str, Dnssec); 3] =
     [("validate", Dnssec::Validate), ("trust-ad", Dnssec::TrustAd), ("off", Dnssec::Off)];
 
+/// The largest IPv4 network of one owner: 10.0.0.0/8 (RFC 1918 section 3), as the registries give none that is larger.
+const TRUST_PREFIX_MIN_V4: u8 = 8;
+/// The largest IPv6 network of one owner: fc00::/7, unique local addresses (RFC 4193 section 3.1).
+const TRUST_PREFIX_MIN_V6: u8 = 7;
+/// Longest path of a Unix socket in octets (unix(7): 108 with the closing zero).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// What is put behind `state_dir` for the administration socket.
+const SOCKET_NAME: &str = "waypost.sock";
+/// Bounds of `limits.message_size`: every server takes 64 KiB (RFC 5321 section 4.5.3.1.7), and IMAP tells sizes in 32 bits
+/// (RFC 3501 section 9, `number`).
+const MESSAGE_SIZE: std::ops::RangeInclusive<u64> = 64 << 10..=u32::MAX as u64;
+
 pub(crate) fn domain(text: &str) -> Result<Domain, String> {
     Domain::new(text).map_err(|_| format!("{text:?} is not a domain"))
 }
@@ -41,10 +53,11 @@ fn socket(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn next_hop(text: &str) -> Result<NextHop, String> {
-    if let Ok(socket) = text.parse::<SocketAddr>() {
+    if let Some(socket) = text.parse::<SocketAddr>().ok().filter(|socket| socket.port() != 0) {
         return Ok(NextHop { host: socket.ip().to_string(), port: socket.port() });
     }
-    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if let Ok(ip) = bare.parse::<IpAddr>() {
         return Ok(NextHop { host: ip.to_string(), port: 25 });
     }
     let (host, port) = text.rsplit_once(':').unwrap_or((text, "25"));
@@ -60,12 +73,19 @@ fn network(text: &str) -> Result<Network, String> {
     let problem = || format!("{text:?} is not a network, like 192.0.2.16/28 or 2001:db8::/32");
     let (address, prefix) = text.split_once('/').ok_or_else(problem)?;
     let address: IpAddr = address.parse().map_err(|_| problem())?;
-    let prefix: u8 = prefix.parse().map_err(|_| problem())?;
+    let prefix = Some(prefix).filter(|prefix| prefix.bytes().all(|b| b.is_ascii_digit()));
+    let prefix: u8 = prefix.and_then(|prefix| prefix.parse().ok()).ok_or_else(problem)?;
     if prefix > if address.is_ipv4() { 32 } else { 128 } {
         return Err(problem());
     }
     if prefix == 0 {
         return Err(format!("{text:?} is the whole Internet: a server that trusts it relays for everyone"));
+    }
+    if prefix < if address.is_ipv4() { TRUST_PREFIX_MIN_V4 } else { TRUST_PREFIX_MIN_V6 } {
+        return Err(format!("{text:?} holds networks of strangers: a server that trusts it relays for them"));
+    }
+    if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
+        return Err(format!("{text:?}: write IPv4 networks as such, like 192.0.2.16/28"));
     }
     let network = Network { address, prefix };
     let host_bits = match address {
@@ -73,6 +93,26 @@ fn network(text: &str) -> Result<Network, String> {
         IpAddr::V6(address) => u128::from(address).checked_shl(u32::from(prefix)).unwrap_or(0) != 0,
     };
     if host_bits { Err(format!("{text:?} has bits set behind its prefix")) } else { Ok(network) }
+}
+
+/// Whether a text has the shape of an argon2 PHC string with salt and hash: `$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA`.
+/// A truncated one would let nobody in, and nobody would know why.
+fn is_argon2(text: &str) -> bool {
+    let is_base64 =
+        |text: &str| text.len() >= 8 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/".contains(&b));
+    let is_parameter = |text: &str| {
+        text.split_once('=').is_some_and(|(name, number)| {
+            !name.is_empty() && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+        })
+    };
+    let parts: Vec<&str> = text.split('$').collect();
+    let [empty, name, parameters @ .., salt, hash] = parts.as_slice() else { return false };
+    empty.is_empty()
+        && ["argon2id", "argon2i", "argon2d"].contains(name)
+        && (1..=2).contains(&parameters.len())
+        && parameters.iter().flat_map(|text| text.split(',')).all(is_parameter)
+        && is_base64(salt)
+        && is_base64(hash)
 }
 
 impl FileFacts<'_> {
@@ -107,6 +147,10 @@ impl FileFacts<'_> {
             section.problems().add(Some(file.place), format!("{key} and {file_key} are both there"));
             return None;
         }
+        if file.value.is_empty() {
+            section.problems().add(Some(file.place), format!("{file_key} is empty"));
+            return None;
+        }
         match std::fs::read_to_string(self.folder.join(file.value)) {
             Ok(text) => {
                 Some(Found { value: text.lines().next().unwrap_or("").to_owned(), place: file.place })
@@ -119,7 +163,18 @@ impl FileFacts<'_> {
     }
 
     pub(crate) fn state_dir(&self, root: &Section<'_, '_>) -> Option<PathBuf> {
-        root.need("state_dir", self.path(root, "state_dir"))
+        let path = root.need("state_dir", self.path(root, "state_dir"))?;
+        let socket_bytes = path.join(SOCKET_NAME).as_os_str().len();
+        if socket_bytes > SOCKET_PATH_BYTES_MAX {
+            let place = root.string("state_dir").map(|found| found.place);
+            let most = SOCKET_PATH_BYTES_MAX - SOCKET_NAME.len() - 1;
+            root.problems().add(
+                place,
+                format!("state_dir is too long for its socket: its path has at most {most} octets"),
+            );
+            return None;
+        }
+        Some(path)
     }
 
     pub(crate) fn tls(&self, root: &Section<'_, '_>) -> Option<TlsConfig> {
@@ -132,7 +187,7 @@ impl FileFacts<'_> {
         let certificates = section.tables("certificate_for").into_iter().filter_map(|section| {
             let names = section.need("names", section.list("names", domain));
             let (certificate, key) = (self.file(&section, "certificate"), self.file(&section, "key"));
-            if names.as_ref().is_some_and(Vec::is_empty) {
+            if section.is_empty_list("names") {
                 section.wrong("names is empty");
             }
             section.end();
@@ -161,9 +216,10 @@ impl FileFacts<'_> {
                 section.problems().add(Some(plain.place), "password_hash and password are both there");
                 None
             }
-            (Some(hash), None) if hash.value.starts_with("$argon2") => Some(Password::Hash(hash.value)),
+            (Some(hash), None) if is_argon2(&hash.value) => Some(Password::Hash(hash.value)),
             (Some(hash), None) => {
-                let text = "password_hash is not an argon2 PHC string; `waypost hash-password` makes one";
+                let text =
+                    "password_hash is not a whole argon2 PHC string; `waypost hash-password` makes one";
                 section.problems().add(Some(hash.place), text);
                 None
             }
@@ -195,6 +251,13 @@ impl FileFacts<'_> {
         let (username, password) = (section.string("username"), self.secret(&section, "password"));
         if username.is_some() != password.is_some() {
             section.wrong("route.username and route.password_file go together");
+        }
+        let is_loopback = |hop: &NextHop| hop.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        if username.is_some()
+            && tls == Some(RouteTls::None)
+            && hop.as_ref().is_some_and(|hop| !is_loopback(&hop.value))
+        {
+            section.wrong("route.tls is \"none\", but there is a username: the password would cross the network in the clear");
         }
         section.end();
         let login = username.zip(password).map(|(name, password)| (name.value.to_owned(), password.value));
@@ -265,7 +328,7 @@ pub(crate) fn domain_section(section: Section<'_, '_>) -> Option<Found<DomainCon
 pub(crate) fn alias(section: Section<'_, '_>) -> Option<Found<AliasConfig>> {
     let from = section.need("from", section.parsed("from", address));
     let to = section.need("to", section.list("to", address));
-    if to.as_ref().is_some_and(Vec::is_empty) && section.has("to") {
+    if section.is_empty_list("to") {
         section.wrong("alias.to is empty");
     }
     section.end();
@@ -302,7 +365,7 @@ pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
     let mx_port =
         section.number("mx_port", 1..=65_535).and_then(|port| u16::try_from(port).ok()).unwrap_or(25);
     let retry = retry.map(|waits| waits.into_iter().map(|wait| wait.value).collect::<Vec<_>>());
-    if retry.as_ref().is_some_and(Vec::is_empty) {
+    if section.is_empty_list("retry") {
         section.wrong("queue.retry is empty");
     }
     section.end();
@@ -315,6 +378,11 @@ pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
     }
 }
 
+fn message_size(text: &str) -> Result<u64, String> {
+    let bytes = size(text)?;
+    if MESSAGE_SIZE.contains(&bytes) { Ok(bytes) } else { Err("it lies between 64 KiB and 4 GiB".to_owned()) }
+}
+
 pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
     let section = root.table("limits");
     let number = |key: &str, least: u64, default: usize| {
@@ -324,7 +392,7 @@ pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
             .unwrap_or(default)
     };
     let limits = LimitsConfig {
-        message_size: section.parsed("message_size", size).map_or(50 << 20, |found| found.value),
+        message_size: section.parsed("message_size", message_size).map_or(50 << 20, |found| found.value),
         recipients: number("recipients", 100, 1_000),
         connections: number("connections", 1, 10_000),
         connections_per_address: number("connections_per_address", 0, 50),

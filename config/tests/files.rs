@@ -51,7 +51,7 @@ fn all_errors_are_told_at_once_with_their_places() {
         starts,
         [
             "/nowhere/waypost.toml:8:1: limits.conections is not a known key; did you mean limits.connections?",
-            "/nowhere/waypost.toml:9:14: limits.recipients is a whole number that is not negative, not a value of type string",
+            "/nowhere/waypost.toml:9:14: limits.recipients is a whole number, not a value of type string",
             "/nowhere/waypost.toml:10:15: limits.error_delay: \"soon\" is no duration: write a number and a unit, like \"90s\", \"5m\", \"4h\", \"14d\" or \"2w\"",
             "/nowhere/waypost.toml:11:1: domain.name is missing",
         ]
@@ -65,11 +65,11 @@ fn what_must_not_be_is_refused() {
         ("[[trust]]\nnetworks = [\"0.0.0.0/0\"]", "the whole Internet"),
         ("[[trust]]\nnetworks = [\"::/0\"]", "the whole Internet"),
         ("[[trust]]\nnetworks = [\"192.0.2.1/24\"]", "bits set behind"),
-        ("[[account]]\naddress = \"a@b.test\"\npassword_hash = \"$argon2id$x\"", "no [[domain]]"),
+        ("[[account]]\naddress = \"a@b.test\"\npassword = \"x\"", "no [[domain]]"),
         ("[[domain]]\nname = \"b.test\"\n[[account]]\naddress = \"a@b.test\"", "password_hash is missing"),
         (
             "[[domain]]\nname = \"b.test\"\n[[account]]\naddress = \"a@b.test\"\npassword_hash = \"secret\"",
-            "not an argon2",
+            "not a whole argon2",
         ),
         ("[[domain]]\nname = \"b.test\"\n[[domain]]\nname = \"B.test\"", "the domain is there twice"),
         ("[[listener]]\nservice = \"imap\"\naddress = \"0.0.0.0:143\"\nauth_without_tls = true", "loopback"),
@@ -83,6 +83,37 @@ fn what_must_not_be_is_refused() {
         ("[storage]\nengine = \"postgres\"", "not available in this version"),
         ("[queue]\nretry = []", "queue.retry is empty"),
         ("[limits]\nrecipients = 99", "between 100 and"),
+        ("[limits]\nrecipients = -1", "between 100 and"),
+        ("[limits]\nrecipients = 99999999999999999999999", "between 100 and"),
+        ("[limits]\nrecipients = 2020-01-01", "is a whole number, not a value of type datetime"),
+        ("[limits]\nmessage_size = \"0\"", "between 64 KiB and 4 GiB"),
+        ("[limits]\nmessage_size = \"5 TiB\"", "between 64 KiB and 4 GiB"),
+        ("[queue]\nlifetime = \"30000000000000w\"", "longer than ten years"),
+        ("[[trust]]\nnetworks = [\"0.0.0.0/1\", \"128.0.0.0/1\"]", "networks of strangers"),
+        ("[[trust]]\nnetworks = [\"2000::/3\"]", "networks of strangers"),
+        ("[[trust]]\nnetworks = [\"::ffff:0.0.0.0/96\"]", "write IPv4 networks as such"),
+        ("[[trust]]\nnetworks = [\"10.0.0.0/+8\"]", "is not a network"),
+        ("[[trust]]\nnetworks = { a = 1 }", "is a list of texts"),
+        ("[trust]\nnetworks = []", "each beginning with [[trust]]"),
+        ("[[route]]\ndomain = \"x.test\"\nnext_hop = \"192.0.2.7:0\"", "not a host with a port"),
+        ("[[route]]\ndomain = \"x.test\"\nnext_hop = \"[::1\"", "not a host with a port"),
+        (
+            "[[route]]\ndomain = \"*\"\nnext_hop = \"192.0.2.7:25\"\ntls = \"none\"\nusername = \"u\"\npassword = \"p\"",
+            "would cross the network in the clear",
+        ),
+        (
+            "[[domain]]\nname = \"b.test\"\n[[account]]\naddress = \"a@b.test\"\npassword_hash = \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ\"",
+            "not a whole argon2",
+        ),
+        (
+            "[[domain]]\nname = \"b.test\"\n[[account]]\naddress = \"a@b.test\"\npassword_file = \"\"",
+            "password_file is empty",
+        ),
+        (
+            "[[listener]]\nservice = \"smtp\"\naddress = \"127.0.0.1:2525\"\ntls = \"none\"\n\
+             [[listener]]\nservice = \"imap\"\naddress = \"127.0.0.1:2525\"\ntls = \"none\"",
+            "the listener's address is there twice",
+        ),
         ("[limits\n", ""),
         ("x = ", ""),
     ] {
@@ -90,6 +121,25 @@ fn what_must_not_be_is_refused() {
         assert!(problems.iter().any(|problem| problem.contains(expected)), "{more}: {problems:?}");
     }
     assert!(check("").unwrap_err().iter().any(|problem| problem.contains("hostname is missing")));
+}
+
+#[test]
+fn a_bad_item_of_a_list_is_one_error() {
+    assert_eq!(check(&minimal("[queue]\nretry = [[\"5m\"]]")).unwrap_err().len(), 1);
+}
+
+#[test]
+fn a_state_dir_is_short_enough_for_its_socket() {
+    let with = |folder: usize| minimal("").replace("\"state\"", &format!("\"/{}\"", "x".repeat(folder)));
+    // 107 octets (unix(7)), less "/waypost.sock" and the slash in front.
+    assert!(check(&with(93)).is_ok());
+    assert!(check(&with(94)).unwrap_err()[0].contains("state_dir is too long"));
+}
+
+#[test]
+fn large_networks_of_one_owner_may_be_trusted() {
+    let networks = "[[trust]]\nnetworks = [\"10.0.0.0/8\", \"fc00::/7\", \"192.0.2.1/32\", \"::1/128\"]";
+    assert_eq!(check(&minimal(networks)).unwrap().trust.len(), 4);
 }
 
 #[test]
