@@ -3,4 +3,4 @@
 pub mod request;
 pub mod socket;
 
-pub use request::{AccountLine, QueueLine, Request, Response, execute};
+pub use request::{AccountLine, QueueLine, Request, Response, execute, may_be_added};

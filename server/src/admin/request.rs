@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use waypost_auth::Live;
+use waypost_config::Config;
 use waypost_mail::{AccountRecord, AccountSource, Address};
 use waypost_storage::{NewAccount, Outcome, QueueEntry, Store, StoreError};
 
@@ -24,6 +25,9 @@ pub enum Request {
     AccountRemove {
         /// Its address.
         address: String,
+        /// Also one that was taken out of the configuration file.
+        #[serde(default)]
+        purge: bool,
     },
     /// Changes a password.
     AccountPassword {
@@ -62,7 +66,7 @@ pub enum Response {
 pub struct AccountLine {
     /// Its address.
     pub address: String,
-    /// `store` or `file`.
+    /// `store`, `file`, or `nowhere`: it was taken out of the file, which ended its login and keeps its mail.
     pub declared_in: String,
     /// Messages it holds; `None` where it could not be read.
     pub messages: Option<u64>,
@@ -106,18 +110,16 @@ pub async fn execute(store: &Store, live: &Live, request: Request) -> Response {
         Request::AccountAdd { address, password_hash, quota_bytes } => {
             add(store, live, &address, password_hash, quota_bytes).await
         }
-        Request::AccountList => Ok(Response::Accounts(accounts(store).await)),
-        Request::AccountRemove { address } => match find(store, &address, AccountSource::Store) {
+        Request::AccountList => Ok(Response::Accounts(accounts(store, &live.config).await)),
+        Request::AccountRemove { address, purge } => match removable(store, live, &address, purge) {
             Ok(record) => done(store.remove_account(record.id).await),
             Err(problem) => Err(problem),
         },
-        Request::AccountPassword { address, password_hash } => {
-            match find(store, &address, AccountSource::Store) {
-                Ok(record) => done(store.set_password(record.id, Some(password_hash)).await),
-                Err(problem) => Err(problem),
-            }
-        }
-        Request::AccountQuota { address, quota_bytes } => match find(store, &address, AccountSource::Store) {
+        Request::AccountPassword { address, password_hash } => match of_the_store(store, live, &address) {
+            Ok(record) => done(store.set_password(record.id, Some(password_hash)).await),
+            Err(problem) => Err(problem),
+        },
+        Request::AccountQuota { address, quota_bytes } => match of_the_store(store, live, &address) {
             Ok(record) => done(store.set_quota(record.id, quota_bytes).await),
             Err(problem) => Err(problem),
         },
@@ -138,33 +140,93 @@ async fn add(
     quota_bytes: Option<u64>,
 ) -> Result<Response, String> {
     let address = Address::parse(address).map_err(|problem| format!("{address}: {problem}"))?;
-    if !live.directory.is_local(&address.domain) {
-        return Err(format!("the configuration has no [[domain]] with the name {}", address.domain));
-    }
-    if live.config.aliases.iter().any(|alias| alias.from.same_mailbox(&address)) {
-        return Err(format!("{address} is an alias in the configuration"));
+    may_be_added(&live.config, &address)?;
+    if let Some(record) = find(store, &address).filter(|record| record.source == AccountSource::File) {
+        let address = record.address;
+        return Err(format!(
+            "{address} was an account of the configuration file, and its mail is kept: put it back there, or \
+             delete it with its mail by `waypost account remove --purge {address}`"
+        ));
     }
     let password_hash = Some(password_hash);
     let account = NewAccount { address, source: AccountSource::Store, password_hash, quota_bytes };
     done(store.create_account(account).await.map(|_| ()))
 }
 
-/// The account of an address, if it is declared where it can be changed.
-fn find(store: &Store, address: &str, source: AccountSource) -> Result<AccountRecord, String> {
-    let parsed = Address::parse(address).map_err(|problem| format!("{address}: {problem}"))?;
+/// Whether a configuration lets an address become an account of the store; if not, why.
+pub fn may_be_added(config: &Config, address: &Address) -> Result<(), String> {
+    match config.domains.iter().find(|domain| domain.name == address.domain) {
+        None => return Err(format!("the configuration has no [[domain]] with the name {}", address.domain)),
+        Some(domain) if domain.relay_to.is_some() => {
+            return Err(format!("mail for {} is handed on (relay_to), not delivered here", domain.name));
+        }
+        Some(_) => {}
+    }
+    if config.aliases.iter().any(|alias| alias.from.same_mailbox(address)) {
+        return Err(format!("{address} is an alias in the configuration"));
+    }
+    if is_in_file(config, address) {
+        return Err(format!("{address} is an account of the configuration file"));
+    }
+    Ok(())
+}
+
+fn is_in_file(config: &Config, address: &Address) -> bool {
+    config.accounts.iter().any(|account| account.address.same_mailbox(address))
+}
+
+fn find(store: &Store, address: &Address) -> Option<AccountRecord> {
     let directory = store.directory();
     let directory = directory.borrow();
-    let found = directory.accounts.values().find(|record| record.address.same_mailbox(&parsed));
-    match found {
-        None => Err(format!("there is no account {address}")),
-        Some(record) if record.source != source => {
+    directory.accounts.values().find(|record| record.address.same_mailbox(address)).cloned()
+}
+
+fn named(store: &Store, address: &str) -> Result<AccountRecord, String> {
+    let parsed = Address::parse(address).map_err(|problem| format!("{address}: {problem}"))?;
+    find(store, &parsed).ok_or_else(|| format!("there is no account {address}"))
+}
+
+/// The account of an address, if it is the store's and so can be changed here.
+fn of_the_store(store: &Store, live: &Live, address: &str) -> Result<AccountRecord, String> {
+    let record = named(store, address)?;
+    match record.source {
+        AccountSource::Store => Ok(record),
+        AccountSource::File if is_in_file(&live.config, &record.address) => {
             Err(format!("{address} is declared in the configuration file: change it there"))
         }
-        Some(record) => Ok(record.clone()),
+        AccountSource::File => Err(format!("{address} was taken out of the configuration file")),
     }
 }
 
-async fn accounts(store: &Store) -> Vec<AccountLine> {
+/// The account of an address, if it may go: one of the store, or, with `purge`, one that the file declared and no longer does.
+fn removable(store: &Store, live: &Live, address: &str, purge: bool) -> Result<AccountRecord, String> {
+    let record = named(store, address)?;
+    if record.source == AccountSource::Store {
+        return Ok(record);
+    }
+    if is_in_file(&live.config, &record.address) {
+        return Err(format!(
+            "{address} is declared in the configuration file: take it out there, which ends its login; then \
+             `waypost account remove --purge` deletes its mail"
+        ));
+    }
+    if purge {
+        return Ok(record);
+    }
+    Err(format!(
+        "{address} was taken out of the configuration file; its mail is kept until `waypost account remove --purge {address}`"
+    ))
+}
+
+fn declared_in(record: &AccountRecord, config: &Config) -> &'static str {
+    match record.source {
+        AccountSource::Store => "store",
+        AccountSource::File if is_in_file(config, &record.address) => "file",
+        AccountSource::File => "nowhere",
+    }
+}
+
+async fn accounts(store: &Store, config: &Config) -> Vec<AccountLine> {
     let records: Vec<AccountRecord> = store.directory().borrow().accounts.values().cloned().collect();
     let mut lines = Vec::with_capacity(records.len());
     for record in records {
@@ -174,7 +236,7 @@ async fn accounts(store: &Store) -> Vec<AccountLine> {
         };
         lines.push(AccountLine {
             address: record.address.to_string(),
-            declared_in: if record.source == AccountSource::Store { "store" } else { "file" }.to_owned(),
+            declared_in: declared_in(&record, config).to_owned(),
             messages: state.as_ref().map(|state| messages(state)),
             bytes: state.as_ref().map(|state| state.bytes),
             quota_bytes: record.quota_bytes,

@@ -1,9 +1,11 @@
 //! `waypost account …`
 
 use waypost_auth::hash_password;
+use waypost_config::Config;
+use waypost_mail::Address;
 
 use crate::{
-    admin::{AccountLine, Request, Response},
+    admin::{self, AccountLine, Request, Response},
     cli::{Failure, arguments::AccountCommand, target, terminal},
 };
 
@@ -11,9 +13,9 @@ use crate::{
 pub async fn run(command: AccountCommand) -> Result<(), Failure> {
     match command {
         AccountCommand::Add { address, quota, config } => {
-            target::load(&config)?;
+            may_be_added(&target::load(&config)?, &address)?;
             let quota_bytes = quota.as_deref().map(size).transpose()?;
-            let password = terminal::read_password(&format!("Password for {address}: "))?;
+            let password = terminal::read_new_password(&format!("Password for {address}: "))?;
             let password_hash = hash_password(&password).map_err(Failure::new)?;
             let request = Request::AccountAdd { address: address.clone(), password_hash, quota_bytes };
             target::ask(&config, request).await?;
@@ -24,13 +26,13 @@ pub async fn run(command: AccountCommand) -> Result<(), Failure> {
                 list(&lines, json)?;
             }
         }
-        AccountCommand::Remove { address, config } => {
-            target::ask(&config, Request::AccountRemove { address: address.clone() }).await?;
+        AccountCommand::Remove { address, purge, config } => {
+            target::ask(&config, Request::AccountRemove { address: address.clone(), purge }).await?;
             terminal::say(&format!("removed {address}"));
         }
         AccountCommand::Password { address, config } => {
             target::load(&config)?;
-            let password = terminal::read_password(&format!("New password for {address}: "))?;
+            let password = terminal::read_new_password(&format!("New password for {address}: "))?;
             let password_hash = hash_password(&password).map_err(Failure::new)?;
             target::ask(&config, Request::AccountPassword { address: address.clone(), password_hash })
                 .await?;
@@ -43,6 +45,12 @@ pub async fn run(command: AccountCommand) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Says before the password is asked for what the server would say after it.
+fn may_be_added(config: &Config, address: &str) -> Result<(), Failure> {
+    let parsed = Address::parse(address).map_err(|problem| Failure::new(format!("{address}: {problem}")))?;
+    admin::may_be_added(config, &parsed).map_err(Failure::new)
 }
 
 fn size(text: &str) -> Result<u64, Failure> {

@@ -99,6 +99,9 @@ pub enum AccountCommand {
     Remove {
         /// Its address
         address: String,
+        /// Also an account that was taken out of the configuration file, whose mail is kept until then
+        #[arg(long)]
+        purge: bool,
         /// The configuration.
         #[command(flatten)]
         config: ConfigFile,

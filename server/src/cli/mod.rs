@@ -63,7 +63,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Config(command) => config::run(command),
         Command::Account(command) => block_on(account::run(command)),
         Command::HashPassword => {
-            let hash = waypost_auth::hash_password(&terminal::read_password("Password: ")?);
+            let hash = waypost_auth::hash_password(&terminal::read_new_password("Password: ")?);
             terminal::say(&hash.map_err(Failure::new)?);
             Ok(())
         }

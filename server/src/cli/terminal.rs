@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use crate::cli::Failure;
 
 /// Longest password in octets.
-const PASSWORD_BYTES_MAX: u64 = 1024;
+const PASSWORD_BYTES_MAX: usize = 1024;
 
 /// A line on standard output. Where nobody reads it (a closed pipe) there is nobody to tell.
 pub fn say(text: &str) {
@@ -34,11 +34,32 @@ pub fn read_password(prompt: &str) -> Result<String, Failure> {
     } else {
         use std::io::Read;
         let mut line = String::new();
-        io::stdin().lock().take(PASSWORD_BYTES_MAX).read_line(&mut line).map_err(Failure::new)?;
+        // Two octets more for the line end, one more to see that it is too long.
+        let read = io::stdin().lock().take(PASSWORD_BYTES_MAX as u64 + 3).read_line(&mut line);
+        read.map_err(|error| Failure::new(format!("the password cannot be read: {error}")))?;
         line.trim_end_matches(['\r', '\n']).to_owned()
     };
     if password.is_empty() {
         return Err(Failure::new("the password is empty"));
+    }
+    if password.len() > PASSWORD_BYTES_MAX {
+        return Err(Failure::new(format!("the password has more than {PASSWORD_BYTES_MAX} octets")));
+    }
+    Ok(password)
+}
+
+/// A password from the terminal, whatever standard input is.
+pub fn ask_password(prompt: &str) -> Result<String, Failure> {
+    rpassword::prompt_password(prompt).map_err(|error| {
+        Failure::new(format!("there is no terminal to ask for the password ({error}): use --password-file"))
+    })
+}
+
+/// A password that is to be set. At a prompt it is asked for twice: what was mistyped unseen would lock its owner out.
+pub fn read_new_password(prompt: &str) -> Result<String, Failure> {
+    let password = read_password(prompt)?;
+    if io::stdin().is_terminal() && read_password("The same again: ")? != password {
+        return Err(Failure::new("the two passwords differ; nothing was changed"));
     }
     Ok(password)
 }
