@@ -5,6 +5,7 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -12,7 +13,7 @@ use std::{
 
 use tokio::{net::TcpListener, sync::watch};
 use waypost_auth::{Authenticator, Live};
-use waypost_config::{Config, ListenerConfig, Service, TlsMode};
+use waypost_config::{Config, LimitsConfig, ListenerConfig, Service, TlsMode};
 use waypost_mta::dns::{DnsError, Resolver};
 use waypost_net::{Acceptor, Connection, Limits, ServerTls, Shutdown, TlsError, tls::CertificateFiles};
 use waypost_storage::{Options, Store, StoreError, disk::Disk};
@@ -43,8 +44,11 @@ pub enum StartError {
     /// A certificate or key.
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
+    /// The state directory cannot be made.
+    #[error("cannot make {0}: {1}")]
+    StateDir(String, io::Error),
     /// A listening socket.
-    #[error("cannot listen on {0}: {1}")]
+    #[error("cannot listen on {0}: {1}{hint}", hint = listen_hint(*.0, .1))]
     Listen(SocketAddr, io::Error),
     /// The resolver.
     #[error("DNS: {0}")]
@@ -58,6 +62,15 @@ pub enum StartError {
     /// A change that a running server does not take.
     #[error("{0} cannot be changed while the server runs: restart it")]
     NeedsRestart(&'static str),
+}
+
+/// What the user may not know: who may listen on low ports.
+fn listen_hint(address: SocketAddr, error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied && address.port() < 1024 {
+        "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE"
+    } else {
+        ""
+    }
 }
 
 /// The server.
@@ -105,6 +118,7 @@ impl Server {
         let tls = load_tls(&config)?;
         let resolver = parts.resolver.clone().map_or_else(|| Resolver::new(&config.dns), Ok)?;
         let listeners = bind_all(&config)?;
+        make_state_dir(&config.state_dir)?;
         let mut options = Options::new(&config.state_dir);
         if let Some(disk) = parts.disk {
             options.disk = disk;
@@ -210,6 +224,9 @@ impl Running {
         if config.dns != old.dns {
             return Err(StartError::NeedsRestart("[dns]"));
         }
+        if let Some(limit) = fixed_limit(&config.limits, &old.limits) {
+            return Err(StartError::NeedsRestart(limit));
+        }
         let tls = load_tls(&config)?;
         directory::adopt_file_accounts(&self.store, &config).await?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,7 +243,38 @@ impl Running {
     }
 }
 
+/// Makes the state directory where it is missing: all mail is in it, so only its owner and its group, which may use the
+/// administration socket, may look into it.
+pub fn make_state_dir(path: &Path) -> Result<(), StartError> {
+    let at = |error| StartError::StateDir(path.display().to_string(), error);
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_dir() => return Err(at(io::ErrorKind::NotADirectory.into())),
+        Ok(found) if found.permissions().mode() & 0o007 != 0 => {
+            tracing::warn!("everyone on this machine can look into {}: chmod o= it", path.display());
+        }
+        Ok(_) => {}
+        Err(_) => {
+            let parent = path.parent().unwrap_or(path);
+            std::fs::create_dir_all(parent).map_err(at)?;
+            let made = std::fs::DirBuilder::new().mode(0o750).create(path);
+            made.map_err(at)?;
+        }
+    }
+    Ok(())
+}
+
 type Listening = (Bound, TcpListener, Arc<ListenerConfig>);
+
+/// The limit that differs and is fixed when the server starts.
+fn fixed_limit(new: &LimitsConfig, old: &LimitsConfig) -> Option<&'static str> {
+    [
+        ("limits.connections", new.connections != old.connections),
+        ("limits.connections_per_address", new.connections_per_address != old.connections_per_address),
+        ("limits.auth_failures_per_minute", new.auth_failures_per_minute != old.auth_failures_per_minute),
+    ]
+    .into_iter()
+    .find_map(|(name, differs)| differs.then_some(name))
+}
 
 fn bind_all(config: &Config) -> Result<Vec<Listening>, StartError> {
     let bind = |listener: &ListenerConfig| {

@@ -9,6 +9,7 @@ use crate::{
     admin::{Request, Response, execute, socket},
     cli::{Failure, arguments::ConfigFile},
     directory,
+    start::make_state_dir,
 };
 
 /// Reads the configuration.
@@ -21,7 +22,12 @@ pub fn load(file: &ConfigFile) -> Result<Config, Failure> {
 pub async fn ask(file: &ConfigFile, request: Request) -> Result<Response, Failure> {
     let config = load(file)?;
     let response = match socket::ask(&config.state_dir, &request).await {
-        Some(response) => response.map_err(|error| Failure::new(format!("the running server: {error}")))?,
+        Some(response) => response.map_err(|error| {
+            Failure::new(format!(
+                "the running server, {}: {error}",
+                socket::path(&config.state_dir).display()
+            ))
+        })?,
         None => offline(config, request).await?,
     };
     match response {
@@ -31,6 +37,7 @@ pub async fn ask(file: &ConfigFile, request: Request) -> Result<Response, Failur
 }
 
 async fn offline(config: Config, request: Request) -> Result<Response, Failure> {
+    make_state_dir(&config.state_dir).map_err(Failure::new)?;
     let store = Store::open(Options::new(&config.state_dir)).await.map_err(Failure::new)?;
     let adopted = directory::adopt_file_accounts(&store, &config).await;
     let live = adopted.and_then(|()| directory::live(&store, Arc::new(config)));
