@@ -9,7 +9,9 @@ use tokio::{
 use waypost_net::{ClientTls, ConnectError, Shutdown, Stream, TlsError, TlsRole, connect};
 
 /// Longest wait for a server.
-const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Octets that are sent within one step.
+const PIECE_BYTES: usize = 64 * 1024;
 /// Longest line that is read.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// Largest literal or message that is read.
@@ -28,7 +30,7 @@ pub enum AgentError {
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
     /// The server did not answer in time.
-    #[error("the server did not answer within {} s", STEP_TIMEOUT.as_secs())]
+    #[error("the server did not answer in time")]
     Late,
     /// The server said something else than was wanted.
     #[error("to {0}, the server said: {1}")]
@@ -67,13 +69,12 @@ impl Dialogue {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
-    /// Sends octets as they are.
+    /// Sends octets as they are; each piece of them has its time, so that many may go over a slow line.
     pub async fn send(&mut self, octets: &[u8]) -> Result<(), AgentError> {
-        timeout(STEP_TIMEOUT, async {
-            self.stream.write_all(octets).await?;
-            self.stream.flush().await
-        })
-        .await??;
+        for piece in octets.chunks(PIECE_BYTES) {
+            timeout(STEP_TIMEOUT, self.stream.write_all(piece)).await??;
+        }
+        timeout(STEP_TIMEOUT, self.stream.flush()).await??;
         Ok(())
     }
 
@@ -84,9 +85,14 @@ impl Dialogue {
 
     /// Reads a line, without its line end.
     pub async fn line(&mut self) -> Result<String, AgentError> {
+        self.line_within(STEP_TIMEOUT).await
+    }
+
+    /// Reads a line that may take so long to come.
+    pub async fn line_within(&mut self, longest: Duration) -> Result<String, AgentError> {
         let mut line = Vec::new();
         let mut bounded = (&mut self.stream).take(LINE_BYTES_MAX);
-        timeout(STEP_TIMEOUT, bounded.read_until(b'\n', &mut line)).await??;
+        timeout(longest, bounded.read_until(b'\n', &mut line)).await??;
         if line.pop() != Some(b'\n') {
             return Err(AgentError::Io(std::io::ErrorKind::UnexpectedEof.into()));
         }

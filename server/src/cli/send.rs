@@ -39,7 +39,7 @@ pub async fn run(options: SendOptions) -> Result<(), Failure> {
         to: &to,
         message: &message,
     });
-    terminal::say(&reply.await.map_err(Failure::new)?);
+    terminal::say(reply.await.map_err(Failure::new)?.trim_end());
     Ok(())
 }
 
@@ -77,7 +77,11 @@ fn tls(options: &SendOptions, host: &str, server: SocketAddr) -> Result<Tls, Fai
 
 fn password(options: &SendOptions, user: &str) -> Result<String, Failure> {
     let Some(file) = &options.password_file else {
-        return terminal::read_password(&format!("Password for {user}: "));
+        // Standard input may hold the message's text.
+        return match options.body {
+            Some(_) => terminal::read_password(&format!("Password for {user}: ")),
+            None => terminal::ask_password(&format!("Password for {user}: ")),
+        };
     };
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
@@ -89,7 +93,10 @@ fn draft(options: &SendOptions, from: &Address, to: &[Address]) -> Result<Draft,
     let mut text = String::new();
     match &options.body {
         Some(path) => text = std::fs::read_to_string(path).map_err(|error| named(path, error))?,
-        None => drop(std::io::stdin().read_to_string(&mut text).map_err(Failure::new)?),
+        None => {
+            let read = std::io::stdin().read_to_string(&mut text);
+            read.map_err(|error| Failure::new(format!("standard input: {error}")))?;
+        }
     }
     let mut attachments = Vec::new();
     for path in &options.attach {
