@@ -153,3 +153,228 @@ async fn the_demo_walks_the_whole_path() {
     assert_eq!(json["ok"], true);
     assert_eq!(json["legs"].as_array().unwrap().len(), 3);
 }
+
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_was_taken_out_of_the_file_is_kept_until_purged() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let config = SiteBuilder::new("a.test").write(home);
+    let file = config.display().to_string();
+    let with_all = fs::read_to_string(&config).unwrap();
+    let declared = format!("[[account]]\naddress = \"alice@a.test\"\npassword = \"{PASSWORD}\"\n");
+    assert!(with_all.contains(&declared), "{with_all}");
+    let without_alice = with_all.replace(&declared, "");
+    let server = Process::serve(&program(), &config).await;
+    let remove = |more: &'static [&'static str]| {
+        waypost(home).args(["account", "remove", "alice@a.test", "-c", &file]).args(more).output()
+    };
+    let refused = remove(&["--purge"]).await;
+    assert!(refused.code == 1 && refused.text.contains("take it out there"), "{}", refused.text);
+    fs::write(home.join("password"), PASSWORD).unwrap();
+    let submission = server.service("submission")[0].to_string().replace("127.0.0.1", "localhost");
+    let send = || {
+        let args = ["send", "--server", &submission, "--from", "alice@a.test", "--to", "alice@a.test"];
+        let more = ["--user", "alice@a.test", "--password-file", "password", "--ca", "ca.pem"];
+        waypost(home).args(args).args(more).input(b"x").output()
+    };
+    assert_eq!(send().await.code, 0);
+
+    fs::write(&config, without_alice).unwrap();
+    server.signal("HUP").await;
+    server.logs("configuration reloaded").await;
+    let refused = send().await;
+    assert!(refused.code == 1 && refused.text.contains("535"), "{}", refused.text);
+    let listed = waypost(home).args(["account", "list", "--json", "-c", &file]).run().await;
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let alice = listed.as_array().unwrap().iter().find(|line| line["address"] == "alice@a.test").unwrap();
+    assert_eq!((alice["declared_in"].as_str(), alice["messages"].as_u64()), (Some("nowhere"), Some(1)));
+    for (refused, reason) in [
+        (remove(&[]).await, "until `waypost account remove --purge alice@a.test`"),
+        (
+            waypost(home)
+                .args(["account", "add", "alice@a.test", "-c", &file])
+                .input(b"alice's\n")
+                .output()
+                .await,
+            "its mail is kept",
+        ),
+    ] {
+        assert!(refused.code == 1 && refused.text.contains(reason), "{}", refused.text);
+    }
+    let purged = remove(&["--purge"]).await;
+    assert_eq!(purged.code, 0, "{}", purged.text);
+    waypost(home).args(["account", "add", "alice@a.test", "-c", &file]).input(b"alice's\n").run().await;
+
+    // Now an account of the store: the file cannot have it, too.
+    fs::write(&config, with_all).unwrap();
+    server.signal("HUP").await;
+    server.logs("declared in the configuration file and as an account of the store").await;
+    server.signal("TERM").await;
+    assert_eq!(server.end().await.0, Some(0));
+    let both = waypost(home).args(["serve", "-c", &file]).output().await;
+    assert!(both.code == 78 && both.text.contains("alice@a.test is declared"), "{}", both.text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_is_not_shown_to_other_users_of_the_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let config = SiteBuilder::new("a.test").write(home);
+    let server = Process::serve(&program(), &config).await;
+    assert_eq!(mode(&home.join("state")), 0o750);
+    assert_eq!(mode(&home.join("state/waypost.sock")), 0o660);
+    server.signal("TERM").await;
+    assert_eq!(server.end().await.0, Some(0));
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(home.join("state"), fs::Permissions::from_mode(0o755)).unwrap();
+    let server = Process::serve(&program(), &config).await;
+    server.signal("TERM").await;
+    let (_, log) = server.end().await;
+    assert!(log.contains("everyone on this machine can look into"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_is_too_long_is_refused_and_not_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let longest = "x".repeat(1024);
+    let hash =
+        |password: String| waypost(folder.path()).args(["hash-password"]).input(password.as_bytes()).output();
+    assert_eq!(hash(format!("{longest}\r\n")).await.code, 0);
+    for password in [format!("{longest}x"), format!("{longest}x\n"), longest.repeat(3)] {
+        let refused = hash(password).await;
+        assert!(refused.code == 1 && refused.text.contains("more than 1024 octets"), "{}", refused.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_that_are_fixed_at_the_start_are_not_silently_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = SiteBuilder::new("a.test").write(folder.path());
+    let server = Process::serve(&program(), &config).await;
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("[limits]", "[limits]\nconnections = 77")).unwrap();
+    server.signal("HUP").await;
+    server.logs("limits.connections cannot be changed while the server runs: restart it").await;
+    fs::write(&config, text.replace("[limits]", "[limits]\nrecipients = 200")).unwrap();
+    server.signal("HUP").await;
+    server.logs("configuration reloaded").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queue_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let route = format!("[[route]]\ndomain = \"*\"\nnext_hop = \"{closed}\"");
+    let config = SiteBuilder::new("a.test").with(&route).write(home);
+    let file = config.display().to_string();
+    let server = Process::serve(&program(), &config).await;
+    fs::write(home.join("password"), PASSWORD).unwrap();
+    let submission = server.service("submission")[0].to_string().replace("127.0.0.1", "localhost");
+    let args = [
+        "send",
+        "--server",
+        &submission,
+        "--from",
+        "alice@a.test",
+        "--to",
+        "x@far.test",
+        "--to",
+        "y@far.test",
+    ];
+    let more = ["--user", "alice@a.test", "--password-file", "password", "--ca", "ca.pem"];
+    let sent = waypost(home).args(args).args(more).input(b"x").run().await;
+    let id = sent.split(' ').nth(1).unwrap();
+    let mut listed = String::new();
+    for _ in 0..100 {
+        listed = waypost(home).args(["queue", "list", "-c", &file]).run().await;
+        if listed.contains("tried 1") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    for expected in [id, "from <alice@a.test>", "tried 1", "<x@far.test>", "<y@far.test>", "refused"] {
+        assert!(listed.contains(expected), "{expected} is not in\n{listed}");
+    }
+    server.signal("TERM").await;
+    assert_eq!(server.end().await.0, Some(0));
+    // The same without a server.
+    let listed = waypost(home).args(["queue", "list", "--json", "-c", &file]).run().await;
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed[0]["id"], id);
+    assert_eq!(listed[0]["attempts"], 1);
+    assert_eq!(listed[0]["recipients"].as_array().unwrap().len(), 2);
+}
+
+/// A server for one session that says each of these lines when the client has said something; what the client said.
+async fn play(answers: &'static [&'static str]) -> (String, tokio::task::JoinHandle<String>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let session = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut said = Vec::new();
+        for answer in answers {
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let mut octets = vec![0; 64 * 1024];
+            let count = stream.read(&mut octets).await.unwrap_or(0);
+            said.extend_from_slice(&octets[..count]);
+        }
+        String::from_utf8_lossy(&said).into_owned()
+    });
+    (address, session)
+}
+
+async fn sent_to(
+    answers: &'static [&'static str],
+    to: &[&str],
+    body: &[u8],
+) -> (waypost_tests::client::Output, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, session) = play(answers).await;
+    let args = ["send", "--tls", "none", "--server", &server, "--from", "a@a.test"];
+    let to = to.iter().flat_map(|to| ["--to", to]);
+    let output = waypost(folder.path()).args(args).args(to).input(body).output().await;
+    (output, session.await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_accepted_is_sent_whatever_it_says_then() {
+    let answers =
+        &["220 x\r\n", "250 x\r\n", "250 ok\r\n", "250 ok\r\n", "354 go\r\n", "250 2.0.0 id accepted\r\n"];
+    let (output, said) = sent_to(answers, &["b@b.test"], b"one\ntwo\rthree\r\n.\nfour").await;
+    assert_eq!((output.code, output.text.as_str()), (0, "2.0.0 id accepted\n"), "{said}");
+    assert!(said.contains("\r\none\r\ntwo\r\nthree\r\n..\r\nfour\r\n.\r\n"), "{said}");
+    assert!(said.ends_with("QUIT\r\n"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_sent_is_told() {
+    // One recipient refused: no one gets it, and the user knows which one.
+    let answers = &["220 x\r\n", "250 x\r\n", "250 ok\r\n", "250 ok\r\n", "550 5.1.1 nobody\r\n"];
+    let (output, said) = sent_to(answers, &["b@b.test", "no@b.test"], b"x").await;
+    assert!(output.code == 1 && output.text.contains("<no@b.test>"), "{}", output.text);
+    assert!(output.text.contains("550 5.1.1 nobody") && !said.contains("DATA"), "{said}");
+    // Too large: known before it travels.
+    let answers = &["220 x\r\n", "250-x\r\n250 SIZE 10\r\n", "552 5.3.4 too large\r\n"];
+    let (output, said) = sent_to(answers, &["b@b.test"], b"x").await;
+    assert!(output.code == 1 && output.text.contains("552 5.3.4"), "{}", output.text);
+    assert!(said.contains("MAIL FROM:<a@a.test> SIZE="), "{said}");
+    // An address that the server cannot take.
+    let (output, said) = sent_to(&["220 x\r\n", "250 x\r\n"], &["b\u{fc}@b.test"], b"x").await;
+    assert!(output.code == 1 && output.text.contains("SMTPUTF8: nothing was sent"), "{}", output.text);
+    assert!(!said.contains("MAIL"), "{said}");
+    // A server that closes.
+    let (output, _) = sent_to(&["220 x\r\n"], &["b@b.test"], b"x").await;
+    assert!(output.code == 1 && output.text.contains("the connection broke"), "{}", output.text);
+    // Text that is none.
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["send", "--tls", "none", "--server", "127.0.0.1:1", "--from", "a@a.test", "--to", "b@b.test"];
+    let output = waypost(folder.path()).args(args).input(b"\xff").output().await;
+    assert!(output.code == 1 && output.text.contains("standard input: "), "{}", output.text);
+}
