@@ -185,6 +185,11 @@ impl Running {
         &self.bound
     }
 
+    /// The configuration of this moment.
+    pub fn config(&self) -> Arc<Config> {
+        self.live.borrow().config.clone()
+    }
+
     /// The first bound address of a service.
     pub fn address(&self, service: Service, tls: TlsMode) -> Option<SocketAddr> {
         self.bound

@@ -5,25 +5,37 @@ use crate::{
     demo::walk::Walk,
 };
 
-/// Column in which times end.
-const WIDTH: usize = 100;
+/// Columns of a terminal.
+const WIDTH: usize = 80;
+/// Columns for who it is.
+const WHO_WIDTH: usize = 26;
+/// Columns for the time.
+const TIME_WIDTH: usize = 10;
+/// Columns in front of what was done.
+const MARGIN: usize = 2 + WHO_WIDTH + TIME_WIDTH + 2;
 
-/// Draws the walk.
+/// Draws the walk: stations below each other, and between them how the message travelled.
 pub fn draw(walk: &Walk) -> String {
     let (bold, dim, plain) =
         if terminal::stdout_is_terminal() { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
-    let mut picture = String::new();
-    for leg in &walk.legs {
-        picture.push_str(&format!("\n{bold}{}{plain}\n\n", leg.title));
-        for (index, hop) in leg.hops.iter().enumerate() {
-            if index > 0 {
-                picture.push_str(&format!("     {dim}│{plain}\n     {dim}▼{plain}\n"));
+    let mut picture = "Two complete mail servers on this machine, mx.a.test and mx.b.test.\n\
+                       Times count from the moment a message is handed over.\n"
+        .to_owned();
+    for (index, leg) in walk.legs.iter().enumerate() {
+        picture.push_str(&format!("\n{bold}{}. {}{plain}\n\n", index + 1, leg.title));
+        for hop in &leg.hops {
+            if let Some(by) = &hop.by {
+                picture.push_str(&format!("      {dim}│  {by}{plain}\n      {dim}▼{plain}\n"));
             }
             let time = format!("{:.1} ms", hop.milliseconds);
-            let room = WIDTH.saturating_sub(hop.who.chars().count() + 2);
-            picture.push_str(&format!("  {bold}{}{plain}{dim}{time:>room$}{plain}\n", hop.who));
-            for line in wrapped(&hop.what, WIDTH - 8) {
-                picture.push_str(&format!("        {line}\n"));
+            let mut lines = wrapped(&hop.what, WIDTH - MARGIN).into_iter();
+            let first = lines.next().unwrap_or_default();
+            picture.push_str(&format!(
+                "  {bold}{:<WHO_WIDTH$}{plain}{dim}{time:>TIME_WIDTH$}{plain}  {first}\n",
+                hop.who
+            ));
+            for line in lines {
+                picture.push_str(&format!("{:MARGIN$}{line}\n", ""));
             }
         }
     }

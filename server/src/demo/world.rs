@@ -90,7 +90,7 @@ impl World {
 
     /// What one needs to play with the servers.
     pub fn describe(&self, folder: &Path) -> String {
-        let folder = folder.display();
+        let folder = folder.display().to_string();
         let site = |site: &Site| {
             let bound: Vec<String> = site.running.bound().iter().map(ToString::to_string).collect();
             let (domain, user, password) = (site.domain, &site.user, site.password);
@@ -101,9 +101,23 @@ impl World {
         };
         let dns = self.dns.address();
         format!(
-            "still serving; end with Ctrl-C\nauthority: {folder}/ca.pem\nDNS: {dns}\n{}\n{}",
+            "still serving; end with Ctrl-C\nauthority: {folder}/ca.pem\nDNS: {dns}\n{}\n{}\n{}",
             site(&self.a),
-            site(&self.b)
+            site(&self.b),
+            self.suggestion(&folder)
+        )
+    }
+
+    /// A command that one may try.
+    fn suggestion(&self, folder: &str) -> String {
+        let Some(address) = self.a.running.address(Service::Submission, TlsMode::Implicit) else {
+            return String::new();
+        };
+        format!(
+            "try, in another terminal:\n    echo Hello | waypost send --server {address} --tls implicit --ca {folder}/ca.pem \\\n        \
+             --user {from} --from {from} --to {to}",
+            from = self.a.user,
+            to = self.b.user
         )
     }
 }

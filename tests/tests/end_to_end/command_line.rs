@@ -152,6 +152,36 @@ async fn the_demo_walks_the_whole_path() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["ok"], true);
     assert_eq!(json["legs"].as_array().unwrap().len(), 3);
+    for leg in json["legs"].as_array().unwrap() {
+        let times: Vec<f64> =
+            leg["hops"].as_array().unwrap().iter().map(|hop| hop["milliseconds"].as_f64().unwrap()).collect();
+        assert!(times.is_sorted(), "the clock of a leg goes on: {times:?}");
+    }
+    assert!(said.lines().all(|line| line.chars().count() <= 80), "wider than a terminal:\n{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kept_demo_can_be_walked_again_with_mail_in_its_mailboxes() {
+    let folder = tempfile::tempdir().unwrap();
+    for walk in 0..2 {
+        let world = waypost_server::demo::world::World::start(folder.path()).await.unwrap();
+        let walked = waypost_server::demo::walk::walk(&world)
+            .await
+            .unwrap_or_else(|failure| panic!("{}", failure.text));
+        assert_eq!(walked.legs.len(), 3, "walk {walk}");
+        let (address, tls) = world.b.submission().unwrap();
+        let from = waypost_mail::ReversePath::Address(world.b.user.clone());
+        let submission = waypost_server::agent::Submission {
+            address,
+            tls,
+            login: Some(world.b.login()),
+            from: &from,
+            to: std::slice::from_ref(&world.b.user),
+            message: b"From: bob@b.test\r\n\r\nI stay.\r\n",
+        };
+        waypost_server::agent::submit(submission).await.unwrap();
+        world.stop().await;
+    }
 }
 
 fn mode(path: &Path) -> u32 {
