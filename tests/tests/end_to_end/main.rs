@@ -4,6 +4,7 @@
 mod clients;
 mod command_line;
 mod kill;
+mod maildrop;
 mod relay;
 mod restart;
 mod transcripts;
