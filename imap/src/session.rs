@@ -10,13 +10,14 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use waypost_auth::{Authenticator, Identity, Live, sasl::Credentials};
 use waypost_config::ListenerConfig;
+use waypost_mail::Uid;
 use waypost_net::{Connection, Disconnect, Handler, Output, TlsRole};
 use waypost_storage::{Account, Selection, Store};
 
 use crate::{
     machine::{Answer, Event, ImapMachine, PlaintextLogin, Privacy, Question, Settings},
     op::{
-        self, Expunges, Failure, Operation,
+        self, Enabled, Expunges, Failure, Operation,
         append::Appending,
         login::{Seat, Seats},
     },
@@ -84,6 +85,8 @@ struct Session {
 #[derive(Debug)]
 pub(crate) struct User {
     pub(crate) identity: Identity,
+    /// What the client has enabled.
+    pub(crate) enabled: Enabled,
     pub(crate) account: Account,
     pub(crate) selected: Option<Selected>,
     /// The APPEND whose message arrives.
@@ -98,6 +101,8 @@ pub(crate) struct Selected {
     pub(crate) selection: Selection,
     pub(crate) access: Access,
     pub(crate) view: View,
+    /// What the last SEARCH RETURN (SAVE) found, ascending: `$` (RFC 5182).
+    pub(crate) saved: Vec<Uid>,
 }
 
 impl Selected {
@@ -110,7 +115,7 @@ impl Selected {
     ) -> Option<Self> {
         let state = selection.state()?;
         let claimed = claim(recent, access, user, &state);
-        Some(Self { selection, access, view: View::new(state, claimed) })
+        Some(Self { selection, access, view: View::new(state, claimed), saved: Vec::new() })
     }
 
     /// Goes on to the newest state of the mailbox; else why the session ends.
@@ -127,6 +132,10 @@ impl Selected {
     /// section 9, seq-number); a UID that is not in use names nothing.
     pub(crate) fn numbers(&self, numbers: Numbers, set: &SequenceSet) -> Result<Vec<Range<u32>>, Failure> {
         let view = &self.view;
+        if *set == SequenceSet::Saved {
+            let known = self.saved.iter().filter_map(|uid| view.by_uid(*uid));
+            return Ok(known.map(|known| known.number..known.number + 1).collect());
+        }
         match numbers {
             Numbers::Uid => Ok(set
                 .resolve(view.largest_uid())
@@ -214,7 +223,7 @@ impl Session {
         let mut operation = Operation { context: &self.context, user, output };
         match question {
             Question::Login(_) => Err(Failure::bad(op::NOT_NOW)),
-            Question::Run(command) => operation.run(command.body).await.map(Answer::Ran),
+            Question::Run(command) => operation.run(command).await.map(Answer::Ran),
             Question::AppendStart(append) => operation.append_start(append).map(|()| Answer::Go),
             Question::AppendChunk(octets) => operation.append_chunk(&octets).await.map(|()| Answer::Go),
             Question::AppendEnd => operation.append_end().await.map(Answer::Ran),
@@ -241,7 +250,7 @@ impl User {
         self.still_exists(context)?;
         let Some(selected) = &mut self.selected else { return Ok(Vec::new()) };
         selected.refresh(&self.identity, &context.recent)?;
-        Ok(op::updates(&mut selected.view, Expunges::Report, Numbers::Sequence))
+        Ok(op::updates(&mut selected.view, Expunges::Report, Numbers::Sequence, self.enabled))
     }
 }
 

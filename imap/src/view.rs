@@ -244,7 +244,7 @@ fn starts(chunks: &[Arc<Chunk>]) -> Vec<u32> {
 struct Difference {
     /// Rows that it has no more, ascending.
     removed: Vec<Row>,
-    /// Messages with other flags.
+    /// Messages with other flags, or whose flags changed and changed back.
     changed: Vec<Uid>,
 }
 
@@ -261,7 +261,7 @@ impl Difference {
             match (old.peek(), new.peek()) {
                 (None, _) => return difference,
                 (Some(gone), Some(row)) if gone.uid == row.uid => {
-                    if (gone.flags, gone.keywords) != (row.flags, row.keywords) {
+                    if (gone.flags, gone.keywords, gone.modseq) != (row.flags, row.keywords, row.modseq) {
                         difference.changed.push(row.uid);
                     }
                     old.step();

@@ -10,6 +10,30 @@ use encoding_rs::{CoderResult, Decoder, Encoding, UTF_8};
 use transfer::TransferDecoder;
 pub use words::header_text;
 
+/// Takes the transfer encoding off a body (RFC 2045 section 6).
+#[derive(Debug)]
+pub struct ContentDecoder(TransferDecoder);
+
+impl ContentDecoder {
+    /// `encoding` as in [`Part::encoding`](crate::Part::encoding). `None`: the encoding is not known.
+    pub fn new(encoding: Option<&[u8]>) -> Option<Self> {
+        const KNOWN: [&[u8]; 6] = [b"", b"7bit", b"8bit", b"binary", b"quoted-printable", b"base64"];
+        let encoding = encoding.unwrap_or_default().trim_ascii();
+        let known = KNOWN.iter().any(|known| known.eq_ignore_ascii_case(encoding));
+        known.then(|| Self(TransferDecoder::new(Some(encoding))))
+    }
+
+    /// Takes the next octets of the body, cut anywhere; appends what they mean.
+    pub fn feed(&mut self, octets: &[u8], out: &mut Vec<u8>) {
+        self.0.feed(octets, out);
+    }
+
+    /// Ends the body; appends what was held back.
+    pub fn finish(mut self, out: &mut Vec<u8>) {
+        self.0.finish(out);
+    }
+}
+
 /// Decodes a body: transfer encoding, then charset.
 #[derive(Debug)]
 pub struct BodyDecoder {
@@ -79,6 +103,25 @@ mod tests {
             };
             prop_assert_eq!(decode(size), decode(4096));
             header_text(&octets);
+        }
+    }
+
+    #[test]
+    fn content_decodes_where_the_encoding_is_known() {
+        for (encoding, octets, content) in [
+            (None, &b"a=20b"[..], Some(&b"a=20b"[..])),
+            (Some(&b"8BIT"[..]), b"\xff", Some(b"\xff")),
+            (Some(b" Base64 "), b"AP8K", Some(b"\x00\xff\n")),
+            (Some(b"quoted-printable"), b"a=00=", Some(b"a\0")),
+            (Some(b"x-uuencode"), b"x", None),
+        ] {
+            let decoded = ContentDecoder::new(encoding).map(|mut decoder| {
+                let mut out = Vec::new();
+                octets.chunks(1).for_each(|chunk| decoder.feed(chunk, &mut out));
+                decoder.finish(&mut out);
+                out
+            });
+            assert_eq!(decoded.as_deref(), content);
         }
     }
 

@@ -3,6 +3,7 @@
 //! A section that cannot be read is NIL and the command ends with NO; once the size of a literal is said nothing but its octets
 //! can follow, so damage found later ends the session.
 
+mod binary;
 pub(crate) mod section;
 pub(crate) mod structure;
 
@@ -41,7 +42,7 @@ pub(crate) struct Message {
 pub(crate) fn sets_seen(item: &FetchItem) -> bool {
     match item {
         FetchItem::Rfc822 | FetchItem::Rfc822Text => true,
-        FetchItem::BodySection(section) => !section.peek,
+        FetchItem::BodySection(section) | FetchItem::Binary(section) => !section.peek,
         _ => false,
     }
 }
@@ -51,6 +52,8 @@ pub(crate) fn needs_structure(item: &FetchItem) -> bool {
     match item {
         FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => true,
         FetchItem::Rfc822Header | FetchItem::Rfc822Text => true,
+        FetchItem::Binary(section) => !section.part.is_empty(),
+        FetchItem::BinarySize(part) => !part.is_empty(),
         FetchItem::BodySection(section) => !section.part.is_empty() || section.text != SectionText::All,
         _ => false,
     }
@@ -61,23 +64,38 @@ pub(crate) struct Responder<'a, 'o> {
     store: &'a Store,
     output: &'a mut Output<'o>,
     text: Vec<u8>,
-    complete: bool,
+    read: Read,
+}
+
+/// Whether all that was asked for could be read; what comes later weighs more.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Read {
+    /// All.
+    All,
+    /// Some of it has a transfer encoding that is not known (RFC 3516 section 4.3).
+    UnknownEncoding,
+    /// Some of it is damaged.
+    Damaged,
 }
 
 impl<'a, 'o> Responder<'a, 'o> {
     pub(crate) fn new(store: &'a Store, output: &'a mut Output<'o>) -> Self {
-        Self { store, output, text: Vec::new(), complete: true }
+        Self { store, output, text: Vec::new(), read: Read::All }
     }
 
     /// Whether all that was asked for could be read.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.complete
+    pub(crate) fn read(&self) -> Read {
+        self.read
     }
 
     /// `* n FETCH (items)`
     pub(crate) async fn respond(&mut self, message: &Message, items: &[FetchItem]) -> Result<(), Disconnect> {
         if message.structure.is_none() && items.iter().any(needs_structure) {
-            self.complete = false;
+            self.read = Read::Damaged;
+            return Ok(());
+        }
+        if !items.iter().all(|item| binary::is_decodable(message, item)) {
+            self.read = self.read.max(Read::UnknownEncoding);
             return Ok(());
         }
         self.text.extend(format!("* {} FETCH ", message.number).as_bytes());
@@ -98,6 +116,8 @@ impl<'a, 'o> Responder<'a, 'o> {
             }
             FetchItem::Rfc822Text => self.section(message, "RFC822.TEXT", &whole(SectionText::Text)).await,
             FetchItem::BodySection(section) => self.section(message, &section_name(section), section).await,
+            FetchItem::Binary(section) => self.binary(message, section).await,
+            FetchItem::BinarySize(part) => self.binary_size(message, part).await,
             item => {
                 simple(&mut self.text, message, item);
                 Ok(())
@@ -167,9 +187,13 @@ impl<'a, 'o> Responder<'a, 'o> {
     }
 
     fn unreadable(&mut self, message: &Message, error: &waypost_storage::StoreError) {
-        tracing::error!(uid = %message.row.uid, email = %message.row.email, %error, "a message cannot be read");
+        self.damaged(message, error);
         self.text.extend(b"NIL");
-        self.complete = false;
+    }
+
+    fn damaged(&mut self, message: &Message, error: &waypost_storage::StoreError) {
+        tracing::error!(uid = %message.row.uid, email = %message.row.email, %error, "a message cannot be read");
+        self.read = Read::Damaged;
     }
 
     async fn send(&mut self) -> Result<(), Disconnect> {
@@ -193,6 +217,7 @@ fn simple(out: &mut Vec<u8>, message: &Message, item: &FetchItem) {
             encode::date_time(out, &row.internal_date);
         }
         FetchItem::Rfc822Size => out.extend(format!("RFC822.SIZE {}", row.content.size()).as_bytes()),
+        FetchItem::ModSeq => out.extend(format!("MODSEQ ({})", row.modseq).as_bytes()),
         FetchItem::EmailId => out.extend(format!("EMAILID ({})", email_id(row)).as_bytes()),
         FetchItem::ThreadId => out.extend(format!("THREADID ({})", thread_id(row)).as_bytes()),
         FetchItem::SaveDate => {

@@ -38,6 +38,12 @@ pub(crate) fn locate(structure: &Structure, prefix: u64, size: u64, section: &Bo
     }
 }
 
+/// The part that numbers name; of a message without numbers, nothing.
+pub(crate) fn part_of<'a>(structure: &'a Structure, numbers: &[u32]) -> Option<&'a Part> {
+    let place = numbers.iter().try_fold(Place::root(structure), |place, number| place.step(*number))?;
+    (!numbers.is_empty()).then_some(place.part)
+}
+
 /// Where a walk along part numbers stands.
 #[derive(Clone, Copy)]
 struct Place<'a> {
@@ -78,10 +84,10 @@ pub(crate) fn subset(header: &HeaderBlock, text: &SectionText) -> Vec<u8> {
 }
 
 /// What a partial `<start.length>` leaves of a span.
-pub(crate) fn cut(span: Span, partial: Option<(u32, u32)>) -> Span {
+pub(crate) fn cut(span: Span, partial: Option<(u64, u64)>) -> Span {
     let Some((start, length)) = partial else { return span };
-    let start = span.start.saturating_add(u64::from(start)).min(span.end);
-    Span { start, end: start.saturating_add(u64::from(length)).min(span.end) }
+    let start = span.start.saturating_add(start).min(span.end);
+    Span { start, end: start.saturating_add(length).min(span.end) }
 }
 
 #[cfg(test)]
@@ -180,7 +186,7 @@ mod tests {
             (Some((0, 4)), span(10, 14)),
             (Some((9, 4)), span(19, 20)),
             (Some((10, 4)), span(20, 20)),
-            (Some((u32::MAX, u32::MAX)), span(20, 20)),
+            (Some((u64::MAX, u64::MAX)), span(20, 20)),
         ] {
             assert_eq!(cut(whole, partial), expected);
         }

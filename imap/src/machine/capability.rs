@@ -34,8 +34,9 @@ pub enum Announced {
 }
 
 /// Every capability. Only what the session does completely stands here.
-pub const CAPABILITIES: [(&str, Announced); 17] = [
+pub const CAPABILITIES: [(&str, Announced); 27] = [
     ("IMAP4rev1", Announced::Always),
+    ("IMAP4rev2", Announced::Always),
     ("LITERAL+", Announced::Always),
     ("ID", Announced::Always),
     ("ENABLE", Announced::Always),
@@ -52,6 +53,15 @@ pub const CAPABILITIES: [(&str, Announced); 17] = [
     ("CHILDREN", Announced::AfterLogin),
     ("SPECIAL-USE", Announced::AfterLogin),
     ("CREATE-SPECIAL-USE", Announced::AfterLogin),
+    ("ESEARCH", Announced::AfterLogin),
+    ("SEARCHRES", Announced::AfterLogin),
+    ("LIST-EXTENDED", Announced::AfterLogin),
+    ("LIST-STATUS", Announced::AfterLogin),
+    ("STATUS=SIZE", Announced::AfterLogin),
+    ("CONDSTORE", Announced::AfterLogin),
+    ("BINARY", Announced::AfterLogin),
+    ("OBJECTID", Announced::AfterLogin),
+    ("SAVEDATE", Announced::AfterLogin),
 ];
 
 impl Settings {

@@ -83,7 +83,7 @@ impl ImapMachine {
 
     /// The command, unless it is wrong or not legal now.
     pub(super) fn legal(&self, octets: &[u8]) -> Result<Command, Reply> {
-        let command = parse::command(octets).map_err(|bad| {
+        let command = parse::command(octets, self.spelling).map_err(|bad| {
             let text = bad.to_string();
             Reply::new(bad.tag, Ran::bad(text))
         })?;

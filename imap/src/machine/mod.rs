@@ -14,6 +14,8 @@ mod phase;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use obey::IMAP4REV2;
+
 pub use capability::{CAPABILITIES, Privacy};
 pub use framing::{
     COMMAND_BYTES_MAX, COMMAND_BYTES_MAX_BEFORE_LOGIN, LITERAL_BYTES_MAX, SKIPPED_LITERAL_BYTES_MAX,

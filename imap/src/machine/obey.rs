@@ -12,7 +12,7 @@ use super::{
     session::{ImapMachine, Turn},
 };
 use crate::wire::{
-    Command, CommandBody, encode,
+    Command, CommandBody, Spelling, encode,
     encode::Status,
     literal::{Announced, announced},
 };
@@ -23,6 +23,9 @@ pub(super) const SASL_LINE_BYTES_MAX: usize = 12_288;
 const IDLE_LINE_BYTES_MAX: usize = 64;
 /// Octets of a message that are handed on at once.
 const APPEND_CHUNK_BYTES_MAX: usize = 64 * 1024;
+
+/// What a client enables to be spoken to as RFC 9051 has it; commands are parsed in capitals.
+pub(crate) const IMAP4REV2: &str = "IMAP4REV2";
 
 const TEXT_LOGOUT: &str = "Waypost logging out";
 
@@ -60,6 +63,10 @@ impl ImapMachine {
             CommandBody::Login(..) => self.done(tag, privacy_required()),
             CommandBody::Idle => self.ask(Asked::IdleStart { tag }, Question::IdleStart),
             CommandBody::Append(_) => self.done(tag, Ran::bad("the message is missing")),
+            CommandBody::Enable(ref names) if names.iter().any(|name| name == IMAP4REV2) => {
+                self.spelling = Spelling::Utf8;
+                self.ask(Asked::Run { tag: tag.clone() }, Question::Run(Command { tag, body }))
+            }
             body => self.ask(Asked::Run { tag: tag.clone() }, Question::Run(Command { tag, body })),
         }
     }

@@ -32,7 +32,7 @@ use super::{
     questions::{Answer, Event, Question, Ran},
 };
 use crate::wire::{
-    encode,
+    Spelling, encode,
     encode::Status,
     literal::{Announced, Sync},
 };
@@ -80,6 +80,8 @@ pub struct ImapMachine {
     pub(super) output: BytesMut,
     pub(super) state: State,
     pub(super) phase: Phase,
+    /// How names of mailboxes are written.
+    pub(super) spelling: Spelling,
     /// Since when the client is silent; set when it is waited for.
     pub(super) silent_since: Option<Instant>,
     /// The client sends no more.
@@ -116,6 +118,7 @@ impl ImapMachine {
             output: BytesMut::new(),
             state: State::NotAuthenticated,
             phase: Phase::Greeting,
+            spelling: Spelling::default(),
             silent_since: None,
             ended: false,
             stopping: false,

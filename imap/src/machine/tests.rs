@@ -20,9 +20,9 @@ use super::{
 use crate::wire::{Command, CommandBody};
 
 const CHUNKS: [usize; 3] = [1, 3, 4096];
-const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n";
+const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n";
 const LOGIN: &str = "l LOGIN u p\r\n";
-const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE] welcome\r\n";
+const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE BINARY OBJECTID SAVEDATE] welcome\r\n";
 
 /// The world around a machine.
 struct World {
@@ -128,7 +128,7 @@ impl World {
                 (format!("login {login}/{password}"), Answer::Ran(ran))
             }
             Question::Run(Command { body, .. }) => match body {
-                CommandBody::Select(name, _) => (
+                CommandBody::Select(name, ..) => (
                     format!("select {name}"),
                     Answer::Ran(Ran::ok("SELECT done").with_state(NewState::Selected)),
                 ),
@@ -179,7 +179,7 @@ fn greeting_capability_and_logout() {
         World::tls,
         "a CAPABILITY\r\nb noop\r\nc ID (\"name\" \"x\")\r\nd LOGOUT\r\ne NOOP\r\n",
         &format!(
-            "{GREETING}* CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN\r\na OK CAPABILITY completed\r\n\
+            "{GREETING}* CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN\r\na OK CAPABILITY completed\r\n\
              b OK NOOP completed\r\n* ID (\"name\" \"Waypost\")\r\nc OK ID completed\r\n\
              * BYE Waypost logging out\r\nd OK LOGOUT completed\r\n"
         ),
@@ -196,7 +196,7 @@ fn a_password_needs_tls() {
         plain(Privacy::None),
         sent,
         &format!(
-            "* OK [CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE IDLE SASL-IR LOGINDISABLED] mx.test Waypost ready\r\n{refused}"
+            "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR LOGINDISABLED] mx.test Waypost ready\r\n{refused}"
         ),
         &[],
     );
@@ -204,7 +204,7 @@ fn a_password_needs_tls() {
         plain(Privacy::StartTls),
         sent,
         &format!(
-            "* OK [CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE IDLE SASL-IR STARTTLS LOGINDISABLED] mx.test Waypost ready\r\n{refused}"
+            "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR STARTTLS LOGINDISABLED] mx.test Waypost ready\r\n{refused}"
         ),
         &[],
     );
@@ -277,7 +277,7 @@ fn starttls_forgets_what_came_before() {
     assert_eq!(
         world.take().lines().collect::<Vec<_>>()[..3],
         [
-            "* CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN",
+            "* CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN",
             "c OK CAPABILITY completed",
             "d BAD TLS is on already",
         ]
@@ -286,7 +286,7 @@ fn starttls_forgets_what_came_before() {
     check(
         || World::new(settings(Privacy::StartTls, PlaintextLogin::Allowed)),
         "a STARTTLS\r\n",
-        "* OK [CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE IDLE SASL-IR STARTTLS AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n\
+        "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR STARTTLS AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n\
          a OK begin TLS negotiation now\r\n<TLS>",
         &[],
     );
@@ -477,7 +477,7 @@ fn a_refused_append_is_skipped_octet_for_octet() {
     for (head, said) in [
         ("a APPEND x (\\Recent) {10+}", "a BAD no flag that can be stored (octet 13)\r\n"),
         ("a APPEND x \"yesterday\" {10+}", "a BAD no such date and time (octet 12)\r\n"),
-        ("a APPEND x ~{10+}", "a BAD binary literals are not supported (octet 11)\r\n"),
+        ("a APPEND x y ~{10+}", "a BAD expected the message as a literal (octet 12)\r\n"),
         ("a APPEND {10+}", "a BAD the mailbox name is not valid modified UTF-7 (octet 10)\r\n"),
     ] {
         check(

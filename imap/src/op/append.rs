@@ -6,10 +6,15 @@ use waypost_message::{HeaderBlock, HeaderCollector, Splitter};
 use waypost_storage::{Acceptance, BodyWriter, Delivery};
 
 use super::{Failure, NO_SUCH_MAILBOX, NOT_NOW, Operation};
-use crate::{machine::Ran, wire::Append};
+use crate::{
+    machine::Ran,
+    wire::{Append, LiteralKind},
+};
 
 const TOO_BIG: &str = "the message is larger than the server takes";
 const HEADER_TOO_BIG: &str = "the header of the message is larger than the server takes";
+const HOLDS_NUL: &str = "a literal holds NUL";
+const NO_NUL: &str = "messages with NUL cannot be kept; send it encoded";
 const EMPTY: &str = "a message is not empty";
 
 /// A message that arrives.
@@ -18,6 +23,7 @@ pub(crate) struct Appending {
     mailbox: MailboxId,
     flags: Flags,
     date: Option<DateTime>,
+    literal: LiteralKind,
     header: Header,
     splitter: Splitter,
     body: BodyWriter,
@@ -45,6 +51,7 @@ impl Operation<'_, '_> {
             mailbox,
             flags: append.flags,
             date: append.date,
+            literal: append.literal,
             header: Header::Arriving(HeaderCollector::default()),
             splitter: Splitter::new(),
             body: self.context.store.body_writer(),
@@ -94,6 +101,13 @@ impl Operation<'_, '_> {
 
 impl Appending {
     async fn take(&mut self, octets: &[u8]) -> Result<(), Failure> {
+        if octets.contains(&0) {
+            return Err(match self.literal {
+                LiteralKind::Text => Failure::bad(HOLDS_NUL),
+                // RFC 3516 section 4.4: as of a mailbox that does not keep binary content.
+                LiteralKind::Binary => Failure::no("UNKNOWN-CTE", NO_NUL),
+            });
+        }
         self.splitter.feed(octets);
         let mut body = octets;
         if let Header::Arriving(collector) = &mut self.header {

@@ -6,7 +6,7 @@
 use waypost_mail::{MailboxId, Uid};
 use waypost_storage::CopyOutcome;
 
-use super::{Failure, NO_SUCH_MAILBOX, Operation, SOME_GONE};
+use super::{Failure, NO_SUCH_MAILBOX, Operation, SOME_GONE, names_what_it_sees};
 use crate::{
     machine::Ran,
     wire::{Numbers, SequenceSet, Status, encode},
@@ -66,7 +66,7 @@ impl Operation<'_, '_> {
         let to = to.ok_or(Failure::no("TRYCREATE", NO_SUCH_MAILBOX))?;
         let known = ranges.into_iter().flatten().filter_map(|number| selected.view.by_number(number));
         let (gone, there): (Vec<_>, Vec<_>) = known.partition(|known| known.gone);
-        if numbers == Numbers::Sequence && !gone.is_empty() {
+        if names_what_it_sees(numbers, set) && !gone.is_empty() {
             return Err(Failure::no("EXPUNGEISSUED", SOME_GONE));
         }
         let uids = there.into_iter().map(|known| known.row.uid).collect();

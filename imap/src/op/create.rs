@@ -1,8 +1,8 @@
-//! CREATE (RFC 3501 section 6.3.3) with a special use (RFC 6154 section 3).
+//! CREATE (RFC 3501 section 6.3.3) with a special use (RFC 6154 section 3) and its id (RFC 8474 section 4.1).
 
 use waypost_storage::SpecialUse;
 
-use super::{Failure, Operation};
+use super::{Failure, Operation, status::mailbox_id};
 use crate::machine::Ran;
 
 const ONE_USE: &str = "a mailbox has one special use, of those in LIST";
@@ -16,8 +16,13 @@ impl Operation<'_, '_> {
             _ => return Err(Failure::no("USEATTR", ONE_USE)),
         };
         let name = name.strip_suffix('/').unwrap_or(name);
-        self.user.account.create_mailbox(name, special_use).await?;
-        Ok(Ran::ok("created"))
+        let id = self.user.account.create_mailbox(name, special_use).await?;
+        let ran = Ran::ok("created");
+        Ok(match self.user.account.state().mailboxes.get(&id) {
+            Some(mailbox) => ran.with_code(format!("MAILBOXID ({})", mailbox_id(mailbox))),
+            // Another session has deleted it already.
+            None => ran,
+        })
     }
 }
 

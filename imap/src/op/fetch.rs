@@ -10,9 +10,9 @@ use waypost_mail::{SystemFlags, Uid};
 use waypost_message::Structure;
 use waypost_storage::{FlagChange, FlagMode, Row};
 
-use super::{Failure, Operation, recent_mark};
+use super::{Enabled, Failure, Operation};
 use crate::{
-    fetch::{self, Message, Responder},
+    fetch::{self, Message, Read, Responder},
     machine::Ran,
     session::Selected,
     wire::{Access, FetchItem, Numbers, SequenceSet},
@@ -20,6 +20,7 @@ use crate::{
 
 /// Messages whose structures are loaded at once.
 pub(super) const BATCH_MESSAGES: usize = 256;
+const UNKNOWN_ENCODING: &str = "some of it has a transfer encoding that is not known";
 const UNREADABLE: &str = "some of it cannot be read, it was logged";
 
 impl Operation<'_, '_> {
@@ -28,32 +29,46 @@ impl Operation<'_, '_> {
         numbers: Numbers,
         set: &SequenceSet,
         mut items: Vec<FetchItem>,
+        changed_since: Option<u64>,
     ) -> Result<Ran, Failure> {
-        let ranges = self.selected()?.numbers(numbers, set)?;
+        let selected = self.selected()?;
+        let mut ranges = selected.numbers(numbers, set)?;
+        if let Some(since) = changed_since {
+            ranges = changed(selected, ranges, since);
+        }
+        // RFC 7162 section 3.1: once enabled, in all FETCH responses.
+        if self.user.enabled.condstore && !items.contains(&FetchItem::ModSeq) {
+            items.insert(0, FetchItem::ModSeq);
+        }
         if numbers == Numbers::Uid && !items.contains(&FetchItem::Uid) {
             items.insert(0, FetchItem::Uid);
         }
         if items.iter().any(fetch::sets_seen) {
             self.set_seen(&ranges).await?;
         }
-        let mut all_read = true;
+        let mut read = Read::All;
         let mut numbers = ranges.into_iter().flatten();
         loop {
             let batch: Vec<u32> = numbers.by_ref().take(BATCH_MESSAGES).collect();
             if batch.is_empty() {
                 break;
             }
-            all_read &= self.fetch_batch(&batch, &items).await?;
+            read = read.max(self.fetch_batch(&batch, &items).await?);
         }
-        Ok(if all_read { Ran::ok("fetched") } else { Ran::no(UNREADABLE).with_code("CORRUPTION") })
+        Ok(match read {
+            Read::All => Ran::ok("fetched"),
+            Read::UnknownEncoding => Ran::no(UNKNOWN_ENCODING).with_code("UNKNOWN-CTE"),
+            Read::Damaged => Ran::no(UNREADABLE).with_code("CORRUPTION"),
+        })
     }
 
     /// Responses of some messages; whether all could be read.
-    async fn fetch_batch(&mut self, numbers: &[u32], items: &[FetchItem]) -> Result<bool, Failure> {
+    async fn fetch_batch(&mut self, numbers: &[u32], items: &[FetchItem]) -> Result<Read, Failure> {
+        let enabled = self.user.enabled;
         let selected = self.selected()?;
         let mailbox = selected.view.state().id;
         let mut messages: Vec<Message> =
-            numbers.iter().filter_map(|number| message(selected, *number)).collect();
+            numbers.iter().filter_map(|number| message(selected, *number, enabled)).collect();
         if items.iter().any(fetch::needs_structure) {
             let rows: Vec<Row> = messages.iter().map(|message| message.row.clone()).collect();
             let structures = self.structures(mailbox, &rows).await;
@@ -72,7 +87,7 @@ impl Operation<'_, '_> {
             }
             view.flags_told(message.row.uid);
         }
-        Ok(responder.is_complete())
+        Ok(responder.read())
     }
 
     /// The structures of messages; `None` for each that cannot be read.
@@ -119,15 +134,22 @@ impl Operation<'_, '_> {
     }
 }
 
+/// Those of the messages that changed after a modification sequence (RFC 7162 section 3.1.4.1).
+fn changed(selected: &Selected, ranges: Vec<Range<u32>>, since: u64) -> Vec<Range<u32>> {
+    let is_newer =
+        |number: &u32| selected.view.by_number(*number).is_some_and(|known| known.row.modseq.value() > since);
+    ranges.into_iter().flatten().filter(is_newer).map(|number| number..number + 1).collect()
+}
+
 fn unseen(selected: &Selected, ranges: &[Range<u32>]) -> Vec<Uid> {
     let known = ranges.iter().cloned().flatten().filter_map(|number| selected.view.by_number(number));
     let unseen = known.filter(|known| !known.gone && !known.row.flags.contains(SystemFlags::SEEN));
     unseen.map(|known| known.row.uid).collect()
 }
 
-fn message(selected: &Selected, number: u32) -> Option<Message> {
+fn message(selected: &Selected, number: u32, enabled: Enabled) -> Option<Message> {
     let view = &selected.view;
     let row = view.by_number(number)?.row;
-    let (flags, recent) = (view.state().flags(row), recent_mark(view, row.uid));
+    let (flags, recent) = (view.state().flags(row), enabled.recent_mark(view, row.uid));
     Some(Message { number, row: row.clone(), flags, recent, structure: None })
 }

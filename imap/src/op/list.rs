@@ -1,8 +1,9 @@
 //! LIST and LSUB (RFC 3501 sections 6.3.8 and 6.3.9), with selection and return options (RFC 5258), special uses (RFC 6154),
 //! and STATUS (RFC 5819).
 //!
-//! Special uses and `\HasChildren` are always shown. A level that exists only because a mailbox below it does is listed with
-//! `\NonExistent`, and with `\Noselect` for clients that do not know that.
+//! Special uses and `\HasChildren` are always shown. A level that exists only because a mailbox below it does is listed for
+//! patterns that end in `%` (RFC 9051 section 6.3.9): with `\NonExistent`, to clients that may not know that with `\Noselect`; the
+//! grammar allows one of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,10 +12,10 @@ use std::{
 
 use waypost_storage::{AccountState, MailboxState, SpecialUse};
 
-use super::{Failure, Operation, pattern::Pattern};
+use super::{Enabled, Failure, Operation, pattern::Pattern};
 use crate::{
     machine::Ran,
-    wire::{List, ListReturn, ListSelection, encode},
+    wire::{List, ListReturn, ListSelection, ListSyntax, encode},
 };
 
 /// What separates the levels of hierarchy.
@@ -27,13 +28,15 @@ struct Listed {
     mailbox: Option<Arc<MailboxState>>,
     children: bool,
     subscribed: bool,
-    /// A name below it is subscribed and is not listed itself: `CHILDINFO`.
-    subscribed_below: bool,
+    /// It meets the selection options itself; else it is listed for what is below.
+    selected: bool,
+    /// A name below it meets the selection options: CHILDINFO (RFC 5258 section 4).
+    selected_below: bool,
 }
 
 impl Operation<'_, '_> {
     pub(super) async fn list(&mut self, list: &List) -> Result<Ran, Failure> {
-        if list.patterns.iter().all(String::is_empty) {
+        if list.syntax == ListSyntax::Basic && list.patterns.iter().all(String::is_empty) {
             // RFC 3501 section 6.3.8: an empty name asks for the delimiter and the root of the reference.
             self.output.write(b"* LIST (\\Noselect) \"/\" \"\"\r\n").await?;
             return Ok(Ran::ok("listed"));
@@ -41,11 +44,15 @@ impl Operation<'_, '_> {
         let state = self.user.account.state();
         let mut out = Vec::new();
         for listed in listed(&state, list) {
-            line(&mut out, "LIST", &attributes(&listed, list), &listed);
-            for returned in &list.returned {
-                if let (ListReturn::Status(items), Some(mailbox)) = (returned, &listed.mailbox) {
-                    self.status_line(&mut out, mailbox, items);
-                }
+            let info = if listed.selected_below { child_info(list) } else { String::new() };
+            self.line(&mut out, "LIST", &attributes(&listed, list, self.user.enabled), &listed.name, &info);
+            // RFC 5819 section 2: not for names that are listed only for what is below them; once, however often it is asked for.
+            let asked = list.returned.iter().find_map(|returned| match returned {
+                ListReturn::Status(items) => Some(items),
+                _ => None,
+            });
+            if let (Some(items), Some(mailbox), true) = (asked, &listed.mailbox, listed.selected) {
+                self.status_line(&mut out, mailbox, items);
             }
         }
         self.output.write(&out).await?;
@@ -56,27 +63,54 @@ impl Operation<'_, '_> {
         let state = self.user.account.state();
         let mut out = Vec::new();
         for (name, attributes) in subscribed(&state.subscriptions, &Pattern::new(reference, pattern)) {
-            line(&mut out, "LSUB", attributes, &Listed { name, ..Listed::default() });
+            self.line(&mut out, "LSUB", attributes, &name, "");
         }
         self.output.write(&out).await?;
         Ok(Ran::ok("listed"))
     }
+
+    /// The LIST response of SELECT (RFC 9051 section 6.3.2).
+    pub(super) fn list_selected(&self, out: &mut Vec<u8>, mailbox: &MailboxState) {
+        self.list_one(out, mailbox, "");
+    }
+
+    /// A mailbox with the name that it had before (RFC 9051 section 6.3.9.7).
+    pub(super) fn list_renamed(&self, out: &mut Vec<u8>, mailbox: &MailboxState, from: &str) {
+        let mut info = b" (\"OLDNAME\" (".to_vec();
+        encode::mailbox(&mut info, from, self.user.enabled.spelling());
+        info.extend(b"))");
+        self.list_one(out, mailbox, &String::from_utf8_lossy(&info));
+    }
+
+    fn list_one(&self, out: &mut Vec<u8>, mailbox: &MailboxState, info: &str) {
+        let list = List { returned: vec![ListReturn::Subscribed], ..List::default() };
+        if let Some(listed) = all(&self.user.account.state()).get(&mailbox.name) {
+            self.line(out, "LIST", &attributes(listed, &list, self.user.enabled), &mailbox.name, info);
+        }
+    }
+
+    /// `* LIST (attributes) "/" name`, and an extended item.
+    fn line(&self, out: &mut Vec<u8>, response: &str, attributes: &str, name: &str, info: &str) {
+        out.extend(format!("* {response} ({attributes}) \"{DELIMITER}\" ").as_bytes());
+        encode::mailbox(out, name, self.user.enabled.spelling());
+        out.extend(info.as_bytes());
+        out.extend(b"\r\n");
+    }
 }
 
-/// `* LIST (attributes) "/" name`, with CHILDINFO (RFC 5258 section 4) where it says something.
-fn line(out: &mut Vec<u8>, response: &str, attributes: &str, listed: &Listed) {
-    out.extend(format!("* {response} ({attributes}) \"{DELIMITER}\" ").as_bytes());
-    encode::mailbox(out, &listed.name);
-    if listed.subscribed_below {
-        out.extend(b" (\"CHILDINFO\" (\"SUBSCRIBED\"))");
-    }
-    out.extend(b"\r\n");
+/// `childinfo-extended-item` (RFC 5258 section 6): the selection options that something below meets.
+fn child_info(list: &List) -> String {
+    let named =
+        [(ListSelection::Subscribed, "\"SUBSCRIBED\""), (ListSelection::SpecialUse, "\"SPECIAL-USE\"")];
+    let met: Vec<&str> =
+        named.iter().filter(|(option, _)| list.selection.contains(option)).map(|(_, name)| *name).collect();
+    format!(" (\"CHILDINFO\" ({}))", met.join(" "))
 }
 
 /// The names that LIST answers with, in order.
 fn listed(state: &AccountState, list: &List) -> Vec<Listed> {
-    let patterns: Vec<Pattern> =
-        list.patterns.iter().map(|pattern| Pattern::new(&list.reference, pattern)).collect();
+    let named = list.patterns.iter().filter(|pattern| !pattern.is_empty());
+    let patterns: Vec<Pattern> = named.map(|pattern| Pattern::new(&list.reference, pattern)).collect();
     let selects = |selection| list.selection.contains(&selection);
     let only_subscribed = selects(ListSelection::Subscribed);
     let mut names = all(state);
@@ -86,22 +120,32 @@ fn listed(state: &AccountState, list: &List) -> Vec<Listed> {
         }
     }
     let matches = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
+    let matches_level =
+        |name: &str| patterns.iter().any(|pattern| pattern.is_for_levels() && pattern.matches(name));
     let special =
         |listed: &Listed| listed.mailbox.as_ref().is_some_and(|mailbox| mailbox.special_use.is_some());
-    let selected = |listed: &Listed| {
-        (!only_subscribed || listed.subscribed) && (!selects(ListSelection::SpecialUse) || special(listed))
-    };
-    let mut below: BTreeSet<String> = BTreeSet::new();
+    let special_only = selects(ListSelection::SpecialUse);
+    let selected =
+        |listed: &Listed| (!only_subscribed || listed.subscribed) && (!special_only || special(listed));
+    // Levels above what is selected: all of them, and those above something that the patterns leave out.
+    let (mut above, mut above_hidden) = (BTreeSet::new(), BTreeSet::new());
     if selects(ListSelection::RecursiveMatch) {
-        let unlisted = names.iter().filter(|(name, listed)| selected(listed) && !matches(name));
-        below.extend(unlisted.flat_map(|(name, _)| parents(name).map(str::to_owned)));
-        for name in &below {
+        for (name, _) in names.iter().filter(|(_, listed)| selected(listed)) {
+            above.extend(parents(name).map(str::to_owned));
+            if !matches(name) {
+                above_hidden.extend(parents(name).map(str::to_owned));
+            }
+        }
+        for name in &above_hidden {
             names.entry(name.clone()).or_default();
         }
     }
-    let chosen = names.into_iter().filter_map(|(name, mut listed)| {
-        listed.subscribed_below = only_subscribed && below.contains(&name);
-        (matches(&name) && (selected(&listed) || below.contains(&name))).then_some(Listed { name, ..listed })
+    let chosen = names.into_iter().filter_map(|(name, listed)| {
+        let exists = listed.mailbox.is_some() || only_subscribed || matches_level(&name);
+        let selected = selected(&listed) && exists;
+        let shown = matches(&name) && (selected || above_hidden.contains(&name));
+        let selected_below = above.contains(&name);
+        shown.then_some(Listed { name, selected, selected_below, ..listed })
     });
     chosen.collect()
 }
@@ -126,10 +170,11 @@ fn parents(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices(DELIMITER).map(|(at, _)| &name[..at]).filter(|parent| !parent.is_empty())
 }
 
-fn attributes(listed: &Listed, list: &List) -> String {
+fn attributes(listed: &Listed, list: &List, enabled: Enabled) -> String {
     let mut attributes = Vec::new();
     if listed.mailbox.is_none() {
-        attributes.extend(["\\NonExistent", "\\Noselect"]);
+        let known = enabled.rev2 || list.syntax == ListSyntax::Extended;
+        attributes.push(if known { "\\NonExistent" } else { "\\Noselect" });
     }
     let subscriptions = list.selection.contains(&ListSelection::Subscribed)
         || list.returned.contains(&ListReturn::Subscribed);
@@ -207,17 +252,19 @@ mod tests {
     }
 
     fn answers(selection: &[ListSelection], pattern: &str, returned: &[ListReturn]) -> Vec<String> {
+        let extended = !selection.is_empty() || !returned.is_empty();
         let list = List {
+            syntax: if extended { ListSyntax::Extended } else { ListSyntax::Basic },
             selection: selection.to_vec(),
             reference: String::new(),
             patterns: vec![pattern.to_owned()],
             returned: returned.to_vec(),
         };
-        let mut out = Vec::new();
-        for one in listed(&sample(), &list) {
-            line(&mut out, "LIST", &attributes(&one, &list), &one);
-        }
-        String::from_utf8(out).unwrap().lines().map(|line| line[7..].to_owned()).collect()
+        let line = |one: Listed| {
+            let info = if one.selected_below { child_info(&list) } else { String::new() };
+            format!("({}) {}{info}", attributes(&one, &list, Enabled::default()), one.name)
+        };
+        listed(&sample(), &list).into_iter().map(line).collect()
     }
 
     #[test]
@@ -225,20 +272,24 @@ mod tests {
         assert_eq!(
             answers(&[], "*", &[]),
             [
-                "(\\HasNoChildren) \"/\" INBOX",
-                "(\\HasNoChildren \\Sent) \"/\" Sent",
-                "(\\NonExistent \\Noselect \\HasChildren) \"/\" a",
-                "(\\HasChildren) \"/\" a/b",
-                "(\\HasNoChildren) \"/\" a/b/c",
+                "(\\HasNoChildren) INBOX",
+                "(\\HasNoChildren \\Sent) Sent",
+                "(\\HasChildren) a/b",
+                "(\\HasNoChildren) a/b/c",
             ]
         );
-        assert_eq!(answers(&[], "%", &[]).len(), 3);
+        assert_eq!(answers(&[], "%", &[]).last().unwrap(), "(\\Noselect \\HasChildren) a");
+        assert_eq!(
+            answers(&[], "%", &[ListReturn::Children]).last().unwrap(),
+            "(\\NonExistent \\HasChildren) a"
+        );
         assert_eq!(answers(&[], "x", &[]), [""; 0]);
+        assert_eq!(answers(&[], "", &[ListReturn::Children]), [""; 0]);
         assert_eq!(
             answers(&[], "inbox", &[ListReturn::Subscribed]),
-            ["(\\Subscribed \\HasNoChildren) \"/\" INBOX"]
+            ["(\\Subscribed \\HasNoChildren) INBOX"]
         );
-        assert_eq!(answers(&[ListSelection::SpecialUse], "*", &[]), ["(\\HasNoChildren \\Sent) \"/\" Sent"]);
+        assert_eq!(answers(&[ListSelection::SpecialUse], "*", &[]), ["(\\HasNoChildren \\Sent) Sent"]);
     }
 
     #[test]
@@ -247,19 +298,34 @@ mod tests {
         assert_eq!(
             answers(&[Subscribed], "*", &[]),
             [
-                "(\\Subscribed \\HasNoChildren) \"/\" INBOX",
-                "(\\Subscribed \\HasNoChildren) \"/\" a/b/c",
-                "(\\NonExistent \\Noselect \\Subscribed \\HasNoChildren) \"/\" gone/x",
+                "(\\Subscribed \\HasNoChildren) INBOX",
+                "(\\Subscribed \\HasNoChildren) a/b/c",
+                "(\\NonExistent \\Subscribed \\HasNoChildren) gone/x",
             ]
         );
         assert_eq!(
             answers(&[Subscribed, RecursiveMatch], "%", &[]),
             [
-                "(\\Subscribed \\HasNoChildren) \"/\" INBOX",
-                "(\\NonExistent \\Noselect \\HasChildren) \"/\" a (\"CHILDINFO\" (\"SUBSCRIBED\"))",
-                "(\\NonExistent \\Noselect \\HasNoChildren) \"/\" gone (\"CHILDINFO\" (\"SUBSCRIBED\"))",
+                "(\\Subscribed \\HasNoChildren) INBOX",
+                "(\\NonExistent \\HasChildren) a (\"CHILDINFO\" (\"SUBSCRIBED\"))",
+                "(\\NonExistent \\HasNoChildren) gone (\"CHILDINFO\" (\"SUBSCRIBED\"))",
             ]
         );
+    }
+
+    #[test]
+    fn child_info_names_what_is_met() {
+        use ListSelection::{RecursiveMatch, SpecialUse, Subscribed};
+        assert_eq!(
+            answers(&[Subscribed, RecursiveMatch], "a/%", &[]),
+            ["(\\HasChildren) a/b (\"CHILDINFO\" (\"SUBSCRIBED\"))"]
+        );
+        // All below is listed itself: nothing is said of the levels above it.
+        assert_eq!(
+            answers(&[Subscribed, RecursiveMatch], "a*", &[]),
+            ["(\\Subscribed \\HasNoChildren) a/b/c"]
+        );
+        assert_eq!(answers(&[SpecialUse, RecursiveMatch], "*", &[]), ["(\\HasNoChildren \\Sent) Sent"]);
     }
 
     #[test]

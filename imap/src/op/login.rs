@@ -9,7 +9,7 @@ use std::{
 use waypost_auth::{LoginError, sasl::Credentials};
 use waypost_mail::AccountId;
 
-use super::Failure;
+use super::{Enabled, Failure};
 use crate::{
     machine::{NewState, Ran},
     session::{Context, User},
@@ -39,7 +39,8 @@ pub(crate) async fn login(
             let seat =
                 context.seats.take(identity.account, sessions_max).ok_or(Failure::no("LIMIT", TOO_MANY))?;
             let account = context.store.account(identity.account).await?;
-            let user = User { identity, account, selected: None, appending: None, _seat: seat };
+            let enabled = Enabled::default();
+            let user = User { identity, enabled, account, selected: None, appending: None, _seat: seat };
             return Ok((user, Ran::ok(LOGGED_IN).with_state(NewState::Authenticated)));
         }
         Err(LoginError::Invalid) => Failure::no("AUTHENTICATIONFAILED", WRONG),

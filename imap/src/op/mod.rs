@@ -9,6 +9,7 @@ mod close;
 mod copy;
 mod create;
 mod delete;
+mod enable;
 mod expunge;
 mod fetch;
 mod list;
@@ -24,14 +25,13 @@ mod subscribe;
 use waypost_net::{Disconnect, Output};
 use waypost_storage::StoreError;
 
+pub(crate) use enable::Enabled;
+
 use crate::{
     machine::Ran,
     session::{Context, Selected, User},
     view::View,
-    wire::{
-        Access, CommandBody, Numbers,
-        encode::{self, Recent},
-    },
+    wire::{Access, Command, CommandBody, Numbers, SequenceSet, encode},
 };
 
 pub(crate) const ACCOUNT_GONE: &str = "the account was removed";
@@ -116,7 +116,8 @@ pub(crate) struct Operation<'a, 'o> {
 
 impl Operation<'_, '_> {
     /// Runs a command, then tells the client what changed in the selected mailbox.
-    pub(crate) async fn run(&mut self, command: CommandBody) -> Result<Ran, Failure> {
+    pub(crate) async fn run(&mut self, Command { tag, body: command }: Command) -> Result<Ran, Failure> {
+        self.enable_condstore(&command).await?;
         let (expunges, numbers) = match &command {
             CommandBody::Fetch(numbers, ..)
             | CommandBody::Store(numbers, ..)
@@ -127,7 +128,7 @@ impl Operation<'_, '_> {
             CommandBody::Expunge(Some(_)) => (Expunges::Report, Numbers::Uid),
             _ => (Expunges::Report, Numbers::Sequence),
         };
-        let ran = match self.dispatch(command).await {
+        let ran = match self.dispatch(&tag, command).await {
             Err(Failure::Refused(ran)) => ran,
             other => other?,
         };
@@ -135,12 +136,12 @@ impl Operation<'_, '_> {
         Ok(ran)
     }
 
-    async fn dispatch(&mut self, command: CommandBody) -> Result<Ran, Failure> {
+    async fn dispatch(&mut self, tag: &str, command: CommandBody) -> Result<Ran, Failure> {
         match command {
             CommandBody::Noop | CommandBody::Check => Ok(Ran::ok("done")),
-            CommandBody::Enable(_) => self.enable().await,
+            CommandBody::Enable(names) => self.enable(&names).await,
             CommandBody::Namespace => self.namespace().await,
-            CommandBody::Select(name, access) => self.select(&name, access).await,
+            CommandBody::Select(name, access, _) => self.select(&name, access).await,
             CommandBody::Create(name, uses) => self.create(&name, &uses).await,
             CommandBody::Delete(name) => self.delete(&name).await,
             CommandBody::Rename(from, to) => self.rename(&from, &to).await,
@@ -152,8 +153,8 @@ impl Operation<'_, '_> {
             CommandBody::Close => self.close().await,
             CommandBody::Unselect => self.unselect(),
             CommandBody::Expunge(set) => self.expunge(set.as_ref()).await,
-            CommandBody::Search(numbers, search) => self.search(numbers, &search).await,
-            CommandBody::Fetch(numbers, set, items) => self.fetch(numbers, &set, items).await,
+            CommandBody::Search(numbers, search) => self.search(tag, numbers, &search).await,
+            CommandBody::Fetch(numbers, set, items, since) => self.fetch(numbers, &set, items, since).await,
             CommandBody::Store(numbers, set, store) => self.store(numbers, &set, store).await,
             CommandBody::Copy(numbers, set, name) => self.copy(numbers, &set, &name).await,
             CommandBody::Move(numbers, set, name) => self.move_to(numbers, &set, &name).await,
@@ -172,14 +173,8 @@ impl Operation<'_, '_> {
     pub(crate) async fn sync(&mut self, expunges: Expunges, numbers: Numbers) -> Result<(), Failure> {
         let Some(selected) = &mut self.user.selected else { return Ok(()) };
         selected.refresh(&self.user.identity, &self.context.recent).map_err(Failure::Bye)?;
-        let updates = updates(&mut selected.view, expunges, numbers);
+        let updates = updates(&mut selected.view, expunges, numbers, self.user.enabled);
         Ok(self.output.write(&updates).await?)
-    }
-
-    /// ENABLE: nothing is known that could be enabled (RFC 5161 section 3.1).
-    async fn enable(&mut self) -> Result<Ran, Failure> {
-        self.output.write(b"* ENABLED\r\n").await?;
-        Ok(Ran::ok("done"))
     }
 
     /// NAMESPACE: one personal namespace (RFC 2342 section 5).
@@ -201,8 +196,13 @@ impl Operation<'_, '_> {
     }
 }
 
+/// Whether messages that another session has removed are an error: a client that names them by number believes them there.
+fn names_what_it_sees(numbers: Numbers, set: &SequenceSet) -> bool {
+    numbers == Numbers::Sequence && *set != SequenceSet::Saved
+}
+
 /// What changed since the client was told: EXPUNGE, EXISTS, RECENT, FLAGS and FETCH responses.
-pub(crate) fn updates(view: &mut View, expunges: Expunges, numbers: Numbers) -> Vec<u8> {
+pub(crate) fn updates(view: &mut View, expunges: Expunges, numbers: Numbers, enabled: Enabled) -> Vec<u8> {
     let mut out = Vec::new();
     if expunges == Expunges::Report {
         for number in view.take_expunged() {
@@ -212,7 +212,7 @@ pub(crate) fn updates(view: &mut View, expunges: Expunges, numbers: Numbers) -> 
     if let Some(exists) = view.take_exists() {
         encode::data(&mut out, &format!("{exists} EXISTS"));
     }
-    if let Some(recent) = view.take_recent() {
+    if let Some(recent) = view.take_recent().filter(|_| !enabled.rev2) {
         encode::data(&mut out, &format!("{recent} RECENT"));
     }
     if view.take_new_keywords() {
@@ -220,15 +220,10 @@ pub(crate) fn updates(view: &mut View, expunges: Expunges, numbers: Numbers) -> 
     }
     for uid in view.take_changed() {
         let Some(known) = view.by_uid(uid) else { continue };
-        let item = if numbers == Numbers::Uid { format!("UID {uid} ") } else { String::new() };
-        out.extend(format!("* {} FETCH ({item}FLAGS ", known.number).as_bytes());
-        encode::flag_list(&mut out, &view.state().flags(known.row), recent_mark(view, uid));
+        let (row, items) = (known.row, enabled.beside_flags(numbers, known.row));
+        out.extend(format!("* {} FETCH ({items}FLAGS ", known.number).as_bytes());
+        encode::flag_list(&mut out, &view.state().flags(row), enabled.recent_mark(view, uid));
         out.extend(b")\r\n");
     }
     out
-}
-
-/// `\Recent` as the encoder takes it.
-fn recent_mark(view: &View, uid: waypost_mail::Uid) -> Recent {
-    if view.is_recent(uid) { Recent::Yes } else { Recent::No }
 }

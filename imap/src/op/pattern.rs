@@ -20,6 +20,11 @@ impl Pattern {
         Self(whole)
     }
 
+    /// Whether it asks for levels of hierarchy that are no mailboxes, too: it ends in `%`.
+    pub(super) fn is_for_levels(&self) -> bool {
+        self.0.ends_with('%')
+    }
+
     /// Whether a name matches; `INBOX` as its first level in any case. Time is the product of both lengths, and a pattern with
     /// more letters than the name is not tried: no pattern takes longer.
     pub(super) fn matches(&self, name: &str) -> bool {

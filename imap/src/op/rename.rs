@@ -1,5 +1,7 @@
 //! RENAME (RFC 3501 section 6.3.5).
 
+use waypost_mail::MailboxId;
+
 use super::{Failure, NO_SUCH_MAILBOX, Operation};
 use crate::machine::Ran;
 
@@ -8,6 +10,19 @@ impl Operation<'_, '_> {
         let state = self.user.account.state();
         let mailbox = state.by_name(from).ok_or(Failure::no("NONEXISTENT", NO_SUCH_MAILBOX))?.id;
         self.user.account.rename_mailbox(mailbox, to.strip_suffix('/').unwrap_or(to)).await?;
+        self.tell_renamed(mailbox, from).await?;
         Ok(Ran::ok("renamed"))
+    }
+
+    /// The new name with OLDNAME (RFC 9051 section 6.3.9.7), for clients that know it. INBOX keeps its name.
+    async fn tell_renamed(&mut self, mailbox: MailboxId, from: &str) -> Result<(), Failure> {
+        let state = self.user.account.state();
+        let renamed = state.mailboxes.get(&mailbox).filter(|renamed| renamed.name != from);
+        if let Some(renamed) = renamed.filter(|_| self.user.enabled.rev2) {
+            let mut out = Vec::new();
+            self.list_renamed(&mut out, renamed, from);
+            self.output.write(&out).await?;
+        }
+        Ok(())
     }
 }

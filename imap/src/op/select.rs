@@ -1,9 +1,9 @@
-//! SELECT and EXAMINE (RFC 3501 sections 6.3.1 and 6.3.2), UNSELECT (RFC 3691).
+//! SELECT and EXAMINE (RFC 3501 sections 6.3.1 and 6.3.2, RFC 9051 sections 6.3.2 and 6.3.3), UNSELECT (RFC 3691).
 
 use waypost_mail::{Flags, SystemFlags};
 use waypost_storage::{MailboxState, state::KEYWORDS_MAX};
 
-use super::{Failure, NO_SUCH_MAILBOX, Operation};
+use super::{Enabled, Failure, NO_SUCH_MAILBOX, Operation, status::mailbox_id};
 use crate::{
     machine::{NewState, Ran},
     session::Selected,
@@ -28,7 +28,11 @@ impl Operation<'_, '_> {
             }
             selected => selected?,
         };
-        self.output.write(&opened(&selected.view, access)).await?;
+        let mut out = opened(&selected.view, access, self.user.enabled);
+        if self.user.enabled.rev2 {
+            self.list_selected(&mut out, selected.view.state());
+        }
+        self.output.write(&out).await?;
         self.user.selected = Some(selected);
         let code = if access == Access::ReadWrite { "READ-WRITE" } else { "READ-ONLY" };
         Ok(Ran::ok("selected").with_code(code).with_state(NewState::Selected))
@@ -50,8 +54,8 @@ impl Operation<'_, '_> {
     }
 }
 
-/// What SELECT says of a mailbox.
-fn opened(view: &View, access: Access) -> Vec<u8> {
+/// What SELECT says of a mailbox. With IMAP4rev2 neither RECENT nor UNSEEN (RFC 9051 appendix E).
+fn opened(view: &View, access: Access, enabled: Enabled) -> Vec<u8> {
     let state = view.state();
     let mut out = Vec::new();
     flags(&mut out, state);
@@ -64,23 +68,19 @@ fn opened(view: &View, access: Access) -> Vec<u8> {
     };
     encode::untagged(&mut out, Status::Ok, Some(&permanent), "flags that can be stored");
     encode::data(&mut out, &format!("{} EXISTS", view.exists()));
-    encode::data(&mut out, &format!("{} RECENT", view.recent()));
-    let seen = |flags: SystemFlags| flags.contains(SystemFlags::SEEN);
-    if let Some(unseen) = state.rows().position(|row| !seen(row.flags)) {
-        encode::untagged(
-            &mut out,
-            Status::Ok,
-            Some(&format!("UNSEEN {}", unseen + 1)),
-            "first unseen message",
-        );
+    if !enabled.rev2 {
+        encode::data(&mut out, &format!("{} RECENT", view.recent()));
+        let seen = |flags: SystemFlags| flags.contains(SystemFlags::SEEN);
+        if let Some(unseen) = state.rows().position(|row| !seen(row.flags)) {
+            let unseen = format!("UNSEEN {}", unseen + 1);
+            encode::untagged(&mut out, Status::Ok, Some(&unseen), "first unseen message");
+        }
     }
-    encode::untagged(
-        &mut out,
-        Status::Ok,
-        Some(&format!("UIDVALIDITY {}", state.uid_validity)),
-        "UIDs valid",
-    );
-    encode::untagged(&mut out, Status::Ok, Some(&format!("UIDNEXT {}", state.uid_next)), "next UID");
+    let mut code = |code: &str, text: &str| encode::untagged(&mut out, Status::Ok, Some(code), text);
+    code(&format!("UIDVALIDITY {}", state.uid_validity), "UIDs valid");
+    code(&format!("UIDNEXT {}", state.uid_next), "next UID");
+    code(&format!("HIGHESTMODSEQ {}", state.highest_modseq), "highest modification sequence");
+    code(&format!("MAILBOXID ({})", mailbox_id(state)), "the mailbox's id");
     out
 }
 

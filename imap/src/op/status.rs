@@ -1,4 +1,5 @@
-//! STATUS (RFC 3501 section 6.3.10; SIZE: RFC 8438; DELETED: RFC 9051 section 6.3.11).
+//! STATUS (RFC 3501 section 6.3.10; SIZE: RFC 8438; DELETED: RFC 9051 section 6.3.11; HIGHESTMODSEQ: RFC 7162
+//! section 3.1.7; MAILBOXID: RFC 8474 section 4.3).
 
 use waypost_storage::MailboxState;
 
@@ -21,7 +22,7 @@ impl Operation<'_, '_> {
     /// `* STATUS mailbox (items)`
     pub(super) fn status_line(&self, out: &mut Vec<u8>, mailbox: &MailboxState, items: &[StatusItem]) {
         out.extend(b"* STATUS ");
-        encode::mailbox(out, &mailbox.name);
+        encode::mailbox(out, &mailbox.name, self.user.enabled.spelling());
         for (index, item) in items.iter().enumerate() {
             out.extend(if index == 0 { b" (" } else { b" " as &[u8] });
             let (name, value) = match item {
@@ -32,6 +33,11 @@ impl Operation<'_, '_> {
                 StatusItem::Unseen => ("UNSEEN", u64::from(mailbox.unseen)),
                 StatusItem::Deleted => ("DELETED", u64::from(mailbox.deleted)),
                 StatusItem::Size => ("SIZE", mailbox.bytes),
+                StatusItem::HighestModSeq => ("HIGHESTMODSEQ", mailbox.highest_modseq.value()),
+                StatusItem::MailboxId => {
+                    out.extend(format!("MAILBOXID ({})", mailbox_id(mailbox)).as_bytes());
+                    continue;
+                }
             };
             out.extend(format!("{name} {value}").as_bytes());
         }
@@ -46,4 +52,9 @@ impl Operation<'_, '_> {
         }
         mailbox.rows().rev().take_while(|row| row.uid.value() >= unclaimed.start).count() as u64
     }
+}
+
+/// `objectid` of a mailbox (RFC 8474 section 4): another one where the UIDVALIDITY is another one, the same after RENAME.
+pub(super) fn mailbox_id(mailbox: &MailboxState) -> String {
+    format!("F{}-{}", mailbox.id, mailbox.uid_validity)
 }

@@ -1,4 +1,4 @@
-//! STORE (RFC 3501 section 6.4.6).
+//! STORE (RFC 3501 section 6.4.6), conditional with UNCHANGEDSINCE (RFC 7162 section 3.1.3).
 //!
 //! Messages that another session has removed are passed over; the command by sequence number says so with
 //! `NO [EXPUNGEISSUED]` (RFC 2180 section 4.2.1, RFC 5530), after the others were changed.
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use waypost_mail::{Flags, Uid};
 use waypost_storage::{FlagChange, FlagMode};
 
-use super::{Failure, Operation, SOME_GONE, recent_mark};
+use super::{Failure, Operation, SOME_GONE, names_what_it_sees};
 use crate::{
     machine::Ran,
     session::Selected,
@@ -28,30 +28,48 @@ impl Operation<'_, '_> {
         let uids: Vec<Uid> = known.map(|known| known.row.uid).collect();
         let expected = if store.silent { expected(selected, &uids, &store) } else { BTreeMap::new() };
         let mailbox = selected.view.state().id;
+        let mut modified = Vec::new();
         if !uids.is_empty() {
             let mode = match store.mode {
                 StoreMode::Replace => FlagMode::Replace,
                 StoreMode::Add => FlagMode::Add,
                 StoreMode::Remove => FlagMode::Remove,
             };
-            let change = FlagChange { mode, flags: store.flags, unchanged_since: None };
-            self.user.account.change_flags(mailbox, uids.clone(), change).await?;
+            let change = FlagChange { mode, flags: store.flags, unchanged_since: store.unchanged_since };
+            modified = self.user.account.change_flags(mailbox, uids.clone(), change).await?.modified;
         }
-        let gone = self.tell(numbers, &uids, store.silent.then_some(expected)).await?;
-        if gone > 0 && numbers == Numbers::Sequence {
-            return Ok(Ran::no(SOME_GONE).with_code("EXPUNGEISSUED"));
-        }
-        Ok(Ran::ok("stored"))
+        let gone = self.tell(numbers, &uids, store.silent.then_some(expected), &modified).await?;
+        let complain = gone > 0 && names_what_it_sees(numbers, set);
+        let ran = if complain { Ran::no(SOME_GONE) } else { Ran::ok("stored") };
+        Ok(match self.modified(numbers, &modified) {
+            Some(code) => ran.with_code(code),
+            None if complain => ran.with_code("EXPUNGEISSUED"),
+            None => ran,
+        })
     }
 
-    /// Says the flags of all messages of the command; with `expected` only of those that are not as the client expects. How many
-    /// of the messages are gone.
+    /// `"MODIFIED" SP sequence-set`: the messages that were left alone (RFC 7162 section 3.1.3).
+    fn modified(&self, numbers: Numbers, modified: &[Uid]) -> Option<String> {
+        let view = &self.user.selected.as_ref()?.view;
+        let shown = |uid: &Uid| match numbers {
+            Numbers::Uid => Some(uid.value()),
+            Numbers::Sequence => view.by_uid(*uid).map(|known| known.number),
+        };
+        let set = encode::sequence_set(modified.iter().filter_map(shown));
+        (!set.is_empty()).then(|| format!("MODIFIED {set}"))
+    }
+
+    /// Says the flags of all messages of the command; with `expected` only of those that are not as the client expects, and of
+    /// those that were left alone. With CONDSTORE all are named, with their modification sequences. How many of the messages
+    /// are gone.
     async fn tell(
         &mut self,
         numbers: Numbers,
         uids: &[Uid],
         expected: Option<BTreeMap<Uid, Flags>>,
+        modified: &[Uid],
     ) -> Result<usize, Failure> {
+        let enabled = self.user.enabled;
         let (identity, recent) = (&self.user.identity, &self.context.recent);
         let Some(selected) = &mut self.user.selected else { return Ok(0) };
         selected.refresh(identity, recent).map_err(Failure::Bye)?;
@@ -67,14 +85,16 @@ impl Operation<'_, '_> {
             };
             let flags = view.state().flags(known.row);
             let silent = match &expected {
-                Some(expected) => expected.get(uid) == Some(&flags),
+                Some(expected) => expected.get(uid) == Some(&flags) && modified.binary_search(uid).is_err(),
                 None => false,
             };
+            let items = enabled.beside_flags(numbers, known.row);
             if !silent {
-                let item = if numbers == Numbers::Uid { format!("UID {uid} ") } else { String::new() };
-                out.extend(format!("* {} FETCH ({item}FLAGS ", known.number).as_bytes());
-                encode::flag_list(&mut out, &flags, recent_mark(view, *uid));
+                out.extend(format!("* {} FETCH ({items}FLAGS ", known.number).as_bytes());
+                encode::flag_list(&mut out, &flags, enabled.recent_mark(view, *uid));
                 out.extend(b")\r\n");
+            } else if enabled.condstore {
+                encode::data(&mut out, &format!("{} FETCH ({})", known.number, items.trim_end()));
             }
             view.flags_told(*uid);
         }
@@ -122,7 +142,7 @@ mod tests {
             (StoreMode::Add, "\\Draft work", "\\Seen \\Draft home work"),
             (StoreMode::Remove, "\\Seen HOME", ""),
         ] {
-            let store = Store { mode, silent: true, flags: flags(asked) };
+            let store = Store { mode, silent: true, flags: flags(asked), unchanged_since: None };
             assert_eq!(changed(flags("\\Seen home"), &store), flags(expected));
         }
     }

@@ -5,7 +5,7 @@ use waypost_storage::{Account, FlagChange, FlagMode, Selection, Store};
 
 use super::*;
 use crate::{
-    op::{Expunges, updates},
+    op::{Enabled, Expunges, updates},
     testing,
     wire::Numbers,
 };
@@ -156,10 +156,13 @@ impl World {
 
     fn sync(&mut self, expunges: Expunges) {
         self.look();
-        let responses = updates(&mut self.view, expunges, Numbers::Uid);
+        let responses = updates(&mut self.view, expunges, Numbers::Uid, Enabled::default());
         self.client.hear(&responses, &self.view);
         self.client.check(&self.view, expunges);
-        assert!(updates(&mut self.view, Expunges::Hold, Numbers::Uid).is_empty(), "all was said");
+        assert!(
+            updates(&mut self.view, Expunges::Hold, Numbers::Uid, Enabled::default()).is_empty(),
+            "all was said"
+        );
     }
 }
 
@@ -212,7 +215,9 @@ fn a_message_that_came_and_went_in_one_command_is_never_mentioned() {
         world.act(&Action::Expunge(1, 3)).await;
         world.look();
         assert_eq!(world.view.exists(), 4);
-        let said = String::from_utf8(updates(&mut world.view, Expunges::Report, Numbers::Uid)).unwrap();
+        let said =
+            String::from_utf8(updates(&mut world.view, Expunges::Report, Numbers::Uid, Enabled::default()))
+                .unwrap();
         assert_eq!(said, "* 2 EXPUNGE\r\n* 3 EXISTS\r\n");
         world.store.close().await;
     });

@@ -31,6 +31,15 @@ pub enum Access {
     ReadOnly,
 }
 
+/// Whether SELECT has the parameter CONDSTORE (RFC 7162 section 3.1.8).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ModSeqs {
+    /// It has: modification sequences are told from now on.
+    Tell,
+    /// It has not.
+    AsBefore,
+}
+
 /// What is to be done. Mailbox names are UTF-8 already (decoded from modified UTF-7), `INBOX` in capitals.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CommandBody {
@@ -53,7 +62,7 @@ pub enum CommandBody {
     /// ID (RFC 2971); `None`: NIL
     Id(Option<Vec<(String, Option<String>)>>),
     /// SELECT and EXAMINE
-    Select(String, Access),
+    Select(String, Access, ModSeqs),
     /// CREATE: name, special use (RFC 6154 section 3)
     Create(String, Vec<String>),
     /// DELETE
@@ -84,8 +93,8 @@ pub enum CommandBody {
     Expunge(Option<SequenceSet>),
     /// SEARCH
     Search(Numbers, Search),
-    /// FETCH
-    Fetch(Numbers, SequenceSet, Vec<FetchItem>),
+    /// FETCH; `CHANGEDSINCE` (RFC 7162 section 3.1.4.1)
+    Fetch(Numbers, SequenceSet, Vec<FetchItem>, Option<u64>),
     /// STORE
     Store(Numbers, SequenceSet, Store),
     /// COPY
@@ -94,9 +103,21 @@ pub enum CommandBody {
     Move(Numbers, SequenceSet, String),
 }
 
+/// Which syntax a LIST command has (RFC 5258 section 3).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ListSyntax {
+    /// Reference and pattern.
+    #[default]
+    Basic,
+    /// With options, or with patterns in parentheses.
+    Extended,
+}
+
 /// LIST with its selection and return options.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct List {
+    /// Basic or extended: an empty pattern means something only in the basic one.
+    pub syntax: ListSyntax,
     /// `(SUBSCRIBED …)`
     pub selection: Vec<ListSelection>,
     /// Reference name.
@@ -150,6 +171,19 @@ pub enum StatusItem {
     Deleted,
     /// SIZE (RFC 8438)
     Size,
+    /// HIGHESTMODSEQ (RFC 7162)
+    HighestModSeq,
+    /// MAILBOXID (RFC 8474)
+    MailboxId,
+}
+
+/// What a literal may hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LiteralKind {
+    /// `{n}`: no NUL.
+    Text,
+    /// `~{n}`: any octet (RFC 3516 section 4.4).
+    Binary,
 }
 
 /// APPEND of one message.
@@ -163,6 +197,8 @@ pub struct Append {
     pub date: Option<DateTime>,
     /// Octets of the literal.
     pub size: u64,
+    /// Which literal.
+    pub literal: LiteralKind,
 }
 
 /// One number of a set: a number, or `*`, the largest in use.
@@ -176,16 +212,23 @@ pub enum SequenceNumber {
 
 /// A set of sequence numbers or UIDs, as written.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SequenceSet(pub Vec<(SequenceNumber, SequenceNumber)>);
+pub enum SequenceSet {
+    /// Ranges; a single number is both ends.
+    Ranges(Vec<(SequenceNumber, SequenceNumber)>),
+    /// `$`: what the last SEARCH RETURN (SAVE) found (RFC 5182)
+    Saved,
+}
 
 impl SequenceSet {
     /// The set as ascending, disjoint ranges, with `*` as `largest`. Where `largest` is 0 (an empty mailbox) `*` names nothing.
+    /// [`Self::Saved`] names nothing by itself: who holds what was saved looks there first.
     pub fn resolve(&self, largest: u32) -> Vec<RangeInclusive<u32>> {
         let value = |number: SequenceNumber| match number {
             SequenceNumber::Number(number) => number,
             SequenceNumber::Largest => largest,
         };
-        let ends = self.0.iter().map(|(a, b)| (value(*a).min(value(*b)).max(1), value(*a).max(value(*b))));
+        let Self::Ranges(ranges) = self else { return Vec::new() };
+        let ends = ranges.iter().map(|(a, b)| (value(*a).min(value(*b)).max(1), value(*a).max(value(*b))));
         let mut ranges: Vec<(u32, u32)> = ends.filter(|(start, end)| start <= end).collect();
         ranges.sort_unstable();
         let mut merged: Vec<(u32, u32)> = Vec::with_capacity(ranges.len());
@@ -224,6 +267,12 @@ pub enum FetchItem {
     Rfc822Text,
     /// `BODY[…]` and `BODY.PEEK[…]`
     BodySection(BodySection),
+    /// BINARY[…] and BINARY.PEEK[…] (RFC 3516); `text` is always all of the part
+    Binary(BodySection),
+    /// BINARY.SIZE[…]
+    BinarySize(Vec<u32>),
+    /// MODSEQ (RFC 7162)
+    ModSeq,
     /// EMAILID (RFC 8474)
     EmailId,
     /// THREADID (RFC 8474)
@@ -242,7 +291,7 @@ pub struct BodySection {
     /// What of it.
     pub text: SectionText,
     /// `<start.length>`; length is not zero.
-    pub partial: Option<(u32, u32)>,
+    pub partial: Option<(u64, u64)>,
 }
 
 /// What of a part.
@@ -271,6 +320,8 @@ pub struct Store {
     pub silent: bool,
     /// Which flags; `\Recent` and unknown system flags make the command BAD.
     pub flags: Flags,
+    /// `UNCHANGEDSINCE` (RFC 7162 section 3.1.3)
+    pub unchanged_since: Option<u64>,
 }
 
 /// FLAGS, +FLAGS or -FLAGS.
@@ -284,9 +335,26 @@ pub enum StoreMode {
     Remove,
 }
 
+/// What SEARCH answers with (RFC 4731, RFC 5182).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum SearchReturn {
+    /// MIN
+    Min,
+    /// MAX
+    Max,
+    /// ALL
+    All,
+    /// COUNT
+    Count,
+    /// SAVE
+    Save,
+}
+
 /// SEARCH.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search {
+    /// `RETURN (…)`; `None`: not there.
+    pub returned: Option<Vec<SearchReturn>>,
     /// CHARSET, in capitals; `None`: US-ASCII (or UTF-8).
     pub charset: Option<String>,
     /// What is looked for: all keys must match.
@@ -336,6 +404,10 @@ pub enum SearchKey {
     Younger(u32),
     /// OLDER (RFC 5032): seconds
     Older(u32),
+    /// SAVEDBEFORE, SAVEDON, SAVEDSINCE (RFC 8514)
+    Saved(DateRelation, Day),
+    /// MODSEQ (RFC 7162): changed at this modification sequence or later
+    ModSeq(u64),
     /// EMAILID (RFC 8474)
     EmailId(String),
     /// THREADID (RFC 8474)

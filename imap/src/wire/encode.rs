@@ -2,7 +2,7 @@
 
 use waypost_mail::{DateTime, Flags};
 
-use super::mutf7;
+use super::{Spelling, mutf7};
 
 /// Longest string that is sent quoted; longer ones go as literals.
 pub const QUOTED_BYTES_MAX: usize = 1024;
@@ -119,6 +119,12 @@ pub fn literal_head(out: &mut Vec<u8>, bytes: u64) {
     out.extend(format!("{{{bytes}}}\r\n").as_bytes());
 }
 
+/// `literal8 = "~{" number "}" CRLF *OCTET` (RFC 3516 section 7): its first line.
+pub fn literal8_head(out: &mut Vec<u8>, bytes: u64) {
+    out.push(b'~');
+    literal_head(out, bytes);
+}
+
 /// `nstring = string / nil`
 pub fn nstring(out: &mut Vec<u8>, octets: Option<&[u8]>) {
     match octets {
@@ -137,9 +143,13 @@ pub fn astring(out: &mut Vec<u8>, octets: &[u8]) {
     }
 }
 
-/// `mailbox = "INBOX" / astring`, from UTF-8.
-pub fn mailbox(out: &mut Vec<u8>, name: &str) {
-    astring(out, mutf7::encode(name).as_bytes());
+/// `mailbox = "INBOX" / astring`, from UTF-8. What is not US-ASCII is quoted (RFC 9051 section 4.3).
+pub fn mailbox(out: &mut Vec<u8>, name: &str, spelling: Spelling) {
+    match spelling {
+        Spelling::Utf7 => astring(out, mutf7::encode(name).as_bytes()),
+        Spelling::Utf8 if name.is_ascii() => astring(out, name.as_bytes()),
+        Spelling::Utf8 => quoted(out, name.as_bytes()),
+    }
 }
 
 /// `"(" [flag-fetch *(SP flag-fetch)] ")"`

@@ -3,7 +3,7 @@
 use nom::{
     Parser,
     branch::alt,
-    bytes::complete::{tag, take_while1},
+    bytes::complete::{tag, tag_no_case, take_while1},
     combinator::{map, opt},
     sequence::{delimited, preceded, separated_pair},
 };
@@ -11,17 +11,30 @@ use nom::{
 use super::{
     BodySection, CommandBody, FetchItem, Numbers, SectionText,
     sequence::sequence_set,
-    token::{Parsed, ascii, astring_text, list1, number, nz_number, or_refuse, refuse, then},
+    token::{
+        Parsed, ascii, astring_text, list1, number64, nz_number, nz_number64, opt_if, or_refuse, refuse, then,
+    },
 };
 
 /// Deepest part that a section can name.
 pub const SECTION_PARTS_MAX: usize = 100;
 
-/// `fetch = "FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att) ")")`
+/// `fetch = "FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att) ")")
+/// [SP "(" fetch-modifier *(SP fetch-modifier) ")"]` (RFC 4466 section 2.4)
 pub(crate) fn fetch(input: &[u8], numbers: Numbers) -> Parsed<'_, CommandBody> {
     let items = alt((list1(fetch_att), fetch_macro, map(fetch_att, |item| vec![item])));
-    map((then(sequence_set), then(items)), |(set, items)| CommandBody::Fetch(numbers, set, items))
-        .parse(input)
+    let (rest, (set, items)) = (then(sequence_set), then(items)).parse(input)?;
+    let (rest, since) = opt_if(rest, b" (", then(list1(changed_since)))?;
+    match since.as_deref() {
+        None => Ok((rest, CommandBody::Fetch(numbers, set, items, None))),
+        Some([since]) => Ok((rest, CommandBody::Fetch(numbers, set, items, Some(*since)))),
+        Some(_) => refuse(input, "CHANGEDSINCE stands there twice"),
+    }
+}
+
+/// `fetch-modifier = "CHANGEDSINCE" SP mod-sequence-value` (RFC 7162 section 7)
+fn changed_since(input: &[u8]) -> Parsed<'_, u64> {
+    preceded(or_refuse(tag_no_case("CHANGEDSINCE"), "unknown FETCH modifier"), then(nz_number64)).parse(input)
 }
 
 /// `"ALL" / "FULL" / "FAST"`, taken apart (RFC 3501 section 6.4.5)
@@ -44,6 +57,10 @@ fn fetch_att(input: &[u8]) -> Parsed<'_, FetchItem> {
     let item = match name.as_str() {
         "BODY" if rest.first() == Some(&b'[') => return body_section(rest, false),
         "BODY.PEEK" => return body_section(rest, true),
+        "BINARY" => return binary_section(rest, false),
+        "BINARY.PEEK" => return binary_section(rest, true),
+        "BINARY.SIZE" => return map(section_binary, FetchItem::BinarySize).parse(rest),
+        "MODSEQ" => FetchItem::ModSeq,
         "UID" => FetchItem::Uid,
         "FLAGS" => FetchItem::Flags,
         "INTERNALDATE" => FetchItem::InternalDate,
@@ -70,12 +87,33 @@ fn item_name(input: &[u8]) -> Parsed<'_, String> {
 
 /// `section ["<" number "." nz-number ">"]`
 fn body_section(input: &[u8], peek: bool) -> Parsed<'_, FetchItem> {
-    let partial = delimited(tag("<"), separated_pair(number, tag("."), nz_number), tag(">"));
-    let (rest, ((part, text), partial)) = (section, opt(partial)).parse(input)?;
+    let (rest, ((part, text), partial)) = (section, partial).parse(input)?;
+    Ok((rest, FetchItem::BodySection(BodySection { peek, part, text, partial })))
+}
+
+/// `"BINARY" [".PEEK"] section-binary [partial]` (RFC 3516 section 7)
+fn binary_section(input: &[u8], peek: bool) -> Parsed<'_, FetchItem> {
+    let (rest, (part, partial)) = (section_binary, partial).parse(input)?;
+    Ok((rest, FetchItem::Binary(BodySection { peek, part, text: SectionText::All, partial })))
+}
+
+/// `[partial]`, `partial = "<" number64 "." nz-number64 ">"` (RFC 9051 section 9)
+fn partial(input: &[u8]) -> Parsed<'_, Option<(u64, u64)>> {
+    let partial = delimited(tag("<"), separated_pair(number64, tag("."), nz_number64), tag(">"));
+    let (rest, partial) = opt(partial).parse(input)?;
     if partial.is_none() && rest.first() == Some(&b'<') {
         return refuse(rest, "expected <start.length>");
     }
-    Ok((rest, FetchItem::BodySection(BodySection { peek, part, text, partial })))
+    Ok((rest, partial))
+}
+
+/// `section-binary = "[" [section-part] "]"`
+fn section_binary(input: &[u8]) -> Parsed<'_, Vec<u32>> {
+    let (rest, (part, text)) = section(input)?;
+    match text {
+        SectionText::All => Ok((rest, part)),
+        _ => refuse(input, "BINARY takes a part only"),
+    }
 }
 
 /// `section = "[" [section-spec] "]"`

@@ -5,13 +5,14 @@ use nom::{
     branch::alt,
     bytes::complete::{tag, tag_no_case},
     combinator::{map, opt, recognize},
+    sequence::{delimited, preceded},
 };
 use waypost_mail::{Flag, Flags};
 
 use super::{
     CommandBody, Numbers, Store, StoreMode,
     sequence::sequence_set,
-    token::{Parsed, ascii, atom, list0, refuse, spaced, then},
+    token::{Parsed, ascii, atom, list0, number64, opt_if, or_refuse, refuse, spaced, then},
 };
 
 /// `flag = "\Answered" / "\Flagged" / "\Deleted" / "\Seen" / "\Draft" / flag-keyword`; `\Recent` and flag-extensions are
@@ -29,10 +30,17 @@ pub(crate) fn flag_list(input: &[u8]) -> Parsed<'_, Flags> {
     map(list0(flag), Flags::from_iter).parse(input)
 }
 
-/// `store = "STORE" SP sequence-set SP store-att-flags`
+/// `store = "STORE" SP sequence-set [SP "(" store-modifier ")"] SP store-att-flags` (RFC 4466 section 2.5)
 pub(crate) fn store(input: &[u8], numbers: Numbers) -> Parsed<'_, CommandBody> {
-    map((then(sequence_set), then(store_att_flags)), |(set, store)| CommandBody::Store(numbers, set, store))
-        .parse(input)
+    let (rest, set) = then(sequence_set).parse(input)?;
+    let (rest, since) = opt_if(rest, b" (", then(delimited(tag("("), unchanged_since, tag(")"))))?;
+    let (rest, store) = then(store_att_flags).parse(rest)?;
+    Ok((rest, CommandBody::Store(numbers, set, Store { unchanged_since: since, ..store })))
+}
+
+/// `store-modifier = "UNCHANGEDSINCE" SP mod-sequence-valzer` (RFC 7162 section 7)
+fn unchanged_since(input: &[u8]) -> Parsed<'_, u64> {
+    preceded(or_refuse(tag_no_case("UNCHANGEDSINCE"), "unknown STORE modifier"), then(number64)).parse(input)
 }
 
 /// `store-att-flags = (["+" / "-"] "FLAGS" [".SILENT"]) SP (flag-list / (flag *(SP flag)))`
@@ -46,5 +54,5 @@ fn store_att_flags(input: &[u8]) -> Parsed<'_, Store> {
     let (rest, (_, silent)) = (tag_no_case("FLAGS"), opt(tag_no_case(".SILENT"))).parse(rest)?;
     let bare = map(spaced(flag), Flags::from_iter);
     let (rest, flags) = then(alt((flag_list, bare))).parse(rest)?;
-    Ok((rest, Store { mode, silent: silent.is_some(), flags }))
+    Ok((rest, Store { mode, silent: silent.is_some(), flags, unchanged_since: None }))
 }

@@ -8,33 +8,39 @@ use nom::{
 };
 
 use super::{
-    CommandBody, List, ListReturn, ListSelection, StatusItem,
+    CommandBody, List, ListReturn, ListSelection, ListSyntax, Spelling, StatusItem,
     mailbox::{decoded, mailbox},
     token::{Parsed, is_astring_char, list0, list1, opt_if, or_refuse, refuse, string, then, word},
 };
 
 /// `list = "LIST" [SP list-select-opts] SP mailbox SP mbox-or-pat [SP list-return-opts]` (RFC 5258 section 6)
-pub(crate) fn list(input: &[u8]) -> Parsed<'_, CommandBody> {
+pub(crate) fn list(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
     let (rest, selection) = opt_if(input, b" (", then(list_select_opts))?;
-    let (rest, (reference, patterns)) = (then(mailbox), then(mbox_or_pat)).parse(rest)?;
+    let (rest, reference) = then(mailbox(spelling)).parse(rest)?;
+    let parenthesized = rest.starts_with(b" (");
+    let (rest, patterns) = then(mbox_or_pat(spelling)).parse(rest)?;
     let (rest, returned) =
         if rest.is_empty() { (rest, None) } else { then(list_return_opts).map(Some).parse(rest)? };
+    let extended = selection.is_some() || parenthesized || returned.is_some();
+    let syntax = if extended { ListSyntax::Extended } else { ListSyntax::Basic };
     let (selection, returned) = (selection.unwrap_or_default(), returned.unwrap_or_default());
-    Ok((rest, CommandBody::List(List { selection, reference, patterns, returned })))
+    Ok((rest, CommandBody::List(List { syntax, selection, reference, patterns, returned })))
 }
 
 /// `lsub = "LSUB" SP mailbox SP list-mailbox`
-pub(crate) fn lsub(input: &[u8]) -> Parsed<'_, CommandBody> {
-    map((then(mailbox), then(list_mailbox)), |(reference, pattern)| CommandBody::Lsub(reference, pattern))
-        .parse(input)
+pub(crate) fn lsub(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
+    let arguments = (then(mailbox(spelling)), then(list_mailbox(spelling)));
+    map(arguments, |(reference, pattern)| CommandBody::Lsub(reference, pattern)).parse(input)
 }
 
 /// `list-select-opts = "(" [list-select-opt *(SP list-select-opt)] ")"`; RECURSIVEMATCH needs a list-select-base-opt
-/// beside it.
+/// beside it: SUBSCRIBED or SPECIAL-USE (RFC 6154 section 6).
 fn list_select_opts(input: &[u8]) -> Parsed<'_, Vec<ListSelection>> {
     let (rest, options) = list0(list_select_opt).parse(input)?;
-    if options.contains(&ListSelection::RecursiveMatch) && !options.contains(&ListSelection::Subscribed) {
-        return refuse(input, "RECURSIVEMATCH needs SUBSCRIBED");
+    let is_base =
+        |option: &ListSelection| matches!(option, ListSelection::Subscribed | ListSelection::SpecialUse);
+    if options.contains(&ListSelection::RecursiveMatch) && !options.iter().any(is_base) {
+        return refuse(input, "RECURSIVEMATCH needs SUBSCRIBED or SPECIAL-USE");
     }
     Ok((rest, options))
 }
@@ -53,16 +59,19 @@ fn list_select_opt(input: &[u8]) -> Parsed<'_, ListSelection> {
 }
 
 /// `mbox-or-pat = list-mailbox / patterns`, `patterns = "(" list-mailbox *(SP list-mailbox) ")"`
-fn mbox_or_pat(input: &[u8]) -> Parsed<'_, Vec<String>> {
-    alt((list1(list_mailbox), map(list_mailbox, |pattern| vec![pattern]))).parse(input)
+fn mbox_or_pat<'a>(spelling: Spelling) -> impl FnMut(&'a [u8]) -> Parsed<'a, Vec<String>> {
+    let pattern = list_mailbox(spelling);
+    move |input| alt((list1(pattern), map(pattern, |pattern| vec![pattern]))).parse(input)
 }
 
 /// `list-mailbox = 1*list-char / string`, `list-char = ATOM-CHAR / list-wildcards / resp-specials`
-fn list_mailbox(input: &[u8]) -> Parsed<'_, String> {
+fn list_mailbox<'a>(spelling: Spelling) -> impl Fn(&'a [u8]) -> Parsed<'a, String> + Copy {
     let is_list_char = |octet| is_astring_char(octet) || matches!(octet, b'%' | b'*');
-    let (rest, octets) =
-        or_refuse(alt((map(take_while1(is_list_char), Into::into), string)), "expected a pattern")(input)?;
-    decoded(input, rest, &octets)
+    move |input| {
+        let pattern = alt((map(take_while1(is_list_char), Into::into), string));
+        let (rest, octets) = or_refuse(pattern, "expected a pattern")(input)?;
+        decoded(spelling, input, rest, &octets)
+    }
 }
 
 /// `list-return-opts = "RETURN" SP "(" [return-option *(SP return-option)] ")"`
@@ -84,13 +93,13 @@ fn return_option(input: &[u8]) -> Parsed<'_, ListReturn> {
 }
 
 /// `status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"`
-pub(crate) fn status(input: &[u8]) -> Parsed<'_, CommandBody> {
-    map((then(mailbox), then(list1(status_att))), |(name, items)| CommandBody::Status(name, items))
-        .parse(input)
+pub(crate) fn status(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
+    let arguments = (then(mailbox(spelling)), then(list1(status_att)));
+    map(arguments, |(name, items)| CommandBody::Status(name, items)).parse(input)
 }
 
-/// `status-att = "MESSAGES" / "RECENT" / "UIDNEXT" / "UIDVALIDITY" / "UNSEEN"` (with RFC 8438 section 5 and DELETED of
-/// RFC 9051 section 9)
+/// `status-att = "MESSAGES" / "RECENT" / "UIDNEXT" / "UIDVALIDITY" / "UNSEEN"` (with RFC 8438 section 5, DELETED of
+/// RFC 9051 section 9, HIGHESTMODSEQ of RFC 7162 section 7, MAILBOXID of RFC 8474 section 7)
 fn status_att(input: &[u8]) -> Parsed<'_, StatusItem> {
     let (rest, name) = word(input)?;
     let item = match name.as_str() {
@@ -101,6 +110,8 @@ fn status_att(input: &[u8]) -> Parsed<'_, StatusItem> {
         "UNSEEN" => StatusItem::Unseen,
         "DELETED" => StatusItem::Deleted,
         "SIZE" => StatusItem::Size,
+        "HIGHESTMODSEQ" => StatusItem::HighestModSeq,
+        "MAILBOXID" => StatusItem::MailboxId,
         _ => return refuse(input, "unknown STATUS item"),
     };
     Ok((rest, item))

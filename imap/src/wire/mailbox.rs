@@ -8,7 +8,7 @@ use nom::{
 };
 
 use super::{
-    Append, CommandBody, SequenceSet,
+    Append, CommandBody, LiteralKind, SequenceSet,
     date::date_time,
     flag::flag_list,
     mutf7,
@@ -19,26 +19,49 @@ use super::{
     },
 };
 
+/// How names of mailboxes are written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Spelling {
+    /// In modified UTF-7 (RFC 3501 section 5.1.3).
+    #[default]
+    Utf7,
+    /// In UTF-8, once IMAP4rev2 is enabled (RFC 9051 section 5.1).
+    Utf8,
+}
+
 /// `mailbox = "INBOX" / astring`, decoded.
-pub(crate) fn mailbox(input: &[u8]) -> Parsed<'_, String> {
-    let (rest, octets) = or_refuse(astring, "expected a mailbox name")(input)?;
-    decoded(input, rest, &octets)
+pub(crate) fn mailbox<'a>(spelling: Spelling) -> impl Fn(&'a [u8]) -> Parsed<'a, String> + Copy {
+    move |input| {
+        let (rest, octets) = or_refuse(astring, "expected a mailbox name")(input)?;
+        decoded(spelling, input, rest, &octets)
+    }
 }
 
 /// A name or pattern in UTF-8, `INBOX` in capitals.
-pub(crate) fn decoded<'a>(at: &'a [u8], rest: &'a [u8], octets: &[u8]) -> Parsed<'a, String> {
+pub(crate) fn decoded<'a>(
+    spelling: Spelling,
+    at: &'a [u8],
+    rest: &'a [u8],
+    octets: &[u8],
+) -> Parsed<'a, String> {
     if octets.eq_ignore_ascii_case(b"INBOX") {
         return Ok((rest, "INBOX".to_owned()));
     }
-    match mutf7::decode(octets) {
-        Ok(name) => Ok((rest, name)),
-        Err(mutf7::Mutf7Error) => refuse(at, "the mailbox name is not valid modified UTF-7"),
+    match spelling {
+        Spelling::Utf7 => match mutf7::decode(octets) {
+            Ok(name) => Ok((rest, name)),
+            Err(mutf7::Mutf7Error) => refuse(at, "the mailbox name is not valid modified UTF-7"),
+        },
+        Spelling::Utf8 => match str::from_utf8(octets) {
+            Ok(name) => Ok((rest, name.to_owned())),
+            Err(_) => refuse(at, "the mailbox name is not UTF-8"),
+        },
     }
 }
 
 /// `create = "CREATE" SP mailbox [SP "(" create-param *(SP create-param) ")"]` (RFC 4466 section 2.2)
-pub(crate) fn create(input: &[u8]) -> Parsed<'_, CommandBody> {
-    let (rest, name) = then(mailbox).parse(input)?;
+pub(crate) fn create(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
+    let (rest, name) = then(mailbox(spelling)).parse(input)?;
     let (rest, uses) = opt_if(rest, b" (", then(list1(create_param)))?;
     Ok((rest, CommandBody::Create(name, uses.unwrap_or_default().concat())))
 }
@@ -50,25 +73,30 @@ fn create_param(input: &[u8]) -> Parsed<'_, Vec<String>> {
 }
 
 /// `rename = "RENAME" SP mailbox SP mailbox`
-pub(crate) fn rename(input: &[u8]) -> Parsed<'_, CommandBody> {
-    map((then(mailbox), then(mailbox)), |(from, to)| CommandBody::Rename(from, to)).parse(input)
+pub(crate) fn rename(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
+    let names = (then(mailbox(spelling)), then(mailbox(spelling)));
+    map(names, |(from, to)| CommandBody::Rename(from, to)).parse(input)
 }
 
 /// `sequence-set SP mailbox` of `copy` and `move`
-pub(crate) fn copied(input: &[u8]) -> Parsed<'_, (SequenceSet, String)> {
-    (then(sequence_set), then(mailbox)).parse(input)
+pub(crate) fn copied(input: &[u8], spelling: Spelling) -> Parsed<'_, (SequenceSet, String)> {
+    (then(sequence_set), then(mailbox(spelling))).parse(input)
 }
 
-/// `append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal`; the command ends with the literal's first line.
-pub(crate) fn append(input: &[u8]) -> Parsed<'_, CommandBody> {
-    let (rest, mailbox) = then(mailbox).parse(input)?;
+/// `append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP (literal / literal8)` (RFC 3516 section 7); the command ends with
+/// the literal's first line.
+pub(crate) fn append(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
+    let (rest, mailbox) = then(mailbox(spelling)).parse(input)?;
     let (rest, flags) = opt_if(rest, b" (", then(flag_list))?;
     let (rest, date) = opt_if(rest, b" \"", then(date_time))?;
-    if rest.starts_with(b" ~{") {
-        return refuse(rest, "binary literals are not supported");
-    }
-    let (rest, size) = then(or_refuse(literal_head, "expected the message as a literal")).parse(rest)?;
-    Ok((rest, CommandBody::Append(Append { mailbox, flags: flags.unwrap_or_default(), date, size })))
+    let (rest, ()) = sp(rest)?;
+    let (rest, literal) = match rest.strip_prefix(b"~") {
+        Some(after) if after.starts_with(b"{") => (after, LiteralKind::Binary),
+        _ => (rest, LiteralKind::Text),
+    };
+    let (rest, size) = or_refuse(literal_head, "expected the message as a literal")(rest)?;
+    let flags = flags.unwrap_or_default();
+    Ok((rest, CommandBody::Append(Append { mailbox, flags, date, size, literal })))
 }
 
 /// Whether the literal announced at the end of these octets is the message of an APPEND, not the name of its mailbox.

@@ -24,7 +24,7 @@ mod tests;
 pub use command::*;
 pub use encode::Status;
 pub use fetch::SECTION_PARTS_MAX;
-pub use mailbox::announces_message;
+pub use mailbox::{Spelling, announces_message};
 pub use parse::Bad;
 pub use search::SEARCH_DEPTH_MAX;
 pub use sequence::SEQUENCE_RANGES_MAX;

@@ -10,7 +10,7 @@ use nom::{
 };
 
 use super::{
-    Access, Command, CommandBody, Numbers,
+    Access, Command, CommandBody, ModSeqs, Numbers, Spelling,
     fetch::fetch,
     flag::store,
     list::{list, lsub, status},
@@ -18,8 +18,8 @@ use super::{
     search::search,
     sequence::sequence_set,
     token::{
-        Parsed, Problem, ascii, astring_text, atom, command_tag, list0, nstring_text, or_refuse, refuse, sp,
-        spaced, string_text, then, word,
+        Parsed, Problem, ascii, astring_text, atom, command_tag, list0, list1, nstring_text, opt_if,
+        or_refuse, refuse, sp, spaced, string_text, then, word,
     },
 };
 
@@ -42,7 +42,7 @@ pub fn tag_of(octets: &[u8]) -> Option<String> {
 
 /// `command = tag SP (command-any / command-auth / command-nonauth / command-select) CRLF`: the octets with all literals,
 /// without the last CRLF.
-pub fn command(octets: &[u8]) -> Result<Command, Bad> {
+pub fn command(octets: &[u8], spelling: Spelling) -> Result<Command, Bad> {
     let bad = |tag: Option<&String>, error: nom::Err<Problem>| {
         let (left, reason) = match error {
             nom::Err::Error(problem) | nom::Err::Failure(problem) => (problem.left, problem.reason),
@@ -51,7 +51,7 @@ pub fn command(octets: &[u8]) -> Result<Command, Bad> {
         Bad { tag: tag.cloned(), reason, position: octets.len() - left + 1 }
     };
     let (rest, tag) = terminated(command_tag, sp).parse(octets).map_err(|error| bad(None, error))?;
-    match body(rest) {
+    match body(rest, spelling) {
         Ok((b"", body)) => Ok(Command { tag, body }),
         Ok((rest, _)) => {
             let reason = "something stands after the command's end";
@@ -62,10 +62,10 @@ pub fn command(octets: &[u8]) -> Result<Command, Bad> {
 }
 
 /// The command's name and its arguments.
-fn body(input: &[u8]) -> Parsed<'_, CommandBody> {
+fn body(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
     let (rest, name) = or_refuse(word, "expected a command")(input)?;
     let bare = |body| Ok((rest, body));
-    let named = |body: fn(String) -> CommandBody| map(then(mailbox), body).parse(rest);
+    let named = |body: fn(String) -> CommandBody| map(then(mailbox(spelling)), body).parse(rest);
     match name.as_str() {
         "CAPABILITY" => bare(CommandBody::Capability),
         "NOOP" => bare(CommandBody::Noop),
@@ -77,38 +77,55 @@ fn body(input: &[u8]) -> Parsed<'_, CommandBody> {
         "CLOSE" => bare(CommandBody::Close),
         "UNSELECT" => bare(CommandBody::Unselect),
         "EXPUNGE" => bare(CommandBody::Expunge(None)),
-        "SELECT" => named(|name| CommandBody::Select(name, Access::ReadWrite)),
-        "EXAMINE" => named(|name| CommandBody::Select(name, Access::ReadOnly)),
+        "SELECT" => select(rest, Access::ReadWrite, spelling),
+        "EXAMINE" => select(rest, Access::ReadOnly, spelling),
         "DELETE" => named(CommandBody::Delete),
         "SUBSCRIBE" => named(CommandBody::Subscribe),
         "UNSUBSCRIBE" => named(CommandBody::Unsubscribe),
-        "CREATE" => create(rest),
-        "RENAME" => rename(rest),
-        "LIST" => list(rest),
-        "LSUB" => lsub(rest),
-        "STATUS" => status(rest),
-        "APPEND" => append(rest),
+        "CREATE" => create(rest, spelling),
+        "RENAME" => rename(rest, spelling),
+        "LIST" => list(rest, spelling),
+        "LSUB" => lsub(rest, spelling),
+        "STATUS" => status(rest, spelling),
+        "APPEND" => append(rest, spelling),
         "AUTHENTICATE" => authenticate(rest),
         "LOGIN" => login(rest),
         "ENABLE" => enable(rest),
         "ID" => id(rest),
-        "UID" => uid(rest),
-        _ => numbered(input, rest, &name, Numbers::Sequence),
+        "UID" => uid(rest, spelling),
+        _ => numbered(input, rest, &name, Numbers::Sequence, spelling),
     }
 }
 
+/// `select = "SELECT" SP mailbox [SP "(" select-param *(SP select-param) ")"]` (RFC 4466 section 2.1), `condstore-param =
+/// "CONDSTORE"` (RFC 7162 section 7); EXAMINE likewise
+fn select(input: &[u8], access: Access, spelling: Spelling) -> Parsed<'_, CommandBody> {
+    let (rest, name) = then(mailbox(spelling)).parse(input)?;
+    let parameter = or_refuse(value((), tag_no_case("CONDSTORE")), "unknown parameter");
+    let (rest, parameters) = opt_if(rest, b" (", then(list1(parameter)))?;
+    let modseqs = if parameters.is_some() { ModSeqs::Tell } else { ModSeqs::AsBefore };
+    Ok((rest, CommandBody::Select(name, access, modseqs)))
+}
+
 /// `uid = "UID" SP (copy / fetch / search / store)`, with `uid-expunge` (RFC 4315 section 4) and MOVE (RFC 6851 section 5)
-fn uid(input: &[u8]) -> Parsed<'_, CommandBody> {
+fn uid(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
     let (start, ()) = sp(input)?;
     let (rest, name) = or_refuse(word, "expected a command")(start)?;
     match name.as_str() {
         "EXPUNGE" => map(then(sequence_set), |set| CommandBody::Expunge(Some(set))).parse(rest),
-        _ => numbered(start, rest, &name, Numbers::Uid),
+        _ => numbered(start, rest, &name, Numbers::Uid, spelling),
     }
 }
 
 /// Commands that have a UID form.
-fn numbered<'a>(start: &'a [u8], rest: &'a [u8], name: &str, numbers: Numbers) -> Parsed<'a, CommandBody> {
+fn numbered<'a>(
+    start: &'a [u8],
+    rest: &'a [u8],
+    name: &str,
+    numbers: Numbers,
+    spelling: Spelling,
+) -> Parsed<'a, CommandBody> {
+    let copied = |input| copied(input, spelling);
     match name {
         "FETCH" => fetch(rest, numbers),
         "STORE" => store(rest, numbers),

@@ -8,13 +8,13 @@ use nom::{
 use waypost_mail::{Flag, SystemFlags};
 
 use super::{
-    CommandBody, DateRelation, Numbers, Search, SearchKey,
+    CommandBody, DateRelation, Numbers, Search, SearchKey, SearchReturn,
     date::date,
     fetch::header_fld_name,
     sequence::sequence_set,
     token::{
-        Parsed, ascii, astring, astring_text, atom, list1, number64, nz_number, or_refuse, refuse, sp,
-        spaced, then, word,
+        Parsed, ascii, astring, astring_text, atom, list0, list1, number64, nz_number, opt_if, or_refuse,
+        quoted, refuse, sp, spaced, then, word,
     },
 };
 
@@ -23,13 +23,34 @@ pub const SEARCH_DEPTH_MAX: usize = 100;
 /// Longest object identifier (RFC 8474 section 7).
 const OBJECT_ID_BYTES_MAX: usize = 255;
 
-/// `search = "SEARCH" [SP "CHARSET" SP astring] 1*(SP search-key)`
+/// `search = "SEARCH" [SP "RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")"] [SP "CHARSET" SP astring] 1*(SP search-key)`
+/// (RFC 4731 section 4)
 pub(crate) fn search(input: &[u8], numbers: Numbers) -> Parsed<'_, CommandBody> {
     let charset =
         opt((sp, tag_no_case("CHARSET"), then(astring_text)).map(|(_, _, name)| name.to_ascii_uppercase()));
     let keys = then(spaced(|input| search_key(input, SEARCH_DEPTH_MAX)));
-    map((charset, keys), |(charset, keys)| CommandBody::Search(numbers, Search { charset, keys }))
-        .parse(input)
+    let (rest, returned) = match opt((sp, tag_no_case("RETURN"))).parse(input)? {
+        (rest, Some(_)) => then(list0(search_return_opt)).map(Some).parse(rest)?,
+        (rest, None) => (rest, None),
+    };
+    map((charset, keys), |(charset, keys)| {
+        CommandBody::Search(numbers, Search { returned: returned.clone(), charset, keys })
+    })
+    .parse(rest)
+}
+
+/// `search-return-opt = "MIN" / "MAX" / "ALL" / "COUNT" / "SAVE"` (RFC 5182 section 3)
+fn search_return_opt(input: &[u8]) -> Parsed<'_, SearchReturn> {
+    let (rest, name) = word(input)?;
+    let option = match name.as_str() {
+        "MIN" => SearchReturn::Min,
+        "MAX" => SearchReturn::Max,
+        "ALL" => SearchReturn::All,
+        "COUNT" => SearchReturn::Count,
+        "SAVE" => SearchReturn::Save,
+        _ => return refuse(input, "unknown result option"),
+    };
+    Ok((rest, option))
 }
 
 /// `search-key = "ALL" / "ANSWERED" / … / sequence-set / "(" search-key *(SP search-key) ")"`; `depth` is how many levels
@@ -40,7 +61,7 @@ fn search_key(input: &[u8], depth: usize) -> Parsed<'_, SearchKey> {
     };
     match input.first() {
         Some(b'(') => map(list1(move |input| search_key(input, below)), SearchKey::And).parse(input),
-        Some(b'0'..=b'9' | b'*') => map(sequence_set, SearchKey::Sequence).parse(input),
+        Some(b'0'..=b'9' | b'*' | b'$') => map(sequence_set, SearchKey::Sequence).parse(input),
         _ => named_key(input, below),
     }
 }
@@ -69,6 +90,7 @@ fn named_key(input: &[u8], below: usize) -> Parsed<'_, SearchKey> {
         "SMALLER" => map(then(number64), SearchKey::Smaller).parse(rest),
         "YOUNGER" => map(then(nz_number), SearchKey::Younger).parse(rest),
         "OLDER" => map(then(nz_number), SearchKey::Older).parse(rest),
+        "MODSEQ" => map(then(modseq), SearchKey::ModSeq).parse(rest),
         "EMAILID" => map(then(objectid), SearchKey::EmailId).parse(rest),
         "THREADID" => map(then(objectid), SearchKey::ThreadId).parse(rest),
         _ => match date_key(&name) {
@@ -83,7 +105,8 @@ fn flag_key(name: &str) -> Option<SearchKey> {
     let set = |flag| Some(SearchKey::Flag(Flag::System(flag)));
     let unset = |flag| Some(SearchKey::NoFlag(Flag::System(flag)));
     match name {
-        "ALL" => Some(SearchKey::All),
+        // Every mailbox has save dates (RFC 8514 section 4.3).
+        "ALL" | "SAVEDATESUPPORTED" => Some(SearchKey::All),
         "NEW" => Some(SearchKey::New),
         "OLD" => Some(SearchKey::Old),
         "RECENT" => Some(SearchKey::Recent),
@@ -105,9 +128,10 @@ type DateKey = fn(DateRelation, super::Day) -> SearchKey;
 
 /// Keys that compare dates.
 fn date_key(name: &str) -> Option<(DateKey, DateRelation)> {
-    let (key, relation): (DateKey, _) = match name.strip_prefix("SENT") {
-        Some(relation) => (SearchKey::Sent, relation),
-        None => (SearchKey::Internal, name),
+    let (key, relation): (DateKey, _) = match (name.strip_prefix("SENT"), name.strip_prefix("SAVED")) {
+        (Some(relation), _) => (SearchKey::Sent, relation),
+        (None, Some(relation)) => (SearchKey::Saved, relation),
+        (None, None) => (SearchKey::Internal, name),
     };
     match relation {
         "BEFORE" => Some((key, DateRelation::Before)),
@@ -128,6 +152,22 @@ fn flag_keyword(input: &[u8]) -> Parsed<'_, Flag> {
     match Flag::parse(&ascii(octets)) {
         Some(flag) => Ok((rest, flag)),
         None => refuse(input, "the keyword is too long"),
+    }
+}
+
+/// `search-modsequence = "MODSEQ" [search-modseq-ext] SP mod-sequence-valzer`, `search-modseq-ext = SP entry-name SP entry-type-req`
+/// (RFC 7162 section 7); with one modification sequence a message the entry is ignored (section 3.1.5).
+fn modseq(input: &[u8]) -> Parsed<'_, u64> {
+    let (rest, _) = opt_if(input, b"\"", (quoted, sp, entry_type_req, sp))?;
+    number64(rest)
+}
+
+/// `entry-type-req = "priv" / "shared" / "all"`
+fn entry_type_req(input: &[u8]) -> Parsed<'_, ()> {
+    let (rest, name) = word(input)?;
+    match name.as_str() {
+        "PRIV" | "SHARED" | "ALL" => Ok((rest, ())),
+        _ => refuse(input, "expected priv, shared or all"),
     }
 }
 

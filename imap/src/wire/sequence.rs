@@ -15,8 +15,11 @@ use super::{
 /// Most ranges in one sequence set.
 pub const SEQUENCE_RANGES_MAX: usize = 10_000;
 
-/// `sequence-set = (seq-number / seq-range) *("," sequence-set)`
+/// `sequence-set = (seq-number / seq-range) *("," sequence-set) / seq-last-command`, `seq-last-command = "$"` (RFC 5182 section 3)
 pub(crate) fn sequence_set(input: &[u8]) -> Parsed<'_, SequenceSet> {
+    if let Some(rest) = input.strip_prefix(b"$") {
+        return Ok((rest, SequenceSet::Saved));
+    }
     let (mut rest, first) = seq_range(input)?;
     let mut ranges = vec![first];
     while let Some(after) = rest.strip_prefix(b",") {
@@ -27,7 +30,7 @@ pub(crate) fn sequence_set(input: &[u8]) -> Parsed<'_, SequenceSet> {
         ranges.push(range);
         rest = after;
     }
-    Ok((rest, SequenceSet(ranges)))
+    Ok((rest, SequenceSet::Ranges(ranges)))
 }
 
 /// `seq-range = seq-number ":" seq-number`, or one number, which is both ends.
@@ -60,6 +63,7 @@ mod tests {
             ("3291:*", 12, vec![12..=3291]),
             ("*", 0, vec![]),
             ("4294967295", 1, vec![u32::MAX..=u32::MAX]),
+            ("$", 9, vec![]),
         ] {
             let (rest, set) = sequence_set(input.as_bytes()).unwrap();
             assert_eq!((rest, set.resolve(largest)), (&b""[..], expected), "{input}");
@@ -68,7 +72,23 @@ mod tests {
 
     #[test]
     fn what_is_no_set_is_refused() {
-        for input in ["", "0", "0:1", "1:0", "1,", "1:", ":1", ",1", "a", "4294967296", "-1", "**"] {
+        for input in [
+            "",
+            "0",
+            "0:1",
+            "1:0",
+            "1,",
+            "1:",
+            ":1",
+            ",1",
+            "a",
+            "4294967296",
+            "-1",
+            "**",
+            "$,1",
+            "1,$",
+            "$:2",
+        ] {
             assert!(!matches!(sequence_set(input.as_bytes()), Ok((b"", _))), "{input}");
         }
     }

@@ -6,7 +6,7 @@ use waypost_mail::{Flag, Flags, SystemFlags};
 use super::{encode::Recent, *};
 
 fn body(text: &str) -> Result<CommandBody, Bad> {
-    parse::command(format!("a {text}").as_bytes()).map(|command| command.body)
+    parse::command(format!("a {text}").as_bytes(), Spelling::Utf7).map(|command| command.body)
 }
 
 fn flags(names: &[&str]) -> Flags {
@@ -14,7 +14,7 @@ fn flags(names: &[&str]) -> Flags {
 }
 
 fn number(number: u32) -> SequenceSet {
-    SequenceSet(vec![(SequenceNumber::Number(number), SequenceNumber::Number(number))])
+    SequenceSet::Ranges(vec![(SequenceNumber::Number(number), SequenceNumber::Number(number))])
 }
 
 fn s(text: &str) -> String {
@@ -44,9 +44,11 @@ fn simple_commands() {
         ("ID NIL", CommandBody::Id(None)),
         ("ID ()", CommandBody::Id(Some(vec![]))),
         ("ID (\"a\" NIL \"b\" \"c\")", CommandBody::Id(Some(vec![(s("a"), None), (s("b"), Some(s("c")))]))),
-        ("SELECT iNbOx", CommandBody::Select(s("INBOX"), Access::ReadWrite)),
-        ("EXAMINE \"inbox\"", CommandBody::Select(s("INBOX"), Access::ReadOnly)),
-        ("SELECT Entw&APw-rfe", CommandBody::Select(s("Entwürfe"), Access::ReadWrite)),
+        ("SELECT iNbOx", CommandBody::Select(s("INBOX"), Access::ReadWrite, ModSeqs::AsBefore)),
+        ("EXAMINE \"inbox\"", CommandBody::Select(s("INBOX"), Access::ReadOnly, ModSeqs::AsBefore)),
+        ("SELECT Entw&APw-rfe", CommandBody::Select(s("Entwürfe"), Access::ReadWrite, ModSeqs::AsBefore)),
+        ("SELECT a (condstore)", CommandBody::Select(s("a"), Access::ReadWrite, ModSeqs::Tell)),
+        ("COPY $ a", CommandBody::Copy(Numbers::Sequence, SequenceSet::Saved, s("a"))),
         ("CREATE a/b/", CommandBody::Create(s("a/b/"), vec![])),
         ("CREATE a (USE (\\Sent \\Foo))", CommandBody::Create(s("a"), vec![s("\\Sent"), s("\\Foo")])),
         ("CREATE a (USE ())", CommandBody::Create(s("a"), vec![])),
@@ -56,7 +58,7 @@ fn simple_commands() {
         ("UNSUBSCRIBE a", CommandBody::Unsubscribe(s("a"))),
         ("LSUB \"\" a/%", CommandBody::Lsub(s(""), s("a/%"))),
         (
-            "STATUS inbox (messages RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE)",
+            "STATUS inbox (messages RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE HighestModSeq MAILBOXID)",
             CommandBody::Status(
                 s("INBOX"),
                 vec![
@@ -67,6 +69,8 @@ fn simple_commands() {
                     StatusItem::Unseen,
                     StatusItem::Deleted,
                     StatusItem::Size,
+                    StatusItem::HighestModSeq,
+                    StatusItem::MailboxId,
                 ],
             ),
         ),
@@ -126,13 +130,21 @@ fn what_is_no_command_says_where() {
         ("SEARCH LARGER x", 17, "expected a number"),
         ("SEARCH ON 30-Feb-1994", 13, "no such date"),
         ("LIST \"\"", 10, "expected a space"),
-        ("LIST (RECURSIVEMATCH) \"\" *", 8, "RECURSIVEMATCH needs SUBSCRIBED"),
+        ("LIST (RECURSIVEMATCH) \"\" *", 8, "RECURSIVEMATCH needs SUBSCRIBED or SPECIAL-USE"),
         ("LIST \"\" * (CHILDREN)", 13, "expected RETURN"),
         ("LIST \"\" ()", 12, "expected a pattern"),
         ("APPEND a", 11, "expected a space"),
         ("APPEND a x", 12, "expected the message as a literal"),
         ("APPEND a (\\Seen) \"1-Feb-1994\" {3}", 20, "no such date and time"),
-        ("APPEND a ~{3}", 11, "binary literals are not supported"),
+        ("APPEND a ~x", 12, "expected the message as a literal"),
+        ("SELECT a (QRESYNC)", 13, "unknown parameter"),
+        ("STORE 1 (X 1) FLAGS ()", 12, "unknown STORE modifier"),
+        ("FETCH 1 UID (CHANGEDSINCE 0)", 29, "the number begins with zero"),
+        ("FETCH 1 UID (VANISHED)", 16, "unknown FETCH modifier"),
+        ("FETCH 1 BINARY[HEADER]", 17, "BINARY takes a part only"),
+        ("SEARCH RETURN (FOO) ALL", 18, "unknown result option"),
+        ("SEARCH RETURN (ALL)", 22, "expected a space"),
+        ("SEARCH MODSEQ \"x\" foo 1", 21, "expected priv, shared or all"),
         ("APPEND a {9223372036854775808}", 13, "the number is too large"),
     ] {
         let bad = body(text).unwrap_err();
@@ -156,8 +168,8 @@ fn fetch_items() {
         ("BODY[]", section(false, &[], SectionText::All, None)),
         ("body.peek[]<0.1>", section(true, &[], SectionText::All, Some((0, 1)))),
         (
-            "BODY[HEADER]<4294967295.4294967295>",
-            section(false, &[], SectionText::Header, Some((u32::MAX, u32::MAX))),
+            "BODY[HEADER]<4294967295.9223372036854775807>",
+            section(false, &[], SectionText::Header, Some((u64::from(u32::MAX), i64::MAX as u64))),
         ),
         ("BODY[1]", section(false, &[1], SectionText::All, None)),
         ("BODY[1.2.30]", section(false, &[1, 2, 30], SectionText::All, None)),
@@ -190,7 +202,7 @@ fn fetch_items() {
     ] {
         assert_eq!(
             body(&format!("FETCH 7 {text}")),
-            Ok(CommandBody::Fetch(Numbers::Sequence, number(7), items)),
+            Ok(CommandBody::Fetch(Numbers::Sequence, number(7), items, None)),
             "{text}"
         );
     }
@@ -207,12 +219,61 @@ fn store_forms() {
         ("+flags (\\seen $Forwarded)", StoreMode::Add, false, &["\\Seen", "$Forwarded"]),
         ("-FLAGS.silent \\Deleted \\Draft x", StoreMode::Remove, true, &["\\Deleted", "\\Draft", "x"]),
     ] {
-        let store = Store { mode, silent, flags: flags(names) };
+        let store = Store { mode, silent, flags: flags(names), unchanged_since: None };
         assert_eq!(
             body(&format!("UID STORE 7 {text}")),
             Ok(CommandBody::Store(Numbers::Uid, number(7), store)),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn modifiers_and_result_options() {
+    let flags = flags(&["\\Seen"]);
+    let store = Store { mode: StoreMode::Add, silent: false, flags, unchanged_since: Some(0) };
+    let all = |returned| Search { returned: Some(returned), charset: None, keys: vec![SearchKey::All] };
+    let every = vec![
+        SearchReturn::Min,
+        SearchReturn::Max,
+        SearchReturn::All,
+        SearchReturn::Count,
+        SearchReturn::Save,
+    ];
+    let part = |peek, part: &[u32], partial| {
+        FetchItem::Binary(BodySection { peek, part: part.to_vec(), text: SectionText::All, partial })
+    };
+    for (text, expected) in [
+        (
+            "STORE 7 (UnchangedSince 0) +FLAGS (\\Seen)",
+            CommandBody::Store(Numbers::Sequence, number(7), store),
+        ),
+        (
+            "UID FETCH 7 (FLAGS MODSEQ) (CHANGEDSINCE 9223372036854775807)",
+            CommandBody::Fetch(
+                Numbers::Uid,
+                number(7),
+                vec![FetchItem::Flags, FetchItem::ModSeq],
+                Some(i64::MAX as u64),
+            ),
+        ),
+        (
+            "FETCH $ (BINARY[] BINARY.PEEK[1.2]<0.9> BINARY.SIZE[3])",
+            CommandBody::Fetch(
+                Numbers::Sequence,
+                SequenceSet::Saved,
+                vec![
+                    part(false, &[], None),
+                    part(true, &[1, 2], Some((0, 9))),
+                    FetchItem::BinarySize(vec![3]),
+                ],
+                None,
+            ),
+        ),
+        ("SEARCH RETURN () ALL", CommandBody::Search(Numbers::Sequence, all(vec![]))),
+        ("SEARCH return (MIN max ALL COUNT SAVE) ALL", CommandBody::Search(Numbers::Sequence, all(every))),
+    ] {
+        assert_eq!(body(text), Ok(expected), "{text}");
     }
 }
 
@@ -257,6 +318,14 @@ fn search_keys() {
         ("SMALLER 5000000000", SearchKey::Smaller(5_000_000_000)),
         ("YOUNGER 60", SearchKey::Younger(60)),
         ("OLDER 60", SearchKey::Older(60)),
+        ("SAVEDBEFORE 1-Feb-1994", SearchKey::Saved(DateRelation::Before, day)),
+        ("SAVEDON 1-Feb-1994", SearchKey::Saved(DateRelation::On, day)),
+        ("SAVEDSINCE 1-Feb-1994", SearchKey::Saved(DateRelation::Since, day)),
+        ("SAVEDATESUPPORTED", SearchKey::All),
+        ("MODSEQ 0", SearchKey::ModSeq(0)),
+        ("MODSEQ \"/flags/\\\\draft\" all 620162338", SearchKey::ModSeq(620_162_338)),
+        ("$", SearchKey::Sequence(SequenceSet::Saved)),
+        ("UID $", SearchKey::Uid(SequenceSet::Saved)),
         ("EMAILID M6d-_", SearchKey::EmailId(s("M6d-_"))),
         ("THREADID T1", SearchKey::ThreadId(s("T1"))),
         ("UID 7", SearchKey::Uid(number(7))),
@@ -267,13 +336,13 @@ fn search_keys() {
             SearchKey::Or(Box::new(not), Box::new(SearchKey::And(vec![SearchKey::All])))
         }),
     ] {
-        let search = Search { charset: None, keys: vec![key.clone(), SearchKey::All] };
+        let search = Search { returned: None, charset: None, keys: vec![key.clone(), SearchKey::All] };
         assert_eq!(
             body(&format!("SEARCH {text} ALL")),
             Ok(CommandBody::Search(Numbers::Sequence, search)),
             "{text}"
         );
-        let search = Search { charset: Some(s("UTF-8")), keys: vec![key] };
+        let search = Search { returned: None, charset: Some(s("UTF-8")), keys: vec![key] };
         let text = format!("UID SEARCH CHARSET utf-8 {text}");
         assert_eq!(body(&text), Ok(CommandBody::Search(Numbers::Uid, search)), "{text}");
     }
@@ -294,8 +363,10 @@ fn search_keys_are_bounded_in_depth() {
 #[test]
 fn list_forms() {
     let list = |selection: &[ListSelection], patterns: &[&str], returned: Vec<ListReturn>| {
+        let syntax = ListSyntax::Basic;
         CommandBody::List(List {
             selection: selection.to_vec(),
+            syntax,
             reference: s("a"),
             patterns: patterns.iter().map(|pattern| s(pattern)).collect(),
             returned,
@@ -335,7 +406,10 @@ fn list_forms() {
             ),
         ),
     ] {
-        assert_eq!(body(&format!("LIST {text}")), Ok(expected), "{text}");
+        let Ok(CommandBody::List(found)) = body(&format!("LIST {text}")) else { panic!("{text}") };
+        let extended = text.starts_with('(') || text.contains(" (") || text.contains(") ");
+        assert_eq!(found.syntax == ListSyntax::Extended, extended, "{text}");
+        assert_eq!(CommandBody::List(List { syntax: ListSyntax::Basic, ..found }), expected, "{text}");
     }
 }
 
@@ -343,6 +417,8 @@ fn list_forms() {
 fn append_heads() {
     for (text, names, date, size) in [
         ("a {5}", &[][..], None, 5),
+        ("a ~{5}", &[], None, 5),
+        ("a (x) ~{7+}", &["x"], None, 7),
         ("a {0+}", &[], None, 0),
         ("a () {5}", &[], None, 5),
         (
@@ -355,6 +431,7 @@ fn append_heads() {
     ] {
         let Ok(CommandBody::Append(append)) = body(&format!("APPEND {text}")) else { panic!("{text}") };
         assert_eq!((append.mailbox.as_str(), append.size, append.flags), ("a", size, flags(names)));
+        assert_eq!(append.literal == LiteralKind::Binary, text.contains('~'));
         assert_eq!(append.date.map(|date| date.imap()).as_deref(), date);
     }
 }
@@ -401,8 +478,15 @@ fn what_we_say() {
     assert!(said(&|out| encode::string(out, &long[1..])).starts_with('"'));
     assert!(said(&|out| encode::string(out, &long)).starts_with('{'));
     assert_eq!(said(&|out| encode::nstring(out, None)), "NIL");
-    assert_eq!(said(&|out| encode::mailbox(out, "Entwürfe")), "Entw&APw-rfe");
-    assert_eq!(said(&|out| encode::mailbox(out, "a b")), "\"a b\"");
+    for (name, rev1, rev2) in [
+        ("Entwürfe", "Entw&APw-rfe", "\"Entwürfe\""),
+        ("a b", "\"a b\"", "\"a b\""),
+        ("a&b", "a&-b", "a&b"),
+        ("ü\"", "\"&APw-\\\"\"", "\"ü\\\"\""),
+    ] {
+        assert_eq!(said(&|out| encode::mailbox(out, name, Spelling::Utf7)), rev1);
+        assert_eq!(said(&|out| encode::mailbox(out, name, Spelling::Utf8)), rev2);
+    }
     let seen = flags(&["\\Seen", "x"]);
     assert_eq!(said(&|out| encode::flag_list(out, &seen, Recent::Yes)), "(\\Seen x \\Recent)");
     assert_eq!(said(&|out| encode::flag_list(out, &seen, Recent::No)), "(\\Seen x)");
@@ -442,11 +526,15 @@ proptest! {
 
     #[test]
     fn mailboxes_come_back(name in any::<String>()) {
-        let mut out = b"a SELECT ".to_vec();
-        encode::mailbox(&mut out, &name);
-        let name = if name.eq_ignore_ascii_case("INBOX") { "INBOX".to_owned() } else { name };
-        let body = parse::command(&out).map(|command| command.body);
-        prop_assert_eq!(body, Ok(CommandBody::Select(name, Access::ReadWrite)));
+        // In UTF-8 a name holds no control characters (RFC 9051 section 5.1).
+        let printable: String = name.chars().filter(|char| !char.is_control()).collect();
+        for (name, spelling) in [(name, Spelling::Utf7), (printable, Spelling::Utf8)] {
+            let mut out = b"a DELETE ".to_vec();
+            encode::mailbox(&mut out, &name, spelling);
+            let name = if name.eq_ignore_ascii_case("INBOX") { "INBOX".to_owned() } else { name };
+            let body = parse::command(&out, spelling).map(|command| command.body);
+            prop_assert_eq!(body, Ok(CommandBody::Delete(name)));
+        }
     }
 
     #[test]
@@ -459,13 +547,13 @@ proptest! {
 
     #[test]
     fn no_octets_make_the_parser_panic(octets in proptest::collection::vec(any::<u8>(), 0..60)) {
-        let refused = parse::command(&octets).err();
+        let refused = parse::command(&octets, Spelling::Utf7).err();
         prop_assert!(refused.is_none_or(|bad| (1..=octets.len() + 1).contains(&bad.position)));
     }
 
     #[test]
     fn no_tokens_make_the_parser_panic(text in "a (UID )?(FETCH|SEARCH|STORE|LIST|APPEND|ID)( |[0-9*:,]{0,3}|[(){}<>\\[\\]\"\\\\+.]|BODY|NOT|OR|FLAGS|[a-z\r\n]{1,2}){0,14}") {
-        let refused = parse::command(text.as_bytes()).err();
+        let refused = parse::command(text.as_bytes(), Spelling::Utf8).err();
         prop_assert!(refused.is_none_or(|bad| (1..=text.len() + 1).contains(&bad.position)));
     }
 }

@@ -235,12 +235,20 @@ pub(crate) fn number64(input: &[u8]) -> Parsed<'_, u64> {
 }
 
 /// `number = 1*DIGIT`, below 2^32
-pub(crate) fn number(input: &[u8]) -> Parsed<'_, u32> {
+fn number(input: &[u8]) -> Parsed<'_, u32> {
     let (rest, number) = number64(input)?;
     match u32::try_from(number) {
         Ok(number) => Ok((rest, number)),
         Err(_) => refuse(input, "the number is too large"),
     }
+}
+
+/// `nz-number64 = digit-nz *DIGIT`, below 2^63 (RFC 9051 section 9); also `mod-sequence-value` (RFC 7162 section 7)
+pub(crate) fn nz_number64(input: &[u8]) -> Parsed<'_, u64> {
+    if input.first() == Some(&b'0') {
+        return refuse(input, "the number begins with zero");
+    }
+    number64(input)
 }
 
 /// `nz-number = digit-nz *DIGIT`

@@ -3,6 +3,7 @@
 //! Each message is tried with what its row tells; only where that does not decide the header is read, and only then the body,
 //! in chunks, for all texts at once. A message that cannot be read does not match, and an untagged NO says so.
 
+mod answer;
 mod program;
 mod text;
 
@@ -17,6 +18,7 @@ use crate::{
     machine::Ran,
     wire::{Numbers, Search, Status, encode},
 };
+use answer::{Answer, Found};
 use program::{Context, Facts, Program};
 
 const BAD_CHARSET: &str = "the charset is not known";
@@ -24,6 +26,13 @@ const UNREADABLE: &str = "some messages cannot be read and were not searched";
 
 /// Most octets of a header block that are searched: the largest one that is accepted, and as much prefix.
 const HEADER_SEARCH_BYTES_MAX: u64 = 2 * HEADER_BYTES_MAX as u64;
+
+/// What was found.
+struct All {
+    messages: Vec<Found>,
+    /// Whether all messages could be read.
+    all_read: bool,
+}
 
 /// A message whose row alone does not decide.
 struct Candidate {
@@ -35,46 +44,60 @@ struct Candidate {
 }
 
 impl Operation<'_, '_> {
-    pub(super) async fn search(&mut self, numbers: Numbers, search: &Search) -> Result<Ran, Failure> {
-        let view = &self.selected()?.view;
-        let context = Context {
-            keywords: &view.state().keywords,
-            exists: view.exists(),
-            largest_uid: view.largest_uid(),
-            now: now(),
-        };
-        let program = Program::new(search, &context).ok_or_else(bad_charset)?;
-        let (exists, mut all_read) = (context.exists, true);
-        let mut out = b"* SEARCH".to_vec();
-        for first in (1..=exists).step_by(BATCH_MESSAGES) {
-            let last = first.saturating_add(BATCH_MESSAGES as u32 - 1).min(exists);
-            let (found, read) = self.search_batch(&program, first, last).await?;
-            all_read &= read;
-            for (number, uid) in found {
-                let shown = if numbers == Numbers::Uid { uid } else { number };
-                out.extend(format!(" {shown}").as_bytes());
-            }
-            self.output.write(&out).await?;
-            out.clear();
+    pub(super) async fn search(
+        &mut self,
+        tag: &str,
+        numbers: Numbers,
+        search: &Search,
+    ) -> Result<Ran, Failure> {
+        let answer = Answer::new(search, self.user.enabled);
+        let found = self.find(search).await;
+        if answer.saves() {
+            // RFC 5182 section 2.1: a search that ends with NO leaves nothing saved.
+            let saved = found.as_ref().map(|found| answer.saved(&found.messages)).unwrap_or_default();
+            self.selected()?.saved = saved;
         }
-        out.extend(b"\r\n");
-        if !all_read {
+        let found = found?;
+        let mut out = answer.response(tag, numbers, &found.messages);
+        if !found.all_read {
             encode::untagged(&mut out, Status::No, Some("CORRUPTION"), UNREADABLE);
         }
         self.output.write(&out).await?;
         Ok(Ran::ok("searched"))
     }
 
-    /// Numbers and UIDs of what matches from `first` to `last`; whether all could be read.
+    async fn find(&mut self, search: &Search) -> Result<All, Failure> {
+        let selected = self.selected()?;
+        let view = &selected.view;
+        let context = Context {
+            keywords: &view.state().keywords,
+            exists: view.exists(),
+            largest_uid: view.largest_uid(),
+            saved: &selected.saved,
+            now: now(),
+        };
+        let program = Program::new(search, &context).ok_or_else(bad_charset)?;
+        let exists = context.exists;
+        let mut all = All { messages: Vec::new(), all_read: true };
+        for first in (1..=exists).step_by(BATCH_MESSAGES) {
+            let last = first.saturating_add(BATCH_MESSAGES as u32 - 1).min(exists);
+            let (found, read) = self.search_batch(&program, first, last).await?;
+            all.all_read &= read;
+            all.messages.extend(found);
+        }
+        Ok(all)
+    }
+
+    /// What matches from `first` to `last`; whether all could be read.
     async fn search_batch(
         &mut self,
         program: &Program,
         first: u32,
         last: u32,
-    ) -> Result<(Vec<(u32, u32)>, bool), Failure> {
+    ) -> Result<(Vec<Found>, bool), Failure> {
         let view = &self.selected()?.view;
         let mailbox = view.state().id;
-        let mut matching: Vec<(u32, u32, bool)> = Vec::new();
+        let mut matching: Vec<(Found, bool)> = Vec::new();
         let mut open: Vec<Candidate> = Vec::new();
         for known in (first..=last).filter_map(|number| view.by_number(number)) {
             let recent = view.is_recent(known.row.uid);
@@ -84,11 +107,12 @@ impl Operation<'_, '_> {
                 let (number, row, index) = (known.number, known.row.clone(), matching.len());
                 open.push(Candidate { number, row, recent, index });
             }
-            matching.push((known.number, known.row.uid.value(), decided == Some(true)));
+            let found = Found { number: known.number, uid: known.row.uid, modseq: known.row.modseq };
+            matching.push((found, decided == Some(true)));
         }
         let all_read = self.search_octets(program, mailbox, open, &mut matching).await;
-        let found = matching.into_iter().filter(|(.., matches)| *matches);
-        Ok((found.map(|(number, uid, _)| (number, uid)).collect(), all_read))
+        let found = matching.into_iter().filter(|(_, matches)| *matches);
+        Ok((found.map(|(found, _)| found).collect(), all_read))
     }
 
     /// Decides the candidates by their octets; whether all could be read.
@@ -97,7 +121,7 @@ impl Operation<'_, '_> {
         program: &Program,
         mailbox: MailboxId,
         open: Vec<Candidate>,
-        matching: &mut [(u32, u32, bool)],
+        matching: &mut [(Found, bool)],
     ) -> bool {
         let rows: Vec<Row> = open.iter().map(|candidate| candidate.row.clone()).collect();
         let structures = if rows.is_empty() { Vec::new() } else { self.structures(mailbox, &rows).await };
@@ -108,7 +132,7 @@ impl Operation<'_, '_> {
                 None => Err(StoreError::Damaged("structure".to_owned())),
             };
             match matches {
-                Ok(matches) => matching[candidate.index].2 = matches,
+                Ok(matches) => matching[candidate.index].1 = matches,
                 Err(error) => {
                     tracing::error!(uid = %candidate.row.uid, %error, "a message cannot be searched");
                     all_read = false;

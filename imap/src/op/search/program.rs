@@ -5,14 +5,14 @@
 use std::ops::RangeInclusive;
 
 use encoding_rs::Encoding;
-use waypost_mail::{Flag, Keyword, SystemFlags, Timestamp};
+use waypost_mail::{DateTime, Flag, Keyword, SystemFlags, Timestamp, Uid};
 use waypost_message::{HeaderBlock, decode::header_text};
 use waypost_storage::Row;
 
 use super::text::{Needle, Scope, fold, sent_day};
 use crate::{
     fetch::{email_id, thread_id},
-    wire::{DateRelation, Day, Search, SearchKey},
+    wire::{DateRelation, Day, Search, SearchKey, SequenceSet},
 };
 
 /// What keys are made ready for.
@@ -23,6 +23,8 @@ pub(super) struct Context<'a> {
     pub(super) exists: u32,
     /// What `*` is in a set of UIDs.
     pub(super) largest_uid: u32,
+    /// What `$` is, ascending.
+    pub(super) saved: &'a [Uid],
     /// For YOUNGER and OLDER.
     pub(super) now: Timestamp,
 }
@@ -53,6 +55,9 @@ enum Test {
     Keyword(Option<u64>),
     Recent,
     Internal(DateRelation, Day),
+    Saved(DateRelation, Day),
+    /// Changed at this modification sequence or later.
+    ModSeq(u64),
     Larger(u64),
     Smaller(u64),
     Sequence(Vec<RangeInclusive<u32>>),
@@ -123,6 +128,11 @@ impl Compiler<'_> {
             SearchKey::Sent(relation, day) => Test::Sent(*relation, *day),
             SearchKey::Larger(size) => Test::Larger(*size),
             SearchKey::Smaller(size) => Test::Smaller(*size),
+            SearchKey::Saved(relation, day) => Test::Saved(*relation, *day),
+            SearchKey::ModSeq(modseq) => Test::ModSeq(*modseq),
+            SearchKey::Uid(SequenceSet::Saved) | SearchKey::Sequence(SequenceSet::Saved) => {
+                Test::Uid(self.context.saved.iter().map(|uid| uid.value()..=uid.value()).collect())
+            }
             SearchKey::Uid(set) => Test::Uid(set.resolve(self.context.largest_uid)),
             SearchKey::Sequence(set) => Test::Sequence(set.resolve(self.context.exists)),
             SearchKey::Not(key) => not(self.test(key)),
@@ -172,6 +182,11 @@ impl Test {
                 let (year, month, number, ..) = row.internal_date.parts();
                 holds(*relation, Day(year, month, number), *day)
             }
+            Self::Saved(relation, day) => {
+                let (year, month, number, ..) = DateTime::utc(row.save_date).parts();
+                holds(*relation, Day(year, month, number), *day)
+            }
+            Self::ModSeq(modseq) => row.modseq.value() >= *modseq,
             Self::Larger(size) => row.content.size() > *size,
             Self::Smaller(size) => row.content.size() < *size,
             Self::Sequence(ranges) => contains(ranges, facts.number),
