@@ -1,10 +1,12 @@
 //! CREATE (RFC 3501 section 6.3.3) with a special use (RFC 6154 section 3) and its id (RFC 8474 section 4.1).
 
+use icu_normalizer::ComposingNormalizer;
 use waypost_storage::SpecialUse;
 
 use super::{Failure, Operation, status::mailbox_id};
 use crate::machine::Ran;
 
+const NOT_NORMAL: &str = "the name is not in Unicode's normal form C";
 const ONE_USE: &str = "a mailbox has one special use, of those in LIST";
 
 impl Operation<'_, '_> {
@@ -16,6 +18,7 @@ impl Operation<'_, '_> {
             _ => return Err(Failure::no("USEATTR", ONE_USE)),
         };
         let name = name.strip_suffix('/').unwrap_or(name);
+        net_unicode(name)?;
         let id = self.user.account.create_mailbox(name, special_use).await?;
         let ran = Ran::ok("created");
         Ok(match self.user.account.state().mailboxes.get(&id) {
@@ -23,6 +26,15 @@ impl Operation<'_, '_> {
             // Another session has deleted it already.
             None => ran,
         })
+    }
+}
+
+/// Names that are made are Net-Unicode in normal form (RFC 9051 section 6.3.4, RFC 5198); control characters the store refuses.
+pub(super) fn net_unicode(name: &str) -> Result<(), Failure> {
+    let normal = ComposingNormalizer::new_nfc().is_normalized(name);
+    match normal && !name.contains(['\u{2028}', '\u{2029}']) {
+        true => Ok(()),
+        false => Err(Failure::no("CANNOT", NOT_NORMAL)),
     }
 }
 

@@ -2,13 +2,14 @@
 
 use waypost_mail::MailboxId;
 
-use super::{Failure, NO_SUCH_MAILBOX, Operation};
+use super::{Failure, NO_SUCH_MAILBOX, Operation, create::net_unicode};
 use crate::machine::Ran;
 
 impl Operation<'_, '_> {
     pub(super) async fn rename(&mut self, from: &str, to: &str) -> Result<Ran, Failure> {
         let state = self.user.account.state();
         let mailbox = state.by_name(from).ok_or(Failure::no("NONEXISTENT", NO_SUCH_MAILBOX))?.id;
+        net_unicode(to)?;
         self.user.account.rename_mailbox(mailbox, to.strip_suffix('/').unwrap_or(to)).await?;
         self.tell_renamed(mailbox, from).await?;
         Ok(Ran::ok("renamed"))
