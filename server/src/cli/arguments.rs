@@ -59,9 +59,11 @@ pub struct DemoOptions {
 pub enum ConfigCommand {
     /// Names every error of a file with line and column
     Check {
-        /// The file
-        #[arg(env = "WAYPOST_CONFIG", default_value = "/etc/waypost/waypost.toml")]
-        file: PathBuf,
+        /// The file; else the one of --config
+        file: Option<PathBuf>,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Says what a key means and what its default is
     Explain {

@@ -8,7 +8,8 @@ use crate::{
 /// Runs the command.
 pub fn run(command: ConfigCommand) -> Result<(), Failure> {
     match command {
-        ConfigCommand::Check { file } => {
+        ConfigCommand::Check { file, config } => {
+            let file = file.unwrap_or(config.config);
             let config = waypost_config::load(&file)
                 .map_err(|error| Failure::configuration(format!("bad configuration\n{error}")))?;
             load_tls(&config)

@@ -16,6 +16,8 @@ async fn a_day_in_the_life_of_an_administrator() {
     let config_text = config.display().to_string();
     let checked = waypost(home).args(["config", "check", &config_text]).run().await;
     assert!(checked.contains("good"), "{checked}");
+    waypost(home).args(["config", "check", "--config", &config_text]).run().await;
+    waypost(home).args(["config", "check"]).env("WAYPOST_CONFIG", &config_text).run().await;
     // Without a server, the command opens the store itself.
     waypost(home)
         .args(["account", "add", "carol@a.test", "--config", &config_text])
