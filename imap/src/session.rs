@@ -129,7 +129,7 @@ impl Selected {
     }
 
     /// The sequence numbers that a set names, as ascending ranges. A sequence number that is not in use is BAD (RFC 9051
-    /// section 9, seq-number); a UID that is not in use names nothing.
+    /// section 9, seq-number), `*` in an empty mailbox, too; a UID that is not in use names nothing.
     pub(crate) fn numbers(&self, numbers: Numbers, set: &SequenceSet) -> Result<Vec<Range<u32>>, Failure> {
         let view = &self.view;
         if *set == SequenceSet::Saved {
@@ -144,7 +144,7 @@ impl Selected {
                 .collect()),
             Numbers::Sequence => {
                 let ranges = set.resolve(view.exists());
-                if ranges.last().is_some_and(|last| *last.end() > view.exists()) {
+                if ranges.last().is_none_or(|last| *last.end() > view.exists()) {
                     return Err(Failure::bad(op::NO_SUCH_NUMBER));
                 }
                 Ok(ranges.into_iter().map(|range| *range.start()..range.end() + 1).collect())
