@@ -85,7 +85,7 @@ impl Line {
         self.run(&format!("APPEND INBOX {{{}+}}\r\n{message}", message.len())).await;
     }
 
-    async fn is_closed(mut self) {
+    async fn ends(mut self) {
         assert_eq!(self.0.read(&mut [0; 9]).await.unwrap(), 0);
     }
 }
@@ -118,7 +118,7 @@ async fn pop3_gives_messages_to_the_octet() {
         assert!(pop3.ask(wrong).await.starts_with("-ERR "), "{wrong}");
     }
     assert!(pop3.ask("QUIT").await.starts_with("+OK"));
-    pop3.is_closed().await;
+    pop3.ends().await;
     site.finish().await;
 }
 
