@@ -36,6 +36,13 @@ impl Arrival<'_> {
         if let Some(submitter) = self.submitter {
             self.complete_submission(&mut header, submitter)?;
         }
+        if let [only] = self.recipients
+            && only.is_forwarded()
+        {
+            // an alias that leads back to itself over another server is found by this; with more recipients it would tell
+            // each of the others
+            header.prepend(&format!("Delivered-To: {}\r\n", only.address));
+        }
         header.prepend(&self.received());
         Ok(header)
     }
@@ -52,7 +59,7 @@ impl Arrival<'_> {
             let value = field.value();
             let before = std::str::from_utf8(&value).ok().and_then(|value| Address::parse(value).ok());
             let again = |recipient: &&Recipient| {
-                !recipient.accounts.is_empty()
+                (!recipient.accounts.is_empty() || recipient.is_forwarded())
                     && before.as_ref().is_some_and(|before| before.same_mailbox(&recipient.address))
             };
             if let Some(recipient) = self.recipients.iter().find(again) {

@@ -45,6 +45,11 @@ impl Recipient {
             (Resolution::Elsewhere, Trust::Stranger) => Err(refusal::relaying_denied(&address)),
         }
     }
+
+    /// Whether an alias leads it to an address elsewhere.
+    pub(super) fn is_forwarded(&self) -> bool {
+        self.remote.iter().any(|address| *address != self.address)
+    }
 }
 
 /// RFC 5321 section 4.5.1: `postmaster` without domain is ours.

@@ -193,6 +193,24 @@ async fn aliases_catch_all_plus_addresses_and_postmaster() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn aliases_that_lead_to_each_other_send_each_message_once() {
+    let world = World::start(&[], |site| {
+        let (us, them) = if site.is("a.test") { ("a.test", "b.test") } else { ("b.test", "a.test") };
+        let to = format!("to = [\"bob@{us}\", \"team@{them}\"]");
+        site.with(&format!("[[alias]]\nfrom = \"team@{us}\"\n{to}"))
+    })
+    .await;
+    send(&world.a, "alice", &["team@a.test"], &sample("alice@a.test", "team@a.test", 1)).await.unwrap();
+    let notification = text(&world.a.messages("alice", "INBOX", 1).await[0]);
+    assert!(notification.contains("Status: 5.4.6"), "{notification}");
+    world.a.messages("bob", "INBOX", 1).await;
+    world.b.messages("bob", "INBOX", 1).await;
+    world.a.drain_queue().await;
+    world.b.drain_queue().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_in_a_loop_is_refused() {
     let site = SiteBuilder::new("a.test").start().await;
     let received = "Received: from x by y; Sat, 21 Nov 2026 04:05:06 +0000\r\n".repeat(120);
