@@ -35,7 +35,7 @@ fn route(domain: &str, port: u16) -> String {
 /// Small ones ride in the journal, large ones have a file of their own.
 fn message(number: u32) -> Vec<u8> {
     let mut message = sample("alice@a.test", "bob@b.test", number);
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         message.extend(b".more of it\r\n".repeat(40_000));
     }
     message
@@ -107,7 +107,8 @@ async fn what_waits_is_sent_after_kills_and_what_was_sent_is_not() {
         let mut found = site.messages(user, "INBOX", MESSAGES as usize).await;
         let mut sent: Vec<_> = (0..MESSAGES).map(message).collect();
         found.iter_mut().for_each(|stored| *stored = after_added_fields(stored).to_vec());
-        (found.sort(), sent.sort());
+        found.sort();
+        sent.sort();
         assert!(found == sent, "messages of {user}@{} are not as they were sent", site.domain);
     }
     tokio::time::sleep(RECORDED).await;
