@@ -15,7 +15,7 @@ use crate::{
     checkpoint::Written,
     error::StoreError,
     index::structures::Structures,
-    journal::{Stored, Stream},
+    journal::{Position, Stored, Stream},
     record::{self, AccountChange, Change},
     shared::{Shared, locked},
     state::{AccountState, Chunk, MailboxState},
@@ -33,6 +33,8 @@ pub(crate) struct Loaded {
     pub(crate) dirty: bool,
     /// Whether records are missing in its stream and no UIDVALIDITY was changed since.
     pub(crate) gap: bool,
+    /// Up to where the journal was read, if it was rebuilt.
+    pub(crate) read_to: Position,
 }
 
 /// Loads an account. Reads from the disk.
@@ -81,15 +83,31 @@ fn from_index(shared: &Shared, id: AccountId, pending: &[Stored]) -> Option<Load
         gather(&mut structures, change.as_ref());
     }
     let dirty = !indexed || !changes.is_empty();
-    let loaded = Loaded { state, structures, written: indexed.then_some(written), dirty, gap: false };
+    let loaded = Loaded {
+        state,
+        structures,
+        written: indexed.then_some(written),
+        dirty,
+        gap: false,
+        read_to: Position::default(),
+    };
     (loaded.state.seq == last).then_some(loaded)
 }
 
 /// The account by its stream alone; `known`: a seq that it had once.
 pub(crate) fn rebuild(shared: &Shared, id: AccountId, known: u64) -> Result<Loaded, StoreError> {
     let mut rebuild = Rebuild { state: AccountState::empty(id), structures: Structures::new(), gap: false };
-    for stored in shared.files.read_stream(Stream::Account(id), 0)? {
-        rebuild.next(&stored)?;
+    let mut read_to;
+    loop {
+        let before = rebuild.state.seq;
+        read_to = shared.files.end();
+        for stored in shared.files.read_stream(Stream::Account(id), before)? {
+            rebuild.next(&stored)?;
+        }
+        // Once more for what came during the first and longest reading.
+        if before > 0 || rebuild.state.seq == before {
+            break;
+        }
     }
     let promised = shared.promised.get(&id).copied().unwrap_or_default().max(known);
     if rebuild.state.seq < promised {
@@ -111,7 +129,27 @@ pub(crate) fn rebuild(shared: &Shared, id: AccountId, known: u64) -> Result<Load
         written: None,
         dirty: true,
         gap: rebuild.gap,
+        read_to,
     })
+}
+
+/// Brings an account that was rebuilt up to what was written since; for the writer, as nothing is written meanwhile. Reads
+/// what was written last.
+pub(crate) fn catch_up(shared: &Shared, loaded: &mut Loaded) -> Result<(), StoreError> {
+    let id = loaded.state.id;
+    let mut rebuild = Rebuild {
+        state: loaded.state.clone(),
+        structures: std::mem::take(&mut loaded.structures),
+        gap: loaded.gap,
+    };
+    for stored in shared.files.records_from(loaded.read_to) {
+        let stored = stored?;
+        if stored.record.stream == Stream::Account(id) {
+            rebuild.next(&stored)?;
+        }
+    }
+    (loaded.state, loaded.structures, loaded.gap) = (rebuild.state, rebuild.structures, rebuild.gap);
+    Ok(())
 }
 
 /// Rebuilds an account up to a seq, for comparison: nothing is noted.

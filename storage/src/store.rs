@@ -226,7 +226,7 @@ impl Store {
 
     /// Loads the rows of a mailbox that only the index holds. The caller has pinned them.
     pub(crate) async fn load_rows(&self, account: AccountId, mailbox: MailboxId) -> Result<(), StoreError> {
-        for _ in 0..LOADS_MAX {
+        for look in 0..LOADS_MAX {
             let Some(state) = self.shared().account(account) else { return Err(StoreError::NoSuchAccount) };
             let Some(found) = state.mailboxes.get(&mailbox).filter(|found| found.partial).cloned() else {
                 return Ok(());
@@ -234,6 +234,10 @@ impl Store {
             let seq = state.seq;
             let rows = self.blocking(move |shared| Ok(recovery::load_rows(shared, account, &found))).await?;
             let merged = match rows {
+                // Perhaps a checkpoint wrote rows meanwhile that came after `found`.
+                None if look == 0 && self.shared().account(account).is_none_or(|now| now.seq != seq) => {
+                    Merged::Stale
+                }
                 Some(chunks) => {
                     let (caller, answer) = oneshot::channel();
                     self.tell(Message::Rows(account, mailbox, chunks, caller)).await?;

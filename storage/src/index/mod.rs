@@ -277,13 +277,28 @@ fn open_sled(directory: &Path) -> Result<sled::Db, Failure> {
     }
 }
 
-/// Renames a directory that cannot be used to `index.broken-<n>`.
+/// Renames a directory that cannot be used to `index.broken-1`, for whoever wants to know why; an earlier one goes, so that
+/// they do not fill the disk.
 fn set_aside(directory: &Path, reason: &str) -> Result<(), Failure> {
-    let aside = (1u32..).map(|n| directory.with_extension(format!("broken-{n}"))).find(|path| !path.exists());
-    let Some(aside) = aside else { return Ok(()) };
+    let aside = directory.with_extension("broken-1");
     tracing::warn!(%reason, aside = %aside.display(), "the index cannot be used and is set aside");
+    if directory.exists() {
+        remove_all(&aside)?;
+    }
     match std::fs::rename(directory, aside) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => Ok(other?),
+    }
+}
+
+fn remove_all(path: &Path) -> std::io::Result<()> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }

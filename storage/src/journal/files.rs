@@ -13,7 +13,7 @@ use std::{
 use waypost_mail::EntryId;
 
 use super::{
-    Stored, Stream,
+    Position, Stored, Stream,
     chunk::{CHUNK_BYTES, Run},
     footer::Footer,
     layout::{SEGMENT_HEADER_BYTES, SegmentId},
@@ -106,6 +106,14 @@ impl Files {
 
     pub(super) fn body_path(&self, segment: u64, number: u64) -> PathBuf {
         self.body_directory(segment).join(number.to_string())
+    }
+
+    /// The end of what readers are shown.
+    pub(crate) fn end(&self) -> Position {
+        let catalog = self.catalog();
+        catalog
+            .last_key_value()
+            .map_or_else(Position::default, |(number, last)| Position { segment: *number, offset: last.end })
     }
 
     pub(super) fn catalog(&self) -> MutexGuard<'_, Catalog> {

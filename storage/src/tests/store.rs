@@ -7,7 +7,7 @@ use waypost_message::Structure;
 
 use super::{accept, acceptance, account, delivery, options, relay, simulated};
 use crate::{
-    FlagChange, FlagMode, Store, StoreError,
+    FlagChange, FlagMode, Options, Store, StoreError,
     disk::{Disk, Simulated},
 };
 
@@ -33,14 +33,14 @@ async fn account_error(store: &Store) -> StoreError {
 #[tokio::test]
 async fn the_real_disk_keeps_all() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(crate::Options::new(directory.path())).await.unwrap();
+    let store = Store::open(Options::new(directory.path())).await.unwrap();
     let id = account(&store, "user").await;
     let large = vec![b'x'; 700_000];
     for body in [b"small".as_slice(), &large] {
         accept(&store, body, vec![delivery(id, None, Flags::default())]).await.unwrap();
     }
     store.close().await;
-    let store = Store::open(crate::Options::new(directory.path())).await.unwrap();
+    let store = Store::open(Options::new(directory.path())).await.unwrap();
     assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     let opened = store.account(id).await.unwrap();
     let inbox = opened.state().inbox().unwrap().id;
@@ -93,7 +93,7 @@ async fn the_queue_tells_of_its_changes() {
 #[tokio::test]
 async fn names_of_entries_ascend_though_the_clock_goes_back() {
     let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(4));
-    let at = |milliseconds| crate::Options {
+    let at = |milliseconds| Options {
         clock: Arc::new(move || Timestamp(milliseconds)),
         ..options(directory.path(), Arc::clone(&disk))
     };
@@ -380,7 +380,7 @@ async fn an_account_id_is_not_given_again_though_its_record_is_lost() {
 #[tokio::test]
 async fn names_of_entries_ascend_without_heads() {
     let (directory, simulated) = (tempfile::tempdir().unwrap(), Simulated::new(16));
-    let at = |milliseconds| crate::Options {
+    let at = |milliseconds| Options {
         clock: Arc::new(move || Timestamp(milliseconds)),
         ..options(directory.path(), Arc::new(simulated.clone()))
     };
@@ -478,5 +478,163 @@ async fn a_body_that_was_arriving_when_the_server_was_killed_is_swept() {
     assert_eq!(files(), 1);
     assert_eq!(again.check().await.unwrap(), Vec::<String>::new());
     again.close().await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn reading_alone_does_not_fill_the_memory() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(19));
+    let store = open(&directory, &disk).await;
+    let mut accounts = Vec::new();
+    for number in 0..3 {
+        let id = account(&store, &format!("user{number}")).await;
+        for _ in 0..30 {
+            accept(&store, b"x", vec![delivery(id, None, Flags::default())]).await.unwrap();
+        }
+        accounts.push(id);
+    }
+    store.close().await;
+    let store = open(&directory, &disk).await;
+    let mut in_memory = 0;
+    for id in &accounts {
+        let opened = store.account(*id).await.unwrap();
+        drop(opened.select(opened.state().inbox().unwrap().id).await.unwrap());
+    }
+    for id in &accounts {
+        let state = store.account(*id).await.unwrap().state();
+        in_memory += state.inbox().unwrap().rows().count();
+    }
+    assert!(in_memory <= 60, "{in_memory} rows of 90 are in memory");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn broken_indexes_do_not_pile_up() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(20));
+    let index = directory.path().join("index");
+    for spoilt in ["garbage", "empty", "a file", "missing", "garbage", "garbage"] {
+        let store = open(&directory, &disk).await;
+        let id = store.directory().borrow().accounts.keys().next().copied();
+        let id = match id {
+            Some(id) => id,
+            None => account(&store, "user").await,
+        };
+        accept(&store, b"x", vec![delivery(id, None, Flags::default())]).await.unwrap();
+        assert_eq!(store.check().await.unwrap(), Vec::<String>::new(), "before {spoilt}");
+        store.close().await;
+        match spoilt {
+            "garbage" => std::fs::write(index.join("conf"), b"nothing that sled can read").unwrap(),
+            "a file" => {
+                std::fs::remove_dir_all(&index).unwrap();
+                std::fs::write(&index, b"x").unwrap();
+            }
+            _ => std::fs::remove_dir_all(&index).unwrap(),
+        }
+        if spoilt == "empty" {
+            std::fs::create_dir(&index).unwrap();
+        }
+    }
+    let store = open(&directory, &disk).await;
+    let id = *store.directory().borrow().accounts.keys().next().unwrap();
+    assert_eq!(store.account(id).await.unwrap().state().inbox().unwrap().count, 6);
+    store.close().await;
+    let aside = std::fs::read_dir(directory.path()).unwrap().map(Result::unwrap);
+    assert_eq!(aside.filter(|entry| entry.file_name().to_string_lossy().contains("broken")).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_busy_mailbox_loads_while_it_is_delivered_to_checkpointed_and_evicted() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(21));
+    let store = open(&directory, &disk).await;
+    let id = account(&store, "user").await;
+    let opened = store.account(id).await.unwrap();
+    let inbox = opened.state().inbox().unwrap().id;
+    let end = tokio::time::Instant::now() + Duration::from_secs(3);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let mut added = 0usize;
+            while tokio::time::Instant::now() < end {
+                accept(&store, b"x", vec![delivery(id, None, Flags::default())]).await.unwrap();
+                added += 1;
+            }
+            (added, 0)
+        });
+    }
+    for task in 0..4u32 {
+        let opened = opened.clone();
+        tasks.spawn(async move {
+            let (mut rounds, mut removed) = (0u32, 0usize);
+            while tokio::time::Instant::now() < end {
+                let selection = opened.select(inbox).await.unwrap();
+                let state = selection.state().unwrap();
+                assert!(!state.partial);
+                assert_eq!(state.rows().count(), state.count as usize);
+                let uids: Vec<Uid> = state.rows().map(|row| row.uid).collect();
+                drop((selection, state));
+                rounds += 1;
+                if task == 0 && rounds.is_multiple_of(4) {
+                    let some = uids.into_iter().step_by(7).collect();
+                    removed += opened.expunge(inbox, some).await.unwrap().len();
+                } else if task == 1 {
+                    let change = FlagChange {
+                        mode: if rounds.is_multiple_of(2) { FlagMode::Add } else { FlagMode::Remove },
+                        flags: SystemFlags::SEEN.into(),
+                        unchanged_since: None,
+                    };
+                    let some = uids.into_iter().step_by(5).collect();
+                    opened.change_flags(inbox, some, change).await.unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            (0, removed)
+        });
+    }
+    let (mut added, mut removed) = (0, 0);
+    while let Some(done) = tasks.join_next().await {
+        let (more, fewer) = done.unwrap();
+        (added, removed) = (added + more, removed + fewer);
+    }
+    assert_eq!(opened.state().inbox().unwrap().count as usize, added - removed);
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    assert_eq!(store.damage(), Vec::<String>::new());
+    drop(opened);
+    store.close().await;
+    let store = open(&directory, &disk).await;
+    assert_eq!(store.account(id).await.unwrap().state().inbox().unwrap().count as usize, added - removed);
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_busy_account_is_rebuilt_though_it_changes_all_the_time() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(22));
+    let quiet = || Options { checkpoint_records: 1_000_000, ..options(directory.path(), Arc::clone(&disk)) };
+    let store = Store::open(quiet()).await.unwrap();
+    let id = account(&store, "user").await;
+    for _ in 0..400 {
+        accept(&store, b"x", vec![delivery(id, None, Flags::default())]).await.unwrap();
+    }
+    store.close().await;
+    let store = Store::open(quiet()).await.unwrap();
+    let opened = store.account(id).await.unwrap();
+    let inbox = opened.state().inbox().unwrap().id;
+    let rows = store.shared().index.keys(&crate::index::rows_prefix(id, inbox)).unwrap();
+    store.shared().index.apply(&[(rows[0].clone(), None)]).unwrap();
+    let busy = tokio::spawn({
+        let store = store.clone();
+        async move {
+            loop {
+                accept(&store, b"x", vec![delivery(id, None, Flags::default())]).await.unwrap();
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let selection = opened.select(inbox).await.unwrap();
+    busy.abort();
+    let state = selection.state().unwrap();
+    assert!(state.rows().count() == state.count as usize && state.count >= 400);
+    assert_eq!(store.damage(), Vec::<String>::new());
     store.close().await;
 }

@@ -5,12 +5,12 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
 use waypost_mail::{AccountId, MailboxId};
 
-use super::{Merged, Package, Rejected, Waiting, Writer};
+use super::{Merged, Package, ROWS_KEPT_MAX, Rejected, Waiting, Writer};
 use crate::{
     apply::rows,
     decide::directory::Mend,
     error::StoreError,
-    recovery::{Loaded, agrees},
+    recovery::{Loaded, agrees, catch_up},
     shared::locked,
     state::{AccountState, Chunk, MailboxState},
 };
@@ -28,7 +28,13 @@ impl Writer {
         self.adopt(loaded)
     }
 
-    pub(super) fn replace(&mut self, loaded: Loaded) -> Result<Merged, StoreError> {
+    pub(super) fn replace(&mut self, mut loaded: Loaded) -> Result<Merged, StoreError> {
+        match self.state.accounts.get(&loaded.state.id) {
+            None => return Ok(Merged::Yes),
+            // A busy account would never be rebuilt in time.
+            Some(account) if account.seq > loaded.state.seq => catch_up(&self.shared, &mut loaded)?,
+            Some(_) => {}
+        }
         match self.state.accounts.get(&loaded.state.id) {
             None => Ok(Merged::Yes),
             Some(account) if account.seq != loaded.state.seq => Ok(Merged::Stale),
@@ -100,6 +106,8 @@ impl Writer {
         complete.chunks.extend(found.chunks.iter().cloned());
         Arc::make_mut(account).mailboxes.insert(mailbox, Arc::new(complete));
         self.shared.publish(Arc::clone(account));
+        // Reading alone causes no checkpoint: what was read makes room here as well.
+        self.evict(ROWS_KEPT_MAX);
         Merged::Yes
     }
 
