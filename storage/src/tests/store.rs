@@ -638,3 +638,62 @@ async fn a_busy_account_is_rebuilt_though_it_changes_all_the_time() {
     assert_eq!(store.damage(), Vec::<String>::new());
     store.close().await;
 }
+
+#[tokio::test]
+async fn structures_do_not_gather_where_no_checkpoint_succeeds() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(23));
+    let store = open(&directory, &disk).await;
+    let id = account(&store, "user").await;
+    // Syncing the index fails from now on.
+    std::fs::remove_file(directory.path().join("index/db")).unwrap();
+    for _ in 0..60 {
+        for _ in 0..10 {
+            accept(&store, b"x", vec![delivery(id, None, Flags::default())]).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let kept = store.shared().structures.read().unwrap().get(&id).map_or(0, std::collections::BTreeMap::len);
+    assert!(kept < 300, "{kept}");
+    let opened = store.account(id).await.unwrap();
+    let inbox = opened.state().inbox().unwrap().id;
+    let row = opened.select(inbox).await.unwrap().state().unwrap().rows().next().unwrap().clone();
+    assert!(store.structure(id, inbox, &row).await.is_ok(), "found in the message");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn the_check_finds_damage_wherever_it_is() {
+    for place in ["nowhere", "row", "area", "record", "body"] {
+        let (directory, simulated) = (tempfile::tempdir().unwrap(), Simulated::new(24));
+        let disk: Arc<dyn Disk> = Arc::new(simulated.clone());
+        let store = open(&directory, &disk).await;
+        let id = account(&store, "user").await;
+        for number in 0..20 {
+            let body = format!("body number {number};");
+            accept(&store, body.as_bytes(), vec![delivery(id, None, Flags::default())]).await.unwrap();
+        }
+        accept(&store, &vec![b'x'; 700_000], vec![delivery(id, None, Flags::default())]).await.unwrap();
+        store.close().await;
+        let store = open(&directory, &disk).await;
+        let area = format!("Delivered-To: {id}\r\nSubject: test\r\n\r\n").len();
+        match place {
+            "row" => {
+                let inbox = store.account(id).await.unwrap().state().inbox().unwrap().id;
+                let rows = store.shared().index.keys(&crate::index::rows_prefix(id, inbox)).unwrap();
+                store.shared().index.apply(&[(rows[0].clone(), None)]).unwrap();
+            }
+            "area" => damage_before(&simulated, &directory, b"body number 7;", 0),
+            "record" => damage_before(&simulated, &directory, b"body number 7;", area + 40),
+            "body" => {
+                let folders = simulated.list(&directory.path().join("bodies")).unwrap();
+                let bodies: Vec<_> =
+                    folders.iter().flat_map(|folder| simulated.list(folder).unwrap()).collect();
+                assert!(simulated.flip(&bodies[0], 500_000, 1));
+            }
+            _ => {}
+        }
+        let problems = store.check().await.unwrap();
+        assert_eq!(problems.is_empty(), place == "nowhere", "{place}: {problems:?}");
+        store.close().await;
+    }
+}

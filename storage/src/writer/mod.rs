@@ -44,6 +44,10 @@ const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
 /// Rows in memory above which those of mailboxes that nobody holds open are given up after a checkpoint (some 80 MB).
 const ROWS_KEPT_MAX: usize = if cfg!(test) { 20 } else { 500_000 };
 
+/// Structures in memory above which all are given up after a checkpoint that failed (some 50 MB): they are found in their
+/// messages again when they are asked for.
+const STRUCTURES_KEPT_MAX: usize = if cfg!(test) { 60 } else { 100_000 };
+
 /// What the writer is told.
 pub(crate) enum Message {
     /// To change something.
@@ -355,6 +359,7 @@ impl Writer {
     ) {
         self.progress.checkpointing = false;
         if !done {
+            self.give_up_structures();
             return self.progress.dirty.extend(accounts.iter().map(|(id, _)| *id));
         }
         self.progress.indexed.extend(accounts);
@@ -370,6 +375,14 @@ impl Writer {
         }
         drop(structures);
         self.evict(ROWS_KEPT_MAX);
+    }
+
+    /// Without an index nobody takes the structures of new messages: they must not gather for ever.
+    fn give_up_structures(&self) {
+        let mut structures = self.shared.structures.write().unwrap_or_else(PoisonError::into_inner);
+        if structures.values().map(Structures::len).sum::<usize>() > STRUCTURES_KEPT_MAX {
+            structures.clear();
+        }
     }
 
     /// Begins the last checkpoint and gives the journal back. What was not received yet is refused.
