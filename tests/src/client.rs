@@ -1,11 +1,33 @@
 //! Real mail clients as processes, with a time limit.
 
-use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 /// Longest run of a client.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The Python with the libraries of `tests/clients/requirements.txt`, which `tests/run` installs.
+pub fn python() -> PathBuf {
+    installed("python/bin/python3")
+}
+
+/// The folder with the packages of `tests/clients/node`, which `tests/run` installs.
+pub fn node_packages() -> PathBuf {
+    installed("node/node_modules")
+}
+
+/// A path below `target` that `tests/run` makes. Panics where it is missing.
+pub fn installed(path: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(path);
+    assert!(path.exists(), "{} is missing; tests/run installs it", path.display());
+    path
+}
 
 /// One run of a client.
 #[derive(Debug)]

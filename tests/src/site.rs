@@ -6,8 +6,11 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tempfile::TempDir;
 use waypost_config::{ListenerConfig, Service, TlsMode};
+use waypost_mail::{DateTime, Flags, SystemFlags, Timestamp};
+use waypost_message::Splitter;
 use waypost_net::{Connection, Shutdown, Stream, TlsRole};
 use waypost_server::{
     Parts, Running, Server,
@@ -16,6 +19,7 @@ use waypost_server::{
         world::{Authority, write_private},
     },
 };
+use waypost_storage::{Acceptance, Account, Delivery, Row};
 
 /// The password of every account in tests.
 pub const PASSWORD: &str = "secret word";
@@ -217,23 +221,68 @@ impl Site {
     /// All messages of a mailbox now.
     pub async fn read_mailbox(&self, user: &str, mailbox: &str) -> Vec<Vec<u8>> {
         let store = self.running.store();
+        let mut messages = Vec::new();
+        for content in self.rows(user, mailbox, |row| row.content.clone()).await {
+            messages.push(store.read(&content, 0, content.size()).await.unwrap().to_vec());
+        }
+        messages
+    }
+
+    /// The system flags of all messages of a mailbox.
+    pub async fn flags(&self, user: &str, mailbox: &str) -> Vec<SystemFlags> {
+        self.rows(user, mailbox, |row| row.flags).await
+    }
+
+    async fn rows<T>(&self, user: &str, mailbox: &str, take: impl Fn(&Row) -> T) -> Vec<T> {
+        let account = self.account(user).await;
+        let Some(mailbox) = account.state().by_name(mailbox).map(|mailbox| mailbox.id) else {
+            return Vec::new();
+        };
+        let selection = account.select(mailbox).await.unwrap();
+        let state = selection.state().unwrap();
+        state.rows().map(take).collect()
+    }
+
+    async fn account(&self, user: &str) -> Account {
+        let store = self.running.store();
         let address = self.user(user);
         let id = {
             let directory = store.directory();
             let directory = directory.borrow();
             directory.accounts.values().find(|account| account.address.to_string() == address).unwrap().id
         };
-        let account = store.account(id).await.unwrap();
-        let Some(mailbox) = account.state().by_name(mailbox).map(|mailbox| mailbox.id) else {
-            return Vec::new();
+        store.account(id).await.unwrap()
+    }
+
+    /// Puts messages into a mailbox through the store's own door; the mailbox is made where it is missing.
+    pub async fn append(&self, user: &str, mailbox: &str, messages: &[Vec<u8>]) {
+        let store = self.running.store();
+        let account = self.account(user).await;
+        let known = account.state().by_name(mailbox).map(|mailbox| mailbox.id);
+        let mailbox = match known {
+            Some(mailbox) => mailbox,
+            None => account.create_mailbox(mailbox, None).await.unwrap(),
         };
-        let selection = account.select(mailbox).await.unwrap();
-        let state = selection.state().unwrap();
-        let mut messages = Vec::new();
-        for row in state.rows() {
-            messages.push(store.read(&row.content, 0, row.content.size()).await.unwrap().to_vec());
+        let mut acceptances = Vec::new();
+        for message in messages {
+            let mut body = store.body_writer();
+            body.write(message).await.unwrap();
+            acceptances.push(Acceptance {
+                id: store.new_entry_id(),
+                header: Bytes::new(),
+                body: body.finish().await.unwrap(),
+                structure: Splitter::split(message),
+                local: vec![Delivery {
+                    account: account.id(),
+                    mailbox: Some(mailbox),
+                    prefix: Vec::new(),
+                    flags: Flags::default(),
+                    internal_date: DateTime::utc(Timestamp(0)),
+                }],
+                relay: None,
+            });
         }
-        messages
+        store.accept_all(acceptances).await.unwrap();
     }
 
     /// Waits until the queue is empty.
