@@ -12,6 +12,7 @@ use waypost_tests::{Client, Site, SiteBuilder, after_added_fields, sample, site:
 
 mod libraries;
 mod readers;
+mod real_mail;
 mod senders;
 mod synchronisers;
 
@@ -85,6 +86,7 @@ impl Scene {
         self.client(&interpreter.display().to_string())
             .env("CA", self.authority())
             .env("PASSWORD", PASSWORD)
+            .env("SMTP", port(Service::Smtp, TlsMode::StartTls))
             .env("SUBMISSION", port(Service::Submission, TlsMode::StartTls))
             .env("SUBMISSIONS", port(Service::Submission, TlsMode::Implicit))
             .env("IMAP", port(Service::Imap, TlsMode::StartTls))
