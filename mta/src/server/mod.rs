@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 use waypost_auth::{Authenticator, Live};
 use waypost_config::{ListenerConfig, Service};
+use waypost_mail::EntryId;
 use waypost_net::{Connection, TlsRole, drive};
 use waypost_storage::Store;
 
@@ -41,7 +42,7 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
     let session = context.store.new_entry_id();
     let span =
         tracing::info_span!("smtp", %session, service = listener.service.name(), peer = %connection.peer);
-    let machine = Server::new(settings(&live, &listener, &connection));
+    let machine = Server::new(settings(session, &live, &listener, &connection));
     let receiver = Receiver::new(context, connection.peer.ip().to_canonical());
     async {
         tracing::debug!("connected");
@@ -54,9 +55,10 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
     .await;
 }
 
-fn settings(live: &Live, listener: &ListenerConfig, connection: &Connection) -> Settings {
+fn settings(session: EntryId, live: &Live, listener: &ListenerConfig, connection: &Connection) -> Settings {
     let can_start_tls = matches!(connection.starttls, TlsRole::Server(_));
     Settings {
+        session,
         hostname: live.config.hostname.clone(),
         role: if listener.service == Service::Submission { Role::Submission } else { Role::Relay },
         message_size: live.config.limits.message_size,

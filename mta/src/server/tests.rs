@@ -133,7 +133,7 @@ impl Site {
         let boring =
             |line: &&str| !line.starts_with("220 ") && !line.starts_with("221 ") && !line.starts_with("250-");
         let shown = output.lines().filter(boring).filter(|line| *line != "250 ENHANCEDSTATUSCODES");
-        shown.filter(|line| !line.starts_with("250 AUTH")).map(str::to_owned).collect()
+        shown.filter(|line| !line.starts_with("250 AUTH")).map(without_session).collect()
     }
 
     async fn relay(&self, input: &str) -> Vec<String> {
@@ -172,6 +172,16 @@ impl Site {
 fn message(from: &str, to: &[&str], data: &str) -> String {
     let recipients: String = to.iter().map(|to| format!("RCPT TO:<{to}>\r\n")).collect();
     format!("MAIL FROM:<{from}>\r\n{recipients}DATA\r\n{data}.\r\n")
+}
+
+/// A reply without the id of the session, with which each refusal ends.
+fn without_session(line: &str) -> String {
+    if !line.starts_with(['4', '5']) {
+        return line.to_owned();
+    }
+    let (reply, session) = line.rsplit_once(" (session ").unwrap_or_else(|| panic!("{line}"));
+    session.strip_suffix(')').unwrap().parse::<EntryId>().unwrap();
+    reply.to_owned()
 }
 
 /// The id in the last reply.

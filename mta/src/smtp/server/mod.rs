@@ -287,7 +287,12 @@ impl Server {
     }
 
     fn refuse(&mut self, reply: impl Into<Reply>, next: State) -> State {
-        let reply = reply.into();
+        let mut reply = reply.into();
+        // What a person quotes to us leads to the session's lines in the log.
+        reply
+            .lines
+            .iter_mut()
+            .for_each(|line| line.push_str(&format!(" (session {})", self.settings.session)));
         self.say(&reply);
         self.errors += u32::from(reply.code >= 500);
         if reply.code == 421 { State::Closing } else { next }

@@ -40,6 +40,8 @@ pub enum StartTls {
 /// What a session begins with.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What the session is called in the log; each refusal ends with it.
+    pub session: EntryId,
     /// Our name.
     pub hostname: Domain,
     /// What the session is for.

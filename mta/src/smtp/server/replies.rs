@@ -86,12 +86,18 @@ pub(super) fn command_error(error: &CommandError) -> Reply {
         CommandError::ReversePath => BAD_SENDER.into(),
         CommandError::ForwardPath => BAD_RECIPIENT.into(),
         CommandError::UnknownParameter(name) => {
-            Reply::new(555, S(5, 5, 4), format!("Unknown parameter {name}"))
+            Reply::new(555, S(5, 5, 4), format!("Unknown parameter {}", shown(name)))
         }
         CommandError::Parameter(name) => {
-            Reply::new(501, S(5, 5, 4), format!("Bad or repeated parameter {name}"))
+            Reply::new(501, S(5, 5, 4), format!("Bad or repeated parameter {}", shown(name)))
         }
     }
+}
+
+/// As much of a client's word as may stand in a reply, whose lines have 512 octets (RFC 5321 section 4.5.3.1.5).
+fn shown(word: &str) -> String {
+    const SHOWN_CHARACTERS_MAX: usize = 64;
+    word.chars().take(SHOWN_CHARACTERS_MAX).collect()
 }
 
 /// The refusal of a message that cannot be taken as it is.

@@ -13,6 +13,7 @@ const DONE: &str = "250 2.0.0 0000000000007 accepted\r\n";
 
 fn settings(role: Role) -> Settings {
     Settings {
+        session: EntryId(9),
         hostname: Domain::new("mx.test").unwrap(),
         role,
         message_size: 100_000,
@@ -62,8 +63,15 @@ impl Session {
         self.replies()
     }
 
+    /// What was said. Each refusal names the session, which is taken off here.
     fn replies(&mut self) -> String {
-        String::from_utf8(self.machine.output().split().to_vec()).unwrap()
+        let said = String::from_utf8(self.machine.output().split().to_vec()).unwrap();
+        let session = format!(" (session {})\r\n", EntryId(9));
+        for line in said.split_inclusive("\r\n") {
+            assert_eq!(line.starts_with(['4', '5']), line.ends_with(&session), "{line}");
+            assert!(line.len() <= 512, "RFC 5321 section 4.5.3.1.5: {line}");
+        }
+        said.replace(&session, "\r\n")
     }
 
     fn run(&mut self) -> Option<Instant> {
@@ -216,6 +224,8 @@ fn utf8_needs_smtputf8() {
 
 #[test]
 fn bounds_of_a_transaction() {
+    let parameter = "x".repeat(1_000);
+    let unknown = format!("555 5.5.4 Unknown parameter {}\r\n", "X".repeat(64));
     let rcpt = "RCPT TO:<b@b.test>\r\n";
     let long = format!("NOOP {}\r\n", "x".repeat(COMMAND_LINE_BYTES_MAX));
     play(
@@ -232,6 +242,7 @@ fn bounds_of_a_transaction() {
                 &rcpt.repeat(30),
                 &"452 4.5.3 Too many recipients, send the rest in another transaction\r\n".repeat(30),
             ),
+            (&format!("RCPT TO:<b@b.test> {parameter}\r\n"), &unknown),
             (&format!("{long}NOOP\r\n"), "500 5.5.6 Line too long\r\n250 2.0.0 Ok\r\n"),
         ],
     );
