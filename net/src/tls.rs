@@ -5,13 +5,16 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rustls::{
-    ClientConfig, CommonState, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
-    SupportedProtocolVersion,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    CertificateError, ClientConfig, CommonState, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme, SupportedProtocolVersion,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{
         CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
     },
@@ -80,6 +83,42 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// PEM private key.
     pub key: PathBuf,
+}
+
+impl CertificateFiles {
+    /// Whether all certificates of the chain are valid at a time. Errors: a file that cannot be read, the first that is not.
+    pub fn check_dates(&self, now: SystemTime) -> Result<(), TlsError> {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        for certificate in read_certificates(&self.certificate)? {
+            let wrong = |problem: &str| TlsError::File(self.certificate.clone(), problem.into());
+            match date_error(&certificate, UnixTime::since_unix_epoch(now)) {
+                Some(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
+                    return Err(wrong("holds a certificate that is not valid yet"));
+                }
+                Some(_) => return Err(wrong("holds a certificate that has expired")),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with the dates of a certificate. They are looked at first of all, so it does not matter that it is its own root here.
+fn date_error(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<CertificateError> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone().into_owned()).ok()?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().ok()?;
+    let name = ServerName::try_from("localhost").ok()?;
+    match verifier.verify_server_cert(certificate, &[], &name, &[], now) {
+        Err(rustls::Error::InvalidCertificate(
+            error @ (CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }),
+        )) => Some(error),
+        _ => None,
+    }
 }
 
 /// TLS as a server; certificates are chosen by SNI. Cheap to clone.

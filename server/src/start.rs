@@ -116,6 +116,7 @@ impl Server {
             tracing::warn!(%problem, "fewer connections are possible than limits.connections");
         }
         let tls = load_tls(&config)?;
+        warn_of_certificate_dates(&config);
         let resolver = parts.resolver.clone().map_or_else(|| Resolver::new(&config.dns), Ok)?;
         let listeners = bind_all(&config)?;
         make_state_dir(&config.state_dir)?;
@@ -233,6 +234,7 @@ impl Running {
             return Err(StartError::NeedsRestart(limit));
         }
         let tls = load_tls(&config)?;
+        warn_of_certificate_dates(&config);
         directory::adopt_file_accounts(&self.store, &config).await?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.live.send_replace(directory::live(&self.store, Arc::new(config))?);
@@ -294,7 +296,25 @@ fn bind_all(config: &Config) -> Result<Vec<Listening>, StartError> {
 
 /// Loads the certificates of a configuration; `None` where it has no `[tls]`.
 pub fn load_tls(config: &Config) -> Result<Option<ServerTls>, TlsError> {
-    let Some(tls) = &config.tls else { return Ok(None) };
+    let files = certificate_files(config);
+    if files.is_empty() { Ok(None) } else { ServerTls::load(&files).map(Some) }
+}
+
+/// Checks that no certificate of a configuration is out of date. Who changes a configuration should hear of it; a running server
+/// serves on with it, because mail between servers needs no valid certificate and users would lose all service.
+pub fn check_certificate_dates(config: &Config) -> Result<(), TlsError> {
+    let now = std::time::SystemTime::now();
+    certificate_files(config).iter().try_for_each(|files| files.check_dates(now))
+}
+
+fn warn_of_certificate_dates(config: &Config) {
+    if let Err(problem) = check_certificate_dates(config) {
+        tracing::warn!(%problem, "clients will not trust this server");
+    }
+}
+
+fn certificate_files(config: &Config) -> Vec<CertificateFiles> {
+    let Some(tls) = &config.tls else { return Vec::new() };
     let files = |names: Vec<String>, certificate: &Path, key: &Path| CertificateFiles {
         names,
         certificate: certificate.to_owned(),
@@ -305,7 +325,7 @@ pub fn load_tls(config: &Config) -> Result<Option<ServerTls>, TlsError> {
         let names = named.names.iter().map(|name| name.as_str().to_owned()).collect();
         files(names, &named.certificate, &named.key)
     }));
-    ServerTls::load(&all).map(Some)
+    all
 }
 
 fn net_tls_mode(mode: TlsMode) -> waypost_net::TlsMode {

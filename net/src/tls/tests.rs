@@ -152,6 +152,35 @@ fn errors_name_the_file() {
     }
 }
 
+#[test]
+fn dates_are_checked() {
+    let files = Files::new();
+    let dated = files.certificate("dated.example", &[]);
+    let mut params = CertificateParams::new(["dated.example".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    // Behind a good one: each of the chain is looked at.
+    let good = files.certificate("good.example", &[]);
+    let chain = fs::read_to_string(&good.certificate).unwrap() + &params.self_signed(&key).unwrap().pem();
+    fs::write(&dated.certificate, chain).unwrap();
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let (first, last) = (1_577_836_800, 1_609_459_200);
+    for (seconds, problem) in [
+        (0, Some("is not valid yet")),
+        (first - 1, Some("is not valid yet")),
+        (first, None),
+        (last, None),
+        (last + 1, Some("has expired")),
+    ] {
+        let checked = dated.check_dates(at(seconds)).map_err(|error| error.to_string());
+        let shown = problem
+            .map(|problem| format!("{}: holds a certificate that {problem}", dated.certificate.display()));
+        assert_eq!(checked.err(), shown, "{seconds}");
+    }
+    assert_eq!(good.check_dates(at(last)), Ok(()));
+}
+
 #[tokio::test]
 async fn starttls_upgrades_a_session() {
     let files = Files::new();

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{Failure, arguments::ConfigCommand, terminal},
-    start::load_tls,
+    start::{check_certificate_dates, load_tls},
 };
 
 /// Runs the command.
@@ -13,6 +13,7 @@ pub fn run(command: ConfigCommand) -> Result<(), Failure> {
             let config = waypost_config::load(&file)
                 .map_err(|error| Failure::configuration(format!("bad configuration\n{error}")))?;
             load_tls(&config)
+                .and_then(|_| check_certificate_dates(&config))
                 .map_err(|error| Failure::configuration(format!("bad configuration\n{error}")))?;
             terminal::say(&format!("{}: good", file.display()));
             Ok(())
