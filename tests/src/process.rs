@@ -69,9 +69,24 @@ impl Process {
         &self.services[name]
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Its anonymous memory now, in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        memory_kib(self.id()).unwrap()
+    }
+
+    /// How many file descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
+    }
+
     /// Sends a signal by its name (`TERM`, `HUP`).
     pub async fn signal(&self, name: &str) {
-        let id = self.child.id().unwrap().to_string();
+        let id = self.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().await.unwrap().success());
     }
 
@@ -98,6 +113,13 @@ impl Process {
         let log = self.log.lock().unwrap().clone();
         (status.code(), log)
     }
+}
+
+/// The anonymous memory of a process in KiB; `None`: it is gone.
+pub fn memory_kib(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// The program that belongs to these tests.

@@ -95,6 +95,13 @@ impl SiteBuilder {
         self
     }
 
+    /// Other lines of `[limits]` than those that tests have.
+    #[must_use]
+    pub fn only_limits(mut self, toml: &str) -> Self {
+        toml.clone_into(&mut self.limits);
+        self
+    }
+
     /// Lines of `[queue]`.
     #[must_use]
     pub fn queue(mut self, toml: &str) -> Self {

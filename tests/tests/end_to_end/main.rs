@@ -3,6 +3,7 @@
 
 mod clients;
 mod command_line;
+mod hostile;
 mod kill;
 mod maildrop;
 mod relay;

@@ -1,0 +1,207 @@
+//! Hostile input on IMAP.
+
+use std::time::Duration;
+
+use waypost_tests::site::PASSWORD;
+
+use super::{Case, Protocol, Target, Way, case};
+
+const STRANGER: Protocol =
+    Protocol { service: "imap", prelude: &[("", "* OK ")], alive: ("alive NOOP\r\n", "alive OK ") };
+const USER: Protocol = Protocol {
+    service: "imap",
+    prelude: &[
+        ("", "* OK "),
+        ("p LOGIN alice@a.test \"secret word\"\r\n", "p OK "),
+        ("q SELECT INBOX\r\n", "q OK "),
+    ],
+    alive: ("alive NOOP\r\n", "alive OK "),
+};
+
+fn before_login() -> Vec<Case> {
+    let junk: String = (0..60_000).map(|line| format!("{line} \u{1}{}\r\n", "~".repeat(line % 90))).collect();
+    vec![
+        case("a long line", format!("a NOOP {}\r\n", "x".repeat(9_000)), "a BAD "),
+        case("a line of 8 MiB", format!("a NOOP {}\r\n", "x".repeat(8 << 20)), "a BAD "),
+        case("a tag of 9,000 octets", format!("{} NOOP\r\n", "a".repeat(8_000)), "* BAD "),
+        case("bare LF", "a NOOP\n", "a BAD "),
+        case("bare CR", "a NO\rOP\r\n", "a BAD "),
+        case("NUL", "a NOOP\0\r\n", "a BAD "),
+        case("octets that are not UTF-8", b"a LOGIN \xff\xfe x\r\n", "a BAD "),
+        case("an empty line", "\r\n", "* BAD "),
+        case("a tag alone", "a\r\n", "BAD "),
+        case("a command of another state", "a SELECT INBOX\r\n", "a BAD "),
+        case("FETCH before login", "a FETCH 1 BODY[]\r\n", "a BAD "),
+        case("DONE without IDLE", "DONE\r\n", "BAD "),
+        case("a doubled argument", "a LOGIN a b c\r\n", "a BAD "),
+        case("an empty argument", "a LOGIN  b\r\n", "a BAD "),
+        case("an empty login", "a LOGIN \"\" \"\"\r\n", "a NO "),
+        case("a literal of 4 GiB", "a LOGIN {4294967296}\r\n", "a BAD [TOOBIG]"),
+        case("a literal of 4 GiB that comes at once", "a LOGIN {4294967296+}\r\n", "* BYE [TOOBIG]").closes(),
+        case("a literal beyond 64 bits", "a LOGIN {99999999999999999999999}\r\n", "a BAD "),
+        case("a literal of -1", "a LOGIN {-1}\r\n", "a BAD "),
+        case("a literal of nonsense", "a LOGIN {12x}\r\n", "a BAD "),
+        case("a literal without number", "a LOGIN {}\r\n", "a BAD "),
+        case(
+            "a literal that is skipped",
+            [&b"a LOGIN {200000+}\r\n"[..], &[b'\n'; 200_000], b" x\r\n"].concat(),
+            "a BAD [TOOBIG]",
+        ),
+        case("AUTHENTICATE with nonsense", "a AUTHENTICATE PLAIN\r\n", "+ ").then("!!!\r\n", "a BAD "),
+        case("AUTHENTICATE with a long line", "a AUTHENTICATE PLAIN\r\n", "+ ")
+            .then(format!("{}\r\n", "A".repeat(20_000)), "BAD "),
+        case("pipelined junk", junk, "* BYE too many errors").closes(),
+        case("HTTP", format!("GET / HTTP/1.1\r\n{}\r\n", "Host: x\r\n".repeat(60)), "* BYE too many errors")
+            .closes(),
+        case(
+            "TLS on a port without",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n".repeat(80),
+            "* BYE too many errors",
+        )
+        .closes(),
+    ]
+}
+
+fn selected() -> Vec<Case> {
+    let sets = |ranges: usize| vec!["1:2"; ranges].join(",");
+    let deep = |open: &str, inside: &str, close: &str| {
+        format!("a SEARCH {}{inside}{}\r\n", open.repeat(10_000), close.repeat(10_000))
+    };
+    vec![
+        case("a line of 200,000 octets", format!("a NOOP {}\r\n", "x".repeat(200_000)), "a BAD "),
+        case("parentheses 10,000 deep", deep("(", "ALL", ")"), "a BAD "),
+        case("NOT 10,000 deep", deep("NOT ", "ALL", ""), "a BAD "),
+        case("OR 10,000 deep", deep("OR ALL ", "ALL", ""), "a BAD "),
+        case("parentheses that do not close", format!("a FETCH 1 {}\r\n", "(".repeat(10_000)), "a BAD "),
+        case("a section 10,000 deep", format!("a FETCH 1 BODY[{}1]\r\n", "1.".repeat(10_000)), "a BAD "),
+        case("10,000 parts of LIST", format!("a LIST \"\" ({})\r\n", vec!["x"; 10_000].join(" ")), "a BAD "),
+        case("a set of a million ranges", format!("a FETCH {} UID\r\n", sets(1_000_000)), "a BAD "),
+        case("a set of 30,000 ranges", format!("a FETCH {} UID\r\n", sets(30_000)), "a BAD "),
+        case("a set of 9,000 ranges", format!("a FETCH {} UID\r\n", sets(9_000)), "a OK "),
+        case("sequence number 0", "a FETCH 0 UID\r\n", "a BAD "),
+        case("sequence number 2^32", "a FETCH 4294967296 UID\r\n", "a BAD "),
+        case("a sequence number of 30 digits", format!("a FETCH {} UID\r\n", "9".repeat(30)), "a BAD "),
+        case("a sequence number that is not there", "a FETCH 4294967295 UID\r\n", "a BAD "),
+        case("UID 0", "a UID FETCH 0 FLAGS\r\n", "a BAD "),
+        case("a UID that is not there", "a UID FETCH 4294967295 FLAGS\r\n", "a OK "),
+        case("all UIDs", "a UID FETCH 1:4294967295 (UID)\r\n", "a OK "),
+        case("a negative number", "a FETCH -1 UID\r\n", "a BAD "),
+        case("an empty set", "a FETCH  UID\r\n", "a BAD "),
+        case("a set with a hole", "a FETCH 1,,2 UID\r\n", "a BAD "),
+        case("a part of 0 octets", "a FETCH 1 BODY[]<0.0>\r\n", "a BAD "),
+        case("a part beyond 64 bits", format!("a FETCH 1 BODY[]<{}.1>\r\n", "9".repeat(30)), "a BAD "),
+        case("a part behind the end", "a FETCH 1 BODY[]<4294967295.4294967295>\r\n", "a OK "),
+        case("section 0", "a FETCH 1 BODY[0]\r\n", "a BAD "),
+        case("section 2^32", "a FETCH 1 BODY[4294967296]\r\n", "a BAD "),
+        case("SEARCH of a large number", format!("a SEARCH LARGER {}\r\n", "9".repeat(30)), "a BAD "),
+        case("SEARCH of a day that is none", "a SEARCH SINCE 31-Feb-2026\r\n", "a BAD "),
+        case("an unknown charset", "a SEARCH CHARSET KLINGON ALL\r\n", "a NO [BADCHARSET"),
+        case("a flag of nonsense", "a STORE 1 FLAGS (\\\\)\r\n", "a BAD "),
+        case("an unknown item", "a FETCH 1 NONSENSE\r\n", "a BAD "),
+        case("login again", "a LOGIN alice@a.test x\r\n", "a BAD "),
+    ]
+}
+
+fn appends() -> Vec<Case> {
+    let append = |octets: usize| format!("a APPEND INBOX {{{octets}}}\r\n");
+    let nested: String = (0..10_000)
+        .map(|depth| format!("Content-Type: multipart/mixed; boundary=b{depth}\r\n\r\n--b{depth}\r\n"))
+        .collect();
+    let whole = |text: &str| (append(text.len()), format!("{text}\r\n"));
+    let comments = format!("From: {}a@b.test\r\n\r\n", "(".repeat(10_000));
+    let last = "b FETCH * (ENVELOPE BODYSTRUCTURE BODY[1.1.1.1])\r\n";
+    let mut cases = vec![
+        case("APPEND over the largest message", append(1 << 21), "a NO [TOOBIG]"),
+        case("APPEND of 4 GiB", "a APPEND INBOX {4294967296}\r\n", "a NO [TOOBIG]"),
+        case("APPEND of nonsense", "a APPEND INBOX {x}\r\n", "a BAD "),
+        case("APPEND of nothing", "a APPEND INBOX\r\n", "a BAD "),
+        case(
+            "APPEND with a day that is none",
+            "a APPEND INBOX \"99-Foo-2026 00:00:00 +0000\" {1}\r\n",
+            "a BAD ",
+        ),
+        case("APPEND where nothing is", "a APPEND nowhere {1}\r\n", "a NO [TRYCREATE]"),
+    ];
+    for (name, text) in
+        [("APPEND of MIME nested 10,000 deep", &nested), ("APPEND of 10,000 comments", &comments)]
+    {
+        let (command, octets) = whole(text);
+        cases.push(case(name, command, "+ ").then(octets, "a OK ").then(last, "b OK ").accepts(1));
+    }
+    let (command, octets) = whole("a\0b");
+    cases.push(case("APPEND with a NUL", command, "+ ").then(octets, "a NO [CANNOT] a message holds no NUL"));
+    cases
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn imap_strangers() {
+    let mut target = Target::start().await;
+    target.run(&STRANGER, &[Way::Plain], &before_login()).await;
+    target.finish().await.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn imap_users() {
+    let mut target = Target::start().await;
+    target.run(&USER, &[Way::Tls], &selected()).await;
+    target.run(&USER, &[Way::Plain], &appends()).await;
+    target.finish().await.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn imap_that_stops_in_the_middle() {
+    let mut target = Target::start().await;
+    half_closed(&mut target).await;
+    never_reads(&mut target).await;
+    target.finish().await.finish().await;
+}
+
+/// A client that goes away in a literal, or half: what it has said is answered, and nothing comes into the mailbox.
+async fn half_closed(target: &mut Target) {
+    let login = format!("p LOGIN alice@a.test \"{PASSWORD}\"\r\n");
+    for (sent, expected) in [
+        ("a NOOP\r\n".to_owned(), "a OK "),
+        ("a LOGIN {10}\r\n".to_owned(), "+ "),
+        (format!("{login}a APPEND INBOX {{1000}}\r\nhalf a mess"), "+ "),
+        (format!("{login}a APPEND INBOX {{1000+}}\r\nhalf a mess"), "p OK "),
+        (format!("{login}a IDLE\r\n"), "+ "),
+    ] {
+        for half in [true, false] {
+            let place = &format!("{sent:?}, half closed: {half}");
+            let mut peer = target.connect("imap", Way::Plain).await;
+            peer.send(sent.as_bytes()).await;
+            peer.until(expected, place).await;
+            if half {
+                peer.half_close().await;
+                peer.end(place).await;
+            }
+            drop(peer);
+            target.is_well(place).await;
+        }
+    }
+}
+
+/// 200 times a message of 800,000 octets is asked for, and never read.
+async fn never_reads(target: &mut Target) {
+    let text = "x".repeat(98) + "\r\n";
+    let message = "Subject: large\r\n\r\n".to_owned() + &text.repeat(8_000);
+    let mut peer = target.connect("imap", Way::Plain).await;
+    let login = format!("p LOGIN alice@a.test \"{PASSWORD}\"\r\na APPEND INBOX {{{}}}\r\n", message.len());
+    peer.send(login.as_bytes()).await;
+    peer.until("+ ", "append").await;
+    peer.send(format!("{message}\r\nb SELECT INBOX\r\n").as_bytes()).await;
+    peer.until("b OK ", "select").await;
+    target.messages += 1;
+    let mut stuck = Vec::new();
+    for _ in 0..10 {
+        let mut peer = target.connect("imap", Way::Plain).await;
+        peer.send(format!("{}b SELECT INBOX\r\n", login.split_inclusive("\r\n").next().unwrap()).as_bytes())
+            .await;
+        peer.until("b OK ", "select").await;
+        let taken = peer.flood(&b"c FETCH * BODY[]\r\n".repeat(200), Duration::from_millis(300)).await;
+        assert!(taken < 64 << 20, "{taken} octets were taken");
+        stuck.push(peer);
+    }
+    target.is_well("clients that never read").await;
+    target.memory_is_bounded("clients that never read");
+}

@@ -1,0 +1,120 @@
+//! A peer that may do anything: sends octets as they are, reads, goes on whatever the server says.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use waypost_net::{ClientTls, Stream};
+
+/// Longest wait for one answer: the machine is shared, and servers under test are debug builds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// One connection.
+pub(super) struct Peer {
+    stream: Option<Box<dyn Stream>>,
+    received: Vec<u8>,
+    ended: bool,
+}
+
+impl Peer {
+    /// Connects; with TLS where there is one.
+    pub(super) async fn connect(address: SocketAddr, tls: Option<&ClientTls>) -> Self {
+        let stream: Box<dyn Stream> = Box::new(TcpStream::connect(address).await.unwrap());
+        let stream = match tls {
+            Some(tls) => tls.connect(stream).await.unwrap().0,
+            None => stream,
+        };
+        Self { stream: Some(stream), received: Vec::new(), ended: false }
+    }
+
+    /// Begins TLS; whether the handshake succeeds.
+    pub(super) async fn start_tls(&mut self, tls: &ClientTls) -> bool {
+        match tls.connect(self.stream.take().unwrap()).await {
+            Ok((stream, _)) => {
+                self.stream = Some(stream);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Sends, and reads meanwhile, so that neither side waits for the other. A server that has hung up is no error: what it said
+    /// before decides.
+    pub(super) async fn send(&mut self, octets: &[u8]) {
+        let (mut reader, mut writer) = tokio::io::split(self.stream.as_mut().unwrap());
+        let (mut sent, mut buffer) = (0, vec![0; 16 * 1024]);
+        while sent < octets.len() && !self.ended {
+            let turn = async {
+                tokio::select! {
+                    biased;
+                    read = reader.read(&mut buffer) => {
+                        let count = read.unwrap_or(0);
+                        self.ended = count == 0;
+                        self.received.extend_from_slice(&buffer[..count]);
+                    }
+                    written = writer.write(&octets[sent..]) => match written {
+                        Ok(count) => sent += count,
+                        // What the server said last can still be read.
+                        Err(_) => sent = octets.len(),
+                    },
+                }
+            };
+            timeout(ANSWER_TIMEOUT, turn).await.expect("the server neither reads nor answers");
+        }
+        // As above.
+        drop(writer.flush().await);
+    }
+
+    /// Sends without ever reading, until the server takes no more for a while; how much it took.
+    pub(super) async fn flood(&mut self, octets: &[u8], patience: Duration) -> usize {
+        let (stream, mut taken) = (self.stream.as_mut().unwrap(), 0);
+        while let Ok(Ok(count)) = timeout(patience, stream.write(octets)).await {
+            taken += count;
+        }
+        taken
+    }
+
+    /// Says that it sends no more, and goes on reading.
+    pub(super) async fn half_close(&mut self) {
+        self.stream.as_mut().unwrap().shutdown().await.unwrap();
+    }
+
+    /// Reads until a text has come; gives all up to its end.
+    pub(super) async fn until(&mut self, expected: &str, place: &str) -> String {
+        let mut searched = 0;
+        loop {
+            let found =
+                self.received[searched..].windows(expected.len()).position(|w| w == expected.as_bytes());
+            if let Some(found) = found {
+                let said = self.received.drain(..searched + found + expected.len()).collect::<Vec<_>>();
+                return String::from_utf8_lossy(&said).into_owned();
+            }
+            searched = self.received.len().saturating_sub(expected.len());
+            let what = || {
+                let shown = &self.received[self.received.len().saturating_sub(2_000)..];
+                format!("{place}: {expected:?} did not come, but {:?}", String::from_utf8_lossy(shown))
+            };
+            assert!(!self.ended, "{}", what());
+            let mut buffer = vec![0; 16 * 1024];
+            let read = timeout(ANSWER_TIMEOUT, self.stream.as_mut().unwrap().read(&mut buffer)).await;
+            let count = read.unwrap_or_else(|_| panic!("{}", what())).unwrap_or(0);
+            self.ended = count == 0;
+            self.received.extend_from_slice(&buffer[..count]);
+        }
+    }
+
+    /// Reads until the server hangs up; gives what it still said.
+    pub(super) async fn end(&mut self, place: &str) -> String {
+        let mut buffer = vec![0; 16 * 1024];
+        while !self.ended {
+            let read = timeout(ANSWER_TIMEOUT, self.stream.as_mut().unwrap().read(&mut buffer)).await;
+            let count = read.unwrap_or_else(|_| panic!("{place}: the server does not hang up")).unwrap_or(0);
+            self.ended = count == 0;
+            self.received.extend_from_slice(&buffer[..count]);
+        }
+        String::from_utf8_lossy(&std::mem::take(&mut self.received)).into_owned()
+    }
+}
