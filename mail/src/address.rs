@@ -74,9 +74,11 @@ impl Domain {
         inner.strip_prefix("IPv6:").unwrap_or(inner).parse().ok()
     }
 
-    /// The domain with U-labels, for people and for SMTPUTF8.
+    /// The domain with U-labels, for people and for SMTPUTF8; as it is where its A-labels stand for none.
     pub fn to_unicode(&self) -> String {
-        idna::domain_to_unicode(&self.0).0
+        let (text, result) = idna::domain_to_unicode(&self.0);
+        let is_same = result.is_ok() && Self::new(&text).as_ref() == Ok(self);
+        if is_same { text } else { self.0.clone() }
     }
 }
 
@@ -264,6 +266,20 @@ mod tests {
             let address = Address::parse(text).unwrap();
             assert_eq!(address.to_string(), printed);
             assert_eq!(Address::parse(printed).unwrap(), address);
+        }
+    }
+
+    #[test]
+    fn a_domain_in_unicode_is_the_same_domain() {
+        for (text, unicode) in [
+            ("xn--bcher-kva.example", "bücher.example"),
+            ("plain.example", "plain.example"),
+            ("xn--al29cabch", "xn--al29cabch"),
+            ("[IPv6:2001:db8::1]", "[IPv6:2001:db8::1]"),
+        ] {
+            let domain = Domain::new(text).unwrap();
+            assert_eq!(Domain::new(&domain.to_unicode()).as_ref(), Ok(&domain));
+            assert!(domain.to_unicode().eq_ignore_ascii_case(unicode), "{}", domain.to_unicode());
         }
     }
 
