@@ -4,6 +4,9 @@
 //! hold of INBOX that a session has, `session` the handler that answers the machine from the store.
 
 mod body;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod listing;
 mod machine;
 mod maildrop;

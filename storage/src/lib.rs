@@ -18,6 +18,9 @@ pub mod content;
 mod decide;
 pub mod disk;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod journal;
 mod opening;

@@ -18,6 +18,8 @@ mod chunk;
 mod files;
 mod footer;
 mod fresh;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod keeper;
 mod layout;
 mod records;

@@ -1,0 +1,132 @@
+//! Entrances for the fuzz targets to what is private here: the grammar, and the machine with a maildrop of three messages.
+
+use std::{convert::Infallible, time::Instant};
+
+use bytes::BytesMut;
+use waypost_mail::{Domain, UidlId};
+use waypost_net::{Step, TlsInfo};
+
+use crate::{
+    listing::Message,
+    machine::{self, Login, Tls},
+    wire::{self, Code, CommandError, Refusal},
+};
+
+const WRONG: Refusal = Refusal::with(Code::Auth, "wrong");
+const BROKEN: Refusal = Refusal::with(Code::SysTemp, "broken");
+
+/// What a line is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// A command; as it was understood.
+    Understood(String),
+    /// Nothing that we know.
+    Unknown,
+    /// A command with wrong arguments.
+    Wrong,
+}
+
+impl Command {
+    /// Reads a line without its CRLF.
+    pub fn parse(line: &[u8]) -> Self {
+        match wire::Command::parse(line) {
+            Ok(command) => Self::Understood(format!("{command:?}")),
+            Err(CommandError::Unknown) => Self::Unknown,
+            Err(CommandError::Syntax) => Self::Wrong,
+        }
+    }
+}
+
+/// A session.
+pub struct Session(machine::Session);
+
+/// What it asks.
+pub struct Question(machine::Question);
+
+/// What it is answered.
+pub struct Answer(machine::Answer);
+
+impl Session {
+    /// The bits of `settings`: 1 TLS is offered, 2 it is on, 4 passwords only under TLS.
+    pub fn new(hostname: &Domain, settings: u8) -> Self {
+        let tls = match settings & 3 {
+            0 => Tls::None,
+            1 => Tls::Offered,
+            _ => Tls::Active,
+        };
+        let login = if settings & 4 == 0 { Login::Always } else { Login::WithTls };
+        Self(machine::Session::new(hostname, tls, login))
+    }
+}
+
+impl Question {
+    /// The answer: login with any password but `x`; with bit 8 of `settings` nothing else works.
+    pub fn answer(self, settings: u8) -> Answer {
+        let result = if settings & 8 == 0 { Ok(()) } else { Err(BROKEN) };
+        Answer(match self.0 {
+            machine::Question::Login(credentials) if credentials.password == "x" => {
+                machine::Answer::Opened(Err(WRONG))
+            }
+            machine::Question::Login(_) => machine::Answer::Opened(Ok(maildrop())),
+            machine::Question::Retrieve { message, .. } => {
+                assert!(message < maildrop().len(), "no such message");
+                machine::Answer::Retrieved(result)
+            }
+            machine::Question::Update { deleted } => {
+                assert!(
+                    deleted.is_sorted_by(|a, b| a < b) && deleted.iter().all(|at| *at < maildrop().len())
+                );
+                machine::Answer::Updated(result)
+            }
+            machine::Question::Flush => machine::Answer::Flushed,
+        })
+    }
+}
+
+fn maildrop() -> Vec<Message> {
+    (1..=3).map(|n| Message { size: 100 * n, uidl: UidlId(70 + n) }).collect()
+}
+
+impl waypost_net::Machine for Session {
+    type Question = Question;
+    type Answer = Answer;
+    type Event = Infallible;
+
+    fn receive(&mut self, octets: &[u8]) {
+        self.0.receive(octets);
+    }
+
+    fn end_of_input(&mut self) {
+        self.0.end_of_input();
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        self.0.answer(answer.0);
+    }
+
+    fn event(&mut self, event: Infallible) {
+        match event {}
+    }
+
+    fn tls_started(&mut self, info: &TlsInfo) {
+        self.0.tls_started(info);
+    }
+
+    fn shutdown(&mut self) {
+        self.0.shutdown();
+    }
+
+    fn step(&mut self, now: Instant) -> Step<Question> {
+        match self.0.step(now) {
+            Step::Read { deadline } => Step::Read { deadline },
+            Step::Watch { deadline } => Step::Watch { deadline },
+            Step::Ask(question) => Step::Ask(Question(question)),
+            Step::StartTls => Step::StartTls,
+            Step::Close => Step::Close,
+        }
+    }
+
+    fn output(&mut self) -> &mut BytesMut {
+        self.0.output()
+    }
+}
