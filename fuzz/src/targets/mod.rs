@@ -1,0 +1,52 @@
+//! What is fuzzed: one function for each parser and each machine. A function takes any octets and panics where a property does
+//! not hold. libFuzzer calls them, and the test that replays the corpora.
+
+mod configuration;
+mod imap;
+mod mail;
+mod message;
+mod play;
+mod pop3;
+mod sasl;
+mod smtp;
+mod smtp_sessions;
+
+/// A function that panics where a property does not hold.
+pub(crate) type Target = fn(&[u8]);
+
+/// All targets by name; a corpus has the same name.
+pub(crate) const TARGETS: [(&str, Target); 28] = [
+    ("address", mail::address),
+    ("body_decoder", message::body_decoder),
+    ("config", configuration::config),
+    ("config_values", configuration::values),
+    ("date_time", mail::date_time),
+    ("flags", mail::flags),
+    ("header_block", message::header_block),
+    ("header_text", message::header_text),
+    ("imap_command", imap::command),
+    ("imap_literal", imap::literal),
+    ("imap_machine", imap::machine),
+    ("imap_strings", imap::strings),
+    ("mutf7", imap::mutf7),
+    ("pop3_command", pop3::command),
+    ("pop3_machine", pop3::machine),
+    ("sasl", sasl::exchange),
+    ("smtp_client", smtp_sessions::client),
+    ("smtp_command", smtp::command),
+    ("smtp_data", smtp::data),
+    ("smtp_path", smtp::path),
+    ("smtp_reply", smtp::reply),
+    ("smtp_server", smtp_sessions::server),
+    ("splitter", message::splitter),
+    ("storage_footer", waypost_storage::fuzzing::footer),
+    ("storage_frame", waypost_storage::fuzzing::frame),
+    ("storage_journal", waypost_storage::fuzzing::journal),
+    ("storage_record", waypost_storage::fuzzing::record),
+    ("structure", message::structure),
+];
+
+/// The first octet as settings, and the rest; nothing where there is none.
+fn settings(octets: &[u8]) -> Option<(u8, &[u8])> {
+    octets.split_first().map(|(first, rest)| (*first, rest))
+}

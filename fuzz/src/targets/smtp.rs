@@ -1,0 +1,163 @@
+//! SMTP: commands, paths, the end of data, replies.
+
+use bytes::BytesMut;
+use waypost_mail::{BodyType, Reply, ReversePath};
+use waypost_mta::smtp::{
+    command::{CLIENT_NAME_BYTES_MAX, Command, MailParameters},
+    data::{CHUNK_BYTES, DataReceiver},
+    path::ForwardPath,
+    reply::{Capabilities, REPLY_LINE_BYTES_MAX, REPLY_LINES_MAX, ReplyError, ReplyParser},
+};
+
+use super::{play::PIECES, settings};
+
+/// What was understood and is said again is understood in the same way.
+pub(crate) fn command(line: &[u8]) {
+    let Ok(command) = Command::parse(line) else { return };
+    if let Command::Ehlo(name) | Command::Helo(name) = &command {
+        assert!(name.as_str().len() <= CLIENT_NAME_BYTES_MAX && !name.as_str().contains(['\r', '\n', ' ']));
+    }
+    assert_eq!(Command::parse(said(&command).as_bytes()).as_ref(), Ok(&command), "{}", said(&command));
+}
+
+fn said(command: &Command) -> String {
+    match command {
+        Command::Ehlo(name) => format!("EHLO {}", name.as_str()),
+        Command::Helo(name) => format!("HELO {}", name.as_str()),
+        Command::Mail(path, parameters) => format!("MAIL FROM:<{path}>{}", said_parameters(parameters)),
+        Command::Rcpt(path) => format!("RCPT TO:<{path}>"),
+        Command::Data => "DATA".into(),
+        Command::Rset => "RSET".into(),
+        Command::Noop => "NOOP".into(),
+        Command::Quit => "QUIT".into(),
+        Command::Vrfy => "VRFY someone".into(),
+        Command::Help => "HELP".into(),
+        Command::StartTls => "STARTTLS".into(),
+        Command::Auth { mechanism, initial: None } => format!("AUTH {mechanism}"),
+        Command::Auth { mechanism, initial: Some(initial) } => format!("AUTH {mechanism} {initial}"),
+    }
+}
+
+fn said_parameters(parameters: &MailParameters) -> String {
+    let size = parameters.size.map(|size| format!(" SIZE={size}")).unwrap_or_default();
+    let body = match parameters.body {
+        BodyType::SevenBit => "",
+        BodyType::EightBitMime => " BODY=8BITMIME",
+    };
+    format!("{size}{body}{}", if parameters.smtputf8 { " SMTPUTF8" } else { "" })
+}
+
+/// A path that is valid as a sender is valid as a recipient, and comes back from its printed form.
+pub(crate) fn path(octets: &[u8]) {
+    let Ok(text) = str::from_utf8(octets) else { return };
+    let mail = Command::parse(format!("MAIL FROM:<{text}>").as_bytes());
+    let rcpt = Command::parse(format!("RCPT TO:<{text}>").as_bytes());
+    match (mail, rcpt) {
+        (Ok(Command::Mail(ReversePath::Address(sender), parameters)), rcpt) => {
+            command(format!("MAIL FROM:<{sender}>").as_bytes());
+            if parameters == MailParameters::default() && rcpt.is_ok() {
+                assert_eq!(rcpt, Ok(Command::Rcpt(ForwardPath::Address(sender))));
+            }
+        }
+        (Ok(Command::Mail(ReversePath::Null, _)), rcpt) => assert!(rcpt.is_err(), "a recipient without name"),
+        (_, Ok(Command::Rcpt(path))) => command(format!("RCPT TO:<{path}>").as_bytes()),
+        (_, Ok(other)) => panic!("{other:?}"),
+        (_, Err(_)) => {}
+    }
+}
+
+/// The message ends at the first CRLF.CRLF and nowhere else; what is taken is what was sent without transparency; a bare CR,
+/// a bare LF, a NUL and too many octets are found; wherever the stream is cut.
+pub(crate) fn data(octets: &[u8]) {
+    let Some((settings, octets)) = settings(octets) else { return };
+    let size_max = if settings == 0 { 16 } else { u64::MAX };
+    for piece in PIECES {
+        received(octets, piece, size_max);
+    }
+}
+
+fn received(octets: &[u8], piece: usize, size_max: u64) {
+    let mut receiver = DataReceiver::new(size_max);
+    let (mut rest, mut input, mut message) = (octets, BytesMut::new(), Vec::new());
+    while !receiver.ended() && !rest.is_empty() {
+        let (piece, more) = rest.split_at(piece.min(rest.len()));
+        input.extend_from_slice(piece);
+        rest = more;
+        while !input.is_empty() && !receiver.ended() {
+            receiver.receive(&mut input);
+            while let Some(chunk) = receiver.take_chunk() {
+                assert!(chunk.len() <= CHUNK_BYTES + 2);
+                message.extend_from_slice(&chunk);
+            }
+        }
+    }
+    let end = end_of_data(octets);
+    assert_eq!(receiver.ended(), end.is_some(), "the end");
+    let Some(end) = end else { return };
+    assert_eq!(rest.len() + input.len(), octets.len() - end, "octets behind the end");
+    let sent = plain(&octets[..end - 3]);
+    let faulty = sent.len() as u64 > size_max || has_bare_controls(&octets[..end]);
+    assert_eq!(receiver.fault().is_some(), faulty, "{:?}", receiver.fault());
+    assert!(faulty || message == sent, "another message");
+}
+
+/// Behind the first CRLF.CRLF, where the begin counts as a CRLF.
+fn end_of_data(octets: &[u8]) -> Option<usize> {
+    if octets.starts_with(b".\r\n") {
+        return Some(3);
+    }
+    octets.windows(5).position(|window| window == b"\r\n.\r\n").map(|at| at + 5)
+}
+
+/// Without the dots that begin lines.
+fn plain(octets: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    let mut at_line = true;
+    for (at, octet) in octets.iter().enumerate() {
+        if !(at_line && *octet == b'.') {
+            plain.push(*octet);
+        }
+        at_line = octets[..=at].ends_with(b"\r\n");
+    }
+    plain
+}
+
+fn has_bare_controls(octets: &[u8]) -> bool {
+    let bare = |(at, octet): (usize, &u8)| match octet {
+        b'\r' => octets.get(at + 1) != Some(&b'\n'),
+        b'\n' => at == 0 || octets[at - 1] != b'\r',
+        octet => *octet == 0,
+    };
+    octets.iter().enumerate().any(bare)
+}
+
+/// Replies are the same wherever the stream is cut, have bounds, and come back from their printed form.
+pub(crate) fn reply(octets: &[u8]) {
+    let [first, other, whole] = PIECES.map(|piece| replies(octets, piece));
+    assert!(first == whole && other == whole, "cut elsewhere, read otherwise: {first:?} {whole:?}");
+    for reply in whole.into_iter().flatten() {
+        assert!((200..600).contains(&reply.code) && (1..=REPLY_LINES_MAX).contains(&reply.lines.len()));
+        assert!(reply.lines.iter().all(|line| !line.contains(char::is_control)));
+        let _ = Capabilities::from_ehlo(&reply);
+        let printed = reply.to_string();
+        if printed.lines().all(|line| line.len() < REPLY_LINE_BYTES_MAX - 2) {
+            assert_eq!(replies(printed.as_bytes(), usize::MAX), [Ok(reply)], "{printed:?}");
+        }
+    }
+}
+
+/// All replies up to the first error.
+fn replies(octets: &[u8], piece: usize) -> Vec<Result<Reply, ReplyError>> {
+    let (mut parser, mut replies) = (ReplyParser::default(), Vec::new());
+    for piece in octets.chunks(piece.min(octets.len().max(1))) {
+        parser.receive(piece);
+        while let Some(next) = parser.next_reply().transpose() {
+            let failed = next.is_err();
+            replies.push(next);
+            if failed {
+                return replies;
+            }
+        }
+    }
+    replies
+}
