@@ -173,3 +173,91 @@ fn rust_files(place: &Path) -> Vec<PathBuf> {
     }
     files
 }
+
+/// A row of `docs/rfc.md`.
+struct Row {
+    rfc: u32,
+    status: String,
+    modules: Vec<String>,
+    tests: Vec<String>,
+}
+
+/// The rows of all tables in `docs/rfc.md`: RFC | title | status | modules | tests.
+fn rfc_rows() -> Vec<Row> {
+    let text = fs::read_to_string(root().join("docs/rfc.md")).unwrap();
+    let paths = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let mut rows = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [rfc, title, status, modules, tests] = cells[..] else { panic!("not five cells: {line}") };
+        if rfc == "RFC" || rfc.starts_with("---") {
+            continue;
+        }
+        assert!(!title.is_empty(), "RFC {rfc} has no title");
+        let rfc = rfc.parse().unwrap_or_else(|_| panic!("not the number of an RFC: {line}"));
+        rows.push(Row { rfc, status: status.into(), modules: paths(modules), tests: paths(tests) });
+    }
+    rows
+}
+
+/// The RFCs that a text cites as `RFC 5321`.
+fn cited(text: &str) -> BTreeSet<u32> {
+    let number = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().ok();
+    // Comments are wrapped: the number may stand in the next line.
+    let joined = text.replace("///", " ").replace("//!", " ").replace("//", " ");
+    let words: Vec<&str> = joined.split_whitespace().collect();
+    let pairs = words
+        .windows(2)
+        .filter(|pair| pair[0].trim_start_matches(|c: char| !c.is_ascii_alphanumeric()) == "RFC");
+    pairs.filter_map(|pair| number(pair[1])).collect()
+}
+
+fn citations(place: &str) -> BTreeSet<u32> {
+    let texts = rust_files(&root().join(place)).into_iter().map(|file| fs::read_to_string(file).unwrap());
+    texts.flat_map(|text| cited(&text)).collect()
+}
+
+#[test]
+fn citations_are_found() {
+    let text = "/// As RFC 5321 section 4 (RFC 6531, RFC\n/// 8314), not RFC822 and no RFC";
+    assert_eq!(cited(text), BTreeSet::from([5321, 6531, 8314]));
+}
+
+#[test]
+fn every_rfc_that_the_code_cites_is_in_the_table() {
+    let rows: BTreeSet<u32> = rfc_rows().iter().map(|row| row.rfc).collect();
+    let mut all = BTreeSet::new();
+    for folder in members().iter().filter(|folder| *folder != "tests") {
+        let found = citations(&format!("{folder}/src"));
+        let missing: Vec<_> = found.difference(&rows).collect();
+        assert!(missing.is_empty(), "{folder} cites RFCs that docs/rfc.md has no row for: {missing:?}");
+        all.extend(found);
+    }
+    assert!(all.len() > 50, "only {} RFCs were found in the code", all.len());
+}
+
+#[test]
+fn the_table_of_rfcs_is_true() {
+    let mut seen = BTreeSet::new();
+    for Row { rfc, status, modules, tests } in rfc_rows() {
+        assert!(seen.insert(rfc), "RFC {rfc} has two rows");
+        let explained = |word: &str| status.strip_prefix(word).is_some_and(|what| what.len() > 3);
+        let is_status =
+            status == "complete" || ["complete: ", "partial: ", "not: "].into_iter().any(explained);
+        assert!(is_status, "RFC {rfc} has the status {status:?}");
+        assert!(!modules.is_empty() && !tests.is_empty(), "RFC {rfc} names no module or no test");
+        for path in modules.iter().chain(&tests) {
+            assert!(root().join(path).exists(), "RFC {rfc} names {path}, which does not exist");
+        }
+        for module in &modules {
+            assert!(citations(module).contains(&rfc), "{module} does not cite RFC {rfc}");
+        }
+        for test in tests.iter().filter(|test| test.ends_with(".rs")) {
+            let text = fs::read_to_string(root().join(test)).unwrap();
+            assert!(
+                text.contains("#[test]") || text.contains("#[tokio::test"),
+                "{test} has no test (RFC {rfc})"
+            );
+        }
+    }
+}
