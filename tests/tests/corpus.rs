@@ -1,4 +1,5 @@
 //! Runs every fuzz target over its corpus. A failure names the input.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
 
 #[path = "../../fuzz/src/targets/mod.rs"]
 mod targets;

@@ -122,7 +122,7 @@ pub(crate) fn body_decoder(octets: &[u8]) {
 pub(crate) fn header_text(octets: &[u8]) {
     let text = decode::header_text(octets);
     assert!(text.len() <= 4 * octets.len() + 16, "{} octets of {}", text.len(), octets.len());
-    if octets.iter().all(|octet| octet.is_ascii_graphic()) && !octets.windows(2).any(|pair| pair == b"=?") {
+    if octets.iter().all(u8::is_ascii_graphic) && !octets.windows(2).any(|pair| pair == b"=?") {
         assert_eq!(text.as_bytes(), octets);
     }
 }
