@@ -66,7 +66,7 @@ const SHARED: [(&str, &[&str]); 12] = [
     ("tempfile", &["server", "tests"]),
     ("serde_json", &["server", "tests"]),
 ];
-const TESTS_ONLY: [&str; 2] = ["toml", "hickory-server"];
+const TESTS_ONLY: [&str; 3] = ["toml", "hickory-server", "rcgen"];
 
 #[test]
 fn an_outside_library_has_one_owner() {

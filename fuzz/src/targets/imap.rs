@@ -3,7 +3,7 @@
 use waypost_imap::{
     machine::{Answer, ImapMachine, NewState, PlaintextLogin, Privacy, Question, Ran, Settings},
     wire::{
-        CommandBody, SEQUENCE_RANGES_MAX, SequenceSet, TAG_BYTES_MAX, encode,
+        CommandBody, SEQUENCE_RANGES_MAX, SequenceSet, Spelling, TAG_BYTES_MAX, encode,
         literal::{self, Sync},
         mutf7, parse,
     },
@@ -16,7 +16,13 @@ use super::{
 
 /// A command is understood, or refused at a place in it under its own tag; sequence sets resolve to what there is.
 pub(crate) fn command(octets: &[u8]) {
-    match parse::command(octets) {
+    for spelling in [Spelling::Utf7, Spelling::Utf8] {
+        spelled_command(octets, spelling);
+    }
+}
+
+fn spelled_command(octets: &[u8], spelling: Spelling) {
+    match parse::command(octets, spelling) {
         Ok(command) => {
             assert_eq!(parse::tag_of(octets).as_ref(), Some(&command.tag));
             assert!(
@@ -40,7 +46,8 @@ pub(crate) fn command(octets: &[u8]) {
 }
 
 fn resolved(set: &SequenceSet) {
-    assert!((1..=SEQUENCE_RANGES_MAX).contains(&set.0.len()));
+    let SequenceSet::Ranges(ranges) = set else { return };
+    assert!((1..=SEQUENCE_RANGES_MAX).contains(&ranges.len()));
     for largest in [0, 1, 7, u32::MAX] {
         let mut before = 0;
         for range in set.resolve(largest) {
@@ -78,19 +85,26 @@ pub(crate) fn strings(octets: &[u8]) {
     line.push(b' ');
     encode::string(&mut line, octets);
     let expected = str::from_utf8(octets).is_ok() && !octets.contains(&0);
-    match parse::command(&line).map(|command| command.body) {
+    match parse::command(&line, Spelling::Utf7).map(|command| command.body) {
         Ok(CommandBody::Login(user, password)) => {
             assert_eq!((user.as_bytes(), password.as_bytes()), (octets, octets));
         }
         other => assert!(!expected, "{other:?}"),
     }
     let Ok(name) = str::from_utf8(octets) else { return };
+    for spelling in [Spelling::Utf7, Spelling::Utf8] {
+        subscribed(name, spelling);
+    }
+}
+
+fn subscribed(name: &str, spelling: Spelling) {
     let mut line = b"a SUBSCRIBE ".to_vec();
-    encode::mailbox(&mut line, name);
-    match parse::command(&line).map(|command| command.body) {
+    encode::mailbox(&mut line, name, spelling);
+    match parse::command(&line, spelling).map(|command| command.body) {
         Ok(CommandBody::Subscribe(found)) if name.eq_ignore_ascii_case("inbox") => assert_eq!(found, "INBOX"),
         Ok(CommandBody::Subscribe(found)) => assert_eq!(found, name),
-        other => panic!("{other:?}"),
+        // In UTF-8 NUL stays what it is, and no string holds it.
+        other => assert!(spelling == Spelling::Utf8 && name.contains('\0'), "{other:?}"),
     }
 }
 
