@@ -46,6 +46,7 @@ fn served(bits: u8, octets: &[u8], piece: usize) -> (Played, World) {
         starttls: if is(4) { server::StartTls::Offered } else { server::StartTls::Absent },
         auth: if is(8) { server::AuthPolicy::Always } else { server::AuthPolicy::UnderTls },
         tls: is(16).then(tls),
+        session: EntryId(9),
     });
     let played = play(&mut machine, octets, piece, |question| world.answer(question, is(32)));
     (played, world)

@@ -16,7 +16,6 @@ const HEADER_TOO_BIG: &str = "the header of the message is larger than the serve
 const HOLDS_NUL: &str = "a literal holds NUL";
 const NO_NUL: &str = "messages with NUL cannot be kept; send it encoded";
 const EMPTY: &str = "a message is not empty";
-const NUL: &str = "a message holds no NUL";
 
 /// A message that arrives.
 #[derive(Debug)]
@@ -104,7 +103,11 @@ impl Appending {
     async fn take(&mut self, octets: &[u8]) -> Result<(), Failure> {
         // `CHAR8 = %x01-ff` (RFC 9051 section 9): FETCH could not show it.
         if octets.contains(&0) {
-            return Err(Failure::no("CANNOT", NUL));
+            return Err(match self.literal {
+                LiteralKind::Text => Failure::bad(HOLDS_NUL),
+                // RFC 3516 section 4.4: as of a mailbox that does not keep binary content.
+                LiteralKind::Binary => Failure::no("UNKNOWN-CTE", NO_NUL),
+            });
         }
         self.splitter.feed(octets);
         let mut body = octets;
