@@ -135,7 +135,7 @@ pub type Message<'a> = &'a Row;
 
 impl MailboxState {
     /// A mailbox before its first message.
-    pub(crate) fn new(id: MailboxId, name: String, uid_validity: UidValidity) -> Self {
+    pub fn new(id: MailboxId, name: String, uid_validity: UidValidity) -> Self {
         Self {
             id,
             name,

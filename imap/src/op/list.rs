@@ -208,7 +208,7 @@ fn subscribed(subscriptions: &BTreeSet<String>, pattern: &Pattern) -> BTreeMap<S
 
 #[cfg(test)]
 mod tests {
-    use waypost_mail::{AccountId, MailboxId, ModSeq, Uid, UidValidity};
+    use waypost_mail::{AccountId, MailboxId, UidValidity};
 
     use super::*;
 
@@ -216,20 +216,8 @@ mod tests {
         let mailbox = |(index, (name, special_use)): (usize, &(&str, Option<SpecialUse>))| {
             let id = MailboxId(index as u64 + 1);
             let state = MailboxState {
-                id,
-                name: (*name).to_owned(),
-                uid_validity: UidValidity::FIRST,
-                uid_next: Uid::FIRST,
-                highest_modseq: ModSeq::FIRST,
                 special_use: *special_use,
-                keywords: Vec::new(),
-                count: 0,
-                unseen: 0,
-                deleted: 0,
-                bytes: 0,
-                partial: false,
-                chunks: Vec::new(),
-                digest: 0,
+                ..MailboxState::new(id, (*name).to_owned(), UidValidity::FIRST)
             };
             (id, Arc::new(state))
         };
