@@ -4,7 +4,9 @@ pub mod directory;
 pub mod live;
 pub mod password;
 pub mod sasl;
+pub mod seats;
 
 pub use directory::{Directory, DirectoryError, Identity, Resolution};
 pub use live::Live;
 pub use password::{Authenticator, HashError, LoginError, hash_password};
+pub use seats::{Seat, Seats};

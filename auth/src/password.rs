@@ -14,7 +14,10 @@ use argon2::{
 use aws_lc_rs::{constant_time, hmac, rand};
 use tokio::sync::Semaphore;
 
-use crate::directory::{Directory, Identity, Secret};
+use crate::{
+    directory::{Directory, Identity, Secret},
+    seats::Seats,
+};
 
 /// How long a secret that was verified is believed without argon2.
 const CACHE_TIME: Duration = Duration::from_secs(600);
@@ -49,6 +52,7 @@ pub struct HashError(String);
 #[derive(Clone, Debug)]
 pub struct Authenticator {
     shared: Arc<Shared>,
+    seats: Seats,
 }
 
 #[derive(Debug)]
@@ -76,7 +80,13 @@ impl Authenticator {
                 key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
                 verified: Mutex::default(),
             }),
+            seats: Seats::default(),
         }
+    }
+
+    /// How many sessions each account has: who logs in takes a seat for as long as the session lasts.
+    pub fn seats(&self) -> &Seats {
+        &self.seats
     }
 
     /// Checks a login by address and password. The failed ones are logged with the peer's address, never the password.

@@ -8,19 +8,15 @@ use std::{net::IpAddr, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use waypost_auth::{Authenticator, Identity, Live, sasl::Credentials};
+use waypost_auth::{Authenticator, Identity, Live, Seat, sasl::Credentials};
 use waypost_config::ListenerConfig;
 use waypost_mail::Uid;
-use waypost_net::{Connection, Disconnect, Handler, Output, TlsRole};
+use waypost_net::{AddressCount, Connection, Disconnect, Handler, Output, TlsRole};
 use waypost_storage::{Account, Selection, Store};
 
 use crate::{
     machine::{Answer, Event, ImapMachine, PlaintextLogin, Privacy, Question, Settings},
-    op::{
-        self, Enabled, Expunges, Failure, Operation,
-        append::Appending,
-        login::{Seat, Seats},
-    },
+    op::{self, Enabled, Expunges, Failure, Operation, append::Appending},
     view::{Recent, View},
     wire::{Access, Numbers, SequenceSet},
 };
@@ -36,14 +32,12 @@ pub struct Context {
     pub authenticator: Authenticator,
     /// Who has seen what.
     pub(crate) recent: Arc<Recent>,
-    /// How many sessions each account has.
-    pub(crate) seats: Arc<Seats>,
 }
 
 impl Context {
     /// For one server: all its sessions share clones of it.
     pub fn new(store: Store, live: watch::Receiver<Arc<Live>>, authenticator: Authenticator) -> Self {
-        Self { store, live, authenticator, recent: Arc::default(), seats: Arc::default() }
+        Self { store, live, authenticator, recent: Arc::default() }
     }
 
     /// Configuration and directory as they are now.
@@ -64,7 +58,8 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
     let hostname = context.live().config.hostname.to_string();
     let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login });
     let peer = connection.peer;
-    let session = Session { context, peer: peer.ip(), user: None };
+    let counted = connection.counted.clone();
+    let session = Session { context, peer: peer.ip(), counted, user: None };
     let (_, session, result) = waypost_net::drive(connection, machine, session).await;
     let account = session.user.map(|user| user.identity.address.to_string());
     match result {
@@ -78,6 +73,7 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
 struct Session {
     context: Context,
     peer: IpAddr,
+    counted: AddressCount,
     user: Option<User>,
 }
 
@@ -213,6 +209,7 @@ async fn changed(selection: Option<&mut Selection>) {
 impl Session {
     async fn login(&mut self, credentials: Credentials) -> Result<Answer, Failure> {
         let (user, ran) = op::login::login(&self.context, self.peer, credentials).await?;
+        self.counted.release();
         self.user = Some(user);
         Ok(Answer::Ran(ran))
     }

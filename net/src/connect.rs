@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     driver::{Connection, Stream, TlsRole},
+    listener::AddressCount,
     shutdown::Shutdown,
     tls::ClientTls,
 };
@@ -49,5 +50,5 @@ pub async fn connect(
             (stream, Some(info))
         }
     };
-    Ok(Connection { stream, peer: address, local, tls, starttls, shutdown })
+    Ok(Connection { stream, peer: address, local, tls, starttls, shutdown, counted: AddressCount::default() })
 }

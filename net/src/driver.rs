@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    listener::AddressCount,
     machine::{Handler, Machine, Step},
     shutdown::Shutdown,
     tls::{ClientTls, ServerTls, TlsError, TlsInfo},
@@ -57,6 +58,8 @@ pub struct Connection {
     pub starttls: TlsRole,
     /// Tells when the server stops.
     pub shutdown: Shutdown,
+    /// Its place among the connections of its address.
+    pub counted: AddressCount,
 }
 
 impl Debug for Connection {

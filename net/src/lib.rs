@@ -17,7 +17,7 @@ mod testing;
 
 pub use connect::{ConnectError, connect};
 pub use driver::{Connection, Disconnect, Stream, TlsRole, drive};
-pub use listener::{Acceptor, DescriptorError, Limits, bind, raise_descriptor_limit};
+pub use listener::{Acceptor, AddressCount, DescriptorError, Limits, bind, raise_descriptor_limit};
 pub use machine::{Handler, Machine, Step};
 pub use shutdown::Shutdown;
 pub use tls::{CertificateFiles, ClientTls, ServerTls, TlsError, TlsInfo, TlsMode, Verification};

@@ -94,7 +94,7 @@ impl Limits {
     }
 
     /// Counts a connection from an address until the guard is dropped; `None` where there are too many.
-    fn count(&self, peer: IpAddr) -> Option<Counted> {
+    fn count(&self, peer: IpAddr) -> Option<AddressCount> {
         let network = network(peer);
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let count = addresses.entry(network).or_default();
@@ -102,7 +102,8 @@ impl Limits {
             return None;
         }
         *count += 1;
-        Some(Counted { network, addresses: Arc::clone(&self.addresses) })
+        let counted = Counted { network, addresses: Arc::clone(&self.addresses) };
+        Some(AddressCount { counted: Arc::new(Mutex::new(Some(counted))) })
     }
 }
 
@@ -111,6 +112,21 @@ fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+/// The place of one connection among those of its address, until it is released or all clones are dropped. The default
+/// is that of a connection which is not counted. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct AddressCount {
+    counted: Arc<Mutex<Option<Counted>>>,
+}
+
+impl AddressCount {
+    /// The session has logged in: it counts among those of its account from now on, so that many users behind one address
+    /// do not keep each other out.
+    pub fn release(&self) {
+        drop(self.counted.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -201,7 +217,7 @@ impl Acceptor {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        held: (Counted, OwnedSemaphorePermit),
+        (counted, permit): (AddressCount, OwnedSemaphorePermit),
         session: S,
     ) where
         S: Fn(Connection) -> F + Send + 'static,
@@ -210,11 +226,11 @@ impl Acceptor {
         let tls = self.tls.borrow().clone();
         let (mode, shutdown) = (self.mode, self.shutdown.clone());
         self.shutdown.spawn(async move {
-            match prepare(stream, peer, mode, tls, shutdown).await {
+            match prepare(stream, (peer, counted), mode, tls, shutdown).await {
                 Ok(connection) => session(connection).await,
                 Err(error) => tracing::info!(%peer, %error, "no session"),
             }
-            drop(held);
+            drop(permit);
         });
     }
 }
@@ -232,7 +248,7 @@ async fn refuse(mut stream: TcpStream, refusal: &str) {
 /// Makes a connection ready for its session; TLS where it is on from the first octet.
 async fn prepare(
     stream: TcpStream,
-    peer: SocketAddr,
+    (peer, counted): (SocketAddr, AddressCount),
     mode: TlsMode,
     tls: Option<ServerTls>,
     shutdown: Shutdown,
@@ -255,7 +271,7 @@ async fn prepare(
             (stream, Some(info), TlsRole::None)
         }
     };
-    Ok(Connection { stream, peer, local, tls, starttls, shutdown })
+    Ok(Connection { stream, peer, local, tls, starttls, shutdown, counted })
 }
 
 #[cfg(test)]
@@ -304,6 +320,20 @@ mod tests {
         sleep(Duration::from_millis(50)).await;
         assert_eq!(greeted(address).await.1, "hello");
         assert!(shutdown.drain(Duration::from_secs(5)).await);
+    }
+
+    #[test]
+    fn who_has_logged_in_counts_no_more_for_the_address() {
+        let (limits, peer) = (Limits::new(0, 1), IpAddr::from([192, 0, 2, 1]));
+        let first = limits.count(peer).unwrap();
+        assert!(limits.count(peer).is_none());
+        first.clone().release();
+        let second = limits.count(peer).unwrap();
+        // What was released is not given back again.
+        drop(first);
+        assert!(limits.count(peer).is_none());
+        drop(second);
+        assert!(limits.count(peer).is_some());
     }
 
     #[tokio::test]

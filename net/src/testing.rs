@@ -12,7 +12,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{Connection, Disconnect, Handler, Machine, Output, Shutdown, Step, TlsInfo, TlsRole, drive};
+use crate::{
+    AddressCount, Connection, Disconnect, Handler, Machine, Output, Shutdown, Step, TlsInfo, TlsRole, drive,
+};
 
 pub(crate) const IDLE: Duration = Duration::from_secs(60);
 
@@ -162,7 +164,15 @@ pub(crate) struct Session {
 
 pub(crate) fn connection(stream: DuplexStream, starttls: TlsRole, shutdown: Shutdown) -> Connection {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
-    Connection { stream: Box::new(stream), peer: address, local: address, tls: None, starttls, shutdown }
+    Connection {
+        stream: Box::new(stream),
+        peer: address,
+        local: address,
+        tls: None,
+        starttls,
+        shutdown,
+        counted: AddressCount::default(),
+    }
 }
 
 impl Session {

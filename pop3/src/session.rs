@@ -10,9 +10,9 @@ use std::{
 use bytes::BytesMut;
 use tokio::sync::watch;
 use tracing::Instrument;
-use waypost_auth::{Authenticator, Identity, Live, LoginError, sasl::Credentials};
+use waypost_auth::{Authenticator, Identity, Live, LoginError, Seat, sasl::Credentials};
 use waypost_config::ListenerConfig;
-use waypost_net::{Connection, Disconnect, Handler, Output, TlsRole, drive};
+use waypost_net::{AddressCount, Connection, Disconnect, Handler, Output, TlsRole, drive};
 use waypost_storage::Store;
 
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
 
 const WRONG_PASSWORD: Refusal = Refusal::with(Code::Auth, "wrong user name or password");
 const THROTTLED: Refusal = Refusal::with(Code::SysTemp, "too many failed logins, try again later");
+const TOO_MANY: Refusal = Refusal::with(Code::SysTemp, "too many sessions of this account, try again later");
 const ANOTHER_USER: Refusal = Refusal::with(Code::Auth, "nobody may act for another user");
 
 /// What all POP3 sessions of a server share. Cheap to clone; the clones share the locks on maildrops, too.
@@ -53,7 +54,8 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
     };
     let hostname = context.live.borrow().config.hostname.clone();
     let machine = Session::new(&hostname, tls, login_policy(&listener, peer));
-    let handler = Answers { context, peer: peer.ip(), maildrop: None };
+    let counted = connection.counted.clone();
+    let handler = Answers { context, peer: peer.ip(), counted, seat: None, maildrop: None };
     let session = async {
         match drive(connection, machine, handler).await.2 {
             Ok(()) => tracing::debug!("session ended"),
@@ -73,6 +75,9 @@ fn login_policy(listener: &ListenerConfig, peer: SocketAddr) -> Login {
 struct Answers {
     context: Context,
     peer: IpAddr,
+    counted: AddressCount,
+    /// Counts the session, once it has logged in.
+    seat: Option<Seat>,
     maildrop: Option<Maildrop>,
 }
 
@@ -103,9 +108,13 @@ impl Handler<Session> for Answers {
 impl Answers {
     async fn log_in(&mut self, credentials: &Credentials) -> Result<Vec<Message>, Refusal> {
         let identity = self.identity(credentials).await?;
+        let sessions_max = self.context.live.borrow().config.limits.connections_per_address;
+        let seat = self.context.authenticator.seats().take(identity.account, sessions_max).ok_or(TOO_MANY)?;
         let (maildrop, messages) =
             Maildrop::open(&self.context.store, &self.context.maildrops, identity.account).await?;
         tracing::info!(account = %identity.address, messages = messages.len(), "maildrop opened");
+        self.counted.release();
+        self.seat = Some(seat);
         self.maildrop = Some(maildrop);
         Ok(messages)
     }

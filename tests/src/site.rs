@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use waypost_config::{ListenerConfig, Service, TlsMode};
 use waypost_mail::{DateTime, Flags, SystemFlags, Timestamp};
 use waypost_message::Splitter;
-use waypost_net::{Connection, Shutdown, Stream, TlsRole};
+use waypost_net::{AddressCount, Connection, Shutdown, Stream, TlsRole};
 use waypost_server::{
     Parts, Running, Server,
     demo::{
@@ -203,6 +203,7 @@ impl Site {
             tls: None,
             starttls,
             shutdown: Shutdown::new(),
+            counted: AddressCount::default(),
         };
         let auth_without_tls = tls == TlsMode::None && service != Service::Smtp;
         let listener = ListenerConfig { service, address: loopback, tls, auth_without_tls };

@@ -13,7 +13,7 @@ use waypost_config::{
     StorageConfig, TlsMode,
 };
 use waypost_mail::{AccountId, Address, Domain};
-use waypost_net::Shutdown;
+use waypost_net::{AddressCount, Shutdown};
 
 use super::*;
 use crate::testing;
@@ -89,6 +89,7 @@ impl World {
             tls: None,
             starttls: TlsRole::None,
             shutdown: Shutdown::new(),
+            counted: AddressCount::default(),
         };
         let listener = ListenerConfig {
             service: Service::Imap,

@@ -43,7 +43,7 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
     let span =
         tracing::info_span!("smtp", %session, service = listener.service.name(), peer = %connection.peer);
     let machine = Server::new(settings(session, &live, &listener, &connection));
-    let receiver = Receiver::new(context, connection.peer.ip().to_canonical());
+    let receiver = Receiver::new(context, connection.peer.ip().to_canonical(), connection.counted.clone());
     async {
         tracing::debug!("connected");
         match drive(connection, machine, receiver).await.2 {

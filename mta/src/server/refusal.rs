@@ -23,6 +23,8 @@ pub(super) const STORE_FAILED: Fixed =
 pub(super) const DISK_FULL: Fixed = Fixed(452, S(4, 3, 1), "No space left, try again later");
 pub(super) const OVER_QUOTA: Fixed = Fixed(452, S(4, 2, 2), "The mailbox is full, try again later");
 pub(super) const THROTTLED: Fixed = Fixed(454, S(4, 7, 0), "Too many failed logins, try again later");
+pub(super) const TOO_MANY_SESSIONS: Fixed =
+    Fixed(454, S(4, 7, 0), "Too many sessions of this account, try again later");
 pub(super) const BAD_LOGIN: Fixed = Fixed(535, S(5, 7, 8), "Wrong user name or password");
 pub(super) const NO_POSTMASTER: Fixed = Fixed(550, S(5, 1, 1), "There is no postmaster here");
 pub(super) const HEADER_TOO_LARGE: Fixed = Fixed(552, S(5, 3, 4), "The header of the message is too large");

@@ -5,9 +5,9 @@
 use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use waypost_auth::{Identity, Live, sasl::Credentials};
+use waypost_auth::{Identity, Live, Seat, sasl::Credentials};
 use waypost_mail::{DateTime, EntryId, Refusal, Timestamp};
-use waypost_net::{Disconnect, Handler, Output};
+use waypost_net::{AddressCount, Disconnect, Handler, Output};
 use waypost_storage::{Acceptance, Relay};
 
 use super::{
@@ -27,7 +27,10 @@ use crate::smtp::{
 pub(super) struct Receiver {
     context: Context,
     peer: IpAddr,
+    counted: AddressCount,
     identity: Option<Identity>,
+    /// Counts the session, once it has logged in.
+    seat: Option<Seat>,
     transaction: Option<Transaction>,
 }
 
@@ -72,8 +75,8 @@ impl Handler<Server> for Receiver {
 }
 
 impl Receiver {
-    pub(super) fn new(context: Context, peer: IpAddr) -> Self {
-        Self { context, peer, identity: None, transaction: None }
+    pub(super) fn new(context: Context, peer: IpAddr, counted: AddressCount) -> Self {
+        Self { context, peer, counted, identity: None, seat: None, transaction: None }
     }
 
     /// The newest configuration and directory.
@@ -104,7 +107,14 @@ impl Receiver {
         }
         let live = self.live();
         let checked = self.context.authenticator.login(&live.directory, &login, &password, self.peer).await;
-        self.identity = Some(checked.map_err(refusal::login_error)?);
+        let identity = checked.map_err(refusal::login_error)?;
+        let sessions_max = live.config.limits.connections_per_address;
+        // A login after STARTTLS takes the place of the one before.
+        (self.seat, self.identity) = (None, None);
+        let seat = self.context.authenticator.seats().take(identity.account, sessions_max);
+        self.seat = Some(seat.ok_or(refusal::TOO_MANY_SESSIONS)?);
+        self.identity = Some(identity);
+        self.counted.release();
         Ok(())
     }
 

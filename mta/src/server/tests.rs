@@ -4,7 +4,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
 use waypost_auth::Directory;
 use waypost_mail::{AccountId, AccountSource, Address};
-use waypost_net::Shutdown;
+use waypost_net::{AddressCount, Shutdown};
 use waypost_storage::{NewAccount, Options, QueueEntry};
 
 use super::*;
@@ -86,6 +86,7 @@ impl Site {
                 tls: None,
                 starttls: TlsRole::None,
                 shutdown: Shutdown::new(),
+                counted: AddressCount::default(),
             },
             self.context.clone(),
             Arc::new(listeners[0].clone()),
@@ -121,6 +122,7 @@ impl Site {
             tls: None,
             starttls: TlsRole::None,
             shutdown: Shutdown::new(),
+            counted: AddressCount::default(),
         };
         let session = tokio::spawn(serve(connection, self.context.clone(), Arc::new(listener)));
         let input = format!("{input}QUIT\r\n");

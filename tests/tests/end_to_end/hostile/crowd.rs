@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::{Peer, Target, Way};
+use waypost_tests::site::PASSWORD;
+
+use super::{Peer, Target, Way, peer::base64};
 
 /// Services with a greeting, and how STARTTLS is asked for and answered there.
 const SERVICES: [(&str, &str, &str, &str, &str); 4] = [
@@ -131,6 +133,49 @@ async fn connections_have_bounds() {
         assert_eq!((held.len(), refused), (40, 20), "{service}");
         drop(held);
         // The server sees the ends a moment later.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        target.is_well(service).await;
+    }
+    target.finish().await.finish().await;
+}
+
+/// After login a session counts for its account, whatever its protocol, and no more for its address.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_have_bounds() {
+    let limits = "error_delay = \"0\"\nconnections_per_address = 40\n";
+    let mut target = Target::shaped(|site| site.only_limits(limits)).await;
+    let plain = |user: &str| {
+        let encoded = base64(format!("\0{user}@a.test\0{PASSWORD}").as_bytes());
+        format!("EHLO c.test\r\nAUTH PLAIN {encoded}\r\n")
+    };
+    let imap = |user: &str| format!("a LOGIN {user}@a.test \"{PASSWORD}\"\r\n");
+    let pop3 = |user: &str| format!("USER {user}@a.test\r\nPASS {PASSWORD}\r\n");
+    let cases = [
+        ("imap", imap("alice"), "\r\na OK ", imap("bob")),
+        ("submission", plain("alice"), "\r\n235 ", plain("bob")),
+    ];
+    let refusals = [
+        ("imap", imap("alice"), "a NO [LIMIT] too many sessions of this account"),
+        ("submission", plain("alice"), "454 4.7.0 Too many sessions of this account, try again later"),
+        ("pop3", pop3("alice"), "-ERR [SYS/TEMP] too many sessions of this account, try again later"),
+    ];
+    for (service, login, welcome, other) in cases {
+        let mut held = Vec::new();
+        for _ in 0..40 {
+            let mut peer = target.connect(service, Way::Plain).await;
+            peer.send(login.as_bytes()).await;
+            peer.until(welcome, service).await;
+            held.push(peer);
+        }
+        for (service, login, refusal) in &refusals {
+            let mut peer = target.connect(service, Way::Plain).await;
+            peer.send(login.as_bytes()).await;
+            peer.until(refusal, service).await;
+        }
+        let mut peer = target.connect(service, Way::Plain).await;
+        peer.send(other.as_bytes()).await;
+        peer.until(welcome, "another account").await;
+        drop((held, peer));
         tokio::time::sleep(Duration::from_millis(500)).await;
         target.is_well(service).await;
     }

@@ -118,3 +118,16 @@ impl Peer {
         String::from_utf8_lossy(&std::mem::take(&mut self.received)).into_owned()
     }
 }
+
+/// Base64 (RFC 4648 section 4), as AUTH has it.
+pub(super) fn base64(octets: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in octets.chunks(3) {
+        let bits =
+            three.iter().fold(0, |bits, octet| bits << 8 | u32::from(*octet)) << (8 * (3 - three.len()));
+        let digit = |place: usize| char::from(DIGITS[(bits >> (18 - 6 * place)) as usize & 63]);
+        text.extend((0..4).map(|place| if place <= three.len() { digit(place) } else { '=' }));
+    }
+    text
+}

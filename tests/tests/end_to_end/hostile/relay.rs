@@ -4,7 +4,7 @@ use waypost_config::{Service, TlsMode};
 use waypost_server::demo::dns::Data;
 use waypost_tests::{Site, World, after_added_fields, site::PASSWORD};
 
-use super::Peer;
+use super::{Peer, peer::base64};
 
 async fn submission(site: &Site, user: &str) -> Peer {
     let mut peer = Peer::connect(site.address(Service::Submission, TlsMode::None), None).await;
@@ -16,18 +16,6 @@ async fn submission(site: &Site, user: &str) -> Peer {
     peer.send(login.as_bytes()).await;
     peer.until("235 2.7.0 Authentication succeeded\r\n", "login").await;
     peer
-}
-
-fn base64(octets: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in octets.chunks(3) {
-        let bits =
-            three.iter().fold(0, |bits, octet| bits << 8 | u32::from(*octet)) << (8 * (3 - three.len()));
-        let digit = |place: usize| char::from(DIGITS[(bits >> (18 - 6 * place)) as usize & 63]);
-        text.extend((0..4).map(|place| if place <= three.len() { digit(place) } else { '=' }));
-    }
-    text
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
