@@ -12,10 +12,11 @@ use argon2::{
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
 use aws_lc_rs::{constant_time, hmac, rand};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     directory::{Directory, Identity, Secret},
+    sasl::Credentials,
     seats::Seats,
 };
 
@@ -25,6 +26,8 @@ const CACHE_TIME: Duration = Duration::from_secs(600);
 const CACHE_MAX: usize = 10_000;
 /// Hashes computed at once.
 const HASHES_AT_ONCE: usize = 2;
+/// Longest wait until a hash can be computed: many others are checked before.
+const HASH_WAIT: Duration = Duration::from_secs(10);
 /// The span in which failures are counted.
 const FAILURE_SPAN: Duration = Duration::from_secs(60);
 /// Most peers whose failures are counted.
@@ -41,6 +44,12 @@ pub enum LoginError {
     /// Too many failures from this address; try later.
     #[error("too many failed logins, try again later")]
     Throttled,
+    /// The password is right, but the authorization identity is another user's (RFC 4616 section 2).
+    #[error("acting as another user is not possible")]
+    AnotherUser,
+    /// Too many passwords are being checked; try later.
+    #[error("the password cannot be checked now, try again later")]
+    Busy,
 }
 
 /// A password could not be hashed.
@@ -93,10 +102,10 @@ impl Authenticator {
     pub async fn login(
         &self,
         directory: &Directory,
-        login: &str,
-        password: &str,
+        credentials: &Credentials,
         peer: IpAddr,
     ) -> Result<Identity, LoginError> {
+        let Credentials { authorization, login, password } = credentials;
         let peer = network(peer);
         if self.is_throttled(peer) {
             tracing::info!(user = login, %peer, "login refused: too many failures");
@@ -104,13 +113,23 @@ impl Authenticator {
         }
         let found = directory.login(login);
         let secret = found.as_ref().and_then(|(_, secret)| *secret);
-        let matches = password.len() <= PASSWORD_BYTES_MAX && self.verify(secret, password).await;
+        // A password that nobody can have takes as long as another that is wrong.
+        let secret = secret.filter(|_| password.len() <= PASSWORD_BYTES_MAX);
+        let matches = self.verify(secret, password).await?;
         // Many logins at once from one address wait for each other's hashes: what failed meanwhile counts, too.
         if self.is_throttled(peer) {
             return Err(LoginError::Throttled);
         }
         match found.filter(|_| matches) {
-            Some((identity, _)) => Ok(identity),
+            Some((identity, _)) => {
+                let other = |acting: &Identity| acting.account != identity.account;
+                let acting = directory.login(authorization).map(|(acting, _)| acting);
+                if !authorization.is_empty() && acting.as_ref().is_none_or(other) {
+                    tracing::info!(user = login, %peer, "login refused: for another user");
+                    return Err(LoginError::AnotherUser);
+                }
+                Ok(identity)
+            }
             None => {
                 self.note_failure(peer);
                 tracing::info!(user = login, %peer, "login failed");
@@ -120,21 +139,21 @@ impl Authenticator {
     }
 
     /// Whether the password is right. Without a secret the work is the same and the answer is no.
-    async fn verify(&self, secret: Option<&Secret>, password: &str) -> bool {
+    async fn verify(&self, secret: Option<&Secret>, password: &str) -> Result<bool, LoginError> {
         match secret {
             Some(Secret::Plain(expected)) => {
                 let tag = |text: &str| hmac::sign(&self.shared.key, text.as_bytes());
                 let matches =
                     constant_time::verify_slices_are_equal(tag(expected).as_ref(), tag(password).as_ref());
                 // A wrong password takes as long as an unknown user.
-                matches.is_ok() || self.compute(None, password.to_owned()).await
+                if matches.is_ok() { Ok(true) } else { self.compute(None, password).await }
             }
             Some(Secret::Hash(hash)) => self.verify_hash(hash, password).await,
-            None => self.compute(None, password.to_owned()).await,
+            None => self.compute(None, password).await,
         }
     }
 
-    async fn verify_hash(&self, hash: &str, password: &str) -> bool {
+    async fn verify_hash(&self, hash: &str, password: &str) -> Result<bool, LoginError> {
         let mut context = hmac::Context::with_key(&self.shared.key);
         context.update(hash.as_bytes());
         context.update(&[0]);
@@ -143,9 +162,9 @@ impl Authenticator {
         tag.copy_from_slice(context.sign().as_ref());
         let known = lock(&self.shared.verified).get(&tag).is_some_and(|since| since.elapsed() < CACHE_TIME);
         if known {
-            return true;
+            return Ok(true);
         }
-        let matches = self.compute(Some(hash.to_owned()), password.to_owned()).await;
+        let matches = self.compute(Some(hash), password).await?;
         if matches {
             let mut verified = lock(&self.shared.verified);
             if verified.len() >= CACHE_MAX {
@@ -155,12 +174,16 @@ impl Authenticator {
                 verified.insert(tag, Instant::now());
             }
         }
-        matches
+        Ok(matches)
     }
 
     /// argon2, on the blocking pool, a few at a time. Without a hash the work is done all the same, and the answer is no.
-    async fn compute(&self, hash: Option<String>, password: String) -> bool {
-        let Ok(permit) = self.shared.permits.clone().acquire_owned().await else { return false };
+    async fn compute(&self, hash: Option<&str>, password: &str) -> Result<bool, LoginError> {
+        let permit = timeout(HASH_WAIT, self.shared.permits.clone().acquire_owned()).await;
+        let permit = permit.map_err(|_| LoginError::Busy)?.map_err(|_| LoginError::Busy)?;
+        // No more than a few octets over the longest password that can be right.
+        let cut = password.floor_char_boundary(PASSWORD_BYTES_MAX);
+        let (hash, password) = (hash.map(str::to_owned), password[..cut].to_owned());
         let work = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let parsed = PasswordHash::new(hash.as_ref().unwrap_or(&DUMMY_HASH));
@@ -168,7 +191,7 @@ impl Authenticator {
                 .is_ok_and(|parsed| Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok());
             matches && hash.is_some()
         });
-        work.await.unwrap_or(false)
+        work.await.map_err(|_| LoginError::Busy)
     }
 
     fn is_throttled(&self, peer: IpAddr) -> bool {
@@ -180,16 +203,19 @@ impl Authenticator {
 
     fn note_failure(&self, peer: IpAddr) {
         let mut failures = lock(&self.shared.failures);
-        if failures.len() >= FAILING_PEERS_MAX {
+        if failures.len() >= FAILING_PEERS_MAX && !failures.contains_key(&peer) {
             failures.retain(|_, (since, _)| since.elapsed() < FAILURE_SPAN);
-        }
-        if failures.len() < FAILING_PEERS_MAX || failures.contains_key(&peer) {
-            let (since, count) = failures.entry(peer).or_insert((Instant::now(), 0));
-            if since.elapsed() >= FAILURE_SPAN {
-                (*since, *count) = (Instant::now(), 0);
+            // All within one minute: an attack from everywhere, of which the next minute counts anew.
+            if failures.len() >= FAILING_PEERS_MAX {
+                tracing::warn!("logins fail from too many addresses to be counted");
+                failures.clear();
             }
-            *count += 1;
         }
+        let (since, count) = failures.entry(peer).or_insert((Instant::now(), 0));
+        if since.elapsed() >= FAILURE_SPAN {
+            (*since, *count) = (Instant::now(), 0);
+        }
+        *count += 1;
     }
 }
 
@@ -226,6 +252,39 @@ mod tests {
     const PEER: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 3, 4, 5, 6));
     const NEIGHBOUR: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 9, 9, 9, 9));
 
+    fn credentials(authorization: &str, login: &str, password: &str) -> Credentials {
+        Credentials {
+            authorization: authorization.to_owned(),
+            login: login.to_owned(),
+            password: password.to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_user_may_act_as_herself_however_she_is_written() {
+        let (directory, authenticator) = (directory(), Authenticator::new(0));
+        for (authorization, password, expected) in [
+            ("alice", "open sesame", Ok("Alice@a.test")),
+            ("ALICE@a.test", "open sesame", Ok("Alice@a.test")),
+            ("bob@a.test", "open sesame", Err(LoginError::AnotherUser)),
+            ("nobody", "open sesame", Err(LoginError::AnotherUser)),
+            ("bob@a.test", "wrong", Err(LoginError::Invalid)),
+        ] {
+            let credentials = credentials(authorization, "alice", password);
+            let identity = authenticator.login(&directory, &credentials, PEER).await;
+            let address = identity.map(|identity| identity.address.to_string());
+            assert_eq!(address.as_deref().map_err(|error| *error), expected, "{authorization} {password}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_cannot_be_checked_soon_is_told_so() {
+        let (directory, authenticator) = (directory(), Authenticator::new(0));
+        let _taken = authenticator.shared.permits.acquire_many(HASHES_AT_ONCE as u32).await.unwrap();
+        let credentials = credentials("", "bob@a.test", "bob's");
+        assert_eq!(authenticator.login(&directory, &credentials, PEER).await, Err(LoginError::Busy));
+    }
+
     #[tokio::test]
     async fn logins_are_checked() {
         let (directory, authenticator) = (directory(), Authenticator::new(0));
@@ -243,7 +302,7 @@ mod tests {
             ("x@no-longer.test", "bob's", None),
             ("", "", None),
         ] {
-            let identity = authenticator.login(&directory, login, password, PEER).await;
+            let identity = authenticator.login(&directory, &credentials("", login, password), PEER).await;
             assert_eq!(
                 identity.ok().map(|identity| identity.address.to_string()).as_deref(),
                 address,
@@ -255,7 +314,9 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_fails_too_often_waits() {
         let (directory, authenticator) = (directory(), Authenticator::new(2));
-        let login = |peer, password| authenticator.login(&directory, "alice@a.test", password, peer);
+        let login = async |peer, password| {
+            authenticator.login(&directory, &credentials("", "alice@a.test", password), peer).await
+        };
         assert_eq!(login(PEER, "x").await, Err(LoginError::Invalid));
         assert!(login(PEER, "open sesame").await.is_ok());
         assert_eq!(login(NEIGHBOUR, "x").await, Err(LoginError::Invalid));

@@ -13,7 +13,7 @@ use toml::de::DeTable;
 use crate::{
     reader::{Found, Problems, Section},
     sections::{self, FileFacts},
-    types::{Config, TlsMode},
+    types::{Config, ListenerConfig, TlsMode},
 };
 
 /// Errors of one file, printed one below the other with line, column and the line itself.
@@ -96,6 +96,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     root.end();
     let fixed = listeners.iter().filter(|listener| listener.value.address.port() != 0);
     unique(problems, fixed, |listener| listener.address, "the listener's address");
+    overlapping(problems, &listeners);
     unique(problems, &domains, |domain| domain.name.clone(), "the domain");
     unique(problems, &accounts, |account| account.address.folded(), "the account");
     unique(problems, &aliases, |alias| alias.from.folded(), "the alias");
@@ -147,6 +148,25 @@ fn unique<'a, T: 'a, K: Eq + Hash>(
     for item in found {
         if !seen.insert(key(&item.value)) {
             problems.add(Some(item.place.clone()), format!("{what} is there twice"));
+        }
+    }
+}
+
+/// A listener on all addresses takes the port of one on a single address.
+fn overlapping(problems: &Problems, listeners: &[Found<ListenerConfig>]) {
+    for (number, listener) in listeners.iter().enumerate() {
+        let address = listener.value.address;
+        let taken = |other: &&Found<ListenerConfig>| {
+            let other = other.value.address;
+            address.port() != 0
+                && other.port() == address.port()
+                && other.is_ipv4() == address.is_ipv4()
+                && other != address
+                && (other.ip().is_unspecified() || address.ip().is_unspecified())
+        };
+        if let Some(other) = listeners[..number].iter().find(taken) {
+            let problem = format!("{address} and {} cannot be listened on at once", other.value.address);
+            problems.add(Some(listener.place.clone()), problem);
         }
     }
 }

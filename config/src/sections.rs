@@ -378,9 +378,18 @@ pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
     }
 }
 
+/// Longest wait before an error is told.
+const ERROR_DELAY_MAX: Duration = Duration::from_secs(60);
+
 fn message_size(text: &str) -> Result<u64, String> {
     let bytes = size(text)?;
     if MESSAGE_SIZE.contains(&bytes) { Ok(bytes) } else { Err("it lies between 64 KiB and 4 GiB".to_owned()) }
+}
+
+/// A longer one would hold sessions, and with them connections, longer than an attacker's patience is worth.
+fn error_delay(text: &str) -> Result<Duration, String> {
+    let delay = duration(text)?;
+    if delay <= ERROR_DELAY_MAX { Ok(delay) } else { Err("it is at most 1 minute".to_owned()) }
 }
 
 pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
@@ -397,7 +406,9 @@ pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
         connections: number("connections", 1, 10_000),
         connections_per_address: number("connections_per_address", 0, 50),
         auth_failures_per_minute: number("auth_failures_per_minute", 0, 10).try_into().unwrap_or(u32::MAX),
-        error_delay: section.duration("error_delay").unwrap_or(Duration::from_secs(1)),
+        error_delay: section
+            .parsed("error_delay", error_delay)
+            .map_or(Duration::from_secs(1), |found| found.value),
     };
     section.end();
     limits

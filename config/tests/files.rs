@@ -42,6 +42,39 @@ fn a_minimal_file_has_the_documented_defaults() {
 }
 
 #[test]
+fn what_cannot_be_listened_on_at_once_is_refused() {
+    let listener = |address: &str| {
+        format!("[[listener]]\nservice = \"smtp\"\naddress = \"{address}\"\ntls = \"none\"\n")
+    };
+    for (one, other, good) in [
+        ("127.0.0.1:25", "127.0.0.1:25", false),
+        ("0.0.0.0:25", "127.0.0.1:25", false),
+        ("192.0.2.1:25", "0.0.0.0:25", false),
+        ("[::]:25", "[::1]:25", false),
+        ("0.0.0.0:25", "[::]:25", true),
+        ("0.0.0.0:25", "0.0.0.0:26", true),
+        ("127.0.0.1:25", "127.0.0.2:25", true),
+        ("0.0.0.0:0", "127.0.0.1:0", true),
+    ] {
+        let checked = check(&minimal(&(listener(one) + &listener(other))));
+        assert_eq!(checked.is_ok(), good, "{one} {other}: {checked:?}");
+        let told = checked.err().unwrap_or_default().concat();
+        assert!(good || told.contains("waypost.toml:13:11: "), "{told}");
+    }
+}
+
+#[test]
+fn an_error_delay_is_short() {
+    for (delay, good) in [("0", true), ("60s", true), ("61s", false), ("1d", false)] {
+        assert_eq!(
+            check(&minimal(&format!("[limits]\nerror_delay = \"{delay}\"\n"))).is_ok(),
+            good,
+            "{delay}"
+        );
+    }
+}
+
+#[test]
 fn all_errors_are_told_at_once_with_their_places() {
     let text =
         minimal("[limits]\nconections = 5\nrecipients = \"many\"\nerror_delay = \"soon\"\n[[domain]]\n");

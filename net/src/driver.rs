@@ -189,7 +189,15 @@ impl Session {
     async fn start_tls(&mut self) -> Result<TlsInfo, TlsError> {
         match &self.starttls {
             TlsRole::None => Err(TlsError::Handshake("there is no certificate".into())),
-            TlsRole::Server(tls) => self.wire.upgrade(|plain| tls.accept(plain)).await,
+            TlsRole::Server(tls) => {
+                let shutdown = self.shutdown.clone();
+                let upgraded = self.wire.upgrade(|plain| tls.accept(plain));
+                tokio::select! {
+                    biased;
+                    () = shutdown.stopping(), if !self.told => Err(TlsError::Handshake("the server stops".into())),
+                    upgraded = upgraded => upgraded,
+                }
+            }
             TlsRole::Client(tls) => self.wire.upgrade(|plain| tls.connect(plain)).await,
         }
     }

@@ -47,13 +47,18 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// Descriptors of one connection: its socket, and the file of a large body that it sends.
+const DESCRIPTORS_PER_CONNECTION: u64 = 2;
+/// A server that could not hold so many connections at once does not start.
+const CONNECTIONS_MIN: u64 = 100;
+
 /// Why there are not enough file descriptors.
 #[derive(Debug, thiserror::Error)]
 pub enum DescriptorError {
     /// The hard limit is too low; the soft limit was raised to it.
-    #[error("{needed} file descriptors are needed, but the hard limit is {hard}")]
+    #[error("at least {needed} file descriptors are needed, but the hard limit is {hard}")]
     HardLimit {
-        /// For the connections and all else.
+        /// For the fewest connections and all else.
         needed: u64,
         /// What there is.
         hard: u64,
@@ -63,18 +68,26 @@ pub enum DescriptorError {
     System(#[from] io::Error),
 }
 
-/// Raises the limit of file descriptors so far that it lasts for so many connections; gives what it is then.
-pub fn raise_descriptor_limit(connections: usize) -> Result<u64, DescriptorError> {
-    let needed = connections as u64 + DESCRIPTORS_RESERVED;
+/// Raises the limit of file descriptors so far that it lasts for so many connections, and says how many it does last for, at
+/// most `connections`. Errors: it lasts for fewer than 100, and for fewer than were asked for.
+pub fn raise_descriptor_limit(connections: usize) -> Result<usize, DescriptorError> {
+    let wanted = descriptors(connections as u64);
     let mut limit = getrlimit(Resource::Nofile);
     let (soft, hard) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
-    if soft >= needed {
-        return Ok(soft);
+    let raised = wanted.min(hard).max(soft);
+    if raised > soft {
+        limit.current = Some(raised);
+        setrlimit(Resource::Nofile, limit).map_err(io::Error::from)?;
     }
-    let raised = needed.min(hard);
-    limit.current = Some(raised);
-    setrlimit(Resource::Nofile, limit).map_err(io::Error::from)?;
-    if raised < needed { Err(DescriptorError::HardLimit { needed, hard }) } else { Ok(raised) }
+    let possible = raised.saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_CONNECTION;
+    if possible < CONNECTIONS_MIN.min(connections as u64) {
+        return Err(DescriptorError::HardLimit { needed: descriptors(CONNECTIONS_MIN), hard });
+    }
+    Ok(usize::try_from(possible).unwrap_or(usize::MAX).min(connections))
+}
+
+fn descriptors(connections: u64) -> u64 {
+    connections.saturating_mul(DESCRIPTORS_PER_CONNECTION).saturating_add(DESCRIPTORS_RESERVED)
 }
 
 /// Bounds shared by all listeners of a server. Cheap to clone.
@@ -402,8 +415,12 @@ mod tests {
 
     #[test]
     fn descriptors_are_raised_up_to_the_hard_limit() {
-        let limit = raise_descriptor_limit(1).unwrap();
-        assert!(limit > DESCRIPTORS_RESERVED);
-        assert!(raise_descriptor_limit(0).unwrap() >= DESCRIPTORS_RESERVED);
+        assert_eq!(raise_descriptor_limit(200).unwrap(), 200);
+        assert!(getrlimit(Resource::Nofile).current.is_none_or(|soft| soft >= 200 * 2 + 1024));
+        let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        if hard < 1 << 20 {
+            let most = (hard - DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_CONNECTION;
+            assert_eq!(raise_descriptor_limit(1 << 20).unwrap() as u64, most, "no more than there are");
+        }
     }
 }

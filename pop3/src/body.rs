@@ -70,16 +70,29 @@ pub(crate) struct Top {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Place {
-    /// In the header block; whether the line has an octet other than CR so far.
-    Header {
-        empty: bool,
-    },
+    /// In the header block; what its line is so far.
+    Header(HeaderLine),
     Body,
+}
+
+/// A line of a header block; the empty one, CRLF or LF, ends the block.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum HeaderLine {
+    Begins,
+    CarriageReturn,
+    Text,
+}
+
+impl HeaderLine {
+    /// With more of the line, its line end not counted; that is never empty.
+    fn with(self, octets: &[u8]) -> Self {
+        if self == Self::Begins && octets == b"\r" { Self::CarriageReturn } else { Self::Text }
+    }
 }
 
 impl Top {
     pub(crate) fn new(lines: u32) -> Self {
-        Self { place: Place::Header { empty: true }, lines }
+        Self { place: Place::Header(HeaderLine::Begins), lines }
     }
 
     /// Whether all is shown.
@@ -97,13 +110,14 @@ impl Top {
             shown += line.len();
             let complete = line.ends_with(b"\n");
             match &mut self.place {
-                Place::Header { empty } => {
-                    *empty &= line.iter().all(|octet| matches!(octet, b'\r' | b'\n'));
-                    match (complete, *empty) {
-                        (true, true) => self.place = Place::Body,
-                        (true, false) => *empty = true,
-                        (false, _) => {}
-                    }
+                Place::Header(so_far) => {
+                    let octets = line.strip_suffix(b"\n").unwrap_or(line);
+                    let now = if octets.is_empty() { *so_far } else { so_far.with(octets) };
+                    self.place = match (complete, now) {
+                        (true, HeaderLine::Text) => Place::Header(HeaderLine::Begins),
+                        (true, _) => Place::Body,
+                        (false, _) => Place::Header(now),
+                    };
                 }
                 Place::Body => self.lines -= u32::from(complete),
             }
@@ -185,6 +199,9 @@ mod tests {
             (message, 4, message),
             (message, u32::MAX, message),
             ("\r\nbody\r\n", 0, "\r\n"),
+            ("A: b\n\nbody\n", 0, "A: b\n\n"),
+            // Not empty: as IMAP shows the header block.
+            ("A: b\r\n\r\r\nC: d\r\n\r\nbody", 0, "A: b\r\n\r\r\nC: d\r\n\r\n"),
             ("A: b\r\n", 0, "A: b\r\n"),
             ("", 0, ""),
         ] {

@@ -3,11 +3,11 @@
 use std::{convert::Infallible, time::Instant};
 
 use bytes::BytesMut;
-use waypost_mail::{Domain, UidlId};
+use waypost_mail::{AccountId, Domain, UidlId};
 use waypost_net::{Step, TlsInfo};
 
 use crate::{
-    listing::Message,
+    listing::{Message, UniqueId},
     machine::{self, Login, Tls},
     wire::{self, Code, CommandError, Refusal},
 };
@@ -84,7 +84,8 @@ impl Question {
 }
 
 fn maildrop() -> Vec<Message> {
-    (1..=3).map(|n| Message { size: 100 * n, uidl: UidlId(70 + n) }).collect()
+    let unique = |uidl| UniqueId { account: AccountId(4), uidl: UidlId(uidl) };
+    (1..=3).map(|n| Message { size: 100 * n, unique: unique(70 + n) }).collect()
 }
 
 impl waypost_net::Machine for Session {

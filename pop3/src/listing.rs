@@ -1,6 +1,8 @@
 //! The messages of a maildrop as one session numbers them, and which of them it has marked as deleted (RFC 1939 section 5). Pure.
 
-use waypost_mail::UidlId;
+use std::fmt;
+
+use waypost_mail::{AccountId, UidlId};
 
 use crate::wire::Refusal;
 
@@ -12,8 +14,24 @@ const DELETED: Refusal = Refusal::new("this message is marked as deleted");
 pub(crate) struct Message {
     /// Octets.
     pub(crate) size: u64,
-    /// Its unique-id: printed in base 10.
+    /// Its unique-id.
+    pub(crate) unique: UniqueId,
+}
+
+/// A message's unique-id (RFC 1939 section 7). The account is part of it: ids of accounts are never given again, so a maildrop
+/// that is removed and made again has no unique-id of the old one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct UniqueId {
+    /// The account whose maildrop it is.
+    pub(crate) account: AccountId,
+    /// The message in the account.
     pub(crate) uidl: UidlId,
+}
+
+impl fmt::Display for UniqueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.account.0, self.uidl.0)
+    }
 }
 
 /// All messages of a maildrop; numbers never change while a session lasts.
@@ -82,7 +100,8 @@ mod tests {
 
     #[test]
     fn numbers_stay_when_messages_are_deleted() {
-        let message = |size| Message { size, uidl: UidlId(size + 100) };
+        let unique = |uidl| UniqueId { account: AccountId(1), uidl: UidlId(uidl) };
+        let message = |size| Message { size, unique: unique(size + 100) };
         let mut listing = Listing::new(vec![message(1), message(2), message(4)]);
         assert_eq!(listing.find(0), Err(NO_SUCH_MESSAGE));
         assert_eq!(listing.find(4), Err(NO_SUCH_MESSAGE));

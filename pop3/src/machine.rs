@@ -33,6 +33,10 @@ use crate::{
 
 /// Inactivity after which a session is closed (RFC 1939 section 3: at least 10 minutes).
 pub(crate) const AUTOLOGOUT: Duration = Duration::from_secs(10 * 60);
+/// Inactivity before login after which a session is closed.
+pub(crate) const AUTOLOGOUT_BEFORE_LOGIN: Duration = Duration::from_secs(60);
+/// Longest time until login, whatever is said meanwhile: nobody holds a connection without an account.
+pub(crate) const LOGIN_TIMEOUT: Duration = Duration::from_secs(3 * 60);
 /// Bad commands and failed logins after which a session is closed.
 pub(crate) const ERRORS_MAX: u32 = 20;
 /// Output after which what is said is sent before more is said.
@@ -139,6 +143,8 @@ pub(crate) struct Session {
     errors: u32,
     /// Since when the next command is waited for.
     idle_since: Option<Instant>,
+    /// When the session began.
+    since: Option<Instant>,
     /// The peer sends no more.
     ended: bool,
 }
@@ -149,7 +155,18 @@ impl Session {
         // Without `<`: a timestamp in angle brackets would offer APOP.
         output.line(format_args!("+OK {hostname} POP3 ready"));
         let (state, input) = (State::Authorization { user: None }, BytesMut::new());
-        Self { state, tls, login, input, skipping: false, output, errors: 0, idle_since: None, ended: false }
+        Self {
+            state,
+            tls,
+            login,
+            input,
+            skipping: false,
+            output,
+            errors: 0,
+            idle_since: None,
+            since: None,
+            ended: false,
+        }
     }
 
     fn ok(&mut self, text: &str) {
@@ -190,6 +207,17 @@ impl Session {
                 State::Exchanging(_) => self.state = State::Authorization { user: None },
                 _ => {}
             }
+        }
+    }
+
+    /// When the session ends, if nothing more is said.
+    fn deadline(&mut self, now: Instant) -> Instant {
+        let (since, idle_since) = (*self.since.get_or_insert(now), *self.idle_since.get_or_insert(now));
+        match self.state {
+            State::Authorization { .. } | State::Exchanging(_) => {
+                (idle_since + AUTOLOGOUT_BEFORE_LOGIN).min(since + LOGIN_TIMEOUT)
+            }
+            _ => idle_since + AUTOLOGOUT,
         }
     }
 
@@ -244,10 +272,7 @@ impl Machine for Session {
             (State::LoggingIn, Answer::Opened(Ok(messages))) => self.opened(messages),
             (State::LoggingIn, Answer::Opened(Err(refusal))) => {
                 self.state = State::Authorization { user: None };
-                match refusal.code {
-                    Some(Code::Auth) => self.fault(refusal),
-                    _ => self.output.refusal(refusal),
-                }
+                self.fault(refusal);
             }
             (State::Retrieving(listing), Answer::Retrieved(result)) => {
                 self.state = State::Transaction(listing);
@@ -297,7 +322,7 @@ impl Machine for Session {
             self.input = BytesMut::new();
         }
         // No reply at the end of the time (RFC 1939 section 3).
-        let deadline = *self.idle_since.get_or_insert(now) + AUTOLOGOUT;
+        let deadline = self.deadline(now);
         let over = self.ended || now >= deadline || matches!(self.state, State::Closing);
         if over { Step::Close } else { Step::Read { deadline } }
     }

@@ -10,7 +10,7 @@ use waypost_mail::{AccountId, MailboxId, Uid};
 use waypost_storage::{Account, Row, Selection, Store, StoreError};
 
 use crate::{
-    listing::Message,
+    listing::{Message, UniqueId},
     wire::{Code, Refusal},
 };
 
@@ -71,8 +71,11 @@ impl Maildrop {
         let inbox = account.state().inbox().map(|inbox| inbox.id).ok_or(PERMANENT)?;
         let selection = account.select(inbox).await.map_err(|error| refusal(&error))?;
         let state = selection.state().ok_or(TEMPORARY)?;
-        let (uids, messages) =
-            state.rows().map(|row| (row.uid, Message { size: row.content.size(), uidl: row.uidl })).unzip();
+        let message = |row: &Row| {
+            let unique = UniqueId { account: account.id(), uidl: row.uidl };
+            (row.uid, Message { size: row.content.size(), unique })
+        };
+        let (uids, messages) = state.rows().map(message).unzip();
         Ok((Self { account, inbox, selection, uids, _lock: lock }, messages))
     }
 

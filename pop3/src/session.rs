@@ -25,6 +25,7 @@ use crate::{
 
 const WRONG_PASSWORD: Refusal = Refusal::with(Code::Auth, "wrong user name or password");
 const THROTTLED: Refusal = Refusal::with(Code::SysTemp, "too many failed logins, try again later");
+const BUSY: Refusal = Refusal::with(Code::SysTemp, "the password cannot be checked now, try again later");
 const TOO_MANY: Refusal = Refusal::with(Code::SysTemp, "too many sessions of this account, try again later");
 const ANOTHER_USER: Refusal = Refusal::with(Code::Auth, "nobody may act for another user");
 
@@ -122,15 +123,13 @@ impl Answers {
     /// Whoever the credentials belong to. A refusal comes late, so that guessing takes time.
     async fn identity(&self, credentials: &Credentials) -> Result<Identity, Refusal> {
         let live = Arc::clone(&self.context.live.borrow());
-        let Credentials { authorization, login, password } = credentials;
-        let checked = self.context.authenticator.login(&live.directory, login, password, self.peer).await;
+        let checked = self.context.authenticator.login(&live.directory, credentials, self.peer).await;
         let checked = match checked {
-            Ok(_) if !authorization.is_empty() && !authorization.eq_ignore_ascii_case(login) => {
-                Err(ANOTHER_USER)
-            }
             Ok(identity) => return Ok(identity),
             Err(LoginError::Invalid) => Err(WRONG_PASSWORD),
             Err(LoginError::Throttled) => Err(THROTTLED),
+            Err(LoginError::AnotherUser) => Err(ANOTHER_USER),
+            Err(LoginError::Busy) => Err(BUSY),
         };
         tokio::time::sleep(live.config.limits.error_delay).await;
         checked

@@ -50,6 +50,9 @@ pub enum StartError {
     /// A listening socket.
     #[error("cannot listen on {0}: {1}{hint}", hint = listen_hint(*.0, .1))]
     Listen(SocketAddr, io::Error),
+    /// File descriptors.
+    #[error("{0}")]
+    Descriptors(#[from] waypost_net::DescriptorError),
     /// The resolver.
     #[error("DNS: {0}")]
     Dns(#[from] DnsError),
@@ -66,10 +69,13 @@ pub enum StartError {
 
 /// What the user may not know: who may listen on low ports.
 fn listen_hint(address: SocketAddr, error: &io::Error) -> &'static str {
-    if error.kind() == io::ErrorKind::PermissionDenied && address.port() < 1024 {
-        "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE"
-    } else {
-        ""
+    match error.kind() {
+        io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+            "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE"
+        }
+        io::ErrorKind::AddrInUse => "; another program listens there: `ss -ltnp` shows which",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        _ => "",
     }
 }
 
@@ -105,6 +111,7 @@ pub struct Running {
     tls: watch::Sender<Option<ServerTls>>,
     shutdown: Shutdown,
     services: Services,
+    limits: Limits,
     /// Held while a reload changes configuration and directory.
     changing: Arc<Mutex<()>>,
 }
@@ -112,8 +119,12 @@ pub struct Running {
 impl Server {
     /// Starts all services; on return every listener accepts. Errors: what keeps it from starting.
     pub async fn start(config: Config, parts: Parts) -> Result<Running, StartError> {
-        if let Err(problem) = waypost_net::raise_descriptor_limit(config.limits.connections) {
-            tracing::warn!(%problem, "fewer connections are possible than limits.connections");
+        let connections = waypost_net::raise_descriptor_limit(config.limits.connections)?;
+        if connections < config.limits.connections {
+            tracing::warn!(
+                connections,
+                "file descriptors last for fewer connections than limits.connections: raise the hard limit"
+            );
         }
         let tls = load_tls(&config)?;
         warn_of_certificate_dates(&config);
@@ -132,6 +143,7 @@ impl Server {
         let running = Running {
             bound: listeners.iter().map(|(bound, _, _)| *bound).collect(),
             services: Services::new(&store, &live, &authenticator),
+            limits: Limits::new(connections, config.limits.connections_per_address),
             store,
             live,
             tls: watch::Sender::new(tls),
@@ -150,12 +162,11 @@ impl Running {
         listeners: Vec<Listening>,
         resolver: Resolver,
     ) -> Result<(), StartError> {
-        let limits = Limits::new(config.limits.connections, config.limits.connections_per_address);
         for (bound, listener, listener_config) in listeners {
             let acceptor = Acceptor {
                 mode: net_tls_mode(bound.tls),
                 tls: self.tls.subscribe(),
-                limits: limits.clone(),
+                limits: self.limits.clone(),
                 shutdown: self.shutdown.clone(),
             };
             let services = self.services.clone();

@@ -13,6 +13,7 @@ use crate::{
 const LOGGED_IN: &str = "logged in";
 const WRONG: &str = "wrong user name or password";
 const THROTTLED: &str = "too many failed logins, try again later";
+const BUSY: &str = "the password cannot be checked now, try again later";
 const TOO_MANY: &str = "too many sessions of this account";
 const OTHERS: &str = "acting as another user is not possible";
 
@@ -23,12 +24,8 @@ pub(crate) async fn login(
     credentials: Credentials,
 ) -> Result<(User, Ran), Failure> {
     let live = context.live();
-    let Credentials { authorization, login, password } = credentials;
-    let checked = context.authenticator.login(&live.directory, &login, &password, peer).await;
+    let checked = context.authenticator.login(&live.directory, &credentials, peer).await;
     let refused = match checked {
-        Ok(_) if !authorization.is_empty() && !authorization.eq_ignore_ascii_case(&login) => {
-            Failure::no("AUTHORIZATIONFAILED", OTHERS)
-        }
         Ok(identity) => {
             let sessions_max = live.config.limits.connections_per_address;
             let seats = context.authenticator.seats();
@@ -40,6 +37,8 @@ pub(crate) async fn login(
         }
         Err(LoginError::Invalid) => Failure::no("AUTHENTICATIONFAILED", WRONG),
         Err(LoginError::Throttled) => Failure::no("UNAVAILABLE", THROTTLED),
+        Err(LoginError::AnotherUser) => Failure::no("AUTHORIZATIONFAILED", OTHERS),
+        Err(LoginError::Busy) => Failure::no("UNAVAILABLE", BUSY),
     };
     tokio::time::sleep(live.config.limits.error_delay).await;
     Err(refused)

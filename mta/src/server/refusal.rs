@@ -25,6 +25,9 @@ pub(super) const OVER_QUOTA: Fixed = Fixed(452, S(4, 2, 2), "The mailbox is full
 pub(super) const THROTTLED: Fixed = Fixed(454, S(4, 7, 0), "Too many failed logins, try again later");
 pub(super) const TOO_MANY_SESSIONS: Fixed =
     Fixed(454, S(4, 7, 0), "Too many sessions of this account, try again later");
+pub(super) const LOGIN_BUSY: Fixed =
+    Fixed(454, S(4, 7, 0), "The password cannot be checked now, try again later");
+pub(super) const ANOTHER_USER: Fixed = Fixed(535, S(5, 7, 8), "Acting as another user is not possible");
 pub(super) const BAD_LOGIN: Fixed = Fixed(535, S(5, 7, 8), "Wrong user name or password");
 pub(super) const NO_POSTMASTER: Fixed = Fixed(550, S(5, 1, 1), "There is no postmaster here");
 pub(super) const HEADER_TOO_LARGE: Fixed = Fixed(552, S(5, 3, 4), "The header of the message is too large");
@@ -64,6 +67,8 @@ pub(super) fn login_error(error: LoginError) -> Refusal {
     match error {
         LoginError::Invalid => BAD_LOGIN.into(),
         LoginError::Throttled => THROTTLED.into(),
+        LoginError::AnotherUser => ANOTHER_USER.into(),
+        LoginError::Busy => LOGIN_BUSY.into(),
     }
 }
 

@@ -101,12 +101,8 @@ impl Receiver {
     }
 
     async fn log_in(&mut self, credentials: Credentials) -> Result<(), Refusal> {
-        let Credentials { authorization, login, password } = credentials;
-        if !authorization.is_empty() && !authorization.eq_ignore_ascii_case(&login) {
-            return Err(refusal::BAD_LOGIN.into());
-        }
         let live = self.live();
-        let checked = self.context.authenticator.login(&live.directory, &login, &password, self.peer).await;
+        let checked = self.context.authenticator.login(&live.directory, &credentials, self.peer).await;
         let identity = checked.map_err(refusal::login_error)?;
         let sessions_max = live.config.limits.connections_per_address;
         // A login after STARTTLS takes the place of the one before.

@@ -1,10 +1,15 @@
-use waypost_mail::UidlId;
+use waypost_mail::{AccountId, UidlId};
 
 use super::*;
+use crate::listing::UniqueId;
+
+fn unique(uidl: u64) -> UniqueId {
+    UniqueId { account: AccountId(4), uidl: UidlId(uidl) }
+}
 
 /// Three messages of 100, 200 and 300 octets.
 fn maildrop() -> Vec<Message> {
-    (1..=3).map(|n| Message { size: 100 * n, uidl: UidlId(70 + n) }).collect()
+    (1..=3).map(|n| Message { size: 100 * n, unique: unique(70 + n) }).collect()
 }
 
 /// A session, what it said and asked so far, and the canned world around it.
@@ -139,9 +144,9 @@ fn a_session_downloads_and_deletes() {
          S: .
          C: UIDL
          S: +OK listing follows
-         S: 1 71
-         S: 2 72
-         S: 3 73
+         S: 1 4.71
+         S: 2 4.72
+         S: 3 4.73
          S: .
          C: RETR 1
          S: [message 0 None]
@@ -163,7 +168,7 @@ fn a_session_downloads_and_deletes() {
          C: LIST 2
          S: +OK 2 200
          C: UIDL 3
-         S: +OK 3 73
+         S: +OK 3 4.73
          C: UIDL 4
          S: -ERR no such message
          C: LIST
@@ -358,6 +363,25 @@ fn too_many_errors_end_the_session() {
 }
 
 #[test]
+fn nobody_holds_a_connection_without_login() {
+    let mut world = World::new(Tls::None, Login::Always);
+    let begun = world.now;
+    world.say("", 4096);
+    assert_eq!(world.deadline, Some(begun + AUTOLOGOUT_BEFORE_LOGIN));
+    // Commands put off the end of the silence, not that of the time for the login.
+    for seconds in [50, 100, 150] {
+        world.now = begun + Duration::from_secs(seconds);
+        world.say("CAPA\r\n", 4096);
+        let silence = world.now + AUTOLOGOUT_BEFORE_LOGIN;
+        assert_eq!(world.deadline, Some(silence.min(begun + LOGIN_TIMEOUT)));
+        assert!(!world.closed);
+    }
+    world.now = begun + LOGIN_TIMEOUT;
+    world.run();
+    assert!(world.closed);
+}
+
+#[test]
 fn silence_ends_the_session_without_update() {
     let mut world = World::logged_in();
     world.say("DELE 1\r\n", 4096);
@@ -419,7 +443,7 @@ fn shutdown_is_told() {
 #[test]
 fn a_huge_maildrop_is_listed_in_pieces() {
     let mut world = World::new(Tls::None, Login::Always);
-    world.maildrop = (0..50_000).map(|n| Message { size: n, uidl: UidlId(n) }).collect();
+    world.maildrop = (0..50_000).map(|n| Message { size: n, unique: unique(n) }).collect();
     world.say("USER a\r\nPASS secret\r\nDELE 50000\r\n", 4096);
     world.said.clear();
     world.say("LIST\r\nUIDL\r\n", 4096);

@@ -74,7 +74,7 @@ impl Session {
         let (_, message) = listing.find(number)?;
         match list {
             List::Scan => self.output.line(format_args!("+OK {number} {}", message.size)),
-            List::UniqueId => self.output.line(format_args!("+OK {number} {}", message.uidl)),
+            List::UniqueId => self.output.line(format_args!("+OK {number} {}", message.unique)),
         }
         Ok(())
     }
@@ -97,7 +97,7 @@ impl Session {
             };
             match list {
                 List::Scan => self.output.line(format_args!("{} {}", index + 1, message.size)),
-                List::UniqueId => self.output.line(format_args!("{} {}", index + 1, message.uidl)),
+                List::UniqueId => self.output.line(format_args!("{} {}", index + 1, message.unique)),
             }
         }
         let next = kept.next().map_or(usize::MAX, |(index, _)| index);

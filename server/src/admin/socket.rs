@@ -12,7 +12,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::watch,
+    sync::{Semaphore, watch},
     time::timeout,
 };
 use waypost_auth::Live;
@@ -27,6 +27,8 @@ const REQUEST_BYTES_MAX: u64 = 64 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Most requests that are answered at once; others wait.
+const REQUESTS_MAX: usize = 32;
 
 /// Where the socket of a state directory is.
 pub fn path(state_dir: &Path) -> PathBuf {
@@ -61,7 +63,9 @@ pub fn listen(
 }
 
 async fn accept(listener: UnixListener, store: Store, live: watch::Receiver<Arc<Live>>, shutdown: &Shutdown) {
-    loop {
+    let permits = Arc::new(Semaphore::new(REQUESTS_MAX));
+    // The semaphore is never closed.
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let (store, live) = (store.clone(), live.borrow().clone());
@@ -69,6 +73,7 @@ async fn accept(listener: UnixListener, store: Store, live: watch::Receiver<Arc<
                     if let Err(error) = answer(stream, &store, &live).await {
                         tracing::debug!(%error, "administration request");
                     }
+                    drop(permit);
                 });
             }
             Err(error) => {
@@ -89,7 +94,7 @@ async fn answer(stream: UnixStream, store: &Store, live: &Live) -> io::Result<()
     };
     let mut answer = serde_json::to_string(&response)?;
     answer.push('\n');
-    write.write_all(answer.as_bytes()).await
+    timeout(ANSWER_TIMEOUT, write.write_all(answer.as_bytes())).await?
 }
 
 /// Asks the running server; `None`: none runs.
