@@ -131,7 +131,7 @@ impl Server {
         let resolver = parts.resolver.clone().map_or_else(|| Resolver::new(&config.dns), Ok)?;
         let listeners = bind_all(&config)?;
         make_state_dir(&config.state_dir)?;
-        let mut options = Options::new(&config.state_dir);
+        let mut options = store_options(&config);
         if let Some(disk) = parts.disk {
             options.disk = disk;
         }
@@ -247,6 +247,7 @@ impl Running {
         let tls = load_tls(&config)?;
         warn_of_certificate_dates(&config);
         directory::adopt_file_accounts(&self.store, &config).await?;
+        self.store.set_retention(config.storage.retention);
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.live.send_replace(directory::live(&self.store, Arc::new(config))?);
         self.tls.send_replace(tls);
@@ -259,6 +260,11 @@ impl Running {
         self.store.close().await;
         in_time
     }
+}
+
+/// How a configuration wants its store.
+pub fn store_options(config: &Config) -> Options {
+    Options { retention: config.storage.retention, ..Options::new(&config.state_dir) }
 }
 
 /// Makes the state directory where it is missing: all mail is in it, so only its owner and its group, which may use the

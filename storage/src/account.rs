@@ -1,22 +1,26 @@
 //! One account's mailboxes: reading snapshots of them, and the commands that change them.
 
-use std::sync::{
-    Arc, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::watch;
-use waypost_mail::{AccountId, EmailId, Flags, MailboxId, ModSeq, Uid, UidValidity};
+use waypost_mail::{AccountId, EmailId, Flags, MailboxId, ModSeq, Timestamp, Uid, UidValidity};
 use waypost_message::{Splitter, Structure};
 
 use crate::{
     decide::{
         mailboxes::{CreateMailbox, DeleteMailbox, RenameMailbox, Subscribe},
         messages::{ChangeFlags, Copy, Expunge, Originals, Which},
+        retained::{self, Release, Undelete},
     },
     error::StoreError,
     shared::{Pin, Shared},
-    state::{AccountState, MailboxState, Row, SpecialUse},
+    state::{AccountState, MailboxState, RETAINED, Row, SpecialUse},
     store::Store,
 };
 
@@ -72,6 +76,36 @@ pub struct FlagsOutcome {
     pub modseq: Option<ModSeq>,
     /// Messages left alone because of UNCHANGEDSINCE, ascending.
     pub modified: Vec<Uid>,
+}
+
+/// A deleted message that can be brought back.
+#[derive(Clone, Debug)]
+pub struct Retained {
+    /// Its number among the deleted messages of the account: never given twice.
+    pub id: Uid,
+    /// The mailbox that it was in; it may be gone, too.
+    pub mailbox: String,
+    /// Its UID there.
+    pub uid: Uid,
+    /// When it had come there.
+    pub saved: Timestamp,
+    /// When it was deleted.
+    pub deleted: Timestamp,
+    /// The flags that it had.
+    pub flags: Flags,
+    /// Its octets, ids and internal date.
+    pub row: Row,
+}
+
+/// A message that was brought back.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Restored {
+    /// Its number among the deleted messages.
+    pub was: Uid,
+    /// The mailbox that it is in now.
+    pub mailbox: String,
+    /// Its UID there.
+    pub uid: Uid,
 }
 
 /// What became of COPY or MOVE (RFC 4315 section 3: COPYUID).
@@ -173,7 +207,7 @@ impl Account {
         let rows = self.store.shared().pin(self.id, mailbox);
         self.store.load_rows(self.id, mailbox).await?;
         let view = self.view.clone();
-        if !view.state().mailboxes.contains_key(&mailbox) {
+        if view.state().place(mailbox).is_none() {
             return Err(StoreError::NoSuchMailbox);
         }
         Ok(Selection { mailbox, view, _rows: rows })
@@ -245,10 +279,52 @@ impl Account {
     }
 }
 
+/// Deleted messages. They are retained for a time (`storage.retention`).
+impl Account {
+    /// The deleted messages that can be brought back, in the order in which they were deleted.
+    pub async fn retained(&self) -> Result<Vec<Retained>, StoreError> {
+        let selection = self.select(RETAINED).await?;
+        let state = self.state();
+        let retained = selection.state().unwrap_or_else(|| Arc::clone(&state.retained));
+        Ok(retained.rows().filter_map(|row| Retained::new(&state, row)).collect())
+    }
+
+    /// Brings deleted messages back, to `to` or to the mailboxes that they were in, all or none; those that cannot be brought
+    /// back any more are skipped. They keep their ids and flags but `\Deleted`. Errors: `OverQuota` and those of writing.
+    pub async fn undelete(
+        &self,
+        ids: BTreeSet<Uid>,
+        to: Option<MailboxId>,
+    ) -> Result<Vec<Restored>, StoreError> {
+        self.store.submit(Undelete { account: self.id, uids: ids, to }).await
+    }
+
+    /// Ends the retention of all deleted messages: nobody can bring them back. How many there were.
+    pub async fn purge(&self) -> Result<u64, StoreError> {
+        self.store.submit(Release { account: self.id, which: retained::Which::All }).await
+    }
+}
+
+impl Retained {
+    fn new(state: &AccountState, row: &Row) -> Option<Self> {
+        let origin = row.origin.as_deref()?;
+        let (mailbox, keywords) = state.known(origin.mailbox).unwrap_or(("", &[]));
+        Some(Self {
+            id: row.uid,
+            mailbox: mailbox.to_owned(),
+            uid: origin.uid,
+            saved: origin.save_date,
+            deleted: row.save_date,
+            flags: row.flags(keywords),
+            row: row.clone(),
+        })
+    }
+}
+
 impl Selection {
     /// The mailbox's newest durable state, complete; `None` once it is deleted.
     pub fn state(&self) -> Option<Arc<MailboxState>> {
-        self.view.state().mailboxes.get(&self.mailbox).cloned()
+        self.view.state().place(self.mailbox).cloned()
     }
 
     /// Waits until the account changed since [`Selection::state`] was last called. Cancel-safe.

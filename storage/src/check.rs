@@ -13,7 +13,7 @@ use crate::{
     record::{self, Change},
     recovery,
     shared::Shared,
-    state::{AccountState, MailboxState},
+    state::{AccountState, MailboxState, RETAINED},
     store::Store,
 };
 
@@ -39,8 +39,8 @@ pub(crate) async fn check(store: &Store) -> Result<Vec<String>, StoreError> {
 async fn check_account(store: &Store, id: AccountId, problems: &mut Vec<String>) -> Result<(), StoreError> {
     let account = store.account(id).await?;
     let mut selections = Vec::new();
-    for mailbox in account.state().mailboxes.keys() {
-        match account.select(*mailbox).await {
+    for mailbox in account.state().places() {
+        match account.select(mailbox.id).await {
             Err(StoreError::NoSuchMailbox) => {}
             other => selections.push(other?),
         }
@@ -62,7 +62,8 @@ async fn check_account(store: &Store, id: AccountId, problems: &mut Vec<String>)
     for mailbox in selections.iter().filter_map(crate::account::Selection::state) {
         for row in mailbox.rows() {
             if let Err(error) = read_through(store, &row.content).await {
-                problems.push(format!("account {id}, {}, UID {}: {error}", mailbox.name, row.uid));
+                let place = if mailbox.id == RETAINED { "deleted messages" } else { &mailbox.name };
+                problems.push(format!("account {id}, {place}, UID {}: {error}", row.uid));
             }
         }
     }
@@ -91,8 +92,11 @@ fn differences(live: &AccountState, rebuilt: &AccountState) -> Vec<String> {
     if !live.mailboxes.keys().eq(rebuilt.mailboxes.keys()) {
         differ("the list of mailboxes".to_owned());
     }
-    for mailbox in live.mailboxes.values() {
-        if let Some(other) = rebuilt.mailboxes.get(&mailbox.id).filter(|other| !same(mailbox, other)) {
+    if live.graves != rebuilt.graves || live.oldest_retained != rebuilt.oldest_retained {
+        differ("what is known of deleted mailboxes".to_owned());
+    }
+    for mailbox in live.places() {
+        if let Some(other) = rebuilt.place(mailbox.id).filter(|other| !same(mailbox, other)) {
             differ(format!(
                 "mailbox {} ({}; {} rows, {} in the journal)",
                 mailbox.id, mailbox.name, mailbox.count, other.count
@@ -128,7 +132,7 @@ fn check_index(shared: &Shared, id: AccountId) -> Vec<String> {
                 .chunks(id, mailbox.id, None)
                 .is_none_or(|chunks| !recovery::agrees(mailbox, &chunks))
     };
-    let wrong = account.mailboxes.values().filter(wrong);
+    let wrong = account.places().filter(wrong);
     wrong
         .map(|mailbox| format!("account {id}: the index of {} disagrees with its digest", mailbox.name))
         .collect()

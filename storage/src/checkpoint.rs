@@ -50,7 +50,7 @@ pub(crate) struct Written {
 impl Written {
     /// An account whose meta was read, but no rows.
     pub(crate) fn new(account: &AccountState) -> Self {
-        Self { mailboxes: account.mailboxes.keys().copied().collect(), chunks: BTreeMap::new() }
+        Self { mailboxes: account.places().map(|mailbox| mailbox.id).collect(), chunks: BTreeMap::new() }
     }
 
     /// Chunks of a mailbox that were read.
@@ -108,7 +108,7 @@ impl Checkpointer<'_> {
             }
             for account in &request.accounts {
                 let structures = request.structures.get(&account.id);
-                match account.mailboxes.values().any(|mailbox| mailbox.partial) && !self.knows(account.id) {
+                match account.places().any(|mailbox| mailbox.partial) && !self.knows(account.id) {
                     // What was only in the index is gone with it: the account is rebuilt when its rows are asked for.
                     true => self.remove(account.id)?,
                     false => heads.push((account.id, self.write(account, structures)?)),
@@ -160,12 +160,12 @@ impl Checkpointer<'_> {
         old: &Written,
     ) -> Result<(Vec<Operation>, Written), StoreError> {
         let mut operations = Vec::new();
-        for gone in old.mailboxes.iter().filter(|id| !account.mailboxes.contains_key(id)) {
+        for gone in old.mailboxes.iter().filter(|id| account.place(**id).is_none()) {
             let keys = self.shared.index.keys(&index::rows_prefix(account.id, *gone))?;
             operations.extend(keys.into_iter().map(|key| (key, None)));
         }
         let mut written = Written::new(account);
-        for mailbox in account.mailboxes.values() {
+        for mailbox in account.places() {
             written.note_chunks(mailbox.id, &mailbox.chunks);
             let start = mailbox.chunks.first().and_then(|chunk| chunk.rows.first()).map(|row| row.uid);
             let known =
@@ -197,7 +197,7 @@ impl Checkpointer<'_> {
             operations.extend(keys.into_iter().map(|key| (key, None)));
         }
         let mut written = Written::new(account);
-        for mailbox in account.mailboxes.values() {
+        for mailbox in account.places() {
             written.note_chunks(mailbox.id, &mailbox.chunks);
             for chunk in &mailbox.chunks {
                 if let Some(row) = chunk.rows.first() {

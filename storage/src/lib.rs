@@ -21,6 +21,7 @@ pub mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod housekeeping;
 mod index;
 mod journal;
 mod opening;
@@ -35,9 +36,9 @@ mod tests;
 mod writer;
 
 pub use accept::{Acceptance, Accepted, Delivery, Placed, Relay, RelayRecipient};
-pub use account::{Account, CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Selection};
+pub use account::{Account, CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Restored, Retained, Selection};
 pub use content::{Body, BodyWriter, Content, Reader};
 pub use error::StoreError;
 pub use queue::{Attempt, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome};
-pub use state::{AccountState, DirectoryState, MailboxState, Message, Row, SpecialUse};
+pub use state::{AccountState, DirectoryState, Grave, MailboxState, Message, Origin, Row, SpecialUse};
 pub use store::{NewAccount, Options, Store};

@@ -29,6 +29,9 @@ use crate::{
 /// Commands that wait for the writer before their callers have to wait.
 const MESSAGES_MAX: usize = 4096;
 
+/// Most octets of deleted messages that are retained of one account; its quota bounds them, too.
+const RETAINED_BYTES_MAX: u64 = 8 << 30;
+
 /// A store that runs.
 pub(crate) struct Opened {
     pub(crate) shared: Arc<Shared>,
@@ -70,7 +73,9 @@ pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
         written: Mutex::default(),
         damage: Mutex::default(),
         last_entry: AtomicU64::new(found.last_entry),
+        retention_ms: AtomicU64::new(u64::try_from(options.retention.as_millis()).unwrap_or(u64::MAX)),
     });
+    found.state.retention.bytes_max = RETAINED_BYTES_MAX;
     found.damage.into_iter().for_each(|sentence| shared.note_damage(sentence));
     let progress = Progress::after_start(found.records_behind);
     start(options, shared, journal, found.state, progress, lock)

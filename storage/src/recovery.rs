@@ -18,7 +18,7 @@ use crate::{
     journal::{Position, Stored, Stream},
     record::{self, AccountChange, Change},
     shared::{Shared, locked},
-    state::{AccountState, Chunk, MailboxState},
+    state::{AccountState, Chunk, MailboxState, RETAINED},
 };
 
 /// An account as it was found.
@@ -67,7 +67,7 @@ fn from_index(shared: &Shared, id: AccountId, pending: &[Stored]) -> Option<Load
     let mut written = Written::new(&state);
     let changes = changes_behind(&state, pending).ok()?;
     for mailbox in touched(&changes) {
-        let Some(found) = state.mailboxes.get_mut(&mailbox).filter(|mailbox| mailbox.partial) else {
+        let Some(found) = state.place_mut(mailbox).filter(|mailbox| mailbox.partial) else {
             continue;
         };
         let complete = complete(shared, id, found)?;
@@ -269,6 +269,8 @@ fn touched(changes: &Behind<'_>) -> BTreeSet<MailboxId> {
     let rows = |change: &AccountChange| match change {
         AccountChange::FlagsChanged(changed) => Some(changed.mailbox),
         AccountChange::Expunged(expunged) => Some(expunged.mailbox),
+        AccountChange::MailboxDeleted(deleted) => deleted.retained.map(|_| deleted.mailbox),
+        AccountChange::Released(_) => Some(RETAINED),
         _ => None,
     };
     changes.iter().filter_map(|(_, change)| rows(change.as_ref()?)).collect()

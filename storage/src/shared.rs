@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) written: Mutex<HashMap<AccountId, Written>>,
     pub(crate) damage: Mutex<Vec<String>>,
     pub(crate) last_entry: AtomicU64,
+    /// How long deleted messages are retained, in milliseconds.
+    pub(crate) retention_ms: AtomicU64,
 }
 
 impl Shared {

@@ -88,6 +88,44 @@ pub struct Row {
     /// Where its octets are: prefix, header block, body. `content.size()` is its RFC822.SIZE.
     #[cbor(n(9), with = "codec::content")]
     pub content: Content,
+    /// Where it was, for a message that was deleted and is retained.
+    #[n(10)]
+    pub origin: Option<Box<Origin>>,
+}
+
+impl Row {
+    /// Its flags, given the names of the keyword bits.
+    pub(crate) fn flags(&self, names: &[Keyword]) -> Flags {
+        let set = |(bit, _): &(usize, &Keyword)| self.keywords >> bit & 1 == 1;
+        let keywords = names.iter().enumerate().filter(set).map(|(_, keyword)| keyword.clone());
+        Flags { system: self.flags, keywords: keywords.collect() }
+    }
+}
+
+/// Where a message was before it was deleted.
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
+#[cbor(array)]
+pub struct Origin {
+    /// The mailbox; perhaps deleted since.
+    #[cbor(n(0), with = "codec::mailbox")]
+    pub mailbox: MailboxId,
+    /// Its UID there.
+    #[cbor(n(1), with = "codec::uid")]
+    pub uid: Uid,
+    /// When it had come there.
+    #[cbor(n(2), with = "codec::timestamp")]
+    pub save_date: Timestamp,
+}
+
+/// A mailbox that was deleted while some of its messages are retained.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub struct Grave {
+    /// The name that it had.
+    #[n(0)]
+    pub name: String,
+    /// Names of the keyword bits.
+    #[cbor(n(1), with = "codec::keywords")]
+    pub keywords: Vec<Keyword>,
 }
 
 /// Up to [`CHUNK_ROWS_MAX`] rows in ascending order of UID.
@@ -177,9 +215,7 @@ impl MailboxState {
 
     /// The flags of a row with its keywords by name.
     pub fn flags(&self, row: &Row) -> Flags {
-        let set = |(bit, _): &(usize, &Keyword)| row.keywords >> bit & 1 == 1;
-        let keywords = self.keywords.iter().enumerate().filter(set).map(|(_, keyword)| keyword.clone());
-        Flags { system: row.flags, keywords: keywords.collect() }
+        row.flags(&self.keywords)
     }
 }
 
@@ -198,9 +234,19 @@ pub struct AccountState {
     pub next_mailbox: MailboxId,
     /// Largest UIDVALIDITY that was ever given.
     pub last_uid_validity: u32,
-    /// Sum of the sizes of all messages.
+    /// Sum of the sizes of all messages; those that are retained do not count.
     pub bytes: u64,
+    /// Deleted messages that are retained, in the order in which they were deleted: each row's `origin` says where it was,
+    /// its `save_date` when it was deleted.
+    pub retained: Arc<MailboxState>,
+    /// When the first of them was deleted.
+    pub oldest_retained: Option<Timestamp>,
+    /// Deleted mailboxes that some of them were in.
+    pub graves: Arc<BTreeMap<MailboxId, Grave>>,
 }
+
+/// The id of the place where deleted messages are retained; no mailbox has it.
+pub(crate) const RETAINED: MailboxId = MailboxId(0);
 
 impl AccountState {
     /// An account before its first record.
@@ -213,7 +259,39 @@ impl AccountState {
             next_mailbox: MailboxId(1),
             last_uid_validity: 0,
             bytes: 0,
+            retained: Arc::new(MailboxState::new(RETAINED, String::new(), UidValidity::FIRST)),
+            oldest_retained: None,
+            graves: Arc::default(),
         }
+    }
+
+    /// A mailbox by its id, or the place of retained messages.
+    pub(crate) fn place(&self, id: MailboxId) -> Option<&Arc<MailboxState>> {
+        if id == RETAINED { Some(&self.retained) } else { self.mailboxes.get(&id) }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn place_mut(&mut self, id: MailboxId) -> Option<&mut Arc<MailboxState>> {
+        if id == RETAINED { Some(&mut self.retained) } else { self.mailboxes.get_mut(&id) }
+    }
+
+    /// Puts another state of a place in its place.
+    pub(crate) fn put_place(&mut self, place: MailboxState) {
+        match place.id {
+            RETAINED => self.retained = Arc::new(place),
+            id => drop(self.mailboxes.insert(id, Arc::new(place))),
+        }
+    }
+
+    /// All mailboxes and the place of retained messages.
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Arc<MailboxState>> {
+        self.mailboxes.values().chain([&self.retained])
+    }
+
+    /// Name and keywords of a mailbox that is or was there.
+    pub(crate) fn known(&self, id: MailboxId) -> Option<(&str, &[Keyword])> {
+        let live = self.mailboxes.get(&id).map(|mailbox| (mailbox.name.as_str(), &*mailbox.keywords));
+        live.or_else(|| self.graves.get(&id).map(|grave| (grave.name.as_str(), &*grave.keywords)))
     }
 
     /// The mailbox of a name; `INBOX` in any case.

@@ -3,9 +3,9 @@
 use std::{
     fmt::Debug,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     thread::JoinHandle,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,6 +19,7 @@ use crate::{
     },
     disk::{Disk, Real},
     error::StoreError,
+    housekeeping,
     journal::Files,
     opening, recovery,
     shared::{Pin, Shared, locked},
@@ -30,6 +31,8 @@ use crate::{
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Records after which a checkpoint is made.
 const CHECKPOINT_RECORDS: u64 = 50_000;
+/// How long deleted messages are retained, if nothing else is said.
+const RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// How often rows are loaded for one command before it fails: they may be given up or change meanwhile.
 const LOADS_MAX: usize = 16;
 
@@ -46,6 +49,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Records after which a checkpoint is made; default 50,000.
     pub checkpoint_records: u64,
+    /// How long deleted messages are retained; default 14 days, zero: not at all.
+    pub retention: Duration,
 }
 
 /// The store. Cheap to clone.
@@ -53,6 +58,10 @@ pub struct Options {
 pub struct Store {
     inner: Arc<Inner>,
 }
+
+/// A store that is held by others.
+#[derive(Debug)]
+pub(crate) struct WeakStore(Weak<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -87,7 +96,15 @@ impl Options {
             }),
             segment_bytes: SEGMENT_BYTES,
             checkpoint_records: CHECKPOINT_RECORDS,
+            retention: RETENTION,
         }
+    }
+}
+
+impl WeakStore {
+    /// The store, as long as someone else holds it.
+    pub(crate) fn upgrade(&self) -> Option<Store> {
+        self.0.upgrade().map(|inner| Store { inner })
     }
 }
 
@@ -98,6 +115,7 @@ impl Store {
         let opening::Opened { shared, messages, thread } = opened.unwrap_or(Err(StoreError::Closed))?;
         let store = Self { inner: Arc::new(Inner { shared, messages, thread: Mutex::new(Some(thread)) }) };
         tokio::spawn(load_pending(store.clone()));
+        tokio::spawn(housekeeping::run(WeakStore(Arc::downgrade(&store.inner))));
         Ok(store)
     }
 
@@ -228,7 +246,7 @@ impl Store {
     pub(crate) async fn load_rows(&self, account: AccountId, mailbox: MailboxId) -> Result<(), StoreError> {
         for look in 0..LOADS_MAX {
             let Some(state) = self.shared().account(account) else { return Err(StoreError::NoSuchAccount) };
-            let Some(found) = state.mailboxes.get(&mailbox).filter(|found| found.partial).cloned() else {
+            let Some(found) = state.place(mailbox).filter(|found| found.partial).cloned() else {
                 return Ok(());
             };
             let seq = state.seq;

@@ -80,6 +80,7 @@ fn options(directory: &Path, disk: &Simulated) -> Options {
         clock: Arc::new(|| Timestamp(CLOCK.fetch_add(1, Ordering::Relaxed))),
         segment_bytes: 64 * 1024,
         checkpoint_records: 25,
+        retention: std::time::Duration::from_secs(3600),
     }
 }
 

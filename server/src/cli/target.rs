@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use waypost_config::Config;
-use waypost_storage::{Options, Store};
+use waypost_storage::Store;
 
 use crate::{
     admin::{Request, Response, execute, socket},
     cli::{Failure, arguments::ConfigFile},
     directory,
-    start::make_state_dir,
+    start::{make_state_dir, store_options},
 };
 
 /// Reads the configuration.
@@ -38,7 +38,7 @@ pub async fn ask(file: &ConfigFile, request: Request) -> Result<Response, Failur
 
 async fn offline(config: Config, request: Request) -> Result<Response, Failure> {
     make_state_dir(&config.state_dir).map_err(Failure::new)?;
-    let store = Store::open(Options::new(&config.state_dir)).await.map_err(Failure::new)?;
+    let store = Store::open(store_options(&config)).await.map_err(Failure::new)?;
     let adopted = directory::adopt_file_accounts(&store, &config).await;
     let live = adopted.and_then(|()| directory::live(&store, Arc::new(config)));
     let response = match live {

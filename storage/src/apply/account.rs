@@ -1,14 +1,17 @@
 //! What records of an account's stream do. The record's seq is the MODSEQ of what it changes.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use waypost_mail::{MailboxId, ModSeq};
+use waypost_mail::{MailboxId, ModSeq, Timestamp};
 
 use super::{Inapplicable, rows};
 use crate::{
     journal::Placement,
-    record::{AccountChange, Expunged, FlagsChanged, MailboxCreated, MessageAdded, UidValidityChanged},
-    state::{AccountState, MailboxState, Row},
+    record::{
+        AccountChange, Expunged, FlagsChanged, MailboxCreated, MailboxDeleted, MessageAdded, Released,
+        UidValidityChanged,
+    },
+    state::{AccountState, Grave, MailboxState, Origin, RETAINED, Row},
 };
 
 /// Applies one record.
@@ -21,10 +24,7 @@ pub(crate) fn apply(
     let modseq = ModSeq::new(seq).ok_or(Inapplicable::Contradiction("a record without a number"))?;
     match change {
         AccountChange::MailboxCreated(created) => create(account, created, modseq),
-        AccountChange::MailboxDeleted(deleted) => {
-            let mailbox = account.mailboxes.remove(&deleted.mailbox);
-            account.bytes -= mailbox.ok_or(Inapplicable::Mailbox(deleted.mailbox))?.bytes;
-        }
+        AccountChange::MailboxDeleted(deleted) => delete(account, deleted, modseq)?,
         AccountChange::MailboxRenamed(renamed) => {
             mailbox(account, renamed.mailbox)?.name.clone_from(&renamed.name);
         }
@@ -46,13 +46,14 @@ pub(crate) fn apply(
         AccountChange::FlagsChanged(changed) => change_flags(account, changed, modseq)?,
         AccountChange::Expunged(expunged) => expunge(account, expunged, modseq)?,
         AccountChange::UidValidityChanged(changed) => renew(account, changed, modseq)?,
+        AccountChange::Released(released) => release(account, released, modseq)?,
     }
     account.seq = seq;
     Ok(())
 }
 
 fn mailbox(account: &mut AccountState, id: MailboxId) -> Result<&mut MailboxState, Inapplicable> {
-    account.mailboxes.get_mut(&id).map(Arc::make_mut).ok_or(Inapplicable::Mailbox(id))
+    account.place_mut(id).map(Arc::make_mut).ok_or(Inapplicable::Mailbox(id))
 }
 
 fn complete(account: &mut AccountState, id: MailboxId) -> Result<&mut MailboxState, Inapplicable> {
@@ -94,6 +95,7 @@ fn add(
         thread: added.thread,
         uidl: added.uidl,
         content,
+        origin: None,
     };
     rows::push(mailbox, row);
     mailbox.uid_next = added.uid.next();
@@ -122,10 +124,60 @@ fn change_flags(
 fn expunge(account: &mut AccountState, expunged: &Expunged, modseq: ModSeq) -> Result<(), Inapplicable> {
     let mailbox = complete(account, expunged.mailbox)?;
     let before = mailbox.bytes;
-    rows::remove(mailbox, &expunged.uids);
+    let gone = rows::remove(mailbox, &expunged.uids);
     mailbox.highest_modseq = modseq;
     let freed = before - mailbox.bytes;
     account.bytes -= freed;
+    if let Some(at) = expunged.retained {
+        retain(account, expunged.mailbox, gone, at, modseq);
+    }
+    Ok(())
+}
+
+fn delete(account: &mut AccountState, deleted: &MailboxDeleted, modseq: ModSeq) -> Result<(), Inapplicable> {
+    if deleted.retained.is_some() {
+        complete(account, deleted.mailbox)?;
+    }
+    let mailbox = account.mailboxes.remove(&deleted.mailbox).ok_or(Inapplicable::Mailbox(deleted.mailbox))?;
+    account.bytes -= mailbox.bytes;
+    if let Some(at) = deleted.retained {
+        retain(account, mailbox.id, mailbox.rows().cloned().collect(), at, modseq);
+    }
+    // Not every retained row is in memory, so it is not asked whether one was in this mailbox.
+    if account.retained.count > 0 {
+        let grave = Grave { name: mailbox.name.clone(), keywords: mailbox.keywords.clone() };
+        Arc::make_mut(&mut account.graves).insert(mailbox.id, grave);
+    }
+    Ok(())
+}
+
+/// Keeps rows that were deleted behind those that were deleted before.
+fn retain(account: &mut AccountState, mailbox: MailboxId, gone: Vec<Row>, at: Timestamp, modseq: ModSeq) {
+    if gone.is_empty() {
+        return;
+    }
+    let retained = Arc::make_mut(&mut account.retained);
+    for row in gone {
+        let origin = Origin { mailbox, uid: row.uid, save_date: row.save_date };
+        let uid = retained.uid_next;
+        let row = Row { uid, modseq, save_date: at, origin: Some(Box::new(origin)), ..row };
+        rows::push(retained, row);
+        retained.uid_next = uid.next();
+    }
+    retained.highest_modseq = modseq;
+    account.oldest_retained.get_or_insert(at);
+}
+
+fn release(account: &mut AccountState, released: &Released, modseq: ModSeq) -> Result<(), Inapplicable> {
+    let retained = complete(account, RETAINED)?;
+    rows::remove(retained, &released.uids);
+    retained.highest_modseq = modseq;
+    account.oldest_retained = account.retained.rows().next().map(|row| row.save_date);
+    let origin = |row: &Row| row.origin.as_ref().map(|origin| origin.mailbox);
+    let needed: BTreeSet<MailboxId> = account.retained.rows().filter_map(origin).collect();
+    if account.graves.keys().any(|grave| !needed.contains(grave)) {
+        Arc::make_mut(&mut account.graves).retain(|grave, _| needed.contains(grave));
+    }
     Ok(())
 }
 

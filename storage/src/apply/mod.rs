@@ -10,6 +10,7 @@ pub(crate) mod rows;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use waypost_mail::{AccountId, EntryId, MailboxId};
@@ -30,6 +31,16 @@ pub(crate) struct State {
     pub(crate) directory: Arc<DirectoryState>,
     pub(crate) accounts: HashMap<AccountId, Arc<AccountState>>,
     pub(crate) queue: QueueState,
+    pub(crate) retention: Retention,
+}
+
+/// What of deleted messages is retained: how long, and how much of each account.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Retention {
+    /// How long after its deletion a message can be brought back; zero: it goes at once.
+    pub(crate) window: Duration,
+    /// Most octets in one account; an account's quota, where it is lower, bounds them, too.
+    pub(crate) bytes_max: u64,
 }
 
 /// The queue of one node.

@@ -54,6 +54,11 @@ pub(crate) fn hash(row: &Row) -> u64 {
     let mut hasher = Xxh3Default::new();
     small.iter().for_each(|value| hasher.update(&value.to_le_bytes()));
     large.iter().for_each(|value| hasher.update(&value.to_le_bytes()));
+    if let Some(origin) = &row.origin {
+        hasher.update(&origin.mailbox.0.to_le_bytes());
+        hasher.update(&origin.uid.value().to_le_bytes());
+        hasher.update(&origin.save_date.0.to_le_bytes());
+    }
     hasher.digest()
 }
 
@@ -99,10 +104,10 @@ pub(crate) fn change(mailbox: &mut MailboxState, uids: &[UidRange], mut with: im
     mailbox.chunks = chunks;
 }
 
-/// Removes all rows whose UIDs lie in the ranges; how many.
-pub(crate) fn remove(mailbox: &mut MailboxState, uids: &[UidRange]) -> usize {
+/// Removes all rows whose UIDs lie in the ranges, and gives them.
+pub(crate) fn remove(mailbox: &mut MailboxState, uids: &[UidRange]) -> Vec<Row> {
     let chunks = std::mem::take(&mut mailbox.chunks);
-    let mut removed = 0;
+    let mut removed = Vec::new();
     let mut kept: Vec<Arc<Chunk>> = Vec::with_capacity(chunks.len());
     for mut chunk in chunks {
         if !touches(&chunk, uids) {
@@ -111,7 +116,7 @@ pub(crate) fn remove(mailbox: &mut MailboxState, uids: &[UidRange]) -> usize {
         }
         for row in chunk.rows.iter().filter(|row| contains(uids, row.uid)) {
             count_out(mailbox, row);
-            removed += 1;
+            removed.push(row.clone());
         }
         Arc::make_mut(&mut chunk).rows.retain(|row| !contains(uids, row.uid));
         match kept.last_mut() {

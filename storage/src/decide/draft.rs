@@ -94,7 +94,7 @@ impl<'a> Draft<'a> {
         account: AccountId,
         id: MailboxId,
     ) -> Result<Arc<MailboxState>, Undecided> {
-        self.base(account)?.mailboxes.get(&id).cloned().ok_or_else(|| StoreError::NoSuchMailbox.into())
+        self.base(account)?.place(id).cloned().ok_or_else(|| StoreError::NoSuchMailbox.into())
     }
 
     /// A mailbox before the command, with all its rows.

@@ -8,6 +8,7 @@ use super::{
     Command, Draft, Undecided,
     messages::move_rows,
     name::{self, INBOX},
+    retained::retain,
 };
 use crate::{
     error::StoreError,
@@ -55,7 +56,11 @@ impl Command for DeleteMailbox {
         if mailbox.name == INBOX {
             return Err(StoreError::MailboxName("INBOX cannot be deleted").into());
         }
-        draft.push(self.account, MailboxDeleted { mailbox: self.mailbox })?;
+        let retained = retain(draft, self.account, mailbox.bytes)?;
+        if retained.is_some() {
+            draft.complete(self.account, self.mailbox)?;
+        }
+        draft.push(self.account, MailboxDeleted { mailbox: self.mailbox, retained })?;
         Ok(())
     }
 }
@@ -143,9 +148,13 @@ pub(super) fn create(
     Ok(mailbox)
 }
 
-fn create_parents(draft: &mut Draft<'_>, base: &AccountState, name: &str) -> Result<(), Undecided> {
+pub(super) fn create_parents(
+    draft: &mut Draft<'_>,
+    base: &AccountState,
+    name: &str,
+) -> Result<(), Undecided> {
     for parent in name::parents(name) {
-        if base.by_name(parent).is_none() {
+        if base.by_name(parent).is_none() && !draft.account(base.id)?.created.contains(parent) {
             create(draft, base.id, parent, None)?;
         }
     }

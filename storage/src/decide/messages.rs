@@ -7,6 +7,7 @@ use waypost_mail::{AccountId, Flags, MailboxId, SystemFlags, Uid, UidlId};
 use super::{Command, Draft, Undecided};
 use crate::{
     account::{CopyOutcome, FlagChange, FlagMode, FlagsOutcome},
+    decide::retained::retain,
     record::{ContentPlace, Expunged, FlagGroup, FlagsChanged, MessageAdded, UidRange},
     state::{MailboxState, Row},
 };
@@ -98,7 +99,9 @@ impl Command for Expunge {
         let uids: Vec<Uid> =
             rows_of(&mailbox, &self.uids).into_iter().filter(gone).map(|row| row.uid).collect();
         if !uids.is_empty() {
-            draft.push(self.account, Expunged { mailbox: self.mailbox, uids: ranges(&uids) })?;
+            let bytes = uids.iter().filter_map(|uid| mailbox.row(*uid)).map(|row| row.content.size()).sum();
+            let retained = retain(draft, self.account, bytes)?;
+            draft.push(self.account, Expunged { mailbox: self.mailbox, uids: ranges(&uids), retained })?;
         }
         Ok(uids)
     }
@@ -152,7 +155,8 @@ pub(super) fn move_rows(
     let uids = copy_rows(draft, account, from, rows, to, Originals::Go)?;
     let old: Vec<Uid> = uids.iter().map(|(old, _)| *old).collect();
     if !old.is_empty() {
-        draft.push(account, Expunged { mailbox: from.id, uids: ranges(&old) })?;
+        // They are not deleted: nothing is retained.
+        draft.push(account, Expunged { mailbox: from.id, uids: ranges(&old), retained: None })?;
     }
     Ok(uids)
 }
@@ -206,7 +210,7 @@ fn known_bits(mailbox: &MailboxState, flags: &Flags) -> u64 {
 }
 
 /// Ascending UIDs as ranges of neighbours.
-fn ranges(uids: &[Uid]) -> Vec<UidRange> {
+pub(super) fn ranges(uids: &[Uid]) -> Vec<UidRange> {
     let mut ranges: Vec<UidRange> = Vec::new();
     for uid in uids {
         match ranges.last_mut() {

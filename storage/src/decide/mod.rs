@@ -10,6 +10,7 @@ pub(crate) mod mailboxes;
 pub(crate) mod messages;
 pub(crate) mod name;
 pub(crate) mod queue;
+pub(crate) mod retained;
 #[cfg(test)]
 mod tests;
 

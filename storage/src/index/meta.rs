@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use minicbor::{Decode, Encode};
-use waypost_mail::{AccountId, Keyword, MailboxId, ModSeq, Uid, UidValidity};
+use waypost_mail::{AccountId, Keyword, MailboxId, ModSeq, Timestamp, Uid, UidValidity};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     record::codec,
-    state::{AccountState, MailboxState, SpecialUse},
+    state::{AccountState, Grave, MailboxState, SpecialUse},
 };
 
 #[derive(Decode, Encode)]
@@ -29,6 +29,12 @@ struct AccountMeta {
     subscriptions: Vec<String>,
     #[n(5)]
     mailboxes: Vec<MailboxMeta>,
+    #[n(6)]
+    retained: MailboxMeta,
+    #[cbor(n(7), with = "codec::optional_timestamp")]
+    oldest_retained: Option<Timestamp>,
+    #[n(8)]
+    graves: Vec<(u64, Grave)>,
 }
 
 #[derive(Decode, Encode)]
@@ -74,6 +80,9 @@ pub(crate) fn put(account: &AccountState, old_keys: &[Vec<u8>]) -> (Vec<Operatio
         bytes: account.bytes,
         subscriptions: account.subscriptions.iter().cloned().collect(),
         mailboxes: account.mailboxes.values().map(|mailbox| mailbox_meta(mailbox)).collect(),
+        retained: mailbox_meta(&account.retained),
+        oldest_retained: account.oldest_retained,
+        graves: account.graves.iter().map(|(id, grave)| (id.0, grave.clone())).collect(),
     };
     let octets = value::cbor(&meta);
     let digest = xxh3_64(&octets);
@@ -110,6 +119,9 @@ pub(super) fn decode(id: AccountId, pages: &[(Vec<u8>, Vec<u8>)]) -> Option<(Acc
         next_mailbox: MailboxId(meta.next_mailbox),
         last_uid_validity: meta.last_uid_validity,
         bytes: meta.bytes,
+        retained: mailbox(meta.retained).1,
+        oldest_retained: meta.oldest_retained,
+        graves: Arc::new(meta.graves.into_iter().map(|(id, grave)| (MailboxId(id), grave)).collect()),
     };
     (seq == Some(account.seq)).then_some((account, xxh3_64(&octets)))
 }

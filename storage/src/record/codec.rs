@@ -44,6 +44,7 @@ kept_as!(uid: Uid as u32, |v| v.value(), Uid::new);
 kept_as!(uid_validity: UidValidity as u32, |v| v.value(), UidValidity::new);
 kept_as!(modseq: ModSeq as u64, |v| v.value(), ModSeq::new);
 kept_as!(timestamp: Timestamp as i64, |v| v.0, |v| Some(Timestamp(v)));
+kept_as!(optional_timestamp: Option<Timestamp> as Option<i64>, |v| v.map(|v| v.0), |v| Some(v.map(Timestamp)));
 kept_as!(date_time: DateTime as (i64, i16), |v| (v.seconds, v.offset_minutes), |v| {
     Some(DateTime { seconds: v.0, offset_minutes: v.1 })
 });

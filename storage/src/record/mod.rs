@@ -19,6 +19,7 @@
 //! | 22 | 1 | account | `FlagsChanged` |
 //! | 23 | 1 | account | `Expunged` |
 //! | 24 | 1 | account | `UidValidityChanged` |
+//! | 25 | 1 | account | `Released` |
 //! | 32 | 1 | queue | `Queued` |
 //! | 33 | 1 | queue | `Attempted` |
 //! | 34 | 1 | queue | `Settled` |
@@ -99,6 +100,7 @@ changes! {
     AccountChange {
         MailboxCreated = 16, MailboxDeleted = 17, MailboxRenamed = 18, Subscribed = 19, KeywordDefined = 20,
         MessageAdded = 21, FlagsChanged = 22, Expunged = 23, UidValidityChanged = 24,
+        Released = 25,
     }
 }
 changes! {
@@ -182,6 +184,9 @@ pub(crate) struct MailboxCreated {
 pub(crate) struct MailboxDeleted {
     #[cbor(n(0), with = "codec::mailbox")]
     pub(crate) mailbox: MailboxId,
+    /// When, if its messages are retained.
+    #[cbor(n(1), with = "codec::optional_timestamp", default)]
+    pub(crate) retained: Option<Timestamp>,
 }
 
 /// A mailbox has another name.
@@ -309,12 +314,23 @@ pub(crate) struct FlagsChanged {
     pub(crate) groups: Vec<FlagGroup>,
 }
 
-/// Messages are gone from a mailbox; their octets stay until retention ends.
+/// Messages are gone from a mailbox.
 #[derive(Clone, Debug, Decode, Encode, PartialEq)]
 pub(crate) struct Expunged {
     #[cbor(n(0), with = "codec::mailbox")]
     pub(crate) mailbox: MailboxId,
     #[n(1)]
+    pub(crate) uids: Vec<UidRange>,
+    /// When, if they are retained: not where they were moved, nor where nothing is retained.
+    #[cbor(n(2), with = "codec::optional_timestamp", default)]
+    pub(crate) retained: Option<Timestamp>,
+}
+
+/// Retained messages are retained no more: their time is over, or they came back to a mailbox.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct Released {
+    /// Their UIDs among the retained ones.
+    #[n(0)]
     pub(crate) uids: Vec<UidRange>,
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the store as a whole.
 
 mod model;
+mod retained;
 mod store;
 
 use std::{
@@ -32,6 +33,7 @@ pub(crate) fn options(directory: &Path, disk: Arc<dyn Disk>) -> Options {
         clock: Arc::new(|| Timestamp(CLOCK.fetch_add(1, Ordering::Relaxed))),
         segment_bytes: 64 * 1024,
         checkpoint_records: 40,
+        retention: std::time::Duration::from_secs(3600),
     }
 }
 

@@ -28,12 +28,25 @@ struct Mailbox {
     messages: BTreeMap<Uid, Message>,
 }
 
+/// A deleted message.
+#[derive(Clone, Debug)]
+struct Retained {
+    id: u32,
+    mailbox: MailboxId,
+    uid: Uid,
+    message: Message,
+}
+
 #[derive(Debug)]
 struct Model {
     id: AccountId,
     seq: u64,
     mailboxes: BTreeMap<MailboxId, Mailbox>,
     subscriptions: BTreeSet<String>,
+    retained: Vec<Retained>,
+    next_retained: u32,
+    /// Names of mailboxes that were deleted.
+    graves: BTreeMap<MailboxId, String>,
 }
 
 struct Random(u64);
@@ -58,7 +71,9 @@ impl Model {
             messages: BTreeMap::new(),
         };
         let mailboxes = state.mailboxes.values().map(|m| (m.id, mailbox(m))).collect();
-        Self { id, seq: 0, mailboxes, subscriptions: state.subscriptions.as_ref().clone() }
+        let subscriptions = state.subscriptions.as_ref().clone();
+        let (retained, graves) = (Vec::new(), BTreeMap::new());
+        Self { id, seq: 0, mailboxes, subscriptions, retained, next_retained: 1, graves }
     }
 
     fn any(&self, random: &mut Random) -> MailboxId {
@@ -74,6 +89,19 @@ impl Model {
         uids.reverse();
         uids.extend(Uid::new(9999));
         uids
+    }
+
+    /// Messages of a mailbox are deleted, in the order of their UIDs.
+    fn retain(&mut self, mailbox: MailboxId, gone: impl IntoIterator<Item = (Uid, Message)>) {
+        for (uid, message) in gone {
+            self.retained.push(Retained { id: self.next_retained, mailbox, uid, message });
+            self.next_retained += 1;
+        }
+    }
+
+    /// The name of a mailbox that is or was there.
+    fn name(&self, mailbox: MailboxId) -> &str {
+        self.mailboxes.get(&mailbox).map_or_else(|| &self.graves[&mailbox], |mailbox| &mailbox.name)
     }
 
     fn by_name(&self, name: &str) -> Option<MailboxId> {
@@ -101,6 +129,16 @@ impl Model {
         self.seq = state.seq;
         assert_eq!(*state.subscriptions, self.subscriptions);
         assert!(state.mailboxes.keys().eq(self.mailboxes.keys()));
+        let retained = account.retained().await.unwrap();
+        assert_eq!(retained.len(), self.retained.len());
+        for (found, known) in retained.iter().zip(&self.retained) {
+            assert_eq!(
+                (found.id.value(), found.mailbox.as_str(), found.uid, &found.flags, found.row.email),
+                (known.id, self.name(known.mailbox), known.uid, &known.message.flags, known.message.email)
+            );
+            let octets = store.read(&found.row.content, 0, u64::MAX).await.unwrap();
+            assert_eq!(octets.as_ref(), known.message.octets);
+        }
         for (id, mailbox) in &self.mailboxes {
             let selection = account.select(*id).await.unwrap();
             let found = selection.state().unwrap();
@@ -135,7 +173,7 @@ fn random_flags(random: &mut Random) -> Flags {
 async fn command(store: &Store, model: &mut Model, random: &mut Random, number: usize) {
     let account = store.account(model.id).await.unwrap();
     let from = model.any(random);
-    match random.below(12) {
+    match random.below(14) {
         0..=4 => {
             for copy in 0..=random.below(20) {
                 let flags = random_flags(random);
@@ -194,7 +232,8 @@ async fn command(store: &Store, model: &mut Model, random: &mut Random, number: 
                 .collect();
             expected.sort_unstable();
             assert_eq!(gone, expected);
-            gone.iter().for_each(|uid| drop(messages.remove(uid)));
+            let gone: Vec<_> = gone.iter().map(|uid| (*uid, messages.remove(uid).unwrap())).collect();
+            model.retain(from, gone);
         }
         8 | 9 => {
             let (to, uids, moved) = (model.any(random), model.uids(from, random), random.below(2) == 0);
@@ -232,12 +271,48 @@ async fn command(store: &Store, model: &mut Model, random: &mut Random, number: 
             account.subscribe(name, random.below(2) == 0).await.unwrap();
             model.subscriptions = account.state().subscriptions.as_ref().clone();
         }
+        12 => {
+            let share = 1 + random.below(3);
+            let (back, kept): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut model.retained).into_iter().partition(|_| random.below(share) == 0);
+            model.retained = kept;
+            let ids = back.iter().map(|gone| Uid::new(gone.id).unwrap()).chain(Uid::new(99_999)).collect();
+            let restored = account.undelete(ids, None).await.unwrap();
+            assert_eq!(restored.len(), back.len());
+            for (gone, restored) in back.into_iter().zip(restored) {
+                assert_eq!(
+                    (restored.was.value(), restored.mailbox.as_str()),
+                    (gone.id, model.name(gone.mailbox))
+                );
+                let parent = restored.mailbox.split_once('/').map(|(parent, _)| parent);
+                for name in parent.into_iter().chain([restored.mailbox.as_str()]) {
+                    if model.by_name(name).is_none() {
+                        model.created(store, name).await;
+                    }
+                }
+                let target = model.by_name(&restored.mailbox).unwrap();
+                let mailbox = model.mailboxes.get_mut(&target).unwrap();
+                assert_eq!(restored.uid.value(), mailbox.uid_next);
+                mailbox.uid_next += 1;
+                let mut message = gone.message;
+                message.flags.system = message.flags.system.without(SystemFlags::DELETED);
+                mailbox.messages.insert(restored.uid, message);
+            }
+        }
+        13 => {
+            if random.below(6) == 0 {
+                assert_eq!(account.purge().await.unwrap(), model.retained.len() as u64);
+                model.retained.clear();
+            }
+        }
         _ => {
             let Some(id) = model.by_name(["a", "a/b", "c"][random.below(3)]) else { return };
             let new = ["c", "d", "INBOX"][random.below(3)];
             if new == "INBOX" || model.by_name(new).is_some() {
                 account.delete_mailbox(id).await.unwrap();
-                model.mailboxes.remove(&id);
+                let mailbox = model.mailboxes.remove(&id).unwrap();
+                model.graves.insert(id, mailbox.name);
+                model.retain(id, mailbox.messages);
             } else if account.rename_mailbox(id, new).await.is_ok() {
                 let old = model.mailboxes[&id].name.clone();
                 for mailbox in model.mailboxes.values_mut() {

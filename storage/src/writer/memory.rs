@@ -96,7 +96,7 @@ impl Writer {
     /// Puts loaded rows in front of those that are in memory.
     pub(super) fn merge(&mut self, id: AccountId, mailbox: MailboxId, chunks: Vec<Arc<Chunk>>) -> Merged {
         let Some(account) = self.state.accounts.get_mut(&id) else { return Merged::Yes };
-        let Some(found) = account.mailboxes.get(&mailbox).filter(|mailbox| mailbox.partial) else {
+        let Some(found) = account.place(mailbox).filter(|mailbox| mailbox.partial) else {
             return Merged::Yes;
         };
         if !agrees(found, &chunks) {
@@ -104,7 +104,7 @@ impl Writer {
         }
         let mut complete = MailboxState { partial: false, chunks, ..MailboxState::clone(found) };
         complete.chunks.extend(found.chunks.iter().cloned());
-        Arc::make_mut(account).mailboxes.insert(mailbox, Arc::new(complete));
+        Arc::make_mut(account).put_place(complete);
         self.shared.publish(Arc::clone(account));
         // Reading alone causes no checkpoint: what was read makes room here as well.
         self.evict(ROWS_KEPT_MAX);
@@ -113,8 +113,7 @@ impl Writer {
 
     /// Gives up rows that the index holds and nobody needs, until few enough are left.
     pub(super) fn evict(&mut self, rows_max: usize) {
-        let kept =
-            |account: &AccountState| account.mailboxes.values().map(|m| rows_in_memory(m)).sum::<usize>();
+        let kept = |account: &AccountState| account.places().map(|m| rows_in_memory(m)).sum::<usize>();
         let mut rows: usize = self.state.accounts.values().map(|account| kept(account)).sum();
         let pins = locked(&self.shared.pins);
         for (id, account) in &mut self.state.accounts {
@@ -125,14 +124,13 @@ impl Writer {
             let spare = |m: &&Arc<MailboxState>| {
                 m.highest_modseq.value() <= *seq && rows_in_memory(m) > 0 && !pins.contains_key(&(*id, m.id))
             };
-            let evicted: Vec<_> = account.mailboxes.values().filter(spare).map(|m| without_rows(m)).collect();
+            let evicted: Vec<_> = account.places().filter(spare).map(|m| without_rows(m)).collect();
             if evicted.is_empty() {
                 continue;
             }
             for mailbox in evicted {
-                rows =
-                    rows.saturating_sub(account.mailboxes.get(&mailbox.id).map_or(0, |m| rows_in_memory(m)));
-                Arc::make_mut(account).mailboxes.insert(mailbox.id, Arc::new(mailbox));
+                rows = rows.saturating_sub(account.place(mailbox.id).map_or(0, |m| rows_in_memory(m)));
+                Arc::make_mut(account).put_place(mailbox);
             }
             self.shared.publish(Arc::clone(account));
         }

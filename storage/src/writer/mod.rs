@@ -14,7 +14,8 @@ mod submission;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{Arc, PoisonError, mpsc as std_mpsc},
+    sync::{Arc, PoisonError, atomic::Ordering, mpsc as std_mpsc},
+    time::Duration,
 };
 
 use tokio::sync::{mpsc, oneshot};
@@ -177,6 +178,8 @@ impl Writer {
         if batch.is_empty() {
             return;
         }
+        let retention = self.shared.retention_ms.load(Ordering::Relaxed);
+        self.state.retention.window = Duration::from_millis(retention);
         let mut answers = Vec::with_capacity(batch.len());
         let mut staged = false;
         for mut submission in batch {
@@ -344,7 +347,7 @@ impl Writer {
         (self.progress.records, self.progress.bytes) = (0, 0);
         Request {
             position: (!pending).then_some(end),
-            last_entry: self.shared.last_entry.load(std::sync::atomic::Ordering::Relaxed),
+            last_entry: self.shared.last_entry.load(Ordering::Relaxed),
             structures: dirty.iter().filter_map(|id| Some((*id, structures.get(id)?.clone()))).collect(),
             accounts: dirty.iter().filter_map(|id| self.state.accounts.get(id).cloned()).collect(),
             removed: std::mem::take(&mut self.progress.removed),
