@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Weak, mpsc},
+    sync::{Arc, Weak, atomic::Ordering, mpsc},
 };
 
 use waypost_mail::{AccountId, MailboxId, Uid};
@@ -225,6 +225,8 @@ impl Checkpointer<'_> {
             self.heads.position = position;
         }
         self.heads.last_entry = request.last_entry;
-        self.heads.write(self.shared.disk.as_ref(), &self.shared.state_directory)
+        self.heads.write(self.shared.disk.as_ref(), &self.shared.state_directory)?;
+        self.shared.heads_segment.store(self.heads.position.segment, Ordering::Relaxed);
+        Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! What the store does by itself from time to time: it ends the retention of deleted messages whose time is over.
+//! What the store does by itself from time to time: it ends the retention of deleted messages whose time is over, and gives
+//! back the space of what nobody holds any more.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -14,8 +15,13 @@ use crate::{
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(600);
 
+/// Octets held no more after which a compaction is worth its reading.
+const DEAD_BYTES: u64 = 64 * 1024 * 1024;
+
 /// Runs until the store is closed or nobody holds it any more.
 pub(crate) async fn run(store: WeakStore) {
+    // What earlier runs left is not known.
+    let mut first = true;
     loop {
         tokio::time::sleep(INTERVAL).await;
         let Some(store) = store.upgrade() else { return };
@@ -26,6 +32,14 @@ pub(crate) async fn run(store: WeakStore) {
             }
             Ok(0) => {}
             Ok(released) => tracing::info!(released, "deleted messages are retained no more"),
+        }
+        let dead = store.shared().dead_bytes.load(Ordering::Relaxed);
+        if std::mem::take(&mut first) || dead >= DEAD_BYTES {
+            match store.compact().await {
+                Err(StoreError::Closed) => return,
+                Err(error) => tracing::warn!(%error, "space was not given back"),
+                Ok(_) => {}
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod account;
 mod apply;
 mod check;
 mod checkpoint;
+mod compaction;
 pub mod content;
 mod decide;
 pub mod disk;
@@ -37,6 +38,7 @@ mod writer;
 
 pub use accept::{Acceptance, Accepted, Delivery, Placed, Relay, RelayRecipient};
 pub use account::{Account, CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Restored, Retained, Selection};
+pub use compaction::Compacted;
 pub use content::{Body, BodyWriter, Content, Reader};
 pub use error::StoreError;
 pub use queue::{Attempt, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome};

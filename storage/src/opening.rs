@@ -54,6 +54,7 @@ pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
     found.behind(&journal, heads.as_ref())?;
     // Older folders were swept when the position of the heads was there.
     journal.sweep_bodies(heads.as_ref().map(|heads| heads.position).unwrap_or_default());
+    let heads_segment = heads.as_ref().map_or(0, |heads| heads.position.segment);
     let shared = Arc::new(Shared {
         state_directory: options.directory.clone(),
         disk: Arc::clone(&options.disk),
@@ -73,6 +74,8 @@ pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
         written: Mutex::default(),
         damage: Mutex::default(),
         last_entry: AtomicU64::new(found.last_entry),
+        heads_segment: AtomicU64::new(heads_segment),
+        dead_bytes: AtomicU64::new(0),
         retention_ms: AtomicU64::new(u64::try_from(options.retention.as_millis()).unwrap_or(u64::MAX)),
     });
     found.state.retention.bytes_max = RETAINED_BYTES_MAX;

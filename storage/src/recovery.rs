@@ -163,6 +163,24 @@ pub(crate) fn replay(shared: &Shared, id: AccountId, until: u64) -> Result<Accou
     Ok(rebuild.state)
 }
 
+/// An account with all its records, each given to `look`; `None` where something of it is missing.
+pub(crate) fn replay_all(
+    shared: &Shared,
+    id: AccountId,
+    mut look: impl FnMut(&Stored, &AccountChange),
+) -> Result<Option<AccountState>, StoreError> {
+    let mut rebuild = Rebuild { state: AccountState::empty(id), structures: Structures::new(), gap: false };
+    for stored in shared.files.read_stream(Stream::Account(id), 0)? {
+        let Ok(change) = account_change(&stored) else { return Ok(None) };
+        if let Some(change) = &change {
+            look(&stored, change);
+        }
+        rebuild.next(&stored)?;
+        rebuild.structures.clear();
+    }
+    Ok((!rebuild.gap).then_some(rebuild.state))
+}
+
 struct Rebuild {
     state: AccountState,
     structures: Structures,

@@ -53,6 +53,10 @@ pub(crate) struct Shared {
     pub(crate) written: Mutex<HashMap<AccountId, Written>>,
     pub(crate) damage: Mutex<Vec<String>>,
     pub(crate) last_entry: AtomicU64,
+    /// The segment where reading the journal begins at the next start.
+    pub(crate) heads_segment: AtomicU64,
+    /// Octets of messages that nobody holds any more, since the last compaction.
+    pub(crate) dead_bytes: AtomicU64,
     /// How long deleted messages are retained, in milliseconds.
     pub(crate) retention_ms: AtomicU64,
 }

@@ -5,7 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -38,7 +38,8 @@ pub(crate) struct Files {
     journal: PathBuf,
     bodies: PathBuf,
     catalog: Mutex<Catalog>,
-    open: Mutex<Recent<FileKey, Arc<dyn DiskFile>>>,
+    segments: Mutex<Recent<u64, Arc<OpenSegment>>>,
+    body_files: Mutex<Recent<(u64, u64), Arc<dyn DiskFile>>>,
     footers: Mutex<Recent<u64, Arc<Footer>>>,
     damage: Mutex<Vec<String>>,
     poisoned: AtomicBool,
@@ -59,13 +60,22 @@ pub(super) struct Segment {
     pub(super) end: u64,
     /// `None`: its footer knows.
     pub(super) index: Option<Index>,
+    /// Whether it was compacted: frames and areas are not where they were written.
+    pub(super) compacted: bool,
 }
 
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-enum FileKey {
-    Segment(u64),
-    Body(u64, u64),
+/// An open segment. A compaction puts another file in its place; who holds this one goes on reading it.
+#[derive(Debug)]
+pub(super) struct OpenSegment {
+    pub(super) id: SegmentId,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) compacted: bool,
+    /// Where areas are that were moved, once it was asked for.
+    moves: OnceLock<Arc<Moves>>,
 }
+
+/// Where the areas of a compacted segment are now, by where they were written.
+pub(super) type Moves = BTreeMap<u64, u64>;
 
 impl Files {
     pub(super) fn new(disk: Arc<dyn Disk>, directory: &Path) -> Self {
@@ -74,7 +84,8 @@ impl Files {
             journal: directory.join("journal"),
             bodies: directory.join("bodies"),
             catalog: Mutex::default(),
-            open: Mutex::new(Recent::new(OPEN_FILES_MAX)),
+            segments: Mutex::new(Recent::new(OPEN_FILES_MAX)),
+            body_files: Mutex::new(Recent::new(OPEN_FILES_MAX)),
             footers: Mutex::new(Recent::new(FOOTERS_MAX)),
             damage: Mutex::default(),
             poisoned: AtomicBool::new(false),
@@ -156,21 +167,56 @@ impl Files {
         self.note_damage(format!("segment {segment}: texts of entry {entry} at offset {at} are damaged"));
     }
 
-    pub(super) fn segment_file(&self, number: u64) -> io::Result<Arc<dyn DiskFile>> {
-        self.file(FileKey::Segment(number), || self.segment_path(number))
+    /// A segment with what the catalog says of it at that moment. `NotFound`: it is not in the catalog, or its file is missing.
+    pub(super) fn segment<T>(
+        &self,
+        number: u64,
+        look: impl FnOnce(&Segment) -> T,
+    ) -> io::Result<(Arc<OpenSegment>, T)> {
+        // Under the catalog's lock, as a compaction exchanges the file under it.
+        let catalog = self.catalog();
+        let segment = catalog.get(&number).ok_or(io::ErrorKind::NotFound)?;
+        let seen = look(segment);
+        if let Some(found) = lock(&self.segments).find(&number) {
+            return Ok((found, seen));
+        }
+        let (id, compacted) = (segment.id, segment.compacted);
+        let file = self.disk.open(&self.segment_path(number))?;
+        let opened = Arc::new(OpenSegment { id, file, compacted, moves: OnceLock::new() });
+        lock(&self.segments).insert(number, Arc::clone(&opened));
+        Ok((opened, seen))
+    }
+
+    /// A walk over all frames of a segment.
+    pub(super) fn walk(&self, number: u64, areas: Areas) -> io::Result<Walk> {
+        let (opened, end) = self.segment(number, |segment| segment.end)?;
+        Ok(opened.walk(SEGMENT_HEADER_BYTES, end, areas))
+    }
+
+    /// Puts a compacted segment, `aside` until now, in the place of the old one. Its name is not durable when this returns.
+    pub(super) fn exchange(&self, aside: &Path, segment: Segment) -> io::Result<()> {
+        let number = segment.id.number;
+        let mut catalog = self.catalog();
+        self.disk.rename(aside, &self.segment_path(number))?;
+        lock(&self.segments).remove(&number);
+        lock(&self.footers).remove(&number);
+        catalog.insert(number, segment);
+        Ok(())
     }
 
     pub(super) fn body_file(&self, segment: u64, number: u64) -> io::Result<Arc<dyn DiskFile>> {
-        self.file(FileKey::Body(segment, number), || self.body_path(segment, number))
-    }
-
-    fn file(&self, key: FileKey, path: impl FnOnce() -> PathBuf) -> io::Result<Arc<dyn DiskFile>> {
-        if let Some(found) = lock(&self.open).find(&key) {
+        if let Some(found) = lock(&self.body_files).find(&(segment, number)) {
             return Ok(found);
         }
-        let file = self.disk.open(&path())?;
-        lock(&self.open).insert(key, Arc::clone(&file));
+        let file = self.disk.open(&self.body_path(segment, number))?;
+        lock(&self.body_files).insert((segment, number), Arc::clone(&file));
         Ok(file)
+    }
+
+    /// Removes a body that no message holds any more.
+    pub(crate) fn remove_body(&self, segment: u64, number: u64) -> io::Result<()> {
+        lock(&self.body_files).remove(&(segment, number));
+        self.disk.remove(&self.body_path(segment, number))
     }
 
     /// One chunk of an entry's area, verified.
@@ -183,54 +229,66 @@ impl Files {
     ) -> Result<bytes::Bytes, StoreError> {
         let place =
             |_| format!("segment {segment}, octets {} of the area at {area_at}", index * CHUNK_BYTES as u64);
-        let file = self.segment_file(segment).map_err(|error| missing(error, &place(index)))?;
-        let run = Run { base: area_at, length: u64::from(area_bytes) };
-        Ok(run.read(&*file, index, 1, place)?.pop().unwrap_or_default())
+        let (opened, _) = self.segment(segment, |_| ()).map_err(|error| missing(error, &place(index)))?;
+        let base = match opened.compacted {
+            false => area_at,
+            true => *self.moves(&opened)?.get(&area_at).ok_or_else(|| StoreError::Damaged(place(index)))?,
+        };
+        let run = Run { base, length: u64::from(area_bytes) };
+        Ok(run.read(&*opened.file, index, 1, place)?.pop().unwrap_or_default())
+    }
+
+    /// Where the areas of a compacted segment are.
+    fn moves(&self, opened: &OpenSegment) -> Result<Arc<Moves>, StoreError> {
+        if let Some(moves) = opened.moves.get() {
+            return Ok(Arc::clone(moves));
+        }
+        let footer = self.footer(opened.id.number)?.filter(|footer| footer.header.segment == opened.id);
+        let moves = match footer.map(|footer| footer.moves()).transpose()?.flatten() {
+            Some(moves) => Arc::new(moves),
+            None => Arc::new(opened.find_moves()?),
+        };
+        Ok(Arc::clone(opened.moves.get_or_init(|| moves)))
     }
 
     /// All records of one stream with a seq above `after`, in order, from footers where there are any.
     pub(crate) fn read_stream(&self, stream: Stream, after: u64) -> Result<Vec<Stored>, StoreError> {
-        let segments: Vec<(SegmentId, u64, Option<Vec<u64>>)> = {
-            let catalog = self.catalog();
-            let offsets = |index: &Index| index.get(&stream).cloned().unwrap_or_default();
-            catalog
-                .values()
-                .map(|segment| (segment.id, segment.end, segment.index.as_ref().map(offsets)))
-                .collect()
-        };
+        let numbers: Vec<u64> = self.catalog().keys().copied().collect();
         let mut records = Vec::new();
-        for (id, end, offsets) in segments {
-            match offsets {
-                Some(offsets) => self.read_frames(id, end, &offsets, &mut records)?,
-                None => match self.footer_stream(id.number, stream, after)? {
-                    Some(found) => records.extend(found),
-                    None => {
-                        let offsets = self.reindex(id, end, stream)?;
-                        self.read_frames(id, end, &offsets, &mut records)?;
-                    }
-                },
+        for number in numbers {
+            let indexed = self.catalog().get(&number).is_some_and(|segment| segment.index.is_some());
+            let sealed = if indexed { None } else { self.footer_stream(number, stream, after)? };
+            match sealed {
+                Some(found) => records.extend(found),
+                None => self.read_frames(number, stream, &mut records)?,
             }
         }
         records.retain(|stored| stored.record.stream == stream && stored.record.seq > after);
         Ok(records)
     }
 
-    fn read_frames(
-        &self,
-        id: SegmentId,
-        end: u64,
-        offsets: &[u64],
-        records: &mut Vec<Stored>,
-    ) -> Result<(), StoreError> {
-        if offsets.is_empty() {
+    /// The frames of a stream in a segment that has an index; it gets one where it has none.
+    fn read_frames(&self, number: u64, stream: Stream, records: &mut Vec<Stored>) -> Result<(), StoreError> {
+        let look = |segment: &Segment| {
+            let offsets = |index: &Index| index.get(&stream).cloned().unwrap_or_default();
+            (segment.end, segment.index.as_ref().map(offsets))
+        };
+        // A segment whose streams are known is not opened for one that it does not hold.
+        let known = self.catalog().get(&number).map(look);
+        if matches!(&known, Some((_, Some(offsets))) if offsets.is_empty()) {
             return Ok(());
         }
-        let file = self.segment_file(id.number)?;
-        for &at in offsets {
-            let mut walk = Walk { file: Arc::clone(&file), segment: id, at, end, areas: Areas::Skip };
-            match walk.step()? {
-                Some(Step::Frame(frame)) => records.extend(frame.into_stored(id.number)),
-                Some(Step::Gap(gap)) => self.note_gap(id.number, &gap),
+        let (opened, (end, offsets)) = match self.segment(number, look)? {
+            (_, (_, None)) => {
+                self.reindex(number)?;
+                self.segment(number, look)?
+            }
+            found => found,
+        };
+        for at in offsets.unwrap_or_default() {
+            match opened.walk(at, end, Areas::Skip).step()? {
+                Some(Step::Frame(frame)) => records.extend(frame.into_stored(number)),
+                Some(Step::Gap(gap)) => self.note_gap(number, &gap),
                 None => {}
             }
         }
@@ -266,30 +324,47 @@ impl Files {
     }
 
     /// A footer turned out to be damaged: the frames are indexed again, and the footer is made anew at the next start.
-    fn reindex(&self, id: SegmentId, end: u64, stream: Stream) -> Result<Vec<u64>, StoreError> {
-        self.note_damage(format!(
-            "segment {}: its footer is damaged; its frames are read instead",
-            id.number
-        ));
-        if let Err(error) = self.disk.remove(&self.footer_path(id.number)) {
-            tracing::warn!(event = "footer_not_removed", segment = id.number, %error);
+    fn reindex(&self, number: u64) -> Result<(), StoreError> {
+        self.note_damage(format!("segment {number}: its footer is damaged; its frames are read instead"));
+        if let Err(error) = self.disk.remove(&self.footer_path(number)) {
+            tracing::warn!(event = "footer_not_removed", segment = number, %error);
         }
         let mut index = Index::new();
-        let file = self.segment_file(id.number)?;
-        let mut walk = Walk { file, segment: id, at: SEGMENT_HEADER_BYTES, end, areas: Areas::Skip };
+        let mut walk = self.walk(number, Areas::Skip)?;
         while let Some(step) = walk.step()? {
             match step {
                 Step::Frame(frame) => {
                     add_to_index(&mut index, frame.at, frame.block.records.iter().map(|r| r.stream));
                 }
-                Step::Gap(gap) => self.note_gap(id.number, &gap),
+                Step::Gap(gap) => self.note_gap(number, &gap),
             }
         }
-        let offsets = index.get(&stream).cloned().unwrap_or_default();
-        if let Some(segment) = self.catalog().get_mut(&id.number) {
-            segment.index = Some(index);
+        if let Some(segment) = self.catalog().get_mut(&number) {
+            // One that was compacted meanwhile has an index of its own.
+            segment.index.get_or_insert(index);
         }
-        Ok(offsets)
+        Ok(())
+    }
+}
+
+impl OpenSegment {
+    /// A walk from one frame on.
+    pub(super) fn walk(&self, at: u64, end: u64, areas: Areas) -> Walk {
+        Walk { file: Arc::clone(&self.file), segment: self.id, at, end, areas }
+    }
+
+    /// Looks for the areas of a compacted segment in its frames.
+    fn find_moves(&self) -> Result<Moves, StoreError> {
+        let mut walk = self.walk(SEGMENT_HEADER_BYTES, self.file.length()?, Areas::Skip);
+        let mut moves = Moves::new();
+        while let Some(step) = walk.step()? {
+            if let Step::Frame(frame) = step
+                && frame.header.area_bytes > 0
+            {
+                moves.insert(frame.home().area_at, frame.header.area_at(frame.at));
+            }
+        }
+        Ok(moves)
     }
 }
 
@@ -334,6 +409,10 @@ impl<K: Copy + Eq + std::hash::Hash, V: Clone> Recent<K, V> {
         let (used, value) = self.entries.get_mut(key)?;
         *used = self.clock;
         Some(value.clone())
+    }
+
+    fn remove(&mut self, key: &K) {
+        self.entries.remove(key);
     }
 
     fn insert(&mut self, key: K, value: V) {

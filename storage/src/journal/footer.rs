@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Placement, Position, Stored, Stream,
+    files::Moves,
     layout::{self, FORMAT, Fields, SegmentId, encode_record, encode_stream, sealed},
 };
 use crate::{disk::DiskFile, error::StoreError};
@@ -15,6 +16,10 @@ use crate::{disk::DiskFile, error::StoreError};
 const HEADER_BYTES: usize = 64;
 /// Octets of one stream in the directory.
 const ENTRY_BYTES: usize = 45;
+/// In the number of moved areas: the segment was compacted.
+const COMPACTED: u32 = 1 << 31;
+/// Octets of one moved area.
+const MOVE_BYTES: usize = 16;
 const MAGIC: [u8; 8] = *b"WPFOOTER";
 
 /// What a footer's header says.
@@ -25,6 +30,8 @@ pub(super) struct FooterHeader {
     pub(super) end: u64,
     directory_at: u64,
     streams: u32,
+    /// How many areas of a compacted segment it knows; `None`: the segment was not compacted.
+    moves: Option<u32>,
 }
 
 /// A footer whose directory was read and verified.
@@ -47,7 +54,8 @@ struct DirectoryEntry {
 }
 
 /// The octets of the footer of a segment whose records are given in order.
-pub(super) fn encode(segment: SegmentId, end: u64, records: &[Stored]) -> Vec<u8> {
+/// `moves`: where its areas are, if it was compacted.
+pub(super) fn encode(segment: SegmentId, end: u64, records: &[Stored], moves: Option<&Moves>) -> Vec<u8> {
     let mut streams: BTreeMap<Stream, Vec<(u32, &Stored)>> = BTreeMap::new();
     let (mut entry, mut ordinal) = (None, 0);
     for stored in records {
@@ -69,12 +77,23 @@ pub(super) fn encode(segment: SegmentId, end: u64, records: &[Stored]) -> Vec<u8
         directory.extend_from_slice(&crc32c::crc32c(&output[at..]).to_le_bytes());
         directory.extend_from_slice(&[0; 4]);
     }
-    let header =
-        FooterHeader { segment, end, directory_at: output.len() as u64, streams: streams.len() as u32 };
+    let header = FooterHeader {
+        segment,
+        end,
+        directory_at: output.len() as u64,
+        streams: streams.len() as u32,
+        moves: moves.map(|moves| moves.len() as u32),
+    };
     output[..HEADER_BYTES].copy_from_slice(&header.encode());
     let check = crc32c::crc32c(&directory);
     output.extend_from_slice(&directory);
     output.extend_from_slice(&check.to_le_bytes());
+    if let Some(moves) = moves {
+        let places = moves.iter().flat_map(|(from, to)| [from.to_le_bytes(), to.to_le_bytes()]);
+        let places: Vec<u8> = places.flatten().collect();
+        output.extend_from_slice(&places);
+        output.extend_from_slice(&crc32c::crc32c(&places).to_le_bytes());
+    }
     output
 }
 
@@ -97,6 +116,8 @@ impl FooterHeader {
         header[36..44].copy_from_slice(&self.end.to_le_bytes());
         header[44..52].copy_from_slice(&self.directory_at.to_le_bytes());
         header[52..56].copy_from_slice(&self.streams.to_le_bytes());
+        let moves = self.moves.map_or(0, |moves| moves | COMPACTED);
+        header[56..60].copy_from_slice(&moves.to_le_bytes());
         layout::seal(&mut header, 0);
         header
     }
@@ -115,8 +136,13 @@ impl FooterHeader {
         let mut fields = sealed(octets, 0)?;
         let (magic, format) = (fields.array()?, fields.u32()?);
         let segment = SegmentId { number: fields.u64()?, marker: fields.array()? };
-        let header =
-            Self { segment, end: fields.u64()?, directory_at: fields.u64()?, streams: fields.u32()? };
+        let header = Self {
+            segment,
+            end: fields.u64()?,
+            directory_at: fields.u64()?,
+            streams: fields.u32()?,
+            moves: Some(fields.u32()?).filter(|moves| moves & COMPACTED != 0).map(|moves| moves & !COMPACTED),
+        };
         (magic == MAGIC && format == FORMAT && segment.number == number).then_some(header)
     }
 
@@ -124,8 +150,21 @@ impl FooterHeader {
         self.streams as usize * ENTRY_BYTES
     }
 
-    fn length(&self) -> u64 {
+    fn moves_at(&self) -> u64 {
         self.directory_at + self.directory_bytes() as u64 + 4
+    }
+
+    fn moves_bytes(&self) -> usize {
+        self.moves.map_or(0, |moves| moves as usize * MOVE_BYTES + 4)
+    }
+
+    /// Whether the segment was compacted.
+    pub(super) fn is_compacted(&self) -> bool {
+        self.moves.is_some()
+    }
+
+    fn length(&self) -> u64 {
+        self.moves_at() + self.moves_bytes() as u64
     }
 }
 
@@ -156,6 +195,24 @@ impl Footer {
         let records =
             records.into_iter().map(|(_, stored)| stored).filter(|stored| stored.record.seq > after);
         Ok(Some(records.collect()))
+    }
+
+    /// Octets of the records of the streams that `needed` wants, given the last seq of each here.
+    pub(super) fn record_bytes(&self, needed: impl Fn(Stream, u64) -> bool) -> u64 {
+        let wanted = self.directory.iter().filter(|entry| needed(entry.stream, entry.last));
+        wanted.map(|entry| u64::from(entry.length)).sum()
+    }
+
+    /// Where the areas of the segment are, if it was compacted; `None` where that is damaged.
+    pub(super) fn moves(&self) -> Result<Option<Moves>, StoreError> {
+        let mut octets = vec![0; self.header.moves_bytes()];
+        let read = self.file.read_at(self.header.moves_at(), &mut octets)?;
+        let Some(mut fields) = sealed(&octets[..read], 0) else { return Ok(None) };
+        let mut moves = Moves::new();
+        while let (Some(from), Some(to)) = (fields.u64(), fields.u64()) {
+            moves.insert(from, to);
+        }
+        Ok((Some(moves.len() as u32) == self.header.moves).then_some(moves))
     }
 
     /// All records whose frames lie in a range of offsets, in order; `None` where they are damaged.

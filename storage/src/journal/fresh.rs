@@ -63,6 +63,27 @@ impl Files {
         path: &Path,
         write: impl FnOnce(&dyn DiskFile) -> Result<(), StoreError>,
     ) -> Result<Arc<dyn DiskFile>, StoreError> {
+        let (file, aside) = self.create_aside(path)?;
+        let named = write(&*file).and_then(|()| {
+            file.sync()?;
+            self.disk.rename(&aside, path)?;
+            Ok(self.disk.sync_directory(path.parent().unwrap_or(path))?)
+        });
+        self.or_remove(&aside, named).map(|()| file)
+    }
+
+    /// Writes a file beside `path` and syncs it; where it is. On an error nothing is left behind.
+    pub(super) fn write_aside(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&dyn DiskFile) -> Result<(), StoreError>,
+    ) -> Result<PathBuf, StoreError> {
+        let (file, aside) = self.create_aside(path)?;
+        let written = write(&*file).and_then(|()| Ok(file.sync()?));
+        self.or_remove(&aside, written).map(|()| aside)
+    }
+
+    fn create_aside(&self, path: &Path) -> Result<(Arc<dyn DiskFile>, PathBuf), StoreError> {
         let mut aside = path.as_os_str().to_owned();
         aside.push(TEMPORARY_SUFFIX);
         let aside = PathBuf::from(aside);
@@ -74,25 +95,24 @@ impl Files {
             }
             other => other?,
         };
-        let named = write(&*file).and_then(|()| {
-            file.sync()?;
-            self.disk.rename(&aside, path)?;
-            Ok(self.disk.sync_directory(path.parent().unwrap_or(path))?)
-        });
-        if named.is_err()
-            && let Err(error) = self.disk.remove(&aside)
+        Ok((file, aside))
+    }
+
+    fn or_remove(&self, aside: &Path, done: Result<(), StoreError>) -> Result<(), StoreError> {
+        if done.is_err()
+            && let Err(error) = self.disk.remove(aside)
         {
             // The next start removes it.
             tracing::debug!(event = "temporary_file_left", path = %aside.display(), %error);
         }
-        named.map(|()| file)
+        done
     }
 }
 
 /// What the names of files end in that are not complete yet.
 pub(super) const TEMPORARY_SUFFIX: &str = ".tmp";
 
-fn random_marker() -> Result<Marker, StoreError> {
+pub(super) fn random_marker() -> Result<Marker, StoreError> {
     let mut marker = Marker::default();
     getrandom::fill(&mut marker).map_err(|error| StoreError::Io(format!("no randomness: {error}")))?;
     Ok(marker)

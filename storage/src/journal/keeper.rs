@@ -1,6 +1,7 @@
 //! The thread behind the writer: it writes footers of full segments and makes the next segment ahead.
 
 use std::{
+    io,
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -9,11 +10,11 @@ use std::{
 };
 
 use super::{
-    files::Files,
+    files::{Files, Moves},
     footer,
     fresh::Tail,
     layout::SEGMENT_HEADER_BYTES,
-    walk::{Areas, Step, Walk},
+    walk::{Areas, Step},
 };
 use crate::error::StoreError;
 
@@ -90,26 +91,31 @@ fn work(files: &Files, jobs: &Receiver<Job>) {
 
 impl Files {
     /// Writes the footer of a full segment. A segment with damage gets none, so that the damage is found at every start.
-    fn seal(&self, number: u64) -> Result<(), StoreError> {
-        let Some((segment, end)) = self.catalog().get(&number).map(|segment| (segment.id, segment.end))
-        else {
-            return Ok(());
+    pub(super) fn seal(&self, number: u64) -> Result<(), StoreError> {
+        let (opened, end) = match self.segment(number, |segment| segment.end) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
         };
-        let file = self.segment_file(number)?;
-        let mut walk = Walk { file, segment, at: SEGMENT_HEADER_BYTES, end, areas: Areas::Skip };
-        let mut records = Vec::new();
+        let mut walk = opened.walk(SEGMENT_HEADER_BYTES, end, Areas::Skip);
+        let (mut records, mut moves) = (Vec::new(), Moves::new());
         while let Some(step) = walk.step()? {
             match step {
-                Step::Frame(frame) => records.extend(frame.into_stored(number)),
+                Step::Frame(frame) => {
+                    if frame.home.is_some() && frame.header.area_bytes > 0 {
+                        moves.insert(frame.home().area_at, frame.header.area_at(frame.at));
+                    }
+                    records.extend(frame.into_stored(number));
+                }
                 Step::Gap(gap) => {
                     self.note_gap(number, &gap);
                     return Ok(());
                 }
             }
         }
-        let octets = footer::encode(segment, end, &records);
+        let octets = footer::encode(opened.id, end, &records, opened.compacted.then_some(&moves));
         self.replace(&self.footer_path(number), |file| Ok(file.write_at(0, &octets)?))?;
-        if let Some(segment) = self.catalog().get_mut(&number) {
+        // One that was compacted meanwhile gets a footer of its own.
+        if let Some(segment) = self.catalog().get_mut(&number).filter(|segment| segment.id == opened.id) {
             segment.index = None;
         }
         Ok(())

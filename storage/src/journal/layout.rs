@@ -86,7 +86,23 @@ pub(super) enum FrameKind {
     Entry,
     /// Nothing but `synced_to`.
     Mark,
+    /// An entry in a compacted segment: what is still needed of it, and where it stood when it was written.
+    Moved,
 }
+
+/// Where a frame and its area stood when they were written: places that rows and records name for ever.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Home {
+    /// Offset of the frame.
+    pub(super) at: u64,
+    /// Offset of its area.
+    pub(super) area_at: u64,
+    /// Octets in the area, checks not counted.
+    pub(super) area_bytes: u32,
+}
+
+/// Octets of a [`Home`] before the record block of a moved frame.
+const HOME_BYTES: usize = 20;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct FrameHeader {
@@ -117,6 +133,7 @@ impl FrameHeader {
         header[16] = match self.kind {
             FrameKind::Entry => 1,
             FrameKind::Mark => 2,
+            FrameKind::Moved => 3,
         };
         header[17..19].copy_from_slice(&[FRAME_FORMAT, CODEC_PLAIN]);
         header[20..24].copy_from_slice(&KEY_PLAIN.to_le_bytes());
@@ -141,6 +158,7 @@ impl FrameHeader {
         let kind = match (kind, format, codec, key) {
             (1, FRAME_FORMAT, CODEC_PLAIN, KEY_PLAIN) => FrameKind::Entry,
             (2, FRAME_FORMAT, CODEC_PLAIN, KEY_PLAIN) => FrameKind::Mark,
+            (3, FRAME_FORMAT, CODEC_PLAIN, KEY_PLAIN) => FrameKind::Moved,
             _ => return Err(HeaderFault::Newer),
         };
         fields.frame(kind).ok_or(HeaderFault::Invalid)
@@ -211,6 +229,39 @@ impl Draft {
     pub(super) fn records(&self) -> &[RawRecord] {
         &self.entry.records
     }
+}
+
+/// A frame of a compacted segment up to its area, of which `area_bytes` octets follow in chunks, all or none.
+pub(super) fn encode_moved(
+    segment: &SegmentId,
+    offset: u64,
+    entry: EntryId,
+    home: Home,
+    block: &Block,
+    area_bytes: u32,
+) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(HOME_BYTES + 256);
+    octets.extend_from_slice(&home.at.to_le_bytes());
+    octets.extend_from_slice(&home.area_at.to_le_bytes());
+    octets.extend_from_slice(&home.area_bytes.to_le_bytes());
+    octets.extend_from_slice(&encode_block(&block.body_files, &block.records));
+    let header = FrameHeader {
+        kind: FrameKind::Moved,
+        entry,
+        block_bytes: octets.len() as u32,
+        area_bytes,
+        // A compacted segment is synced as a whole before it gets its name.
+        synced_to: Position { segment: segment.number, offset: SEGMENT_HEADER_BYTES },
+        block_check: crc32c::crc32c(&octets),
+    };
+    [header.encode(segment, offset).as_slice(), &octets].concat()
+}
+
+/// Reads what stands between the header of a moved frame and its area.
+pub(super) fn decode_moved(octets: &[u8]) -> Option<(Home, Block)> {
+    let mut fields = Fields(octets);
+    let home = Home { at: fields.u64()?, area_at: fields.u64()?, area_bytes: fields.u32()? };
+    Some((home, decode_block(fields.0)?))
 }
 
 /// What a record block holds.
@@ -379,7 +430,7 @@ mod tests {
 
     #[test]
     fn what_a_newer_version_wrote_is_told_from_damage() {
-        for (place, value) in [(16, 3), (17, 2), (18, 1), (20, 1)] {
+        for (place, value) in [(16, 4), (17, 2), (18, 1), (20, 1)] {
             let mut octets = frame_header().encode(&SEGMENT, 1000);
             octets[place] = value;
             seal(&mut octets, SEGMENT.seed(1000));

@@ -15,6 +15,7 @@
 
 mod body_file;
 mod chunk;
+mod compact;
 mod files;
 mod footer;
 mod fresh;
@@ -42,6 +43,7 @@ use waypost_mail::{AccountId, EntryId};
 
 pub(crate) use body_file::BodyFile;
 pub(crate) use chunk::CHUNK_BYTES;
+pub(crate) use compact::Needed;
 pub(crate) use files::Files;
 
 use crate::{
@@ -271,7 +273,8 @@ impl Journal {
     fn show(&self, batch: Vec<Part>) {
         let mut catalog = self.files.catalog();
         for part in batch {
-            let empty = Segment { id: part.segment, end: part.start, index: Some(Index::new()) };
+            let id = part.segment;
+            let empty = Segment { id, end: part.start, index: Some(Index::new()), compacted: false };
             let segment = catalog.entry(part.segment.number).or_insert(empty);
             segment.end = part.start + part.octets.len() as u64;
             let index = segment.index.get_or_insert_default();

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io, sync::Arc};
 use super::{
     Position, Stored,
     files::Files,
-    layout::{SEGMENT_HEADER_BYTES, SegmentId},
+    layout::SEGMENT_HEADER_BYTES,
     walk::{Areas, Gap, Step, Walk},
 };
 use crate::error::StoreError;
@@ -14,11 +14,9 @@ impl Files {
     /// All records of all streams from a position on, in order.
     pub(crate) fn records_from(self: &Arc<Self>, from: Position) -> Records {
         let catalog = self.catalog();
-        let segments = catalog.range(from.segment..).map(|(number, segment)| {
-            let start = if *number == from.segment { from.offset } else { 0 };
-            (segment.id, start.max(SEGMENT_HEADER_BYTES), segment.end)
-        });
-        Records { files: Arc::clone(self), segments: segments.collect(), walk: None, ready: VecDeque::new() }
+        let segments =
+            catalog.range(from.segment..).map(|(number, segment)| (*number, segment.end)).collect();
+        Records { files: Arc::clone(self), from, segments, walk: None, ready: VecDeque::new() }
     }
 }
 
@@ -26,7 +24,9 @@ impl Files {
 #[derive(Debug)]
 pub(crate) struct Records {
     files: Arc<Files>,
-    segments: VecDeque<(SegmentId, u64, u64)>,
+    from: Position,
+    /// Segments with their ends when the reading began.
+    segments: VecDeque<(u64, u64)>,
     walk: Option<Walk>,
     ready: VecDeque<Stored>,
 }
@@ -57,6 +57,7 @@ impl Records {
         let Some(walk) = &mut self.walk else { return self.next_segment() };
         let number = walk.segment.number;
         match walk.step()? {
+            Some(Step::Frame(frame)) if frame.placement(number).at < self.from => {}
             Some(Step::Frame(frame)) => self.ready.extend(frame.into_stored(number)),
             Some(Step::Gap(gap)) => self.mend(number, &gap)?,
             None => self.walk = None,
@@ -65,11 +66,18 @@ impl Records {
     }
 
     fn next_segment(&mut self) -> Result<bool, StoreError> {
-        let Some((segment, at, end)) = self.segments.pop_front() else { return Ok(false) };
-        match self.files.segment_file(segment.number) {
-            Ok(file) => self.walk = Some(Walk { file, segment, at, end, areas: Areas::Skip }),
+        let Some((number, last_end)) = self.segments.pop_front() else { return Ok(false) };
+        let begins = if number == self.from.segment { self.from.offset } else { 0 };
+        let begins = begins.max(SEGMENT_HEADER_BYTES);
+        match self.files.segment(number, |segment| (segment.end, segment.compacted)) {
+            // Its frames are not where they were written.
+            Ok((opened, (end, true))) => {
+                self.walk = Some(opened.walk(SEGMENT_HEADER_BYTES, end, Areas::Skip));
+            }
+            // What was added since the reading began is not part of it.
+            Ok((opened, (_, false))) => self.walk = Some(opened.walk(begins, last_end, Areas::Skip)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.mend(segment.number, &Gap { from: at, to: end, entry: None, blank: false })?;
+                self.mend(number, &Gap { from: begins, to: last_end, entry: None, blank: false })?;
             }
             Err(error) => return Err(error.into()),
         }

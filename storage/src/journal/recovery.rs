@@ -15,7 +15,7 @@ use super::{
     footer::FooterHeader,
     fresh::{TEMPORARY_SUFFIX, Tail},
     layout::{FrameHeader, MARK_BYTES, SEGMENT_HEADER_BYTES},
-    scan::{Inspected, Scan},
+    scan::{Inspected, Scan, identify},
     walk::Areas,
 };
 use crate::{disk::DiskFile, error::StoreError};
@@ -143,13 +143,16 @@ impl Files {
             if listing.footers.contains(&number)
                 && let Some(header) =
                     FooterHeader::read(&*self.disk.open(&self.footer_path(number))?, number)?
+                && self.speaks_for(&header, listing.segments.contains(&number))?
             {
                 if !listing.segments.contains(&number) {
                     let sentence =
                         "is missing; its records were mended from its footer, the texts in it are lost";
                     self.note_damage(format!("segment {number} {sentence}"));
                 }
-                self.catalog().insert(number, Segment { id: header.segment, end: header.end, index: None });
+                let compacted = header.is_compacted();
+                let segment = Segment { id: header.segment, end: header.end, index: None, compacted };
+                self.catalog().insert(number, segment);
             } else if listing.segments.contains(&number) {
                 self.catalog_frames(number, &mut unsealed)?;
             } else {
@@ -161,6 +164,16 @@ impl Files {
         Ok(unsealed)
     }
 
+    /// Whether a footer is that of the segment that is there: a compaction may have been cut short between the two.
+    fn speaks_for(&self, header: &FooterHeader, exists: bool) -> Result<bool, StoreError> {
+        let number = header.segment.number;
+        if !exists {
+            return Ok(true);
+        }
+        let found = identify(&*self.disk.open(&self.segment_path(number))?, number)?;
+        Ok(found.is_none_or(|(id, _)| id == header.segment))
+    }
+
     /// Enters a full segment without a footer into the catalog.
     fn catalog_frames(&self, number: u64, unsealed: &mut Vec<u64>) -> Result<(), StoreError> {
         let Inspected::Used(scan) = self.inspect(number, Areas::Skip)? else {
@@ -170,8 +183,8 @@ impl Files {
         if !scan.note_damage(self, u64::MAX) {
             unsealed.push(number);
         }
-        let end = scan.end();
-        self.catalog().insert(number, Segment { id: scan.id, end, index: Some(scan.index) });
+        let (end, compacted) = (scan.end(), scan.compacted);
+        self.catalog().insert(number, Segment { id: scan.id, end, index: Some(scan.index), compacted });
         Ok(())
     }
 
@@ -211,8 +224,10 @@ impl Files {
             Some(at) => self.renew_mark(&scan, at)?,
             None => self.prove_tail(&scan, cut, segment_bytes, blank)?,
         };
-        self.catalog()
-            .insert(scan.id.number, Segment { id: scan.id, end: tail.end, index: Some(scan.index) });
+        self.catalog().insert(
+            scan.id.number,
+            Segment { id: scan.id, end: tail.end, index: Some(scan.index), compacted: false },
+        );
         Ok(tail)
     }
 

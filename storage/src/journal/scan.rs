@@ -46,6 +46,8 @@ pub(super) struct Scan {
     end: u64,
     last: Option<(u64, FrameHeader)>,
     header_intact: bool,
+    /// Whether it was compacted.
+    pub(super) compacted: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -97,6 +99,7 @@ impl Scan {
             end: SEGMENT_HEADER_BYTES,
             last: None,
             header_intact,
+            compacted: false,
         }
     }
 
@@ -184,13 +187,14 @@ impl Scan {
         }
         add_to_index(&mut self.index, frame.at, frame.block.records.iter().map(|record| record.stream));
         self.body_files.extend(frame.block.body_files.iter().map(|file| (frame.at, *file)));
+        self.compacted |= frame.home.is_some();
         self.end = frame.header.end(frame.at);
         self.last = Some((frame.at, frame.header));
     }
 }
 
 /// The segment's identity and whether its header is intact; where it is not, its first frame knows the marker as well.
-fn identify(file: &dyn DiskFile, number: u64) -> Result<Option<(SegmentId, bool)>, StoreError> {
+pub(super) fn identify(file: &dyn DiskFile, number: u64) -> Result<Option<(SegmentId, bool)>, StoreError> {
     let mut start = [0; (SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES) as usize];
     file.read_at(0, &mut start)?;
     let (header, frame) = start.split_at(SEGMENT_HEADER_BYTES as usize);

@@ -12,8 +12,7 @@ use std::{
 use super::{
     files::Files,
     fresh::TEMPORARY_SUFFIX,
-    layout::{SEGMENT_HEADER_BYTES, SegmentId},
-    walk::{Areas, Step, Walk},
+    walk::{Areas, Step},
 };
 use crate::error::StoreError;
 
@@ -48,13 +47,11 @@ impl Files {
 
     /// The bodies that entries name from a segment on; `None` where not all entries can be read.
     fn named_bodies(&self, from: u64) -> Result<Option<HashSet<(u64, u64)>>, StoreError> {
-        let segments: Vec<(SegmentId, u64)> =
-            self.catalog().range(from..).map(|(_, segment)| (segment.id, segment.end)).collect();
-        let complete = segments.iter().zip(from..).all(|((id, _), number)| id.number == number);
+        let segments: Vec<u64> = self.catalog().range(from..).map(|(number, _)| *number).collect();
+        let complete = segments.iter().zip(from..).all(|(number, expected)| *number == expected);
         let mut named = HashSet::new();
-        for (segment, end) in segments {
-            let file = self.segment_file(segment.number)?;
-            let mut walk = Walk { file, segment, at: SEGMENT_HEADER_BYTES, end, areas: Areas::Skip };
+        for number in segments {
+            let mut walk = self.walk(number, Areas::Skip)?;
             while let Some(step) = walk.step()? {
                 let Step::Frame(frame) = step else { return Ok(None) };
                 named.extend(frame.block.body_files);

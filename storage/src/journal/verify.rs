@@ -1,27 +1,26 @@
 //! Checking the whole journal against its checks: frames, areas, footers and the body files that entries name.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use super::{
     body_file,
     files::Files,
-    layout::{SEGMENT_HEADER_BYTES, SegmentId},
-    walk::{Areas, Frame, Step, Walk},
+    walk::{Areas, Frame, Step},
 };
 use crate::error::StoreError;
 
 impl Files {
     /// Reads everything and notes what is damaged. Blocks for as long as that takes.
     pub(crate) fn verify(&self) -> Result<(), StoreError> {
-        let segments: Vec<(SegmentId, u64, bool)> = {
+        let segments: Vec<(u64, bool)> = {
             let catalog = self.catalog();
-            catalog.values().map(|segment| (segment.id, segment.end, segment.index.is_none())).collect()
+            catalog.iter().map(|(number, segment)| (*number, segment.index.is_none())).collect()
         };
-        for (id, end, sealed) in segments {
+        for (number, sealed) in segments {
             if sealed {
-                self.verify_footer(id.number)?;
+                self.verify_footer(number)?;
             }
-            self.verify_frames(id, end)?;
+            self.verify_frames(number)?;
         }
         Ok(())
     }
@@ -37,17 +36,14 @@ impl Files {
         Ok(())
     }
 
-    fn verify_frames(&self, segment: SegmentId, end: u64) -> Result<(), StoreError> {
-        let number = segment.number;
-        let file = match self.segment_file(number) {
+    fn verify_frames(&self, number: u64) -> Result<(), StoreError> {
+        let mut walk = match self.walk(number, Areas::Verify) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.note_damage(format!("segment {number} is missing"));
                 return Ok(());
             }
             other => other?,
         };
-        let mut walk =
-            Walk { file: Arc::clone(&file), segment, at: SEGMENT_HEADER_BYTES, end, areas: Areas::Verify };
         while let Some(step) = walk.step()? {
             match step {
                 Step::Gap(gap) => self.note_gap(number, &gap),

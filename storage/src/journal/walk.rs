@@ -7,7 +7,7 @@ use waypost_mail::EntryId;
 use super::{
     Placement, Position, Stored,
     chunk::Run,
-    layout::{self, Block, FRAME_HEADER_BYTES, FrameHeader, HeaderFault, SegmentId},
+    layout::{self, Block, FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeaderFault, Home, SegmentId},
 };
 use crate::{disk::DiskFile, error::StoreError};
 
@@ -47,6 +47,8 @@ pub(super) struct Frame {
     pub(super) at: u64,
     pub(super) header: FrameHeader,
     pub(super) block: Block,
+    /// Where it stood when it was written, if its segment was compacted since.
+    pub(super) home: Option<Home>,
     /// `false`: its area was verified and is damaged.
     pub(super) area_intact: bool,
 }
@@ -64,11 +66,17 @@ pub(super) struct Gap {
 
 impl Frame {
     pub(super) fn placement(&self, segment: u64) -> Placement {
-        Placement {
-            at: Position { segment, offset: self.at },
+        let Home { at, area_at, area_bytes } = self.home();
+        Placement { at: Position { segment, offset: at }, area_at, area_bytes }
+    }
+
+    /// Where it stood when it was written.
+    pub(super) fn home(&self) -> Home {
+        self.home.unwrap_or(Home {
+            at: self.at,
             area_at: self.header.area_at(self.at),
             area_bytes: self.header.area_bytes,
-        }
+        })
     }
 
     /// Its records as readers get them.
@@ -122,8 +130,13 @@ impl Walk {
         };
         let intact =
             octets.len() == header.block_bytes as usize && crc32c::crc32c(octets) == header.block_check;
-        let Some(block) = intact.then(|| layout::decode_block(octets)).flatten().or(header.without_block())
-        else {
+        let decoded = match header.kind {
+            _ if !intact => None,
+            FrameKind::Moved => layout::decode_moved(octets).map(|(home, block)| (Some(home), block)),
+            FrameKind::Mark => Some((None, Block::default())),
+            FrameKind::Entry => layout::decode_block(octets).map(|block| (None, block)),
+        };
+        let Some((home, block)) = decoded else {
             return Ok(Step::Gap(Gap {
                 from: at,
                 to: header.end(at),
@@ -133,7 +146,7 @@ impl Walk {
         };
         let area = Run { base: header.area_at(at), length: u64::from(header.area_bytes) };
         let area_intact = self.areas == Areas::Skip || area.is_intact(&*self.file)?;
-        Ok(Step::Frame(Frame { at, header, block, area_intact }))
+        Ok(Step::Frame(Frame { at, header, block, home, area_intact }))
     }
 
     /// Looks for the next frame behind a place that is none.
@@ -179,13 +192,6 @@ impl Walk {
         let read = self.file.read_at(at, &mut buffer)?;
         buffer.truncate(read);
         Ok(buffer)
-    }
-}
-
-impl FrameHeader {
-    /// The block of a frame that has none: a mark.
-    fn without_block(&self) -> Option<Block> {
-        (self.block_bytes == 0).then(Block::default)
     }
 }
 

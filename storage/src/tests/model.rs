@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    time::Duration,
 };
 
 use waypost_mail::{
@@ -45,6 +46,8 @@ struct Model {
     subscriptions: BTreeSet<String>,
     retained: Vec<Retained>,
     next_retained: u32,
+    /// Whether deleted messages are retained.
+    retains: bool,
     /// Names of mailboxes that were deleted.
     graves: BTreeMap<MailboxId, String>,
 }
@@ -73,7 +76,7 @@ impl Model {
         let mailboxes = state.mailboxes.values().map(|m| (m.id, mailbox(m))).collect();
         let subscriptions = state.subscriptions.as_ref().clone();
         let (retained, graves) = (Vec::new(), BTreeMap::new());
-        Self { id, seq: 0, mailboxes, subscriptions, retained, next_retained: 1, graves }
+        Self { id, seq: 0, mailboxes, subscriptions, retained, next_retained: 1, retains: true, graves }
     }
 
     fn any(&self, random: &mut Random) -> MailboxId {
@@ -93,7 +96,7 @@ impl Model {
 
     /// Messages of a mailbox are deleted, in the order of their UIDs.
     fn retain(&mut self, mailbox: MailboxId, gone: impl IntoIterator<Item = (Uid, Message)>) {
-        for (uid, message) in gone {
+        for (uid, message) in gone.into_iter().filter(|_| self.retains) {
             self.retained.push(Retained { id: self.next_retained, mailbox, uid, message });
             self.next_retained += 1;
         }
@@ -344,7 +347,13 @@ async fn run(seed: u64, commands: usize) {
     let mut models = [Model::new(&store, "user1").await, Model::new(&store, "user2").await];
     for number in 0..commands {
         let at = random.below(2);
+        store.set_retention(Duration::from_secs(if models[0].retains { 3600 } else { 0 }));
         command(&store, &mut models[at], &mut random, number).await;
+        match random.below(30) {
+            0 => models.iter_mut().for_each(|model| model.retains = !model.retains),
+            1 => drop(store.compact().await.unwrap()),
+            _ => {}
+        }
         if random.below(25) != 0 {
             continue;
         }

@@ -228,9 +228,12 @@ impl Writer {
             other => other?,
         };
         submission.staged();
+        let held = held_bytes(&self.state, &records);
         for record in &records {
             self.apply(record, &placement)?;
         }
+        let dead = held.saturating_sub(held_bytes(&self.state, &records));
+        self.shared.dead_bytes.fetch_add(dead, Ordering::Relaxed);
         Ok(Staged::Records)
     }
 
@@ -405,6 +408,29 @@ impl Writer {
 enum Staged {
     Records,
     Nothing,
+}
+
+/// Octets that the accounts and queue entries hold which some records change; what was deleted and is retained counts.
+fn held_bytes(state: &State, records: &[Record]) -> u64 {
+    let (mut accounts, mut entries) = (BTreeSet::new(), BTreeSet::new());
+    for record in records {
+        match (&record.change, record.stream) {
+            (Change::Directory(DirectoryChange::AccountRemoved(removed)), _) => {
+                accounts.insert(removed.account);
+            }
+            (Change::Queue(change), _) => {
+                entries.insert(queue_entry(change));
+            }
+            (_, Stream::Account(account)) => {
+                accounts.insert(account);
+            }
+            _ => {}
+        }
+    }
+    let accounts = accounts.iter().filter_map(|id| state.accounts.get(id));
+    let entries = entries.iter().filter_map(|id| state.queue.entries.get(id));
+    accounts.map(|account| account.bytes + account.retained.bytes).sum::<u64>()
+        + entries.map(|entry| entry.content.size()).sum::<u64>()
 }
 
 fn queue_entry(change: &QueueChange) -> EntryId {

@@ -1,0 +1,322 @@
+//! Compaction on a simulated disk: what is held stays, byte for byte, what nobody holds gives its space back, and a power cut at
+//! any operation of it loses nothing.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test")]
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use waypost_mail::{
+    AccountId, AccountSource, Address, BodyType, DateTime, EnhancedStatus, EntryId, Flags, Reply,
+    ReversePath, Timestamp, Uid,
+};
+use waypost_message::Structure;
+use waypost_storage::{
+    Acceptance, Attempt, Compacted, Delivery, NewAccount, Options, Outcome, RecipientOutcome, Relay,
+    RelayRecipient, Store, StoreError,
+    disk::{Disk, Simulated},
+};
+
+const SEGMENT_BYTES: u64 = 16 * 1024;
+const LARGE_BODY: usize = 300 * 1024;
+
+static CLOCK: AtomicI64 = AtomicI64::new(1_800_000_000_000);
+
+fn options(directory: &Path, disk: &Simulated) -> Options {
+    Options {
+        directory: directory.to_owned(),
+        disk: Arc::new(disk.clone()),
+        clock: Arc::new(|| Timestamp(CLOCK.fetch_add(1, Ordering::Relaxed))),
+        segment_bytes: SEGMENT_BYTES,
+        checkpoint_records: 10,
+        retention: Duration::ZERO,
+    }
+}
+
+fn address(name: &str) -> Address {
+    Address::parse(&format!("{name}@example.org")).unwrap()
+}
+
+/// A store, and what it must hold.
+struct World {
+    directory: tempfile::TempDir,
+    disk: Simulated,
+    store: Store,
+    accounts: Vec<AccountId>,
+    messages: BTreeMap<(AccountId, Uid), Vec<u8>>,
+    queued: BTreeMap<EntryId, Vec<u8>>,
+}
+
+impl World {
+    async fn new(seed: u64) -> Self {
+        let (directory, disk) = (tempfile::tempdir().unwrap(), Simulated::new(seed));
+        let store = Store::open(options(directory.path(), &disk)).await.unwrap();
+        let (messages, queued) = (BTreeMap::new(), BTreeMap::new());
+        let mut world = Self { directory, disk, store, accounts: Vec::new(), messages, queued };
+        for name in ["user1", "user2"] {
+            world.add_account(name).await;
+        }
+        world
+    }
+
+    async fn add_account(&mut self, name: &str) {
+        let new = NewAccount {
+            address: address(name),
+            source: AccountSource::Store,
+            password_hash: None,
+            quota_bytes: None,
+        };
+        self.accounts.push(self.store.create_account(new).await.unwrap());
+    }
+
+    async fn deliver(&mut self, body: Vec<u8>, to: &[AccountId], relay: bool) -> Option<EntryId> {
+        let mut writer = self.store.body_writer();
+        writer.write(&body).await.unwrap();
+        let delivery = |account: &AccountId| Delivery {
+            account: *account,
+            mailbox: None,
+            prefix: b"Return-Path: <>\r\n".to_vec(),
+            flags: Flags::default(),
+            internal_date: DateTime { seconds: 1_700_000_000, offset_minutes: 0 },
+        };
+        let relay = relay.then(|| Relay {
+            reverse_path: ReversePath::Null,
+            recipients: vec![RelayRecipient { address: address("far"), original: None }],
+            body: BodyType::SevenBit,
+            smtputf8: false,
+        });
+        let queued = relay.is_some();
+        let acceptance = Acceptance {
+            id: self.store.new_entry_id(),
+            header: Bytes::from_static(b"\r\n"),
+            body: writer.finish().await.unwrap(),
+            structure: Structure::default(),
+            local: to.iter().map(delivery).collect(),
+            relay,
+        };
+        let accepted = self.store.accept(acceptance).await.unwrap();
+        for placed in accepted.local {
+            self.messages.insert((placed.account, placed.uid), body.clone());
+        }
+        if queued {
+            self.queued.insert(accepted.id, body);
+        }
+        queued.then_some(accepted.id)
+    }
+
+    async fn expunge(&mut self, account: AccountId, uids: Vec<Uid>) {
+        let opened = self.store.account(account).await.unwrap();
+        let inbox = opened.state().inbox().unwrap().id;
+        uids.iter().for_each(|uid| drop(self.messages.remove(&(account, *uid))));
+        assert_eq!(opened.expunge(inbox, uids.clone()).await.unwrap(), uids);
+    }
+
+    async fn settle(&mut self, id: EntryId) {
+        let reply = Reply::new(250, EnhancedStatus(2, 0, 0), "taken");
+        let outcome = Outcome::Delivered { peer: "mx.far.test".into(), reply };
+        let outcomes = vec![RecipientOutcome { recipient: 0, outcome }];
+        let attempt = Attempt { id, at: Timestamp(0), outcomes, next_attempt: Timestamp(0), warned: false };
+        self.store.settle(attempt, None).await.unwrap();
+        self.queued.remove(&id);
+    }
+
+    /// Messages of all kinds over many segments, of which many are held no more.
+    async fn fill(&mut self) {
+        let both = self.accounts.clone();
+        for number in 0..120u32 {
+            let body = format!("message {number} ").into_bytes().repeat(60);
+            let to = &both[..1 + number as usize % 2];
+            let queued = self.deliver(body, to, number % 5 == 0).await;
+            if let Some(id) = queued.filter(|_| number % 2 == 0) {
+                self.settle(id).await;
+            }
+            if number % 19 == 7 {
+                let mut body = format!("large {number} ").into_bytes();
+                body.resize(LARGE_BODY, b'x');
+                self.deliver(body, &both, false).await;
+            }
+        }
+        for (index, account) in both.into_iter().enumerate() {
+            let gone: Vec<Uid> =
+                self.uids(account).into_iter().filter(|uid| (uid.value() + index as u32) % 3 != 0).collect();
+            self.expunge(account, gone).await;
+        }
+    }
+
+    fn uids(&self, account: AccountId) -> Vec<Uid> {
+        self.messages.keys().filter(|key| key.0 == account).map(|key| key.1).collect()
+    }
+
+    /// Closes and opens, so that all is in the index and in footers.
+    async fn reopen(&mut self) -> Result<(), StoreError> {
+        self.store.close().await;
+        self.store = Store::open(options(self.directory.path(), &self.disk)).await?;
+        Ok(())
+    }
+
+    async fn verify(&self, place: &str) {
+        for account in &self.accounts {
+            let opened = self.store.account(*account).await.unwrap();
+            let inbox = opened.state().inbox().unwrap().id;
+            let state = opened.select(inbox).await.unwrap().state().unwrap();
+            assert_eq!(state.rows().map(|row| row.uid).collect::<Vec<_>>(), self.uids(*account), "{place}");
+            for row in state.rows() {
+                let octets = self.store.read(&row.content, 0, u64::MAX).await.unwrap();
+                let body = octets.strip_prefix(b"Return-Path: <>\r\n\r\n").unwrap();
+                assert!(body == self.messages[&(*account, row.uid)], "{place}: UID {} is another", row.uid);
+            }
+        }
+        let queue = self.store.queue();
+        assert_eq!(queue.len(), self.queued.len(), "{place}");
+        for entry in queue {
+            let octets = self.store.read(&entry.content, 0, u64::MAX).await.unwrap();
+            assert!(octets.ends_with(&self.queued[&entry.id]), "{place}");
+        }
+        assert_eq!(self.store.check().await.unwrap(), Vec::<String>::new(), "{place}");
+    }
+
+    /// Octets of the journal and of bodies on the disk.
+    fn size(&self) -> u64 {
+        let mut size = 0;
+        let mut folders = vec![self.directory.path().join("journal"), self.directory.path().join("bodies")];
+        while let Some(folder) = folders.pop() {
+            for path in self.disk.list(&folder).unwrap() {
+                match self.disk.open(&path) {
+                    Ok(file) => size += file.length().unwrap(),
+                    Err(_) => folders.push(path),
+                }
+            }
+        }
+        size
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_holds_gives_its_space_back() {
+    let mut world = World::new(1).await;
+    world.fill().await;
+    world.reopen().await.unwrap();
+    let before = world.size();
+    let compacted = world.store.compact().await.unwrap();
+    assert!(compacted.segments >= 3 && compacted.bodies >= 1, "{compacted:?}");
+    assert_eq!(compacted.body_bytes, compacted.bodies * LARGE_BODY as u64);
+    let after = world.size();
+    assert!(
+        before - after > compacted.segment_bytes / 2 + compacted.body_bytes,
+        "{before} {after} {compacted:?}"
+    );
+    world.verify("after a compaction").await;
+    assert_eq!(world.store.compact().await.unwrap(), Compacted::default(), "at once again");
+    // What is there is read again from the frames and footers that were written, also without an index.
+    world.reopen().await.unwrap();
+    world.verify("after a start").await;
+    world.store.close().await;
+    std::fs::remove_dir_all(world.directory.path().join("index")).unwrap();
+    world.store = Store::open(options(world.directory.path(), &world.disk)).await.unwrap();
+    world.verify("without an index").await;
+    // A compacted segment is compacted again when more is gone.
+    let first = world.accounts[0];
+    let rest = world.uids(first);
+    world.expunge(first, rest).await;
+    world.reopen().await.unwrap();
+    assert!(world.store.compact().await.unwrap().segments >= 1);
+    world.verify("after a second compaction").await;
+    world.store.close().await;
+}
+
+#[tokio::test]
+async fn an_account_that_was_removed_leaves_nothing() {
+    let mut world = World::new(2).await;
+    world.add_account("user3").await;
+    let third = world.accounts.pop().unwrap();
+    for number in 0..40u32 {
+        let body = format!("{number}").into_bytes().repeat(700);
+        world.deliver(body, &[third], false).await;
+    }
+    world.deliver(vec![b'x'; LARGE_BODY], &[third], false).await;
+    world.messages.retain(|(account, _), _| *account != third);
+    world.fill().await;
+    world.store.remove_account(third).await.unwrap();
+    world.reopen().await.unwrap();
+    let compacted = world.store.compact().await.unwrap();
+    assert!(compacted.bodies >= 1 && compacted.segment_bytes > 40 * 700, "{compacted:?}");
+    world.verify("after a compaction").await;
+    world.reopen().await.unwrap();
+    world.verify("after a start").await;
+    world.store.close().await;
+}
+
+/// Sessions that read and write meanwhile see nothing of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compaction_disturbs_nobody() {
+    let mut world = World::new(3).await;
+    world.fill().await;
+    world.reopen().await.unwrap();
+    let store = world.store.clone();
+    let compaction = tokio::spawn(async move { store.compact().await });
+    for number in 0..40u32 {
+        world.deliver(format!("{number}").into_bytes().repeat(100), &[world.accounts[0]], false).await;
+        for account in world.accounts.clone() {
+            let opened = world.store.account(account).await.unwrap();
+            let inbox = opened.state().inbox().unwrap().id;
+            let state = opened.select(inbox).await.unwrap().state().unwrap();
+            for row in state.rows() {
+                let octets = world.store.read(&row.content, 0, u64::MAX).await.unwrap();
+                assert!(octets.ends_with(&world.messages[&(account, row.uid)]));
+            }
+        }
+    }
+    assert!(compaction.await.unwrap().unwrap().segments >= 3);
+    world.verify("after a compaction").await;
+    world.store.close().await;
+}
+
+/// The power goes off at each operation of a compaction in turn.
+#[tokio::test]
+async fn a_cut_at_any_operation_loses_nothing() {
+    let (mut done, mut cuts) = (false, 0);
+    while !done {
+        let mut world = World::new(cuts).await;
+        world.fill().await;
+        world.reopen().await.unwrap();
+        world.disk.power_off_after(1 + cuts);
+        done = world.store.compact().await.is_ok();
+        world.store.close().await;
+        world.disk.crash(cuts.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        world.store = Store::open(options(world.directory.path(), &world.disk)).await.unwrap();
+        world.verify(&format!("cut {cuts}")).await;
+        world.reopen().await.unwrap();
+        world.store.compact().await.unwrap();
+        world.verify(&format!("after cut {cuts} and a compaction")).await;
+        world.store.close().await;
+        cuts += 1;
+        assert!(cuts < 1000);
+    }
+    assert!(cuts > 20, "{cuts} operations are too few to be a compaction");
+}
+
+/// Damage is evidence: where there is any, nothing is removed.
+#[tokio::test]
+async fn a_damaged_journal_is_not_compacted() {
+    let mut world = World::new(5).await;
+    world.fill().await;
+    world.store.close().await;
+    let path = world.disk.list(&world.directory.path().join("journal")).unwrap()[1].clone();
+    let file = world.disk.open(&path).unwrap();
+    let mut octet = [0];
+    file.read_at(5000, &mut octet).unwrap();
+    file.write_at(5000, &[octet[0] ^ 1]).unwrap();
+    world.store = Store::open(options(world.directory.path(), &world.disk)).await.unwrap();
+    let before = world.size();
+    drop(world.store.check().await.unwrap());
+    assert!(matches!(world.store.compact().await, Err(StoreError::Damaged(_))));
+    assert_eq!(world.size(), before);
+    world.store.close().await;
+}
