@@ -144,8 +144,11 @@ impl World {
             }
         }
         for (index, account) in both.into_iter().enumerate() {
-            let gone: Vec<Uid> =
-                self.uids(account).into_iter().filter(|uid| (uid.value() + index as u32) % 3 != 0).collect();
+            let gone: Vec<Uid> = self
+                .uids(account)
+                .into_iter()
+                .filter(|uid| !(uid.value() + index as u32).is_multiple_of(3))
+                .collect();
             self.expunge(account, gone).await;
         }
     }
