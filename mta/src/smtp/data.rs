@@ -18,6 +18,10 @@ use bytes::{Buf, Bytes, BytesMut};
 /// So much of a message is gathered before it is handed on.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
+/// So many octets more than twice the largest message may come before DATA is over, whatever they are: dots for
+/// transparency at most double a message, and what is refused is read to its end within the same bound.
+pub const OVERRUN_BYTES: u64 = 1024 * 1024;
+
 /// Why a message cannot be taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DataFault {
@@ -54,6 +58,8 @@ enum Place {
 #[derive(Debug)]
 pub struct DataReceiver {
     place: Place,
+    /// All octets that came, dots and refused ones included.
+    received: u64,
     size: u64,
     size_max: u64,
     chunk: BytesMut,
@@ -67,7 +73,8 @@ impl DataReceiver {
     /// RFC 1870 section 3).
     pub fn new(size_max: u64) -> Self {
         let (chunk, fault) = (BytesMut::new(), None);
-        Self { place: Place::LineStart, size: 0, size_max, chunk, fault, discards: false, ended: false }
+        let (place, discards, ended) = (Place::LineStart, false, false);
+        Self { place, received: 0, size: 0, size_max, chunk, fault, discards, ended }
     }
 
     /// Takes octets away from `input`: until the end of the message, until a chunk is full, or all.
@@ -79,6 +86,7 @@ impl DataReceiver {
                 _ => self.octet(input[at]),
             };
         }
+        self.received = self.received.saturating_add(at as u64);
         input.advance(at);
     }
 
@@ -97,6 +105,16 @@ impl DataReceiver {
     /// Whether the end was seen.
     pub fn ended(&self) -> bool {
         self.ended
+    }
+
+    /// How many octets came, those included that are no part of the message.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Whether more came than any message can be that is taken: its end is not worth waiting for.
+    pub fn overruns(&self) -> bool {
+        self.received > self.size_max.saturating_mul(2).saturating_add(OVERRUN_BYTES)
     }
 
     /// The first thing that was wrong.

@@ -24,6 +24,7 @@
 mod line;
 mod obey;
 mod question;
+mod reception;
 mod replies;
 #[cfg(test)]
 mod tests;
@@ -42,17 +43,16 @@ use waypost_net::{Machine, Step, TlsInfo};
 pub use self::{
     line::{AUTH_LINE_BYTES_MAX, COMMAND_LINE_BYTES_MAX},
     question::{Answer, AuthPolicy, Client, Dialect, Login, Mail, Question, Role, Settings, StartTls},
+    reception::{DATA_BLOCK_TIMEOUT, DATA_BYTES_PER_SECOND_MIN, DATA_TIMEOUT},
 };
 use self::{
     line::{Line, LineKind, LineReader},
+    reception::Reception,
     replies::Fixed,
 };
-use super::data::DataReceiver;
 
 /// Longest wait for a command (RFC 5321 section 4.5.3.2.7).
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// Longest wait for the next octets of a message (RFC 5321 section 4.5.3.2.5).
-pub const DATA_BLOCK_TIMEOUT: Duration = Duration::from_secs(3 * 60);
 /// So many 5yz replies between two accepted messages end a session. Postfix's smtpd_hard_error_limit is the same.
 pub const ERRORS_MAX: u32 = 20;
 
@@ -71,8 +71,8 @@ enum State {
     CheckingLogin,
     OpeningTransaction(Transaction),
     AddingRecipient(Transaction),
-    Receiving(DataReceiver, Result<(), Refusal>),
-    Storing(DataReceiver),
+    Receiving(Reception, Result<(), Refusal>),
+    Storing(Reception),
     EndingData,
     StartingTls,
     Closing,
@@ -129,7 +129,7 @@ impl Machine for Server {
     fn answer(&mut self, answer: Answer) {
         self.deadline = None;
         self.state = match (mem::replace(&mut self.state, State::Closing), answer) {
-            (State::Storing(data), answer) => self.stored(data, answer),
+            (State::Storing(message), answer) => self.stored(message, answer),
             (State::EndingData, Answer::Accepted(id)) => {
                 self.errors = 0;
                 self.say(&Reply::new(250, EnhancedStatus(2, 0, 0), format!("{id} accepted")));
@@ -219,26 +219,27 @@ impl Server {
                 (self.refuse(replies::TOO_MANY_ERRORS, State::Closing), None)
             }
             State::Ready(transaction) => match self.lines.next(LineKind::Command) {
-                Line::Complete(line) => self.obey(&line, transaction),
+                Line::Complete(line) => self.obey(&line, transaction, now),
                 Line::BareLineFeed => self.refused(replies::BARE_LINE_FEED, transaction),
                 Line::TooLong => self.refused(replies::LINE_TOO_LONG, transaction),
-                Line::Incomplete => self.wait(State::Ready(transaction), now, COMMAND_TIMEOUT),
+                Line::Incomplete => self.wait(State::Ready(transaction), now, COMMAND_TIMEOUT, None),
             },
             State::Authenticating(exchange) => match self.lines.next(LineKind::Response) {
                 Line::Complete(line) => self.respond(exchange, &line),
                 Line::BareLineFeed => self.refused(replies::BARE_LINE_FEED, None),
                 Line::TooLong => self.refused(replies::LINE_TOO_LONG, None),
-                Line::Incomplete => self.wait(State::Authenticating(exchange), now, COMMAND_TIMEOUT),
+                Line::Incomplete => self.wait(State::Authenticating(exchange), now, COMMAND_TIMEOUT, None),
             },
-            State::Receiving(data, verdict) => self.receive_data(data, verdict, now),
+            State::Receiving(message, verdict) => self.receive_data(message, verdict, now),
             State::StartingTls => (State::StartingTls, Some(Step::StartTls)),
             state => (state, Some(Step::Close)),
         }
     }
 
-    /// Waits for the rest of a line or more of a message.
-    fn wait(&mut self, state: State, now: Instant, at_most: Duration) -> Turn {
+    /// Waits for the rest of a line or more of a message; not beyond `end`, where there is one.
+    fn wait(&mut self, state: State, now: Instant, at_most: Duration, end: Option<Instant>) -> Turn {
         let deadline = *self.deadline.get_or_insert(now + at_most);
+        let deadline = end.map_or(deadline, |end| deadline.min(end));
         if self.input_ended {
             (State::Closing, None)
         } else if now >= deadline {
@@ -246,30 +247,6 @@ impl Server {
         } else {
             (state, Some(Step::Read { deadline }))
         }
-    }
-
-    fn receive_data(&mut self, mut data: DataReceiver, verdict: Result<(), Refusal>, now: Instant) -> Turn {
-        data.receive(&mut self.lines.input);
-        if let Some(chunk) = data.take_chunk() {
-            return (State::Storing(data), Some(Step::Ask(Question::Chunk(chunk))));
-        }
-        if !data.ended() {
-            return self.wait(State::Receiving(data, verdict), now, DATA_BLOCK_TIMEOUT);
-        }
-        let verdict = verdict.and(data.fault().map_or(Ok(()), |fault| Err(replies::data_fault(fault))));
-        (State::EndingData, Some(Step::Ask(Question::DataEnd(verdict))))
-    }
-
-    fn stored(&mut self, mut data: DataReceiver, answer: Answer) -> State {
-        let verdict = match answer {
-            Answer::Done => Ok(()),
-            Answer::Refused(refusal) => Err(refusal),
-            Answer::Accepted(_) => Err(replies::INTERNAL.into()),
-        };
-        if verdict.is_err() {
-            data.discard();
-        }
-        State::Receiving(data, verdict)
     }
 
     fn say(&mut self, reply: &Reply) {

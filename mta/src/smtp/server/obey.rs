@@ -1,21 +1,22 @@
 //! What each command does (RFC 5321 section 4.1.1): order and bounds are checked, then it is answered or asked about.
 
+use std::time::Instant;
+
 use waypost_auth::sasl::{Exchange, Mechanism, Progress};
 use waypost_mail::{Reply, ReversePath};
 use waypost_net::Step;
 
 use super::{
     AuthPolicy, Client, Dialect, Login, Mail, Question, Role, Server, StartTls, State, Transaction, Turn,
-    replies,
+    reception::Reception, replies,
 };
 use crate::smtp::{
     command::{ClientName, Command, MailParameters},
-    data::DataReceiver,
     path::ForwardPath,
 };
 
 impl Server {
-    pub(super) fn obey(&mut self, line: &[u8], transaction: Option<Transaction>) -> Turn {
+    pub(super) fn obey(&mut self, line: &[u8], transaction: Option<Transaction>, now: Instant) -> Turn {
         self.deadline = None;
         let command = match Command::parse(line) {
             Ok(command) => command,
@@ -26,7 +27,7 @@ impl Server {
             Command::Helo(name) => self.helo(name),
             Command::Mail(path, parameters) => return self.mail(path, parameters, transaction, line),
             Command::Rcpt(path) => return self.rcpt(path, transaction, line),
-            Command::Data => self.data(transaction),
+            Command::Data => self.data(transaction, now),
             Command::Rset => self.reply(replies::OK, State::Ready(None)),
             Command::Noop => self.reply(replies::OK, State::Ready(transaction)),
             Command::Vrfy => self.reply(replies::CANNOT_VERIFY, State::Ready(transaction)),
@@ -110,7 +111,7 @@ impl Server {
         (State::AddingRecipient(open), Some(Step::Ask(Question::Recipient(path))))
     }
 
-    fn data(&mut self, transaction: Option<Transaction>) -> State {
+    fn data(&mut self, transaction: Option<Transaction>, now: Instant) -> State {
         match transaction {
             None => self.refuse(replies::MAIL_FIRST, State::Ready(None)),
             Some(Transaction { recipients: 0, .. }) => {
@@ -118,7 +119,7 @@ impl Server {
             }
             Some(_) => {
                 self.say(&Reply::plain(354, replies::START_INPUT));
-                State::Receiving(DataReceiver::new(self.settings.message_size), Ok(()))
+                State::Receiving(Reception::new(self.settings.message_size, now), Ok(()))
             }
         }
     }

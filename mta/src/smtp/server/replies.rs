@@ -40,6 +40,8 @@ pub(super) const SHUTTING_DOWN: Fixed =
     Fixed(421, S(4, 3, 2), "The server is shutting down, try again later");
 pub(super) const INTERNAL: Fixed = Fixed(421, S(4, 3, 0), "Internal error, try again later");
 pub(super) const TIMEOUT: Fixed = Fixed(421, S(4, 4, 2), "Timeout, closing the connection");
+pub(super) const OVERRUN: Fixed =
+    Fixed(421, S(4, 3, 4), "The message is far larger than this server takes, closing the connection");
 pub(super) const TOO_MANY_ERRORS: Fixed = Fixed(421, S(4, 7, 0), "Too many errors, closing the connection");
 pub(super) const TOO_MANY_RECIPIENTS: Fixed =
     Fixed(452, S(4, 5, 3), "Too many recipients, send the rest in another transaction");

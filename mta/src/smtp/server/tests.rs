@@ -470,6 +470,56 @@ fn waiting_has_deadlines() {
     assert_eq!(session.replies(), "421 4.4.2 Timeout, closing the connection\r\n");
 }
 
+/// A session in the middle of DATA.
+fn receiving() -> Session {
+    let mut session = Session::new(settings(Role::Relay), 1 << 20);
+    session.send(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n");
+    session
+}
+
+#[test]
+fn a_message_that_is_dribbled_comes_to_an_end() {
+    let mut session = receiving();
+    let begin = session.now;
+    for _ in 0..3 {
+        session.now += DATA_BLOCK_TIMEOUT - Duration::from_millis(1);
+        assert_eq!(session.send(b"x"), "");
+    }
+    assert_eq!(session.run(), Some(begin + DATA_TIMEOUT), "less than a block is left");
+    session.now = begin + DATA_TIMEOUT - Duration::from_millis(1);
+    assert_eq!(session.send(b"x"), "");
+    session.now = begin + DATA_TIMEOUT;
+    assert_eq!(session.send(b"x"), "421 4.4.2 Timeout, closing the connection\r\n");
+    assert!(session.closed);
+    // what comes at the least rate at least has the time that it takes
+    let mut session = receiving();
+    let (begin, earned) = (session.now, Duration::from_secs(90));
+    session.send(&vec![b'x'; 90 * DATA_BYTES_PER_SECOND_MIN as usize]);
+    while session.now < begin + DATA_TIMEOUT + earned - DATA_BLOCK_TIMEOUT {
+        session.now += DATA_BLOCK_TIMEOUT / 2;
+        assert_eq!(session.send(b"x"), "");
+    }
+    assert_eq!(session.run(), Some(begin + DATA_TIMEOUT + earned));
+    session.now = begin + DATA_TIMEOUT + earned - Duration::from_millis(1);
+    assert_eq!(session.send(b"\r\n.\r\n"), DONE);
+}
+
+#[test]
+fn what_is_refused_is_not_read_for_ever() {
+    let overrun = 2 * 100_000 + crate::smtp::data::OVERRUN_BYTES as usize;
+    for start in ["\0", "a\rb", "FULL"] {
+        let mut session = receiving();
+        session.piece = 50_000;
+        let rest = vec![b'x'; overrun - start.len()];
+        assert_eq!(session.send(&[start.as_bytes(), &rest].concat()), "", "{start:?}");
+        assert!(!session.closed, "{start:?}");
+        let closing =
+            "421 4.3.4 The message is far larger than this server takes, closing the connection\r\n";
+        assert_eq!(session.send(b"x"), closing, "{start:?}");
+        assert!(session.closed && session.asked(|question| matches!(question, Question::DataEnd(_))) == 0);
+    }
+}
+
 #[test]
 fn sessions_end_with_the_input_or_the_server() {
     for input in ["", "MAIL", "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nhalf a message\r\n"] {
