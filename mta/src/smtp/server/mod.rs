@@ -21,6 +21,7 @@
 //! In the states with a question in parentheses that question is open: nothing is read meanwhile, so pipelined commands
 //! are obeyed in their order, each after the answer to the one before.
 
+mod budget;
 mod line;
 mod obey;
 mod question;
@@ -40,21 +41,21 @@ use waypost_auth::sasl::Exchange;
 use waypost_mail::{EnhancedStatus, Refusal, Reply};
 use waypost_net::{Machine, Step, TlsInfo};
 
-pub use self::{
-    line::{AUTH_LINE_BYTES_MAX, COMMAND_LINE_BYTES_MAX},
-    question::{Answer, AuthPolicy, Client, Dialect, Login, Mail, Question, Role, Settings, StartTls},
-    reception::{DATA_BLOCK_TIMEOUT, DATA_BYTES_PER_SECOND_MIN, DATA_TIMEOUT},
-};
 use self::{
+    budget::Budget,
     line::{Line, LineKind, LineReader},
     reception::Reception,
     replies::Fixed,
 };
+pub use self::{
+    budget::{ANONYMOUS_TIMEOUT, ERRORS_MAX, JUNK_COMMANDS_MAX, LOGIN_TIMEOUT, REFUSED_RECIPIENTS_MAX},
+    line::{AUTH_LINE_BYTES_MAX, COMMAND_LINE_BYTES_MAX},
+    question::{Answer, AuthPolicy, Client, Dialect, Login, Mail, Question, Role, Settings, StartTls},
+    reception::{DATA_BLOCK_TIMEOUT, DATA_BYTES_PER_SECOND_MIN, DATA_TIMEOUT},
+};
 
 /// Longest wait for a command (RFC 5321 section 4.5.3.2.7).
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// So many 5yz replies between two accepted messages end a session. Postfix's smtpd_hard_error_limit is the same.
-pub const ERRORS_MAX: u32 = 20;
 
 /// A transaction between MAIL and the end of DATA.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +102,7 @@ pub struct Server {
     state: State,
     client: Option<Client>,
     login: Login,
-    errors: u32,
+    budget: Budget,
     lines: LineReader,
     output: BytesMut,
     /// When what is waited for now must have come.
@@ -131,7 +132,7 @@ impl Machine for Server {
         self.state = match (mem::replace(&mut self.state, State::Closing), answer) {
             (State::Storing(message), answer) => self.stored(message, answer),
             (State::EndingData, Answer::Accepted(id)) => {
-                self.errors = 0;
+                self.budget.accepted();
                 self.say(&Reply::new(250, EnhancedStatus(2, 0, 0), format!("{id} accepted")));
                 State::Ready(None)
             }
@@ -146,9 +147,7 @@ impl Machine for Server {
                 let open = Transaction { recipients: open.recipients + 1, ..open };
                 self.reply(replies::RECIPIENT_OK, State::Ready(Some(open)))
             }
-            (State::AddingRecipient(open), Answer::Refused(refusal)) => {
-                self.refuse(refusal, State::Ready(Some(open)))
-            }
+            (State::AddingRecipient(open), Answer::Refused(refusal)) => self.refuse_recipient(refusal, open),
             (_, Answer::Refused(refusal)) => self.refuse(refusal, State::Ready(None)),
             (_, Answer::Done | Answer::Accepted(_)) => self.refuse(replies::INTERNAL, State::Closing),
         };
@@ -200,7 +199,7 @@ impl Server {
             state: State::Greeting,
             client: None,
             login: Login::Anonymous,
-            errors: 0,
+            budget: Budget::default(),
             lines: LineReader::default(),
             output: BytesMut::new(),
             deadline: None,
@@ -215,25 +214,46 @@ impl Server {
                 self.say(&Reply::plain(220, format!("{} {}", self.settings.hostname, replies::GREETING)));
                 (State::Ready(None), None)
             }
-            State::Ready(_) if self.errors >= ERRORS_MAX => {
-                (self.refuse(replies::TOO_MANY_ERRORS, State::Closing), None)
+            State::Ready(_) | State::Authenticating(_) if let Some(reply) = self.exhausted(now) => {
+                (self.refuse(reply, State::Closing), None)
             }
-            State::Ready(transaction) => match self.lines.next(LineKind::Command) {
+            State::Ready(transaction) => match self.next_line(LineKind::Command) {
                 Line::Complete(line) => self.obey(&line, transaction, now),
                 Line::BareLineFeed => self.refused(replies::BARE_LINE_FEED, transaction),
                 Line::TooLong => self.refused(replies::LINE_TOO_LONG, transaction),
-                Line::Incomplete => self.wait(State::Ready(transaction), now, COMMAND_TIMEOUT, None),
+                Line::Incomplete => self.wait_for_line(State::Ready(transaction), now),
             },
-            State::Authenticating(exchange) => match self.lines.next(LineKind::Response) {
+            State::Authenticating(exchange) => match self.next_line(LineKind::Response) {
                 Line::Complete(line) => self.respond(exchange, &line),
                 Line::BareLineFeed => self.refused(replies::BARE_LINE_FEED, None),
                 Line::TooLong => self.refused(replies::LINE_TOO_LONG, None),
-                Line::Incomplete => self.wait(State::Authenticating(exchange), now, COMMAND_TIMEOUT, None),
+                Line::Incomplete => self.wait_for_line(State::Authenticating(exchange), now),
             },
             State::Receiving(message, verdict) => self.receive_data(message, verdict, now),
             State::StartingTls => (State::StartingTls, Some(Step::StartTls)),
             state => (state, Some(Step::Close)),
         }
+    }
+
+    /// Why the session ends here, if it does.
+    fn exhausted(&mut self, now: Instant) -> Option<Fixed> {
+        let deadline = self.budget.deadline(self.settings.role, self.login, now);
+        let overdue = deadline.filter(|deadline| now >= *deadline).map(|_| replies::LASTS_TOO_LONG);
+        self.budget.spent().or(overdue)
+    }
+
+    /// The next line. Whatever it is, the one behind it has its own time.
+    fn next_line(&mut self, kind: LineKind) -> Line {
+        let line = self.lines.next(kind);
+        if line != Line::Incomplete {
+            self.deadline = None;
+        }
+        line
+    }
+
+    fn wait_for_line(&mut self, state: State, now: Instant) -> Turn {
+        let end = self.budget.deadline(self.settings.role, self.login, now);
+        self.wait(state, now, COMMAND_TIMEOUT, end)
     }
 
     /// Waits for the rest of a line or more of a message; not beyond `end`, where there is one.
@@ -264,14 +284,32 @@ impl Server {
     }
 
     fn refuse(&mut self, reply: impl Into<Reply>, next: State) -> State {
-        let mut reply = reply.into();
+        let reply = reply.into();
+        if reply.code >= 500 {
+            self.budget.error();
+        }
+        self.say_no(reply, next)
+    }
+
+    /// Refuses a recipient. It is no error of a client whose transaction has good ones.
+    fn refuse_recipient(&mut self, reply: impl Into<Reply>, open: Transaction) -> State {
+        let reply = reply.into();
+        if reply.code >= 500 {
+            self.budget.refused_recipient();
+            if open.recipients == 0 {
+                self.budget.error();
+            }
+        }
+        self.say_no(reply, State::Ready(Some(open)))
+    }
+
+    fn say_no(&mut self, mut reply: Reply, next: State) -> State {
         // What a person quotes to us leads to the session's lines in the log.
         reply
             .lines
             .iter_mut()
             .for_each(|line| line.push_str(&format!(" (session {})", self.settings.session)));
         self.say(&reply);
-        self.errors += u32::from(reply.code >= 500);
         if reply.code == 421 { State::Closing } else { next }
     }
 }

@@ -11,17 +11,22 @@ use super::{
     reception::Reception, replies,
 };
 use crate::smtp::{
-    command::{ClientName, Command, MailParameters},
+    command::{ClientName, Command, CommandError, MailParameters},
     path::ForwardPath,
 };
 
 impl Server {
     pub(super) fn obey(&mut self, line: &[u8], transaction: Option<Transaction>, now: Instant) -> Turn {
-        self.deadline = None;
         let command = match Command::parse(line) {
             Ok(command) => command,
+            Err(error @ CommandError::ForwardPath) if let Some(open) = transaction => {
+                return (self.refuse_recipient(replies::command_error(&error), open), None);
+            }
             Err(error) => return self.refused(replies::command_error(&error), transaction),
         };
+        if sends_no_mail(&command) {
+            self.budget.junk();
+        }
         let state = match command {
             Command::Ehlo(name) => self.ehlo(name),
             Command::Helo(name) => self.helo(name),
@@ -103,7 +108,7 @@ impl Server {
             return self.refused(replies::MAIL_FIRST, None);
         };
         if !line.is_ascii() && !open.smtputf8 {
-            return self.refused(replies::RECIPIENT_NEEDS_SMTPUTF8, transaction);
+            return (self.refuse_recipient(replies::RECIPIENT_NEEDS_SMTPUTF8, open), None);
         }
         if open.recipients >= self.settings.recipients {
             return self.refused(replies::TOO_MANY_RECIPIENTS, transaction);
@@ -155,7 +160,6 @@ impl Server {
     }
 
     pub(super) fn respond(&mut self, mut exchange: Exchange, line: &[u8]) -> Turn {
-        self.deadline = None;
         let progress = std::str::from_utf8(line).map_or(Progress::Malformed, |line| exchange.respond(line));
         self.progress(exchange, progress)
     }
@@ -181,4 +185,12 @@ impl Server {
     fn may_log_in(&self) -> bool {
         self.settings.tls.is_some() || self.settings.auth == AuthPolicy::Always
     }
+}
+
+/// Whether a command is one that a client who only keeps its place can give for ever.
+fn sends_no_mail(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Ehlo(_) | Command::Helo(_) | Command::Rset | Command::Noop | Command::Vrfy | Command::Help
+    )
 }

@@ -43,6 +43,12 @@ pub(super) const TIMEOUT: Fixed = Fixed(421, S(4, 4, 2), "Timeout, closing the c
 pub(super) const OVERRUN: Fixed =
     Fixed(421, S(4, 3, 4), "The message is far larger than this server takes, closing the connection");
 pub(super) const TOO_MANY_ERRORS: Fixed = Fixed(421, S(4, 7, 0), "Too many errors, closing the connection");
+pub(super) const TOO_MUCH_JUNK: Fixed =
+    Fixed(421, S(4, 7, 0), "Too many commands that send no mail, closing the connection");
+pub(super) const TOO_MANY_REFUSED: Fixed =
+    Fixed(421, S(4, 7, 0), "Too many refused recipients, closing the connection");
+pub(super) const LASTS_TOO_LONG: Fixed =
+    Fixed(421, S(4, 7, 0), "The session lasts too long without a message, closing the connection");
 pub(super) const TOO_MANY_RECIPIENTS: Fixed =
     Fixed(452, S(4, 5, 3), "Too many recipients, send the rest in another transaction");
 

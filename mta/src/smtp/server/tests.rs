@@ -449,6 +449,111 @@ fn errors_are_counted_and_an_accepted_message_forgives_them() {
     assert!(sessions.iter().all(|session| session.closed));
 }
 
+const ACCEPTED: &str = "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n354 Start mail input; end with <CRLF>.<CRLF>\r\n250 2.0.0 0000000000007 accepted\r\n";
+const MESSAGE: &str = "MAIL FROM:<>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n.\r\n";
+
+#[test]
+fn commands_that_send_no_mail_are_counted() {
+    let junk =
+        ["NOOP\r\n", "RSET\r\n", "HELO c\r\n", "EHLO c\r\n", "VRFY b\r\n", "HELP\r\n", "HELP RSET\r\n"];
+    let mut session = Session::new(settings(Role::Relay), 4096);
+    session.send(b"");
+    for round in 0..2 {
+        for command in junk.iter().cycle().take(JUNK_COMMANDS_MAX as usize - 1) {
+            assert!(session.send(command.as_bytes()).starts_with('2'), "{round}: {command}");
+        }
+        if round == 0 {
+            assert_eq!(session.send(MESSAGE.as_bytes()), ACCEPTED, "a message forgives them");
+        }
+    }
+    let closing = "421 4.7.0 Too many commands that send no mail, closing the connection\r\n";
+    assert_eq!(session.send(b"NOOP\r\nNOOP\r\n"), format!("250 2.0.0 Ok\r\n{closing}"));
+    assert!(session.closed);
+}
+
+#[test]
+fn an_anonymous_session_does_not_last() {
+    let closing = "421 4.7.0 The session lasts too long without a message, closing the connection\r\n";
+    let mut session = Session::new(settings(Role::Relay), 4096);
+    session.send(b"EHLO c\r\n");
+    for _ in 0..2 {
+        let begin = session.now;
+        while session.now < begin + ANONYMOUS_TIMEOUT - COMMAND_TIMEOUT {
+            session.now += COMMAND_TIMEOUT / 2;
+            assert_eq!(session.send(b"NOOP\r\n"), "250 2.0.0 Ok\r\n");
+        }
+        session.now += COMMAND_TIMEOUT / 2;
+        assert_eq!(session.send(MESSAGE.as_bytes()), ACCEPTED, "a message gives it another time");
+    }
+    session.now += ANONYMOUS_TIMEOUT;
+    session.run();
+    assert_eq!(session.replies(), closing);
+    assert!(session.closed);
+}
+
+#[test]
+fn login_has_a_deadline() {
+    let closing = "421 4.7.0 The session lasts too long without a message, closing the connection\r\n";
+    for (before, end) in
+        [(&b"NOOP\r\n"[..], true), (b"AUTH PLAIN\r\n", true), (b"AUTH PLAIN AHVzZXIAc2VjcmV0\r\n", false)]
+    {
+        let mut session = Session::new(under_tls(Role::Submission), 4096);
+        session.send(b"EHLO c\r\n");
+        let begin = session.now;
+        session.now += LOGIN_TIMEOUT - Duration::from_secs(1);
+        session.send(before);
+        let awaited = session.run();
+        session.now += Duration::from_secs(1);
+        if end {
+            assert_eq!(awaited, Some(begin + LOGIN_TIMEOUT));
+            assert_eq!(session.send(b"NOOP\r\n"), closing);
+            continue;
+        }
+        // who has logged in stays as long as there are commands
+        for _ in 0..JUNK_COMMANDS_MAX - 2 {
+            session.now += COMMAND_TIMEOUT / 2;
+            assert_eq!(session.send(b"NOOP\r\n"), "250 2.0.0 Ok\r\n");
+        }
+    }
+}
+
+#[test]
+fn refused_recipients_do_not_end_a_transaction_with_good_ones() {
+    let refused = "550 5.1.1 unknown\r\n";
+    let too_many = "421 4.7.0 Too many refused recipients, closing the connection\r\n";
+    let mut session = Session::new(settings(Role::Relay), 4096);
+    session.send(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<b@b.test>\r\n");
+    let bad = ["RCPT TO:<unknown@b.test>\r\n", "RCPT TO:<broken\r\n", "RCPT TO:<j\u{f6}rg@b.test>\r\n"];
+    for command in bad.iter().cycle().take(REFUSED_RECIPIENTS_MAX as usize - 2) {
+        assert!(session.send(command.as_bytes()).starts_with("55") || command.contains("broken"));
+    }
+    let rest = "DATA\r\n.\r\n";
+    assert!(session.send(rest.as_bytes()).ends_with(DONE));
+    // a message forgives no refused recipients
+    session.send(b"MAIL FROM:<>\r\nRCPT TO:<b@b.test>\r\n");
+    assert_eq!(session.send(b"RCPT TO:<unknown@b.test>\r\n"), refused);
+    assert_eq!(session.send(b"RCPT TO:<unknown@b.test>\r\nDATA\r\n"), format!("{refused}{too_many}"));
+    assert!(session.closed);
+    // a transaction without a good one is a guess
+    let mut session = Session::new(settings(Role::Relay), 4096);
+    session.send(b"EHLO c\r\nMAIL FROM:<>\r\n");
+    let said = session.send("RCPT TO:<unknown@b.test>\r\n".repeat(ERRORS_MAX as usize).as_bytes());
+    assert!(said.ends_with("421 4.7.0 Too many errors, closing the connection\r\n"));
+}
+
+#[test]
+fn each_line_has_its_own_time() {
+    let long = format!("{}\r\n", "x".repeat(COMMAND_LINE_BYTES_MAX));
+    for (state, wrong) in [("", "NOOP\n"), ("", long.as_str()), ("", "NO\0OP\r\n"), ("AUTH PLAIN\r\n", "x\n")]
+    {
+        let mut session = Session::new(under_tls(Role::Relay), 4096);
+        session.send(format!("EHLO c\r\n{state}").as_bytes());
+        session.now += COMMAND_TIMEOUT - Duration::from_secs(1);
+        assert!(session.send(wrong.as_bytes()).starts_with('5'));
+        assert_eq!(session.run(), Some(session.now + COMMAND_TIMEOUT), "{wrong:?}");
+    }
+}
+
 #[test]
 fn waiting_has_deadlines() {
     let mut session = Session::new(settings(Role::Relay), 4096);

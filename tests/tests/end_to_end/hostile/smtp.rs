@@ -179,6 +179,8 @@ async fn smtp_crowds_and_floods() {
         )
         .closes(),
         case("TLS on a port without", hello, "421 4.7.0 Too many errors").closes(),
+        case("NOOP for ever", "NOOP\r\n".repeat(10_000), "421 4.7.0 Too many commands that send no mail")
+            .closes(),
     ];
     target.run(&SMTP, &[Way::Plain], &cases).await;
     ten_thousand_recipients(&mut target).await;
@@ -223,9 +225,10 @@ async fn half_closed(target: &mut Target) {
 
 async fn never_reads(target: &mut Target) {
     let mut peer = target.connect("smtp", Way::Plain).await;
-    peer.send(b"EHLO c.test\r\n").await;
+    // Commands that are answered without end: recipients beyond the bound are no errors.
+    peer.send(b"EHLO c.test\r\nMAIL FROM:<x@far.test>\r\n").await;
     // What the kernel holds for both sides, and a buffer of ours: after that the server takes no more.
-    let taken = peer.flood(&b"VRFY x\r\n".repeat(1_000), Duration::from_secs(2)).await;
+    let taken = peer.flood(&b"RCPT TO:<alice@a.test>\r\n".repeat(1_000), Duration::from_secs(2)).await;
     assert!(taken < 64 << 20, "{taken} octets were taken");
     target.is_well("a client that never reads").await;
     target.memory_is_bounded("a client that never reads");
