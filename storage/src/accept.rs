@@ -10,7 +10,7 @@ use waypost_message::Structure;
 use crate::{
     content::{Body, BodyPlace},
     decide::{
-        accept::{Accept, Incoming, Local},
+        accept::{Accept, Deliver, Incoming, Local},
         queue::Settle,
     },
     error::StoreError,
@@ -109,6 +109,15 @@ impl Store {
     pub async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
         let accepted = self.accept_all(vec![acceptance]).await?;
         accepted.into_iter().next().ok_or(StoreError::Closed)
+    }
+
+    /// Takes a message as [`Store::accept`] does, whatever quotas say: for a protocol that looks at them when it lets a recipient in,
+    /// and cannot refuse the message for one of several recipients afterwards (SMTP).
+    /// Errors: those of [`Store::accept`] but `OverQuota`.
+    pub async fn deliver(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
+        let (id, mut area) = (acceptance.id, Area::default());
+        let incoming = area.place(acceptance)?;
+        self.submit_package(area.package(id, Deliver(incoming))).await
     }
 
     /// Several messages into mailboxes as one entry or none (RFC 3502: MULTIAPPEND). Errors as [`Store::accept`].

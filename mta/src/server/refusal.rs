@@ -42,6 +42,10 @@ pub(super) fn unknown_user(address: &Address) -> Refusal {
     Refusal::new(550, S(5, 1, 1), format!("<{address}>: there is no such user here"))
 }
 
+pub(super) fn mailbox_full(address: &Address) -> Refusal {
+    Refusal::new(452, S(4, 2, 2), format!("<{address}>: the mailbox is full, try again later"))
+}
+
 pub(super) fn relaying_denied(address: &Address) -> Refusal {
     Refusal::new(550, S(5, 7, 1), format!("<{address}>: Relaying denied, log in first"))
 }

@@ -22,6 +22,9 @@ use crate::smtp::{
     server::{Answer, Login, Mail, Question, Server},
 };
 
+/// Room for the fields that we add to a message: trace fields (RFC 5321 section 4.4) and what submission lacks.
+const ADDED_FIELDS_BYTES: u64 = 1024;
+
 /// Answers for one session.
 #[derive(Debug)]
 pub(super) struct Receiver {
@@ -177,7 +180,7 @@ impl Receiver {
         let store = &self.context.store;
         let message = intake.finish(store, &transaction.arrival(self.peer)).await?;
         let bytes = message.bytes;
-        let accepted = store.accept(transaction.acceptance(message)).await;
+        let accepted = store.deliver(transaction.acceptance(message)).await;
         let id = accepted.map_err(|error| refusal::store_error(&error))?.id;
         tracing::info!(
             %id,
@@ -193,15 +196,17 @@ impl Receiver {
 }
 
 impl Transaction {
-    /// Refuses a recipient whose mailbox has no room: better one recipient now than the whole message later.
+    /// Refuses a recipient whose mailbox has no room. Only here: at the end of DATA there is one answer for all recipients, and one full
+    /// mailbox must not keep the mail from the others. So a message that came without SIZE, or with too small a one, may go
+    /// beyond a quota by its own size, which is at most `limits.message_size` for each transaction at a time.
     async fn check_quotas(&self, context: &Context, recipient: &Recipient) -> Result<(), Refusal> {
-        let size = self.mail.parameters.size.unwrap_or(0).max(1);
+        let room = self.mail.parameters.size.map_or(1, |size| size.saturating_add(ADDED_FIELDS_BYTES));
         for account in &recipient.accounts {
             let Some(quota) = self.live.directory.quota_bytes(*account) else { continue };
             let loaded =
                 context.store.account(*account).await.map_err(|error| refusal::store_error(&error))?;
-            if loaded.state().bytes.saturating_add(size) > quota {
-                return Err(refusal::OVER_QUOTA.into());
+            if loaded.state().bytes.saturating_add(room) > quota {
+                return Err(refusal::mailbox_full(&recipient.address));
             }
         }
         Ok(())

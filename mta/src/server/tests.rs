@@ -372,15 +372,35 @@ async fn bounds_are_kept_and_the_session_goes_on() {
 #[tokio::test]
 async fn a_full_mailbox_is_refused_for_now() {
     let site = Site::new().await;
-    let full = "452 4.2.2 The mailbox is full, try again later";
-    let replies = site
-        .relay("MAIL FROM:<s@c.test> SIZE=2001\r\nRCPT TO:<bert@a.test>\r\nRCPT TO:<anna@a.test>\r\n")
-        .await;
-    assert_eq!(replies[1..], [full, "250 2.1.5 Recipient ok"]);
-    let half = format!("\r\n{}\r\n", "x".repeat(1_800));
-    accepted(&site.relay(&message("s@c.test", &["bert@a.test"], &half)).await);
-    let replies = site.relay("MAIL FROM:<s@c.test> SIZE=1000\r\nRCPT TO:<bert@a.test>\r\n").await;
-    assert_eq!(replies[1], full);
+    let (ok, full) =
+        ("250 2.1.5 Recipient ok", "452 4.2.2 <bert@a.test>: the mailbox is full, try again later");
+    let rcpt = |size: &str| format!("MAIL FROM:<s@c.test>{size}\r\nRCPT TO:<bert@a.test>\r\n");
+    // bert has 2,000 octets, and our fields need some
+    let replies = site.relay(&format!("{}RCPT TO:<anna@a.test>\r\n", rcpt(" SIZE=977"))).await;
+    assert_eq!(replies[1..], [full, ok]);
+    assert_eq!(site.relay(&rcpt(" SIZE=976")).await[1], ok);
+    let most = format!("\r\n{}\r\n", "x".repeat(1_700));
+    accepted(&site.relay(&message("s@c.test", &["bert@a.test"], &most)).await);
+    assert_eq!(site.relay(&rcpt(" SIZE=1")).await[1], full);
+    assert_eq!(site.relay(&rcpt("")).await[1], ok, "it may be a small one");
+}
+
+#[tokio::test]
+async fn a_mailbox_that_is_nearly_full_keeps_nobody_from_the_message() {
+    let site = Site::new().await;
+    let large = format!("\r\n{}\r\n", "x".repeat(5_000));
+    accepted(&site.relay(&message("s@c.test", &["anna@a.test", "bert@a.test"], &large)).await);
+    assert_eq!((site.inbox(site.anna).await.len(), site.inbox(site.bert).await.len()), (1, 1));
+    // it went beyond the quota once; now there is no room, nor through an alias
+    let replies =
+        site.relay("MAIL FROM:<s@c.test>\r\nRCPT TO:<bert@a.test>\r\nRCPT TO:<team@a.test>\r\n").await;
+    assert_eq!(
+        replies[1..],
+        [
+            "452 4.2.2 <bert@a.test>: the mailbox is full, try again later",
+            "452 4.2.2 <team@a.test>: the mailbox is full, try again later"
+        ]
+    );
 }
 
 #[tokio::test]

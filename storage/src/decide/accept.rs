@@ -17,6 +17,9 @@ pub(crate) const RECIPIENTS_MAX: usize = 100_000;
 /// Messages that are taken as one entry or not at all. Their octets lie in the entry's area, or in files of their own.
 pub(crate) struct Accept(pub(crate) Vec<Incoming>);
 
+/// One message whose recipients were let in before it was known: quotas were looked at then.
+pub(crate) struct Deliver(pub(crate) Incoming);
+
 /// One message on its way in.
 pub(crate) struct Incoming {
     pub(crate) id: EntryId,
@@ -46,6 +49,15 @@ impl Command for Accept {
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Vec<Accepted>, Undecided> {
         self.0.iter().map(|incoming| incoming.decide(draft)).collect()
+    }
+}
+
+impl Command for Deliver {
+    type Outcome = Accepted;
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<Accepted, Undecided> {
+        draft.waive_quota();
+        self.0.decide(draft)
     }
 }
 

@@ -9,7 +9,7 @@ use waypost_mail::{
 
 use super::{
     Command, Undecided,
-    accept::{Accept, Incoming, Local},
+    accept::{Accept, Deliver, Incoming, Local},
     decide,
     directory::{CreateAccount, Mend, RemoveAccount, SetQuota},
     mailboxes::{CreateMailbox, DeleteMailbox, MAILBOXES_MAX, RenameMailbox, Subscribe},
@@ -271,6 +271,17 @@ fn quotas_hold_for_accepting_and_copying_but_not_for_moving() {
     world.run(&SetQuota { account: ACCOUNT, quota_bytes: Some(300) }).unwrap();
     world.run(&accept).unwrap();
     assert_eq!(world.account().bytes, 300);
+}
+
+#[test]
+fn a_recipient_that_was_let_in_gets_its_message_whatever_the_quota() {
+    let mut world = World::new();
+    world.run(&SetQuota { account: ACCOUNT, quota_bytes: Some(250) }).unwrap();
+    world.deliver(2);
+    world.run(&Deliver(incoming(EntryId(0), Flags::default(), None))).unwrap();
+    assert_eq!(world.account().bytes, 300);
+    let strict = Accept(vec![incoming(EntryId(0), Flags::default(), None)]);
+    assert_eq!(world.refused(&strict), StoreError::OverQuota);
 }
 
 #[test]
