@@ -4,7 +4,7 @@
 //! Header(collector) ── empty line, or the end ──► Body(rewritten header, writer) ── the end ──► Complete
 //! ```
 
-use waypost_mail::Refusal;
+use waypost_mail::{BodyType, Refusal};
 use waypost_message::{HeaderBlock, HeaderCollector, HeaderError, Splitter, Structure};
 use waypost_storage::{Body, BodyWriter, Store};
 
@@ -22,6 +22,8 @@ pub(super) struct Intake {
     stage: Stage,
     /// Is fed with exactly the octets that are stored.
     splitter: Splitter,
+    /// What the octets that came are, whatever was declared.
+    octets: BodyType,
 }
 
 /// A message that is in the store, but in no mailbox and in no queue.
@@ -31,12 +33,15 @@ pub(super) struct Complete {
     pub(super) body: Body,
     pub(super) structure: Structure,
     pub(super) bytes: u64,
+    /// What its octets are.
+    pub(super) octets: BodyType,
 }
 
 impl Intake {
     /// Before the first octet.
     pub(super) fn new() -> Self {
-        Self { stage: Stage::Header(HeaderCollector::default()), splitter: Splitter::new() }
+        let stage = Stage::Header(HeaderCollector::default());
+        Self { stage, splitter: Splitter::new(), octets: BodyType::SevenBit }
     }
 
     /// Takes octets, and gives itself back where they could be taken.
@@ -46,6 +51,9 @@ impl Intake {
         arrival: &Arrival<'_>,
         octets: &[u8],
     ) -> Result<Self, Refusal> {
+        if !octets.is_ascii() {
+            self.octets = BodyType::EightBitMime;
+        }
         let mut body = octets;
         if let Stage::Header(collector) = &mut self.stage {
             let Some((header, used)) = collector.feed(octets).map_err(header_error)? else {
@@ -75,7 +83,8 @@ impl Intake {
         };
         let bytes = header.octets().len() as u64 + writer.size();
         let body = writer.finish().await.map_err(|error| refusal::store_error(&error))?;
-        Ok(Complete { header: header.into_octets(), body, structure: self.splitter.finish(), bytes })
+        let (header, structure) = (header.into_octets(), self.splitter.finish());
+        Ok(Complete { header, body, structure, bytes, octets: self.octets })
     }
 
     fn begin_body(&mut self, store: &Store, header: HeaderBlock) {

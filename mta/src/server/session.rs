@@ -6,7 +6,7 @@ use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc, time::Sys
 
 use bytes::Bytes;
 use waypost_auth::{Identity, Live, Seat, sasl::Credentials};
-use waypost_mail::{DateTime, EntryId, Refusal, Timestamp};
+use waypost_mail::{BodyType, DateTime, EntryId, Refusal, Timestamp};
 use waypost_net::{AddressCount, Disconnect, Handler, Output};
 use waypost_storage::{Acceptance, Relay};
 
@@ -226,12 +226,15 @@ impl Transaction {
     }
 
     fn acceptance(&self, message: Complete) -> Acceptance {
-        let Complete { header, body, structure, .. } = message;
+        let Complete { header, body, structure, octets, .. } = message;
         let reverse_path = self.mail.reverse_path.clone();
         let recipients = relayed(&self.recipients);
         let smtputf8 =
             self.mail.parameters.smtputf8 || recipients.iter().any(|to| to.address.needs_smtputf8());
-        let body_type = self.mail.parameters.body;
+        // Octets above 127 that were not declared, in the header block or behind it, are declared to the next server; one without
+        // 8BITMIME must not get them (RFC 6152 section 3).
+        let declared = self.mail.parameters.body;
+        let body_type = if octets == BodyType::EightBitMime { octets } else { declared };
         let local = deliveries(&self.recipients, &reverse_path, now());
         let relay = Relay { reverse_path, recipients, body: body_type, smtputf8 };
         let relay = (!relay.recipients.is_empty()).then_some(relay);

@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
 use waypost_auth::Directory;
-use waypost_mail::{AccountId, AccountSource, Address};
+use waypost_mail::{AccountId, AccountSource, Address, BodyType};
 use waypost_net::{AddressCount, Shutdown};
 use waypost_storage::{NewAccount, Options, QueueEntry};
 
@@ -329,6 +329,30 @@ async fn logins_are_checked() {
         let input = format!("EHLO ua\r\nAUTH PLAIN {login}\r\nMAIL FROM:<anna@a.test>\r\n");
         let replies = site.talk(Service::Submission, "127.0.0.1:40000", &input).await;
         assert_eq!(replies, ["535 5.7.8 Wrong user name or password", "530 5.7.0 Authentication required"]);
+    }
+}
+
+#[tokio::test]
+async fn octets_above_127_are_declared_to_the_next_server() {
+    let mut site = Site::new().await;
+    let (seven, eight) = (BodyType::SevenBit, BodyType::EightBitMime);
+    let cases = [
+        ("", "Subject: x\r\n\r\nbody\r\n", seven),
+        ("", "Subject: x\r\n\r\nbödy\r\n", eight),
+        (" BODY=7BIT", "Subject: x\r\n\r\nbödy\r\n", eight),
+        ("", "Subject: ö\r\n\r\nbody\r\n", eight),
+        ("", "Subject: only a header, ö\r\n", eight),
+        (" BODY=8BITMIME", "Subject: x\r\n\r\nbody\r\n", eight),
+    ];
+    for transport_bytes in [1, 4096] {
+        site.transport_bytes = transport_bytes;
+        for (parameters, data, expected) in cases {
+            let mail = message("s@c.test", &["x@backup.test"], data);
+            let mail = mail.replacen("test>\r\n", &format!("test>{parameters}\r\n"), 1);
+            accepted(&site.relay(&mail).await);
+            let (entry, _) = site.queued().await.pop().unwrap();
+            assert_eq!((entry.body, entry.smtputf8), (expected, false), "{parameters} {data:?}");
+        }
     }
 }
 
