@@ -25,8 +25,8 @@ pub(super) enum Line {
     Complete(BytesMut),
     /// A line that ended with a bare LF; it is skipped.
     BareLineFeed,
-    /// A line that was longer than the bound; it is skipped.
-    TooLong,
+    /// A line that was longer than the bound; it is skipped. What it was: AUTH belongs to the exchange.
+    TooLong(LineKind),
     /// The beginning of a line at most.
     Incomplete,
 }
@@ -35,30 +35,29 @@ pub(super) enum Line {
 #[derive(Debug, Default)]
 pub(super) struct LineReader {
     pub(super) input: BytesMut,
-    skips: bool,
+    /// What is being skipped, up to its end.
+    skips: Option<LineKind>,
 }
 
 impl LineReader {
     /// Takes the next line away.
     pub(super) fn next(&mut self, kind: LineKind) -> Line {
+        let is_auth = || self.input.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "));
+        let kind = if is_auth() { LineKind::Response } else { kind };
         let bytes_max = match kind {
-            LineKind::Command
-                if !self.input.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH ")) =>
-            {
-                COMMAND_LINE_BYTES_MAX
-            }
-            _ => AUTH_LINE_BYTES_MAX,
+            LineKind::Command => COMMAND_LINE_BYTES_MAX,
+            LineKind::Response => AUTH_LINE_BYTES_MAX,
         };
         let Some(end) = self.input.iter().position(|octet| *octet == b'\n') else {
-            if self.skips || self.input.len() >= bytes_max {
-                self.skips = true;
+            if self.skips.is_some() || self.input.len() >= bytes_max {
+                self.skips.get_or_insert(kind);
                 self.input.clear();
             }
             return Line::Incomplete;
         };
-        if std::mem::take(&mut self.skips) || end >= bytes_max {
+        if let Some(kind) = self.skips.take().or((end >= bytes_max).then_some(kind)) {
             self.input.advance(end + 1);
-            return Line::TooLong;
+            return Line::TooLong(kind);
         }
         let mut line = self.input.split_to(end + 1);
         if !line.ends_with(b"\r\n") {
@@ -100,16 +99,16 @@ mod tests {
                 lines(b"A\r\n\r\nB\rC\r\nD\nE\r\nF", piece, LineKind::Command),
                 [complete("A"), complete(""), complete("B\rC"), Line::BareLineFeed, complete("E")]
             );
-            for (start, kind, bytes_max) in [
-                ("x", LineKind::Command, COMMAND_LINE_BYTES_MAX),
-                ("auth ", LineKind::Command, AUTH_LINE_BYTES_MAX),
-                ("x", LineKind::Response, AUTH_LINE_BYTES_MAX),
+            for (start, kind, bytes_max, too_long) in [
+                ("x", LineKind::Command, COMMAND_LINE_BYTES_MAX, LineKind::Command),
+                ("auth ", LineKind::Command, AUTH_LINE_BYTES_MAX, LineKind::Response),
+                ("x", LineKind::Response, AUTH_LINE_BYTES_MAX, LineKind::Response),
             ] {
                 let longest = format!("{start}{}", "x".repeat(bytes_max - start.len() - 2));
                 let input = format!("{longest}\r\n{longest}x\r\nEND\r\n");
                 assert_eq!(
                     lines(input.as_bytes(), piece, kind),
-                    [complete(&longest), Line::TooLong, complete("END")]
+                    [complete(&longest), Line::TooLong(too_long), complete("END")]
                 );
             }
         }

@@ -220,13 +220,13 @@ impl Server {
             State::Ready(transaction) => match self.next_line(LineKind::Command) {
                 Line::Complete(line) => self.obey(&line, transaction, now),
                 Line::BareLineFeed => self.refused(replies::BARE_LINE_FEED, transaction),
-                Line::TooLong => self.refused(replies::LINE_TOO_LONG, transaction),
+                Line::TooLong(kind) => self.refused(replies::line_too_long(kind), transaction),
                 Line::Incomplete => self.wait_for_line(State::Ready(transaction), now),
             },
             State::Authenticating(exchange) => match self.next_line(LineKind::Response) {
                 Line::Complete(line) => self.respond(exchange, &line),
                 Line::BareLineFeed => self.refused(replies::BARE_LINE_FEED, None),
-                Line::TooLong => self.refused(replies::LINE_TOO_LONG, None),
+                Line::TooLong(kind) => self.refused(replies::line_too_long(kind), None),
                 Line::Incomplete => self.wait_for_line(State::Authenticating(exchange), now),
             },
             State::Receiving(message, verdict) => self.receive_data(message, verdict, now),

@@ -149,6 +149,8 @@ impl Server {
             _ if !esmtp => replies::HELLO_FIRST,
             _ if transaction.is_some() => replies::AUTH_IN_TRANSACTION,
             _ if self.login == Login::Authenticated => replies::LOGGED_IN_ALREADY,
+            // RFC 4954 section 6: 538 sends the client to STARTTLS, so only where there is one.
+            _ if !self.may_log_in() && !self.offers_tls() => replies::NO_LOGIN,
             _ if !self.may_log_in() => replies::TLS_FIRST,
             None => replies::UNKNOWN_MECHANISM,
             Some(mechanism) => {

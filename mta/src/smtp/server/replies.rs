@@ -2,6 +2,7 @@
 
 use waypost_mail::{EnhancedStatus, Refusal, Reply};
 
+use super::line::LineKind;
 use crate::smtp::{command::CommandError, data::DataFault};
 
 /// A reply that is always the same.
@@ -53,15 +54,19 @@ pub(super) const TOO_MANY_RECIPIENTS: Fixed =
     Fixed(452, S(4, 5, 3), "Too many recipients, send the rest in another transaction");
 
 pub(super) const BARE_LINE_FEED: Fixed = Fixed(500, S(5, 5, 2), "Lines end with CRLF, not with LF alone");
-pub(super) const LINE_TOO_LONG: Fixed = Fixed(500, S(5, 5, 6), "Line too long");
-pub(super) const UNRECOGNIZED: Fixed = Fixed(500, S(5, 5, 1), "Command not recognized");
-pub(super) const CHARACTERS: Fixed = Fixed(501, S(5, 5, 2), "Characters that may not stand in a command");
+const LINE_TOO_LONG: Fixed = Fixed(500, S(5, 5, 2), "Line too long");
+/// RFC 4954 section 6.
+const AUTH_LINE_TOO_LONG: Fixed = Fixed(500, S(5, 5, 6), "Authentication exchange line is too long");
+pub(super) const UNRECOGNIZED: Fixed = Fixed(500, S(5, 5, 2), "Command not recognized");
+/// RFC 5321 section 2.4.
+pub(super) const CHARACTERS: Fixed = Fixed(500, S(5, 5, 2), "Characters that may not stand in a command");
 pub(super) const BAD_SENDER: Fixed = Fixed(501, S(5, 1, 7), "Bad sender address syntax");
 pub(super) const BAD_RECIPIENT: Fixed = Fixed(501, S(5, 1, 3), "Bad recipient address syntax");
 pub(super) const BAD_RESPONSE: Fixed = Fixed(501, S(5, 5, 2), "Cannot decode the response");
 pub(super) const CANCELLED: Fixed = Fixed(501, S(5, 7, 0), "Authentication cancelled");
 pub(super) const NOT_IMPLEMENTED: Fixed = Fixed(502, S(5, 5, 1), "Command not implemented");
 pub(super) const NO_STARTTLS: Fixed = Fixed(502, S(5, 5, 1), "TLS is not to be had here");
+pub(super) const NO_LOGIN: Fixed = Fixed(502, S(5, 5, 1), "Login is not possible here");
 pub(super) const HELLO_FIRST: Fixed = Fixed(503, S(5, 5, 1), "Send EHLO first");
 pub(super) const MAIL_FIRST: Fixed = Fixed(503, S(5, 5, 1), "Send MAIL first");
 pub(super) const NESTED_MAIL: Fixed = Fixed(503, S(5, 5, 1), "A transaction is open already");
@@ -83,6 +88,14 @@ pub(super) const BARE_CR_IN_DATA: Fixed =
 pub(super) const BARE_LF_IN_DATA: Fixed =
     Fixed(554, S(5, 6, 0), "The message holds a LF without CR: refused (RFC 5321 section 2.3.8)");
 pub(super) const NUL_IN_DATA: Fixed = Fixed(554, S(5, 6, 0), "The message holds a NUL: refused");
+
+/// The reply to a line beyond its bound.
+pub(super) fn line_too_long(kind: LineKind) -> Fixed {
+    match kind {
+        LineKind::Command => LINE_TOO_LONG,
+        LineKind::Response => AUTH_LINE_TOO_LONG,
+    }
+}
 
 /// The reply to a line that is no command we can obey.
 pub(super) fn command_error(error: &CommandError) -> Reply {

@@ -201,7 +201,10 @@ fn commands_out_of_order_are_refused() {
             ("RCPT TO:<b@b.test>\r\n", "250 2.1.5 Recipient ok\r\n"),
             ("EHLO c\r\n", MX_EHLO),
             ("DATA\r\n", "503 5.5.1 Send MAIL first\r\n"),
-            ("NOPE\r\n", "500 5.5.1 Command not recognized\r\n"),
+            ("NOPE\r\n", "500 5.5.2 Command not recognized\r\n"),
+            ("NO\0PE\r\n", "500 5.5.2 Characters that may not stand in a command\r\n"),
+            ("NOOP \u{1}\r\n", "500 5.5.2 Characters that may not stand in a command\r\n"),
+            ("EXPN list\r\n", "502 5.5.1 Command not implemented\r\n"),
             ("NOOP\n", "500 5.5.2 Lines end with CRLF, not with LF alone\r\n"),
         ],
     );
@@ -243,7 +246,7 @@ fn bounds_of_a_transaction() {
                 &"452 4.5.3 Too many recipients, send the rest in another transaction\r\n".repeat(30),
             ),
             (&format!("RCPT TO:<b@b.test> {parameter}\r\n"), &unknown),
-            (&format!("{long}NOOP\r\n"), "500 5.5.6 Line too long\r\n250 2.0.0 Ok\r\n"),
+            (&format!("{long}NOOP\r\n"), "500 5.5.2 Line too long\r\n250 2.0.0 Ok\r\n"),
         ],
     );
 }
@@ -355,7 +358,11 @@ fn failed_logins() {
             ("AUTH PLAIN !!!\r\n", "501 5.5.2 Cannot decode the response\r\n"),
             ("AUTH LOGIN\r\n!!!\r\n", "334 VXNlcm5hbWU6\r\n501 5.5.2 Cannot decode the response\r\n"),
             ("AUTH CRAM-MD5\r\n", "504 5.5.4 Unknown authentication mechanism\r\n"),
-            (&format!("AUTH PLAIN\r\n{long}"), "334 \r\n500 5.5.6 Line too long\r\n"),
+            (&format!("AUTH PLAIN {long}"), "500 5.5.6 Authentication exchange line is too long\r\n"),
+            (
+                &format!("AUTH PLAIN\r\n{long}"),
+                "334 \r\n500 5.5.6 Authentication exchange line is too long\r\n",
+            ),
             ("NOOP\r\n", "250 2.0.0 Ok\r\n"),
             (
                 "MAIL FROM:<a@a.test>\r\nAUTH PLAIN\r\n",
@@ -366,6 +373,9 @@ fn failed_logins() {
     let plain = "AUTH PLAIN AHVzZXIAc2VjcmV0\r\n";
     let refused = "538 5.7.11 Encryption required for authentication: use STARTTLS first\r\n";
     play(&settings(Role::Submission), &[("EHLO c\r\n", MX_EHLO), (plain, refused)]);
+    let without = Settings { starttls: StartTls::Absent, ..settings(Role::Relay) };
+    let ehlo = MX_EHLO.replace("250-ENH", "250 ENH").replace("250 STARTTLS\r\n", "");
+    play(&without, &[("EHLO c\r\n", &ehlo), (plain, "502 5.5.1 Login is not possible here\r\n")]);
     let always =
         Settings { auth: AuthPolicy::Always, starttls: StartTls::Absent, ..settings(Role::Submission) };
     play(
@@ -427,7 +437,7 @@ fn a_login_ends_when_tls_begins() {
 #[test]
 fn errors_are_counted_and_an_accepted_message_forgives_them() {
     let errors = |count: u32| {
-        ("X\r\n".repeat(count as usize), "500 5.5.1 Command not recognized\r\n".repeat(count as usize))
+        ("X\r\n".repeat(count as usize), "500 5.5.2 Command not recognized\r\n".repeat(count as usize))
     };
     let (almost, answered) = errors(ERRORS_MAX - 1);
     let message = "MAIL FROM:<>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n.\r\n";
@@ -435,7 +445,7 @@ fn errors_are_counted_and_an_accepted_message_forgives_them() {
         "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n354 Start mail input; end with <CRLF>.<CRLF>\r\n{DONE}"
     );
     let too_many =
-        "500 5.5.1 Command not recognized\r\n421 4.7.0 Too many errors, closing the connection\r\n";
+        "500 5.5.2 Command not recognized\r\n421 4.7.0 Too many errors, closing the connection\r\n";
     let sessions = play(
         &settings(Role::Relay),
         &[
