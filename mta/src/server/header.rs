@@ -31,8 +31,13 @@ pub(super) struct Arrival<'a> {
 impl Arrival<'_> {
     /// Rewrites a header block into the one that is stored.
     pub(super) fn rewrite(&self, mut header: HeaderBlock) -> Result<HeaderBlock, Refusal> {
+        if matches!(header.octets().first(), Some(b' ' | b'\t')) {
+            return Err(refusal::BEGINS_FOLDED.into());
+        }
         self.refuse_loops(&header)?;
-        header.remove("Return-Path");
+        if self.submitter.is_some() || self.is_final() {
+            header.remove("Return-Path");
+        }
         if let Some(submitter) = self.submitter {
             self.complete_submission(&mut header, submitter)?;
         }
@@ -45,6 +50,13 @@ impl Arrival<'_> {
         }
         header.prepend(&self.received());
         Ok(header)
+    }
+
+    /// Whether the message goes nowhere else. RFC 5321 section 4.4: at the final delivery Return-Path may be removed, by a
+    /// relay it must not; who submits a message should send none. Mailboxes and queue share one header block, so where both
+    /// get it a mailbox shows the old one, too, behind ours.
+    fn is_final(&self) -> bool {
+        self.recipients.iter().all(|recipient| recipient.remote.is_empty())
     }
 
     /// RFC 5321 section 6.3. Users may send again what was delivered to them.
@@ -138,14 +150,15 @@ impl Arrival<'_> {
     }
 }
 
-/// `Protocol` as registered by RFC 3848 and RFC 6531 section 4.3.
+/// `Protocol` as registered by RFC 3848 and RFC 6531 section 4.3. SMTP without extensions has one form only, also where the
+/// client said EHLO and logged in before it said HELO.
 fn protocol(mail: &Mail) -> String {
     let base = match (mail.client.dialect, mail.parameters.smtputf8) {
-        (Dialect::Smtp, _) => "SMTP",
+        (Dialect::Smtp, _) => return "SMTP".to_owned(),
         (Dialect::Esmtp, false) => "ESMTP",
         (Dialect::Esmtp, true) => "UTF8SMTP",
     };
-    let secure = if mail.tls.is_some() && mail.client.dialect == Dialect::Esmtp { "S" } else { "" };
+    let secure = if mail.tls.is_some() { "S" } else { "" };
     let authenticated = if mail.login == Login::Authenticated { "A" } else { "" };
     format!("{base}{secure}{authenticated}")
 }

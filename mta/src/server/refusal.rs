@@ -36,6 +36,11 @@ pub(super) const SEVERAL_SENDERS: Fixed =
     Fixed(554, S(5, 6, 0), "The message has more than one Sender field");
 pub(super) const NO_FROM_ADDRESS: Fixed =
     Fixed(554, S(5, 6, 0), "The From field of the message holds no address");
+pub(super) const BEGINS_FOLDED: Fixed = Fixed(
+    554,
+    S(5, 6, 0),
+    "The first line of the message begins with white space, as if it went on with a field before it",
+);
 pub(super) const TOO_MANY_HOPS: Fixed = Fixed(554, S(5, 4, 6), "Too many hops: the message goes in a circle");
 
 pub(super) fn unknown_user(address: &Address) -> Refusal {

@@ -322,6 +322,54 @@ async fn submission_completes_and_checks_a_message() {
 }
 
 #[tokio::test]
+async fn the_protocol_in_received_is_a_registered_one() {
+    let site = Site::new().await;
+    for (helo, protocol) in [("HELO ua\r\n", "SMTP"), ("", "ESMTPA"), ("EHLO ua\r\n", "ESMTPA")] {
+        let mail = message("anna@a.test", &["anna@a.test"], "Subject: x\r\n\r\n");
+        accepted(&site.talk(Service::Submission, "127.0.0.1:40000", &format!("{LOGIN}{helo}{mail}")).await);
+        let stored = site.inbox(site.anna).await.pop().unwrap();
+        assert!(stored.contains(&format!(" with {protocol}\r\n")), "{helo}: {stored}");
+    }
+}
+
+#[tokio::test]
+async fn a_return_path_goes_only_at_the_final_delivery() {
+    let site = Site::new().await;
+    let data = "Return-Path: <old@x.test>\r\nSubject: x\r\n\r\n";
+    for (to, kept) in [
+        (&["anna@a.test"][..], false),
+        (&["anna@a.test", "bert@a.test"], false),
+        (&["x@backup.test"], true),
+        (&["anna@a.test", "x@backup.test"], true),
+        (&["team@a.test"], true),
+    ] {
+        accepted(&site.relay(&message("s@c.test", to, data)).await);
+        let stored = match to {
+            ["x@backup.test"] => site.queued().await.pop().unwrap().1,
+            _ => site.inbox(site.anna).await.pop().unwrap(),
+        };
+        assert_eq!(stored.contains("Return-Path: <old@x.test>\r\n"), kept, "{to:?}: {stored}");
+    }
+    accepted(&site.submit(&message("anna@a.test", &["dora@else.test"], data)).await);
+    let (_, relayed) = site.queued().await.pop().unwrap();
+    assert!(!relayed.contains("Return-Path"), "a message begins here: {relayed}");
+}
+
+#[tokio::test]
+async fn a_message_does_not_go_on_with_our_field() {
+    let site = Site::new().await;
+    let refused = "554 5.6.0 The first line of the message begins with white space, as if it went on with a field before it";
+    for start in [" by evil.test", "\tby evil.test", " ", " Subject: x"] {
+        let data = format!("{start}\r\nSubject: x\r\n\r\nbody\r\n");
+        let replies = site.relay(&message("s@c.test", &["anna@a.test"], &data)).await;
+        assert_eq!(replies.last().unwrap(), refused, "{start:?}");
+        let replies = site.submit(&message("anna@a.test", &["anna@a.test"], &data)).await;
+        assert_eq!(replies.last().unwrap(), refused, "{start:?}");
+    }
+    accepted(&site.relay(&message("s@c.test", &["anna@a.test"], "\r\n body\r\n")).await);
+}
+
+#[tokio::test]
 async fn logins_are_checked() {
     let site = Site::new().await;
     // "\0anna@a.test\0wrong", "bert@a.test\0anna@a.test\0secret"
