@@ -7,7 +7,7 @@ use waypost_auth::{Directory, Identity};
 use waypost_mail::{Address, DateTime, Domain, EntryId, LocalPart, Refusal};
 use waypost_message::{EnvelopeAddress, HeaderBlock, Splitter};
 
-use super::{recipient::Recipient, refusal};
+use super::{recipient::Recipients, refusal};
 use crate::smtp::server::{Dialect, Login, Mail};
 
 /// Most Received fields of a message that is not yet taken for one that goes in a circle (RFC 5321 section 6.3; the
@@ -24,7 +24,7 @@ pub(super) struct Arrival<'a> {
     pub(super) directory: &'a Directory,
     /// Who submits it; `None`: it comes from a server.
     pub(super) submitter: Option<&'a Identity>,
-    pub(super) recipients: &'a [Recipient],
+    pub(super) recipients: &'a Recipients,
     pub(super) date: DateTime,
 }
 
@@ -41,7 +41,7 @@ impl Arrival<'_> {
         if let Some(submitter) = self.submitter {
             self.complete_submission(&mut header, submitter)?;
         }
-        if let [only] = self.recipients
+        if let [only] = self.recipients.as_slice()
             && only.is_forwarded()
         {
             // an alias that leads back to itself over another server is found by this; with more recipients it would tell
@@ -56,7 +56,7 @@ impl Arrival<'_> {
     /// relay it must not; who submits a message should send none. Mailboxes and queue share one header block, so where both
     /// get it a mailbox shows the old one, too, behind ours.
     fn is_final(&self) -> bool {
-        self.recipients.iter().all(|recipient| recipient.remote.is_empty())
+        self.recipients.as_slice().iter().all(|recipient| recipient.remote.is_empty())
     }
 
     /// RFC 5321 section 6.3. Users may send again what was delivered to them.
@@ -70,11 +70,7 @@ impl Arrival<'_> {
         for field in header.fields().filter(|field| field.is("Delivered-To")) {
             let value = field.value();
             let before = std::str::from_utf8(&value).ok().and_then(|value| Address::parse(value).ok());
-            let again = |recipient: &&Recipient| {
-                (!recipient.accounts.is_empty() || recipient.is_forwarded())
-                    && before.as_ref().is_some_and(|before| before.same_mailbox(&recipient.address))
-            };
-            if let Some(recipient) = self.recipients.iter().find(again) {
+            if let Some(recipient) = before.and_then(|before| self.recipients.ours(&before)) {
                 return Err(refusal::delivered_before(&recipient.address));
             }
         }
@@ -135,7 +131,7 @@ impl Arrival<'_> {
         };
         let tls =
             self.mail.tls.as_ref().map_or(String::new(), |tls| format!(" ({} {})", tls.version, tls.cipher));
-        let recipient = match self.recipients {
+        let recipient = match self.recipients.as_slice() {
             [only] => format!(" for <{}>", only.address),
             _ => String::new(),
         };

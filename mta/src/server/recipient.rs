@@ -1,6 +1,6 @@
 //! Who may be a recipient, and where its mail goes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use waypost_auth::{Directory, Resolution};
 use waypost_mail::{AccountId, Address, LocalPart, Refusal, ReversePath};
@@ -8,6 +8,10 @@ use waypost_storage::{Delivery, RelayRecipient};
 
 use super::refusal;
 use crate::smtp::path::ForwardPath;
+
+/// Most accounts and addresses that the recipients of one transaction lead to through aliases. A recipient that alone leads to
+/// more is taken as the first one.
+pub(super) const EXPANDED_RECIPIENTS_MAX: usize = 10_000;
 
 /// Whether the peer may send mail through us to anyone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,9 +50,67 @@ impl Recipient {
         }
     }
 
+    /// Whether the directory knows it.
+    fn is_ours(&self) -> bool {
+        !self.accounts.is_empty() || self.is_forwarded()
+    }
+
     /// Whether an alias leads it to an address elsewhere.
     pub(super) fn is_forwarded(&self) -> bool {
         self.remote.iter().any(|address| *address != self.address)
+    }
+}
+
+/// The recipients of a transaction. Equal ones are kept once, and so is where several of them lead.
+#[derive(Debug, Default)]
+pub(super) struct Recipients {
+    list: Vec<Recipient>,
+    /// Places in the list of those that the directory knows, by folded address.
+    ours: HashMap<String, usize>,
+    /// Those it does not know, whose local parts are not ours to fold (RFC 5321 section 2.4).
+    others: HashSet<Address>,
+    accounts: HashSet<AccountId>,
+    remote: HashSet<Address>,
+}
+
+impl Recipients {
+    /// Takes a recipient; the accounts and addresses that an earlier one leads to stay that one's.
+    pub(super) fn add(&mut self, mut recipient: Recipient) -> Result<(), Refusal> {
+        if self.contains(&recipient.address) {
+            return Ok(());
+        }
+        let is_ours = recipient.is_ours();
+        recipient.accounts.retain(|account| !self.accounts.contains(account));
+        recipient.remote.retain(|address| !self.remote.contains(address));
+        let expanded = self.accounts.len() + self.remote.len();
+        let more = recipient.accounts.len() + recipient.remote.len();
+        if !self.list.is_empty() && expanded + more > EXPANDED_RECIPIENTS_MAX {
+            return Err(refusal::TOO_MANY_EXPANDED.into());
+        }
+        if is_ours {
+            self.ours.insert(recipient.address.folded(), self.list.len());
+        } else {
+            self.others.insert(recipient.address.clone());
+        }
+        self.accounts.extend(&recipient.accounts);
+        self.remote.extend(recipient.remote.iter().cloned());
+        self.list.push(recipient);
+        Ok(())
+    }
+
+    /// In the order in which they came.
+    pub(super) fn as_slice(&self) -> &[Recipient] {
+        &self.list
+    }
+
+    /// Whether an equal one was taken.
+    pub(super) fn contains(&self, address: &Address) -> bool {
+        self.others.contains(address) || self.ours(address).is_some()
+    }
+
+    /// The one that this address names, if the directory knows it.
+    pub(super) fn ours(&self, address: &Address) -> Option<&Recipient> {
+        self.ours.get(&address.folded()).and_then(|place| self.list.get(*place))
     }
 }
 
@@ -114,6 +176,57 @@ mod tests {
             accounts: accounts.iter().copied().map(AccountId).collect(),
             remote: remote.iter().map(|text| address(text)).collect(),
         }
+    }
+
+    #[test]
+    fn equal_recipients_are_one() {
+        let mut recipients = Recipients::default();
+        for added in [
+            recipient("team@a.test", &[1, 2], &["x@b.test"]),
+            recipient("TEAM@a.test", &[1, 2], &["x@b.test"]),
+            recipient("one@a.test", &[1], &[]),
+            recipient("x@b.test", &[], &["x@b.test"]),
+            recipient("X@b.test", &[], &["X@b.test"]),
+            recipient("X@b.test", &[], &["X@b.test"]),
+            recipient("two@a.test", &[2, 3], &["x@b.test", "y@b.test"]),
+        ] {
+            recipients.add(added).unwrap();
+        }
+        let expected = [
+            recipient("team@a.test", &[1, 2], &["x@b.test"]),
+            recipient("one@a.test", &[], &[]),
+            recipient("x@b.test", &[], &[]),
+            recipient("X@b.test", &[], &["X@b.test"]),
+            recipient("two@a.test", &[3], &["y@b.test"]),
+        ];
+        assert_eq!(recipients.as_slice(), expected);
+        for (text, is_known, is_ours) in [
+            ("Team@a.test", true, true),
+            ("ONE@a.test", true, true),
+            ("x@b.test", true, false),
+            ("X@b.test", true, false),
+            ("y@b.test", false, false),
+        ] {
+            let address = address(text);
+            let found = (recipients.contains(&address), recipients.ours(&address).is_some());
+            assert_eq!(found, (is_known, is_ours), "{text}");
+        }
+    }
+
+    #[test]
+    fn where_recipients_lead_is_bounded() {
+        let many =
+            |text: &str, accounts: std::ops::Range<u64>| recipient(text, &accounts.collect::<Vec<_>>(), &[]);
+        let most = EXPANDED_RECIPIENTS_MAX as u64;
+        let mut recipients = Recipients::default();
+        recipients.add(many("all@a.test", 0..most - 1)).unwrap();
+        recipients.add(many("again@a.test", 0..most)).unwrap();
+        let refusal = recipients.add(many("one@a.test", most..most + 1)).unwrap_err();
+        assert_eq!((refusal.code, refusal.status.to_string().as_str()), (452, "4.5.3"));
+        recipients.add(many("some@a.test", 0..9)).unwrap();
+        assert_eq!(recipients.as_slice().len(), 3);
+        // one that leads to more could never be reached otherwise
+        Recipients::default().add(many("all@a.test", 0..most + 1)).unwrap();
     }
 
     #[test]

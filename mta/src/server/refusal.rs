@@ -22,6 +22,8 @@ pub(super) const STORE_FAILED: Fixed =
     Fixed(451, S(4, 3, 0), "The message cannot be stored now, try again later");
 pub(super) const DISK_FULL: Fixed = Fixed(452, S(4, 3, 1), "No space left, try again later");
 pub(super) const OVER_QUOTA: Fixed = Fixed(452, S(4, 2, 2), "The mailbox is full, try again later");
+pub(super) const TOO_MANY_EXPANDED: Fixed =
+    Fixed(452, S(4, 5, 3), "Too many recipients behind aliases, send the rest in another transaction");
 pub(super) const THROTTLED: Fixed = Fixed(454, S(4, 7, 0), "Too many failed logins, try again later");
 pub(super) const TOO_MANY_SESSIONS: Fixed =
     Fixed(454, S(4, 7, 0), "Too many sessions of this account, try again later");

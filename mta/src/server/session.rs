@@ -14,7 +14,7 @@ use super::{
     Context,
     header::Arrival,
     intake::{Complete, Intake},
-    recipient::{Recipient, Trust, deliveries, relayed},
+    recipient::{Recipient, Recipients, Trust, deliveries, relayed},
     refusal,
 };
 use crate::smtp::{
@@ -44,7 +44,7 @@ struct Transaction {
     id: EntryId,
     mail: Mail,
     submitter: Option<Identity>,
-    recipients: Vec<Recipient>,
+    recipients: Recipients,
     /// `None` once something was wrong with the message.
     intake: Option<Intake>,
 }
@@ -133,20 +133,24 @@ impl Receiver {
             }
         }
         let id = self.context.store.new_entry_id();
-        let (recipients, intake) = (Vec::new(), Some(Intake::new()));
+        let (recipients, intake) = (Recipients::default(), Some(Intake::new()));
         self.transaction = Some(Transaction { live, id, mail, submitter, recipients, intake });
         Ok(())
     }
 
     async fn add_recipient(&mut self, path: ForwardPath) -> Result<(), Refusal> {
         let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
+        if let ForwardPath::Address(address) = &path
+            && transaction.recipients.contains(address)
+        {
+            return Ok(());
+        }
         let trusted = transaction.live.config.trust.iter().any(|network| network.contains(self.peer));
         let trust =
             if transaction.submitter.is_some() || trusted { Trust::MayRelay } else { Trust::Stranger };
         let recipient = Recipient::decide(&transaction.live.directory, path, trust)?;
         transaction.check_quotas(&self.context, &recipient).await?;
-        transaction.recipients.push(recipient);
-        Ok(())
+        transaction.recipients.add(recipient)
     }
 
     async fn take(&mut self, octets: Bytes) -> Result<(), Refusal> {
@@ -185,7 +189,7 @@ impl Receiver {
         tracing::info!(
             %id,
             from = %transaction.mail.reverse_path,
-            to = transaction.recipients.len(),
+            to = transaction.recipients.as_slice().len(),
             bytes,
             peer = %self.peer,
             login = transaction.submitter.as_ref().map(|identity| identity.address.to_string()),
@@ -228,14 +232,14 @@ impl Transaction {
     fn acceptance(&self, message: Complete) -> Acceptance {
         let Complete { header, body, structure, octets, .. } = message;
         let reverse_path = self.mail.reverse_path.clone();
-        let recipients = relayed(&self.recipients);
+        let recipients = relayed(self.recipients.as_slice());
         let smtputf8 =
             self.mail.parameters.smtputf8 || recipients.iter().any(|to| to.address.needs_smtputf8());
         // Octets above 127 that were not declared, in the header block or behind it, are declared to the next server; one without
         // 8BITMIME must not get them (RFC 6152 section 3).
         let declared = self.mail.parameters.body;
         let body_type = if octets == BodyType::EightBitMime { octets } else { declared };
-        let local = deliveries(&self.recipients, &reverse_path, now());
+        let local = deliveries(self.recipients.as_slice(), &reverse_path, now());
         let relay = Relay { reverse_path, recipients, body: body_type, smtputf8 };
         let relay = (!relay.recipients.is_empty()).then_some(relay);
         Acceptance { id: self.id, header: header.into(), body, structure, local, relay }

@@ -419,6 +419,20 @@ async fn circles_are_cut() {
 }
 
 #[tokio::test]
+async fn circles_are_found_among_many_recipients() {
+    let site = Site::new().await;
+    let to: Vec<String> = (0..900).map(|detail| format!("anna+{detail}@a.test")).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    let before: String = (0..7_000).map(|other| format!("Delivered-To: x{other}@a.test\r\n")).collect();
+    accepted(&site.relay(&message("s@c.test", &to, &format!("{before}\r\n"))).await);
+    let replies = site
+        .relay(&message("s@c.test", &to, &format!("{before}Delivered-To: Anna+899@a.test\r\n\r\n")))
+        .await;
+    let again = "554 5.4.6 <anna+899@a.test>: the message was delivered to it before, it goes in a circle";
+    assert_eq!(replies.last().unwrap(), again);
+}
+
+#[tokio::test]
 async fn bounds_are_kept_and_the_session_goes_on() {
     let site = Site::new().await;
     let line = format!("{}\r\n", "x".repeat(98));
