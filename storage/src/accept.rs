@@ -111,8 +111,8 @@ impl Store {
         accepted.into_iter().next().ok_or(StoreError::Closed)
     }
 
-    /// Takes a message as [`Store::accept`] does, whatever quotas say: for a protocol that looks at them when it lets a recipient in,
-    /// and cannot refuse the message for one of several recipients afterwards (SMTP).
+    /// Takes a message as [`Store::accept`] does, whatever quotas say: for a protocol that looks at them when it lets a recipient
+    /// in, and cannot refuse the message for one of several recipients afterwards (SMTP).
     /// Errors: those of [`Store::accept`] but `OverQuota`.
     pub async fn deliver(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
         let (id, mut area) = (acceptance.id, Area::default());

@@ -200,9 +200,9 @@ impl Receiver {
 }
 
 impl Transaction {
-    /// Refuses a recipient whose mailbox has no room. Only here: at the end of DATA there is one answer for all recipients, and one full
-    /// mailbox must not keep the mail from the others. So a message that came without SIZE, or with too small a one, may go
-    /// beyond a quota by its own size, which is at most `limits.message_size` for each transaction at a time.
+    /// Refuses a recipient whose mailbox has no room. Only here: at the end of DATA there is one answer for all recipients, and
+    /// one full mailbox must not keep the mail from the others. So a message that came without SIZE, or with too small a one,
+    /// may go beyond a quota by its own size, which is at most `limits.message_size` for each transaction at a time.
     async fn check_quotas(&self, context: &Context, recipient: &Recipient) -> Result<(), Refusal> {
         let room = self.mail.parameters.size.map_or(1, |size| size.saturating_add(ADDED_FIELDS_BYTES));
         for account in &recipient.accounts {
