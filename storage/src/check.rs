@@ -13,6 +13,7 @@ use crate::{
     record::{self, Change},
     recovery,
     shared::Shared,
+    snapshot,
     state::{AccountState, MailboxState, RETAINED},
     store::Store,
 };
@@ -159,9 +160,12 @@ async fn check_queue(store: &Store, problems: &mut Vec<String>) -> Result<(), St
     Ok(())
 }
 
-fn replay_queue(shared: &Shared) -> Result<QueueState, StoreError> {
-    let mut queue = QueueState::default();
-    for stored in shared.files.read_stream(QUEUE, 0)? {
+/// The queue as its records say.
+pub(crate) fn replay_queue(shared: &Shared) -> Result<QueueState, StoreError> {
+    let records = recovery::records_of::<QueueState>(&shared.files, QUEUE)?;
+    let mut queue = snapshot::newest::<QueueState>(&records).unwrap_or_default();
+    let of = queue.seq;
+    for stored in records.iter().filter(|stored| stored.record.seq > of) {
         if let Some(Change::Queue(change)) = record::decode(&stored.record)? {
             // What cannot be applied was reported when the store was opened.
             let _reported = apply_queue(&mut queue, stored.record.seq, &change, &stored.placement);

@@ -3,6 +3,9 @@
 //! What is needed is found from the journal alone, never from the index, and only of what was committed before the search
 //! began: nothing that was needed by nobody then can be needed later. Where anything of the journal is damaged nothing is
 //! removed at all.
+//!
+//! Where the records of an account, or of the queue, outweigh what they say, a snapshot is written first; then those before it
+//! can go, too.
 
 use std::{
     collections::HashSet,
@@ -14,12 +17,16 @@ use waypost_mail::AccountId;
 
 use crate::{
     content::{BodyPlace, Content},
-    decide::QUEUE,
+    decide::{
+        QUEUE,
+        snapshot::{SnapshotAccount, SnapshotQueue},
+    },
     error::StoreError,
     journal::{Needed, Position, Stored, Stream},
     record::{self, AccountChange, Change, ContentPlace, QueueChange},
     recovery,
     shared::{Shared, locked},
+    snapshot,
     state::AccountState,
     store::Store,
 };
@@ -42,39 +49,76 @@ impl Store {
     /// of large bodies. Reads the records of the whole journal. Errors: `Damaged`: something is damaged, so nothing was removed;
     /// `Full`, `Poisoned`, `Io`.
     pub async fn compact(&self) -> Result<Compacted, StoreError> {
-        let compacted = self.blocking(compact).await?;
+        let mut search = self.blocking(Search::run).await?;
+        for account in std::mem::take(&mut search.outweighed) {
+            let of = self.snapshot_account(account).await?;
+            search.needed.supersede(Stream::Account(account), of);
+        }
+        if search.queue_outweighed {
+            let of = self.snapshot_queue().await?;
+            search.needed.supersede(QUEUE, of);
+        }
+        let compacted = self.blocking(move |shared| search.give_back(shared)).await?;
         if compacted != Compacted::default() {
             let Compacted { segments, segment_bytes, bodies, body_bytes } = compacted;
             tracing::info!(event = "compacted", segments, segment_bytes, bodies, body_bytes);
         }
         Ok(compacted)
     }
+
+    /// Writes an account's snapshot; up to which seq its records are in it.
+    async fn snapshot_account(&self, account: AccountId) -> Result<u64, StoreError> {
+        let whole = self.blocking(move |shared| recovery::whole(shared, account)).await?;
+        let whole =
+            whole.ok_or_else(|| StoreError::Damaged(format!("records of account {account} are missing")))?;
+        let of = whole.state.seq;
+        for parts in snapshot::written(of, whole.parts()) {
+            self.submit(SnapshotAccount(account, parts)).await?;
+        }
+        Ok(of)
+    }
+
+    /// Writes the queue's snapshot; up to which seq its records are in it.
+    async fn snapshot_queue(&self) -> Result<u64, StoreError> {
+        let queue = self.blocking(crate::check::replay_queue).await?;
+        for parts in snapshot::written(queue.seq, queue.parts()) {
+            self.submit(SnapshotQueue(parts)).await?;
+        }
+        Ok(queue.seq)
+    }
 }
 
-fn compact(shared: &Shared) -> Result<Compacted, StoreError> {
-    shared.dead_bytes.store(0, Ordering::Relaxed);
-    let segments = shared.files.compactable(shared.heads_segment.load(Ordering::Relaxed));
-    let search = Search::run(shared)?;
-    let mut compacted = Compacted::default();
-    for number in segments {
-        let reclaimed = shared.files.compact(number, &search.needed)?;
-        compacted.segments += u64::from(reclaimed > 0);
-        compacted.segment_bytes += reclaimed;
-    }
-    for (body, bytes) in search.unneeded_bodies() {
-        match shared.files.remove_body(body.0, body.1) {
-            // Removed earlier.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                tracing::warn!(event = "body_not_removed", segment = body.0, number = body.1, %error);
-            }
-            Ok(()) => {
-                compacted.bodies += 1;
-                compacted.body_bytes += bytes;
-            }
+/// About what one message takes in a snapshot: its row and its structure, or its queue entry.
+const MESSAGE_BYTES: u64 = 600;
+/// Octets of records that are not worth a snapshot: this part of a segment.
+const RECORDS_MIN_PART: u64 = 256;
+/// Octets of a record besides its payload.
+const RECORD_BYTES: u64 = 25;
+
+/// What the records of a stream weigh that no snapshot supersedes.
+#[derive(Debug, Default)]
+struct Weight {
+    /// Records of no snapshot, with their octets.
+    records: Vec<(u64, u64)>,
+    /// Up to which seq a complete snapshot supersedes them.
+    superseded: Option<u64>,
+}
+
+impl Weight {
+    fn add(&mut self, stored: &Stored, closed: Option<u64>) {
+        if let Some(of) = closed {
+            self.superseded = self.superseded.max(Some(of));
+        } else if !record::is_of_snapshot(&stored.record) {
+            self.records.push((stored.record.seq, stored.record.payload.len() as u64 + RECORD_BYTES));
         }
     }
-    Ok(compacted)
+
+    /// Whether they weigh more than twice as much as a snapshot would.
+    fn outweighs(&self, snapshot_bytes: u64, segment_bytes: u64) -> bool {
+        let superseded = self.superseded.unwrap_or(0);
+        let records = self.records.iter().filter(|(seq, _)| *seq > superseded);
+        records.map(|(_, bytes)| bytes).sum::<u64>() > 2 * snapshot_bytes + segment_bytes / RECORDS_MIN_PART
+    }
 }
 
 /// The search for what is needed.
@@ -82,6 +126,11 @@ fn compact(shared: &Shared) -> Result<Compacted, StoreError> {
 struct Search {
     /// What was committed before.
     until: Position,
+    /// The segments that may be compacted.
+    segments: Vec<u64>,
+    /// Accounts whose records outweigh what they say.
+    outweighed: Vec<AccountId>,
+    queue_outweighed: bool,
     needed: Needed,
     /// Body files that entries named, with their octets.
     bodies: HashSet<((u64, u64), u64)>,
@@ -89,8 +138,15 @@ struct Search {
 
 impl Search {
     fn run(shared: &Shared) -> Result<Self, StoreError> {
-        let mut search =
-            Self { until: shared.files.end(), needed: Needed::default(), bodies: HashSet::new() };
+        shared.dead_bytes.store(0, Ordering::Relaxed);
+        let mut search = Self {
+            until: shared.files.end(),
+            segments: shared.files.compactable(shared.heads_segment.load(Ordering::Relaxed)),
+            outweighed: Vec::new(),
+            queue_outweighed: false,
+            needed: Needed::default(),
+            bodies: HashSet::new(),
+        };
         search.refuse_if_damaged(shared)?;
         let directory = shared.directory.borrow().clone();
         for id in (1..directory.next_account).map(AccountId) {
@@ -116,9 +172,26 @@ impl Search {
     }
 
     fn account(&mut self, shared: &Shared, id: AccountId) -> Result<(), StoreError> {
-        let state = recovery::replay_all(shared, id, |stored, change| self.note(stored, change))?;
+        let mut weight = Weight::default();
+        let state = recovery::replay_all(shared, id, |stored, change| {
+            self.note(stored, change);
+            let closed = match change {
+                AccountChange::AccountSnapshotClosed(closed) => Some(closed.0.of),
+                _ => None,
+            };
+            weight.add(stored, closed);
+        })?;
         match state {
-            Some(state) => self.need(&state),
+            Some(state) => {
+                self.need(&state);
+                if let Some(of) = weight.superseded {
+                    self.needed.supersede(Stream::Account(id), of);
+                }
+                let rows: u64 = state.places().map(|place| u64::from(place.count)).sum();
+                if weight.outweighs(rows * MESSAGE_BYTES, shared.segment_bytes) {
+                    self.outweighed.push(id);
+                }
+            }
             // Removed since the search began, or damaged.
             None if !shared.directory.borrow().accounts.contains_key(&id) => {}
             None => return Err(StoreError::Damaged(format!("records of account {id} are missing"))),
@@ -138,12 +211,20 @@ impl Search {
     }
 
     fn queue(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        let mut weight = Weight::default();
         for stored in shared.files.read_stream(QUEUE, 0)? {
-            if let Ok(Some(Change::Queue(QueueChange::Queued(queued)))) = record::decode(&stored.record) {
+            let change = record::decode(&stored.record);
+            if let Ok(Some(Change::Queue(QueueChange::Queued(queued)))) = &change {
                 self.note_body(&stored, &queued.content);
             }
+            let closed = change.ok().flatten().as_ref().and_then(snapshot::closed_by);
+            weight.add(&stored, closed.map(|closed| closed.of));
+        }
+        if let Some(of) = weight.superseded {
+            self.needed.supersede(QUEUE, of);
         }
         let queue = shared.queue.read().unwrap_or_else(PoisonError::into_inner);
+        self.queue_outweighed = weight.outweighs(queue.len() as u64 * MESSAGE_BYTES, shared.segment_bytes);
         queue.values().for_each(|entry| self.need_content(&entry.content));
         Ok(())
     }
@@ -178,6 +259,32 @@ impl Search {
         self.needed.need_area(content.segment, content.area_at, content.area_bytes);
         if let BodyPlace::File { segment, number } = content.body {
             self.needed.need_body(segment, number);
+        }
+    }
+
+    /// Bodies first: once the records that name them are gone nobody knows them.
+    fn give_back(&self, shared: &Shared) -> Result<Compacted, StoreError> {
+        let mut compacted = Compacted::default();
+        self.remove_bodies(shared, &mut compacted);
+        for number in &self.segments {
+            let reclaimed = shared.files.compact(*number, &self.needed)?;
+            compacted.segments += u64::from(reclaimed > 0);
+            compacted.segment_bytes += reclaimed;
+        }
+        Ok(compacted)
+    }
+
+    fn remove_bodies(&self, shared: &Shared, compacted: &mut Compacted) {
+        for ((segment, number), bytes) in self.unneeded_bodies() {
+            match shared.files.remove_body(segment, number) {
+                // Removed earlier.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => tracing::warn!(event = "body_not_removed", segment, number, %error),
+                Ok(()) => {
+                    compacted.bodies += 1;
+                    compacted.body_bytes += bytes;
+                }
+            }
         }
     }
 

@@ -30,6 +30,7 @@ pub mod queue;
 mod record;
 mod recovery;
 mod shared;
+mod snapshot;
 pub mod state;
 pub mod store;
 #[cfg(test)]

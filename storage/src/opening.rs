@@ -1,7 +1,7 @@
 //! Opening a store: the lock, the journal, directory and queue, what lies behind the index, and the threads.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fs::File,
     path::Path,
     sync::{Arc, Mutex, RwLock, atomic::AtomicU64, mpsc as std_mpsc},
@@ -20,7 +20,9 @@ use crate::{
     index::{Index, heads::Heads},
     journal::{Journal, Stored, Stream},
     record::{self, Change},
+    recovery,
     shared::Shared,
+    snapshot,
     state::DirectoryState,
     store::Options,
     writer::{Message, Progress, Writer},
@@ -74,6 +76,7 @@ pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
         written: Mutex::default(),
         damage: Mutex::default(),
         last_entry: AtomicU64::new(found.last_entry),
+        segment_bytes: options.segment_bytes,
         heads_segment: AtomicU64::new(heads_segment),
         dead_bytes: AtomicU64::new(0),
         retention_ms: AtomicU64::new(u64::try_from(options.retention.as_millis()).unwrap_or(u64::MAX)),
@@ -165,8 +168,11 @@ impl Found {
     }
 
     fn queue(&mut self, journal: &Journal) -> Result<(), StoreError> {
-        let mut queue = QueueState { seq: 0, entries: BTreeMap::new() };
-        for stored in journal.read_stream(QUEUE, 0)? {
+        let records = recovery::records_of::<QueueState>(&journal.files(), QUEUE)?;
+        records.iter().for_each(|stored| self.last_entry = self.last_entry.max(stored.entry.0));
+        let mut queue = snapshot::newest::<QueueState>(&records).unwrap_or_default();
+        let behind = records.into_iter().filter(|stored| stored.record.seq > queue.seq).collect::<Vec<_>>();
+        for stored in behind {
             let missing = stored.record.seq.saturating_sub(queue.seq + 1);
             if missing > 0 {
                 self.damage.push(format!("{missing} records of the queue are missing in the journal"));

@@ -15,9 +15,10 @@ use crate::{
     checkpoint::Written,
     error::StoreError,
     index::structures::Structures,
-    journal::{Position, Stored, Stream},
-    record::{self, AccountChange, Change},
+    journal::{Files, Position, Stored, Stream},
+    record::{self, AccountChange, Change, SnapshotClosed},
     shared::{Shared, locked},
+    snapshot::{self, Snapshot, WholeAccount},
     state::{AccountState, Chunk, MailboxState, RETAINED},
 };
 
@@ -96,18 +97,11 @@ fn from_index(shared: &Shared, id: AccountId, pending: &[Stored]) -> Option<Load
 
 /// The account by its stream alone; `known`: a seq that it had once.
 pub(crate) fn rebuild(shared: &Shared, id: AccountId, known: u64) -> Result<Loaded, StoreError> {
-    let mut rebuild = Rebuild { state: AccountState::empty(id), structures: Structures::new(), gap: false };
-    let mut read_to;
-    loop {
-        let before = rebuild.state.seq;
-        read_to = shared.files.end();
-        for stored in shared.files.read_stream(Stream::Account(id), before)? {
-            rebuild.next(&stored)?;
-        }
-        // Once more for what came during the first and longest reading.
-        if before > 0 || rebuild.state.seq == before {
-            break;
-        }
+    let mut rebuild = Rebuild::of(id, &records_of::<WholeAccount>(&shared.files, Stream::Account(id))?)?;
+    // Once more for what came during the first and longest reading.
+    let read_to = shared.files.end();
+    for stored in shared.files.read_stream(Stream::Account(id), rebuild.state.seq)? {
+        rebuild.next(&stored)?;
     }
     let promised = shared.promised.get(&id).copied().unwrap_or_default().max(known);
     if rebuild.state.seq < promised {
@@ -154,13 +148,37 @@ pub(crate) fn catch_up(shared: &Shared, loaded: &mut Loaded) -> Result<(), Store
 
 /// Rebuilds an account up to a seq, for comparison: nothing is noted.
 pub(crate) fn replay(shared: &Shared, id: AccountId, until: u64) -> Result<AccountState, StoreError> {
-    let mut rebuild = Rebuild { state: AccountState::empty(id), structures: Structures::new(), gap: false };
-    for stored in shared.files.read_stream(Stream::Account(id), 0)? {
-        if stored.record.seq <= until {
-            rebuild.next(&stored)?;
+    let mut records = records_of::<WholeAccount>(&shared.files, Stream::Account(id))?;
+    records.retain(|stored| stored.record.seq <= until);
+    Ok(Rebuild::of(id, &records)?.state)
+}
+
+/// The same with its structures, up to the last record; `None` where something of it is missing.
+pub(crate) fn whole(shared: &Shared, id: AccountId) -> Result<Option<WholeAccount>, StoreError> {
+    let records = records_of::<WholeAccount>(&shared.files, Stream::Account(id))?;
+    let Rebuild { state, structures, gap } = Rebuild::of(id, &records)?;
+    Ok((!gap).then_some(WholeAccount { state, structures }))
+}
+
+/// The records of a stream from its newest complete snapshot on; all where there is none.
+pub(crate) fn records_of<S: Snapshot>(files: &Files, stream: Stream) -> Result<Vec<Stored>, StoreError> {
+    let (mut closed, mut parts) = (None, 0);
+    let records = files.read_last(stream, |segment| {
+        for stored in segment.iter().rev().filter(|stored| record::is_of_snapshot(&stored.record)) {
+            match (record::decode(&stored.record), closed) {
+                (Ok(Some(change)), None) => closed = snapshot::closed_by(&change),
+                (Ok(Some(change)), Some(end)) => {
+                    let SnapshotClosed { of, .. } = end;
+                    parts += u32::from(S::part(change).is_some_and(|(other, ..)| other == of));
+                }
+                _ => {}
+            }
         }
-    }
-    Ok(rebuild.state)
+        let first = segment.first().map(|stored| stored.record.seq);
+        closed.is_some_and(|end| parts == end.parts && first.is_some_and(|first| first <= end.of + 1))
+    })?;
+    let is_complete = closed.is_none() || snapshot::newest::<S>(&records).is_some();
+    if is_complete { Ok(records) } else { files.read_stream(stream, 0) }
 }
 
 /// An account with all its records, each given to `look`; `None` where something of it is missing.
@@ -169,15 +187,15 @@ pub(crate) fn replay_all(
     id: AccountId,
     mut look: impl FnMut(&Stored, &AccountChange),
 ) -> Result<Option<AccountState>, StoreError> {
-    let mut rebuild = Rebuild { state: AccountState::empty(id), structures: Structures::new(), gap: false };
-    for stored in shared.files.read_stream(Stream::Account(id), 0)? {
-        let Ok(change) = account_change(&stored) else { return Ok(None) };
-        if let Some(change) = &change {
-            look(&stored, change);
+    let records = shared.files.read_stream(Stream::Account(id), 0)?;
+    for stored in &records {
+        match account_change(stored) {
+            Ok(Some(change)) => look(stored, &change),
+            Ok(None) => {}
+            Err(_) => return Ok(None),
         }
-        rebuild.next(&stored)?;
-        rebuild.structures.clear();
     }
+    let rebuild = Rebuild::of(id, &records)?;
     Ok((!rebuild.gap).then_some(rebuild.state))
 }
 
@@ -188,6 +206,18 @@ struct Rebuild {
 }
 
 impl Rebuild {
+    /// By records from the newest snapshot among them on.
+    fn of(id: AccountId, records: &[Stored]) -> Result<Self, StoreError> {
+        let base = snapshot::newest::<WholeAccount>(records).filter(|whole| whole.state.id == id);
+        let (state, structures) = match base {
+            Some(WholeAccount { state, structures }) => (state, structures),
+            None => (AccountState::empty(id), Structures::new()),
+        };
+        let mut rebuild = Self { state, structures, gap: false };
+        records.iter().try_for_each(|stored| rebuild.next(stored))?;
+        Ok(rebuild)
+    }
+
     /// Applies the next record of the stream, and what can be saved of it behind a gap.
     fn next(&mut self, stored: &Stored) -> Result<(), StoreError> {
         let change = match account_change(stored) {

@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) written: Mutex<HashMap<AccountId, Written>>,
     pub(crate) damage: Mutex<Vec<String>>,
     pub(crate) last_entry: AtomicU64,
+    /// Octets of a segment.
+    pub(crate) segment_bytes: u64,
     /// The segment where reading the journal begins at the next start.
     pub(crate) heads_segment: AtomicU64,
     /// Octets of messages that nobody holds any more, since the last compaction.

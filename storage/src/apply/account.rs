@@ -47,6 +47,8 @@ pub(crate) fn apply(
         AccountChange::Expunged(expunged) => expunge(account, expunged, modseq)?,
         AccountChange::UidValidityChanged(changed) => renew(account, changed, modseq)?,
         AccountChange::Released(released) => release(account, released, modseq)?,
+        // They repeat the state, and change nothing of it.
+        AccountChange::AccountSnapshotPart(_) | AccountChange::AccountSnapshotClosed(_) => {}
     }
     account.seq = seq;
     Ok(())

@@ -29,6 +29,8 @@ pub(crate) fn apply(
         QueueChange::Rescheduled(rescheduled) => {
             existing(state, rescheduled.id)?.next_attempt = rescheduled.next_attempt;
         }
+        // They repeat the state, and change nothing of it.
+        QueueChange::QueueSnapshotPart(_) | QueueChange::QueueSnapshotClosed(_) => {}
     }
     state.seq = seq;
     Ok(())

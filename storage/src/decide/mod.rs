@@ -11,6 +11,7 @@ pub(crate) mod messages;
 pub(crate) mod name;
 pub(crate) mod queue;
 pub(crate) mod retained;
+pub(crate) mod snapshot;
 #[cfg(test)]
 mod tests;
 

@@ -256,13 +256,43 @@ impl Files {
         let numbers: Vec<u64> = self.catalog().keys().copied().collect();
         let mut records = Vec::new();
         for number in numbers {
-            let indexed = self.catalog().get(&number).is_some_and(|segment| segment.index.is_some());
-            let sealed = if indexed { None } else { self.footer_stream(number, stream, after)? };
-            match sealed {
-                Some(found) => records.extend(found),
-                None => self.read_frames(number, stream, &mut records)?,
+            records.extend(self.read_part(number, stream, after)?);
+        }
+        Ok(records)
+    }
+
+    /// The records of one stream, in order, of as many of the last segments as `enough` wants: it is given those of one segment
+    /// after the other, the last segment first.
+    pub(crate) fn read_last(
+        &self,
+        stream: Stream,
+        mut enough: impl FnMut(&[Stored]) -> bool,
+    ) -> Result<Vec<Stored>, StoreError> {
+        let numbers: Vec<u64> = self.catalog().keys().copied().collect();
+        let mut parts = Vec::new();
+        for number in numbers.into_iter().rev() {
+            let part = self.read_part(number, stream, 0)?;
+            let is_enough = enough(&part);
+            parts.push(part);
+            if is_enough {
+                break;
             }
         }
+        Ok(parts.into_iter().rev().flatten().collect())
+    }
+
+    /// The records of one stream in one segment.
+    fn read_part(&self, number: u64, stream: Stream, after: u64) -> Result<Vec<Stored>, StoreError> {
+        let indexed = self.catalog().get(&number).is_some_and(|segment| segment.index.is_some());
+        let sealed = if indexed { None } else { self.footer_stream(number, stream, after)? };
+        let mut records = match sealed {
+            Some(found) => found,
+            None => {
+                let mut records = Vec::new();
+                self.read_frames(number, stream, &mut records)?;
+                records
+            }
+        };
         records.retain(|stored| stored.record.stream == stream && stored.record.seq > after);
         Ok(records)
     }

@@ -20,13 +20,22 @@
 //! | 23 | 1 | account | `Expunged` |
 //! | 24 | 1 | account | `UidValidityChanged` |
 //! | 25 | 1 | account | `Released` |
+//! | 26 | 1 | account | `AccountSnapshotPart` |
+//! | 27 | 1 | account | `AccountSnapshotClosed` |
 //! | 32 | 1 | queue | `Queued` |
 //! | 33 | 1 | queue | `Attempted` |
 //! | 34 | 1 | queue | `Settled` |
 //! | 35 | 1 | queue | `Rescheduled` |
+//! | 36 | 1 | queue | `QueueSnapshotPart` |
+//! | 37 | 1 | queue | `QueueSnapshotClosed` |
 
 pub(crate) mod codec;
+mod snapshot;
 
+pub(crate) use self::snapshot::{
+    AccountPart, AccountSnapshotClosed, AccountSnapshotPart, EntryPart, MailboxPart, QueueSnapshotClosed,
+    QueueSnapshotPart, SnapshotClosed, is_of_snapshot,
+};
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use waypost_mail::{
     AccountId, AccountSource, Address, BodyType, DateTime, EmailId, EntryId, Keyword, MailboxId, ReversePath,
@@ -100,12 +109,15 @@ changes! {
     AccountChange {
         MailboxCreated = 16, MailboxDeleted = 17, MailboxRenamed = 18, Subscribed = 19, KeywordDefined = 20,
         MessageAdded = 21, FlagsChanged = 22, Expunged = 23, UidValidityChanged = 24,
-        Released = 25,
+        Released = 25, AccountSnapshotPart = 26, AccountSnapshotClosed = 27,
     }
 }
 changes! {
     /// Changes of the queue.
-    QueueChange { Queued = 32, Attempted = 33, Settled = 34, Rescheduled = 35 }
+    QueueChange {
+        Queued = 32, Attempted = 33, Settled = 34, Rescheduled = 35, QueueSnapshotPart = 36,
+        QueueSnapshotClosed = 37,
+    }
 }
 
 impl From<DirectoryChange> for Change {
@@ -405,7 +417,8 @@ pub(crate) struct Rescheduled {
     pub(crate) next_attempt: Timestamp,
 }
 
-fn cbor(payload: &impl Encode<()>) -> Vec<u8> {
+/// Encodes a payload, or a part of one.
+pub(crate) fn cbor(payload: &impl Encode<()>) -> Vec<u8> {
     let mut octets = Vec::new();
     match minicbor::encode(payload, &mut octets) {
         Ok(()) => octets,

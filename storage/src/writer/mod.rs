@@ -260,9 +260,7 @@ impl Writer {
                     self.progress.batch.removed.insert(removed.account);
                 }
             }
-            (Change::Queue(change), _) => {
-                self.progress.batch.queue.insert(queue_entry(change));
-            }
+            (Change::Queue(change), _) => self.progress.batch.queue.extend(queue_entry(change)),
             (Change::Account(_), _) => {}
         }
         Ok(())
@@ -418,9 +416,7 @@ fn held_bytes(state: &State, records: &[Record]) -> u64 {
             (Change::Directory(DirectoryChange::AccountRemoved(removed)), _) => {
                 accounts.insert(removed.account);
             }
-            (Change::Queue(change), _) => {
-                entries.insert(queue_entry(change));
-            }
+            (Change::Queue(change), _) => entries.extend(queue_entry(change)),
             (_, Stream::Account(account)) => {
                 accounts.insert(account);
             }
@@ -433,11 +429,13 @@ fn held_bytes(state: &State, records: &[Record]) -> u64 {
         + entries.map(|entry| entry.content.size()).sum::<u64>()
 }
 
-fn queue_entry(change: &QueueChange) -> EntryId {
+/// The entry that a record changes.
+fn queue_entry(change: &QueueChange) -> Option<EntryId> {
     match change {
-        QueueChange::Queued(change) => change.id,
-        QueueChange::Attempted(change) => change.id,
-        QueueChange::Settled(change) => change.id,
-        QueueChange::Rescheduled(change) => change.id,
+        QueueChange::Queued(change) => Some(change.id),
+        QueueChange::Attempted(change) => Some(change.id),
+        QueueChange::Settled(change) => Some(change.id),
+        QueueChange::Rescheduled(change) => Some(change.id),
+        QueueChange::QueueSnapshotPart(_) | QueueChange::QueueSnapshotClosed(_) => None,
     }
 }

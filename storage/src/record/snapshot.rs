@@ -1,0 +1,226 @@
+//! Records of snapshots: see [`crate::snapshot`].
+
+use minicbor::{Decode, Encode, bytes::ByteVec};
+use waypost_mail::{
+    AccountId, BodyType, EntryId, Keyword, MailboxId, ModSeq, ReversePath, Timestamp, Uid, UidValidity,
+};
+
+use super::codec;
+use crate::{
+    accept::RelayRecipient,
+    content::Content,
+    journal::RawRecord,
+    queue::{Outcome, QueueEntry, QueuedRecipient},
+    state::{Grave, MailboxState, Row, SpecialUse},
+};
+
+/// The kinds of these records.
+const KINDS: [u16; 4] = [26, 27, 36, 37];
+
+/// Whether a record is part of a snapshot.
+pub(crate) fn is_of_snapshot(record: &RawRecord) -> bool {
+    KINDS.contains(&record.kind)
+}
+
+/// A part of an account's state after record `of`.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct AccountSnapshotPart {
+    #[n(0)]
+    pub(crate) of: u64,
+    /// 0, 1, 2, …
+    #[n(1)]
+    pub(crate) number: u32,
+    #[n(2)]
+    pub(crate) part: AccountPart,
+}
+
+/// A snapshot is complete.
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
+pub(crate) struct SnapshotClosed {
+    #[n(0)]
+    pub(crate) of: u64,
+    #[n(1)]
+    pub(crate) parts: u32,
+    #[n(2)]
+    pub(crate) digest: u64,
+}
+
+/// An account's snapshot is complete.
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
+#[cbor(transparent)]
+pub(crate) struct AccountSnapshotClosed(#[n(0)] pub(crate) SnapshotClosed);
+
+/// The queue's snapshot is complete.
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
+#[cbor(transparent)]
+pub(crate) struct QueueSnapshotClosed(#[n(0)] pub(crate) SnapshotClosed);
+
+/// What a part of an account holds.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) enum AccountPart {
+    /// What there is once; the first part.
+    #[n(0)]
+    Account {
+        #[cbor(n(0), with = "codec::account")]
+        id: AccountId,
+        #[cbor(n(1), with = "codec::mailbox")]
+        next_mailbox: MailboxId,
+        #[n(2)]
+        last_uid_validity: u32,
+        #[cbor(n(3), with = "codec::optional_timestamp", default)]
+        oldest_retained: Option<Timestamp>,
+    },
+    /// Subscribed names.
+    #[n(1)]
+    Subscriptions(#[n(0)] Vec<String>),
+    /// Deleted mailboxes that are still spoken of.
+    #[n(2)]
+    Graves(#[n(0)] Vec<(u64, Grave)>),
+    /// Mailboxes, and the place of retained messages, without rows.
+    #[n(3)]
+    Mailboxes(#[n(0)] Vec<MailboxPart>),
+    /// Rows of one of them, behind those of earlier parts.
+    #[n(4)]
+    Rows(#[cbor(n(0), with = "codec::mailbox")] MailboxId, #[n(1)] Vec<Row>),
+    /// Structures, by EmailId.
+    #[n(5)]
+    Structures(#[n(0)] Vec<(u64, ByteVec)>),
+}
+
+/// A mailbox without rows.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct MailboxPart {
+    #[cbor(n(0), with = "codec::mailbox")]
+    pub(crate) id: MailboxId,
+    #[n(1)]
+    name: String,
+    #[cbor(n(2), with = "codec::uid_validity")]
+    uid_validity: UidValidity,
+    #[cbor(n(3), with = "codec::uid")]
+    uid_next: Uid,
+    #[cbor(n(4), with = "codec::modseq")]
+    highest_modseq: ModSeq,
+    #[cbor(n(5), with = "codec::special_use")]
+    special_use: Option<SpecialUse>,
+    #[cbor(n(6), with = "codec::keywords")]
+    keywords: Vec<Keyword>,
+    #[n(7)]
+    count: u32,
+    #[n(8)]
+    unseen: u32,
+    #[n(9)]
+    deleted: u32,
+    #[n(10)]
+    bytes: u64,
+    #[n(11)]
+    digest: u64,
+}
+
+impl MailboxPart {
+    /// Of a mailbox.
+    pub(crate) fn new(mailbox: &MailboxState) -> Self {
+        Self {
+            id: mailbox.id,
+            name: mailbox.name.clone(),
+            uid_validity: mailbox.uid_validity,
+            uid_next: mailbox.uid_next,
+            highest_modseq: mailbox.highest_modseq,
+            special_use: mailbox.special_use,
+            keywords: mailbox.keywords.clone(),
+            count: mailbox.count,
+            unseen: mailbox.unseen,
+            deleted: mailbox.deleted,
+            bytes: mailbox.bytes,
+            digest: mailbox.digest,
+        }
+    }
+
+    /// The mailbox, without rows.
+    pub(crate) fn into_state(self) -> MailboxState {
+        MailboxState {
+            uid_next: self.uid_next,
+            highest_modseq: self.highest_modseq,
+            special_use: self.special_use,
+            keywords: self.keywords,
+            count: self.count,
+            unseen: self.unseen,
+            deleted: self.deleted,
+            bytes: self.bytes,
+            digest: self.digest,
+            ..MailboxState::new(self.id, self.name, self.uid_validity)
+        }
+    }
+}
+
+/// A part of the queue after record `of`.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct QueueSnapshotPart {
+    #[n(0)]
+    pub(crate) of: u64,
+    /// 0, 1, 2, …
+    #[n(1)]
+    pub(crate) number: u32,
+    #[n(2)]
+    pub(crate) entries: Vec<EntryPart>,
+}
+
+/// An entry of the queue.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct EntryPart {
+    #[cbor(n(0), with = "codec::entry")]
+    id: EntryId,
+    #[cbor(n(1), with = "codec::timestamp")]
+    accepted: Timestamp,
+    #[cbor(n(2), with = "codec::reverse_path")]
+    reverse_path: ReversePath,
+    #[n(3)]
+    recipients: Vec<(RelayRecipient, Option<Outcome>)>,
+    #[cbor(n(4), with = "codec::body_type")]
+    body: BodyType,
+    #[n(5)]
+    smtputf8: bool,
+    #[cbor(n(6), with = "codec::content")]
+    content: Content,
+    #[cbor(n(7), with = "codec::timestamp")]
+    next_attempt: Timestamp,
+    #[n(8)]
+    attempts: u32,
+    #[n(9)]
+    warned: bool,
+}
+
+impl EntryPart {
+    /// Of an entry.
+    pub(crate) fn new(entry: &QueueEntry) -> Self {
+        let recipient = |queued: &QueuedRecipient| (queued.recipient.clone(), queued.outcome.clone());
+        Self {
+            id: entry.id,
+            accepted: entry.accepted,
+            reverse_path: entry.reverse_path.clone(),
+            recipients: entry.recipients.iter().map(recipient).collect(),
+            body: entry.body,
+            smtputf8: entry.smtputf8,
+            content: entry.content.clone(),
+            next_attempt: entry.next_attempt,
+            attempts: entry.attempts,
+            warned: entry.warned,
+        }
+    }
+
+    /// The entry.
+    pub(crate) fn into_entry(self) -> QueueEntry {
+        let queued = |(recipient, outcome)| QueuedRecipient { recipient, outcome };
+        QueueEntry {
+            id: self.id,
+            accepted: self.accepted,
+            reverse_path: self.reverse_path,
+            recipients: self.recipients.into_iter().map(queued).collect(),
+            body: self.body,
+            smtputf8: self.smtputf8,
+            content: self.content,
+            next_attempt: self.next_attempt,
+            attempts: self.attempts,
+            warned: self.warned,
+        }
+    }
+}
