@@ -51,12 +51,19 @@ impl Store {
     pub async fn compact(&self) -> Result<Compacted, StoreError> {
         let mut search = self.blocking(Search::run).await?;
         for account in std::mem::take(&mut search.outweighed) {
-            let of = self.snapshot_account(account).await?;
-            search.needed.supersede(Stream::Account(account), of);
+            match self.snapshot_account(account).await {
+                Ok(of) => search.needed.supersede(Stream::Account(account), of),
+                // Without a snapshot its records stay.
+                Err(StoreError::Full | StoreError::NoSuchAccount) => {}
+                Err(error) => return Err(error),
+            }
         }
         if search.queue_outweighed {
-            let of = self.snapshot_queue().await?;
-            search.needed.supersede(QUEUE, of);
+            match self.snapshot_queue().await {
+                Ok(of) => search.needed.supersede(QUEUE, of),
+                Err(StoreError::Full) => {}
+                Err(error) => return Err(error),
+            }
         }
         let compacted = self.blocking(move |shared| search.give_back(shared)).await?;
         if compacted != Compacted::default() {
@@ -267,7 +274,11 @@ impl Search {
         let mut compacted = Compacted::default();
         self.remove_bodies(shared, &mut compacted);
         for number in &self.segments {
-            let reclaimed = shared.files.compact(*number, &self.needed)?;
+            let reclaimed = match shared.files.compact(*number, &self.needed) {
+                // There is no room for what is left of it; for that of another there may be.
+                Err(StoreError::Full) => 0,
+                other => other?,
+            };
             compacted.segments += u64::from(reclaimed > 0);
             compacted.segment_bytes += reclaimed;
         }

@@ -8,12 +8,17 @@ use waypost_mail::{AccountId, Timestamp};
 use crate::{
     decide::retained::{Release, Which},
     error::StoreError,
+    journal::Room,
     state::AccountState,
     store::{Store, WeakStore},
 };
 
-/// How often.
-const INTERVAL: Duration = Duration::from_secs(600);
+/// How often the room on the disk is looked at.
+const LOOK: Duration = Duration::from_secs(10);
+/// Looks after which all else is done.
+const LOOKS: u32 = 60;
+/// By what the retention is divided, one after the other, until there is room on the disk.
+const SHORTENED: [u32; 4] = [2, 4, 16, u32::MAX];
 
 /// Octets held no more after which a compaction is worth its reading.
 const DEAD_BYTES: u64 = 64 * 1024 * 1024;
@@ -22,9 +27,19 @@ const DEAD_BYTES: u64 = 64 * 1024 * 1024;
 pub(crate) async fn run(store: WeakStore) {
     // What earlier runs left is not known.
     let mut first = true;
-    loop {
-        tokio::time::sleep(INTERVAL).await;
+    for look in (1..=LOOKS).cycle() {
+        tokio::time::sleep(LOOK).await;
         let Some(store) = store.upgrade() else { return };
+        if store.shared().room() != Room::Enough {
+            match store.make_room().await {
+                Err(StoreError::Closed) => return,
+                Err(error) => tracing::warn!(%error, "room on the disk could not be made"),
+                Ok(()) => {}
+            }
+        }
+        if look < LOOKS {
+            continue;
+        }
         match store.release_expired().await {
             Err(StoreError::Closed) => return,
             Err(error) => {
@@ -47,7 +62,32 @@ pub(crate) async fn run(store: WeakStore) {
 impl Store {
     /// Ends the retention of all deleted messages whose time is over; how many there were. Errors: those of writing.
     pub async fn release_expired(&self) -> Result<u64, StoreError> {
-        let window = Duration::from_millis(self.shared().retention_ms.load(Ordering::Relaxed));
+        self.release(self.retention()).await
+    }
+
+    /// Gives room on a disk that is nearly full: what is held no more goes, then deleted messages before their time, the oldest
+    /// first. Errors: those of compaction.
+    pub async fn make_room(&self) -> Result<(), StoreError> {
+        self.compact().await?;
+        for divisor in SHORTENED {
+            if self.shared().room() == Room::Enough {
+                return Ok(());
+            }
+            let released = self.release(self.retention() / divisor).await?;
+            if released > 0 {
+                tracing::warn!(released, "deleted messages went before their time: the disk is full");
+                self.compact().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn retention(&self) -> Duration {
+        Duration::from_millis(self.shared().retention_ms.load(Ordering::Relaxed))
+    }
+
+    /// Ends the retention of messages that were deleted longer ago than `window`.
+    async fn release(&self, window: Duration) -> Result<u64, StoreError> {
         let before = (self.shared().clock)().before(window);
         let accounts: Vec<AccountId> = self.directory().borrow().accounts.keys().copied().collect();
         let mut released = 0;

@@ -16,7 +16,7 @@ use crate::{
     checkpoint::Written,
     disk::Disk,
     index::{Index, heads::Heads, structures::Structures},
-    journal::{Files, Stored},
+    journal::{Files, Room, Stored},
     queue::QueueEntry,
     state::{AccountState, DirectoryState},
 };
@@ -73,6 +73,11 @@ impl Shared {
         match self.last_entry.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update) {
             Ok(last) | Err(last) => EntryId(next(last)),
         }
+    }
+
+    /// The room on the disk.
+    pub(crate) fn room(&self) -> Room {
+        self.files.room()
     }
 
     /// The newest published state of an account that is loaded.

@@ -3,7 +3,7 @@
 use minicbor::bytes::ByteVec;
 use waypost_mail::{AccountId, DateTime, EmailId, EntryId, Flags, MailboxId, ThreadId, UidlId};
 
-use super::{Command, Draft, Undecided};
+use super::{Command, Draft, Need, Undecided};
 use crate::{
     accept::{Accepted, Placed, Relay},
     content::BodyPlace,
@@ -47,6 +47,8 @@ pub(crate) struct Local {
 impl Command for Accept {
     type Outcome = Vec<Accepted>;
 
+    const NEED: Need = Need::Mail;
+
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Vec<Accepted>, Undecided> {
         self.0.iter().map(|incoming| incoming.decide(draft)).collect()
     }
@@ -54,6 +56,8 @@ impl Command for Accept {
 
 impl Command for Deliver {
     type Outcome = Accepted;
+
+    const NEED: Need = Need::Mail;
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Accepted, Undecided> {
         draft.waive_quota();

@@ -28,8 +28,20 @@ pub(crate) trait Command: Send + 'static {
     /// What the caller learns once it is durable.
     type Outcome: Send + 'static;
 
+    /// What it needs of the disk.
+    const NEED: Need = Need::Change;
+
     /// The records that do it, none where nothing has to change.
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Outcome, Undecided>;
+}
+
+/// What a command needs of the disk: on one that is nearly full, what brings new octets is refused first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Need {
+    /// Room for new mail.
+    Mail,
+    /// Room for records.
+    Change,
 }
 
 /// Why a command was not decided.

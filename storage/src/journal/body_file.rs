@@ -17,7 +17,7 @@ use super::{
     files::{Files, lock, missing},
     layout::{self, FORMAT},
 };
-use crate::{disk::DiskFile, error::StoreError};
+use crate::{decide::Need, disk::DiskFile, error::StoreError};
 
 const HEADER_BYTES: usize = 40;
 const MAGIC: [u8; 8] = *b"WPBODY\0\0";
@@ -39,6 +39,9 @@ impl BodyFile {
     pub(crate) fn create(files: Arc<Files>) -> Result<Self, StoreError> {
         if files.is_poisoned() {
             return Err(StoreError::Poisoned);
+        }
+        if !files.room().is_enough_for(Need::Mail) {
+            return Err(StoreError::Full);
         }
         let segment = files.current.load(Ordering::Relaxed);
         files.make_body_directory(segment)?;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -17,6 +17,7 @@ use super::{
     chunk::{CHUNK_BYTES, Run},
     footer::Footer,
     layout::{SEGMENT_HEADER_BYTES, SegmentId},
+    room::Room,
     walk::{Areas, Gap, Step, Walk},
 };
 use crate::{
@@ -42,6 +43,9 @@ pub(crate) struct Files {
     body_files: Mutex<Recent<(u64, u64), Arc<dyn DiskFile>>>,
     footers: Mutex<Recent<u64, Arc<Footer>>>,
     damage: Mutex<Vec<String>>,
+    pub(super) floor_bytes: u64,
+    /// What was last said of the room on the disk.
+    pub(super) room_seen: AtomicU8,
     poisoned: AtomicBool,
     pub(super) current: AtomicU64,
     pub(super) next_body: AtomicU64,
@@ -78,7 +82,8 @@ pub(super) struct OpenSegment {
 pub(super) type Moves = BTreeMap<u64, u64>;
 
 impl Files {
-    pub(super) fn new(disk: Arc<dyn Disk>, directory: &Path) -> Self {
+    /// `floor_bytes`: no mail is taken while less is free.
+    pub(super) fn new(disk: Arc<dyn Disk>, directory: &Path, floor_bytes: u64) -> Self {
         Self {
             disk,
             journal: directory.join("journal"),
@@ -88,6 +93,8 @@ impl Files {
             body_files: Mutex::new(Recent::new(OPEN_FILES_MAX)),
             footers: Mutex::new(Recent::new(FOOTERS_MAX)),
             damage: Mutex::default(),
+            floor_bytes,
+            room_seen: AtomicU8::new(Room::Enough as u8),
             poisoned: AtomicBool::new(false),
             current: AtomicU64::new(1),
             next_body: AtomicU64::new(1),

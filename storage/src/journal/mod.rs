@@ -25,6 +25,7 @@ mod keeper;
 mod layout;
 mod records;
 mod recovery;
+mod room;
 mod scan;
 mod sweep;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub(crate) use body_file::BodyFile;
 pub(crate) use chunk::CHUNK_BYTES;
 pub(crate) use compact::Needed;
 pub(crate) use files::Files;
+pub(crate) use room::Room;
 
 use crate::{
     disk::{Disk, DiskFile},
@@ -166,7 +168,7 @@ impl Journal {
         directory: &Path,
         segment_bytes: u64,
     ) -> Result<Self, StoreError> {
-        let files = Arc::new(Files::new(disk, directory));
+        let files = Arc::new(Files::new(disk, directory, segment_bytes));
         let recovered = files.recover(segment_bytes)?;
         let keeper = Keeper::start(Arc::clone(&files))?;
         recovered.unsealed.iter().for_each(|number| keeper.seal(*number));

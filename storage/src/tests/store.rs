@@ -174,6 +174,84 @@ async fn a_full_disk_refuses_mail_and_recovers() {
     store.close().await;
 }
 
+/// Two floors: first no mail is taken while all else goes on, then only reading goes on.
+#[tokio::test]
+async fn a_full_disk_takes_changes_longer_than_mail() {
+    let (directory, simulated) = (tempfile::tempdir().unwrap(), Simulated::new(7));
+    let disk: Arc<dyn Disk> = Arc::new(simulated.clone());
+    let store = open(&directory, &disk).await;
+    let id = account(&store, "user").await;
+    let local = || vec![delivery(id, None, Flags::default())];
+    for _ in 0..5 {
+        accept(&store, b"body", local()).await.unwrap();
+    }
+    simulated.set_capacity(Some(1 << 30));
+    let used = (1 << 30) - disk.free_bytes(directory.path()).unwrap();
+    let opened = store.account(id).await.unwrap();
+    let (inbox, trash) = (opened.state().inbox().unwrap().id, opened.state().by_name("Trash").unwrap().id);
+    let uids = |uid: u32| vec![Uid::new(uid).unwrap()];
+    simulated.set_capacity(Some(used + 60 * 1024));
+    assert_eq!(accept(&store, b"body", local()).await.unwrap_err(), StoreError::Full);
+    assert_eq!(
+        store.body_writer().write(&vec![b'x'; 300 * 1024]).await.unwrap_err(),
+        StoreError::Full,
+        "a large body is refused before it is written"
+    );
+    let seen = FlagChange { mode: FlagMode::Add, flags: SystemFlags::SEEN.into(), unchanged_since: None };
+    opened.change_flags(inbox, uids(1), seen.clone()).await.unwrap();
+    opened.move_to(inbox, uids(2), trash).await.unwrap();
+    assert_eq!(opened.expunge(inbox, uids(3)).await.unwrap(), uids(3));
+    simulated.set_capacity(Some(used + 4 * 1024));
+    for refused in [
+        accept(&store, b"body", local()).await.map(drop),
+        opened.change_flags(inbox, uids(1), seen).await.map(drop),
+        opened.expunge(inbox, uids(4)).await.map(drop),
+    ] {
+        assert_eq!(refused, Err(StoreError::Full));
+    }
+    let state = opened.select(inbox).await.unwrap().state().unwrap();
+    for row in state.rows() {
+        assert!(store.read(&row.content, 0, u64::MAX).await.unwrap().ends_with(b"body"));
+    }
+    simulated.set_capacity(None);
+    opened.expunge(inbox, uids(4)).await.unwrap();
+    accept(&store, b"body", local()).await.unwrap();
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}
+
+/// On a full disk deleted messages go before their time, the oldest first, and mail is taken again.
+#[tokio::test]
+async fn a_full_disk_makes_room_by_itself() {
+    let (directory, simulated) = (tempfile::tempdir().unwrap(), Simulated::new(7));
+    let disk: Arc<dyn Disk> = Arc::new(simulated.clone());
+    let store = open(&directory, &disk).await;
+    let id = account(&store, "user").await;
+    let local = || vec![delivery(id, None, Flags::default())];
+    let opened = store.account(id).await.unwrap();
+    let inbox = opened.state().inbox().unwrap().id;
+    for number in 1..=60u32 {
+        accept(&store, &vec![b'x'; 10_000], local()).await.unwrap();
+        opened.expunge(inbox, vec![Uid::new(number).unwrap()]).await.unwrap();
+    }
+    // The heads move on, so that the segments before them can be compacted.
+    store.close().await;
+    let store = open(&directory, &disk).await;
+    let opened = store.account(id).await.unwrap();
+    simulated.set_capacity(Some(1 << 30));
+    let used = (1 << 30) - disk.free_bytes(directory.path()).unwrap();
+    simulated.set_capacity(Some(used + 50 * 1024));
+    assert_eq!(accept(&store, b"body", local()).await.unwrap_err(), StoreError::Full);
+    assert_eq!(opened.retained().await.unwrap().len(), 60);
+    store.make_room().await.unwrap();
+    assert!(opened.retained().await.unwrap().len() < 60);
+    for _ in 0..3 {
+        accept(&store, b"body", local()).await.unwrap();
+    }
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}
+
 #[tokio::test]
 async fn a_failed_sync_poisons_and_publishes_nothing() {
     let (directory, simulated) = (tempfile::tempdir().unwrap(), Simulated::new(8));

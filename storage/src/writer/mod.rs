@@ -29,7 +29,7 @@ use crate::{
     decide::Undecided,
     error::StoreError,
     index::structures::Structures,
-    journal::{Journal, NewEntry, Placement, RawRecord, Stream},
+    journal::{Journal, NewEntry, Placement, RawRecord, Room, Stream},
     record::{AccountChange, Change, DirectoryChange, ENTRY_RECORD_BYTES_MAX, QueueChange, Record},
     recovery::Loaded,
     shared::{Shared, locked},
@@ -90,6 +90,8 @@ pub(crate) struct Writer {
 #[derive(Default)]
 pub(crate) struct Progress {
     poisoned: bool,
+    /// Room on the disk when the batch began.
+    room: Room,
     /// Whether a checkpoint runs.
     checkpointing: bool,
     records: u64,
@@ -180,6 +182,7 @@ impl Writer {
         }
         let retention = self.shared.retention_ms.load(Ordering::Relaxed);
         self.state.retention.window = Duration::from_millis(retention);
+        self.progress.room = self.shared.room();
         let mut answers = Vec::with_capacity(batch.len());
         let mut staged = false;
         for mut submission in batch {
@@ -208,6 +211,9 @@ impl Writer {
     fn stage(&mut self, submission: &mut dyn Submission) -> Result<Staged, Undecided> {
         if self.progress.poisoned {
             return Err(StoreError::Poisoned.into());
+        }
+        if !self.progress.room.is_enough_for(submission.need()) {
+            return Err(StoreError::Full.into());
         }
         let records = submission.decide(&self.state, (self.shared.clock)())?;
         if records.is_empty() {

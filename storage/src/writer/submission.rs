@@ -7,7 +7,7 @@ use waypost_mail::{EntryId, Timestamp};
 use crate::{
     apply::State,
     content::Body,
-    decide::{Command, Undecided, decide},
+    decide::{Command, Need, Undecided, decide},
     error::StoreError,
     record::Record,
 };
@@ -16,6 +16,8 @@ use crate::{
 pub(crate) trait Submission: Send {
     /// Octets that it brings.
     fn weight(&self) -> usize;
+    /// What it needs of the disk.
+    fn need(&self) -> Need;
     /// Decides and keeps what came out; the records.
     fn decide(&mut self, state: &State, now: Timestamp) -> Result<Vec<Record>, Undecided>;
     /// The octets for the entry.
@@ -55,6 +57,10 @@ pub(crate) struct Waiting<C: Command> {
 impl<C: Command> Submission for Waiting<C> {
     fn weight(&self) -> usize {
         self.package.area.iter().map(Bytes::len).sum()
+    }
+
+    fn need(&self) -> Need {
+        C::NEED
     }
 
     fn decide(&mut self, state: &State, now: Timestamp) -> Result<Vec<Record>, Undecided> {
