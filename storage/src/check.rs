@@ -10,6 +10,7 @@ use crate::{
     content::Content,
     decide::QUEUE,
     error::StoreError,
+    progress::{Progress, Report},
     record::{self, Change},
     recovery,
     shared::Shared,
@@ -22,17 +23,21 @@ use crate::{
 const LOOKS_MAX: usize = 5;
 
 /// One sentence for each problem.
-pub(crate) async fn check(store: &Store) -> Result<Vec<String>, StoreError> {
-    store.blocking(|shared| shared.files.verify()).await?;
+pub(crate) async fn check(store: &Store, report: Report) -> Result<Vec<String>, StoreError> {
+    let told = Arc::clone(&report);
+    store.blocking(move |shared| shared.files.verify(&*told)).await?;
     let mut problems = store.damage();
     let accounts: Vec<AccountId> = store.directory().borrow().accounts.keys().copied().collect();
-    for account in accounts {
+    let total = accounts.len() as u64;
+    for (done, account) in (0..).zip(accounts) {
+        report(Progress { step: "accounts", done, total });
         match check_account(store, account, &mut problems).await {
             // Removed meanwhile.
             Err(StoreError::NoSuchAccount) => {}
             other => other?,
         }
     }
+    report(Progress { step: "accounts", done: total, total });
     check_queue(store, &mut problems).await?;
     Ok(problems)
 }

@@ -26,7 +26,9 @@ mod housekeeping;
 mod index;
 mod journal;
 mod opening;
+pub mod progress;
 pub mod queue;
+mod rebuild;
 mod record;
 mod recovery;
 mod shared;
@@ -42,6 +44,7 @@ pub use account::{Account, CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Rest
 pub use compaction::Compacted;
 pub use content::{Body, BodyWriter, Content, Reader};
 pub use error::StoreError;
+pub use progress::{Progress, Report};
 pub use queue::{Attempt, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome};
 pub use state::{AccountState, DirectoryState, Grave, MailboxState, Message, Origin, Row, SpecialUse};
 pub use store::{NewAccount, Options, Store};

@@ -21,7 +21,9 @@ use crate::{
     error::StoreError,
     housekeeping,
     journal::Files,
-    opening, recovery,
+    opening,
+    progress::{self, Report},
+    recovery,
     shared::{Pin, Shared, locked},
     state::DirectoryState,
     writer::{Merged, Message, Package, Rejected, Waiting},
@@ -168,9 +170,15 @@ impl Store {
         all
     }
 
-    /// Compares the index with a rebuild from the journal, and the journal with its checks; one sentence for each problem.
+    /// Compares live state and index with a rebuild from the journal, and the journal and all messages with their checks; one
+    /// sentence for each problem. The work of others goes on meanwhile.
     pub async fn check(&self) -> Result<Vec<String>, StoreError> {
-        crate::check::check(self).await
+        self.check_reporting(progress::silent()).await
+    }
+
+    /// The same, telling how far it has come.
+    pub async fn check_reporting(&self, report: Report) -> Result<Vec<String>, StoreError> {
+        crate::check::check(self, report).await
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -7,21 +7,24 @@ use super::{
     files::Files,
     walk::{Areas, Frame, Step},
 };
-use crate::error::StoreError;
+use crate::{error::StoreError, progress::Progress};
 
 impl Files {
     /// Reads everything and notes what is damaged. Blocks for as long as that takes.
-    pub(crate) fn verify(&self) -> Result<(), StoreError> {
+    pub(crate) fn verify(&self, report: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), StoreError> {
         let segments: Vec<(u64, bool)> = {
             let catalog = self.catalog();
             catalog.iter().map(|(number, segment)| (*number, segment.index.is_none())).collect()
         };
-        for (number, sealed) in segments {
+        let total = segments.len() as u64;
+        for (done, (number, sealed)) in (0..).zip(segments) {
+            report(Progress { step: "segments of the journal", done, total });
             if sealed {
                 self.verify_footer(number)?;
             }
             self.verify_frames(number)?;
         }
+        report(Progress { step: "segments of the journal", done: total, total });
         Ok(())
     }
 

@@ -252,6 +252,36 @@ async fn a_full_disk_makes_room_by_itself() {
     store.close().await;
 }
 
+/// Progress is told, and the index that was made anew is right.
+#[tokio::test]
+async fn the_index_is_made_anew_on_request() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(9));
+    let store = open(&directory, &disk).await;
+    for name in ["user1", "user2", "user3"] {
+        let id = account(&store, name).await;
+        for _ in 0..30 {
+            accept(&store, b"body", vec![delivery(id, None, Flags::default())]).await.unwrap();
+        }
+    }
+    store.close().await;
+    let store = open(&directory, &disk).await;
+    // One is loaded, and goes on being used.
+    let opened = store.account(waypost_mail::AccountId(2)).await.unwrap();
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    let report: crate::Report = Arc::new(move |progress| tell.lock().unwrap().push(progress));
+    assert_eq!(store.rebuild(Arc::clone(&report)).await.unwrap(), 90);
+    let last = told.lock().unwrap().last().cloned().unwrap();
+    assert_eq!((last.step, last.done, last.total), ("accounts", 3, 3));
+    accept(&store, b"body", vec![delivery(opened.id(), None, Flags::default())]).await.unwrap();
+    assert_eq!(store.check_reporting(report).await.unwrap(), Vec::<String>::new());
+    assert!(told.lock().unwrap().iter().any(|progress| progress.step == "segments of the journal"));
+    store.close().await;
+    let store = open(&directory, &disk).await;
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}
+
 #[tokio::test]
 async fn a_failed_sync_poisons_and_publishes_nothing() {
     let (directory, simulated) = (tempfile::tempdir().unwrap(), Simulated::new(8));

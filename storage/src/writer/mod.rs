@@ -61,6 +61,8 @@ pub(crate) enum Message {
     Rows(AccountId, MailboxId, Vec<Arc<Chunk>>, oneshot::Sender<Merged>),
     /// A checkpoint ended.
     Checkpointed { done: bool, accounts: Vec<(AccountId, u64)>, structures: HashMap<AccountId, Vec<EmailId>> },
+    /// To make a checkpoint now.
+    Checkpoint,
     /// To end.
     Close,
 }
@@ -159,6 +161,7 @@ impl Writer {
     fn take(&mut self, message: Message) {
         match message {
             Message::Submit(_) | Message::Close => {}
+            Message::Checkpoint => self.checkpoint(),
             Message::Provide(loaded, caller) => {
                 // The caller may be gone; the account is loaded all the same.
                 let _gone = caller.send(self.provide(*loaded));
