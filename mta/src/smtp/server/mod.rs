@@ -148,6 +148,13 @@ impl Machine for Server {
                 self.reply(replies::RECIPIENT_OK, State::Ready(Some(open)))
             }
             (State::AddingRecipient(open), Answer::Refused(refusal)) => self.refuse_recipient(refusal, open),
+            (State::CheckingLogin, Answer::Refused(refusal)) => {
+                // Also a login that is refused for now counts, or it could be tried for ever.
+                if refusal.code < 500 {
+                    self.budget.error();
+                }
+                self.refuse(refusal, State::Ready(None))
+            }
             (_, Answer::Refused(refusal)) => self.refuse(refusal, State::Ready(None)),
             (_, Answer::Done | Answer::Accepted(_)) => self.refuse(replies::INTERNAL, State::Closing),
         };

@@ -9,6 +9,7 @@ mod names;
 mod peer;
 mod pop3;
 mod relay;
+mod slow;
 mod smtp;
 mod target;
 
