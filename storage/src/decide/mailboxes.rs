@@ -89,12 +89,16 @@ impl Command for RenameMailbox {
             return Err(StoreError::MailboxName("a mailbox cannot be moved below itself").into());
         }
         create_parents(draft, &base, &name)?;
-        let names: HashSet<&str> = base.mailboxes.values().map(|mailbox| mailbox.name.as_str()).collect();
-        for moved in base.mailboxes.values() {
+        let (moved, others): (Vec<_>, Vec<_>) = base
+            .mailboxes
+            .values()
+            .partition(|other| other.id == mailbox.id || name::below(&other.name, &mailbox.name).is_some());
+        // What moves makes room for itself.
+        let names: HashSet<&str> = others.iter().map(|other| other.name.as_str()).collect();
+        for moved in moved {
             let new = match name::below(&moved.name, &mailbox.name) {
                 Some(rest) => name::canonical(&format!("{name}/{rest}"))?,
-                None if moved.id == mailbox.id => name.clone(),
-                None => continue,
+                None => name.clone(),
             };
             if names.contains(new.as_str()) {
                 return Err(StoreError::MailboxExists.into());

@@ -196,6 +196,21 @@ fn mailboxes_are_renamed_with_those_below_them() {
 }
 
 #[test]
+fn a_mailbox_moves_into_the_place_of_the_one_above_it() {
+    let mut world = World::new();
+    let child = world.create("a/b").unwrap();
+    world.create("a/b/b").unwrap();
+    let above = world.account().by_name("a").unwrap().id;
+    world.run(&DeleteMailbox { account: ACCOUNT, mailbox: above }).unwrap();
+    world.rename(child, "a").unwrap();
+    assert_eq!(world.names(), ["INBOX", "a", "a/b"]);
+    assert_eq!(world.mailbox(child).name, "a");
+    let other = world.create("c").unwrap();
+    world.create("c/b").unwrap();
+    assert_eq!(world.rename(other, "a"), Err(StoreError::MailboxExists.into()));
+}
+
+#[test]
 fn renaming_inbox_moves_its_messages() {
     let mut world = World::new();
     world.deliver(3);
