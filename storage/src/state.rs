@@ -15,7 +15,7 @@ use waypost_mail::{
     Timestamp, Uid, UidValidity, UidlId,
 };
 
-use crate::{content::Content, record::codec};
+use crate::{content::Content, decide::name, record::codec};
 
 /// Most rows in one chunk.
 pub const CHUNK_ROWS_MAX: usize = 256;
@@ -294,10 +294,10 @@ impl AccountState {
         live.or_else(|| self.graves.get(&id).map(|grave| (grave.name.as_str(), &*grave.keywords)))
     }
 
-    /// The mailbox of a name; `INBOX` in any case.
+    /// The mailbox of a name; its first level, where it is `INBOX`, in any case.
     pub fn by_name(&self, name: &str) -> Option<&Arc<MailboxState>> {
-        let inbox = name.eq_ignore_ascii_case("INBOX");
-        self.mailboxes.values().find(|mailbox| mailbox.name == name || inbox && mailbox.name == "INBOX")
+        let name = name::inbox_in_capitals(name);
+        self.mailboxes.values().find(|mailbox| mailbox.name == name)
     }
 
     /// INBOX. Every account has one from its first record on.

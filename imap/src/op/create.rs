@@ -20,6 +20,8 @@ impl Operation<'_, '_> {
         let name = name.strip_suffix('/').unwrap_or(name);
         net_unicode(name)?;
         let id = self.user.account.create_mailbox(name, special_use).await?;
+        // RFC 9051 section 6.3.4: where it is not the name that was asked for.
+        self.tell_renamed(id, name).await?;
         let ran = Ran::ok("created");
         Ok(match self.user.account.state().mailboxes.get(&id) {
             Some(mailbox) => ran.with_code(format!("MAILBOXID ({})", mailbox_id(mailbox))),

@@ -476,6 +476,21 @@ async fn search_finds_by_every_kind_of_key() {
 }
 
 #[tokio::test]
+async fn names_below_inbox_have_it_in_any_case() {
+    let world = world().await;
+    let mut client = world.login().await;
+    client.ok("CREATE Inbox/x").await;
+    client.ok("SELECT iNbox/x").await;
+    assert!(client.append("Inbox/x", "", PLAIN).await.starts_with("OK [APPENDUID"));
+    client.ok("RENAME inbox/x inBOX/y").await;
+    assert!(client.ok("LIST \"\" *x/y").await.ends_with("\"/\" INBOX/y\r\n"));
+    client.ok("ENABLE IMAP4rev2").await;
+    let created = client.ok("CREATE Inbox/z/").await;
+    assert_eq!(created, "* LIST (\\HasNoChildren) \"/\" INBOX/z (\"OLDNAME\" (Inbox/z))\r\n");
+    assert_eq!(client.ok("CREATE a/b/").await, "");
+}
+
+#[tokio::test]
 async fn a_removed_account_ends_its_sessions() {
     let world = world().await;
     let mut client = world.inbox().await;

@@ -1,5 +1,7 @@
 //! Names of mailboxes: UTF-8, `/` between the levels, `INBOX` in any case for the first level.
 
+use std::borrow::Cow;
+
 use crate::error::StoreError;
 
 /// Most octets in one level of a name.
@@ -28,11 +30,16 @@ pub(crate) fn canonical(name: &str) -> Result<String, StoreError> {
             return Err(StoreError::MailboxName("a level of a mailbox name has at most 255 octets"));
         }
     }
+    Ok(inbox_in_capitals(name).into_owned())
+}
+
+/// The name with `INBOX` in capitals where it is its first level.
+pub(crate) fn inbox_in_capitals(name: &str) -> Cow<'_, str> {
     let first = name.split('/').next().unwrap_or_default();
-    if first.eq_ignore_ascii_case(INBOX) {
-        Ok(format!("{INBOX}{}", &name[first.len()..]))
+    if first != INBOX && first.eq_ignore_ascii_case(INBOX) {
+        Cow::Owned(format!("{INBOX}{}", &name[first.len()..]))
     } else {
-        Ok(name.to_owned())
+        Cow::Borrowed(name)
     }
 }
 

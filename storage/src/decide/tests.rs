@@ -153,6 +153,8 @@ fn mailboxes_are_created_with_those_above_them() {
     world.create("a/b/c").unwrap();
     world.create("inbox/x").unwrap();
     assert_eq!(world.names(), ["INBOX", "INBOX/x", "a", "a/b", "a/b/c"]);
+    assert_eq!(world.account().by_name("iNboX/x").unwrap().name, "INBOX/x");
+    assert!(world.account().by_name("INBOX/X").is_none());
     for (name, error) in [("a", StoreError::MailboxExists), ("iNbOx", StoreError::MailboxExists)] {
         assert_eq!(world.create(name), Err(error.into()));
     }
