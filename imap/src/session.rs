@@ -247,7 +247,8 @@ impl User {
         self.still_exists(context)?;
         let Some(selected) = &mut self.selected else { return Ok(Vec::new()) };
         selected.refresh(&self.identity, &context.recent)?;
-        Ok(op::updates(&mut selected.view, Expunges::Report, Numbers::Sequence, self.enabled))
+        let Selected { view, access, .. } = selected;
+        Ok(op::updates(view, *access, Expunges::Report, Numbers::Sequence, self.enabled))
     }
 }
 

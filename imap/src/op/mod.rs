@@ -169,11 +169,17 @@ impl Operation<'_, '_> {
         }
     }
 
+    /// Goes on to the newest state of the selected mailbox; nothing is said yet.
+    fn refresh(&mut self) -> Result<(), Failure> {
+        let Some(selected) = &mut self.user.selected else { return Ok(()) };
+        selected.refresh(&self.user.identity, &self.context.recent).map_err(Failure::Bye)
+    }
+
     /// Tells the client what changed in the selected mailbox.
     pub(crate) async fn sync(&mut self, expunges: Expunges, numbers: Numbers) -> Result<(), Failure> {
+        self.refresh()?;
         let Some(selected) = &mut self.user.selected else { return Ok(()) };
-        selected.refresh(&self.user.identity, &self.context.recent).map_err(Failure::Bye)?;
-        let updates = updates(&mut selected.view, expunges, numbers, self.user.enabled);
+        let updates = updates(&mut selected.view, selected.access, expunges, numbers, self.user.enabled);
         Ok(self.output.write(&updates).await?)
     }
 
@@ -202,7 +208,13 @@ fn names_what_it_sees(numbers: Numbers, set: &SequenceSet) -> bool {
 }
 
 /// What changed since the client was told: EXPUNGE, EXISTS, RECENT, FLAGS and FETCH responses.
-pub(crate) fn updates(view: &mut View, expunges: Expunges, numbers: Numbers, enabled: Enabled) -> Vec<u8> {
+pub(crate) fn updates(
+    view: &mut View,
+    access: Access,
+    expunges: Expunges,
+    numbers: Numbers,
+    enabled: Enabled,
+) -> Vec<u8> {
     let mut out = Vec::new();
     if expunges == Expunges::Report {
         for number in view.take_expunged() {
@@ -216,7 +228,7 @@ pub(crate) fn updates(view: &mut View, expunges: Expunges, numbers: Numbers, ena
         encode::data(&mut out, &format!("{recent} RECENT"));
     }
     if view.take_new_keywords() {
-        select::flags(&mut out, view.state());
+        select::new_keywords(&mut out, view.state(), access);
     }
     for uid in view.take_changed() {
         let Some(known) = view.by_uid(uid) else { continue };

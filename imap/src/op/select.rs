@@ -59,14 +59,7 @@ fn opened(view: &View, access: Access, enabled: Enabled) -> Vec<u8> {
     let state = view.state();
     let mut out = Vec::new();
     flags(&mut out, state);
-    let permanent = match access {
-        Access::ReadOnly => "PERMANENTFLAGS ()".to_owned(),
-        Access::ReadWrite if state.keywords.len() < KEYWORDS_MAX => {
-            format!("PERMANENTFLAGS ({} \\*)", all_flags(state))
-        }
-        Access::ReadWrite => format!("PERMANENTFLAGS ({})", all_flags(state)),
-    };
-    encode::untagged(&mut out, Status::Ok, Some(&permanent), "flags that can be stored");
+    permanent_flags(&mut out, state, access);
     encode::data(&mut out, &format!("{} EXISTS", view.exists()));
     if !enabled.rev2 {
         encode::data(&mut out, &format!("{} RECENT", view.recent()));
@@ -84,8 +77,28 @@ fn opened(view: &View, access: Access, enabled: Enabled) -> Vec<u8> {
     out
 }
 
+/// What is said when keywords were defined. Once there is room for no more, PERMANENTFLAGS loses its `\*` (RFC 9051 section 7.1).
+pub(super) fn new_keywords(out: &mut Vec<u8>, state: &MailboxState, access: Access) {
+    flags(out, state);
+    if access == Access::ReadWrite && state.keywords.len() >= KEYWORDS_MAX {
+        permanent_flags(out, state, access);
+    }
+}
+
+/// `* OK [PERMANENTFLAGS (…)]`: what can be stored; `\*`: new keywords, too.
+fn permanent_flags(out: &mut Vec<u8>, state: &MailboxState, access: Access) {
+    let permanent = match access {
+        Access::ReadOnly => "PERMANENTFLAGS ()".to_owned(),
+        Access::ReadWrite if state.keywords.len() < KEYWORDS_MAX => {
+            format!("PERMANENTFLAGS ({} \\*)", all_flags(state))
+        }
+        Access::ReadWrite => format!("PERMANENTFLAGS ({})", all_flags(state)),
+    };
+    encode::untagged(out, Status::Ok, Some(&permanent), "flags that can be stored");
+}
+
 /// `* FLAGS (…)`: what is defined in the mailbox.
-pub(super) fn flags(out: &mut Vec<u8>, state: &MailboxState) {
+fn flags(out: &mut Vec<u8>, state: &MailboxState) {
     out.extend(b"* FLAGS ");
     encode::flag_list(out, &all_flags(state), Recent::No);
     out.extend(b"\r\n");

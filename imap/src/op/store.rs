@@ -70,13 +70,12 @@ impl Operation<'_, '_> {
         modified: &[Uid],
     ) -> Result<usize, Failure> {
         let enabled = self.user.enabled;
-        let (identity, recent) = (&self.user.identity, &self.context.recent);
+        self.refresh()?;
         let Some(selected) = &mut self.user.selected else { return Ok(0) };
-        selected.refresh(identity, recent).map_err(Failure::Bye)?;
-        let view = &mut selected.view;
+        let (view, access) = (&mut selected.view, selected.access);
         let (mut out, mut gone) = (Vec::new(), 0);
         if view.take_new_keywords() {
-            super::select::flags(&mut out, view.state());
+            super::select::new_keywords(&mut out, view.state(), access);
         }
         for uid in uids {
             let Some(known) = view.by_uid(*uid).filter(|known| !known.gone) else {

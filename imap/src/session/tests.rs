@@ -475,6 +475,14 @@ async fn search_finds_by_every_kind_of_key() {
     assert!(client.refused("SEARCH CHARSET klingon ALL").await.starts_with("NO [BADCHARSET"));
 }
 
+/// Messages in INBOX, and two sessions that have it selected.
+async fn two_sessions(messages: &[&str]) -> (World, Client, Client) {
+    let world = world().await;
+    world.deliver(messages).await;
+    let (client, other) = (world.inbox().await, world.inbox().await);
+    (world, client, other)
+}
+
 #[tokio::test]
 async fn names_below_inbox_have_it_in_any_case() {
     let world = world().await;
@@ -488,6 +496,22 @@ async fn names_below_inbox_have_it_in_any_case() {
     let created = client.ok("CREATE Inbox/z/").await;
     assert_eq!(created, "* LIST (\\HasNoChildren) \"/\" INBOX/z (\"OLDNAME\" (Inbox/z))\r\n");
     assert_eq!(client.ok("CREATE a/b/").await, "");
+}
+
+#[tokio::test]
+async fn the_last_keyword_is_announced_to_all() {
+    let (_world, mut client, mut other) = two_sessions(&[PLAIN]).await;
+    let keywords =
+        |range: std::ops::Range<u32>| range.map(|number| format!("k{number}")).collect::<Vec<_>>().join(" ");
+    let said = client.ok(&format!("STORE 1 +FLAGS.SILENT ({})", keywords(0..63))).await;
+    assert!(!said.contains("PERMANENTFLAGS"), "{said}");
+    other.ok("NOOP").await;
+    for said in [client.ok("STORE 1 +FLAGS.SILENT (k63)").await, other.ok("NOOP").await] {
+        let permanent = said.lines().find(|line| line.starts_with("* OK [PERMANENTFLAGS (")).unwrap();
+        assert!(permanent.contains(" k63 ") && !permanent.contains("\\*"), "{permanent}");
+    }
+    assert!(client.refused("STORE 1 +FLAGS (k64)").await.starts_with("NO [LIMIT]"));
+    assert!(client.ok("STORE 1 +FLAGS (K63)").await.contains("k63"));
 }
 
 #[tokio::test]

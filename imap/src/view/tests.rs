@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     op::{Enabled, Expunges, updates},
     testing,
-    wire::Numbers,
+    wire::{Access, Numbers},
 };
 
 #[derive(Clone, Debug)]
@@ -156,14 +156,15 @@ impl World {
 
     fn sync(&mut self, expunges: Expunges) {
         self.look();
-        let responses = updates(&mut self.view, expunges, Numbers::Uid, Enabled::default());
+        let responses = said(&mut self.view, expunges);
         self.client.hear(&responses, &self.view);
         self.client.check(&self.view, expunges);
-        assert!(
-            updates(&mut self.view, Expunges::Hold, Numbers::Uid, Enabled::default()).is_empty(),
-            "all was said"
-        );
+        assert!(said(&mut self.view, Expunges::Hold).is_empty(), "all was said");
     }
+}
+
+fn said(view: &mut View, expunges: Expunges) -> Vec<u8> {
+    updates(view, Access::ReadWrite, expunges, Numbers::Uid, Enabled::default())
 }
 
 async fn world(messages: usize) -> (tempfile::TempDir, World) {
@@ -215,9 +216,7 @@ fn a_message_that_came_and_went_in_one_command_is_never_mentioned() {
         world.act(&Action::Expunge(1, 3)).await;
         world.look();
         assert_eq!(world.view.exists(), 4);
-        let said =
-            String::from_utf8(updates(&mut world.view, Expunges::Report, Numbers::Uid, Enabled::default()))
-                .unwrap();
+        let said = String::from_utf8(said(&mut world.view, Expunges::Report)).unwrap();
         assert_eq!(said, "* 2 EXPUNGE\r\n* 3 EXISTS\r\n");
         world.store.close().await;
     });
