@@ -124,7 +124,7 @@ impl Selected {
         Ok(())
     }
 
-    /// The sequence numbers that a set names, as ascending ranges. A sequence number that is not in use is BAD (RFC 9051
+    /// The sequence numbers that a set names, as ascending ranges, of messages that the client was told of. A sequence number that is not in use is BAD (RFC 9051
     /// section 9, seq-number), `*` in an empty mailbox, too; a UID that is not in use names nothing.
     pub(crate) fn numbers(&self, numbers: Numbers, set: &SequenceSet) -> Result<Vec<Range<u32>>, Failure> {
         let view = &self.view;
@@ -139,8 +139,8 @@ impl Selected {
                 .map(|uids| view.numbers_of_uids(uids))
                 .collect()),
             Numbers::Sequence => {
-                let ranges = set.resolve(view.exists());
-                if ranges.last().is_none_or(|last| *last.end() > view.exists()) {
+                let ranges = set.resolve(view.told());
+                if ranges.last().is_none_or(|last| *last.end() > view.told()) {
                     return Err(Failure::bad(op::NO_SUCH_NUMBER));
                 }
                 Ok(ranges.into_iter().map(|range| *range.start()..range.end() + 1).collect())

@@ -10,6 +10,9 @@
 //! number      1  2  3  4  5  6
 //! ```
 //!
+//! A command is run over the newest snapshot, but its numbers mean what the client was told before it: a message that nobody
+//! announced is not in `1:*`, so that no client removes mail which it never saw.
+//!
 //! Two snapshots are compared chunk by chunk, by pointer first. `\Recent` is not stored: [`Recent`] remembers, as long as the
 //! server runs, up to which UID some session has seen a mailbox.
 
@@ -186,16 +189,26 @@ impl View {
         self.by_number(self.numbered_below(uid.value()) + 1).filter(|known| known.row.uid == uid)
     }
 
-    /// The largest UID that the client can know; 0 where there is no message.
-    pub fn largest_uid(&self) -> u32 {
-        self.by_number(self.exists()).map_or(0, |known| known.row.uid.value())
+    /// How many messages the client was told of: those that it can name.
+    pub fn told(&self) -> u32 {
+        self.told.exists
     }
 
-    /// The numbers of the messages whose UIDs lie in a range.
+    /// Whether messages are gone that the client still numbers.
+    pub fn has_gone(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
+    /// The largest UID that the client can name; 0 where there is no message.
+    pub fn largest_uid(&self) -> u32 {
+        self.by_number(self.told()).map_or(0, |known| known.row.uid.value())
+    }
+
+    /// The numbers of the messages whose UIDs lie in a range, of those that the client was told of.
     pub fn numbers_of_uids(&self, uids: RangeInclusive<u32>) -> Range<u32> {
         let above = match uids.end().checked_add(1) {
-            Some(end) => self.numbered_below(end),
-            None => self.exists(),
+            Some(end) => self.numbered_below(end).min(self.told()),
+            None => self.told(),
         };
         self.numbered_below(*uids.start()) + 1..above + 1
     }

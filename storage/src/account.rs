@@ -108,6 +108,15 @@ pub struct Restored {
     pub uid: Uid,
 }
 
+/// What COPY and MOVE do where a message that they name is gone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Missing {
+    /// It is passed over: by UID.
+    Skipped,
+    /// Nothing is done: by sequence number, where the client believes it there (RFC 2180 section 4.4.2).
+    Refused,
+}
+
 /// What became of COPY or MOVE (RFC 4315 section 3: COPYUID).
 #[derive(Clone, Debug)]
 pub struct CopyOutcome {
@@ -259,23 +268,28 @@ impl Account {
     }
 
     /// Copies messages, all or none, with flags, internal date, EmailId and ThreadId; each copy gets a new UIDL id.
+    /// Errors: `NoSuchMailbox` (the source), `NoSuchDestination`, `NoSuchMessage`, `OverQuota` and those of writing.
     pub async fn copy(
         &self,
         from: MailboxId,
         uids: Vec<Uid>,
         to: MailboxId,
+        missing: Missing,
     ) -> Result<CopyOutcome, StoreError> {
-        self.store.submit(Copy { account: self.id, from, uids, to, originals: Originals::Stay }).await
+        let (account, originals) = (self.id, Originals::Stay);
+        self.store.submit(Copy { account, from, uids, to, originals, missing }).await
     }
 
-    /// Moves messages, all or none, in one entry (RFC 6851); they keep their UIDL ids.
+    /// Moves messages, all or none, in one entry (RFC 6851); they keep their UIDL ids. Errors as [`Account::copy`].
     pub async fn move_to(
         &self,
         from: MailboxId,
         uids: Vec<Uid>,
         to: MailboxId,
+        missing: Missing,
     ) -> Result<CopyOutcome, StoreError> {
-        self.store.submit(Copy { account: self.id, from, uids, to, originals: Originals::Go }).await
+        let (account, originals) = (self.id, Originals::Go);
+        self.store.submit(Copy { account, from, uids, to, originals, missing }).await
     }
 }
 

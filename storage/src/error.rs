@@ -12,6 +12,12 @@ pub enum StoreError {
     /// The mailbox does not exist (any more).
     #[error("no such mailbox")]
     NoSuchMailbox,
+    /// The mailbox that messages should go to does not exist (any more).
+    #[error("no such mailbox")]
+    NoSuchDestination,
+    /// A message that was named is gone.
+    #[error("some of the messages are gone")]
+    NoSuchMessage,
     /// A mailbox of that name exists.
     #[error("a mailbox of that name exists already")]
     MailboxExists,

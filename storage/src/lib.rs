@@ -40,7 +40,9 @@ mod tests;
 mod writer;
 
 pub use accept::{Acceptance, Accepted, Delivery, Placed, Relay, RelayRecipient};
-pub use account::{Account, CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Restored, Retained, Selection};
+pub use account::{
+    Account, CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Missing, Restored, Retained, Selection,
+};
 pub use compaction::Compacted;
 pub use content::{Body, BodyWriter, Content, Reader};
 pub use error::StoreError;

@@ -4,9 +4,9 @@
 //! (RFC 2180 section 4.4.2). Moving into the selected mailbox itself gives the messages new UIDs at its end.
 
 use waypost_mail::{MailboxId, Uid};
-use waypost_storage::CopyOutcome;
+use waypost_storage::{CopyOutcome, Missing, StoreError};
 
-use super::{Failure, NO_SUCH_MAILBOX, Operation, SOME_GONE, names_what_it_sees};
+use super::{Failure, NO_SUCH_MAILBOX, Operation, names_what_it_sees};
 use crate::{
     machine::Ran,
     wire::{Numbers, SequenceSet, Status, encode},
@@ -17,6 +17,7 @@ struct Job {
     from: MailboxId,
     uids: Vec<Uid>,
     to: MailboxId,
+    missing: Missing,
 }
 
 impl Operation<'_, '_> {
@@ -26,11 +27,11 @@ impl Operation<'_, '_> {
         set: &SequenceSet,
         name: &str,
     ) -> Result<Ran, Failure> {
-        let Job { from, uids, to } = self.job(numbers, set, name)?;
+        let Job { from, uids, to, missing } = self.job(numbers, set, name)?;
         if uids.is_empty() {
             return Ok(Ran::ok("nothing to copy"));
         }
-        let outcome = self.user.account.copy(from, uids, to).await?;
+        let outcome = self.user.account.copy(from, uids, to, missing).await?;
         let ran = Ran::ok("copied");
         Ok(match copyuid(&outcome) {
             Some(code) => ran.with_code(code),
@@ -45,11 +46,11 @@ impl Operation<'_, '_> {
         name: &str,
     ) -> Result<Ran, Failure> {
         self.selected_for_writing()?;
-        let Job { from, uids, to } = self.job(numbers, set, name)?;
+        let Job { from, uids, to, missing } = self.job(numbers, set, name)?;
         if uids.is_empty() {
             return Ok(Ran::ok("nothing to move"));
         }
-        let outcome = self.user.account.move_to(from, uids, to).await?;
+        let outcome = self.user.account.move_to(from, uids, to, missing).await?;
         if let Some(code) = copyuid(&outcome) {
             // RFC 6851 section 4.3: before the EXPUNGE responses.
             let mut out = Vec::new();
@@ -66,11 +67,12 @@ impl Operation<'_, '_> {
         let to = to.ok_or(Failure::no("TRYCREATE", NO_SUCH_MAILBOX))?;
         let known = ranges.into_iter().flatten().filter_map(|number| selected.view.by_number(number));
         let (gone, there): (Vec<_>, Vec<_>) = known.partition(|known| known.gone);
-        if names_what_it_sees(numbers, set) && !gone.is_empty() {
-            return Err(Failure::no("EXPUNGEISSUED", SOME_GONE));
+        let missing = if names_what_it_sees(numbers, set) { Missing::Refused } else { Missing::Skipped };
+        if missing == Missing::Refused && !gone.is_empty() {
+            return Err(StoreError::NoSuchMessage.into());
         }
         let uids = there.into_iter().map(|known| known.row.uid).collect();
-        Ok(Job { from: selected.view.state().id, uids, to })
+        Ok(Job { from: selected.view.state().id, uids, to, missing })
     }
 }
 

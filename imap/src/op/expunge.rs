@@ -11,10 +11,7 @@ use crate::{
 
 impl Operation<'_, '_> {
     pub(super) async fn expunge(&mut self, set: Option<&SequenceSet>) -> Result<Ran, Failure> {
-        let (user, recent) = (self.user.identity.clone(), self.context.recent.clone());
         let selected = self.selected_for_writing()?;
-        // Another session may have set \Deleted meanwhile: EXPUNGE removes that too.
-        selected.refresh(&user, &recent).map_err(Failure::Bye)?;
         let uids = match set {
             Some(set) => deleted(&selected.view, selected.numbers(Numbers::Uid, set)?.into_iter().flatten()),
             None => deleted(&selected.view, 1..=selected.view.exists()),

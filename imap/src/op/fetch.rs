@@ -128,9 +128,7 @@ impl Operation<'_, '_> {
         if let Err(error) = self.user.account.change_flags(mailbox, unseen, change).await {
             tracing::warn!(%error, "messages cannot be marked as seen");
         }
-        let (identity, recent) = (&self.user.identity, &self.context.recent);
-        let Some(selected) = &mut self.user.selected else { return Ok(()) };
-        selected.refresh(identity, recent).map_err(Failure::Bye)
+        self.refresh()
     }
 }
 

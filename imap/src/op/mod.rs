@@ -1,8 +1,9 @@
 //! Commands, one file each: async functions over the selected view and the store that write untagged responses to the output
 //! and give back how the command ended.
 //!
-//! After each command the client is told what changed in the selected mailbox. EXPUNGE is held back after FETCH, STORE and
-//! SEARCH by sequence number (RFC 3501 section 7.4.1); everything else is said after every command.
+//! A command acts on the selected mailbox as it is when the command begins, its numbers on what the client was told before.
+//! After each command the client is told what changed. EXPUNGE is held back after FETCH, STORE and SEARCH by sequence number
+//! (RFC 3501 section 7.4.1), and their OK says so (RFC 5530: EXPUNGEISSUED); everything else is said after every command.
 
 pub(crate) mod append;
 mod close;
@@ -31,7 +32,7 @@ use crate::{
     machine::Ran,
     session::{Context, Selected, User},
     view::View,
-    wire::{Access, Command, CommandBody, Numbers, SequenceSet, encode},
+    wire::{Access, Command, CommandBody, Numbers, SequenceSet, Status, encode},
 };
 
 pub(crate) const ACCOUNT_GONE: &str = "the account was removed";
@@ -80,6 +81,8 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let code = match &error {
             StoreError::NoSuchMailbox | StoreError::NoSuchAccount => "NONEXISTENT",
+            StoreError::NoSuchDestination => "TRYCREATE",
+            StoreError::NoSuchMessage => "EXPUNGEISSUED",
             StoreError::MailboxExists | StoreError::AccountExists => "ALREADYEXISTS",
             StoreError::MailboxName(_) => "CANNOT",
             StoreError::OverQuota => "OVERQUOTA",
@@ -128,12 +131,20 @@ impl Operation<'_, '_> {
             CommandBody::Expunge(Some(_)) => (Expunges::Report, Numbers::Uid),
             _ => (Expunges::Report, Numbers::Sequence),
         };
+        // What is left behind may be gone.
+        if !matches!(command, CommandBody::Select(..) | CommandBody::Unselect) {
+            self.refresh()?;
+        }
         let ran = match self.dispatch(&tag, command).await {
             Err(Failure::Refused(ran)) => ran,
             other => other?,
         };
         self.sync(expunges, numbers).await?;
-        Ok(ran)
+        let has_gone = self.user.selected.as_ref().is_some_and(|selected| selected.view.has_gone());
+        Ok(match ran {
+            Ran { status: Status::Ok, code: None, .. } if has_gone => ran.with_code("EXPUNGEISSUED"),
+            ran => ran,
+        })
     }
 
     async fn dispatch(&mut self, tag: &str, command: CommandBody) -> Result<Ran, Failure> {

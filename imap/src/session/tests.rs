@@ -484,6 +484,66 @@ async fn two_sessions(messages: &[&str]) -> (World, Client, Client) {
 }
 
 #[tokio::test]
+async fn a_copy_by_number_copies_nothing_where_a_message_is_gone() {
+    for command in ["COPY", "MOVE"] {
+        let (_world, mut client, mut other) = two_sessions(&[PLAIN, MIXED, PLAIN]).await;
+        other.ok("STORE 2 +FLAGS.SILENT (\\Deleted)").await;
+        other.ok("EXPUNGE").await;
+        let (untagged, tagged) = client.command(&format!("{command} 1:3 Trash")).await;
+        assert!(tagged.starts_with("NO [EXPUNGEISSUED]"), "{tagged}");
+        assert!(untagged.starts_with("* 2 EXPUNGE\r\n"), "{untagged}");
+        assert!(client.ok("STATUS Trash (MESSAGES)").await.contains("MESSAGES 0"));
+        client.ok(&format!("UID {command} 1:3 Trash")).await;
+        assert!(client.ok("STATUS Trash (MESSAGES)").await.contains("MESSAGES 2"));
+    }
+}
+
+#[tokio::test]
+async fn close_and_expunge_remove_what_another_session_marked() {
+    for command in ["CLOSE", "EXPUNGE"] {
+        let (_world, mut client, mut other) = two_sessions(&[PLAIN, PLAIN]).await;
+        other.ok("STORE 2 +FLAGS.SILENT (\\Deleted)").await;
+        client.ok(command).await;
+        assert_eq!(other.ok("NOOP").await, "* 2 EXPUNGE\r\n", "{command}");
+    }
+}
+
+#[tokio::test]
+async fn reading_sets_seen_that_another_session_took_away() {
+    let (_world, mut client, mut other) = two_sessions(&[PLAIN]).await;
+    client.ok("STORE 1 +FLAGS.SILENT (\\Seen)").await;
+    other.ok("STORE 1 -FLAGS.SILENT (\\Seen)").await;
+    client.ok("FETCH 1 BODY[]").await;
+    assert_eq!(client.ok("SEARCH SEEN").await, "* SEARCH 1\r\n");
+}
+
+#[tokio::test]
+async fn numbers_mean_what_the_client_was_told() {
+    let (world, mut client, mut other) = two_sessions(&[PLAIN, PLAIN]).await;
+    world.deliver(&[PLAIN]).await;
+    assert_eq!(
+        other.ok("SEARCH RETURN (COUNT) 1:*").await.lines().next(),
+        Some("* ESEARCH (TAG \"t3\") COUNT 2")
+    );
+    let said = client.ok("UID STORE 1:* +FLAGS.SILENT (\\Deleted)").await;
+    assert!(said.contains("* 3 EXISTS"), "{said}");
+    assert_eq!(client.ok("SEARCH UNDELETED").await, "* SEARCH 3\r\n");
+}
+
+#[tokio::test]
+async fn an_ok_says_that_expunges_are_held_back() {
+    let (_world, mut client, mut other) = two_sessions(&[PLAIN, PLAIN]).await;
+    other.ok("STORE 2 +FLAGS.SILENT (\\Deleted)").await;
+    other.ok("EXPUNGE").await;
+    for command in ["FETCH 1 UID", "SEARCH ALL", "STORE 1 +FLAGS (\\Seen)"] {
+        let (_, tagged) = client.command(command).await;
+        assert!(tagged.starts_with("OK [EXPUNGEISSUED]"), "{command}: {tagged}");
+    }
+    let (_, tagged) = client.command("NOOP").await;
+    assert!(tagged.starts_with("OK done"), "{tagged}");
+}
+
+#[tokio::test]
 async fn names_below_inbox_have_it_in_any_case() {
     let world = world().await;
     let mut client = world.login().await;

@@ -68,6 +68,16 @@ impl Client {
         }
     }
 
+    /// In the middle of a command numbers mean what the client was told before.
+    fn check_told(&self, view: &View) {
+        assert_eq!(view.told() as usize, self.messages.len());
+        assert_eq!(view.largest_uid(), self.messages.last().map_or(0, |message| message.0));
+        assert_eq!(view.numbers_of_uids(1..=u32::MAX), 1..view.told() + 1);
+        for (index, message) in self.messages.iter().enumerate() {
+            assert_eq!(view.by_number(index as u32 + 1).unwrap().row.uid.value(), message.0);
+        }
+    }
+
     fn check(&self, view: &View, expunges: Expunges) {
         assert_eq!(view.exists() as usize, self.messages.len());
         assert_eq!(view.recent(), self.recent);
@@ -142,7 +152,10 @@ impl World {
             Action::Expunge(at, step) => {
                 self.account.expunge(inbox.id, picked(*at, *step)).await.unwrap();
             }
-            Action::Look => self.look(),
+            Action::Look => {
+                self.look();
+                self.client.check_told(&self.view);
+            }
             Action::Hold => self.sync(Expunges::Hold),
             Action::Report => self.sync(Expunges::Report),
         }
@@ -216,6 +229,7 @@ fn a_message_that_came_and_went_in_one_command_is_never_mentioned() {
         world.act(&Action::Expunge(1, 3)).await;
         world.look();
         assert_eq!(world.view.exists(), 4);
+        assert_eq!((world.view.told(), world.view.largest_uid()), (3, 3));
         let said = String::from_utf8(said(&mut world.view, Expunges::Report)).unwrap();
         assert_eq!(said, "* 2 EXPUNGE\r\n* 3 EXISTS\r\n");
         world.store.close().await;

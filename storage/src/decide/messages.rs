@@ -6,8 +6,9 @@ use waypost_mail::{AccountId, Flags, MailboxId, SystemFlags, Uid, UidlId};
 
 use super::{Command, Draft, Undecided};
 use crate::{
-    account::{CopyOutcome, FlagChange, FlagMode, FlagsOutcome},
+    account::{CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Missing},
     decide::retained::retain,
+    error::StoreError,
     record::{ContentPlace, Expunged, FlagGroup, FlagsChanged, MessageAdded, UidRange},
     state::{MailboxState, Row},
 };
@@ -114,6 +115,7 @@ pub(crate) struct Copy {
     pub(crate) uids: Vec<Uid>,
     pub(crate) to: MailboxId,
     pub(crate) originals: Originals,
+    pub(crate) missing: Missing,
 }
 
 /// What becomes of the messages that were copied.
@@ -129,9 +131,13 @@ impl Command for Copy {
     type Outcome = CopyOutcome;
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<CopyOutcome, Undecided> {
-        let to = draft.mailbox(self.account, self.to)?;
         let from = draft.complete(self.account, self.from)?;
+        let to = draft.base(self.account)?.mailboxes.get(&self.to).cloned();
+        let to = to.ok_or(StoreError::NoSuchDestination)?;
         let rows = rows_of(&from, &self.uids);
+        if self.missing == Missing::Refused && rows.len() < named(&self.uids).len() {
+            return Err(StoreError::NoSuchMessage.into());
+        }
         let uids = match self.originals {
             Originals::Go => move_rows(draft, self.account, &from, &rows, &to)?,
             Originals::Stay => {
@@ -198,10 +204,15 @@ fn copy_rows(
 
 /// The rows of UIDs, ascending, each once; UIDs that do not exist are skipped.
 fn rows_of<'a>(mailbox: &'a MailboxState, uids: &[Uid]) -> Vec<&'a Row> {
+    named(uids).into_iter().filter_map(|uid| mailbox.row(uid)).collect()
+}
+
+/// The UIDs ascending, each once.
+fn named(uids: &[Uid]) -> Vec<Uid> {
     let mut uids = uids.to_vec();
     uids.sort_unstable();
     uids.dedup();
-    uids.into_iter().filter_map(|uid| mailbox.row(uid)).collect()
+    uids
 }
 
 fn known_bits(mailbox: &MailboxState, flags: &Flags) -> u64 {

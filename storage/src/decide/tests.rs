@@ -17,7 +17,8 @@ use super::{
     queue::{Reschedule, Settle},
 };
 use crate::{
-    Attempt, FlagChange, FlagMode, NewAccount, Outcome, RecipientOutcome, Relay, RelayRecipient, StoreError,
+    Attempt, FlagChange, FlagMode, Missing, NewAccount, Outcome, RecipientOutcome, Relay, RelayRecipient,
+    StoreError,
     apply::{State, apply, rows},
     content::BodyPlace,
     journal::{Placement, Position},
@@ -280,8 +281,7 @@ fn quotas_hold_for_accepting_and_copying_but_not_for_moving() {
     world.deliver(2);
     let accept = Accept(vec![incoming(EntryId(0), Flags::default(), None)]);
     assert_eq!(world.refused(&accept), StoreError::OverQuota);
-    let copy =
-        |originals| Copy { account: ACCOUNT, from: INBOX, uids: uids_of(&[1]), to: MailboxId(2), originals };
+    let copy = |originals| copy(&[1], MailboxId(2), originals);
     assert_eq!(world.refused(&copy(Originals::Stay)), StoreError::OverQuota);
     world.run(&copy(Originals::Go)).unwrap();
     assert_eq!(world.account().bytes, 200);
@@ -363,8 +363,7 @@ fn copies_share_the_message_but_not_the_unique_id() {
     world.deliver(2);
     world.change(&[2], FlagMode::Add, &["a", "b"], None).unwrap();
     let to = world.create("to").unwrap();
-    let command =
-        |originals| Copy { account: ACCOUNT, from: INBOX, uids: uids_of(&[2, 9, 1, 2]), to, originals };
+    let command = |originals| copy(&[2, 9, 1, 2], to, originals);
     let copied = world.run(&command(Originals::Stay)).unwrap();
     assert_eq!(copied.uids, [1, 2].map(|uid| (Uid::new(uid).unwrap(), Uid::new(uid).unwrap())));
     let moved = world.run(&command(Originals::Go)).unwrap();
@@ -382,10 +381,30 @@ fn copies_share_the_message_but_not_the_unique_id() {
 fn moving_within_a_mailbox_gives_new_uids() {
     let mut world = World::new();
     world.deliver(2);
-    let command =
-        Copy { account: ACCOUNT, from: INBOX, uids: uids_of(&[1]), to: INBOX, originals: Originals::Go };
-    world.run(&command).unwrap();
+    world.run(&copy(&[1], INBOX, Originals::Go)).unwrap();
     assert_eq!(world.uids(INBOX), [2, 3]);
+}
+
+#[test]
+fn a_copy_that_may_miss_nothing_copies_all_or_nothing() {
+    let mut world = World::new();
+    world.deliver(2);
+    let to = world.create("to").unwrap();
+    for originals in [Originals::Stay, Originals::Go] {
+        let strict = |uids| Copy { missing: Missing::Refused, ..copy(uids, to, originals) };
+        assert_eq!(world.refused(&strict(&[1, 2, 3])), StoreError::NoSuchMessage);
+        assert!(world.uids(to).is_empty());
+    }
+    let strict = Copy { missing: Missing::Refused, ..copy(&[2, 1, 2], to, Originals::Stay) };
+    assert_eq!(world.run(&strict).unwrap().uids.len(), 2);
+    let (from, nowhere) = (to, MailboxId(99));
+    assert_eq!(world.refused(&copy(&[1], nowhere, Originals::Go)), StoreError::NoSuchDestination);
+    let gone = Copy { from: nowhere, ..copy(&[1], from, Originals::Go) };
+    assert_eq!(world.refused(&gone), StoreError::NoSuchMailbox);
+}
+
+fn copy(uids: &[u32], to: MailboxId, originals: Originals) -> Copy {
+    Copy { account: ACCOUNT, from: INBOX, uids: uids_of(uids), to, originals, missing: Missing::Skipped }
 }
 
 #[test]

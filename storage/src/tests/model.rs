@@ -11,7 +11,7 @@ use waypost_mail::{
 };
 
 use super::{accept, account, delivery, options, simulated};
-use crate::{FlagChange, FlagMode, Store, StoreError};
+use crate::{FlagChange, FlagMode, Missing, Store, StoreError};
 
 #[derive(Clone, Debug, PartialEq)]
 struct Message {
@@ -241,8 +241,8 @@ async fn command(store: &Store, model: &mut Model, random: &mut Random, number: 
         8 | 9 => {
             let (to, uids, moved) = (model.any(random), model.uids(from, random), random.below(2) == 0);
             let outcome = match moved {
-                true => account.move_to(from, uids, to).await.unwrap(),
-                false => account.copy(from, uids, to).await.unwrap(),
+                true => account.move_to(from, uids, to, Missing::Skipped).await.unwrap(),
+                false => account.copy(from, uids, to, Missing::Skipped).await.unwrap(),
             };
             // Its rows may have been given up since.
             let rows = account.select(to).await.unwrap().state().unwrap();

@@ -12,7 +12,7 @@ use std::{
 use waypost_mail::{AccountId, Flag, Flags, Timestamp, Uid};
 
 use super::{accept, account, delivery, options, simulated};
-use crate::{Account, FlagChange, FlagMode, Options, Restored, Store, StoreError};
+use crate::{Account, FlagChange, FlagMode, Missing, Options, Restored, Store, StoreError};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -162,7 +162,7 @@ async fn what_was_moved_is_not_retained() {
     let state = world.account.state();
     let (inbox, trash) = (state.inbox().unwrap().id, state.by_name("Trash").unwrap().id);
     let uid = world.deliver("INBOX", "x").await;
-    world.account.move_to(inbox, vec![uid], trash).await.unwrap();
+    world.account.move_to(inbox, vec![uid], trash, Missing::Skipped).await.unwrap();
     assert_eq!(world.numbers().await, [0u32; 0]);
     world.finish().await;
 }

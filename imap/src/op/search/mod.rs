@@ -71,7 +71,7 @@ impl Operation<'_, '_> {
         let view = &selected.view;
         let context = Context {
             keywords: &view.state().keywords,
-            exists: view.exists(),
+            exists: view.told(),
             largest_uid: view.largest_uid(),
             saved: &selected.saved,
             now: now(),
