@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use waypost_mail::{DateTime, Flags, MailboxId, Timestamp};
 use waypost_message::{HeaderBlock, HeaderCollector, Splitter};
-use waypost_storage::{Acceptance, BodyWriter, Delivery};
+use waypost_storage::{Acceptance, BodyWriter, Delivery, StoreError};
 
 use super::{Failure, NO_SUCH_MAILBOX, NOT_NOW, Operation};
 use crate::{
@@ -89,7 +89,11 @@ impl Operation<'_, '_> {
             local: vec![delivery],
             relay: None,
         };
-        let accepted = self.context.store.accept(acceptance).await?;
+        let accepted = self.context.store.accept(acceptance).await.map_err(|error| match error {
+            // RFC 9051 section 6.3.12: also where it went while the message arrived.
+            StoreError::NoSuchMailbox => StoreError::NoSuchDestination,
+            error => error,
+        })?;
         self.sync(super::Expunges::Report, crate::wire::Numbers::Sequence).await?;
         let ran = Ran::ok("appended");
         Ok(match accepted.local.first() {

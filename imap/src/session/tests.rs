@@ -559,6 +559,18 @@ async fn names_below_inbox_have_it_in_any_case() {
 }
 
 #[tokio::test]
+async fn a_destination_that_vanishes_is_to_be_made() {
+    let world = world().await;
+    let (mut client, mut other) = (world.login().await, world.login().await);
+    client.ok("CREATE box").await;
+    client.send(&format!("a APPEND box {{{}}}\r\n", PLAIN.len())).await;
+    client.until("\r\n").await;
+    other.ok("DELETE box").await;
+    client.send(&format!("{PLAIN}\r\n")).await;
+    assert!(client.until("\r\n").await.starts_with("a NO [TRYCREATE]"));
+}
+
+#[tokio::test]
 async fn the_last_keyword_is_announced_to_all() {
     let (_world, mut client, mut other) = two_sessions(&[PLAIN]).await;
     let keywords =
