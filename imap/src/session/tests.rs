@@ -571,6 +571,18 @@ async fn a_destination_that_vanishes_is_to_be_made() {
 }
 
 #[tokio::test]
+async fn a_level_with_mailboxes_below_it_cannot_be_deleted() {
+    let world = world().await;
+    let mut client = world.login().await;
+    client.ok("CREATE a/b").await;
+    client.ok("DELETE a").await;
+    assert!(client.refused("DELETE a").await.starts_with("NO [HASCHILDREN]"));
+    assert!(client.refused("DELETE z").await.starts_with("NO [NONEXISTENT]"));
+    client.ok("RENAME a/b a").await;
+    client.ok("DELETE a").await;
+}
+
+#[tokio::test]
 async fn the_last_keyword_is_announced_to_all() {
     let (_world, mut client, mut other) = two_sessions(&[PLAIN]).await;
     let keywords =
