@@ -87,7 +87,9 @@ impl From<StoreError> for Failure {
             StoreError::MailboxName(_) => "CANNOT",
             StoreError::OverQuota => "OVERQUOTA",
             StoreError::Limit(_) => "LIMIT",
-            StoreError::Full | StoreError::Poisoned | StoreError::Closed => "UNAVAILABLE",
+            StoreError::Full | StoreError::Closed => "UNAVAILABLE",
+            // RFC 5530: until someone restarts the server it does not get better.
+            StoreError::Poisoned => "CONTACTADMIN",
             StoreError::Damaged(_) => "CORRUPTION",
             StoreError::Io(_) | StoreError::Open(_) | StoreError::NoSuchEntry => "SERVERBUG",
         };
