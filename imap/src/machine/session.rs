@@ -42,12 +42,20 @@ use crate::wire::{
 pub const AUTOLOGOUT: Duration = Duration::from_secs(30 * 60);
 /// Longest silence before login.
 pub const AUTOLOGOUT_BEFORE_LOGIN: Duration = Duration::from_secs(60);
+/// Longest time until login, whatever the client says; it begins anew with TLS.
+pub const LOGIN_TIME: Duration = Duration::from_secs(3 * 60);
+/// Time that a message, or what is skipped, has beside what its octets take at [`TRANSFER_BYTES_PER_SECOND`].
+pub const TRANSFER_GRACE: Duration = Duration::from_secs(10 * 60);
+/// The least rate of a client that sends a message.
+pub const TRANSFER_BYTES_PER_SECOND: u64 = 1024;
 /// Commands that may be wrong one after the other; before login, altogether.
 pub const FAULTS_MAX: u32 = 50;
 /// Logins that may fail in a session.
 pub const LOGIN_FAILURES_MAX: u32 = 5;
 const TEXT_SHUTDOWN: &str = "server shutting down";
 const TEXT_AUTOLOGOUT: &str = "autologout; idle for too long";
+const TEXT_LOGIN_TIME: &str = "autologout; no login in time";
+const TEXT_TOO_SLOW: &str = "autologout; the message comes too slowly";
 const TEXT_FAULTS: &str = "too many errors";
 const TEXT_LOGIN_FAILURES: &str = "too many failed logins";
 const TEXT_AFTER_MESSAGE: &str = "something stands after the message";
@@ -84,6 +92,10 @@ pub struct ImapMachine {
     pub(super) spelling: Spelling,
     /// Since when the client is silent; set when it is waited for.
     pub(super) silent_since: Option<Instant>,
+    /// Since when login is waited for.
+    login_since: Option<Instant>,
+    /// The transfer of the present command.
+    transfer: Transfer,
     /// The client sends no more.
     ended: bool,
     /// The server stops.
@@ -97,6 +109,15 @@ impl fmt::Debug for ImapMachine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ImapMachine").field("state", &self.state).finish_non_exhaustive()
     }
+}
+
+/// Octets that arrive beside commands: the message of an APPEND, what is skipped.
+#[derive(Clone, Copy, Debug, Default)]
+struct Transfer {
+    /// When they were first waited for.
+    since: Option<Instant>,
+    /// How many have arrived.
+    bytes: u64,
 }
 
 /// How [`Machine::step`] goes on.
@@ -120,6 +141,8 @@ impl ImapMachine {
             phase: Phase::Greeting,
             spelling: Spelling::default(),
             silent_since: None,
+            login_since: None,
+            transfer: Transfer::default(),
             ended: false,
             stopping: false,
             faults: 0,
@@ -150,6 +173,7 @@ impl ImapMachine {
         self.say(|out| encode::tagged(out, &tag, ran.status, ran.code.as_deref(), &ran.text));
         self.state = ran.state.map_or(self.state, State::from);
         self.silent_since = None;
+        self.transfer = Transfer::default();
         self.phase = Phase::Command(Framing::default());
         match ran.status {
             Status::Bad => self.faults += 1,
@@ -223,20 +247,37 @@ impl ImapMachine {
 
     /// What to wait for, and how long.
     fn wait(&mut self, now: Instant) -> Step<Question> {
-        let timeout = match self.state {
-            State::NotAuthenticated => AUTOLOGOUT_BEFORE_LOGIN,
-            State::Authenticated | State::Selected => AUTOLOGOUT,
-        };
-        let deadline = *self.silent_since.get_or_insert(now) + timeout;
+        let (deadline, text) = self.deadline(now);
         if !self.ended && now < deadline {
             let idle = matches!(self.phase, Phase::Idle { .. });
             return if idle { Step::Watch { deadline } } else { Step::Read { deadline } };
         }
         if !self.ended {
-            self.bye(None, TEXT_AUTOLOGOUT);
+            self.bye(None, text);
         }
         self.phase = Phase::Closed;
         Step::Close
+    }
+
+    /// Until when is waited, and what is said then.
+    fn deadline(&mut self, now: Instant) -> (Instant, &'static str) {
+        let silent_since = *self.silent_since.get_or_insert(now);
+        let (timeout, other) = match self.state {
+            State::NotAuthenticated => {
+                let since = *self.login_since.get_or_insert(now);
+                (AUTOLOGOUT_BEFORE_LOGIN, Some((since + LOGIN_TIME, TEXT_LOGIN_TIME)))
+            }
+            State::Authenticated | State::Selected => {
+                let slow = self.is_transfer().then(|| (self.transfer.deadline(now), TEXT_TOO_SLOW));
+                (AUTOLOGOUT, slow)
+            }
+        };
+        let silence = (silent_since + timeout, TEXT_AUTOLOGOUT);
+        other.filter(|(deadline, _)| *deadline < silence.0).unwrap_or(silence)
+    }
+
+    fn is_transfer(&self) -> bool {
+        matches!(self.phase, Phase::Append { .. } | Phase::Skip(..))
     }
 
     pub(super) fn command_bytes_max(&self) -> usize {
@@ -247,6 +288,14 @@ impl ImapMachine {
     }
 }
 
+impl Transfer {
+    /// Until when more must come: a transfer at the least rate is never late.
+    fn deadline(&mut self, now: Instant) -> Instant {
+        let seconds = self.bytes / TRANSFER_BYTES_PER_SECOND;
+        *self.since.get_or_insert(now) + TRANSFER_GRACE + Duration::from_secs(seconds)
+    }
+}
+
 impl Machine for ImapMachine {
     type Question = Question;
     type Answer = Answer;
@@ -254,9 +303,9 @@ impl Machine for ImapMachine {
 
     fn receive(&mut self, octets: &[u8]) {
         self.input.extend_from_slice(octets);
-        let transfers = matches!(self.phase, Phase::Append { .. } | Phase::Skip(..));
-        if transfers && !octets.is_empty() && self.state != State::NotAuthenticated {
+        if self.is_transfer() && !octets.is_empty() && self.state != State::NotAuthenticated {
             self.silent_since = None;
+            self.transfer.bytes = self.transfer.bytes.saturating_add(octets.len() as u64);
         }
     }
 
@@ -288,6 +337,7 @@ impl Machine for ImapMachine {
         self.input.clear();
         self.settings.privacy = Privacy::Tls;
         self.silent_since = None;
+        self.login_since = None;
         self.phase = Phase::Command(Framing::default());
     }
 

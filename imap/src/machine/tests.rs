@@ -14,7 +14,10 @@ use super::{
         COMMAND_BYTES_MAX, COMMAND_BYTES_MAX_BEFORE_LOGIN, LITERAL_BYTES_MAX, SKIPPED_LITERAL_BYTES_MAX,
     },
     obey::SASL_LINE_BYTES_MAX,
-    session::{AUTOLOGOUT, AUTOLOGOUT_BEFORE_LOGIN, FAULTS_MAX, LOGIN_FAILURES_MAX},
+    session::{
+        AUTOLOGOUT, AUTOLOGOUT_BEFORE_LOGIN, FAULTS_MAX, LOGIN_FAILURES_MAX, LOGIN_TIME,
+        TRANSFER_BYTES_PER_SECOND, TRANSFER_GRACE,
+    },
     *,
 };
 use crate::wire::{Command, CommandBody};
@@ -582,13 +585,75 @@ fn silence_ends_a_session() {
 fn a_transfer_is_no_silence_after_login() {
     for (world, lives) in [(World::tls as fn() -> World, false), (World::logged_in, true)] {
         let mut world = world();
-        world.send(b"a APPEND x {9+}\r\n1", 4096);
-        for _ in 0..3 {
-            world.now += AUTOLOGOUT_BEFORE_LOGIN.max(if lives { AUTOLOGOUT } else { Duration::ZERO }) * 2 / 3;
-            world.send(b"2", 4096);
+        world.send(b"a APPEND x {9999999+}\r\n1", 4096);
+        let step = if lives { AUTOLOGOUT / 6 } else { AUTOLOGOUT_BEFORE_LOGIN / 6 };
+        let octets = vec![b'2'; usize::try_from(step.as_secs() * TRANSFER_BYTES_PER_SECOND).unwrap()];
+        for _ in 0..20 {
+            world.now += step;
+            world.send(&octets, 4096);
         }
         assert_eq!(world.closed, !lives, "{}", world.output);
     }
+}
+
+#[test]
+fn commands_do_not_put_off_the_login() {
+    for command in ["a NOOP\r\n", "a CAPABILITY\r\n", "a ID NIL\r\n", "a X\r\n"] {
+        let mut world = World::tls();
+        world.run();
+        let begun = world.now;
+        for _ in 0..3 {
+            world.now += AUTOLOGOUT_BEFORE_LOGIN - Duration::from_secs(1);
+            world.send(command.as_bytes(), 4096);
+        }
+        assert_eq!(world.run(), Some(begun + LOGIN_TIME), "{command}");
+        world.now = begun + LOGIN_TIME;
+        world.run();
+        assert!(world.take().ends_with("* BYE autologout; no login in time\r\n"), "{command}");
+        assert!(world.closed);
+    }
+    // TLS takes time, too: it begins anew, once.
+    let mut world = World::new(settings(Privacy::StartTls, PlaintextLogin::Refused));
+    world.run();
+    world.now += AUTOLOGOUT_BEFORE_LOGIN / 2;
+    world.send(b"a STARTTLS\r\n", 4096);
+    let begun = world.now;
+    for _ in 0..5 {
+        world.now += AUTOLOGOUT_BEFORE_LOGIN / 2;
+        world.send(b"a STARTTLS\r\n", 4096);
+    }
+    assert_eq!(world.run(), Some(begun + LOGIN_TIME));
+    world.send(LOGIN.as_bytes(), 4096);
+    assert_eq!(world.run(), Some(world.now + AUTOLOGOUT));
+}
+
+#[test]
+fn a_message_that_comes_too_slowly_ends_the_session() {
+    let bytes = |seconds: u64| vec![b'x'; usize::try_from(seconds * TRANSFER_BYTES_PER_SECOND).unwrap()];
+    for head in ["a APPEND x {9999999+}\r\n", "a SELECT {9999999+}\r\n"] {
+        let (mut slow, mut steady) = (World::logged_in(), World::logged_in());
+        for world in [&mut slow, &mut steady] {
+            world.send(head.as_bytes(), 4096);
+        }
+        let begun = slow.now;
+        for _ in 0..11 {
+            slow.now += Duration::from_secs(59);
+            slow.send(b"x", 4096);
+            steady.now += Duration::from_secs(120);
+            steady.send(&bytes(120), 4096);
+        }
+        assert!(slow.now >= begun + TRANSFER_GRACE && slow.closed, "{head}");
+        assert!(slow.take().ends_with("* BYE autologout; the message comes too slowly\r\n"), "{head}");
+        assert!(!steady.closed, "{head}");
+    }
+    // Each command has its own time.
+    let mut world = World::logged_in();
+    for _ in 0..3 {
+        world.send(b"a APPEND x {2+}\r\nx", 4096);
+        world.now += TRANSFER_GRACE / 2;
+        world.send(b"x\r\n", 4096);
+    }
+    assert!(!world.closed);
 }
 
 #[test]
