@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use jiff::{SignedDuration, civil, tz};
+use jiff::{SignedDuration, civil};
 
 /// An instant: milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -42,6 +42,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
+const EPOCH: civil::DateTime = civil::date(1970, 1, 1).at(0, 0, 0, 0);
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
@@ -69,8 +70,8 @@ impl DateTime {
             return None;
         }
         let civil = civil::DateTime::new(date.0, date.1, date.2, time.0, time.1, second, 0).ok()?;
-        let instant = tz::Offset::UTC.to_timestamp(civil).ok()?;
-        Some(Self { seconds: instant.as_second() - i64::from(offset_minutes) * 60, offset_minutes })
+        let seconds = civil.duration_since(EPOCH).as_secs();
+        Some(Self { seconds: seconds - i64::from(offset_minutes) * 60, offset_minutes })
     }
 
     /// Reads `dd-Mon-yyyy hh:mm:ss ±zzzz` (RFC 9051 section 9, `date-time` without its quotes; the day may be ` d`).
@@ -126,7 +127,7 @@ impl DateTime {
     fn civil(&self) -> civil::DateTime {
         let local =
             SignedDuration::from_secs(self.seconds.saturating_add(i64::from(self.offset_minutes) * 60));
-        civil::date(1970, 1, 1).at(0, 0, 0, 0).saturating_add(local)
+        EPOCH.saturating_add(local)
     }
 }
 
@@ -159,6 +160,14 @@ mod tests {
     }
 
     #[test]
+    fn the_first_and_the_last_day_are_dates() {
+        for text in ["31-Dec-9999 23:59:59 +0000", "31-Dec-9999 23:59:59 -2359", "01-Jan-0001 00:00:00 +2359"]
+        {
+            assert_eq!(DateTime::parse_imap(text).map(|date| date.imap()).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
     fn what_is_no_date_is_refused() {
         for text in [
             "",
@@ -170,6 +179,7 @@ mod tests {
             "1-Jan-2026 00:00:00 0000",
             "1-Jan-2026 00:00:00 +9999",
             "30-Feb-2026 00:00:00 +0000",
+            "31-Dec-0000 00:00:00 +0000",
             "1-Jan-2026",
         ] {
             assert_eq!(DateTime::parse_imap(text), None, "{text}");
