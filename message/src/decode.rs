@@ -77,7 +77,10 @@ impl BodyDecoder {
 /// The encoding of a charset's name.
 fn charset_of(name: Option<&[u8]>) -> &'static Encoding {
     match name.map(<[u8]>::trim_ascii) {
-        Some(name) if !name.eq_ignore_ascii_case(b"us-ascii") => Encoding::for_label(name).unwrap_or(UTF_8),
+        // Not the "replacement" of the WHATWG, which hides ISO-2022-KR and others altogether: their US-ASCII is readable.
+        Some(name) if !name.eq_ignore_ascii_case(b"us-ascii") => {
+            Encoding::for_label_no_replacement(name).unwrap_or(UTF_8)
+        }
         _ => UTF_8,
     }
 }
@@ -138,6 +141,7 @@ mod tests {
             ("BASE64", "shift_jis", b"k/qWew==", "\u{65e5}\u{672c}"),
             ("base64", "iso-2022-jp", b"GyRCRnxLXBsoQg==", "\u{65e5}\u{672c}"),
             ("base64", "utf-8", b"77u/eA==", "x"),
+            ("7bit", "iso-2022-kr", b"hello", "hello"),
             ("", "utf-8", b"x\xe2\x82", "x\u{fffd}"),
         ];
         for (encoding, charset, octets, text) in cases {
