@@ -9,7 +9,7 @@ use super::{
     session::{ImapMachine, Turn},
 };
 use crate::wire::{
-    Command, announces_message, encode,
+    Bad, Command, Wrong, announces_message, encode,
     literal::{Announced, Sync},
     parse,
 };
@@ -28,6 +28,16 @@ pub(super) enum Line {
     Complete(BytesMut),
 }
 
+/// How a command is refused that was not understood.
+fn not_understood(bad: Bad) -> Reply {
+    let ran = match bad.wrong {
+        Wrong::Grammar => Ran::bad(bad.to_string()),
+        Wrong::Limit => Ran::no(bad.reason).with_code("LIMIT"),
+        Wrong::Name => Ran::no(bad.reason).with_code("CANNOT"),
+    };
+    Reply::new(bad.tag, ran)
+}
+
 impl ImapMachine {
     pub(super) fn gather(&mut self, mut framing: Framing) -> Turn {
         match framing.line(&self.input, self.command_bytes_max()) {
@@ -38,7 +48,9 @@ impl ImapMachine {
             Frame::TooLong => {
                 let tag = parse::tag_of(&self.input);
                 self.input.advance(framing.line_start());
-                self.phase = Phase::Skip(Skipping::new(0), Reply::new(tag, Ran::bad(TEXT_TOO_LONG)));
+                // BAD, as RFC 2683 section 3.2.1.5 wants it: nobody knows whether it is grammatical.
+                let refusal = Ran::bad(TEXT_TOO_LONG).with_code("LIMIT");
+                self.phase = Phase::Skip(Skipping::new(0), Reply::new(tag, refusal));
                 Turn::Again
             }
             Frame::Line(end, None) => {
@@ -83,10 +95,7 @@ impl ImapMachine {
 
     /// The command, unless it is wrong or not legal now.
     pub(super) fn legal(&self, octets: &[u8]) -> Result<Command, Reply> {
-        let command = parse::command(octets, self.spelling).map_err(|bad| {
-            let text = bad.to_string();
-            Reply::new(bad.tag, Ran::bad(text))
-        })?;
+        let command = parse::command(octets, self.spelling).map_err(not_understood)?;
         match self.state.allows(&command.body) {
             Ok(()) => Ok(command),
             Err(reason) => Err(Reply::new(Some(command.tag), Ran::bad(reason))),

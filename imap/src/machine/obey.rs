@@ -60,7 +60,8 @@ impl ImapMachine {
                 let credentials = Credentials { authorization: String::new(), login, password };
                 self.ask(Asked::Login { tag }, Question::Login(credentials))
             }
-            CommandBody::Login(..) => self.done(tag, privacy_required()),
+            CommandBody::LoginOctets if self.settings.login_allowed() => self.login(tag, wrong_credentials()),
+            CommandBody::Login(..) | CommandBody::LoginOctets => self.login(tag, privacy_required()),
             CommandBody::Idle => self.ask(Asked::IdleStart { tag }, Question::IdleStart),
             CommandBody::Append(_) => self.done(tag, Ran::bad("the message is missing")),
             CommandBody::Enable(ref names) if names.iter().any(|name| name == IMAP4REV2) => {
@@ -88,7 +89,7 @@ impl ImapMachine {
     /// AUTHENTICATE (RFC 3501 section 6.2.2, RFC 4959).
     fn authenticate(&mut self, tag: String, mechanism: &str, initial: Option<&str>) -> Turn {
         if !self.settings.login_allowed() {
-            return self.done(tag, privacy_required());
+            return self.login(tag, privacy_required());
         }
         let Some(mechanism) = Mechanism::by_name(mechanism) else {
             return self.done(tag, Ran::no("unknown mechanism"));
@@ -177,6 +178,11 @@ impl ImapMachine {
         let chunk = self.input.split_to(octets).freeze();
         self.ask(Asked::AppendChunk { tag, left: left - octets as u64 }, Question::AppendChunk(chunk))
     }
+}
+
+/// The credentials cannot be right (RFC 5530).
+fn wrong_credentials() -> Ran {
+    Ran::no("wrong user name or password").with_code("AUTHENTICATIONFAILED")
 }
 
 /// A password would go unprotected (RFC 5530).

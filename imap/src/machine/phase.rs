@@ -36,12 +36,15 @@ impl State {
                 Ok(())
             }
             (
-                CommandBody::StartTls | CommandBody::Authenticate(..) | CommandBody::Login(..),
-                Self::NotAuthenticated,
-            ) => Ok(()),
-            (CommandBody::StartTls | CommandBody::Authenticate(..) | CommandBody::Login(..), _) => {
-                Err("already logged in")
-            }
+                CommandBody::StartTls
+                | CommandBody::Authenticate(..)
+                | CommandBody::Login(..)
+                | CommandBody::LoginOctets,
+                state,
+            ) => match state {
+                Self::NotAuthenticated => Ok(()),
+                _ => Err("already logged in"),
+            },
             (_, Self::NotAuthenticated) => Err("log in first"),
             (
                 CommandBody::Check

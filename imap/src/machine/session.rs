@@ -180,7 +180,7 @@ impl ImapMachine {
             Status::Ok | Status::No if self.state != State::NotAuthenticated => self.faults = 0,
             Status::Ok | Status::No => {}
         }
-        if self.faults >= FAULTS_MAX { self.bye(None, TEXT_FAULTS) } else { Turn::Again }
+        if self.faults >= FAULTS_MAX { self.bye(Some("LIMIT"), TEXT_FAULTS) } else { Turn::Again }
     }
 
     /// Takes an answer.
@@ -189,7 +189,9 @@ impl ImapMachine {
             (_, Answer::Bye(text)) => {
                 self.bye(None, &text);
             }
-            (Asked::Login { tag }, Answer::Ran(ran)) => self.login(tag, ran),
+            (Asked::Login { tag }, Answer::Ran(ran)) => {
+                self.login(tag, ran);
+            }
             (Asked::AppendStart { tag, size, sync }, Answer::Go) => {
                 if sync == Sync::Waits {
                     self.say(|out| encode::continue_req(out, "go on"));
@@ -220,7 +222,7 @@ impl ImapMachine {
     }
 
     /// Ends a login.
-    fn login(&mut self, tag: String, mut ran: Ran) {
+    pub(super) fn login(&mut self, tag: String, mut ran: Ran) -> Turn {
         if ran.status == Status::Ok {
             self.state = ran.state.map_or(State::Authenticated, State::from);
             ran.code.get_or_insert_with(|| self.settings.capability_data(self.state));
@@ -231,6 +233,7 @@ impl ImapMachine {
         if self.login_failures >= LOGIN_FAILURES_MAX && !matches!(self.phase, Phase::Closed) {
             self.bye(None, TEXT_LOGIN_FAILURES);
         }
+        Turn::Again
     }
 
     pub(super) fn bye(&mut self, code: Option<&str>, text: &str) -> Turn {

@@ -428,7 +428,7 @@ fn a_command_that_is_too_long_is_refused() {
         for chunk in [7, 4096, 1 << 20] {
             let mut long = world();
             long.send(noop(bytes_max + 1).as_bytes(), chunk);
-            assert_eq!(long.take(), format!("{greeting}a BAD the command is too long\r\n{rest}"));
+            assert_eq!(long.take(), format!("{greeting}a BAD [LIMIT] the command is too long\r\n{rest}"));
             let mut fits = world();
             fits.send(noop(bytes_max).as_bytes(), chunk);
             assert_eq!(fits.take(), format!("{greeting}a BAD unknown command (octet 3)\r\n{rest}"));
@@ -440,7 +440,7 @@ fn a_command_that_is_too_long_is_refused() {
         format!("a {} {{12+}}\r\nb LOGOUT\r\n.. z\r\nc NOOP\r\n", "x".repeat(COMMAND_BYTES_MAX)).as_bytes(),
         4096,
     );
-    assert_eq!(world.take(), "a BAD the command is too long\r\nc OK done\r\n");
+    assert_eq!(world.take(), "a BAD [LIMIT] the command is too long\r\nc OK done\r\n");
 }
 
 #[test]
@@ -657,6 +657,45 @@ fn a_message_that_comes_too_slowly_ends_the_session() {
 }
 
 #[test]
+fn logins_that_need_tls_or_are_no_text_are_failed_ones() {
+    let plain = || World::new(settings(Privacy::None, PlaintextLogin::Refused));
+    let open = || World::new(settings(Privacy::None, PlaintextLogin::Allowed));
+    for (world, sent, said) in [
+        (&plain as &dyn Fn() -> World, &b"a LOGIN u p\r\n"[..], "a NO [PRIVACYREQUIRED] login needs TLS"),
+        (&plain, b"a AUTHENTICATE PLAIN\r\n", "a NO [PRIVACYREQUIRED] login needs TLS"),
+        (&plain, b"a LOGIN u {1+}\r\n\xff\r\n", "a NO [PRIVACYREQUIRED] login needs TLS"),
+        (&open, b"a LOGIN u {1+}\r\n\xff\r\n", "a NO [AUTHENTICATIONFAILED] wrong user name or password"),
+    ] {
+        let mut world = world();
+        for _ in 1..LOGIN_FAILURES_MAX {
+            world.send(sent, 4096);
+        }
+        assert!(!world.closed, "{said}");
+        world.send(sent, 4096);
+        assert!(world.take().ends_with(&format!("{said}\r\n* BYE too many failed logins\r\n")), "{said}");
+        assert!(world.closed && world.questions.is_empty());
+    }
+}
+
+#[test]
+fn what_is_beyond_a_bound_is_no_error() {
+    let items = vec!["x"; 1001].join(" ");
+    let ranges = vec!["1:2"; 10_001].join(",");
+    let parts = vec!["1"; 101].join(".");
+    for (command, said) in [
+        (format!("LIST \"\" ({items})"), "NO [LIMIT] too many items"),
+        (format!("FETCH {ranges} UID"), "NO [LIMIT] too many ranges"),
+        (format!("FETCH 1 BODY[{parts}]"), "NO [LIMIT] the section is too deep"),
+        (
+            format!("SEARCH {}ALL{}", "(".repeat(100), ")".repeat(100)),
+            "NO [LIMIT] the search keys are nested too deeply",
+        ),
+    ] {
+        check(World::selected, &format!("a {command}\r\n"), &format!("a {said}\r\n"), &[]);
+    }
+}
+
+#[test]
 fn too_many_errors_end_a_session() {
     let mut world = World::logged_in();
     world.send("x\r\n".repeat(FAULTS_MAX as usize - 1).as_bytes(), 4096);
@@ -664,7 +703,7 @@ fn too_many_errors_end_a_session() {
     world.send("a X\r\n".repeat(FAULTS_MAX as usize - 1).as_bytes(), 4096);
     assert!(!world.closed);
     world.send(b"a X\r\n", 4096);
-    assert!(world.take().ends_with("a BAD unknown command (octet 3)\r\n* BYE too many errors\r\n"));
+    assert!(world.take().ends_with("a BAD unknown command (octet 3)\r\n* BYE [LIMIT] too many errors\r\n"));
     assert!(world.closed);
 
     let mut world = World::tls();
@@ -678,7 +717,9 @@ fn too_many_errors_end_a_session() {
 fn garbage_is_bad() {
     for (sent, said) in [
         ("\r\n", "* BAD expected a tag (octet 1)\r\n"),
-        ("a\r\n", "* BAD expected a space (octet 2)\r\n"),
+        ("a\r\n", "a BAD expected a space (octet 2)\r\n"),
+        ("a\n", "a BAD lines end with CRLF\r\n"),
+        ("a+\r\n", "* BAD expected a space (octet 2)\r\n"),
         ("a \r\n", "a BAD expected a command (octet 3)\r\n"),
         ("+ NOOP\r\n", "* BAD expected a tag (octet 1)\r\n"),
         ("a NOOP \r\n", "a BAD something stands after the command's end (octet 7)\r\n"),

@@ -176,6 +176,7 @@ impl Operation<'_, '_> {
             | CommandBody::StartTls
             | CommandBody::Authenticate(..)
             | CommandBody::Login(..)
+            | CommandBody::LoginOctets
             | CommandBody::Id(_)
             | CommandBody::Append(_)
             | CommandBody::Idle => Err(Failure::bad(NOT_NOW)),

@@ -585,8 +585,7 @@ async fn a_level_with_mailboxes_below_it_cannot_be_deleted() {
 #[tokio::test]
 async fn the_last_keyword_is_announced_to_all() {
     let (_world, mut client, mut other) = two_sessions(&[PLAIN]).await;
-    let keywords =
-        |range: std::ops::Range<u32>| range.map(|number| format!("k{number}")).collect::<Vec<_>>().join(" ");
+    let keywords = |range: Range<u32>| range.map(|number| format!("k{number}")).collect::<Vec<_>>().join(" ");
     let said = client.ok(&format!("STORE 1 +FLAGS.SILENT ({})", keywords(0..63))).await;
     assert!(!said.contains("PERMANENTFLAGS"), "{said}");
     other.ok("NOOP").await;
@@ -596,6 +595,16 @@ async fn the_last_keyword_is_announced_to_all() {
     }
     assert!(client.refused("STORE 1 +FLAGS (k64)").await.starts_with("NO [LIMIT]"));
     assert!(client.ok("STORE 1 +FLAGS (K63)").await.contains("k63"));
+}
+
+#[tokio::test]
+async fn what_stands_twice_is_told_once() {
+    let world = world().await;
+    world.deliver(&[PLAIN]).await;
+    let mut client = world.inbox().await;
+    assert_eq!(client.ok("FETCH 1 (UID RFC822.SIZE UID)").await.matches("UID").count(), 1);
+    let status = client.ok("LIST \"\" INBOX RETURN (STATUS (UNSEEN UNSEEN) STATUS (UIDNEXT))").await;
+    assert!(status.ends_with("* STATUS INBOX (UNSEEN 1)\r\n"), "{status}");
 }
 
 #[tokio::test]

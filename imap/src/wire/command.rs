@@ -57,6 +57,8 @@ pub enum CommandBody {
     Authenticate(String, Option<String>),
     /// LOGIN: user, password
     Login(String, String),
+    /// LOGIN with a user or password that is not UTF-8: no such can be right.
+    LoginOctets,
     /// ENABLE
     Enable(Vec<String>),
     /// ID (RFC 2971); `None`: NIL
@@ -155,7 +157,7 @@ pub enum ListReturn {
 }
 
 /// An item of STATUS.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum StatusItem {
     /// MESSAGES
     Messages,
@@ -243,7 +245,7 @@ impl SequenceSet {
 }
 
 /// What FETCH asks for. The macros ALL, FAST and FULL are already taken apart.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum FetchItem {
     /// UID
     Uid,
@@ -282,7 +284,7 @@ pub enum FetchItem {
 }
 
 /// A section of a message.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct BodySection {
     /// Whether \Seen stays as it is.
     pub peek: bool,
@@ -295,7 +297,7 @@ pub struct BodySection {
 }
 
 /// What of a part.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum SectionText {
     /// All of it.
     All,
@@ -318,7 +320,7 @@ pub struct Store {
     pub mode: StoreMode,
     /// Whether the answer leaves the new flags out.
     pub silent: bool,
-    /// Which flags; `\Recent` and unknown system flags make the command BAD.
+    /// Which flags; `\Recent` makes the command BAD, unknown system flags are left out.
     pub flags: Flags,
     /// `UNCHANGEDSINCE` (RFC 7162 section 3.1.3)
     pub unchanged_since: Option<u64>,

@@ -12,7 +12,8 @@ use super::{
     BodySection, CommandBody, FetchItem, Numbers, SectionText,
     sequence::sequence_set,
     token::{
-        Parsed, ascii, astring_text, list1, number64, nz_number, nz_number64, opt_if, or_refuse, refuse, then,
+        Parsed, ascii, astring, beyond, list1, number64, nz_number, nz_number64, once, opt_if, or_refuse,
+        refuse, then,
     },
 };
 
@@ -20,10 +21,11 @@ use super::{
 pub const SECTION_PARTS_MAX: usize = 100;
 
 /// `fetch = "FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att) ")")
-/// [SP "(" fetch-modifier *(SP fetch-modifier) ")"]` (RFC 4466 section 2.4)
+/// [SP "(" fetch-modifier *(SP fetch-modifier) ")"]` (RFC 4466 section 2.4); an item that stands twice is told once.
 pub(crate) fn fetch(input: &[u8], numbers: Numbers) -> Parsed<'_, CommandBody> {
     let items = alt((list1(fetch_att), fetch_macro, map(fetch_att, |item| vec![item])));
     let (rest, (set, items)) = (then(sequence_set), then(items)).parse(input)?;
+    let items = once(items);
     let (rest, since) = opt_if(rest, b" (", then(list1(changed_since)))?;
     match since.as_deref() {
         None => Ok((rest, CommandBody::Fetch(numbers, set, items, None))),
@@ -139,7 +141,7 @@ fn section_spec(input: &[u8]) -> Parsed<'_, (Vec<u32>, SectionText)> {
             return map(section_text, |text| (part.clone(), text)).parse(after);
         }
         if part.len() == SECTION_PARTS_MAX {
-            return refuse(after, "the section is too deep");
+            return beyond(after, "the section is too deep");
         }
         let (after, number) = nz_number(after)?;
         part.push(number);
@@ -173,11 +175,17 @@ fn header_list(input: &[u8]) -> Parsed<'_, Vec<String>> {
     list1(header_fld_name).parse(input)
 }
 
-/// `header-fld-name = astring`: visible US-ASCII without a colon (RFC 5322 section 2.2).
-pub(crate) fn header_fld_name(input: &[u8]) -> Parsed<'_, String> {
-    let (rest, name) = astring_text(input)?;
-    if name.is_empty() || !name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':') {
-        return refuse(input, "no name of a header field");
+/// `header-fld-name = astring`, one that a field can have.
+fn header_fld_name(input: &[u8]) -> Parsed<'_, String> {
+    match any_fld_name(input)? {
+        (rest, Some(name)) => Ok((rest, name)),
+        (_, None) => refuse(input, "no name of a header field"),
     }
-    Ok((rest, name))
+}
+
+/// `header-fld-name = astring`; `None`: no field can have it, which is visible US-ASCII without a colon (RFC 5322 section 2.2).
+pub(crate) fn any_fld_name(input: &[u8]) -> Parsed<'_, Option<String>> {
+    let (rest, name) = astring(input)?;
+    let possible = !name.is_empty() && name.iter().all(|octet| octet.is_ascii_graphic() && *octet != b':');
+    Ok((rest, possible.then(|| ascii(&name))))
 }

@@ -1,5 +1,7 @@
 //! LIST with its extensions, LSUB, STATUS.
 
+use std::collections::HashSet;
+
 use nom::{
     Parser,
     branch::alt,
@@ -10,7 +12,7 @@ use nom::{
 use super::{
     CommandBody, List, ListReturn, ListSelection, ListSyntax, Spelling, StatusItem,
     mailbox::{decoded, mailbox},
-    token::{Parsed, is_astring_char, list0, list1, opt_if, or_refuse, refuse, string, then, word},
+    token::{Parsed, is_astring_char, list0, list1, once, opt_if, or_refuse, refuse, string, then, word},
 };
 
 /// `list = "LIST" [SP list-select-opts] SP mailbox SP mbox-or-pat [SP list-return-opts]` (RFC 5258 section 6)
@@ -77,7 +79,14 @@ fn list_mailbox<'a>(spelling: Spelling) -> impl Fn(&'a [u8]) -> Parsed<'a, Strin
 /// `list-return-opts = "RETURN" SP "(" [return-option *(SP return-option)] ")"`
 fn list_return_opts(input: &[u8]) -> Parsed<'_, Vec<ListReturn>> {
     let options = (tag_no_case("RETURN"), then(list0(return_option))).map(|(_, options)| options);
-    or_refuse(options, "expected RETURN")(input)
+    map(or_refuse(options, "expected RETURN"), once_of_a_kind).parse(input)
+}
+
+/// Each option once, STATUS too: it is answered once, however often it is asked for (RFC 5819 section 2).
+fn once_of_a_kind(mut options: Vec<ListReturn>) -> Vec<ListReturn> {
+    let mut kinds = HashSet::new();
+    options.retain(|option| kinds.insert(std::mem::discriminant(option)));
+    options
 }
 
 /// `return-option = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" / status-option` (RFC 6154 section 6, RFC 5819 section 4)
@@ -87,15 +96,20 @@ fn return_option(input: &[u8]) -> Parsed<'_, ListReturn> {
         "SUBSCRIBED" => Ok((rest, ListReturn::Subscribed)),
         "CHILDREN" => Ok((rest, ListReturn::Children)),
         "SPECIAL-USE" => Ok((rest, ListReturn::SpecialUse)),
-        "STATUS" => map(then(list1(status_att)), ListReturn::Status).parse(rest),
+        "STATUS" => map(then(status_atts), ListReturn::Status).parse(rest),
         _ => refuse(input, "unknown return option"),
     }
 }
 
 /// `status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"`
 pub(crate) fn status(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
-    let arguments = (then(mailbox(spelling)), then(list1(status_att)));
+    let arguments = (then(mailbox(spelling)), then(status_atts));
     map(arguments, |(name, items)| CommandBody::Status(name, items)).parse(input)
+}
+
+/// `"(" status-att *(SP status-att) ")"`; an item that stands twice is told once.
+fn status_atts(input: &[u8]) -> Parsed<'_, Vec<StatusItem>> {
+    map(list1(status_att), once).parse(input)
 }
 
 /// `status-att = "MESSAGES" / "RECENT" / "UIDNEXT" / "UIDVALIDITY" / "UNSEEN"` (with RFC 8438 section 5, DELETED of

@@ -28,4 +28,4 @@ pub use mailbox::{Spelling, announces_message};
 pub use parse::Bad;
 pub use search::SEARCH_DEPTH_MAX;
 pub use sequence::SEQUENCE_RANGES_MAX;
-pub use token::{LIST_ITEMS_MAX, TAG_BYTES_MAX};
+pub use token::{LIST_ITEMS_MAX, TAG_BYTES_MAX, Wrong};

@@ -1,10 +1,12 @@
 //! A complete command.
 
+use std::borrow::Cow;
+
 use nom::{
     Parser,
     branch::alt,
     bytes::complete::{tag, tag_no_case, take_while1},
-    combinator::{map, opt, recognize, value},
+    combinator::{eof, map, opt, recognize, value},
     multi::many0_count,
     sequence::terminated,
 };
@@ -18,12 +20,15 @@ use super::{
     search::search,
     sequence::sequence_set,
     token::{
-        Parsed, Problem, ascii, astring_text, atom, command_tag, list0, list1, nstring_text, opt_if,
+        Parsed, Problem, Wrong, ascii, astring, atom, command_tag, list0, list1, nstring_text, opt_if,
         or_refuse, refuse, sp, spaced, string_text, then, word,
     },
 };
 
-/// Why a command was not understood: a BAD response.
+const AFTER_THE_END: &str = "something stands after the command's end";
+const TOO_EARLY: &str = "the command ends too early";
+
+/// Why a command was not understood.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{reason} (octet {position})")]
 pub struct Bad {
@@ -31,33 +36,32 @@ pub struct Bad {
     pub tag: Option<String>,
     /// What is wrong.
     pub reason: &'static str,
+    /// In which way.
+    pub wrong: Wrong,
     /// At which octet of the command, from 1.
     pub position: usize,
 }
 
-/// The tag at the beginning of a command that is not looked at further.
+/// The tag at the beginning of a command that is not looked at further; also where nothing follows it.
 pub fn tag_of(octets: &[u8]) -> Option<String> {
-    terminated(command_tag, sp).parse(octets).ok().map(|(_, tag)| tag)
+    let (rest, tag) = command_tag(octets).ok()?;
+    matches!(rest.first(), None | Some(b' ' | b'\r' | b'\n')).then_some(tag)
 }
 
 /// `command = tag SP (command-any / command-auth / command-nonauth / command-select) CRLF`: the octets with all literals,
 /// without the last CRLF.
 pub fn command(octets: &[u8], spelling: Spelling) -> Result<Command, Bad> {
-    let bad = |tag: Option<&String>, error: nom::Err<Problem>| {
-        let (left, reason) = match error {
-            nom::Err::Error(problem) | nom::Err::Failure(problem) => (problem.left, problem.reason),
-            nom::Err::Incomplete(_) => (0, "the command ends too early"),
-        };
-        Bad { tag: tag.cloned(), reason, position: octets.len() - left + 1 }
-    };
-    let (rest, tag) = terminated(command_tag, sp).parse(octets).map_err(|error| bad(None, error))?;
-    match body(rest, spelling) {
-        Ok((b"", body)) => Ok(Command { tag, body }),
-        Ok((rest, _)) => {
-            let reason = "something stands after the command's end";
-            Err(bad(Some(&tag), nom::Err::Error(Problem { left: rest.len(), reason })))
+    let whole = terminated(|input| body(input, spelling), or_refuse(eof, AFTER_THE_END));
+    match (terminated(command_tag, sp), whole).parse(octets) {
+        Ok((_, (tag, body))) => Ok(Command { tag, body }),
+        Err(error) => {
+            let problem = match error {
+                nom::Err::Error(problem) | nom::Err::Failure(problem) => problem,
+                nom::Err::Incomplete(_) => Problem { left: 0, reason: TOO_EARLY, wrong: Wrong::Grammar },
+            };
+            let Problem { left, reason, wrong } = problem;
+            Err(Bad { tag: tag_of(octets), reason, wrong, position: octets.len() - left + 1 })
         }
-        Err(error) => Err(bad(Some(&tag), error)),
     }
 }
 
@@ -151,8 +155,12 @@ fn base64(input: &[u8]) -> Parsed<'_, &[u8]> {
 
 /// `login = "LOGIN" SP userid SP password`
 fn login(input: &[u8]) -> Parsed<'_, CommandBody> {
-    map((then(astring_text), then(astring_text)), |(user, password)| CommandBody::Login(user, password))
-        .parse(input)
+    let text = |octets: Cow<'_, [u8]>| String::from_utf8(octets.into_owned()).ok();
+    map((then(astring), then(astring)), |(user, password)| match (text(user), text(password)) {
+        (Some(user), Some(password)) => CommandBody::Login(user, password),
+        _ => CommandBody::LoginOctets,
+    })
+    .parse(input)
 }
 
 /// `enable = "ENABLE" 1*(SP capability)` (RFC 5161 section 4)

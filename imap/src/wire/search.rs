@@ -10,11 +10,11 @@ use waypost_mail::{Flag, SystemFlags};
 use super::{
     CommandBody, DateRelation, Numbers, Search, SearchKey, SearchReturn,
     date::date,
-    fetch::header_fld_name,
+    fetch::any_fld_name,
     sequence::sequence_set,
     token::{
-        Parsed, ascii, astring, astring_text, atom, list0, list1, number64, nz_number, opt_if, or_refuse,
-        quoted, refuse, sp, spaced, then, word,
+        Parsed, ascii, astring, astring_text, atom, beyond, list0, list1, number64, nz_number, opt_if,
+        or_refuse, quoted, refuse, sp, spaced, then, word,
     },
 };
 
@@ -57,7 +57,7 @@ fn search_return_opt(input: &[u8]) -> Parsed<'_, SearchReturn> {
 /// may still be below this one.
 fn search_key(input: &[u8], depth: usize) -> Parsed<'_, SearchKey> {
     let Some(below) = depth.checked_sub(1) else {
-        return refuse(input, "the search keys are nested too deeply");
+        return beyond(input, "the search keys are nested too deeply");
     };
     match input.first() {
         Some(b'(') => map(list1(move |input| search_key(input, below)), SearchKey::And).parse(input),
@@ -76,11 +76,15 @@ fn named_key(input: &[u8], below: usize) -> Parsed<'_, SearchKey> {
         "NOT" => map(then(nested), SearchKey::Not).parse(rest),
         "OR" => map((then(nested), then(nested)), |(one, other)| SearchKey::Or(one, other)).parse(rest),
         "UID" => map(then(sequence_set), SearchKey::Uid).parse(rest),
-        "KEYWORD" => map(then(flag_keyword), SearchKey::Flag).parse(rest),
-        "UNKEYWORD" => map(then(flag_keyword), SearchKey::NoFlag).parse(rest),
-        "HEADER" => {
-            map((then(header_fld_name), then(text)), |(name, text)| SearchKey::Header(name, text)).parse(rest)
+        "KEYWORD" => map(then(flag_keyword), |flag| flag.map_or_else(nothing, SearchKey::Flag)).parse(rest),
+        "UNKEYWORD" => {
+            map(then(flag_keyword), |flag| flag.map_or(SearchKey::All, SearchKey::NoFlag)).parse(rest)
         }
+        "HEADER" => map((then(any_fld_name), then(text)), |(name, text)| match name {
+            Some(name) => SearchKey::Header(name, text),
+            None => nothing(),
+        })
+        .parse(rest),
         "BCC" | "CC" | "FROM" | "SUBJECT" | "TO" => {
             map(then(text), |text| SearchKey::Header(name.clone(), text)).parse(rest)
         }
@@ -146,13 +150,14 @@ fn text(input: &[u8]) -> Parsed<'_, Vec<u8>> {
     map(astring, std::borrow::Cow::into_owned).parse(input)
 }
 
-/// `flag-keyword = atom`
-fn flag_keyword(input: &[u8]) -> Parsed<'_, Flag> {
-    let (rest, octets) = atom(input)?;
-    match Flag::parse(&ascii(octets)) {
-        Some(flag) => Ok((rest, flag)),
-        None => refuse(input, "the keyword is too long"),
-    }
+/// `flag-keyword = atom`; `None`: longer than any that we store.
+fn flag_keyword(input: &[u8]) -> Parsed<'_, Option<Flag>> {
+    map(atom, |octets| Flag::parse(&ascii(octets))).parse(input)
+}
+
+/// A key that no message matches.
+fn nothing() -> SearchKey {
+    SearchKey::Not(Box::new(SearchKey::All))
 }
 
 /// `search-modsequence = "MODSEQ" [search-modseq-ext] SP mod-sequence-valzer`, `search-modseq-ext = SP entry-name SP entry-type-req`

@@ -9,7 +9,7 @@ use nom::{
 
 use super::{
     SequenceNumber, SequenceSet,
-    token::{Parsed, nz_number, refuse},
+    token::{Parsed, beyond, nz_number, refuse},
 };
 
 /// Most ranges in one sequence set.
@@ -24,7 +24,7 @@ pub(crate) fn sequence_set(input: &[u8]) -> Parsed<'_, SequenceSet> {
     let mut ranges = vec![first];
     while let Some(after) = rest.strip_prefix(b",") {
         if ranges.len() == SEQUENCE_RANGES_MAX {
-            return refuse(rest, "too many ranges");
+            return beyond(rest, "too many ranges");
         }
         let (after, range) = seq_range(after)?;
         ranges.push(range);

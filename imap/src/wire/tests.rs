@@ -74,6 +74,10 @@ fn simple_commands() {
                 ],
             ),
         ),
+        (
+            "STATUS a (UIDNEXT SIZE UIDNEXT)",
+            CommandBody::Status(s("a"), vec![StatusItem::UidNext, StatusItem::Size]),
+        ),
         ("COPY 7 a", CommandBody::Copy(Numbers::Sequence, number(7), s("a"))),
         ("UID COPY 7 a", CommandBody::Copy(Numbers::Uid, number(7), s("a"))),
         ("MOVE 7 a", CommandBody::Move(Numbers::Sequence, number(7), s("a"))),
@@ -149,7 +153,7 @@ fn what_is_no_command_says_where() {
     ] {
         let bad = body(text).unwrap_err();
         assert_eq!((bad.position, bad.reason), (position, reason), "{text}");
-        assert_eq!(bad.tag.as_deref(), Some("a"));
+        assert_eq!((bad.tag.as_deref(), bad.wrong), (Some("a"), Wrong::Grammar), "{text}");
     }
 }
 
@@ -206,6 +210,8 @@ fn fetch_items() {
             "{text}"
         );
     }
+    let twice = body("FETCH 7 (UID BODY[] UID BODY.PEEK[] BODY[])");
+    assert_eq!(twice, body("FETCH 7 (UID BODY[] BODY.PEEK[])"));
     let deep = |parts: usize| format!("FETCH 1 BODY[{}]", vec!["1"; parts].join("."));
     assert!(body(&deep(SECTION_PARTS_MAX)).is_ok());
     assert_eq!(body(&deep(SECTION_PARTS_MAX + 1)).unwrap_err().reason, "the section is too deep");
@@ -282,6 +288,7 @@ fn search_keys() {
     let flag = |flag| SearchKey::Flag(Flag::System(flag));
     let no_flag = |flag| SearchKey::NoFlag(Flag::System(flag));
     let keyword = || Flag::parse("x").unwrap();
+    let nothing = || SearchKey::Not(Box::new(SearchKey::All));
     let day = Day(1994, 2, 1);
     for (text, key) in [
         ("ALL", SearchKey::All),
@@ -331,6 +338,10 @@ fn search_keys() {
         ("UID 7", SearchKey::Uid(number(7))),
         ("7", SearchKey::Sequence(number(7))),
         ("NOT SEEN", SearchKey::Not(Box::new(flag(SystemFlags::SEEN)))),
+        (&format!("KEYWORD {}", "k".repeat(129)), nothing()),
+        (&format!("UNKEYWORD {}", "k".repeat(129)), SearchKey::All),
+        ("HEADER a: \"\"", nothing()),
+        ("HEADER \"\" a", nothing()),
         ("OR NOT 7 (ALL)", {
             let not = SearchKey::Not(Box::new(SearchKey::Sequence(number(7))));
             SearchKey::Or(Box::new(not), Box::new(SearchKey::And(vec![SearchKey::All])))

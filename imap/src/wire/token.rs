@@ -2,7 +2,7 @@
 //!
 //! A parser gets the whole command with its literals, without the last CRLF: nothing is ever incomplete.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet, hash::Hash};
 
 use nom::{
     IResult, Parser,
@@ -30,11 +30,24 @@ pub(crate) struct Problem {
     pub(crate) left: usize,
     /// What is wrong.
     pub(crate) reason: &'static str,
+    /// What kind of wrong.
+    pub(crate) wrong: Wrong,
+}
+
+/// In which way a command is wrong: what is answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wrong {
+    /// It is not in the grammar: BAD.
+    Grammar,
+    /// It may be in the grammar, and is beyond a bound of ours: `NO [LIMIT]` (RFC 5530).
+    Limit,
+    /// It names a mailbox that cannot be: `NO [CANNOT]` (RFC 5530).
+    Name,
 }
 
 impl ParseError<&[u8]> for Problem {
     fn from_error_kind(input: &[u8], _kind: ErrorKind) -> Self {
-        Self { left: input.len(), reason: SYNTAX_ERROR }
+        Self { left: input.len(), reason: SYNTAX_ERROR, wrong: Wrong::Grammar }
     }
 
     fn append(_input: &[u8], _kind: ErrorKind, other: Self) -> Self {
@@ -50,7 +63,12 @@ impl ParseError<&[u8]> for Problem {
 
 /// Gives up at some octet.
 pub(crate) fn refuse<'a, T>(at: &'a [u8], reason: &'static str) -> Parsed<'a, T> {
-    Err(nom::Err::Error(Problem { left: at.len(), reason }))
+    Err(nom::Err::Error(Problem { left: at.len(), reason, wrong: Wrong::Grammar }))
+}
+
+/// Gives up where a bound of ours ends; no alternative is tried.
+pub(crate) fn beyond<'a, T>(at: &'a [u8], reason: &'static str) -> Parsed<'a, T> {
+    Err(nom::Err::Failure(Problem { left: at.len(), reason, wrong: Wrong::Limit }))
 }
 
 /// The parser, its failure at its first octet told as `reason`.
@@ -60,9 +78,10 @@ pub(crate) fn or_refuse<'a, T>(
 ) -> impl FnMut(&'a [u8]) -> Parsed<'a, T> {
     move |input| {
         parser.parse(input).map_err(|error| {
-            error.map(
-                |problem| if problem.left == input.len() { Problem { reason, ..problem } } else { problem },
-            )
+            error.map(|problem| match problem.wrong {
+                Wrong::Grammar if problem.left == input.len() => Problem { reason, ..problem },
+                _ => problem,
+            })
         })
     }
 }
@@ -76,7 +95,7 @@ pub(crate) fn spaced<'a, T>(
         let mut items = vec![first];
         while let Some(after) = rest.strip_prefix(b" ") {
             if items.len() == LIST_ITEMS_MAX {
-                return refuse(rest, "too many items");
+                return beyond(rest, "too many items");
             }
             let (after, next) = item.parse(after)?;
             items.push(next);
@@ -98,6 +117,13 @@ pub(crate) fn list0<'a, T: Clone>(
     item: impl Parser<&'a [u8], Output = T, Error = Problem>,
 ) -> impl Parser<&'a [u8], Output = Vec<T>, Error = Problem> {
     alt((value(Vec::new(), tag("()")), list1(item)))
+}
+
+/// Each item once, where it stands first.
+pub(crate) fn once<T: Clone + Eq + Hash>(mut items: Vec<T>) -> Vec<T> {
+    let mut seen = HashSet::new();
+    items.retain(|item| seen.insert(item.clone()));
+    items
 }
 
 /// `ATOM-CHAR = <any CHAR except atom-specials>`
@@ -342,7 +368,8 @@ mod tests {
         let list = |items: usize| format!("({})", vec!["a"; items].join(" "));
         let (fits, long) = (list(LIST_ITEMS_MAX), list(LIST_ITEMS_MAX + 1));
         assert_eq!(list1(atom).parse(fits.as_bytes()).map(|(_, items)| items.len()), Ok(LIST_ITEMS_MAX));
-        assert!(list1(atom).parse(long.as_bytes()).is_err());
+        let Err(nom::Err::Failure(problem)) = list1(atom).parse(long.as_bytes()) else { panic!("{long}") };
+        assert_eq!(problem.wrong, Wrong::Limit);
         assert!(list1(atom).parse(&b"()"[..]).is_err());
         assert!(list0(atom).parse(&b"()"[..]).is_ok());
         for input in [&b"(a"[..], b"(a )", b"( a)", b"(a  b)", b"a"] {
