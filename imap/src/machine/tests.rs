@@ -690,6 +690,8 @@ fn what_is_beyond_a_bound_is_no_error() {
             format!("SEARCH {}ALL{}", "(".repeat(100), ")".repeat(100)),
             "NO [LIMIT] the search keys are nested too deeply",
         ),
+        ("CREATE &".to_owned(), "NO [CANNOT] the mailbox name is not valid modified UTF-7"),
+        ("RENAME a \"&AGE-\"".to_owned(), "NO [CANNOT] the mailbox name is not valid modified UTF-7"),
     ] {
         check(World::selected, &format!("a {command}\r\n"), &format!("a {said}\r\n"), &[]);
     }

@@ -14,8 +14,8 @@ use super::{
     mutf7,
     sequence::sequence_set,
     token::{
-        Parsed, ascii, astring, atom, command_tag, list0, list1, literal_head, opt_if, or_refuse, refuse, sp,
-        then,
+        Parsed, Problem, Wrong, ascii, astring, atom, command_tag, list0, list1, literal_head, opt_if,
+        or_refuse, refuse, sp, then,
     },
 };
 
@@ -34,6 +34,15 @@ pub(crate) fn mailbox<'a>(spelling: Spelling) -> impl Fn(&'a [u8]) -> Parsed<'a,
     move |input| {
         let (rest, octets) = or_refuse(astring, "expected a mailbox name")(input)?;
         decoded(spelling, input, rest, &octets)
+    }
+}
+
+/// `mailbox` as CREATE and RENAME name it: what is no name in its spelling is told so (RFC 5530: CANNOT).
+fn made<'a>(spelling: Spelling) -> impl Fn(&'a [u8]) -> Parsed<'a, String> + Copy {
+    move |input| {
+        let (rest, octets) = or_refuse(astring, "expected a mailbox name")(input)?;
+        let cannot = |problem| Problem { wrong: Wrong::Name, ..problem };
+        decoded(spelling, input, rest, &octets).map_err(|error| error.map(cannot))
     }
 }
 
@@ -61,7 +70,7 @@ pub(crate) fn decoded<'a>(
 
 /// `create = "CREATE" SP mailbox [SP "(" create-param *(SP create-param) ")"]` (RFC 4466 section 2.2)
 pub(crate) fn create(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
-    let (rest, name) = then(mailbox(spelling)).parse(input)?;
+    let (rest, name) = then(made(spelling)).parse(input)?;
     let (rest, uses) = opt_if(rest, b" (", then(list1(create_param)))?;
     Ok((rest, CommandBody::Create(name, uses.unwrap_or_default().concat())))
 }
@@ -74,7 +83,7 @@ fn create_param(input: &[u8]) -> Parsed<'_, Vec<String>> {
 
 /// `rename = "RENAME" SP mailbox SP mailbox`
 pub(crate) fn rename(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
-    let names = (then(mailbox(spelling)), then(mailbox(spelling)));
+    let names = (then(made(spelling)), then(made(spelling)));
     map(names, |(from, to)| CommandBody::Rename(from, to)).parse(input)
 }
 
