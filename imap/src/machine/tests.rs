@@ -492,7 +492,7 @@ fn a_refused_append_is_skipped_octet_for_octet() {
     }
     check(
         World::logged_in,
-        "a APPEND x (\\Foo) {10}\r\nc NOOP\r\n",
+        "a APPEND x (\\rEcent) {10}\r\nc NOOP\r\n",
         "a BAD no flag that can be stored (octet 13)\r\nc OK done\r\n",
         &["Noop"],
     );
@@ -679,6 +679,7 @@ fn logins_that_need_tls_or_are_no_text_are_failed_ones() {
 
 #[test]
 fn what_is_beyond_a_bound_is_no_error() {
+    let long = "k".repeat(129);
     let items = vec!["x"; 1001].join(" ");
     let ranges = vec!["1:2"; 10_001].join(",");
     let parts = vec!["1"; 101].join(".");
@@ -690,6 +691,8 @@ fn what_is_beyond_a_bound_is_no_error() {
             format!("SEARCH {}ALL{}", "(".repeat(100), ")".repeat(100)),
             "NO [LIMIT] the search keys are nested too deeply",
         ),
+        (format!("STORE 1 FLAGS ({long})"), "NO [LIMIT] the keyword is too long"),
+        (format!("STORE 1 +FLAGS {long}"), "NO [LIMIT] the keyword is too long"),
         ("CREATE &".to_owned(), "NO [CANNOT] the mailbox name is not valid modified UTF-7"),
         ("RENAME a \"&AGE-\"".to_owned(), "NO [CANNOT] the mailbox name is not valid modified UTF-7"),
     ] {

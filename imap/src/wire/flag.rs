@@ -12,22 +12,30 @@ use waypost_mail::{Flag, Flags};
 use super::{
     CommandBody, Numbers, Store, StoreMode,
     sequence::sequence_set,
-    token::{Parsed, ascii, atom, list0, number64, opt_if, or_refuse, refuse, spaced, then},
+    token::{Parsed, ascii, atom, beyond, list0, number64, opt_if, or_refuse, refuse, spaced, then},
 };
 
-/// `flag = "\Answered" / "\Flagged" / "\Deleted" / "\Seen" / "\Draft" / flag-keyword`; `\Recent` and flag-extensions are
-/// refused: there are none that we could keep.
-pub(crate) fn flag(input: &[u8]) -> Parsed<'_, Flag> {
+/// `flag = "\Answered" / "\Flagged" / "\Deleted" / "\Seen" / "\Draft" / flag-keyword / flag-extension`; `\Recent` is refused.
+/// `None`: a flag-extension. There is none that we could keep, so it is ignored (RFC 9051 section 7.1, PERMANENTFLAGS).
+fn flag(input: &[u8]) -> Parsed<'_, Option<Flag>> {
     let (rest, octets) = recognize((opt(tag("\\")), atom)).parse(input)?;
-    match Flag::parse(&ascii(octets)) {
-        Some(flag) => Ok((rest, flag)),
-        None => refuse(input, "no flag that can be stored"),
+    let name = ascii(octets);
+    match Flag::parse(&name) {
+        Some(flag) => Ok((rest, Some(flag))),
+        None if !name.starts_with('\\') => beyond(input, "the keyword is too long"),
+        None if name.eq_ignore_ascii_case("\\Recent") => refuse(input, "no flag that can be stored"),
+        None => Ok((rest, None)),
     }
 }
 
 /// `flag-list = "(" [flag *(SP flag)] ")"`
 pub(crate) fn flag_list(input: &[u8]) -> Parsed<'_, Flags> {
-    map(list0(flag), Flags::from_iter).parse(input)
+    map(list0(flag), known).parse(input)
+}
+
+/// The flags that can be stored.
+fn known(flags: Vec<Option<Flag>>) -> Flags {
+    flags.into_iter().flatten().collect()
 }
 
 /// `store = "STORE" SP sequence-set [SP "(" store-modifier ")"] SP store-att-flags` (RFC 4466 section 2.5)
@@ -52,7 +60,7 @@ fn store_att_flags(input: &[u8]) -> Parsed<'_, Store> {
         None => StoreMode::Replace,
     };
     let (rest, (_, silent)) = (tag_no_case("FLAGS"), opt(tag_no_case(".SILENT"))).parse(rest)?;
-    let bare = map(spaced(flag), Flags::from_iter);
+    let bare = map(spaced(flag), known);
     let (rest, flags) = then(alt((flag_list, bare))).parse(rest)?;
     Ok((rest, Store { mode, silent: silent.is_some(), flags, unchanged_since: None }))
 }
