@@ -324,26 +324,59 @@ impl<'a> Cursor<'a> {
 ///
 /// After a start nothing is known of a mailbox, so all its messages count as recent (RFC 3501 section 2.3.2: where it cannot
 /// be determined, a message SHOULD be considered recent).
+///
+/// Of mailboxes beyond [`RECENT_MAILBOXES_MAX`] those that were opened longest ago are forgotten.
 #[derive(Debug, Default)]
-pub struct Recent {
-    first_unseen: Mutex<HashMap<(AccountId, MailboxId, UidValidity), u32>>,
+pub struct Recent(Mutex<Seen>);
+
+/// Most mailboxes that [`Recent`] knows.
+pub const RECENT_MAILBOXES_MAX: usize = 100_000;
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// First UID that no session has seen, and the clock when it was used last.
+    first_unseen: HashMap<(AccountId, MailboxId, UidValidity), (u32, u64)>,
+    clock: u64,
+}
+
+impl Seen {
+    /// Makes room: forgets the half that was used longest ago.
+    fn shrink(&mut self) {
+        if self.first_unseen.len() < RECENT_MAILBOXES_MAX {
+            return;
+        }
+        let mut used: Vec<u64> = self.first_unseen.values().map(|(_, used)| *used).collect();
+        let middle = used.len() / 2;
+        let (_, median, _) = used.select_nth_unstable(middle);
+        self.first_unseen.retain(|_, (_, used)| *used >= *median);
+    }
 }
 
 impl Recent {
     /// The UIDs that are `\Recent` in a read-write session which sees this snapshot: they are so in no other one.
     pub fn claim(&self, account: AccountId, mailbox: &MailboxState) -> Range<u32> {
         let uid_next = mailbox.uid_next.value();
-        let mut first_unseen = self.first_unseen.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = first_unseen.entry((account, mailbox.id, mailbox.uid_validity)).or_insert(1);
-        let claimed = *first..uid_next.max(*first);
-        *first = claimed.end;
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (account, mailbox.id, mailbox.uid_validity);
+        seen.clock += 1;
+        let clock = seen.clock;
+        let first = match seen.first_unseen.get(&key) {
+            Some((first, _)) => *first,
+            None => {
+                seen.shrink();
+                1
+            }
+        };
+        let claimed = first..uid_next.max(first);
+        seen.first_unseen.insert(key, (claimed.end, clock));
         claimed
     }
 
     /// The UIDs that would be `\Recent` now; they stay so (EXAMINE, STATUS).
     pub fn unclaimed(&self, account: AccountId, mailbox: &MailboxState) -> Range<u32> {
-        let first_unseen = self.first_unseen.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = first_unseen.get(&(account, mailbox.id, mailbox.uid_validity)).copied().unwrap_or(1);
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = seen.first_unseen.get(&(account, mailbox.id, mailbox.uid_validity));
+        let first = first.map_or(1, |(first, _)| *first);
         first..mailbox.uid_next.value().max(first)
     }
 }

@@ -254,3 +254,22 @@ fn each_message_is_recent_in_one_session() {
         world.store.close().await;
     });
 }
+
+#[test]
+fn what_was_seen_is_forgotten_beyond_a_bound() {
+    let recent = Recent::default();
+    let mailbox = |id: usize| {
+        let state = MailboxState::new(MailboxId(id as u64 + 1), String::new(), UidValidity::FIRST);
+        MailboxState { uid_next: Uid::new(9).unwrap(), ..state }
+    };
+    let account = AccountId(1);
+    for id in 0..RECENT_MAILBOXES_MAX {
+        recent.claim(account, &mailbox(id));
+    }
+    // The first is in use still.
+    assert!(recent.claim(account, &mailbox(0)).is_empty());
+    assert_eq!(recent.claim(account, &mailbox(RECENT_MAILBOXES_MAX)), 1..9);
+    assert!(recent.0.lock().unwrap().first_unseen.len() <= RECENT_MAILBOXES_MAX / 2 + 2);
+    assert!(recent.claim(account, &mailbox(0)).is_empty());
+    assert_eq!(recent.claim(account, &mailbox(1)), 1..9);
+}
