@@ -18,7 +18,7 @@ use crate::wire::{
     BodySection, FetchItem, SectionText,
     encode::{self, Recent},
 };
-use structure::Form;
+use structure::{Form, Global};
 
 /// Most octets of a header that HEADER.FIELDS looks at: the largest header block that is accepted, and as much prefix.
 const HEADER_SUBSET_BYTES_MAX: u64 = 2 * HEADER_BYTES_MAX as u64;
@@ -36,6 +36,8 @@ pub(crate) struct Message {
     pub(crate) recent: Recent,
     /// Its structure, where an item needs it and it could be read.
     pub(crate) structure: Option<Arc<Structure>>,
+    /// How message/global is shown.
+    pub(crate) global: Global,
 }
 
 /// Whether an item sets `\Seen` (RFC 3501 section 6.4.5).
@@ -238,11 +240,11 @@ fn structured(out: &mut Vec<u8>, message: &Message, item: &FetchItem) {
         }
         FetchItem::Body => {
             out.extend(b"BODY ");
-            structure::body(out, &found.root, Form::Basic);
+            structure::body(out, &found.root, Form::Basic, message.global);
         }
         _ => {
             out.extend(b"BODYSTRUCTURE ");
-            structure::body(out, &found.root, Form::Extended);
+            structure::body(out, &found.root, Form::Extended, message.global);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What the grammar wants and a message may lack: a multipart without parts shows one empty text part, a message/rfc822 that
 //! could not be taken apart shows an empty envelope and body, an address without domain an empty string (NIL would make it a
-//! group). message/global is shown as a basic type: only IMAP4rev2 knows it as a message.
+//! group). message/global is shown as a message to clients of IMAP4rev2 only: others know it as a basic type.
 
 use waypost_message::{Disposition, EnvelopeAddress, MessageEnvelope, Part, Structure};
 
@@ -15,6 +15,15 @@ pub(crate) enum Form {
     Basic,
     /// BODYSTRUCTURE
     Extended,
+}
+
+/// What message/global (RFC 6532) is shown as.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Global {
+    /// `body-type-basic`: as RFC 3501 has it.
+    Leaf,
+    /// `body-type-msg`, as message/rfc822 (RFC 9051 section 9, media-message).
+    Message,
 }
 
 type Parameters = [(Vec<u8>, Vec<u8>)];
@@ -65,23 +74,23 @@ fn addresses(out: &mut Vec<u8>, list: &[EnvelopeAddress]) {
 }
 
 /// `body = "(" (body-type-1part / body-type-mpart) ")"`
-pub(crate) fn body(out: &mut Vec<u8>, part: &Part, form: Form) {
+pub(crate) fn body(out: &mut Vec<u8>, part: &Part, form: Form, global: Global) {
     out.push(b'(');
     if part.is_multipart() {
-        multipart(out, part, form);
+        multipart(out, part, form, global);
     } else {
-        single(out, part, form);
+        single(out, part, form, global);
     }
     out.push(b')');
 }
 
 /// `body-type-mpart = 1*body SP media-subtype [SP body-ext-mpart]`
-fn multipart(out: &mut Vec<u8>, part: &Part, form: Form) {
+fn multipart(out: &mut Vec<u8>, part: &Part, form: Form, global: Global) {
     if part.children.is_empty() {
-        body(out, &Part::default(), form);
+        body(out, &Part::default(), form, global);
     }
     for child in &part.children {
-        body(out, child, form);
+        body(out, child, form, global);
     }
     out.push(b' ');
     encode::string(out, &part.content_type.subtype);
@@ -93,16 +102,17 @@ fn multipart(out: &mut Vec<u8>, part: &Part, form: Form) {
 }
 
 /// `body-type-1part = (body-type-basic / body-type-msg / body-type-text) [SP body-ext-1part]`
-fn single(out: &mut Vec<u8>, part: &Part, form: Form) {
+fn single(out: &mut Vec<u8>, part: &Part, form: Form, global: Global) {
     let is = |kind: &str| part.content_type.kind.eq_ignore_ascii_case(kind.as_bytes());
     basic(out, part);
-    if is("message") && part.content_type.subtype.eq_ignore_ascii_case(b"rfc822") {
+    let subtype = |name: &str| part.content_type.subtype.eq_ignore_ascii_case(name.as_bytes());
+    if is("message") && (subtype("rfc822") || subtype("global") && global == Global::Message) {
         let empty = Structure::default();
         let message = part.message.as_deref().unwrap_or(&empty);
         out.push(b' ');
         envelope(out, &message.envelope);
         out.push(b' ');
-        body(out, &message.root, form);
+        body(out, &message.root, form, global);
         out.extend_from_slice(format!(" {}", part.lines).as_bytes());
     } else if is("text") {
         out.extend_from_slice(format!(" {}", part.lines).as_bytes());
@@ -241,8 +251,11 @@ mod tests {
     #[test]
     fn bodies_of_each_kind() {
         let plain = "\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7BIT\"";
-        assert_eq!(text(|out| body(out, &part("text", "plain"), Form::Basic)), format!("({plain} 20 2)"));
-        let extended = text(|out| body(out, &part("text", "plain"), Form::Extended));
+        assert_eq!(
+            text(|out| body(out, &part("text", "plain"), Form::Basic, Global::Leaf)),
+            format!("({plain} 20 2)")
+        );
+        let extended = text(|out| body(out, &part("text", "plain"), Form::Extended, Global::Leaf));
         assert_eq!(extended, format!("({plain} 20 2 NIL NIL NIL NIL)"));
         let image = Part {
             id: Some("<i>".into()),
@@ -256,19 +269,24 @@ mod tests {
             ..part("image", "png")
         };
         let shown = "(\"image\" \"png\" NIL \"<i>\" NIL \"base64\" 20 NIL (\"attachment\" (\"filename\" \"a.png\")) (\"de\" \"en\") \"x\")";
-        assert_eq!(text(|out| body(out, &image, Form::Extended)), shown);
+        assert_eq!(text(|out| body(out, &image, Form::Extended, Global::Leaf)), shown);
         let mixed = Part { children: vec![part("text", "plain"), image], ..part("multipart", "mixed") };
         let shown = format!("(({plain} 20 2)(\"image\" \"png\" NIL \"<i>\" NIL \"base64\" 20) \"mixed\")");
-        assert_eq!(text(|out| body(out, &mixed, Form::Basic)), shown);
+        assert_eq!(text(|out| body(out, &mixed, Form::Basic, Global::Leaf)), shown);
         let empty = part("multipart", "mixed");
         assert_eq!(
-            text(|out| body(out, &empty, Form::Extended)),
+            text(|out| body(out, &empty, Form::Extended, Global::Leaf)),
             format!("(({plain} 0 0 NIL NIL NIL NIL) \"mixed\" NIL NIL NIL NIL)")
         );
         let message = Part { message: Some(Box::default()), ..part("message", "rfc822") };
         let nothing = "(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)";
         let shown = format!("(\"message\" \"rfc822\" NIL NIL NIL \"7BIT\" 20 {nothing} ({plain} 0 0) 2)");
-        assert_eq!(text(|out| body(out, &message, Form::Basic)), shown);
-        assert_eq!(text(|out| body(out, &part("message", "rfc822"), Form::Basic)), shown);
+        assert_eq!(text(|out| body(out, &message, Form::Basic, Global::Leaf)), shown);
+        assert_eq!(text(|out| body(out, &part("message", "rfc822"), Form::Basic, Global::Leaf)), shown);
+        let message = Part { message: Some(Box::default()), ..part("message", "global") };
+        let global = shown.replace("rfc822", "global");
+        assert_eq!(text(|out| body(out, &message, Form::Basic, Global::Message)), global);
+        let leaf = "(\"message\" \"global\" NIL NIL NIL \"7BIT\" 20)";
+        assert_eq!(text(|out| body(out, &message, Form::Basic, Global::Leaf)), leaf);
     }
 }

@@ -12,7 +12,7 @@ use waypost_storage::{FlagChange, FlagMode, Row};
 
 use super::{Enabled, Failure, Operation};
 use crate::{
-    fetch::{self, Message, Read, Responder},
+    fetch::{self, Message, Read, Responder, structure::Global},
     machine::Ran,
     session::Selected,
     wire::{Access, FetchItem, Numbers, SequenceSet},
@@ -149,5 +149,6 @@ fn message(selected: &Selected, number: u32, enabled: Enabled) -> Option<Message
     let view = &selected.view;
     let row = view.by_number(number)?.row;
     let (flags, recent) = (view.state().flags(row), enabled.recent_mark(view, row.uid));
-    Some(Message { number, row: row.clone(), flags, recent, structure: None })
+    let global = if enabled.rev2 { Global::Message } else { Global::Leaf };
+    Some(Message { number, row: row.clone(), flags, recent, structure: None, global })
 }

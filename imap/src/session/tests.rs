@@ -608,6 +608,19 @@ async fn what_stands_twice_is_told_once() {
 }
 
 #[tokio::test]
+async fn message_global_is_a_message_to_those_who_know_it() {
+    let world = world().await;
+    let global = MIXED.replace("message/rfc822", "message/global");
+    world.deliver(&[&global]).await;
+    let mut client = world.inbox().await;
+    let before = client.ok("FETCH 1 BODY").await;
+    assert!(before.contains("(\"message\" \"global\" NIL NIL NIL \"7BIT\" 24)"), "{before}");
+    client.ok("ENABLE IMAP4rev2").await;
+    let after = client.ok("FETCH 1 BODY").await;
+    assert!(after.contains("\"global\" NIL NIL NIL \"7BIT\" 24 (NIL \"inner\""), "{after}");
+}
+
+#[tokio::test]
 async fn a_removed_account_ends_its_sessions() {
     let world = world().await;
     let mut client = world.inbox().await;
