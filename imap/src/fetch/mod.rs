@@ -23,6 +23,9 @@ use structure::{Form, Global};
 /// Most octets of a header that HEADER.FIELDS looks at: the largest header block that is accepted, and as much prefix.
 const HEADER_SUBSET_BYTES_MAX: u64 = 2 * HEADER_BYTES_MAX as u64;
 
+/// Text of a response that is gathered before it is sent.
+const TEXT_BYTES_MAX: usize = 64 * 1024;
+
 /// A message with all that its response needs.
 #[derive(Debug)]
 pub(crate) struct Message {
@@ -104,6 +107,9 @@ impl<'a, 'o> Responder<'a, 'o> {
         for (index, item) in items.iter().enumerate() {
             self.text.push(if index == 0 { b'(' } else { b' ' });
             self.item(message, item).await?;
+            if self.text.len() >= TEXT_BYTES_MAX {
+                self.send().await?;
+            }
         }
         self.text.extend(b")\r\n");
         self.send().await

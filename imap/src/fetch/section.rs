@@ -5,6 +5,8 @@
 //!
 //! A part that does not exist, and HEADER or TEXT of a part that is no message, has no span: FETCH answers NIL.
 
+use std::collections::HashSet;
+
 use waypost_message::{HeaderBlock, Part, Span, Structure};
 
 use crate::wire::{BodySection, SectionText};
@@ -77,7 +79,8 @@ pub(crate) fn subset(header: &HeaderBlock, text: &SectionText) -> Vec<u8> {
         SectionText::HeaderFieldsNot(names) => (names.as_slice(), false),
         _ => (&[][..], false),
     };
-    let fields = header.fields().filter(|field| names.iter().any(|name| field.is(name)) == wanted);
+    let names: HashSet<Vec<u8>> = names.iter().map(|name| name.to_ascii_lowercase().into_bytes()).collect();
+    let fields = header.fields().filter(|field| names.contains(&field.name.to_ascii_lowercase()) == wanted);
     let mut octets: Vec<u8> = fields.flat_map(|field| field.octets.iter().copied()).collect();
     octets.extend_from_slice(b"\r\n");
     octets

@@ -86,6 +86,8 @@ impl Operation<'_, '_> {
                 responder.respond(message, items).await?;
             }
             view.flags_told(message.row.uid);
+            // Rows and short texts are in memory: a large mailbox would keep the thread.
+            tokio::task::yield_now().await;
         }
         Ok(responder.read())
     }
