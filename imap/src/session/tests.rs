@@ -608,6 +608,28 @@ async fn what_stands_twice_is_told_once() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_matches_nothing_or_is_ignored() {
+    let world = world().await;
+    world.deliver(&[PLAIN]).await;
+    let mut client = world.inbox().await;
+    let long = "k".repeat(200);
+    for (keys, expected) in [
+        (format!("KEYWORD {long}"), ""),
+        (format!("UNKEYWORD {long}"), " 1"),
+        ("HEADER \"no name\" \"\"".to_owned(), ""),
+        ("BEFORE 31-Dec-9999".to_owned(), " 1"),
+    ] {
+        assert_eq!(client.ok(&format!("SEARCH {keys}")).await, format!("* SEARCH{expected}\r\n"), "{keys}");
+    }
+    assert!(client.refused("SEARCH CHARSET ISO-2022-KR ALL").await.starts_with("NO [BADCHARSET"));
+    assert_eq!(
+        client.ok("STORE 1 FLAGS (\\Important \\Seen)").await,
+        "* 1 FETCH (FLAGS (\\Seen \\Recent))\r\n"
+    );
+    assert!(client.append("INBOX", "(\\Important) ", PLAIN).await.starts_with("OK"));
+}
+
+#[tokio::test]
 async fn message_global_is_a_message_to_those_who_know_it() {
     let world = world().await;
     let global = MIXED.replace("message/rfc822", "message/global");

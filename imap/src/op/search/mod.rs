@@ -19,9 +19,11 @@ use crate::{
     wire::{Numbers, Search, Status, encode},
 };
 use answer::{Answer, Found};
-use program::{Context, Facts, Program};
+use program::{Context, Facts, Program, Unready};
+use text::HeaderText;
 
 const BAD_CHARSET: &str = "the charset is not known";
+const TOO_MANY_KEYS: &str = "a search has at most 1000 keys, 100 of them for a text";
 const UNREADABLE: &str = "some messages cannot be read and were not searched";
 
 /// Most octets of a header block that are searched: the largest one that is accepted, and as much prefix.
@@ -76,7 +78,7 @@ impl Operation<'_, '_> {
             saved: &selected.saved,
             now: now(),
         };
-        let program = Program::new(search, &context).ok_or_else(bad_charset)?;
+        let program = Program::new(search, &context).map_err(refused)?;
         let exists = context.exists;
         let mut all = All { messages: Vec::new(), all_read: true };
         for first in (1..=exists).step_by(BATCH_MESSAGES) {
@@ -84,6 +86,7 @@ impl Operation<'_, '_> {
             let (found, read) = self.search_batch(&program, first, last).await?;
             all.all_read &= read;
             all.messages.extend(found);
+            tokio::task::yield_now().await;
         }
         Ok(all)
     }
@@ -127,6 +130,7 @@ impl Operation<'_, '_> {
         let structures = if rows.is_empty() { Vec::new() } else { self.structures(mailbox, &rows).await };
         let mut all_read = true;
         for (candidate, structure) in open.into_iter().zip(structures) {
+            tokio::task::yield_now().await;
             let matches = match structure {
                 Some(structure) => self.search_message(program, &candidate, &structure).await,
                 None => Err(StoreError::Damaged("structure".to_owned())),
@@ -151,7 +155,7 @@ impl Operation<'_, '_> {
         let (store, content) = (&self.context.store, &candidate.row.content);
         let length = content.prefix_size() + structure.root.header.end;
         let octets = store.read(content, 0, length.min(HEADER_SEARCH_BYTES_MAX)).await?;
-        let header = HeaderBlock::new(octets.to_vec());
+        let header = HeaderText::new(&HeaderBlock::new(octets.to_vec()));
         let mut facts = Facts {
             number: candidate.number,
             row: &candidate.row,
@@ -168,7 +172,10 @@ impl Operation<'_, '_> {
     }
 }
 
-/// `"BADCHARSET" [SP "(" charset *(SP charset) ")"]`
-fn bad_charset() -> Failure {
-    Failure::no("BADCHARSET (US-ASCII UTF-8)", BAD_CHARSET)
+/// Why a search is refused; `"BADCHARSET" [SP "(" charset *(SP charset) ")"]`
+fn refused(unready: Unready) -> Failure {
+    match unready {
+        Unready::Charset => Failure::no("BADCHARSET (US-ASCII UTF-8)", BAD_CHARSET),
+        Unready::Limit => Failure::no("LIMIT", TOO_MANY_KEYS),
+    }
 }

@@ -2,18 +2,31 @@
 //!
 //! Evaluation is three-valued: a key about octets that were not read yet is undecided, and so is what depends on it.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use encoding_rs::Encoding;
 use waypost_mail::{DateTime, Flag, Keyword, SystemFlags, Timestamp, Uid};
-use waypost_message::{HeaderBlock, decode::header_text};
 use waypost_storage::Row;
 
-use super::text::{Needle, Scope, fold, sent_day};
+use super::text::{HeaderText, Needle, Scope, fold};
 use crate::{
     fetch::{email_id, thread_id},
     wire::{DateRelation, Day, Search, SearchKey, SequenceSet},
 };
+
+/// Most keys in a search.
+pub(super) const KEYS_MAX: usize = 1000;
+/// Most of them that look for a text in header or body.
+pub(super) const TEXT_KEYS_MAX: usize = 100;
+
+/// Why a search is not made ready.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Unready {
+    /// The charset is not known.
+    Charset,
+    /// It has too many keys.
+    Limit,
+}
 
 /// What keys are made ready for.
 pub(super) struct Context<'a> {
@@ -35,7 +48,7 @@ pub(super) struct Facts<'a> {
     pub(super) row: &'a Row,
     pub(super) recent: bool,
     /// Its header with the prefix, once it was read.
-    pub(super) header: Option<&'a HeaderBlock>,
+    pub(super) header: Option<&'a HeaderText>,
     /// Which needles are in its body, once that was searched.
     pub(super) found: Option<&'a [bool]>,
 }
@@ -61,14 +74,14 @@ enum Test {
     Larger(u64),
     Smaller(u64),
     Sequence(Vec<RangeInclusive<u32>>),
-    Uid(Vec<RangeInclusive<u32>>),
+    Uid(Arc<[RangeInclusive<u32>]>),
     /// Internal date at this second or later.
     NotBefore(i64),
     EmailId(String),
     ThreadId(String),
     Sent(DateRelation, Day),
-    /// Name, folded text.
-    Header(String, String),
+    /// Name in lower case, folded text.
+    Header(Vec<u8>, String),
     /// A needle in the body.
     Body(usize),
     /// A needle in header or body.
@@ -79,15 +92,19 @@ enum Test {
 }
 
 impl Program {
-    /// `None`: the charset is not known.
-    pub(super) fn new(search: &Search, context: &Context<'_>) -> Option<Self> {
+    /// Makes the keys ready.
+    pub(super) fn new(search: &Search, context: &Context<'_>) -> Result<Self, Unready> {
         let charset = match &search.charset {
             None => encoding_rs::UTF_8,
-            Some(name) => Encoding::for_label(name.as_bytes())?,
+            Some(name) => Encoding::for_label_no_replacement(name.as_bytes()).ok_or(Unready::Charset)?,
         };
-        let mut compiler = Compiler { context, charset, needles: Vec::new() };
+        let mut compiler =
+            Compiler { context, charset, needles: Vec::new(), saved: None, keys: 0, text_keys: 0 };
         let test = Test::And(compiler.all(&search.keys));
-        Some(Self { test, needles: compiler.needles })
+        if compiler.keys > KEYS_MAX || compiler.text_keys > TEXT_KEYS_MAX {
+            return Err(Unready::Limit);
+        }
+        Ok(Self { test, needles: compiler.needles })
     }
 
     /// What is looked for in bodies, folded.
@@ -105,6 +122,10 @@ struct Compiler<'a> {
     context: &'a Context<'a>,
     charset: &'static Encoding,
     needles: Vec<Needle>,
+    /// What `$` is, for all keys that name it.
+    saved: Option<Arc<[RangeInclusive<u32>]>>,
+    keys: usize,
+    text_keys: usize,
 }
 
 impl Compiler<'_> {
@@ -113,6 +134,7 @@ impl Compiler<'_> {
     }
 
     fn test(&mut self, key: &SearchKey) -> Test {
+        self.keys += 1;
         let not = |test| Test::Not(Box::new(test));
         match key {
             SearchKey::All => Test::All,
@@ -121,7 +143,9 @@ impl Compiler<'_> {
             SearchKey::New => Test::And(vec![Test::Recent, not(Test::System(SystemFlags::SEEN))]),
             SearchKey::Old => not(Test::Recent),
             SearchKey::Recent => Test::Recent,
-            SearchKey::Header(name, text) => Test::Header(name.clone(), self.folded(text)),
+            SearchKey::Header(name, text) => {
+                Test::Header(name.to_ascii_lowercase().into_bytes(), self.folded(text))
+            }
             SearchKey::Body(text) => Test::Body(self.needle(text, Scope::Body)),
             SearchKey::Text(text) => Test::Text(self.needle(text, Scope::All)),
             SearchKey::Internal(relation, day) => Test::Internal(*relation, *day),
@@ -131,9 +155,9 @@ impl Compiler<'_> {
             SearchKey::Saved(relation, day) => Test::Saved(*relation, *day),
             SearchKey::ModSeq(modseq) => Test::ModSeq(*modseq),
             SearchKey::Uid(SequenceSet::Saved) | SearchKey::Sequence(SequenceSet::Saved) => {
-                Test::Uid(self.context.saved.iter().map(|uid| uid.value()..=uid.value()).collect())
+                Test::Uid(self.saved())
             }
-            SearchKey::Uid(set) => Test::Uid(set.resolve(self.context.largest_uid)),
+            SearchKey::Uid(set) => Test::Uid(set.resolve(self.context.largest_uid).into()),
             SearchKey::Sequence(set) => Test::Sequence(set.resolve(self.context.exists)),
             SearchKey::Not(key) => not(self.test(key)),
             SearchKey::Or(a, b) => Test::Or(Box::new(self.test(a)), Box::new(self.test(b))),
@@ -156,7 +180,14 @@ impl Compiler<'_> {
         }
     }
 
-    fn folded(&self, text: &[u8]) -> String {
+    fn saved(&mut self) -> Arc<[RangeInclusive<u32>]> {
+        let saved = self.context.saved;
+        let ranges = || saved.iter().map(|uid| uid.value()..=uid.value()).collect();
+        self.saved.get_or_insert_with(ranges).clone()
+    }
+
+    fn folded(&mut self, text: &[u8]) -> String {
+        self.text_keys += 1;
         fold(&self.charset.decode_without_bom_handling(text).0)
     }
 
@@ -194,17 +225,11 @@ impl Test {
             Self::NotBefore(second) => row.internal_date.seconds >= *second,
             Self::EmailId(id) => email_id(row) == *id,
             Self::ThreadId(id) => thread_id(row) == *id,
-            Self::Sent(relation, day) => {
-                let date = facts.header?.first("Date");
-                date.and_then(|date| sent_day(&date)).is_some_and(|sent| holds(*relation, sent, *day))
-            }
-            Self::Header(name, text) => {
-                let mut fields = facts.header?.fields().filter(|field| field.is(name));
-                fields.any(|field| fold(&header_text(&field.value())).contains(text))
-            }
+            Self::Sent(relation, day) => facts.header?.sent.is_some_and(|sent| holds(*relation, sent, *day)),
+            Self::Header(name, text) => facts.header?.has(name, text),
             Self::Body(needle) => *facts.found?.get(*needle)?,
             Self::Text(needle) => {
-                in_header(facts.header?, &needles.get(*needle)?.text) || *facts.found?.get(*needle)?
+                facts.header?.holds(&needles.get(*needle)?.text) || *facts.found?.get(*needle)?
             }
             Self::Not(test) => !test.evaluate(facts, needles)?,
             Self::Or(a, b) => return either(a.evaluate(facts, needles), || b.evaluate(facts, needles)),
@@ -233,14 +258,6 @@ fn all(tests: &[Test], facts: &Facts<'_>, needles: &[Needle]) -> Option<bool> {
         }
     }
     result
-}
-
-/// Whether some field's name, colon and decoded value hold the text.
-fn in_header(header: &HeaderBlock, text: &str) -> bool {
-    header.fields().any(|field| {
-        let line = format!("{}: {}", String::from_utf8_lossy(field.name), header_text(&field.value()));
-        fold(&line).contains(text)
-    })
 }
 
 fn holds(relation: DateRelation, day: Day, asked: Day) -> bool {

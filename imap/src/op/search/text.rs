@@ -1,7 +1,7 @@
 //! Looking for texts in bodies, decoded part by part, in bounded memory; and the day of a Date field.
 
 use waypost_message::{
-    Part, Span, Structure, decode::BodyDecoder, decode::header_text, header::HEADER_BYTES_MAX,
+    HeaderBlock, Part, Span, Structure, decode::BodyDecoder, decode::header_text, header::HEADER_BYTES_MAX,
 };
 use waypost_storage::{Content, Store, StoreError};
 
@@ -10,6 +10,45 @@ use crate::wire::Day;
 /// A text as it is compared: in lower case.
 pub(super) fn fold(text: &str) -> String {
     text.chars().flat_map(char::to_lowercase).collect()
+}
+
+/// A header as all keys of a search look at it: unfolded, decoded and in lower case, once for each message.
+pub(super) struct HeaderText {
+    fields: Vec<FieldText>,
+    /// The day of its Date field.
+    pub(super) sent: Option<Day>,
+}
+
+struct FieldText {
+    /// In lower case.
+    name: Vec<u8>,
+    /// Name, colon and value.
+    line: String,
+    /// Where the value begins.
+    value: usize,
+}
+
+impl HeaderText {
+    pub(super) fn new(header: &HeaderBlock) -> Self {
+        let field = |(name, value): (&[u8], Vec<u8>)| {
+            let mut line = fold(&String::from_utf8_lossy(name)) + ": ";
+            let value_at = line.len();
+            line.push_str(&fold(&header_text(&value)));
+            FieldText { name: name.to_ascii_lowercase(), line, value: value_at }
+        };
+        let fields = header.fields().map(|one| field((one.name, one.value()))).collect();
+        Self { fields, sent: header.first("Date").and_then(|date| sent_day(&date)) }
+    }
+
+    /// Whether a field of that name, given in lower case, holds the text.
+    pub(super) fn has(&self, name: &[u8], text: &str) -> bool {
+        self.fields.iter().any(|field| field.name == name && field.line[field.value..].contains(text))
+    }
+
+    /// Whether some field's name, colon and value hold the text.
+    pub(super) fn holds(&self, text: &str) -> bool {
+        self.fields.iter().any(|field| field.line.contains(text))
+    }
 }
 
 /// A text that is looked for, folded.
@@ -177,6 +216,16 @@ mod tests {
             assert_eq!(finder.found, [true, true, false, true], "{size}");
             assert!(!finder.is_done());
         }
+    }
+
+    #[test]
+    fn a_header_is_folded_once() {
+        let octets = b"Subject: =?utf-8?q?Gr=C3=9Csse?=\r\n from\r\nDATE: 1 Jan 2026\r\n\r\n";
+        let header = HeaderText::new(&HeaderBlock::new(octets.to_vec()));
+        assert_eq!(header.sent, Some(Day(2026, 1, 1)));
+        assert!(header.has(b"subject", "grüsse from") && header.has(b"subject", ""));
+        assert!(!header.has(b"subject", "subject") && !header.has(b"sub", "grüsse"));
+        assert!(header.holds("subject: gr") && header.holds("date: 1") && !header.holds("absent"));
     }
 
     #[test]
