@@ -12,7 +12,7 @@ use std::{
 
 use waypost_storage::{AccountState, MailboxState, SpecialUse};
 
-use super::{Enabled, Failure, Operation, pattern::Pattern};
+use super::{Enabled, Failure, Operation, pattern::Patterns};
 use crate::{
     machine::Ran,
     wire::{List, ListReturn, ListSelection, ListSyntax, encode},
@@ -20,6 +20,9 @@ use crate::{
 
 /// What separates the levels of hierarchy.
 pub(super) const DELIMITER: char = '/';
+
+/// Text that is gathered before it is sent.
+const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// A name in an answer.
 #[derive(Clone, Debug, Default)]
@@ -43,10 +46,10 @@ impl Operation<'_, '_> {
         }
         let state = self.user.account.state();
         let mut out = Vec::new();
-        for listed in listed(&state, list) {
+        for listed in listed(&state, list).await? {
             let info = if listed.selected_below { child_info(list) } else { String::new() };
             self.line(&mut out, "LIST", &attributes(&listed, list, self.user.enabled), &listed.name, &info);
-            // RFC 5819 section 2: not for names that are listed only for what is below them; once, however often it is asked for.
+            // RFC 5819 section 2: not for names that are listed only for what is below them.
             let asked = list.returned.iter().find_map(|returned| match returned {
                 ListReturn::Status(items) => Some(items),
                 _ => None,
@@ -54,6 +57,7 @@ impl Operation<'_, '_> {
             if let (Some(items), Some(mailbox), true) = (asked, &listed.mailbox, listed.selected) {
                 self.status_line(&mut out, mailbox, items);
             }
+            self.send_beyond_bound(&mut out).await?;
         }
         self.output.write(&out).await?;
         Ok(Ran::ok("listed"))
@@ -62,11 +66,20 @@ impl Operation<'_, '_> {
     pub(super) async fn lsub(&mut self, reference: &str, pattern: &str) -> Result<Ran, Failure> {
         let state = self.user.account.state();
         let mut out = Vec::new();
-        for (name, attributes) in subscribed(&state.subscriptions, &Pattern::new(reference, pattern)) {
+        for (name, attributes) in subscribed(&state.subscriptions, reference, pattern).await? {
             self.line(&mut out, "LSUB", attributes, &name, "");
+            self.send_beyond_bound(&mut out).await?;
         }
         self.output.write(&out).await?;
         Ok(Ran::ok("listed"))
+    }
+
+    async fn send_beyond_bound(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
+        if out.len() >= TEXT_BYTES_MAX {
+            self.output.write(out).await?;
+            out.clear();
+        }
+        Ok(())
     }
 
     /// The LIST response of SELECT (RFC 9051 section 6.3.2).
@@ -108,9 +121,9 @@ fn child_info(list: &List) -> String {
 }
 
 /// The names that LIST answers with, in order.
-fn listed(state: &AccountState, list: &List) -> Vec<Listed> {
+async fn listed(state: &AccountState, list: &List) -> Result<Vec<Listed>, Failure> {
     let named = list.patterns.iter().filter(|pattern| !pattern.is_empty());
-    let patterns: Vec<Pattern> = named.map(|pattern| Pattern::new(&list.reference, pattern)).collect();
+    let mut patterns = Patterns::new(&list.reference, named)?;
     let selects = |selection| list.selection.contains(&selection);
     let only_subscribed = selects(ListSelection::Subscribed);
     let mut names = all(state);
@@ -119,9 +132,6 @@ fn listed(state: &AccountState, list: &List) -> Vec<Listed> {
             names.entry(name.clone()).or_default().subscribed = true;
         }
     }
-    let matches = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
-    let matches_level =
-        |name: &str| patterns.iter().any(|pattern| pattern.is_for_levels() && pattern.matches(name));
     let special =
         |listed: &Listed| listed.mailbox.as_ref().is_some_and(|mailbox| mailbox.special_use.is_some());
     let special_only = selects(ListSelection::SpecialUse);
@@ -132,7 +142,7 @@ fn listed(state: &AccountState, list: &List) -> Vec<Listed> {
     if selects(ListSelection::RecursiveMatch) {
         for (name, _) in names.iter().filter(|(_, listed)| selected(listed)) {
             above.extend(parents(name).map(str::to_owned));
-            if !matches(name) {
+            if !patterns.matches(name).await?.name {
                 above_hidden.extend(parents(name).map(str::to_owned));
             }
         }
@@ -140,14 +150,17 @@ fn listed(state: &AccountState, list: &List) -> Vec<Listed> {
             names.entry(name.clone()).or_default();
         }
     }
-    let chosen = names.into_iter().filter_map(|(name, listed)| {
-        let exists = listed.mailbox.is_some() || only_subscribed || matches_level(&name);
+    let mut chosen = Vec::new();
+    for (name, listed) in names {
+        let matched = patterns.matches(&name).await?;
+        let exists = listed.mailbox.is_some() || only_subscribed || matched.level;
         let selected = selected(&listed) && exists;
-        let shown = matches(&name) && (selected || above_hidden.contains(&name));
-        let selected_below = above.contains(&name);
-        shown.then_some(Listed { name, selected, selected_below, ..listed })
-    });
-    chosen.collect()
+        if matched.name && (selected || above_hidden.contains(&name)) {
+            let selected_below = above.contains(&name);
+            chosen.push(Listed { name, selected, selected_below, ..listed });
+        }
+    }
+    Ok(chosen)
 }
 
 /// All mailboxes, and the levels above them.
@@ -188,22 +201,27 @@ fn attributes(listed: &Listed, list: &List, enabled: Enabled) -> String {
     attributes.join(" ")
 }
 
-/// What LSUB answers with: subscribed names that match, and levels above others that match, which are not subscribed
-/// themselves, with `\Noselect` (RFC 3501 section 6.3.9).
-fn subscribed(subscriptions: &BTreeSet<String>, pattern: &Pattern) -> BTreeMap<String, &'static str> {
+/// What LSUB answers with: subscribed names that match; for a pattern that ends in `%` also levels above others, which are not
+/// subscribed themselves, with `\Noselect` (RFC 3501 section 6.3.9).
+async fn subscribed(
+    subscriptions: &BTreeSet<String>,
+    reference: &str,
+    pattern: &str,
+) -> Result<BTreeMap<String, &'static str>, Failure> {
+    let mut patterns = Patterns::new(reference, [pattern.to_owned()].iter())?;
     let mut names = BTreeMap::new();
     for name in subscriptions {
-        if pattern.matches(name) {
+        if patterns.matches(name).await?.name {
             names.insert(name.clone(), "");
             continue;
         }
-        for parent in
-            parents(name).filter(|parent| pattern.matches(parent) && !subscriptions.contains(*parent))
-        {
-            names.insert(parent.to_owned(), "\\Noselect");
+        for parent in parents(name).filter(|parent| !subscriptions.contains(*parent)) {
+            if !names.contains_key(parent) && patterns.matches(parent).await?.level {
+                names.insert(parent.to_owned(), "\\Noselect");
+            }
         }
     }
-    names
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -239,7 +257,7 @@ mod tests {
         )
     }
 
-    fn answers(selection: &[ListSelection], pattern: &str, returned: &[ListReturn]) -> Vec<String> {
+    async fn answers(selection: &[ListSelection], pattern: &str, returned: &[ListReturn]) -> Vec<String> {
         let extended = !selection.is_empty() || !returned.is_empty();
         let list = List {
             syntax: if extended { ListSyntax::Extended } else { ListSyntax::Basic },
@@ -252,13 +270,13 @@ mod tests {
             let info = if one.selected_below { child_info(&list) } else { String::new() };
             format!("({}) {}{info}", attributes(&one, &list, Enabled::default()), one.name)
         };
-        listed(&sample(), &list).into_iter().map(line).collect()
+        listed(&sample(), &list).await.unwrap().into_iter().map(line).collect()
     }
 
-    #[test]
-    fn list_shows_what_is_there() {
+    #[tokio::test]
+    async fn list_shows_what_is_there() {
         assert_eq!(
-            answers(&[], "*", &[]),
+            answers(&[], "*", &[]).await,
             [
                 "(\\HasNoChildren) INBOX",
                 "(\\HasNoChildren \\Sent) Sent",
@@ -266,25 +284,25 @@ mod tests {
                 "(\\HasNoChildren) a/b/c",
             ]
         );
-        assert_eq!(answers(&[], "%", &[]).last().unwrap(), "(\\Noselect \\HasChildren) a");
+        assert_eq!(answers(&[], "%", &[]).await.last().unwrap(), "(\\Noselect \\HasChildren) a");
         assert_eq!(
-            answers(&[], "%", &[ListReturn::Children]).last().unwrap(),
+            answers(&[], "%", &[ListReturn::Children]).await.last().unwrap(),
             "(\\NonExistent \\HasChildren) a"
         );
-        assert_eq!(answers(&[], "x", &[]), [""; 0]);
-        assert_eq!(answers(&[], "", &[ListReturn::Children]), [""; 0]);
+        assert_eq!(answers(&[], "x", &[]).await, [""; 0]);
+        assert_eq!(answers(&[], "", &[ListReturn::Children]).await, [""; 0]);
         assert_eq!(
-            answers(&[], "inbox", &[ListReturn::Subscribed]),
+            answers(&[], "inbox", &[ListReturn::Subscribed]).await,
             ["(\\Subscribed \\HasNoChildren) INBOX"]
         );
-        assert_eq!(answers(&[ListSelection::SpecialUse], "*", &[]), ["(\\HasNoChildren \\Sent) Sent"]);
+        assert_eq!(answers(&[ListSelection::SpecialUse], "*", &[]).await, ["(\\HasNoChildren \\Sent) Sent"]);
     }
 
-    #[test]
-    fn list_selects_subscribed_names() {
+    #[tokio::test]
+    async fn list_selects_subscribed_names() {
         use ListSelection::{RecursiveMatch, Subscribed};
         assert_eq!(
-            answers(&[Subscribed], "*", &[]),
+            answers(&[Subscribed], "*", &[]).await,
             [
                 "(\\Subscribed \\HasNoChildren) INBOX",
                 "(\\Subscribed \\HasNoChildren) a/b/c",
@@ -292,7 +310,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            answers(&[Subscribed, RecursiveMatch], "%", &[]),
+            answers(&[Subscribed, RecursiveMatch], "%", &[]).await,
             [
                 "(\\Subscribed \\HasNoChildren) INBOX",
                 "(\\NonExistent \\HasChildren) a (\"CHILDINFO\" (\"SUBSCRIBED\"))",
@@ -301,30 +319,34 @@ mod tests {
         );
     }
 
-    #[test]
-    fn child_info_names_what_is_met() {
+    #[tokio::test]
+    async fn child_info_names_what_is_met() {
         use ListSelection::{RecursiveMatch, SpecialUse, Subscribed};
         assert_eq!(
-            answers(&[Subscribed, RecursiveMatch], "a/%", &[]),
+            answers(&[Subscribed, RecursiveMatch], "a/%", &[]).await,
             ["(\\HasChildren) a/b (\"CHILDINFO\" (\"SUBSCRIBED\"))"]
         );
         // All below is listed itself: nothing is said of the levels above it.
         assert_eq!(
-            answers(&[Subscribed, RecursiveMatch], "a*", &[]),
+            answers(&[Subscribed, RecursiveMatch], "a*", &[]).await,
             ["(\\Subscribed \\HasNoChildren) a/b/c"]
         );
-        assert_eq!(answers(&[SpecialUse, RecursiveMatch], "*", &[]), ["(\\HasNoChildren \\Sent) Sent"]);
+        assert_eq!(answers(&[SpecialUse, RecursiveMatch], "*", &[]).await, ["(\\HasNoChildren \\Sent) Sent"]);
     }
 
-    #[test]
-    fn lsub_shows_levels_above() {
-        let names = |pattern| subscribed(&sample().subscriptions, &Pattern::new("", pattern));
+    #[tokio::test]
+    async fn lsub_shows_levels_above() {
+        let sample = sample();
+        let names = async |pattern: &str| subscribed(&sample.subscriptions, "", pattern).await.unwrap();
         let entry = |name: &str, attributes| (name.to_owned(), attributes);
         assert_eq!(
-            names("%"),
+            names("%").await,
             [entry("INBOX", ""), entry("a", "\\Noselect"), entry("gone", "\\Noselect")].into()
         );
-        assert_eq!(names("*"), [entry("INBOX", ""), entry("a/b/c", ""), entry("gone/x", "")].into());
-        assert_eq!(names("a/%"), [entry("a/b", "\\Noselect")].into());
+        assert_eq!(names("*").await, [entry("INBOX", ""), entry("a/b/c", ""), entry("gone/x", "")].into());
+        assert_eq!(names("a/%").await, [entry("a/b", "\\Noselect")].into());
+        for pattern in ["a", "a/b", "g*e", "%/b"] {
+            assert_eq!(names(pattern).await, [].into(), "{pattern}");
+        }
     }
 }

@@ -598,6 +598,25 @@ async fn the_last_keyword_is_announced_to_all() {
 }
 
 #[tokio::test]
+async fn searches_and_patterns_are_bounded() {
+    let world = world().await;
+    world.deliver(&[PLAIN]).await;
+    let mut client = world.inbox().await;
+    client.ok("SEARCH RETURN (SAVE) ALL").await;
+    let keys = |key: &str, count: usize| format!("SEARCH {}", vec![key; count].join(" "));
+    for (within, beyond) in [
+        (keys("$", 1000), format!("SEARCH (ALL) {}", keys("$", 999).trim_start_matches("SEARCH "))),
+        (keys("SUBJECT g", 100), keys("SUBJECT g", 101)),
+        (keys("TEXT hello", 100), keys("NOT BODY hello", 101)),
+        (format!("LIST \"\" {}", "%".repeat(9000)), format!("LIST \"\" {}", "a".repeat(5000))),
+        (format!("LSUB \"\" {}", "*".repeat(9000)), format!("LSUB \"\" {}", "a".repeat(5000))),
+    ] {
+        client.ok(&within).await;
+        assert!(client.refused(&beyond).await.starts_with("NO [LIMIT]"), "{}", &beyond[..20]);
+    }
+}
+
+#[tokio::test]
 async fn what_stands_twice_is_told_once() {
     let world = world().await;
     world.deliver(&[PLAIN]).await;

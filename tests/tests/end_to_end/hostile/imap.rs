@@ -71,6 +71,7 @@ fn selected() -> Vec<Case> {
     let deep = |open: &str, inside: &str, close: &str| {
         format!("a SEARCH {}{inside}{}\r\n", open.repeat(10_000), close.repeat(10_000))
     };
+    let keys = format!("({})", vec!["1"; 1_000].join(" "));
     vec![
         case("a line of 200,000 octets", format!("a NOOP {}\r\n", "x".repeat(200_000)), "a BAD "),
         case("parentheses 10,000 deep", deep("(", "ALL", ")"), "a NO [LIMIT]"),
@@ -90,6 +91,38 @@ fn selected() -> Vec<Case> {
         case("a set of a million ranges", format!("a FETCH {} UID\r\n", sets(1_000_000)), "a BAD "),
         case("a set of 30,000 ranges", format!("a FETCH {} UID\r\n", sets(30_000)), "a NO [LIMIT]"),
         case("a set of 9,000 ranges", format!("a FETCH {} UID\r\n", sets(9_000)), "a OK "),
+        case("a pattern of 50,000 wildcards", format!("a LIST \"\" {}\r\n", "%*".repeat(25_000)), "a OK "),
+        case(
+            "a pattern of 40,000 octets",
+            format!("a LIST \"\" {}\r\n", "a%".repeat(20_000)),
+            "a NO [LIMIT]",
+        ),
+        case("LSUB with the same", format!("a LSUB \"\" {}\r\n", "a%".repeat(20_000)), "a NO [LIMIT]"),
+        case(
+            "SEARCH of what is saved 1,000 times",
+            format!("a SEARCH {}\r\n", vec!["$"; 1_000].join(" ")),
+            "a OK ",
+        ),
+        case(
+            "SEARCH with 60,000 keys",
+            format!("a SEARCH ({})\r\n", vec![keys.as_str(); 60].join(" ")),
+            "a NO [LIMIT]",
+        ),
+        case(
+            "SEARCH for 101 texts",
+            format!("a SEARCH {}\r\n", vec!["TEXT x"; 101].join(" ")),
+            "a NO [LIMIT]",
+        ),
+        case(
+            "1,000 times the same item",
+            format!("a FETCH 1 ({})\r\n", vec!["BODY[]"; 1_000].join(" ")),
+            "a OK ",
+        ),
+        case(
+            "a keyword of 200 octets",
+            format!("a STORE 1 +FLAGS ({})\r\n", "k".repeat(200)),
+            "a NO [LIMIT]",
+        ),
         case("sequence number 0", "a FETCH 0 UID\r\n", "a BAD "),
         case("sequence number 2^32", "a FETCH 4294967296 UID\r\n", "a BAD "),
         case("a sequence number of 30 digits", format!("a FETCH {} UID\r\n", "9".repeat(30)), "a BAD "),
