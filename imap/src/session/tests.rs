@@ -598,6 +598,27 @@ async fn the_last_keyword_is_announced_to_all() {
 }
 
 #[tokio::test]
+async fn silence_for_half_an_hour_ends_a_session() {
+    for idle in [false, true] {
+        let world = world().await;
+        let mut client = world.inbox().await;
+        if idle {
+            client.send("i IDLE\r\n").await;
+            client.until("\r\n").await;
+        }
+        tokio::time::pause();
+        let begun = tokio::time::Instant::now();
+        let mut said = String::new();
+        // The time runs by itself while everyone waits; the stream ends after the BYE.
+        client.stream.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "* BYE autologout; idle for too long\r\n");
+        let waited = begun.elapsed();
+        assert!(waited.abs_diff(Duration::from_secs(30 * 60)) < Duration::from_secs(10), "{waited:?}");
+        tokio::time::resume();
+    }
+}
+
+#[tokio::test]
 async fn searches_and_patterns_are_bounded() {
     let world = world().await;
     world.deliver(&[PLAIN]).await;
