@@ -17,7 +17,7 @@ pub(crate) enum Form {
     Extended,
 }
 
-/// What message/global (RFC 6532) is shown as.
+/// What message/global is shown as.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Global {
     /// `body-type-basic`: as RFC 3501 has it.

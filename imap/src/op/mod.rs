@@ -253,3 +253,29 @@ pub(crate) fn updates(
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_store_have_codes() {
+        for (error, code) in [
+            (StoreError::NoSuchMailbox, "NONEXISTENT"),
+            (StoreError::NoSuchDestination, "TRYCREATE"),
+            (StoreError::NoSuchMessage, "EXPUNGEISSUED"),
+            (StoreError::MailboxExists, "ALREADYEXISTS"),
+            (StoreError::MailboxName("x"), "CANNOT"),
+            (StoreError::OverQuota, "OVERQUOTA"),
+            (StoreError::Limit("x"), "LIMIT"),
+            (StoreError::Full, "UNAVAILABLE"),
+            (StoreError::Poisoned, "CONTACTADMIN"),
+            (StoreError::Damaged("x".to_owned()), "CORRUPTION"),
+            (StoreError::Io("x".to_owned()), "SERVERBUG"),
+        ] {
+            let text = error.to_string();
+            let Failure::Refused(ran) = Failure::from(error) else { panic!("{text}") };
+            assert_eq!((ran.status, ran.code.as_deref()), (Status::No, Some(code)), "{text}");
+        }
+    }
+}
