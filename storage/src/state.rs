@@ -250,7 +250,7 @@ pub(crate) const RETAINED: MailboxId = MailboxId(0);
 
 impl AccountState {
     /// An account before its first record.
-    pub(crate) fn empty(id: AccountId) -> Self {
+    pub fn empty(id: AccountId) -> Self {
         Self {
             id,
             seq: 0,

@@ -240,13 +240,9 @@ mod tests {
             (id, Arc::new(state))
         };
         AccountState {
-            id: AccountId(1),
-            seq: 1,
             mailboxes: mailboxes.iter().enumerate().map(mailbox).collect(),
             subscriptions: Arc::new(subscriptions.iter().map(|name| (*name).to_owned()).collect()),
-            next_mailbox: MailboxId(99),
-            last_uid_validity: 1,
-            bytes: 0,
+            ..AccountState::empty(AccountId(1))
         }
     }
 
