@@ -250,3 +250,17 @@ async fn thunderbird_reads_flags_moves_deletes_sends_and_idles() {
     );
     scene.site.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alpine_reads_flags_deletes_saves_and_sends() {
+    let scene = Scene::new().await;
+    let sent = scene.fill(3).await;
+    scene.file("sent1", &sent[1]);
+    scene.venv("alpine.py").args(["alice@a.test", "bob@a.test"]).run().await;
+    let stored = String::from_utf8(scene.site.messages("bob", "INBOX", 1).await.remove(0)).unwrap();
+    assert!(
+        stored.contains("Subject: from alpine\r\n") && stored.ends_with("\r\n\r\n.\r\nEnd\r\n"),
+        "{stored}"
+    );
+    scene.site.finish().await;
+}
