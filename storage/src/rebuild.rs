@@ -16,7 +16,7 @@ const CHECKPOINT_MESSAGES: u64 = 100_000;
 
 impl Store {
     /// Reads all accounts from the journal again and writes all of the index anew, while the work of others goes on; how many
-    /// messages there are. Errors: `Io`, `Closed`.
+    /// messages there are. Durable when it resolves. Errors: `Io`, `Closed`.
     pub async fn rebuild(&self, report: Report) -> Result<u64, StoreError> {
         let accounts: Vec<AccountId> = self.directory().borrow().accounts.keys().copied().collect();
         let total = accounts.len() as u64;
@@ -31,11 +31,11 @@ impl Store {
             // What is in the index need not stay in memory.
             if messages - written >= CHECKPOINT_MESSAGES {
                 written = messages;
-                self.tell(Message::Checkpoint).await?;
+                self.checkpoint().await?;
             }
         }
         report(Progress { step: "accounts", done: total, total });
-        self.tell(Message::Checkpoint).await?;
+        self.checkpoint().await?;
         Ok(messages)
     }
 

@@ -185,6 +185,15 @@ impl Store {
         &self.inner.shared
     }
 
+    /// Has what changed written to the index; returns when that is durable, so that the next start reads no more of the journal
+    /// than what came since. Errors: `Io`: it could not be written; `Closed`.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        let (caller, answer) = oneshot::channel();
+        self.tell(Message::Checkpoint(caller)).await?;
+        let done = answer.await.map_err(|_| StoreError::Closed)?;
+        if done { Ok(()) } else { Err(StoreError::Io("the index could not be written".to_owned())) }
+    }
+
     /// The journal's files, for readers and body writers.
     pub(crate) fn files(&self) -> &Arc<Files> {
         &self.shared().files

@@ -7,7 +7,7 @@ use waypost_message::Structure;
 
 use super::{accept, acceptance, account, delivery, options, relay, simulated};
 use crate::{
-    FlagChange, FlagMode, Options, Store, StoreError,
+    FlagChange, FlagMode, Missing, Options, Store, StoreError,
     disk::{Disk, Simulated},
 };
 
@@ -199,7 +199,7 @@ async fn a_full_disk_takes_changes_longer_than_mail() {
     );
     let seen = FlagChange { mode: FlagMode::Add, flags: SystemFlags::SEEN.into(), unchanged_since: None };
     opened.change_flags(inbox, uids(1), seen.clone()).await.unwrap();
-    opened.move_to(inbox, uids(2), trash).await.unwrap();
+    opened.move_to(inbox, uids(2), trash, Missing::Skipped).await.unwrap();
     assert_eq!(opened.expunge(inbox, uids(3)).await.unwrap(), uids(3));
     simulated.set_capacity(Some(used + 4 * 1024));
     for refused in [

@@ -61,8 +61,8 @@ pub(crate) enum Message {
     Rows(AccountId, MailboxId, Vec<Arc<Chunk>>, oneshot::Sender<Merged>),
     /// A checkpoint ended.
     Checkpointed { done: bool, accounts: Vec<(AccountId, u64)>, structures: HashMap<AccountId, Vec<EmailId>> },
-    /// To make a checkpoint now.
-    Checkpoint,
+    /// To make a checkpoint now, and tell whether it succeeded.
+    Checkpoint(oneshot::Sender<bool>),
     /// To end.
     Close,
 }
@@ -96,6 +96,9 @@ pub(crate) struct Progress {
     room: Room,
     /// Whether a checkpoint runs.
     checkpointing: bool,
+    /// Who waits for the next checkpoint, and who for the one that runs.
+    wanted: Vec<oneshot::Sender<bool>>,
+    promised: Vec<oneshot::Sender<bool>>,
     records: u64,
     /// Records behind the heads at the start: they count as soon as all of them are in memory, so that a server that is
     /// killed again and again still makes checkpoints.
@@ -161,7 +164,10 @@ impl Writer {
     fn take(&mut self, message: Message) {
         match message {
             Message::Submit(_) | Message::Close => {}
-            Message::Checkpoint => self.checkpoint(),
+            Message::Checkpoint(caller) => {
+                self.progress.wanted.push(caller);
+                self.checkpoint_when_due();
+            }
             Message::Provide(loaded, caller) => {
                 // The caller may be gone; the account is loaded all the same.
                 let _gone = caller.send(self.provide(*loaded));
@@ -335,18 +341,25 @@ impl Writer {
         if self.progress.behind > 0 && locked(&self.shared.pending).is_empty() {
             self.progress.records += std::mem::take(&mut self.progress.behind);
         }
-        if self.progress.records >= self.checkpoint_records || self.progress.bytes >= CHECKPOINT_BYTES {
+        if self.progress.records >= self.checkpoint_records
+            || self.progress.bytes >= CHECKPOINT_BYTES
+            || !self.progress.wanted.is_empty()
+        {
             self.checkpoint();
         }
     }
 
     /// Begins a checkpoint, unless one runs. Private and published state are the same here.
     fn checkpoint(&mut self) {
+        if self.progress.poisoned {
+            self.progress.wanted.clear();
+        }
         if self.progress.checkpointing || self.progress.poisoned {
             return;
         }
         let request = self.checkpoint_request();
         self.progress.checkpointing = self.checkpoints.try_send(request).is_ok();
+        self.progress.promised = std::mem::take(&mut self.progress.wanted);
     }
 
     fn checkpoint_request(&mut self) -> Request {
@@ -371,6 +384,10 @@ impl Writer {
         written: HashMap<AccountId, Vec<EmailId>>,
     ) {
         self.progress.checkpointing = false;
+        for caller in self.progress.promised.drain(..) {
+            // Who waited may be gone.
+            let _gone = caller.send(done);
+        }
         if !done {
             self.give_up_structures();
             return self.progress.dirty.extend(accounts.iter().map(|(id, _)| *id));
