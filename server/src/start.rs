@@ -33,6 +33,10 @@ pub struct Parts {
     pub disk: Option<Arc<dyn Disk>>,
     /// The resolver.
     pub resolver: Option<Resolver>,
+    /// Octets of a journal segment; tests have smaller ones.
+    pub segment_bytes: Option<u64>,
+    /// Records after which a checkpoint is made; tests have more of them.
+    pub checkpoint_records: Option<u64>,
 }
 
 /// Why a server does not start or does not take a new configuration.
@@ -135,6 +139,8 @@ impl Server {
         if let Some(disk) = parts.disk {
             options.disk = disk;
         }
+        options.segment_bytes = parts.segment_bytes.unwrap_or(options.segment_bytes);
+        options.checkpoint_records = parts.checkpoint_records.unwrap_or(options.checkpoint_records);
         let store = Store::open(options).await?;
         directory::adopt_file_accounts(&store, &config).await?;
         let config = Arc::new(config);

@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
 
 pub mod client;
+pub mod disk;
 pub mod message;
 pub mod process;
 pub mod script;
 pub mod site;
 
 pub use client::Client;
+pub use disk::{Lying, Sync};
 pub use message::{after_added_fields, sample};
 pub use process::{Process, program};
 pub use script::{Script, Transport};

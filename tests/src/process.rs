@@ -15,6 +15,8 @@ use tokio::{
     time::timeout,
 };
 
+/// The environment variable that makes `waypost-under-test` something else than `waypost`.
+pub const UNDER_TEST: &str = "WAYPOST_UNDER_TEST";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A server process.
@@ -29,6 +31,13 @@ pub struct Process {
 impl Process {
     /// Starts `program serve` and waits for its `ready` line.
     pub async fn serve(program: &Path, config: &Path) -> Self {
+        Self::try_serve(program, config, "")
+            .await
+            .unwrap_or_else(|said| panic!("the server did not start:\n{said}"))
+    }
+
+    /// The same with what `WAYPOST_UNDER_TEST` says. Error: it ended before it was ready; what it said.
+    pub async fn try_serve(program: &Path, config: &Path, under_test: &str) -> Result<Self, String> {
         let mut command = Command::new(program);
         command
             .args(["serve", "--config"])
@@ -36,20 +45,23 @@ impl Process {
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        if !under_test.is_empty() {
+            command.env(UNDER_TEST, under_test);
+        }
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut said = String::new();
         let ready = timeout(START_TIMEOUT, async {
             while let Some(line) = lines.next_line().await.unwrap() {
                 if let Some(ready) = line.strip_prefix("ready ") {
-                    return ready.to_owned();
+                    return Ok(ready.to_owned());
                 }
                 said.push_str(&line);
                 said.push('\n');
             }
-            panic!("the server did not start:\n{said}");
+            Err(std::mem::take(&mut said))
         });
-        let ready = ready.await.unwrap_or_else(|_| panic!("no ready line within {START_TIMEOUT:?}"));
+        let ready = ready.await.unwrap_or_else(|_| panic!("no ready line within {START_TIMEOUT:?}"))?;
         let mut services: BTreeMap<String, Vec<SocketAddr>> = BTreeMap::new();
         for (name, address) in ready.split(' ').map(|service| service.split_once('=').unwrap()) {
             services.entry(name.to_owned()).or_default().push(address.parse().unwrap());
@@ -61,7 +73,7 @@ impl Process {
                 kept.lock().unwrap().push_str(&format!("{line}\n"));
             }
         });
-        Self { child, services, log, reader }
+        Ok(Self { child, services, log, reader })
     }
 
     /// The addresses of a service, in the order of the configuration.

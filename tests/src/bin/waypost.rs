@@ -1,5 +1,52 @@
 //! The `waypost` program once more, so that tests that need a process of its own have it built.
+//!
+//! `WAYPOST_UNDER_TEST` makes it a server with other parts, by words: `segment=BYTES`, `checkpoint=RECORDS`,
+//! `sync=never` and `sync=late` (the negative controls of `tests/faults`), `plain` (none of these).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "test")]
 
-fn main() -> std::process::ExitCode {
-    waypost_server::cli::run()
+use std::{path::Path, process::ExitCode, sync::Arc};
+
+use tokio::signal::unix::{SignalKind, signal};
+use waypost_server::{Parts, Server};
+use waypost_tests::{Lying, Sync, process::UNDER_TEST};
+
+fn main() -> ExitCode {
+    match std::env::var(UNDER_TEST) {
+        Ok(words) => {
+            let config = std::env::args().nth(3).expect("serve --config FILE");
+            tokio::runtime::Runtime::new().unwrap().block_on(serve(Path::new(&config), parts(&words)))
+        }
+        Err(_) => waypost_server::cli::run(),
+    }
+}
+
+fn parts(words: &str) -> Parts {
+    let mut parts = Parts::default();
+    for word in words.split_whitespace() {
+        match word.split_once('=') {
+            Some(("segment", bytes)) => parts.segment_bytes = Some(bytes.parse().unwrap()),
+            Some(("checkpoint", records)) => parts.checkpoint_records = Some(records.parse().unwrap()),
+            Some(("sync", "never")) => parts.disk = Some(Arc::new(Lying(Sync::Never))),
+            Some(("sync", "late")) => parts.disk = Some(Arc::new(Lying(Sync::Late))),
+            _ => assert_eq!(word, "plain"),
+        }
+    }
+    parts
+}
+
+async fn serve(config: &Path, parts: Parts) -> ExitCode {
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    let config = waypost_config::load(config).unwrap_or_else(|error| panic!("{error}"));
+    let running = match Server::start(config, parts).await {
+        Ok(running) => running,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let bound: Vec<String> = running.bound().iter().map(ToString::to_string).collect();
+    eprintln!("ready {}", bound.join(" "));
+    terminate.recv().await;
+    running.drain().await;
+    ExitCode::SUCCESS
 }

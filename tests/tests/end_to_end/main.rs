@@ -4,7 +4,6 @@
 mod clients;
 mod command_line;
 mod hostile;
-mod kill;
 mod maildrop;
 mod relay;
 mod restart;

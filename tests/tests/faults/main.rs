@@ -1,0 +1,33 @@
+//! Faults: kills, power cuts, rotten octets, full and failing disks. Each harness is a test with a count in an environment
+//! variable: a short run in `tests/run`, a long one by hand (`docs/reliability.md` has the commands). Beside each stand
+//! its negative controls: what must be noticed, or the harness proves nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "test")]
+
+mod block;
+mod client;
+mod content;
+mod doctor;
+mod found;
+mod kill;
+mod ledger;
+mod load;
+mod power;
+
+use waypost_tests::Process;
+
+/// A count from the environment.
+fn count(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap())
+}
+
+/// `WAYPOST_FAULT_SEED`, 1 if it is not set.
+fn seed() -> u64 {
+    count("WAYPOST_FAULT_SEED", 1)
+}
+
+/// Ends a server in order.
+async fn end(server: Process) {
+    server.signal("TERM").await;
+    let (code, log) = server.end().await;
+    assert_eq!(code, Some(0), "{log}");
+}
