@@ -41,6 +41,17 @@ pub(crate) fn not_run(harness: &str, why: &str) {
     say(&format!("NOT RUN: {harness} needs root, mount and loop devices: {why}"));
 }
 
+/// Repairs the ext4 in a file.
+pub(crate) fn check_file_system(image: &Path) -> Result<(), String> {
+    let output =
+        Command::new("e2fsck").args(["-fy", text(image)]).output().map_err(|error| error.to_string())?;
+    // 1: it was repaired.
+    match output.status.code() {
+        Some(0 | 1) => Ok(()),
+        _ => Err(String::from_utf8_lossy(&output.stdout).into_owned()),
+    }
+}
+
 impl Mounted {
     /// A new ext4 in a file.
     pub(crate) fn ext4(image: &Path, mib: u64, at: &Path, mkfs: &[&str]) -> Result<Self, String> {
@@ -73,16 +84,21 @@ impl Mounted {
         Ok(Self { at: at.to_owned(), image: None })
     }
 
-    /// Mounts it with other options.
-    pub(crate) fn remount(&self, options: &str) -> Result<(), String> {
-        run("mount", &["-o", &format!("remount,{options}"), text(&self.at)])
+    /// Has the file system find an error, which makes it read-only at once where it was made so.
+    pub(crate) fn break_off(&self) -> Result<(), String> {
+        let trigger = format!("/sys/fs/ext4/{}/trigger_fs_error", self.device());
+        std::fs::write(&trigger, "test").map_err(|error| format!("{trigger}: {error}"))
+    }
+
+    fn device(&self) -> String {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(text(&self.at))).unwrap();
+        line.split(' ').next().unwrap().trim_start_matches("/dev/").to_owned()
     }
 
     /// How many writes the device has done, once none is under way.
     fn writes(&self) -> String {
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(text(&self.at))).unwrap();
-        let device = line.split(' ').next().unwrap().trim_start_matches("/dev/");
+        let device = self.device();
         loop {
             let stat = std::fs::read_to_string(format!("/sys/block/{device}/stat")).unwrap();
             let fields: Vec<&str> = stat.split_whitespace().collect();

@@ -22,7 +22,7 @@ const HEADER_BYTES: usize = 64;
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Of a record: stream kind, stream, seq, kind, version, flags, length.
 const RECORD_BYTES: usize = 1 + 8 + 8 + 2 + 1 + 1 + 4;
-const MESSAGE_ADDED: u16 = 21;
+pub(crate) const MESSAGE_ADDED: u16 = 21;
 const SETTLED: u16 = 34;
 const UNKNOWN: u16 = 999;
 const ENTRY: u8 = 1;
@@ -32,7 +32,7 @@ fn u32_at(octets: &[u8], at: usize) -> usize {
 }
 
 /// The frames of a segment, and for each the places of its records.
-fn frames(segment: &[u8]) -> Vec<(usize, Vec<usize>)> {
+pub(crate) fn frames(segment: &[u8]) -> Vec<(usize, Vec<usize>)> {
     let marker = &segment[24..40];
     let (mut at, mut frames) = (HEADER_BYTES, Vec::new());
     while segment.get(at..at + 16) == Some(marker) {
@@ -58,20 +58,17 @@ fn kind(segment: &[u8], record: usize) -> u16 {
     u16::from_le_bytes([segment[record + 17], segment[record + 18]])
 }
 
-/// Makes the last record of a kind do nothing. `false`: there is none.
-fn pass_over_last(file: &Path, wanted: u16) -> bool {
-    let mut segment = std::fs::read(file).unwrap();
-    let all = frames(&segment);
+/// Makes the last record of a kind do nothing; where its frame is.
+pub(crate) fn pass_over_last(segment: &mut [u8], wanted: u16) -> Option<usize> {
     let of = |(at, records): &(usize, Vec<usize>)| {
-        let record = records.iter().rev().find(|record| kind(&segment, **record) == wanted)?;
+        let record = records.iter().rev().find(|record| kind(segment, **record) == wanted)?;
         Some((*at, *record))
     };
-    let Some((at, record)) = all.iter().rev().find_map(of) else { return false };
+    let (at, record) = frames(segment).iter().rev().find_map(of)?;
     segment[record + 17..record + 19].copy_from_slice(&UNKNOWN.to_le_bytes());
     segment[record + 20] = 1;
-    seal(&mut segment, at);
-    std::fs::write(file, segment).unwrap();
-    true
+    seal(segment, at);
+    Some(at)
 }
 
 /// Makes the checks of a frame right.
@@ -89,7 +86,7 @@ fn seal(segment: &mut [u8], at: usize) {
 async fn doctored(wanted: Option<u16>) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let load = Load::new(seed()).await;
-    begin(&folder, &load).await;
+    begin(&folder, &load, "plain").await;
     let (config, state) = (folder.path().join("waypost.toml"), folder.path().join("state"));
     let server = Arc::new(Process::try_serve(&program(), &config, "plain").await.unwrap());
     load.ledger.lock().unwrap().start();
@@ -106,8 +103,10 @@ async fn doctored(wanted: Option<u16>) -> Vec<String> {
     load.ledger.lock().unwrap().settled(&name);
     Arc::into_inner(server).unwrap().kill().await;
     if let Some(wanted) = wanted {
-        let segment = state.join("journal").join(format!("{:016x}.segment", 1));
-        assert!(pass_over_last(&segment, wanted), "no record of kind {wanted} in the journal");
+        let path = state.join("journal").join(format!("{:016x}.segment", 1));
+        let mut segment = std::fs::read(&path).unwrap();
+        pass_over_last(&mut segment, wanted).unwrap_or_else(|| panic!("no record of kind {wanted}"));
+        std::fs::write(&path, segment).unwrap();
     }
     let problems = verify(&config, &load, false).await;
     assert!(problems.iter().all(|problem| problem.contains(&name)), "{problems:#?}");

@@ -16,10 +16,13 @@ use crate::{
     load::ACCOUNTS,
 };
 
+/// Of a store that is only looked at: it may lie on a small disk.
+const SEGMENT_BYTES: u64 = 1 << 20;
+
 /// Opens the store of a server that is gone, reads all of it, has it check itself, and closes it.
 /// Error: it cannot be opened.
 pub(crate) async fn by_store(state: &Path, taken: &BTreeMap<String, u32>) -> Result<Found, StoreError> {
-    let store = Store::open(Options::new(state)).await?;
+    let store = Store::open(Options { segment_bytes: SEGMENT_BYTES, ..Options::new(state) }).await?;
     let mut found = Found { taken: taken.clone(), ..Found::default() };
     let accounts: Vec<_> = store.directory().borrow().accounts.values().cloned().collect();
     for record in accounts {

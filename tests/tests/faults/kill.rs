@@ -34,7 +34,7 @@ async fn kill_9_loses_and_doubles_nothing() {
     while done < cycles {
         let folder = tempfile::tempdir().unwrap();
         let load = Load::new(seed + done).await;
-        begin(&folder, &load).await;
+        begin(&folder, &load, "plain").await;
         for _ in 0..CYCLES_PER_STORE.min(cycles - done) {
             counted += u64::from(cycle(&folder, &load, done, seed).await);
             done += 1;
@@ -46,9 +46,9 @@ async fn kill_9_loses_and_doubles_nothing() {
 }
 
 /// A server that only makes its accounts.
-pub(crate) async fn begin(folder: &TempDir, load: &Load) {
+pub(crate) async fn begin(folder: &TempDir, load: &Load, under_test: &str) {
     let config = load.site().write(folder.path());
-    let server = Process::serve(&program(), &config).await;
+    let server = Process::try_serve(&program(), &config, under_test).await.unwrap();
     end(server).await;
     let found = found::by_store(&folder.path().join("state"), &load.taken()).await.unwrap();
     load.ledger.lock().unwrap().begin_with(&found);
@@ -92,7 +92,7 @@ pub(crate) async fn verify(config: &std::path::Path, load: &Load, by_protocols: 
     let mut problems = std::mem::take(&mut load.ledger.lock().unwrap().refusals);
     let found = if by_protocols {
         load.ledger.lock().unwrap().started();
-        let server = match Process::try_serve(&program(), config, "plain").await {
+        let server = match Process::try_serve(&program(), config, "segment=1048576").await {
             Ok(server) => server,
             Err(said) => return vec![format!("the server does not start: {said}")],
         };

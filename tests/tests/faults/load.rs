@@ -119,6 +119,62 @@ impl Load {
         format!("{}00000", session.name)
     }
 
+    /// Brings one message for alice and bob from elsewhere; the last reply.
+    pub(crate) async fn bring(&self, server: &Arc<Process>) -> String {
+        let session = self.session(server);
+        let name = format!("{}00000", session.name);
+        let mut smtp = Smtp::from_elsewhere(server).await.unwrap();
+        let to = ["alice@a.test".to_owned(), "bob@a.test".to_owned()];
+        let effects = vec![arrives("alice", &name), arrives("bob", &name)];
+        match session.send(&mut smtp, "x@far.test", &to, &name, effects).await {
+            Some(reply) => reply,
+            None => {
+                let refusal = session.ledger().refusals.pop().expect("an answer");
+                refusal.split("; to ").next().unwrap().to_owned()
+            }
+        }
+    }
+
+    /// Appends one message to alice's INBOX; the answer.
+    pub(crate) async fn append(&self, server: &Arc<Process>, imap: &mut Imap) -> String {
+        let session = self.session(server);
+        let name = format!("a{}00000", session.name);
+        let effect = Effect::Added((inbox("alice"), name.clone()), Flags::new());
+        let operation = session.ledger().begin(vec![effect]);
+        let answer = imap.append("INBOX", "", &message(&name)).await.unwrap();
+        if answer.is_ok() {
+            session.ledger().acknowledge(operation);
+        } else {
+            session.ledger().refuse(operation, &answer.status);
+            session.ledger().refusals.pop();
+        }
+        answer.status
+    }
+
+    /// Removes the first message of alice's INBOX; the answer.
+    pub(crate) async fn expunge_first(&self, server: &Arc<Process>) -> String {
+        let session = self.session(server);
+        let mut imap = Imap::login(server, "alice").await.unwrap();
+        let first = imap.read_mailbox("alice", "INBOX").await.unwrap().rows.swap_remove(0);
+        let place = (inbox("alice"), first.message.unwrap());
+        let deleted: Flags = ["\\Deleted".to_owned()].into();
+        let steps = [
+            (format!("UID STORE {} FLAGS (\\Deleted)", first.uid), Effect::Flagged(place.clone(), deleted)),
+            (format!("UID EXPUNGE {}", first.uid), Effect::Removed(place)),
+        ];
+        for (command, effect) in steps {
+            let operation = session.ledger().begin(vec![effect]);
+            let answer = imap.run(&command).await.unwrap();
+            if !answer.is_ok() {
+                session.ledger().refuse(operation, &answer.status);
+                session.ledger().refusals.pop();
+                return answer.status;
+            }
+            session.ledger().acknowledge(operation);
+        }
+        "OK".to_owned()
+    }
+
     fn session(&self, server: &Arc<Process>) -> Session {
         let number = self.session.fetch_add(1, Ordering::Relaxed);
         Session {

@@ -8,10 +8,12 @@ mod client;
 mod content;
 mod doctor;
 mod found;
+mod full;
 mod kill;
 mod ledger;
 mod load;
 mod power;
+mod rot;
 
 use waypost_tests::Process;
 

@@ -44,7 +44,7 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let disk = Mounted::ext4(&folder.path().join("0.img"), IMAGE_MIB, &folder.path().join("state"), &[])?;
         let load = Load::new(seed).await;
-        begin(&folder, &load).await;
+        begin(&folder, &load, "plain").await;
         Ok(Self { folder, load, disk: Some(disk), images: 0 })
     }
 
