@@ -22,6 +22,8 @@ pub enum Sync {
     Never,
     /// After it said so: what is answered then is answered before the sync.
     Late,
+    /// At once, but nobody hears of its errors.
+    Deaf,
 }
 
 /// The real disk, but for its syncs.
@@ -46,14 +48,14 @@ impl Disk for Lying {
     fn create_directory(&self, path: &Path) -> io::Result<()> {
         match self.0 {
             Sync::Never => std::fs::create_dir_all(path),
-            Sync::Late => Real.create_directory(path),
+            Sync::Late | Sync::Deaf => Real.create_directory(path),
         }
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         match self.0 {
             Sync::Never => Ok(()),
-            Sync::Late => Real.sync_directory(path),
+            Sync::Late | Sync::Deaf => Real.sync_directory(path),
         }
     }
 
@@ -82,6 +84,21 @@ impl Disk for Lying {
     }
 }
 
+impl LyingFile {
+    fn sync_later(&self) {
+        if self.pending.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (file, pending) = (Arc::clone(&self.file), Arc::clone(&self.pending));
+        std::thread::spawn(move || {
+            std::thread::sleep(LATE);
+            pending.store(false, Ordering::SeqCst);
+            // Nobody is left who could be told.
+            let _late = file.sync();
+        });
+    }
+}
+
 impl DiskFile for LyingFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.file.read_at(offset, buffer)
@@ -92,14 +109,11 @@ impl DiskFile for LyingFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if self.sync == Sync::Late && !self.pending.swap(true, Ordering::SeqCst) {
-            let (file, pending) = (Arc::clone(&self.file), Arc::clone(&self.pending));
-            std::thread::spawn(move || {
-                std::thread::sleep(LATE);
-                pending.store(false, Ordering::SeqCst);
-                // Nobody is left who could be told.
-                let _late = file.sync();
-            });
+        match self.sync {
+            Sync::Never => {}
+            Sync::Late => self.sync_later(),
+            // Deaf.
+            Sync::Deaf => drop(self.file.sync()),
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The `waypost` program once more, so that tests that need a process of its own have it built.
 //!
 //! `WAYPOST_UNDER_TEST` makes it a server with other parts, by words: `segment=BYTES`, `checkpoint=RECORDS`,
-//! `sync=never` and `sync=late` (the negative controls of `tests/faults`), `plain` (none of these).
+//! `sync=never`, `sync=late` and `sync=deaf` (the negative controls of `tests/faults`), `plain` (none of these).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "test")]
 
 use std::{path::Path, process::ExitCode, sync::Arc};
@@ -28,6 +28,7 @@ fn parts(words: &str) -> Parts {
             Some(("checkpoint", records)) => parts.checkpoint_records = Some(records.parse().unwrap()),
             Some(("sync", "never")) => parts.disk = Some(Arc::new(Lying(Sync::Never))),
             Some(("sync", "late")) => parts.disk = Some(Arc::new(Lying(Sync::Late))),
+            Some(("sync", "deaf")) => parts.disk = Some(Arc::new(Lying(Sync::Deaf))),
             _ => assert_eq!(word, "plain"),
         }
     }

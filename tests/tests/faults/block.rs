@@ -58,7 +58,7 @@ impl Mounted {
         let file = std::fs::File::create(image).map_err(|error| error.to_string())?;
         file.set_len(mib << 20).map_err(|error| error.to_string())?;
         // Nothing is left to be done in the background.
-        let mut args = vec!["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
+        let mut args = vec!["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"];
         args.extend(mkfs);
         args.push(text(image));
         run("mkfs.ext4", &args)?;
@@ -69,7 +69,7 @@ impl Mounted {
     pub(crate) fn image(image: &Path, at: &Path) -> Result<Self, String> {
         std::fs::create_dir_all(at).map_err(|error| error.to_string())?;
         // Another test may take the same free loop device.
-        let mount = || run("mount", &["-t", "ext4", "-o", "loop,noatime", text(image), text(at)]);
+        let mount = || run("mount", &["-t", "ext4", "-o", "loop,noatime,nodiscard", text(image), text(at)]);
         mount().or_else(|_| {
             std::thread::sleep(Duration::from_millis(300));
             mount()
@@ -90,10 +90,26 @@ impl Mounted {
         std::fs::write(&trigger, "test").map_err(|error| format!("{trigger}: {error}"))
     }
 
+    /// Has the device take one page at a time. A loop device whose file takes only the first part of a write says that all
+    /// is written; of a page there is no part.
+    pub(crate) fn page_by_page(&self) -> Result<(), String> {
+        let limit = format!("/sys/block/{}/queue/max_sectors_kb", self.device());
+        std::fs::write(&limit, "4").map_err(|error| format!("{limit}: {error}"))
+    }
+
+    /// Whether it takes writes.
+    pub(crate) fn is_writable(&self) -> bool {
+        let options = self.mounts_line().split(' ').nth(3).unwrap_or("").to_owned();
+        options.split(',').any(|option| option == "rw")
+    }
+
     fn device(&self) -> String {
+        self.mounts_line().split(' ').next().unwrap().trim_start_matches("/dev/").to_owned()
+    }
+
+    fn mounts_line(&self) -> String {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(text(&self.at))).unwrap();
-        line.split(' ').next().unwrap().trim_start_matches("/dev/").to_owned()
+        mounts.lines().find(|line| line.split(' ').nth(1) == Some(text(&self.at))).unwrap().to_owned()
     }
 
     /// How many writes the device has done, once none is under way.

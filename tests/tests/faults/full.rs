@@ -22,7 +22,7 @@ use crate::{
     load::Load,
 };
 
-const SMALL: &str = "segment=262144 checkpoint=200";
+pub(crate) const SMALL: &str = "segment=262144 checkpoint=200";
 /// Messages after which a disk that is full must have shown it.
 const MESSAGES_MAX: usize = 400;
 const RECOVERED: Duration = Duration::from_secs(10);
@@ -56,8 +56,18 @@ impl Site {
     }
 
     pub(crate) async fn serve(&mut self) {
-        let server = Process::try_serve(&program(), &self.config(), SMALL).await;
+        self.serve_as(SMALL).await;
+    }
+
+    /// Starts it again, with what was in flight as it was.
+    pub(crate) async fn serve_again(&mut self, under_test: &str) {
+        let server = Process::try_serve(&program(), &self.config(), under_test).await;
         self.server = Some(Arc::new(server.unwrap_or_else(|said| panic!("it does not start: {said}"))));
+        self.load.ledger.lock().unwrap().started();
+    }
+
+    pub(crate) async fn serve_as(&mut self, under_test: &str) {
+        self.serve_again(under_test).await;
         self.load.ledger.lock().unwrap().start();
     }
 
@@ -70,7 +80,7 @@ impl Site {
     }
 
     pub(crate) async fn bring(&self) -> String {
-        self.load.bring(self.server()).await
+        self.load.bring(self.server(), false).await
     }
 
     /// Brings messages until one is refused; how many were taken, and the refusal.
@@ -84,12 +94,14 @@ impl Site {
         panic!("{MESSAGES_MAX} messages were taken");
     }
 
-    /// All that is there can be read by all protocols, and is what was acknowledged.
-    pub(crate) async fn reads(&self) {
+    /// All that is there can be read by all protocols, and is what was acknowledged; how many rows there are.
+    pub(crate) async fn reads(&self) -> usize {
         let load = &self.load;
         let found = found::by_protocols(self.server(), &self.state(), || load.taken(), &load.ledger).await;
-        let problems = load.ledger.lock().unwrap().verify(&found.expect("the server goes on"));
+        let found = found.expect("the server goes on");
+        let problems = load.ledger.lock().unwrap().verify(&found);
         assert!(problems.is_empty(), "{problems:#?}");
+        found.mailboxes.iter().map(|mailbox| mailbox.rows.len()).sum()
     }
 
     pub(crate) async fn append(&self) -> String {

@@ -88,6 +88,7 @@ pub(crate) struct Ledger {
     /// Who ever had a unique-id in a maildrop.
     uidls: BTreeMap<String, String>,
     in_flight: BTreeMap<u64, Vec<Effect>>,
+    refused: Vec<Vec<Effect>>,
     operations: u64,
     /// Starts of the server, and how many there were when the load began.
     starts: u32,
@@ -194,8 +195,16 @@ impl Ledger {
 
     /// It was refused: nothing of it may be shown.
     pub(crate) fn refuse(&mut self, operation: u64, answer: &str) {
-        let effects = self.in_flight.remove(&operation);
+        let effects = self.in_flight.remove(&operation).unwrap_or_default();
         self.refusals.push(format!("{answer}; to {effects:?}"));
+        self.refused.push(effects);
+    }
+
+    /// What was refused because a sync failed may be shown by the next server: all of it, or nothing.
+    pub(crate) fn reconsider_refused(&mut self) {
+        for effects in std::mem::take(&mut self.refused) {
+            self.begin(effects);
+        }
     }
 
     pub(crate) fn learn_uid(&mut self, place: &Place, validity: u32, uid: u32) {

@@ -28,6 +28,8 @@ use crate::{
 
 /// alice and bob are worked on by IMAP, carol's maildrop by POP3.
 pub(crate) const ACCOUNTS: [&str; 3] = ["alice", "bob", "carol"];
+/// Octets of a message that surely rides in the journal.
+const SMALL_MAX: usize = 100_000;
 const SENDERS: usize = 3;
 const SUBMITTERS: usize = 2;
 const IMAP_SESSIONS: usize = 4;
@@ -120,9 +122,14 @@ impl Load {
     }
 
     /// Brings one message for alice and bob from elsewhere; the last reply.
-    pub(crate) async fn bring(&self, server: &Arc<Process>) -> String {
-        let session = self.session(server);
-        let name = format!("{}00000", session.name);
+    /// `small`: one that rides in the journal.
+    pub(crate) async fn bring(&self, server: &Arc<Process>, small: bool) -> String {
+        let mut session = self.session(server);
+        let mut name = format!("{}00000", session.name);
+        while small && message(&name).len() > SMALL_MAX {
+            session = self.session(server);
+            name = format!("{}00000", session.name);
+        }
         let mut smtp = Smtp::from_elsewhere(server).await.unwrap();
         let to = ["alice@a.test".to_owned(), "bob@a.test".to_owned()];
         let effects = vec![arrives("alice", &name), arrives("bob", &name)];

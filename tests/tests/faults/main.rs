@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "test")]
 
 mod block;
+mod broken;
 mod client;
 mod content;
 mod doctor;

@@ -101,7 +101,7 @@ impl Site {
 }
 
 /// Stops all threads; those in a system call end it first.
-async fn freeze(server: &Process) {
+pub(crate) async fn freeze(server: &Process) {
     server.signal("STOP").await;
     let tasks = format!("/proc/{}/task", server.id());
     let stopped = |entry: std::io::Result<std::fs::DirEntry>| {
