@@ -10,7 +10,7 @@ use waypost_tests::{Process, program};
 
 use crate::{
     block::say,
-    found,
+    found, give_up,
     kill::{begin, verify},
     ledger::SINK,
     load::Load,
@@ -92,11 +92,7 @@ async fn doctored(wanted: Option<u16>) -> Vec<String> {
     load.ledger.lock().unwrap().start();
     let tasks = load.begin(&server, state.clone());
     tokio::time::sleep(LOAD).await;
-    for task in tasks {
-        task.abort();
-        // Cancelled.
-        let _ended = task.await;
-    }
+    give_up(tasks).await;
     settled(&state).await;
     let name = load.one_more(&server).await;
     settled(&state).await;

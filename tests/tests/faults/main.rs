@@ -28,6 +28,18 @@ fn seed() -> u64 {
     count("WAYPOST_FAULT_SEED", 1)
 }
 
+/// Ends sessions that may wait for a server that says nothing more. What one of them found wrong fails the test.
+async fn give_up(tasks: Vec<tokio::task::JoinHandle<()>>) {
+    for task in tasks {
+        task.abort();
+        if let Err(error) = task.await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
 /// Ends a server in order.
 async fn end(server: Process) {
     server.signal("TERM").await;

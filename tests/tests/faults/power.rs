@@ -2,26 +2,29 @@
 //!
 //! The server works on an ext4 on a loop device. In the middle of the load it is frozen, the device is copied as it is,
 //! without what only the page cache knows, and the next server starts on the copy. At about every second cut some files, chosen
-//! by chance, are synced before: the kernel may write what it likes at any time, in any order.
+//! by chance, are synced before: the kernel may write what it likes at any time, in any order. Behind about every third cut the next start is cut, too.
 
 use std::{
     path::{Path, PathBuf},
+    process::Stdio,
     sync::Arc,
     time::Duration,
 };
 
 use tempfile::TempDir;
-use waypost_tests::{Process, program};
+use waypost_tests::{Process, process::UNDER_TEST, program};
 
 use crate::{
     block::{Mounted, not_run, run, say},
-    count,
+    count, give_up,
     kill::{begin, checkpoint, parts, verify},
     ledger::Acknowledged,
     load::{Load, Random},
     seed,
 };
 
+/// Longest time until a start is cut, in milliseconds.
+const START_MAX: u64 = 150;
 const IMAGE_MIB: u64 = 320;
 /// Cuts of one store; then a new one is begun, as each verification reads all of it.
 const CUTS_PER_STORE: u64 = 10;
@@ -37,6 +40,8 @@ struct Site {
     /// `None` only while the device is exchanged.
     disk: Option<Mounted>,
     images: u64,
+    /// Starts that were cut.
+    starts: u64,
 }
 
 impl Site {
@@ -45,7 +50,7 @@ impl Site {
         let disk = Mounted::ext4(&folder.path().join("0.img"), IMAGE_MIB, &folder.path().join("state"), &[])?;
         let load = Load::new(seed).await;
         begin(&folder, &load, "plain").await;
-        Ok(Self { folder, load, disk: Some(disk), images: 0 })
+        Ok(Self { folder, load, disk: Some(disk), images: 0, starts: 0 })
     }
 
     fn state(&self) -> PathBuf {
@@ -75,11 +80,7 @@ impl Site {
         tokio::time::sleep(Duration::from_millis(random.below(LOAD_MAX))).await;
         freeze(&server).await;
         tokio::time::sleep(READ).await;
-        for task in tasks {
-            task.abort();
-            // Cancelled, or gone already.
-            let _ended = task.await;
-        }
+        give_up(tasks).await;
         let checkpoint = checkpoint(&self.state());
         let counts = {
             let ledger = self.load.ledger.lock().unwrap();
@@ -88,22 +89,57 @@ impl Site {
         if random.below(2) == 0 && !under_test.contains("sync=") {
             sync_some(&self.state(), random);
         }
-        let old = self.folder.path().join(format!("{}.img", self.images));
+        let new = self.copy();
+        Arc::into_inner(server).unwrap().kill().await;
+        self.exchange(&new);
+        if !under_test.contains("sync=") && random.below(3) == 0 {
+            self.cut_a_start(random).await;
+        }
+        (counts, verify(&self.config(), &self.load, by_protocols).await)
+    }
+
+    /// What the device has now, in a file of its own.
+    fn copy(&mut self) -> PathBuf {
         self.images += 1;
         let new = self.folder.path().join(format!("{}.img", self.images));
         self.disk.as_ref().unwrap().cut(&new);
-        Arc::into_inner(server).unwrap().kill().await;
+        new
+    }
+
+    /// Goes on with a copy. The server is gone.
+    fn exchange(&mut self, new: &Path) {
         self.disk = None;
-        std::fs::remove_file(old).unwrap();
-        self.disk = Some(Mounted::image(&new, &self.state()).unwrap());
-        (counts, verify(&self.config(), &self.load, by_protocols).await)
+        std::fs::remove_file(self.folder.path().join(format!("{}.img", self.images - 1))).unwrap();
+        self.disk = Some(Mounted::image(new, &self.state()).unwrap());
+    }
+
+    /// The power goes off once more, while the next server starts.
+    async fn cut_a_start(&mut self, random: &mut Random) {
+        let mut command = tokio::process::Command::new(program());
+        command.args(["serve", "--config"]).arg(self.config()).env(UNDER_TEST, "segment=1048576");
+        let mut server = command.stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(random.below(START_MAX))).await;
+        let id = server.id().unwrap();
+        run("kill", &["-STOP", &id.to_string()]).unwrap();
+        stopped(id).await;
+        let new = self.copy();
+        server.kill().await.unwrap();
+        self.exchange(&new);
+        // It may have delivered what waits.
+        self.load.ledger.lock().unwrap().started();
+        self.starts += 1;
     }
 }
 
-/// Stops all threads; those in a system call end it first.
+/// Stops all threads.
 pub(crate) async fn freeze(server: &Process) {
     server.signal("STOP").await;
-    let tasks = format!("/proc/{}/task", server.id());
+    stopped(server.id()).await;
+}
+
+/// Waits until all threads are stopped; those in a system call end it first.
+async fn stopped(id: u32) {
+    let tasks = format!("/proc/{id}/task");
     let stopped = |entry: std::io::Result<std::fs::DirEntry>| {
         let stat = std::fs::read_to_string(entry.unwrap().path().join("stat")).unwrap_or_default();
         stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
@@ -128,7 +164,7 @@ fn sync_some(folder: &Path, random: &mut Random) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn power_cuts_lose_and_double_nothing() {
     let (cuts, seed) = (count("WAYPOST_POWER_CUTS", 6), seed());
-    let (mut done, mut counted, mut acknowledged) = (0, 0, Acknowledged::new());
+    let (mut done, mut counted, mut starts, mut acknowledged) = (0, 0, 0, Acknowledged::new());
     while done < cuts {
         let mut site = match Site::new(seed + done).await {
             Ok(site) => site,
@@ -142,9 +178,12 @@ async fn power_cuts_lose_and_double_nothing() {
             done += 1;
         }
         site.load.ledger.lock().unwrap().add_to(&mut acknowledged);
+        starts += site.starts;
     }
     assert!(counted * 4 >= cuts * 3, "only {counted} of {cuts} cuts hit something");
-    say(&format!("power: seed {seed}, {cuts} cuts, {counted} counted, done {acknowledged:?}, 0 problems"));
+    say(&format!(
+        "power: seed {seed}, {cuts} cuts, {counted} counted, {starts} more in the start behind them, done {acknowledged:?}, 0 problems"
+    ));
 }
 
 /// Cuts a server that lies until that is noticed: at which cut, and what.

@@ -32,7 +32,7 @@ const SEGMENT_BYTES: u64 = 64 * 1024;
 const MESSAGES: usize = 36;
 const HEAD_BYTES: usize = 64;
 /// Cases of the short run.
-const CASES: u64 = 150;
+const CASES: u64 = 300;
 
 /// Everything that a store shows: what it is, and its value.
 type Shown = BTreeMap<String, String>;
@@ -52,7 +52,7 @@ fn options(folder: &Path) -> Options {
 }
 
 async fn accept(store: &Store, number: usize, to: &[AccountId], relay: bool) {
-    let length = if number % 12 == 5 { 300_000 } else { number * 977 % 9_000 + 50 };
+    let length = if number == 5 { 300_000 } else { number * 977 % 9_000 + 50 };
     let body: Vec<u8> = (0..length).map(|at| (at * 7 + number) as u8).collect();
     let mut writer = store.body_writer();
     writer.write(&body).await.unwrap();
@@ -321,6 +321,13 @@ fn run_all(store: &Sample, cases: &[(usize, usize)]) -> Vec<(usize, usize, Outco
     done.into_inner().unwrap()
 }
 
+/// What a file is: the folder it is in, or its suffix, or its name.
+fn kind(path: &Path) -> String {
+    let first = path.iter().next().unwrap().to_string_lossy().into_owned();
+    let suffix = path.extension().filter(|_| first == "journal");
+    suffix.map_or(first, |suffix| suffix.to_string_lossy().into_owned())
+}
+
 fn rot(store: &Sample) {
     let bytes: usize = store.files.iter().map(|(_, octets)| octets.len()).sum();
     let step = count("WAYPOST_ROT_STEP", 2 * bytes as u64 / CASES) as usize;
@@ -338,8 +345,12 @@ fn rot(store: &Sample) {
         .filter(|(_, _, outcome)| !outcome.reusable.is_empty() && !outcome.torn)
         .map(|(file, offset, outcome)| format!("{} at {offset}: {:?}", name(*file), outcome.reusable))
         .collect();
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for (file, ..) in &outcomes {
+        *kinds.entry(kind(&store.files[*file].0)).or_default() += 1;
+    }
     say(&format!(
-        "rot, {}: {} cases in {} files of {bytes} octets (step {step}): {} lost nothing, {} named what is lost (at most {} rows), {} cut a torn end, {} not named; {} leave UIDs that can be given again",
+        "rot, {}: {} cases in {} files of {bytes} octets (step {step}; {kinds:?}): {} lost nothing, {} named what is lost (at most {} rows), {} cut a torn end, {} not named; {} leave UIDs that can be given again",
         store.name,
         outcomes.len(),
         store.files.len(),
