@@ -38,7 +38,8 @@ pub(crate) fn not_run(harness: &str, why: &str) {
         std::env::var("WAYPOST_FAULTS").as_deref() != Ok("required"),
         "{harness} could not be run: {why}"
     );
-    say(&format!("NOT RUN: {harness} needs root, mount and loop devices: {why}"));
+    let why = why.lines().next().unwrap_or("");
+    say(&format!("NOT RUN: {harness} (needs root, mount and loop devices): {why}"));
 }
 
 /// Repairs the ext4 in a file.

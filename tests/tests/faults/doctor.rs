@@ -14,7 +14,7 @@ use crate::{
     kill::{begin, verify},
     ledger::SINK,
     load::Load,
-    seed,
+    seed, until,
 };
 
 const LOAD: Duration = Duration::from_millis(300);
@@ -96,7 +96,7 @@ async fn doctored(wanted: Option<u16>) -> Vec<String> {
     settled(&state).await;
     let name = load.one_more(&server).await;
     settled(&state).await;
-    load.ledger.lock().unwrap().settled(&name);
+    load.ledger.lock().unwrap().settled(&name, 1);
     Arc::into_inner(server).unwrap().kill().await;
     if let Some(wanted) = wanted {
         let path = state.join("journal").join(format!("{:016x}.segment", 1));
@@ -111,10 +111,11 @@ async fn doctored(wanted: Option<u16>) -> Vec<String> {
 
 /// Waits until nothing is left for the sink.
 async fn settled(state: &Path) {
-    while found::queue(state).await.unwrap().iter().any(|entry| entry.to.iter().any(|to| to.ends_with(SINK)))
-    {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let is_settled = async || {
+        let queue = found::queue(state).await.unwrap();
+        !queue.iter().any(|entry| entry.to.iter().any(|to| to.ends_with(SINK)))
+    };
+    until("the sink has all", is_settled).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use crate::{
     count, end, found,
     ledger::Acknowledged,
     load::{Load, Random},
-    seed,
+    seed, until,
 };
 
 /// Cycles on one store; then a new one is begun, as each verification reads all of it.
@@ -61,9 +61,8 @@ async fn cycle(folder: &TempDir, load: &Load, cycle: u64, seed: u64) -> bool {
     let server = Arc::new(server.unwrap_or_else(|said| panic!("cycle {cycle}: {said}")));
     load.ledger.lock().unwrap().start();
     let tasks = load.begin(&server, state.clone());
-    while load.ledger.lock().unwrap().acknowledged_since(None) == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("a command is acknowledged", async || load.ledger.lock().unwrap().acknowledged_since(None) > 0)
+        .await;
     let wait = Random::new(seed * 7919 + cycle).below(LOAD_MAX);
     tokio::time::sleep(Duration::from_millis(wait)).await;
     server.signal("KILL").await;

@@ -72,7 +72,8 @@ struct Copy {
 struct Queued {
     domain: &'static str,
     entry: Option<String>,
-    settled: bool,
+    /// How often the sink had taken it when it was seen that the queue holds it no more: it is never sent again.
+    settled: Option<u32>,
     /// At which start of the server it was queued.
     begun: u32,
 }
@@ -238,14 +239,14 @@ impl Ledger {
 
     /// Entries that may settle; asked before the queue is listed.
     pub(crate) fn unsettled(&self) -> Vec<(String, String)> {
-        let open = self.queue.iter().filter(|(_, queued)| queued.domain == SINK && !queued.settled);
+        let open = self.queue.iter().filter(|(_, queued)| queued.domain == SINK && queued.settled.is_none());
         open.filter_map(|(message, queued)| Some((message.clone(), queued.entry.clone()?))).collect()
     }
 
-    /// The queue was listed without it: that it is settled was shown, so it holds.
-    pub(crate) fn settled(&mut self, message: &str) {
+    /// The queue was listed without it: that it is settled was shown, so it holds. `taken`: how often the sink has it now.
+    pub(crate) fn settled(&mut self, message: &str, taken: u32) {
         if let Some(queued) = self.queue.get_mut(message) {
-            queued.settled = true;
+            queued.settled.get_or_insert(taken);
         }
     }
 
@@ -269,7 +270,7 @@ impl Ledger {
             *all.entry(kind).or_default() += count;
         }
         *all.entry("settled").or_default() +=
-            self.queue.values().filter(|queued| queued.settled).count() as u64;
+            self.queue.values().filter(|queued| queued.settled.is_some()).count() as u64;
     }
 
     fn apply(&mut self, effect: Effect) {
@@ -296,7 +297,7 @@ impl Ledger {
                 }
             }
             Effect::Queued(message, domain) => {
-                self.queue.insert(message, Queued { domain, entry: None, settled: false, begun: self.begun });
+                self.queue.insert(message, Queued { domain, entry: None, settled: None, begun: self.begun });
             }
         }
     }
@@ -458,14 +459,14 @@ impl Ledger {
             if known.domain == SILENT && entries.iter().any(|entry| entry.open.is_empty()) {
                 wrong("it is nobody's any more");
             }
-            if !entries.is_empty() && known.settled {
+            if !entries.is_empty() && known.settled.is_some() {
                 wrong("it was settled and is back");
             }
             if entries.iter().any(|entry| known.entry.as_ref().is_some_and(|name| *name != entry.entry)) {
                 wrong("it has another name");
             }
             // Each server may have delivered it without recording that.
-            if taken > self.starts + 1 - known.begun {
+            if taken > known.settled.unwrap_or(self.starts + 1 - known.begun) {
                 wrong("it was sent again");
             }
         }
@@ -493,7 +494,9 @@ impl Ledger {
         }
         for (message, queued) in &mut self.queue {
             let entry = found.queue.iter().find(|entry| entry.is_of(message));
-            queued.settled |= entry.is_none();
+            if entry.is_none() {
+                queued.settled.get_or_insert(found.taken.get(message).copied().unwrap_or(0));
+            }
             queued.entry = queued.entry.take().or_else(|| entry.map(|entry| entry.entry.clone()));
         }
     }

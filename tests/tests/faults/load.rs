@@ -327,10 +327,11 @@ async fn maildrop(mut session: Session) -> Option<()> {
 async fn watch(load: &Load, state: &std::path::Path) -> Option<()> {
     let open = load.ledger.lock().unwrap().unsettled();
     let listed = queue(state).await?;
+    let taken = load.taken();
     let mut ledger = load.ledger.lock().unwrap();
     for (message, entry) in open {
         if !listed.iter().any(|line| line.entry == entry) {
-            ledger.settled(&message);
+            ledger.settled(&message, taken.get(&message).copied().unwrap_or(0));
         }
     }
     Some(())

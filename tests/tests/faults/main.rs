@@ -28,6 +28,18 @@ fn seed() -> u64 {
     count("WAYPOST_FAULT_SEED", 1)
 }
 
+/// Longest wait for what must come.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Waits until something is so.
+async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !is().await {
+        assert!(began.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+}
+
 /// Ends sessions that may wait for a server that says nothing more. What one of them found wrong fails the test.
 async fn give_up(tasks: Vec<tokio::task::JoinHandle<()>>) {
     for task in tasks {

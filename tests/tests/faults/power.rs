@@ -20,7 +20,7 @@ use crate::{
     kill::{begin, checkpoint, parts, verify},
     ledger::Acknowledged,
     load::{Load, Random},
-    seed,
+    seed, until,
 };
 
 /// Longest time until a start is cut, in milliseconds.
@@ -74,9 +74,10 @@ impl Site {
         };
         self.load.ledger.lock().unwrap().start();
         let tasks = self.load.begin(&server, self.state());
-        while self.load.ledger.lock().unwrap().acknowledged_since(None) == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until("a command is acknowledged", async || {
+            self.load.ledger.lock().unwrap().acknowledged_since(None) > 0
+        })
+        .await;
         tokio::time::sleep(Duration::from_millis(random.below(LOAD_MAX))).await;
         freeze(&server).await;
         tokio::time::sleep(READ).await;

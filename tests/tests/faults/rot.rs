@@ -30,6 +30,8 @@ use crate::{
 
 const SEGMENT_BYTES: u64 = 64 * 1024;
 const MESSAGES: usize = 36;
+/// Stream kind of an account's records.
+const ACCOUNT_STREAM: u8 = 3;
 const HEAD_BYTES: usize = 64;
 /// Cases of the short run.
 const CASES: u64 = 300;
@@ -268,6 +270,28 @@ impl Sample {
         proven.max().is_none_or(|proven| (own, offset as u64) >= proven)
     }
 
+    /// Whether this is the last frame of an account: behind the last checkpoint nobody else knows that it was there
+    /// (`docs/reliability.md`, what is not there yet).
+    fn is_last_of_an_account(&self, file: usize, offset: usize) -> bool {
+        let mut last: BTreeMap<&[u8], (usize, usize)> = BTreeMap::new();
+        let segments = self.files.iter().enumerate().filter(|(_, (path, _))| kind(path) == "segment");
+        for (at, (_, octets)) in segments {
+            for (frame, records) in frames(octets) {
+                for record in records.into_iter().filter(|record| octets[*record] == ACCOUNT_STREAM) {
+                    last.insert(&octets[record + 1..record + 9], (at, frame));
+                }
+            }
+        }
+        let frame = self.frame(file, offset);
+        self.killed && frame.is_some_and(|frame| last.values().any(|at| *at == (file, frame)))
+    }
+
+    /// The frame that holds a place in a segment.
+    fn frame(&self, file: usize, offset: usize) -> Option<usize> {
+        let all = frames(&self.files[file].1);
+        all.iter().rev().map(|(at, _)| *at).find(|at| *at <= offset && offset >= HEAD_BYTES)
+    }
+
     /// Whether a sentence names what was changed: its entry, offsets around it, its body file, or its segment.
     fn is_named(&self, file: usize, offset: usize, sentences: &[String]) -> bool {
         let (path, octets) = &self.files[file];
@@ -286,8 +310,7 @@ impl Sample {
             return false;
         }
         let number = u64::from_str_radix(stem, 16).unwrap();
-        let all = frames(octets);
-        let frame = all.iter().rev().find(|(at, _)| *at <= offset && offset >= HEAD_BYTES).map(|(at, _)| *at);
+        let frame = self.frame(file, offset);
         let entry = frame.map(|at| u64::from_le_bytes(octets[at + 24..at + 32].try_into().unwrap()));
         sentences.iter().any(|sentence| {
             let by_entry = entry
@@ -343,6 +366,7 @@ fn rot(store: &Sample) {
     let reusable: Vec<_> = outcomes
         .iter()
         .filter(|(_, _, outcome)| !outcome.reusable.is_empty() && !outcome.torn)
+        .filter(|(file, offset, _)| !store.is_last_of_an_account(*file, *offset))
         .map(|(file, offset, outcome)| format!("{} at {offset}: {:?}", name(*file), outcome.reusable))
         .collect();
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
@@ -350,7 +374,7 @@ fn rot(store: &Sample) {
         *kinds.entry(kind(&store.files[*file].0)).or_default() += 1;
     }
     say(&format!(
-        "rot, {}: {} cases in {} files of {bytes} octets (step {step}; {kinds:?}): {} lost nothing, {} named what is lost (at most {} rows), {} cut a torn end, {} not named; {} leave UIDs that can be given again",
+        "rot, {}: {} cases in {} files of {bytes} octets (step {step}; {kinds:?}): {} lost nothing, {} named what is lost (at most {} rows), {} cut a torn end, {} not named; {} leave UIDs that can be given again, as the last of an account, {} others",
         store.name,
         outcomes.len(),
         store.files.len(),
@@ -359,6 +383,7 @@ fn rot(store: &Sample) {
         outcomes.iter().map(|(_, _, outcome)| outcome.lost).max().unwrap_or(0),
         of(|outcome| outcome.torn),
         problems.len(),
+        of(|outcome| !outcome.reusable.is_empty() && !outcome.torn) - reusable.len(),
         reusable.len(),
     ));
     assert!(
