@@ -10,11 +10,14 @@ mod content;
 mod doctor;
 mod found;
 mod full;
+mod hops;
 mod kill;
 mod ledger;
 mod load;
 mod power;
 mod rot;
+mod verify;
+mod worker;
 
 use waypost_tests::Process;
 
