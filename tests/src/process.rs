@@ -113,6 +113,11 @@ impl Process {
         panic!("the log does not hold {text:?}:\n{}", self.log.lock().unwrap());
     }
 
+    /// How many lines of the log hold a text.
+    pub fn count(&self, text: &str) -> usize {
+        self.log.lock().unwrap().lines().filter(|line| line.contains(text)).count()
+    }
+
     /// kill -9, and waits until it is gone.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();

@@ -47,7 +47,7 @@ impl Answer {
     }
 }
 
-fn word_after<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+pub(crate) fn word_after<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     let rest = &text[text.find(word)? + word.len()..];
     Some(&rest[..rest.find([']', ')', ' ']).unwrap_or(rest.len())])
 }

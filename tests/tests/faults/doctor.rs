@@ -25,7 +25,10 @@ const RECORD_BYTES: usize = 1 + 8 + 8 + 2 + 1 + 1 + 4;
 pub(crate) const MESSAGE_ADDED: u16 = 21;
 const SETTLED: u16 = 34;
 const UNKNOWN: u16 = 999;
-const ENTRY: u8 = 1;
+const MARK: u8 = 2;
+const MOVED: u8 = 3;
+/// Where a moved frame stood, before its records.
+const HOME_BYTES: usize = 20;
 
 fn u32_at(octets: &[u8], at: usize) -> usize {
     u32::from_le_bytes(octets[at..at + 4].try_into().unwrap()) as usize
@@ -38,8 +41,9 @@ pub(crate) fn frames(segment: &[u8]) -> Vec<(usize, Vec<usize>)> {
     while segment.get(at..at + 16) == Some(marker) {
         let (block, area) = (u32_at(segment, at + 32), u32_at(segment, at + 36));
         let mut records = Vec::new();
-        if segment[at + 16] == ENTRY {
-            let mut place = at + HEADER_BYTES;
+        if segment[at + 16] != MARK {
+            let home = if segment[at + 16] == MOVED { HOME_BYTES } else { 0 };
+            let mut place = at + HEADER_BYTES + home;
             place += 4 + 16 * u32_at(segment, place);
             let count = u32_at(segment, place);
             place += 4;

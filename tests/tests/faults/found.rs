@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Of a store that is only looked at: it may lie on a small disk.
-const SEGMENT_BYTES: u64 = 1 << 20;
+const SEGMENT_BYTES: u64 = 128 << 10;
 
 /// Opens the store of a server that is gone, reads all of it, has it check itself, and closes it.
 /// Error: it cannot be opened.

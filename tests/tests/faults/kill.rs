@@ -14,18 +14,12 @@ use crate::{
 };
 
 /// Cycles on one store; then a new one is begun, as each verification reads all of it.
-const CYCLES_PER_STORE: u64 = 12;
+const CYCLES_PER_STORE: u64 = 11;
 /// Longest load of a cycle in milliseconds, behind its first acknowledged command.
 const LOAD_MAX: u64 = 500;
 
-/// Small segments and many checkpoints, so that their moments are hit, too; every third cycle is as in production.
-pub(crate) fn parts(cycle: u64) -> &'static str {
-    match cycle % 3 {
-        0 => "segment=1048576 checkpoint=100",
-        1 => "segment=4194304 checkpoint=1000",
-        _ => "plain",
-    }
-}
+/// What a server says of a compaction.
+pub(crate) const COMPACTED: &str = "Compacted {";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_loses_and_doubles_nothing() {
@@ -34,7 +28,7 @@ async fn kill_9_loses_and_doubles_nothing() {
     while done < cycles {
         let folder = tempfile::tempdir().unwrap();
         let load = Load::new(seed + done).await;
-        begin(&folder, &load, "plain").await;
+        begin(&folder, &load, load.parts(0)).await;
         for _ in 0..CYCLES_PER_STORE.min(cycles - done) {
             counted += u64::from(cycle(&folder, &load, done, seed).await);
             done += 1;
@@ -57,7 +51,7 @@ pub(crate) async fn begin(folder: &TempDir, load: &Load, under_test: &str) {
 /// One server, one kill, one verification: through the next server's protocols or in the store, in turn. Whether it counts.
 async fn cycle(folder: &TempDir, load: &Load, cycle: u64, seed: u64) -> bool {
     let (config, state) = (folder.path().join("waypost.toml"), folder.path().join("state"));
-    let server = Process::try_serve(&program(), &config, parts(cycle)).await;
+    let server = Process::try_serve(&program(), &config, load.parts(cycle)).await;
     let server = Arc::new(server.unwrap_or_else(|said| panic!("cycle {cycle}: {said}")));
     load.ledger.lock().unwrap().start();
     let tasks = load.begin(&server, state.clone());
@@ -69,6 +63,7 @@ async fn cycle(folder: &TempDir, load: &Load, cycle: u64, seed: u64) -> bool {
     for task in tasks {
         task.await.unwrap();
     }
+    load.ledger.lock().unwrap().note("compacted", server.count(COMPACTED));
     Arc::into_inner(server).unwrap().kill().await;
     let checkpoint = checkpoint(&state);
     let counts = {
@@ -91,7 +86,7 @@ pub(crate) async fn verify(config: &std::path::Path, load: &Load, by_protocols: 
     let mut problems = std::mem::take(&mut load.ledger.lock().unwrap().refusals);
     let found = if by_protocols {
         load.ledger.lock().unwrap().started();
-        let server = match Process::try_serve(&program(), config, "segment=1048576").await {
+        let server = match Process::try_serve(&program(), config, "segment=131072").await {
             Ok(server) => server,
             Err(said) => return vec![format!("the server does not start: {said}")],
         };

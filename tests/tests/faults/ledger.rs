@@ -264,6 +264,11 @@ impl Ledger {
         self.in_flight.len()
     }
 
+    /// Something else that happened, so many times.
+    pub(crate) fn note(&mut self, kind: &'static str, count: usize) {
+        *self.done.entry(kind).or_default() += count as u64;
+    }
+
     /// Adds what was acknowledged in all cycles.
     pub(crate) fn add_to(&self, all: &mut Acknowledged) {
         for (kind, count) in &self.done {

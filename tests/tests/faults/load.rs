@@ -80,11 +80,30 @@ impl Load {
         let route = |domain: &str, at: SocketAddr| {
             format!("[[route]]\ndomain = \"{domain}\"\nnext_hop = \"{at}\"\ntls = \"none\"")
         };
+        // What is deleted gives its space back at once, or stays for two weeks.
+        let retention = if self.gives_space_back() { "0" } else { "14d" };
         SiteBuilder::new("a.test")
+            .with(&format!("[storage]\nretention = \"{retention}\""))
             .users(&ACCOUNTS)
             .with(&route(SINK, self.sink.address))
             .with(&route(SILENT, self.silent))
             .queue("retry = [\"1s\"]")
+    }
+
+    /// Whether its server is one that retains nothing and compacts all the time.
+    pub(crate) fn gives_space_back(&self) -> bool {
+        !self.seed.is_multiple_of(2)
+    }
+
+    /// What the server is in a cycle: with small segments, many checkpoints and compactions, so that their moments are hit,
+    /// too; or not, and every third time as in production.
+    pub(crate) fn parts(&self, cycle: u64) -> &'static str {
+        match (self.gives_space_back(), cycle % 3) {
+            (true, _) => "segment=131072 checkpoint=100 compact=20",
+            (false, 0) => "segment=1048576 checkpoint=100",
+            (false, 1) => "segment=4194304 checkpoint=1000",
+            (false, _) => "plain",
+        }
     }
 
     /// Begins all sessions. They end with the server, or are ended.
@@ -203,7 +222,7 @@ type Work = std::pin::Pin<Box<dyn Future<Output = Option<()>> + Send>>;
 /// What a session knows.
 pub(crate) struct Session {
     pub(crate) server: Arc<Process>,
-    load: Load,
+    pub(crate) load: Load,
     /// Begins the names of its messages.
     pub(crate) name: String,
     pub(crate) number: u64,
@@ -268,15 +287,16 @@ fn arrives(account: &str, name: &str) -> Effect {
     Effect::Added((inbox(account), name.to_owned()), Flags::new())
 }
 
-/// Brings mail from elsewhere, most of it to several accounts: in all of them or in none.
+/// Brings mail from elsewhere, half of it to several accounts: in all of them or in none.
 async fn sender(mut session: Session) -> Option<()> {
     let mut smtp = Smtp::from_elsewhere(&session.server).await?;
     for number in 0.. {
         let name = format!("{}{number:05}", session.name);
-        let skipped = session.random.below(6) as usize;
-        let accounts =
-            ACCOUNTS.iter().enumerate().filter(|(at, _)| *at != skipped).map(|(_, account)| *account);
-        let accounts: Vec<&str> = accounts.collect();
+        let accounts: Vec<&str> = match session.random.below(6) as usize {
+            at @ 0..3 => vec![ACCOUNTS[at]],
+            3 => ACCOUNTS.to_vec(),
+            skipped => ACCOUNTS.into_iter().filter(|account| *account != ACCOUNTS[skipped - 4]).collect(),
+        };
         let to: Vec<String> = accounts.iter().map(|account| format!("{account}@a.test")).collect();
         let effects = accounts.iter().map(|account| arrives(account, &name)).collect();
         session.send(&mut smtp, "x@far.test", &to, &name, effects).await?;
@@ -297,16 +317,17 @@ async fn submitter(mut session: Session) -> Option<()> {
 
 /// Reads carol's maildrop and empties it.
 async fn maildrop(mut session: Session) -> Option<()> {
+    let deleted_of_8 = if session.load.gives_space_back() { 7 } else { 4 };
     loop {
         let mut pop3 = Pop3::login(&session.server, "carol").await?;
         let mut effects = Vec::new();
-        for (number, uidl) in pop3.uidl().await?.into_iter().take(4) {
+        for (number, uidl) in pop3.uidl().await?.into_iter().take(8) {
             let name = pop3.message(number).await?;
             let name = name.unwrap_or_else(|wrong| panic!("{wrong}"));
             if let Some(wrong) = session.ledger().learn_uidl(&format!("carol {uidl}"), &name) {
                 panic!("{wrong}");
             }
-            if session.random.below(2) == 0 {
+            if session.random.below(8) < deleted_of_8 {
                 let reply = pop3.command(&format!("DELE {number}")).await?;
                 assert!(reply.starts_with("+OK"), "{reply}");
                 effects.push(Effect::Removed((inbox("carol"), name)));

@@ -17,7 +17,7 @@ use waypost_tests::{Process, process::UNDER_TEST, program};
 use crate::{
     block::{Mounted, not_run, run, say},
     count, give_up,
-    kill::{begin, checkpoint, parts, verify},
+    kill::{COMPACTED, begin, checkpoint, verify},
     ledger::Acknowledged,
     load::{Load, Random},
     seed, until,
@@ -27,7 +27,7 @@ use crate::{
 const START_MAX: u64 = 150;
 const IMAGE_MIB: u64 = 320;
 /// Cuts of one store; then a new one is begun, as each verification reads all of it.
-const CUTS_PER_STORE: u64 = 10;
+const CUTS_PER_STORE: u64 = 9;
 /// Longest load of a cut in milliseconds, behind its first acknowledged command.
 const LOAD_MAX: u64 = 400;
 /// So long clients may read what was answered before the server was frozen.
@@ -49,7 +49,7 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let disk = Mounted::ext4(&folder.path().join("0.img"), IMAGE_MIB, &folder.path().join("state"), &[])?;
         let load = Load::new(seed).await;
-        begin(&folder, &load, "plain").await;
+        begin(&folder, &load, load.parts(0)).await;
         Ok(Self { folder, load, disk: Some(disk), images: 0, starts: 0 })
     }
 
@@ -90,6 +90,7 @@ impl Site {
         if random.below(2) == 0 && !under_test.contains("sync=") {
             sync_some(&self.state(), random);
         }
+        self.load.ledger.lock().unwrap().note("compacted", server.count(COMPACTED));
         let new = self.copy();
         Arc::into_inner(server).unwrap().kill().await;
         self.exchange(&new);
@@ -117,7 +118,7 @@ impl Site {
     /// The power goes off once more, while the next server starts.
     async fn cut_a_start(&mut self, random: &mut Random) {
         let mut command = tokio::process::Command::new(program());
-        command.args(["serve", "--config"]).arg(self.config()).env(UNDER_TEST, "segment=1048576");
+        command.args(["serve", "--config"]).arg(self.config()).env(UNDER_TEST, "segment=131072");
         let mut server = command.stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         tokio::time::sleep(Duration::from_millis(random.below(START_MAX))).await;
         let id = server.id().unwrap();
@@ -173,7 +174,8 @@ async fn power_cuts_lose_and_double_nothing() {
         };
         for _ in 0..CUTS_PER_STORE.min(cuts - done) {
             let mut random = Random::new(seed * 7919 + done);
-            let (counts, problems) = site.cut(parts(done), &mut random, done.is_multiple_of(2)).await;
+            let (counts, problems) =
+                site.cut(site.load.parts(done), &mut random, done.is_multiple_of(2)).await;
             assert!(problems.is_empty(), "cut {done} of seed {seed}: {problems:#?}");
             counted += u64::from(counts);
             done += 1;

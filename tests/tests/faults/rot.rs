@@ -1,6 +1,6 @@
 //! Bit rot: one octet of any file is another one. `WAYPOST_ROT_STEP=97 cargo test -p waypost-tests --test faults rot`
 //!
-//! Two small stores, one closed in order and one as a kill leaves it. In a fresh copy of them one octet is changed at each
+//! Small stores: closed in order, as a kill leaves one, compacted. In a fresh copy of them one octet is changed at each
 //! step. The store must open; each message is as it was, or what was damaged is named: the entry, the offsets that hold it,
 //! or the body file. Rows that the index holds rotten cost nothing at all.
 
@@ -11,6 +11,7 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -41,7 +42,7 @@ type Shown = BTreeMap<String, String>;
 
 /// A store's files, and what it shows.
 struct Sample {
-    name: &'static str,
+    name: String,
     files: Vec<(PathBuf, Vec<u8>)>,
     shown: Shown,
     /// UIDVALIDITY and UIDNEXT of each mailbox.
@@ -49,8 +50,22 @@ struct Sample {
     killed: bool,
 }
 
+/// How a store is left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Left {
+    Closed,
+    CutOff,
+    /// Much is expunged, what it held is given back, and it is closed.
+    Compacted,
+}
+
 fn options(folder: &Path) -> Options {
-    Options { segment_bytes: SEGMENT_BYTES, checkpoint_records: 40, ..Options::new(folder) }
+    Options {
+        segment_bytes: SEGMENT_BYTES,
+        checkpoint_records: 40,
+        retention: Duration::ZERO,
+        ..Options::new(folder)
+    }
 }
 
 async fn accept(store: &Store, number: usize, to: &[AccountId], relay: bool) {
@@ -152,10 +167,33 @@ fn read_files(folder: &Path, below: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) 
     }
 }
 
-async fn made(name: &'static str, killed: bool) -> Sample {
+/// Expunges most of what is in the INBOXes, and gives the space of it back.
+async fn compact(store: &Store) {
+    let accounts: Vec<_> = store.directory().borrow().accounts.keys().copied().collect();
+    for id in accounts {
+        let account = store.account(id).await.unwrap();
+        let inbox = account.state().inbox().unwrap().id;
+        let selection = account.select(inbox).await.unwrap();
+        let uids: Vec<_> = selection.state().unwrap().rows().map(|row| row.uid).collect();
+        let gone = uids.iter().enumerate().filter(|(at, _)| at % 4 != 0).map(|(_, uid)| *uid);
+        account.expunge(inbox, gone.collect()).await.unwrap();
+    }
+    store.release_expired().await.unwrap();
+    let compacted = store.compact().await.unwrap();
+    assert!(compacted.segments > 0, "{compacted:?}");
+}
+
+async fn made(left: Left) -> Sample {
+    let (name, killed) = (format!("{left:?}"), left == Left::CutOff);
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(options(folder.path())).await.unwrap();
+    let mut store = Store::open(options(folder.path())).await.unwrap();
     fill(&store).await;
+    if left == Left::Compacted {
+        // The heads are behind what is compacted.
+        store.close().await;
+        store = Store::open(options(folder.path())).await.unwrap();
+        compact(&store).await;
+    }
     assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     let (shown, next) = show(&store).await;
     let mut files = Vec::new();
@@ -399,20 +437,26 @@ fn rot(store: &Sample) {
 #[test]
 fn rot_in_a_store_that_was_closed_is_never_silent() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    rot(&runtime.block_on(made("closed", false)));
+    rot(&runtime.block_on(made(Left::Closed)));
 }
 
 #[test]
 fn rot_in_a_store_that_was_cut_off_is_never_silent() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    rot(&runtime.block_on(made("cut off", true)));
+    rot(&runtime.block_on(made(Left::CutOff)));
+}
+
+#[test]
+fn rot_in_a_store_that_was_compacted_is_never_silent() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    rot(&runtime.block_on(made(Left::Compacted)));
 }
 
 /// The control: a record that nobody reports and that does nothing is a loss that nobody names.
 #[test]
 fn rot_control_a_silent_loss_is_noticed() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut sample = runtime.block_on(made("control", true));
+    let mut sample = runtime.block_on(made(Left::CutOff));
     // All is read from the journal.
     sample.files.retain(|(path, _)| path.starts_with("journal") || path.starts_with("bodies"));
     let last = |(path, _): &(PathBuf, Vec<u8>)| path.extension().is_some_and(|suffix| suffix == "segment");

@@ -1,7 +1,7 @@
 //! A session that works on mailboxes by IMAP: appends, flags, copies, moves, expunges, and renames a mailbox of its own.
 
 use crate::{
-    client::{Answer, Imap, flags},
+    client::{Answer, Imap, flags, word_after},
     content::message,
     ledger::{Effect, Flags, Folder, Place},
     load::{ACCOUNTS, FLAG_SETS, Session, inbox},
@@ -41,13 +41,18 @@ pub(crate) async fn worker(session: Session) -> Option<()> {
     let mut worker = Worker { session, imap, account, folder, called, selected: None, own: Vec::new() };
     worker.create().await?;
     for number in 0.. {
-        match worker.session.random.below(9) {
+        match worker.session.random.below(12) {
             0 | 1 => worker.append(number).await?,
-            2 => worker.claim().await?,
-            3 | 4 => worker.store().await?,
-            5 => worker.copy().await?,
-            6 => worker.relocate().await?,
-            7 => worker.expunge().await?,
+            2 | 3 => {
+                worker.claim().await?;
+                if worker.session.load.gives_space_back() {
+                    worker.expunge().await?;
+                }
+            }
+            4 | 5 => worker.store().await?,
+            6 => worker.copy().await?,
+            7 => worker.relocate().await?,
+            8..=10 => worker.expunge().await?,
             _ if number % 4 == 0 => worker.rename(number).await?,
             _ => {}
         }
@@ -180,8 +185,8 @@ impl Worker {
         let effect = Effect::Flagged(self.own[at].place(), flags_now.clone());
         let command = format!("UID STORE {} FLAGS ({set})", self.own[at].uid);
         if let Some(answer) = self.operation(&command, vec![effect]).await? {
-            let uid = format!("UID {}", self.own[at].uid);
-            let lines = answer.lines.iter().filter(|line| line.text.contains(&uid));
+            let uid = self.own[at].uid.to_string();
+            let lines = answer.lines.iter().filter(|line| word_after(&line.text, "UID ") == Some(&uid));
             let shown = lines.filter_map(|line| flags(&line.text)).next_back();
             if shown.is_some_and(|shown| shown != flags_now) {
                 self.session.ledger().refusals.push(format!("{command}: {answer:?}"));
