@@ -8,7 +8,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -25,6 +25,8 @@ use crate::{
 pub(crate) const SMALL: &str = "segment=262144 checkpoint=200";
 /// Messages after which a disk that is full must have shown it.
 const MESSAGES_MAX: usize = 400;
+/// What is left of a disk that is nearly full.
+const REST_BYTES: u64 = 128 << 10;
 const RECOVERED: Duration = Duration::from_secs(10);
 
 /// A site whose state is on a file system of its own.
@@ -92,6 +94,19 @@ impl Site {
             }
         }
         panic!("{MESSAGES_MAX} messages were taken");
+    }
+
+    /// Brings messages until one is taken; how long that took.
+    async fn recovers(&self) -> Duration {
+        let began = Instant::now();
+        loop {
+            let reply = self.bring().await;
+            if reply.starts_with("250") {
+                return began.elapsed();
+            }
+            assert!(reply.starts_with('4') && began.elapsed() < RECOVERED, "{reply}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// All that is there can be read by all protocols, and is what was acknowledged; how many rows there are.
@@ -187,18 +202,10 @@ async fn no_room(filling: Filling, name: &str, mkfs: &[&str]) {
             site.reads().await;
         }
         Filling::empty(&site);
-        let began = std::time::Instant::now();
-        loop {
-            let reply = site.bring().await;
-            if reply.starts_with("250") {
-                break;
-            }
-            assert!(reply.starts_with('4') && began.elapsed() < RECOVERED, "{reply}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let recovered = site.recovers().await;
         let append = site.append().await;
         assert!(append.starts_with("OK"), "{append}");
-        counts.push(format!("recovered in {} ms", began.elapsed().as_millis()));
+        counts.push(format!("recovered in {} ms", recovered.as_millis()));
     }
     site.finish().await;
     say(&format!("{name}: {}", counts.join("; ")));
@@ -207,6 +214,39 @@ async fn no_room(filling: Filling, name: &str, mkfs: &[&str]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_disk_refuses_for_the_moment_and_recovers_alone() {
     no_room(Filling::Octets, "full disk", &[]).await;
+}
+
+/// Between the two floors (a segment, and an eighth of it) no mail is taken, and what gives space back goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_but_for_a_rest_lets_users_clean_up() {
+    let disk = |folder: &Path| Mounted::ext4(&folder.join("0.img"), 24, &folder.join("state"), &[]);
+    let site = match Site::start(disk).await {
+        Ok(site) => site,
+        Err(why) => return not_run("nearly full disk", &why),
+    };
+    for _ in 0..20 {
+        assert!(site.bring().await.starts_with("250"));
+    }
+    Filling::Octets.fill(&site);
+    let ballast = File::options().write(true).open(Filling::folder(&site).join("0")).unwrap();
+    ballast.set_len(ballast.metadata().unwrap().len() - REST_BYTES).unwrap();
+    ballast.sync_all().unwrap();
+    drop(ballast);
+    let (taken, refusal) = site.until_refused().await;
+    assert!(refusal.starts_with("452"), "{refusal}");
+    for _ in 0..5 {
+        assert_eq!(site.load.expunge_first(site.server()).await, "OK");
+        let append = site.append().await;
+        assert!(append.starts_with("NO"), "{append}");
+    }
+    site.reads().await;
+    Filling::empty(&site);
+    let recovered = site.recovers().await;
+    site.finish().await;
+    say(&format!(
+        "nearly full disk: {taken} taken, then {refusal:?}; flags and EXPUNGE go on; recovered in {} ms",
+        recovered.as_millis()
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use waypost_mail::{AccountId, AccountSource, Address, BodyType, DateTime, Flags, ReversePath, SystemFlags};
 use waypost_message::Structure;
 use waypost_storage::{
-    Acceptance, Delivery, FlagChange, FlagMode, NewAccount, Options, Relay, RelayRecipient, Store,
+    Acceptance, Delivery, FlagChange, FlagMode, Missing, NewAccount, Options, Relay, RelayRecipient, Store,
 };
 
 use crate::{
@@ -120,8 +120,8 @@ async fn fill(store: &Store) {
         let flags = Flags::from(SystemFlags::SEEN);
         let change = FlagChange { mode: FlagMode::Add, flags, unchanged_since: None };
         account.change_flags(inbox, uids.iter().copied().step_by(2).collect(), change).await.unwrap();
-        account.copy(inbox, uids[..1].to_vec(), made).await.unwrap();
-        account.move_to(inbox, uids[1..2].to_vec(), made).await.unwrap();
+        account.copy(inbox, uids[..1].to_vec(), made, Missing::Refused).await.unwrap();
+        account.move_to(inbox, uids[1..2].to_vec(), made, Missing::Refused).await.unwrap();
         account.expunge(inbox, uids[2..3].to_vec()).await.unwrap();
     }
 }
