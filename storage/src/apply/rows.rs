@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use waypost_mail::{SystemFlags, Uid};
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     content::BodyPlace,
@@ -19,7 +19,7 @@ pub(crate) const TAIL_ROWS_MAX: usize = 16;
 /// Neighbours that shrank are merged up to so many rows.
 const MERGED_ROWS_MAX: usize = CHUNK_ROWS_MAX / 2;
 
-/// The hash of a row: part of the mailbox's digest, so its form is fixed as long as an index may hold digests of it.
+/// The hash of a row: part of the mailbox's digest, which snapshots hold, so its form is fixed for ever.
 pub(crate) fn hash(row: &Row) -> u64 {
     let content = &row.content;
     let (body_kind, body_a, body_b) = match content.body {
@@ -51,15 +51,20 @@ pub(crate) fn hash(row: &Row) -> u64 {
         body_a,
         body_b,
     ];
-    let mut hasher = Xxh3Default::new();
-    small.iter().for_each(|value| hasher.update(&value.to_le_bytes()));
-    large.iter().for_each(|value| hasher.update(&value.to_le_bytes()));
+    let mut octets = [0; 9 * 4 + 12 * 8 + 20];
+    let mut end = 0;
+    let mut add = |value: &[u8]| {
+        octets[end..end + value.len()].copy_from_slice(value);
+        end += value.len();
+    };
+    small.iter().for_each(|value| add(&value.to_le_bytes()));
+    large.iter().for_each(|value| add(&value.to_le_bytes()));
     if let Some(origin) = &row.origin {
-        hasher.update(&origin.mailbox.0.to_le_bytes());
-        hasher.update(&origin.uid.value().to_le_bytes());
-        hasher.update(&origin.save_date.0.to_le_bytes());
+        add(&origin.mailbox.0.to_le_bytes());
+        add(&origin.uid.value().to_le_bytes());
+        add(&origin.save_date.0.to_le_bytes());
     }
-    hasher.digest()
+    xxh3_64(&octets[..end])
 }
 
 /// The digest of rows: the sum of their hashes.

@@ -15,6 +15,7 @@
 
 pub(crate) mod heads;
 pub(crate) mod meta;
+mod rows;
 pub(crate) mod structures;
 mod value;
 
@@ -117,7 +118,7 @@ impl Index {
     ) -> Option<Vec<Arc<Chunk>>> {
         let mut chunks = Vec::new();
         for (key, octets) in self.scan(&rows_prefix(account, mailbox)).ok()? {
-            let rows: Vec<_> = minicbor::decode(Value::open(&key, &octets)?.payload).ok()?;
+            let rows = rows::decode(Value::open(&key, &octets)?.payload)?;
             chunks.push(Arc::new(Chunk { rows }));
         }
         if let Some(below) = below {
@@ -244,7 +245,7 @@ pub(crate) fn put_chunk(
     chunk: &Chunk,
 ) -> Operation {
     let key = chunk_key(account.id, mailbox.id, first);
-    let value = value::seal(&key, account.seq, &value::cbor(&chunk.rows));
+    let value = value::seal(&key, account.seq, &rows::encode(&chunk.rows));
     (key, Some(value))
 }
 

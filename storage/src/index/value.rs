@@ -3,7 +3,7 @@
 use minicbor::Encode;
 
 /// The version that is written; others are not read, but made anew from the journal.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const HEAD_BYTES: usize = 13;
 
 /// A value whose check is right.
