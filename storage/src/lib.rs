@@ -25,6 +25,7 @@ pub mod fuzzing;
 mod housekeeping;
 mod index;
 mod journal;
+pub mod message;
 mod opening;
 pub mod progress;
 pub mod queue;
@@ -46,6 +47,7 @@ pub use account::{
 pub use compaction::Compacted;
 pub use content::{Body, BodyWriter, Content, Reader};
 pub use error::StoreError;
+pub use message::{MessageError, MessageWriter, Written};
 pub use progress::{Progress, Report};
 pub use queue::{Attempt, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome};
 pub use state::{AccountState, DirectoryState, Grave, MailboxState, Message, Origin, Row, SpecialUse};

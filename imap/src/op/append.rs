@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use waypost_mail::{DateTime, Flags, MailboxId, Timestamp};
-use waypost_message::{HeaderBlock, HeaderCollector, Splitter};
-use waypost_storage::{Acceptance, BodyWriter, Delivery, StoreError};
+use waypost_storage::{Delivery, MessageError, MessageWriter, StoreError};
 
 use super::{Failure, NO_SUCH_MAILBOX, NOT_NOW, Operation};
 use crate::{
@@ -24,16 +23,7 @@ pub(crate) struct Appending {
     flags: Flags,
     date: Option<DateTime>,
     literal: LiteralKind,
-    header: Header,
-    splitter: Splitter,
-    body: BodyWriter,
-}
-
-/// How far the header is.
-#[derive(Debug)]
-enum Header {
-    Arriving(HeaderCollector),
-    Complete(HeaderBlock),
+    message: MessageWriter,
 }
 
 impl Operation<'_, '_> {
@@ -52,9 +42,7 @@ impl Operation<'_, '_> {
             flags: append.flags,
             date: append.date,
             literal: append.literal,
-            header: Header::Arriving(HeaderCollector::default()),
-            splitter: Splitter::new(),
-            body: self.context.store.body_writer(),
+            message: self.context.store.message_writer(),
         });
         Ok(())
     }
@@ -70,10 +58,6 @@ impl Operation<'_, '_> {
     /// The message is complete.
     pub(crate) async fn append_end(&mut self) -> Result<Ran, Failure> {
         let appending = self.user.appending.take().ok_or(Failure::bad(NOT_NOW))?;
-        let header = match appending.header {
-            Header::Arriving(collector) => collector.finish(),
-            Header::Complete(header) => header,
-        };
         let delivery = Delivery {
             account: self.user.identity.account,
             mailbox: Some(appending.mailbox),
@@ -81,14 +65,7 @@ impl Operation<'_, '_> {
             flags: appending.flags,
             internal_date: appending.date.unwrap_or_else(|| DateTime::utc(now())),
         };
-        let acceptance = Acceptance {
-            id: self.context.store.new_entry_id(),
-            header: header.into_octets().into(),
-            body: appending.body.finish().await?,
-            structure: appending.splitter.finish(),
-            local: vec![delivery],
-            relay: None,
-        };
+        let acceptance = appending.message.finish().await?.for_mailbox(&self.context.store, delivery);
         let accepted = self.context.store.accept(acceptance).await.map_err(|error| match error {
             // RFC 9051 section 6.3.12: also where it went while the message arrived.
             StoreError::NoSuchMailbox => StoreError::NoSuchDestination,
@@ -105,23 +82,13 @@ impl Operation<'_, '_> {
 
 impl Appending {
     async fn take(&mut self, octets: &[u8]) -> Result<(), Failure> {
-        // `CHAR8 = %x01-ff` (RFC 9051 section 9): FETCH could not show it.
-        if octets.contains(&0) {
-            return Err(match self.literal {
-                LiteralKind::Text => Failure::bad(HOLDS_NUL),
-                // RFC 3516 section 4.4: as of a mailbox that does not keep binary content.
-                LiteralKind::Binary => Failure::no("UNKNOWN-CTE", NO_NUL),
-            });
-        }
-        self.splitter.feed(octets);
-        let mut body = octets;
-        if let Header::Arriving(collector) = &mut self.header {
-            let fed = collector.feed(octets).map_err(|_| Failure::no("TOOBIG", HEADER_TOO_BIG))?;
-            let Some((header, taken)) = fed else { return Ok(()) };
-            self.header = Header::Complete(header);
-            body = &octets[taken..];
-        }
-        Ok(self.body.write(body).await?)
+        self.message.write(octets).await.map_err(|error| match (error, self.literal) {
+            (MessageError::HoldsNul, LiteralKind::Text) => Failure::bad(HOLDS_NUL),
+            // RFC 3516 section 4.4: as of a mailbox that does not keep binary content.
+            (MessageError::HoldsNul, LiteralKind::Binary) => Failure::no("UNKNOWN-CTE", NO_NUL),
+            (MessageError::Header(_), _) => Failure::no("TOOBIG", HEADER_TOO_BIG),
+            (MessageError::Store(error), _) => error.into(),
+        })
     }
 }
 
