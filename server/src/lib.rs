@@ -7,6 +7,7 @@ pub mod agent;
 pub mod cli;
 pub mod demo;
 pub mod directory;
+pub mod port;
 pub mod start;
 
 pub use start::{Parts, Running, Server, StartError};

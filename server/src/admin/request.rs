@@ -1,10 +1,13 @@
 //! Requests and answers, and how they are carried out.
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 use waypost_auth::Live;
 use waypost_config::Config;
 use waypost_mail::{AccountRecord, AccountSource, Address};
 use waypost_storage::{NewAccount, Outcome, QueueEntry, Store, StoreError};
+
+use crate::port::{self, Event, Job, Summary};
 
 /// What an administrator asks for.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -45,6 +48,13 @@ pub enum Request {
     },
     /// Lists the queue.
     QueueList,
+    /// Moves mail of an account in or out; its paths are absolute. Events come before the answer.
+    Port {
+        /// Its address.
+        address: String,
+        /// What is to be done.
+        job: Job,
+    },
 }
 
 /// The answer.
@@ -57,6 +67,10 @@ pub enum Response {
     Accounts(Vec<AccountLine>),
     /// The queue.
     Queue(Vec<QueueLine>),
+    /// Not the answer yet: how far it is, and what cannot be done.
+    Event(Event),
+    /// Mail was moved.
+    Ported(Summary),
     /// It is not done; why.
     Failed(String),
 }
@@ -104,8 +118,9 @@ pub struct RecipientLine {
     pub last_reply: String,
 }
 
-/// Carries a request out. `live` is there in a running server.
-pub async fn execute(store: &Store, live: &Live, request: Request) -> Response {
+/// Carries a request out. `live` is there in a running server. What takes long tells `events`, and ends early where nobody
+/// takes them.
+pub async fn execute(store: &Store, live: &Live, request: Request, events: mpsc::Sender<Event>) -> Response {
     let result = match request {
         Request::AccountAdd { address, password_hash, quota_bytes } => {
             add(store, live, &address, password_hash, quota_bytes).await
@@ -124,12 +139,25 @@ pub async fn execute(store: &Store, live: &Live, request: Request) -> Response {
             Err(problem) => Err(problem),
         },
         Request::QueueList => Ok(Response::Queue(store.queue().iter().map(|entry| line(entry)).collect())),
+        Request::Port { address, job } => port(store, live, &address, job, events).await,
     };
     result.unwrap_or_else(Response::Failed)
 }
 
 fn done(result: Result<(), StoreError>) -> Result<Response, String> {
     result.map(|()| Response::Done).map_err(|error| error.to_string())
+}
+
+async fn port(
+    store: &Store,
+    live: &Live,
+    address: &str,
+    job: Job,
+    events: mpsc::Sender<Event>,
+) -> Result<Response, String> {
+    let record = named(store, address)?;
+    let account = store.account(record.id).await.map_err(|error| error.to_string())?;
+    port::run(store, account, &live.config.state_dir, job, events).await.map(Response::Ported)
 }
 
 async fn add(

@@ -1,4 +1,5 @@
-//! The administration socket, `STATE/waypost.sock`: one JSON request a line, one JSON answer a line.
+//! The administration socket, `STATE/waypost.sock`: one JSON request a line, one JSON answer a line. Before the answer to
+//! what takes long stand lines with events; where they are not taken any more, the work ends.
 
 use std::{
     fs::Permissions,
@@ -10,23 +11,30 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, watch},
-    time::timeout,
+    sync::{Semaphore, mpsc, watch},
+    time::{interval, timeout},
 };
 use waypost_auth::Live;
 use waypost_net::Shutdown;
 use waypost_storage::Store;
 
-use crate::admin::request::{Request, Response, execute};
+use crate::{
+    admin::request::{Request, Response, execute},
+    port::Event,
+};
 
 /// Longest request in octets.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
 /// Longest wait for a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for an answer.
+/// Longest wait for an answer, or for an event before it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often something is said while the answer is not there yet.
+const EVENT_INTERVAL: Duration = Duration::from_secs(10);
+/// Events that wait for being taken; then the work waits.
+pub const EVENTS_MAX: usize = 64;
 /// Most requests that are answered at once; others wait.
 const REQUESTS_MAX: usize = 32;
 
@@ -69,8 +77,9 @@ async fn accept(listener: UnixListener, store: Store, live: watch::Receiver<Arc<
         match listener.accept().await {
             Ok((stream, _)) => {
                 let (store, live) = (store.clone(), live.borrow().clone());
+                let stopping = shutdown.clone();
                 shutdown.spawn(async move {
-                    if let Err(error) = answer(stream, &store, &live).await {
+                    if let Err(error) = answer(stream, &store, &live, &stopping).await {
                         tracing::debug!(%error, "administration request");
                     }
                     drop(permit);
@@ -84,39 +93,92 @@ async fn accept(listener: UnixListener, store: Store, live: watch::Receiver<Arc<
     }
 }
 
-async fn answer(stream: UnixStream, store: &Store, live: &Live) -> io::Result<()> {
+async fn answer(stream: UnixStream, store: &Store, live: &Live, shutdown: &Shutdown) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     timeout(REQUEST_TIMEOUT, BufReader::new(read.take(REQUEST_BYTES_MAX)).read_line(&mut line)).await??;
     let response = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => execute(store, live, request).await,
+        Ok(request) => carry_out(&mut write, store, live, request, shutdown).await,
         Err(error) => Response::Failed(format!("not a request that this server knows: {error}")),
     };
-    let mut answer = serde_json::to_string(&response)?;
-    answer.push('\n');
-    timeout(ANSWER_TIMEOUT, write.write_all(answer.as_bytes())).await?
+    say(&mut write, &response).await
 }
 
-/// Asks the running server; `None`: none runs.
-pub async fn ask(state_dir: &Path, request: &Request) -> Option<io::Result<Response>> {
+/// Carries a request out and tells its events. The work is ended, and waited for, where the peer hangs up or the server stops.
+async fn carry_out(
+    write: &mut (impl AsyncWrite + Unpin),
+    store: &Store,
+    live: &Live,
+    request: Request,
+    shutdown: &Shutdown,
+) -> Response {
+    let (sender, mut events) = mpsc::channel(EVENTS_MAX);
+    let work = execute(store, live, request, sender);
+    tokio::pin!(work);
+    let mut ticks = interval(EVENT_INTERVAL);
+    ticks.tick().await;
+    let mut last = None;
+    // All of these are cancel-safe: the work is polled where it stands.
+    loop {
+        let event = tokio::select! {
+            biased;
+            Some(event) = events.recv() => event,
+            response = &mut work => return response,
+            () = shutdown.stopping() => break,
+            _ = ticks.tick() => match &last {
+                Some(event) => Event::clone(event),
+                None => continue,
+            },
+        };
+        if matches!(event, Event::Progress(_)) {
+            last = Some(event.clone());
+        }
+        if say(write, &Response::Event(event)).await.is_err() {
+            break;
+        }
+    }
+    drop(events);
+    work.await
+}
+
+async fn say(write: &mut (impl AsyncWrite + Unpin), response: &Response) -> io::Result<()> {
+    let mut line = serde_json::to_string(response)?;
+    line.push('\n');
+    timeout(ANSWER_TIMEOUT, write.write_all(line.as_bytes())).await?
+}
+
+/// Asks the running server; `None`: none runs. Events before the answer are told.
+pub async fn ask(
+    state_dir: &Path,
+    request: &Request,
+    tell: &mut dyn FnMut(Event),
+) -> Option<io::Result<Response>> {
     let stream = UnixStream::connect(path(state_dir)).await;
     match stream {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             None
         }
         Err(error) => Some(Err(error)),
-        Ok(stream) => Some(
-            timeout(ANSWER_TIMEOUT, exchange(stream, request)).await.unwrap_or_else(|late| Err(late.into())),
-        ),
+        Ok(stream) => Some(exchange(stream, request, tell).await),
     }
 }
 
-async fn exchange(stream: UnixStream, request: &Request) -> io::Result<Response> {
+async fn exchange(
+    stream: UnixStream,
+    request: &Request,
+    tell: &mut dyn FnMut(Event),
+) -> io::Result<Response> {
     let (read, mut write) = stream.into_split();
     let mut line = serde_json::to_string(request)?;
     line.push('\n');
-    write.write_all(line.as_bytes()).await?;
-    let mut answer = String::new();
-    BufReader::new(read).read_line(&mut answer).await?;
-    Ok(serde_json::from_str(&answer)?)
+    timeout(ANSWER_TIMEOUT, write.write_all(line.as_bytes())).await??;
+    let mut read = BufReader::new(read);
+    loop {
+        let mut answer = String::new();
+        timeout(ANSWER_TIMEOUT, read.read_line(&mut answer)).await??;
+        match serde_json::from_str(&answer)? {
+            Response::Event(event) => tell(event),
+            response => return Ok(response),
+        }
+    }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::port::Layout;
+
 /// A mail server: SMTP, IMAP and POP3 over one store.
 #[derive(Debug, Parser)]
 #[command(name = "waypost", version)]
@@ -33,6 +35,9 @@ pub enum Command {
     /// Mail on its way out
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Moves mail in and out of the store
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
 /// Which configuration.
@@ -186,4 +191,63 @@ pub enum QueueCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
+}
+
+/// `waypost store`
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Writes all mail of an account into a Maildir or mboxes; run again, it goes on where it ended
+    Export {
+        /// The account's address
+        address: String,
+        /// Where to.
+        #[command(flatten)]
+        place: Place,
+        /// Ends lines with LF alone; else octets are kept as they are stored, with CRLF
+        #[arg(long)]
+        lf: bool,
+        /// Prints what was done as JSON
+        #[arg(long)]
+        json: bool,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Takes all mail of a Maildir or of mboxes into an account; run again, it goes on where it ended
+    Import {
+        /// The account's address
+        address: String,
+        /// Where from.
+        #[command(flatten)]
+        place: Place,
+        /// The mailbox that a single mbox goes to; else INBOX
+        #[arg(long, value_name = "NAME", conflicts_with = "maildir")]
+        mailbox: Option<String>,
+        /// Ends at the first message that cannot be imported
+        #[arg(long)]
+        strict: bool,
+        /// Imports once more what was imported earlier
+        #[arg(long)]
+        again: bool,
+        /// Prints what was done as JSON
+        #[arg(long)]
+        json: bool,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+/// A Maildir or mboxes.
+#[derive(Args, Debug)]
+pub struct Place {
+    /// A Maildir with its folders
+    #[arg(long, value_name = "PATH", conflicts_with = "mbox", required_unless_present = "mbox")]
+    pub maildir: Option<PathBuf>,
+    /// A folder with one mbox for each mailbox; for import also a single mbox
+    #[arg(long, value_name = "PATH")]
+    pub mbox: Option<PathBuf>,
+    /// How the folders of a Maildir lie
+    #[arg(long, value_enum, default_value_t, conflicts_with = "mbox")]
+    pub layout: Layout,
 }

@@ -3,9 +3,11 @@
 pub mod account;
 pub mod arguments;
 pub mod config;
+pub mod progress;
 pub mod queue;
 pub mod send;
 pub mod serve;
+pub mod store;
 pub mod target;
 pub mod terminal;
 
@@ -69,6 +71,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         }
         Command::Send(options) => block_on(send::run(options)),
         Command::Queue(command) => block_on(queue::run(command)),
+        Command::Store(command) => block_on(store::run(command)),
     }
 }
 

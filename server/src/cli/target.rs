@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use waypost_config::Config;
 use waypost_storage::Store;
 
@@ -9,6 +10,7 @@ use crate::{
     admin::{Request, Response, execute, socket},
     cli::{Failure, arguments::ConfigFile},
     directory,
+    port::Event,
     start::{make_state_dir, store_options},
 };
 
@@ -20,15 +22,24 @@ pub fn load(file: &ConfigFile) -> Result<Config, Failure> {
 
 /// Carries a request out. Errors: its failure, a server that does not answer, a store that cannot be opened.
 pub async fn ask(file: &ConfigFile, request: Request) -> Result<Response, Failure> {
+    ask_long(file, request, &mut drop).await
+}
+
+/// The same for what takes long and has events.
+pub async fn ask_long(
+    file: &ConfigFile,
+    request: Request,
+    tell: &mut dyn FnMut(Event),
+) -> Result<Response, Failure> {
     let config = load(file)?;
-    let response = match socket::ask(&config.state_dir, &request).await {
+    let response = match socket::ask(&config.state_dir, &request, tell).await {
         Some(response) => response.map_err(|error| {
             Failure::new(format!(
                 "the running server, {}: {error}",
                 socket::path(&config.state_dir).display()
             ))
         })?,
-        None => offline(config, request).await?,
+        None => offline(config, request, tell).await?,
     };
     match response {
         Response::Failed(text) => Err(Failure::new(text)),
@@ -36,13 +47,21 @@ pub async fn ask(file: &ConfigFile, request: Request) -> Result<Response, Failur
     }
 }
 
-async fn offline(config: Config, request: Request) -> Result<Response, Failure> {
+async fn offline(config: Config, request: Request, tell: &mut dyn FnMut(Event)) -> Result<Response, Failure> {
     make_state_dir(&config.state_dir).map_err(Failure::new)?;
     let store = Store::open(store_options(&config)).await.map_err(Failure::new)?;
     let adopted = directory::adopt_file_accounts(&store, &config).await;
     let live = adopted.and_then(|()| directory::live(&store, Arc::new(config)));
     let response = match live {
-        Ok(live) => Ok(execute(&store, &live, request).await),
+        Ok(live) => {
+            let (sender, mut events) = mpsc::channel(socket::EVENTS_MAX);
+            let told = async {
+                while let Some(event) = events.recv().await {
+                    tell(event);
+                }
+            };
+            Ok(tokio::join!(execute(&store, &live, request, sender), told).0)
+        }
         Err(problem) => Err(Failure::configuration(problem)),
     };
     store.close().await;
