@@ -135,11 +135,13 @@ impl Import<'_> {
     }
 
     fn mbox(&mut self, folder: &Folder) -> Result<(), Ended> {
-        let reached = self.intake.ledger.reached(&folder.name);
+        let (reached, messages) = self.intake.ledger.reached(&folder.name);
         for (offset, why) in self.intake.ledger.failed(&folder.name, reached) {
             self.refuse(at(folder, offset), why)?;
         }
         self.work.progress.octets += reached;
+        self.work.progress.messages += messages;
+        self.work.summary.earlier += messages;
         let read =
             open_mbox(&folder.path, reached).and_then(|mbox| self.mbox_messages(folder, mbox, reached));
         match read {

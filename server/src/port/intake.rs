@@ -192,6 +192,7 @@ impl Intake {
             mailbox: target.mailbox.0,
             uid_validity: mailbox.uid_validity.value(),
             uid_next: mailbox.uid_next.value(),
+            messages: self.messages.len() as u64,
             ..std::mem::take(&mut self.group)
         };
         self.ledger.begin(group).map_err(noting)?;

@@ -62,6 +62,9 @@ pub(super) struct Group {
     /// Files of a Maildir, by their names without flags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) files: Vec<String>,
+    /// How many they are.
+    #[serde(default)]
+    pub(super) messages: u64,
     /// Octets of an mbox.
     #[serde(default)]
     pub(super) from: u64,
@@ -89,8 +92,8 @@ pub(super) struct Ledger {
 struct Known {
     /// Files that are there, by folder.
     files: HashMap<String, HashSet<String>>,
-    /// How far mboxes are there.
-    reached: HashMap<String, u64>,
+    /// How far mboxes are there, and how many messages that are.
+    reached: HashMap<String, (u64, u64)>,
     /// By file and offset: a message may have been tried more than once.
     failed: BTreeMap<(String, u64), String>,
     in_doubt: Option<Group>,
@@ -115,8 +118,9 @@ impl Known {
         if !group.files.is_empty() {
             self.files.entry(group.folder).or_default().extend(group.files);
         } else {
-            let reached = self.reached.entry(group.folder).or_default();
+            let (reached, messages) = self.reached.entry(group.folder).or_default();
             *reached = group.to.max(*reached);
+            *messages += group.messages;
         }
     }
 }
@@ -161,9 +165,9 @@ impl Ledger {
         self.known.files.get(folder).is_some_and(|files| files.contains(file))
     }
 
-    /// How far an mbox was imported.
-    pub(super) fn reached(&self, folder: &str) -> u64 {
-        self.known.reached.get(folder).copied().unwrap_or(0)
+    /// How far an mbox was imported, and how many messages that are.
+    pub(super) fn reached(&self, folder: &str) -> (u64, u64) {
+        self.known.reached.get(folder).copied().unwrap_or_default()
     }
 
     /// Messages before a place that could not be imported.
@@ -271,17 +275,17 @@ mod tests {
         assert!(!ledger.holds(".B", "1"));
         ledger.void().unwrap();
         assert_eq!(ledger.in_doubt(), None);
-        let mbox = |from, to| Group { folder: "m".into(), from, to, ..Group::default() };
-        ledger.begin(mbox(0, 10)).unwrap();
+        let mbox = |messages, from, to| Group { folder: "m".into(), messages, from, to, ..Group::default() };
+        ledger.begin(mbox(1, 0, 10)).unwrap();
         ledger.fail(Failed { folder: "m".into(), offset: 12, why: "x".into() }).unwrap();
-        ledger.begin(mbox(10, 30)).unwrap();
+        ledger.begin(mbox(2, 10, 30)).unwrap();
         ledger.settle().unwrap();
         drop(ledger);
         let ledger = open(false);
-        assert_eq!((ledger.in_doubt(), ledger.holds(".A", "3"), ledger.reached("m")), (None, false, 30));
+        assert_eq!((ledger.in_doubt(), ledger.holds(".A", "3"), ledger.reached("m")), (None, false, (30, 3)));
         assert_eq!((ledger.failed("m", 30).len(), ledger.failed("m", 12).len()), (1, 0));
         drop(ledger);
-        assert_eq!(open(true).reached("m"), 0);
+        assert_eq!(open(true).reached("m"), (0, 0));
     }
 
     #[test]

@@ -17,6 +17,8 @@ use waypost_message::HeaderBlock;
 pub(super) const FROM_LINE_BYTES_MAX: usize = 1000;
 
 const MARK: &str = "X-Waypost";
+/// The mark where octets are not as they were stored.
+const CONVERTED: &[u8] = b"converted";
 /// What an export writes, in this order.
 const OWN: [&str; 4] = [MARK, "Status", "X-Status", "X-Keywords"];
 /// Fields in which mail programs keep what mbox has no place for; they are no part of the message.
@@ -121,7 +123,7 @@ pub(super) fn metadata(mark: Option<Mark>, flags: &Flags, line_end: &str) -> Str
     };
     let keywords: Vec<&str> = flags.keywords.iter().map(Keyword::as_str).collect();
     let values = [
-        mark.map_or_else(|| "converted".to_owned(), Mark::value),
+        mark.map_or_else(|| String::from_utf8_lossy(CONVERTED).into_owned(), Mark::value),
         letters(&|letter| letter == 'R') + "O",
         letters(&|letter| letter != 'R'),
         keywords.join(" "),
@@ -166,23 +168,28 @@ pub(super) fn take_metadata(mut block: HeaderBlock) -> Taken {
     Taken { header: block.into_octets(), flags, mark: None, is_internal }
 }
 
-/// The same for a message that an export wrote and nobody changed since.
+/// The same for a message that an export wrote and nobody changed since. Lines are looked at, not fields: the message may
+/// begin with a folded one.
 fn take_own(block: &HeaderBlock) -> Option<Taken> {
-    let fields: Vec<_> = block.fields().take(OWN.len()).collect();
-    let in_order = fields.len() == OWN.len() && fields.iter().zip(OWN).all(|(field, name)| field.is(name));
-    let octets: usize = fields.iter().map(|field| field.octets.len()).sum();
-    let own_is_first = in_order && block.octets().starts_with(fields[0].octets);
-    let header = block.octets().get(octets..).filter(|_| own_is_first)?.to_vec();
-    let length = header.len() as u64;
+    let mut rest = block.octets();
+    let mut values = Vec::new();
+    for name in OWN {
+        let end = rest.iter().position(|&octet| octet == b'\n')? + 1;
+        values.push(rest[..end].strip_prefix(name.as_bytes())?.strip_prefix(b": ")?.trim_ascii_end());
+        rest = &rest[end..];
+    }
+    let length = rest.len() as u64;
     // A message that is all header, and whose last line had no end, got one.
-    let got_end =
-        |mark: &Mark| mark.header == mark.size && mark.header + 1 == length && header.ends_with(b"\n");
-    let mark = Mark::parse(&fields[0].value()).filter(|mark| mark.header == length || got_end(mark))?;
+    let got_end = |mark: Mark| mark.header == mark.size && mark.header + 1 == length && rest.ends_with(b"\n");
+    let mark = match values[0] {
+        CONVERTED => None,
+        value => Some(Mark::parse(value).filter(|mark| mark.header == length || got_end(*mark))?),
+    };
     let mut flags = Flags::default();
-    add_letters(&mut flags, &fields[1].value());
-    add_letters(&mut flags, &fields[2].value());
-    add_keywords(&mut flags, &fields[3].value());
-    Some(Taken { header, flags, mark: Some(mark), is_internal: false })
+    add_letters(&mut flags, values[1]);
+    add_letters(&mut flags, values[2]);
+    add_keywords(&mut flags, values[3]);
+    Some(Taken { header: rest.to_vec(), flags, mark, is_internal: false })
 }
 
 fn add_letters(flags: &mut Flags, value: &[u8]) {
@@ -262,6 +269,9 @@ mod tests {
             let taken = take_metadata(HeaderBlock::new(block.into()));
             assert_eq!(taken, Taken { header: own.into(), flags, mark, is_internal: false });
         }
+        let folded = metadata(None, &Flags::default(), "\n") + " From: folded\nStatus: own\n\n";
+        let taken = take_metadata(HeaderBlock::new(folded.into()));
+        assert_eq!(taken.header, b" From: folded\nStatus: own\n\n");
         // Another program changed the header since.
         let mark = Some(Mark { header: 1, size: 2, zone: 0 });
         let block = metadata(mark, &flags(&["\\Seen"]), "\n") + "A: b\n\n";

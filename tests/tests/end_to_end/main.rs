@@ -5,6 +5,7 @@ mod clients;
 mod command_line;
 mod hostile;
 mod maildrop;
+mod moving;
 mod relay;
 mod restart;
 mod transcripts;
