@@ -74,7 +74,7 @@ pub(super) fn run(
                 let below = format!("{}/", mailbox.name);
                 let is_folder = mailboxes.iter().any(|other| other.name.starts_with(&below));
                 let file = name::mbox_file(&mailbox.name, is_folder);
-                mbox_file(work, &mut notes, path, file, octets, &mailbox)
+                mbox_file(work, &mut notes, path, &file, octets, &mailbox)
             }
         };
         match done {
@@ -223,7 +223,7 @@ fn maildir(
         match out.message(work, mailbox, row) {
             Ok(base) => writeln!(uids, "{} :{base}", row.uid).map_err(Ended::file(&new_list))?,
             Err(Unwritten::Message(why)) => {
-                drop(work.failed(format!("{}, UID {}", mailbox.name, row.uid), why)?)
+                drop(work.failed(format!("{}, UID {}", mailbox.name, row.uid), why)?);
             }
             Err(Unwritten::All(ended)) => return Err(ended),
         }
@@ -406,20 +406,24 @@ fn mbox_file(
     work: &mut Work,
     notes: &mut Notes,
     root: &Path,
-    file: String,
+    file: &str,
     octets: Octets,
     mailbox: &MailboxState,
 ) -> Result<(), Ended> {
-    let path = root.join(&file);
+    let path = root.join(file);
     if let Some(folder) = path.parent() {
         create_folder(folder).map_err(Ended::file(folder))?;
     }
     let uid_validity = mailbox.uid_validity.value();
-    let noted = notes.mboxes.get(&file).filter(|(validity, _, _)| *validity == uid_validity);
+    let noted = notes.mboxes.get(file).filter(|(validity, _, _)| *validity == uid_validity);
     let (last_uid, length) = noted.map_or((0, 0), |(_, uid, octets)| (*uid, *octets));
     let mut out = MboxFile::open(&path, length, octets).map_err(Ended::file(&path))?;
-    let note =
-        |out: &MboxFile, uid: u32| Note::Mbox { file: file.clone(), uid_validity, uid, octets: out.length };
+    let note = |out: &MboxFile, uid: u32| Note::Mbox {
+        file: file.to_owned(),
+        uid_validity,
+        uid,
+        octets: out.length,
+    };
     let mut since_note = 0;
     let mut uid = last_uid;
     for row in mailbox.rows() {

@@ -139,7 +139,18 @@ impl Quoting {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn all_octets_come_back(octets in "(>|From |Fro|\n|\r|x){0,20}", size in 1_usize..6) {
+            let quoted = quoting(octets.as_bytes(), size, Direction::Quote);
+            prop_assert!(!quoted.split(|octet| *octet == b'\n').any(|line| line.starts_with(b"From ")));
+            prop_assert_eq!(quoting(&quoted, size, Direction::Unquote), octets.as_bytes());
+        }
+    }
 
     fn in_pieces(octets: &[u8], size: usize, mut feed: impl FnMut(&[u8], &mut Vec<u8>)) -> Vec<u8> {
         let mut out = Vec::new();

@@ -172,18 +172,17 @@ mod tests {
 
     #[test]
     fn file_names_are_read() {
-        let cases: &[(&str, &str, &str, Option<u64>, Option<i16>, u64)] = &[
+        for (name, base, letters, size, kept, time) in [
             ("1700000000.M1P2.host", "1700000000.M1P2.host", "", None, None, 1_700_000_000),
             ("17.x,S=12,W=13:2,FSab", "17.x,S=12,W=13", "FSab", Some(12), None, 17),
             ("17.x,S=12,K=m0130:2,", "17.x,S=12,K=m0130", "", Some(12), Some(-90), 17),
             ("17.x,S=y,K=p9999:1,S", "17.x,S=y,K=p9999", "", None, None, 17),
             ("x,S", "x,S", "", None, None, u64::MAX),
             ("", "", "", None, None, u64::MAX),
-        ];
-        for (name, base, letters, size, kept, time) in cases {
+        ] {
             let read = FileName::parse(name);
-            assert_eq!((read.base, read.letters, read.size, read.kept), (*base, *letters, *size, *kept));
-            assert_eq!(read.order().0, *time, "{name}");
+            assert_eq!((read.base, read.letters, read.size, read.kept), (base, letters, size, kept));
+            assert_eq!(read.order().0, time, "{name}");
         }
         let date = DateTime { seconds: 0, offset_minutes: -90 };
         assert_eq!(base("1.x", (12, 13), Some(date)), "1.x,S=12,W=13,K=m0130");

@@ -23,6 +23,7 @@ mod target;
 
 use std::{
     collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -149,15 +150,15 @@ pub(crate) enum Ended {
     )]
     OverQuota,
     /// A file or folder without which nothing goes on.
-    #[error("{0}: {1}")]
-    File(String, std::io::Error),
+    #[error("{0}: {1}{hint}", hint = hint(.1))]
+    File(String, io::Error),
     /// The source or the target is not what was said.
     #[error("{0}")]
     Unfit(String),
 }
 
 impl Ended {
-    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.display().to_string();
         |error| Self::File(path, error)
     }
@@ -167,6 +168,16 @@ impl Ended {
             StoreError::OverQuota => Self::OverQuota,
             error => Self::Store(error),
         }
+    }
+}
+
+/// What the user may not know: who does the work.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; where a server runs, it does the work, and the user whom it runs as must be allowed to"
+        }
+        _ => "",
     }
 }
 

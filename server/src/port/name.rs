@@ -135,7 +135,25 @@ fn unescape(level: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn every_name_comes_back(name in "([a.\\\\é日 /-]|cur|\\.mbox|\\.sbd|\\PC){1,12}", is_folder in any::<bool>()) {
+            // What the store takes as a name.
+            prop_assume!(name.split('/').all(|level| !level.is_empty()) && !name.chars().any(char::is_control));
+            for layout in [Layout::MaildirPlusPlus, Layout::Fs] {
+                let folder = layout.folder(&name);
+                prop_assert!(!folder.split('/').any(|level| ["", ".", "..", "cur", "new", "tmp"].contains(&level)));
+                prop_assert_eq!(layout.mailbox(&folder), Some(name.clone()));
+            }
+            let file = mbox_file(&name, is_folder);
+            prop_assert!(!file.split('/').any(|level| level.starts_with('.') || level.is_empty()));
+            prop_assert_eq!(mbox_mailbox(&file), Some(name));
+        }
+    }
 
     #[test]
     fn names_become_folders_and_come_back() {

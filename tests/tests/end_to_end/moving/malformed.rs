@@ -31,7 +31,7 @@ async fn a_maildir_with_all_that_can_be_wrong() {
     symlink(&root, root.join(".loop")).unwrap();
     Client::new("mkfifo", &cur).args(["91.pipe"]).run().await;
     fs::write(cur.join("92.unreadable"), "Subject: x\n\n").unwrap();
-    fs::set_permissions(cur.join("92.unreadable"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(cur.join("92.unreadable"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::write(root.join("dovecot-uidlist"), "no such list\n\0\n").unwrap();
     fs::write(root.join("dovecot-keywords"), "x\n0\n99 y\n").unwrap();
     fs::write(root.join("subscriptions"), "good\n..\n\n.a..b\n").unwrap();
@@ -81,12 +81,12 @@ async fn an_mbox_tree_with_all_that_can_be_wrong() {
     .unwrap();
     symlink(".", root.join("loop")).unwrap();
     symlink("/etc/hostname", root.join("link")).unwrap();
-    fs::write(root.join("\\2f"), format!("{FROM}Subject: x\n\n")).unwrap();
+    fs::write(root.join("x\\2f"), format!("{FROM}Subject: x\n\n")).unwrap();
 
     for _ in 0..2 {
         let imported = place.moves("import", "alice", &["--mbox", "m", "--json"]).await;
         assert_eq!(imported.code, 1, "{}", imported.text);
-        for name in ["/none", "/binary", "/mixed, message at octet", "/loop", "/link", "/\\2f"] {
+        for name in ["/none", "/binary", "/mixed, message at octet", "/loop", "/link", "/x\\2f"] {
             assert!(imported.text.contains(name), "{name} is not named:\n{}", imported.text);
         }
         assert!(imported.text.contains("\"failed\": 7,"), "{}", imported.text);

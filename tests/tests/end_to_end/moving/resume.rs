@@ -10,11 +10,11 @@ use std::{
 };
 
 use tokio::process::Command;
-use waypost_tests::program;
+use waypost_tests::{Process, program};
 
 use super::{Place, account, date, fill, maildir};
 
-const MESSAGES: usize = 2000;
+const MESSAGES: usize = 1000;
 
 fn message(number: usize) -> String {
     // Some are alike in size.
@@ -117,6 +117,26 @@ async fn kill_9_loses_and_doubles_no_message_of_an_mbox() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stops_ends_the_import_gently() {
+    let place = Place::new(&["alice"]).await;
+    write_maildir(&place.path("m"));
+    let server = Process::serve(&program(), &place.config()).await;
+    let import = place.moves("import", "alice", &["--maildir", "m"]);
+    let stop = async {
+        while noted(&place) < 4096 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        server.signal("TERM").await;
+        server.end().await
+    };
+    let (import, (code, log)) = tokio::join!(import, stop);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(import.code == 1 && import.text.contains("goes on where it ended"), "{}", import.text);
+    place.moved("import", "alice", &["--maildir", "m"]).await;
+    is_complete(&place, "alice").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_in_doubt_is_looked_for_in_the_mailbox() {
     for (format, write) in [("--maildir", write_maildir as fn(&Path)), ("--mbox", write_mbox)] {
         let place = Place::new(&["alice"]).await;
@@ -129,7 +149,7 @@ async fn a_group_in_doubt_is_looked_for_in_the_mailbox() {
         fs::write(&path, without_end).unwrap();
         let store = place.open().await;
         let other = (b"Subject: other\r\n\r\n".to_vec(), String::new(), date("01-Jan-2026 00:00:00 +0000"));
-        fill(&store, &account(&store, "alice").await, "INBOX", &[other.clone()]).await;
+        fill(&store, &account(&store, "alice").await, "INBOX", std::slice::from_ref(&other)).await;
         store.close().await;
         let said = place.moved("import", "alice", &[format, "m"]).await;
         assert!(said.contains("imported 0 messages"), "{said}");
