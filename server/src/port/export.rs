@@ -1,32 +1,29 @@
-//! Mail goes out. The target is new or empty, or an earlier export of the same account, which is then completed.
+//! Mail goes out: one file below this one a format. The target is new or empty, or an earlier export of the same account, which is then completed.
+
+mod maildir;
+mod mbox;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
-use waypost_message::HeaderCollector;
-use waypost_storage::{AccountState, Content, MailboxState, Row, StoreError};
+use waypost_storage::{AccountState, Content, MailboxState, StoreError};
 
 use super::{
     Ended, Format, Layout, Work,
-    lines::{Direction, Quoting, ToLf},
-    maildir::{self, FileName, Keywords},
-    mbox::{self, Mark},
+    lines::{Quoting, ToLf},
     name,
     target::MBOX_SUBSCRIPTIONS,
 };
 
 /// What an export leaves in its folder, to know it again.
 const NOTES: &str = ".waypost-export";
-/// After how many messages of an mbox it is synced and noted.
-const NOTED_MESSAGES: usize = 1000;
 
 /// A line of the notes.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -69,12 +66,12 @@ pub(super) fn run(
         let Some(mailbox) = selection.state() else { continue };
         work.summary.mailboxes += 1;
         let done = match format {
-            Format::Maildir => maildir(work, path, layout, octets, &mailbox),
+            Format::Maildir => maildir::mailbox(work, path, layout, octets, &mailbox),
             Format::Mbox => {
                 let below = format!("{}/", mailbox.name);
                 let is_folder = mailboxes.iter().any(|other| other.name.starts_with(&below));
                 let file = name::mbox_file(&mailbox.name, is_folder);
-                mbox_file(work, &mut notes, path, &file, octets, &mailbox)
+                mbox::mailbox(work, &mut notes, path, &file, octets, &mailbox)
             }
         };
         match done {
@@ -186,52 +183,6 @@ fn read_notes(path: &Path) -> io::Result<Vec<Note>> {
     Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
-/// Exports a mailbox as a folder of a Maildir.
-fn maildir(
-    work: &mut Work,
-    root: &Path,
-    layout: Layout,
-    octets: Octets,
-    mailbox: &MailboxState,
-) -> Result<(), Ended> {
-    let name = layout.folder(&mailbox.name);
-    let folder = root.join(&name);
-    for part in ["cur", "new", "tmp"] {
-        let path = folder.join(part);
-        create_folder(&path).map_err(Ended::file(&path))?;
-    }
-    if layout == Layout::MaildirPlusPlus && !name.is_empty() {
-        let path = folder.join("maildirfolder");
-        create(&path).map_err(Ended::file(&path))?;
-    }
-    let (keywords, left_out) = Keywords::assign(&mailbox.keywords);
-    if left_out > 0 {
-        let name = &mailbox.name;
-        work.summary
-            .warnings
-            .push(format!("{name}: a Maildir has room for 26 keywords; {left_out} were left out"));
-    }
-    let path = folder.join("dovecot-keywords");
-    replace(&path, keywords.text().as_bytes()).map_err(Ended::file(&path))?;
-    let mut out = MaildirFolder::open(&folder, keywords, octets).map_err(Ended::file(&folder))?;
-    let list = folder.join("dovecot-uidlist");
-    let new_list = folder.join("dovecot-uidlist.part");
-    let mut uids = BufWriter::new(create(&new_list).map_err(Ended::file(&new_list))?);
-    let head = maildir::uid_list_head(mailbox.uid_validity.value(), mailbox.uid_next.value());
-    uids.write_all(head.as_bytes()).map_err(Ended::file(&new_list))?;
-    for row in mailbox.rows() {
-        match out.message(work, mailbox, row) {
-            Ok(base) => writeln!(uids, "{} :{base}", row.uid).map_err(Ended::file(&new_list))?,
-            Err(Unwritten::Message(why)) => {
-                drop(work.failed(format!("{}, UID {}", mailbox.name, row.uid), why)?);
-            }
-            Err(Unwritten::All(ended)) => return Err(ended),
-        }
-        work.passed(row.content.size())?;
-    }
-    uids.flush().and_then(|()| fs::rename(&new_list, &list)).map_err(Ended::file(&list))
-}
-
 /// Why a message was not written.
 #[derive(Debug)]
 enum Unwritten {
@@ -255,67 +206,6 @@ impl From<StoreError> for Unwritten {
             StoreError::Damaged(_) => Self::Message(error.to_string()),
             error => Self::All(Ended::store(error)),
         }
-    }
-}
-
-/// A folder of a Maildir that is written.
-struct MaildirFolder {
-    path: PathBuf,
-    keywords: Keywords,
-    octets: Octets,
-    /// Files that an earlier run wrote, by the part of their names that UID and date make.
-    present: HashMap<String, String>,
-}
-
-impl MaildirFolder {
-    fn open(path: &Path, keywords: Keywords, octets: Octets) -> io::Result<Self> {
-        let mut present = HashMap::new();
-        for entry in fs::read_dir(path.join("cur"))? {
-            let entry = entry?;
-            if let Ok(name) = entry.file_name().into_string() {
-                let unique = name.split([',', ':']).next().unwrap_or_default().to_owned();
-                let is_whole = FileName::parse(&name).size == Some(entry.metadata()?.len());
-                if is_whole {
-                    present.insert(unique, name);
-                }
-            }
-        }
-        Ok(Self { path: path.to_owned(), keywords, octets, present })
-    }
-
-    /// Writes a message, unless it is there; the part of its name before the flags.
-    fn message(&mut self, work: &mut Work, mailbox: &MailboxState, row: &Row) -> Result<String, Unwritten> {
-        let unique =
-            format!("{}.V{}U{}.waypost", row.internal_date.seconds.max(0), mailbox.uid_validity, row.uid);
-        let letters = self.keywords.letters(&mailbox.flags(row));
-        let cur = self.path.join("cur");
-        if let Some(name) = self.present.get(&unique) {
-            let base = FileName::parse(name).base.to_owned();
-            let now = format!("{base}:2,{letters}");
-            if now != *name {
-                fs::rename(cur.join(name), cur.join(now)).map_err(Unwritten::at(&cur))?;
-            }
-            work.summary.earlier += 1;
-            return Ok(base);
-        }
-        let tmp = self.path.join("tmp").join(&unique);
-        let mut file = BufWriter::new(create(&tmp).map_err(Unwritten::at(&tmp))?);
-        let mut out = Output::new(self.octets, None);
-        let copied = copy(work, &row.content, &mut out, &mut file, &tmp);
-        if copied.is_err() {
-            // What is left of it does no harm.
-            drop(fs::remove_file(&tmp));
-        }
-        copied?;
-        let seconds = Duration::from_secs(u64::try_from(row.internal_date.seconds).unwrap_or(0));
-        let file = file.into_inner().map_err(|error| Unwritten::at(&tmp)(error.into_error()))?;
-        file.set_modified(UNIX_EPOCH + seconds).map_err(Unwritten::at(&tmp))?;
-        let kept = (self.octets == Octets::Kept).then_some(row.internal_date);
-        let base = maildir::base(&unique, (out.written, out.written + out.lone_lfs), kept);
-        fs::rename(&tmp, cur.join(format!("{base}:2,{letters}"))).map_err(Unwritten::at(&cur))?;
-        work.summary.messages += 1;
-        work.summary.octets += row.content.size();
-        Ok(base)
     }
 }
 
@@ -399,139 +289,4 @@ fn copy(
             return Ok(());
         }
     }
-}
-
-/// Exports a mailbox as an mbox.
-fn mbox_file(
-    work: &mut Work,
-    notes: &mut Notes,
-    root: &Path,
-    file: &str,
-    octets: Octets,
-    mailbox: &MailboxState,
-) -> Result<(), Ended> {
-    let path = root.join(file);
-    if let Some(folder) = path.parent() {
-        create_folder(folder).map_err(Ended::file(folder))?;
-    }
-    let uid_validity = mailbox.uid_validity.value();
-    let noted = notes.mboxes.get(file).filter(|(validity, _, _)| *validity == uid_validity);
-    let (last_uid, length) = noted.map_or((0, 0), |(_, uid, octets)| (*uid, *octets));
-    let mut out = MboxFile::open(&path, length, octets).map_err(Ended::file(&path))?;
-    let note = |out: &MboxFile, uid: u32| Note::Mbox {
-        file: file.to_owned(),
-        uid_validity,
-        uid,
-        octets: out.length,
-    };
-    let mut since_note = 0;
-    let mut uid = last_uid;
-    for row in mailbox.rows() {
-        work.passed(row.content.size())?;
-        if row.uid.value() <= last_uid {
-            work.summary.earlier += 1;
-            continue;
-        }
-        match out.message(work, mailbox, row, &path) {
-            Ok(()) => {
-                work.summary.messages += 1;
-                work.summary.octets += row.content.size();
-            }
-            Err(Unwritten::Message(why)) => {
-                out.cut().map_err(Ended::file(&path))?;
-                work.failed(format!("{}, UID {}", mailbox.name, row.uid), why)?;
-            }
-            Err(Unwritten::All(ended)) => return Err(ended),
-        }
-        (uid, since_note) = (row.uid.value(), since_note + 1);
-        if since_note == NOTED_MESSAGES {
-            out.sync().map_err(Ended::file(&path))?;
-            notes.add(&note(&out, uid))?;
-            since_note = 0;
-        }
-    }
-    out.sync().map_err(Ended::file(&path))?;
-    if since_note > 0 || noted_is_new(length, last_uid) { notes.add(&note(&out, uid)) } else { Ok(()) }
-}
-
-/// Whether nothing was noted of a file so far.
-fn noted_is_new(length: u64, last_uid: u32) -> bool {
-    length == 0 && last_uid == 0
-}
-
-/// An mbox that is written.
-struct MboxFile {
-    file: BufWriter<File>,
-    /// Octets up to the end of the last whole message.
-    length: u64,
-    octets: Octets,
-}
-
-impl MboxFile {
-    /// Goes on behind what an earlier run noted.
-    fn open(path: &Path, length: u64, octets: Octets) -> io::Result<Self> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        let mut file = Self { file: BufWriter::new(file), length, octets };
-        file.cut()?;
-        Ok(file)
-    }
-
-    /// Removes what follows the last whole message.
-    fn cut(&mut self) -> io::Result<()> {
-        self.file.flush()?;
-        let file = self.file.get_mut();
-        if file.metadata()?.len() < self.length {
-            return Err(io::Error::other("it is shorter than it was: remove the export and begin anew"));
-        }
-        file.set_len(self.length)?;
-        file.seek(SeekFrom::Start(self.length)).map(drop)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.file.flush()?;
-        self.file.get_ref().sync_data()
-    }
-
-    fn message(
-        &mut self,
-        work: &Work,
-        mailbox: &MailboxState,
-        row: &Row,
-        path: &Path,
-    ) -> Result<(), Unwritten> {
-        let (header, sender) = look_ahead(work, &row.content)?;
-        let mark = Mark { header, size: row.content.size(), zone: row.internal_date.offset_minutes };
-        let (mark, line_end) = match self.octets {
-            Octets::Kept => (Some(mark), "\r\n"),
-            Octets::Converted => (None, "\n"),
-        };
-        let begin = mbox::from_line(&sender, row.internal_date)
-            + &mbox::metadata(mark, &mailbox.flags(row), line_end);
-        self.file.write_all(begin.as_bytes()).map_err(Unwritten::at(path))?;
-        let mut out = Output::new(self.octets, Some(Quoting::new(Direction::Quote)));
-        copy(work, &row.content, &mut out, &mut self.file, path)?;
-        let end: &[u8] = if out.last == b'\n' { b"\n" } else { b"\n\n" };
-        self.file.write_all(end).map_err(Unwritten::at(path))?;
-        self.length += begin.len() as u64 + out.written + end.len() as u64;
-        Ok(())
-    }
-}
-
-/// Octets of the header block, and whom Return-Path names. Of a header that is too large neither is known.
-fn look_ahead(work: &Work, content: &Content) -> Result<(u64, Vec<u8>), StoreError> {
-    let mut collector = HeaderCollector::default();
-    let mut reader = work.store.reader(content, 0, u64::MAX);
-    let block = loop {
-        let octets = work.wait(reader.next())?;
-        if octets.is_empty() {
-            break collector.finish();
-        }
-        match collector.feed(&octets) {
-            Ok(Some((block, _))) => break block,
-            Ok(None) => {}
-            Err(_too_large) => return Ok((0, Vec::new())),
-        }
-    };
-    let sender = block.first("Return-Path").unwrap_or_default();
-    Ok((block.octets().len() as u64, sender))
 }

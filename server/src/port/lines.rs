@@ -67,7 +67,7 @@ pub(super) struct Quoting {
 
 #[derive(Clone, Copy, Debug)]
 enum At {
-    /// Behind `quotes` (none, or some) and so many octets of `From `, which are held; one `>` is held by [`Direction::Unquote`].
+    /// Behind `>`s or none, and so many octets of `From `, which are held; [`Direction::Unquote`] holds one `>`, too.
     Start { quoted: bool, matched: usize },
     /// Behind what decides.
     Line,

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -17,6 +18,10 @@ mod round_trip;
 
 /// A message as it is stored: octets, flags, internal date.
 type Message = (Vec<u8>, String, DateTime);
+
+/// How often a store is tried whose lock is held: a process that another test starts has our lock, too, until it is another program.
+const LOOKS_MAX: usize = 100;
+const IS_HELD: &str = "another process";
 
 /// A store without a server, and the program.
 struct Place {
@@ -47,10 +52,22 @@ impl Place {
         client.env("WAYPOST_CONFIG", self.config()).args(arguments)
     }
 
+    /// Runs the program once the store is free.
+    async fn run(&self, arguments: &[&str]) -> Output {
+        for _ in 0..LOOKS_MAX {
+            let output = self.waypost(arguments).output().await;
+            if !output.text.contains(IS_HELD) {
+                return output;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the store is not given up");
+    }
+
     /// `store export` or `store import`.
     async fn moves(&self, command: &str, user: &str, more: &[&str]) -> Output {
         let address = format!("{user}@a.test");
-        self.waypost(&[&["store", command, &address], more].concat()).output().await
+        self.run(&[&["store", command, &address], more].concat()).await
     }
 
     /// The same; it must be done.
@@ -61,7 +78,15 @@ impl Place {
     }
 
     async fn open(&self) -> Store {
-        Store::open(Options::new(self.path("state"))).await.unwrap()
+        for _ in 0..LOOKS_MAX {
+            match Store::open(Options::new(self.path("state"))).await {
+                Err(error) if error.to_string().contains(IS_HELD) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                store => return store.unwrap(),
+            }
+        }
+        panic!("the store is not given up");
     }
 
     /// All mailboxes of an account with their messages, and the subscriptions.

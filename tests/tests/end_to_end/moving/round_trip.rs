@@ -59,6 +59,8 @@ async fn filled() -> Place {
         alice.subscribe(name, true).await.unwrap();
     }
     store.close().await;
+    // A server may be started now.
+    place.run(&["account", "list"]).await;
     place
 }
 
