@@ -19,6 +19,11 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
+    /// An instant written as RFC 3339 has it: `2026-11-25T14:00:00Z`, `2026-11-25T15:00:00.5+01:00`.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|time| Self(time.as_millisecond()))
+    }
+
     /// The instant `duration` later.
     #[must_use]
     pub fn after(self, duration: std::time::Duration) -> Self {

@@ -97,6 +97,17 @@ pub struct Retained {
     pub row: Row,
 }
 
+/// A message that a mailbox held at a time.
+#[derive(Clone, Debug)]
+pub struct Then {
+    /// Its UID there.
+    pub uid: Uid,
+    /// Its number among the deleted messages and when it was deleted, if it was since.
+    pub deleted: Option<(Uid, Timestamp)>,
+    /// Its octets, ids and internal date.
+    pub row: Row,
+}
+
 /// A message that was brought back.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Restored {
@@ -311,6 +322,25 @@ impl Account {
         to: Option<MailboxId>,
     ) -> Result<Vec<Restored>, StoreError> {
         self.store.submit(Undelete { account: self.id, uids: ids, to }).await
+    }
+
+    /// What a mailbox of this name held at a time, ascending by UID, as far as it is there or retained. What was moved elsewhere
+    /// since, or whose retention has ended, is not known any more.
+    pub async fn as_of(&self, mailbox: &str, time: Timestamp) -> Result<Vec<Then>, StoreError> {
+        let mut there = Vec::new();
+        if let Some(id) = self.state().by_name(mailbox).map(|mailbox| mailbox.id)
+            && let Some(state) = self.select(id).await?.state()
+        {
+            let rows = state.rows().filter(|row| row.save_date <= time);
+            there.extend(rows.map(|row| Then { uid: row.uid, deleted: None, row: row.clone() }));
+        }
+        for gone in self.retained().await? {
+            if gone.mailbox == mailbox && gone.saved <= time && gone.deleted > time {
+                there.push(Then { uid: gone.uid, deleted: Some((gone.id, gone.deleted)), row: gone.row });
+            }
+        }
+        there.sort_by_key(|message| message.uid);
+        Ok(there)
     }
 
     /// Ends the retention of all deleted messages: nobody can bring them back. How many there were.

@@ -42,7 +42,7 @@ mod writer;
 
 pub use accept::{Acceptance, Accepted, Delivery, Placed, Relay, RelayRecipient};
 pub use account::{
-    Account, CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Missing, Restored, Retained, Selection,
+    Account, CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Missing, Restored, Retained, Selection, Then,
 };
 pub use compaction::Compacted;
 pub use content::{Body, BodyWriter, Content, Reader};

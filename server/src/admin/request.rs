@@ -7,6 +7,7 @@ use waypost_config::Config;
 use waypost_mail::{AccountRecord, AccountSource, Address};
 use waypost_storage::{NewAccount, Outcome, QueueEntry, Store, StoreError};
 
+use super::maintenance::{self, Maintained, Maintenance};
 use crate::port::{self, Event, Job, Summary};
 
 /// What an administrator asks for.
@@ -55,6 +56,11 @@ pub enum Request {
         /// What is to be done.
         job: Job,
     },
+    /// Looks after the store. Events come before the answer.
+    Maintain {
+        /// What is to be done.
+        job: Maintenance,
+    },
 }
 
 /// The answer.
@@ -71,6 +77,8 @@ pub enum Response {
     Event(Event),
     /// Mail was moved.
     Ported(Summary),
+    /// The store was looked after.
+    Maintained(Maintained),
     /// It is not done; why.
     Failed(String),
 }
@@ -140,6 +148,7 @@ pub async fn execute(store: &Store, live: &Live, request: Request, events: mpsc:
         },
         Request::QueueList => Ok(Response::Queue(store.queue().iter().map(|entry| line(entry)).collect())),
         Request::Port { address, job } => port(store, live, &address, job, events).await,
+        Request::Maintain { job } => maintenance::run(store, job, events).await,
     };
     result.unwrap_or_else(Response::Failed)
 }
@@ -209,7 +218,7 @@ fn find(store: &Store, address: &Address) -> Option<AccountRecord> {
     directory.accounts.values().find(|record| record.address.same_mailbox(address)).cloned()
 }
 
-fn named(store: &Store, address: &str) -> Result<AccountRecord, String> {
+pub(super) fn named(store: &Store, address: &str) -> Result<AccountRecord, String> {
     let parsed = Address::parse(address).map_err(|problem| format!("{address}: {problem}"))?;
     find(store, &parsed).ok_or_else(|| format!("there is no account {address}"))
 }

@@ -35,7 +35,7 @@ pub enum Command {
     /// Mail on its way out
     #[command(subcommand)]
     Queue(QueueCommand),
-    /// Moves mail in and out of the store
+    /// The store: moving mail in and out, deleted mail, checks
     #[command(subcommand)]
     Store(StoreCommand),
 }
@@ -236,6 +236,67 @@ pub enum StoreCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Reads everything: journal, index and messages against their checks and each other; names each problem
+    Check {
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Makes the index anew from the journal
+    Rebuild {
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Gives back the space of what nobody holds any more; the server does so by itself, too
+    Compact {
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Lists deleted messages, and brings them back
+    Undelete(Undelete),
+    /// Erases the deleted messages of an account: nobody can bring them back
+    Purge {
+        /// The account's address
+        address: String,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+/// `waypost store undelete`
+#[derive(Args, Debug)]
+pub struct Undelete {
+    /// The account's address
+    pub address: String,
+    /// Brings back the messages with these numbers; without numbers and without --all they are listed
+    pub numbers: Vec<u32>,
+    /// Brings back all of them
+    #[arg(long, conflicts_with = "numbers")]
+    pub all: bool,
+    /// Only those of this mailbox
+    #[arg(long, value_name = "NAME", conflicts_with = "numbers")]
+    pub mailbox: Option<String>,
+    /// With --all: only those that were deleted since, like 2026-11-25T14:00:00Z
+    #[arg(long, value_name = "TIME", requires = "all")]
+    pub since: Option<String>,
+    /// Lists what the mailbox (INBOX, if --mailbox says no other) held at a time, whether it was deleted since or not
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["numbers", "all"])]
+    pub as_of: Option<String>,
+    /// The mailbox they go to; else those they were in, which are made again where they are gone
+    #[arg(long, value_name = "NAME", conflicts_with = "as_of")]
+    pub to: Option<String>,
+    /// Prints JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 /// A Maildir or mboxes.

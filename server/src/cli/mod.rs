@@ -3,6 +3,7 @@
 pub mod account;
 pub mod arguments;
 pub mod config;
+pub mod maintenance;
 pub mod progress;
 pub mod queue;
 pub mod send;

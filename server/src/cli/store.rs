@@ -7,6 +7,7 @@ use crate::{
     cli::{
         Failure,
         arguments::{ConfigFile, Place, StoreCommand},
+        maintenance,
         progress::Bar,
         target, terminal,
     },
@@ -30,6 +31,11 @@ pub async fn run(command: StoreCommand) -> Result<(), Failure> {
             let summary = port(&config, address, job, "imported").await?;
             report(&summary, json, "imported")
         }
+        StoreCommand::Check { json, config } => maintenance::check(&config, json).await,
+        StoreCommand::Rebuild { config } => maintenance::rebuild(&config).await,
+        StoreCommand::Compact { config } => maintenance::compact(&config).await,
+        StoreCommand::Undelete(options) => maintenance::undelete(options).await,
+        StoreCommand::Purge { address, config } => maintenance::purge(&config, address).await,
     }
 }
 

@@ -157,6 +157,28 @@ async fn retention_ends() {
 }
 
 #[tokio::test]
+async fn a_mailbox_is_read_as_of_a_time() {
+    let world = World::new(10 * MINUTE).await;
+    let now = || Timestamp(world.now.load(Ordering::Relaxed));
+    let before = now();
+    world.wait(MINUTE);
+    let (first, second) = (world.deliver("INBOX", "one").await, world.deliver("INBOX", "two").await);
+    let full = now();
+    world.wait(MINUTE);
+    world.expunge("INBOX", first).await;
+    world.deliver("Trash", "elsewhere").await;
+    let later = now();
+    let there = async |time| {
+        let there = world.account.as_of("INBOX", time).await.unwrap();
+        there.into_iter().map(|then| (then.uid, then.deleted.map(|(id, _)| id.value()))).collect::<Vec<_>>()
+    };
+    assert_eq!(there(before).await, []);
+    assert_eq!(there(full).await, [(first, Some(1)), (second, None)]);
+    assert_eq!(there(later).await, [(second, None)]);
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn what_was_moved_is_not_retained() {
     let world = World::new(MINUTE).await;
     let state = world.account.state();

@@ -3,6 +3,7 @@
 
 mod clients;
 mod command_line;
+mod deleted;
 mod hostile;
 mod maildrop;
 mod moving;
