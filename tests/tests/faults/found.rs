@@ -125,7 +125,7 @@ fn compare_maildrop(
 
 /// The queue of a running server.
 pub(crate) async fn queue(state: &Path) -> Option<Vec<FoundEntry>> {
-    let answer = socket::ask(state, &Request::QueueList).await?.ok()?;
+    let answer = socket::ask(state, &Request::QueueList, &mut drop).await?.ok()?;
     let Response::Queue(lines) = answer else { return None };
     let entry = |line: QueueLine| {
         let to: Vec<String> = line.recipients.into_iter().map(|recipient| recipient.address).collect();
