@@ -151,7 +151,7 @@ async fn say(write: &mut (impl AsyncWrite + Unpin), response: &Response) -> io::
 pub async fn ask(
     state_dir: &Path,
     request: &Request,
-    tell: &mut dyn FnMut(Event),
+    tell: &mut (dyn FnMut(Event) + Send),
 ) -> Option<io::Result<Response>> {
     let stream = UnixStream::connect(path(state_dir)).await;
     match stream {
@@ -166,7 +166,7 @@ pub async fn ask(
 async fn exchange(
     stream: UnixStream,
     request: &Request,
-    tell: &mut dyn FnMut(Event),
+    tell: &mut (dyn FnMut(Event) + Send),
 ) -> io::Result<Response> {
     let (read, mut write) = stream.into_split();
     let mut line = serde_json::to_string(request)?;

@@ -29,7 +29,7 @@ pub async fn ask(file: &ConfigFile, request: Request) -> Result<Response, Failur
 pub async fn ask_long(
     file: &ConfigFile,
     request: Request,
-    tell: &mut dyn FnMut(Event),
+    tell: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Response, Failure> {
     let config = load(file)?;
     let response = match socket::ask(&config.state_dir, &request, tell).await {
@@ -47,7 +47,11 @@ pub async fn ask_long(
     }
 }
 
-async fn offline(config: Config, request: Request, tell: &mut dyn FnMut(Event)) -> Result<Response, Failure> {
+async fn offline(
+    config: Config,
+    request: Request,
+    tell: &mut (dyn FnMut(Event) + Send),
+) -> Result<Response, Failure> {
     make_state_dir(&config.state_dir).map_err(Failure::new)?;
     let store = Store::open(store_options(&config)).await.map_err(Failure::new)?;
     let adopted = directory::adopt_file_accounts(&store, &config).await;
