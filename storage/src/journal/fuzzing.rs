@@ -8,7 +8,10 @@ use waypost_mail::{AccountId, EntryId};
 use super::{
     Journal, NewEntry, Position, RawRecord, Stream,
     footer::Footer,
-    layout::{Fields, FrameHeader, SegmentId, decode_block, encode_record, seal},
+    layout::{
+        FRAME_HEADER_BYTES, Fields, FrameHeader, SegmentId, decode_block, decode_moved, encode_moved,
+        encode_record, seal,
+    },
 };
 use crate::{
     disk::{Disk, Simulated},
@@ -24,6 +27,10 @@ pub(crate) fn frame(octets: &[u8]) {
     }
     if let Ok(header) = FrameHeader::decode(octets, &SEGMENT, 64) {
         assert_eq!(FrameHeader::decode(&header.encode(&SEGMENT, 64), &SEGMENT, 64), Ok(header));
+    }
+    if let Some((home, block)) = decode_moved(octets) {
+        let frame = encode_moved(&SEGMENT, 64, EntryId(1), home, &block, 0);
+        assert_eq!(decode_moved(&frame[FRAME_HEADER_BYTES as usize..]), Some((home, block)));
     }
     for record in decode_block(octets).into_iter().flat_map(|block| block.records) {
         let mut again = Vec::new();

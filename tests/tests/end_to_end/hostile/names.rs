@@ -8,25 +8,25 @@ const USER: Protocol = Protocol {
     alive: ("alive NOOP\r\n", "alive OK "),
 };
 
-/// What no mailbox can be called, and how it is refused: `BAD` where it is no name (modified UTF-7 and UTF-8 that are none), `NO` where
-/// no mailbox may have the name.
+/// What no mailbox can be called, and how it is refused: `BAD` where the command breaks the grammar (octets that may not stand in a
+/// string), `NO` where no mailbox may have the name, as it is no modified UTF-7 or for another reason.
 const BAD_NAMES: [(&[u8], &str); 20] = [
-    (b"&Jjo", "BAD "),
-    (b"&", "BAD "),
-    (b"&&&", "BAD "),
-    (b"&Jjo!-", "BAD "),
-    (b"&2D3eCg", "BAD "),
-    (b"&2D0-", "BAD "),
-    (b"&3gk-", "BAD "),
-    (b"&AGE-", "BAD "),
-    (b"&U,BTFw-&ZeVnLIqe", "BAD "),
+    (b"&Jjo", "NO [CANNOT] "),
+    (b"&", "NO [CANNOT] "),
+    (b"&&&", "NO [CANNOT] "),
+    (b"&Jjo!-", "NO [CANNOT] "),
+    (b"&2D3eCg", "NO [CANNOT] "),
+    (b"&2D0-", "NO [CANNOT] "),
+    (b"&3gk-", "NO [CANNOT] "),
+    (b"&AGE-", "NO [CANNOT] "),
+    (b"&U,BTFw-&ZeVnLIqe", "NO [CANNOT] "),
     (b"\xc3\x28", "BAD "),
     (b"\xff\xfe", "BAD "),
     (b"\xed\xa0\x80", "BAD "),
     (b"\xc0\xaf", "BAD "),
     (b"&AAA-", "NO [CANNOT] "),
-    (b"a\x01b", "BAD "),
-    (b"a\x7fb", "BAD "),
+    (b"a\x01b", "NO [CANNOT] "),
+    (b"a\x7fb", "NO [CANNOT] "),
     (b"//", "NO [CANNOT] "),
     (b"/a", "NO [CANNOT] "),
     (b"a//b", "NO [CANNOT] "),

@@ -1,0 +1,286 @@
+//! The formats of all releases are opened: `tests/formats/<name>/state` is what one wrote, `expected` what it held.
+//!
+//! `WAYPOST_WRITE_FORMAT=NAME cargo test -p waypost-storage --test formats` writes one with the present code, once for each
+//! release that changes a format, and never again: it must be read for ever.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test")]
+
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use waypost_mail::{
+    AccountId, AccountSource, Address, BodyType, DateTime, EnhancedStatus, EntryId, Flag, Flags, MailboxId,
+    Reply, ReversePath, Timestamp, Uid,
+};
+use waypost_message::Splitter;
+use waypost_storage::{
+    Acceptance, Attempt, Delivery, FlagChange, FlagMode, Missing, NewAccount, Options, Outcome,
+    RecipientOutcome, Relay, RelayRecipient, Store,
+};
+use xxhash_rust::xxh3::xxh3_64;
+
+fn formats() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats")
+}
+
+fn options(directory: &Path) -> Options {
+    let now = AtomicI64::new(1_800_000_000_000);
+    Options {
+        clock: Arc::new(move || Timestamp(now.fetch_add(1000, Ordering::Relaxed))),
+        segment_bytes: 32 * 1024,
+        checkpoint_records: 30,
+        retention: Duration::from_secs(3600 * 24 * 365),
+        ..Options::new(directory)
+    }
+}
+
+#[tokio::test]
+async fn the_formats_of_all_releases_are_opened() {
+    if let Ok(name) = std::env::var("WAYPOST_WRITE_FORMAT") {
+        write(&formats().join(name)).await;
+    }
+    let mut opened = 0;
+    for entry in fs::read_dir(formats()).unwrap().map(Result::unwrap) {
+        let folder = tempfile::tempdir().unwrap();
+        copy(&entry.path().join("state"), folder.path());
+        let expected = fs::read_to_string(entry.path().join("expected")).unwrap();
+        for round in ["as it was", "again"] {
+            let store = Store::open(options(folder.path())).await.unwrap();
+            assert_eq!(dump(&store).await, expected, "{} {round}", entry.path().display());
+            assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+            store.close().await;
+        }
+        // And it goes on from there.
+        let store = Store::open(options(folder.path())).await.unwrap();
+        let account = *store.directory().borrow().accounts.keys().next().unwrap();
+        deliver(&store, "one more", &[account], false).await;
+        store.checkpoint().await.unwrap();
+        store.compact().await.unwrap();
+        assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+        store.close().await;
+        opened += 1;
+    }
+    assert!(opened >= 1);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// All that a store holds, in words.
+async fn dump(store: &Store) -> String {
+    let mut text = String::new();
+    let accounts: Vec<_> = store.directory().borrow().accounts.values().cloned().collect();
+    for record in accounts {
+        let account = store.account(record.id).await.unwrap();
+        let state = account.state();
+        let quota = record.quota_bytes;
+        writeln!(text, "account {} {} quota {quota:?} bytes {}", record.id, record.address, state.bytes)
+            .unwrap();
+        writeln!(text, "  subscribed {:?}", state.subscriptions).unwrap();
+        for mailbox in state.mailboxes.values() {
+            let selected = account.select(mailbox.id).await.unwrap().state().unwrap();
+            writeln!(
+                text,
+                "  mailbox {} {} UIDVALIDITY {:?} UIDNEXT {} {:?}",
+                selected.id, selected.name, selected.uid_validity, selected.uid_next, selected.special_use
+            )
+            .unwrap();
+            for row in selected.rows() {
+                let octets = store.read(&row.content, 0, u64::MAX).await.unwrap();
+                writeln!(
+                    text,
+                    "    UID {} MODSEQ {} {} email {} thread {} uidl {} date {:?} saved {} octets {} {:016x}",
+                    row.uid,
+                    row.modseq,
+                    flags(&selected.flags(row)),
+                    row.email,
+                    row.thread,
+                    row.uidl,
+                    row.internal_date,
+                    row.save_date,
+                    octets.len(),
+                    xxh3_64(&octets)
+                )
+                .unwrap();
+            }
+        }
+        for gone in account.retained().await.unwrap() {
+            let octets = store.read(&gone.row.content, 0, u64::MAX).await.unwrap();
+            writeln!(
+                text,
+                "  deleted {} {} UID {} at {} {} octets {} {:016x}",
+                gone.id,
+                gone.mailbox,
+                gone.uid,
+                gone.deleted,
+                flags(&gone.flags),
+                octets.len(),
+                xxh3_64(&octets)
+            )
+            .unwrap();
+        }
+    }
+    for entry in store.queue() {
+        let octets = store.read(&entry.content, 0, u64::MAX).await.unwrap();
+        let recipients: Vec<_> =
+            entry.recipients.iter().map(|to| (to.recipient.address.to_string(), to.is_open())).collect();
+        writeln!(
+            text,
+            "queued {} from {} to {recipients:?} attempts {} next {} octets {} {:016x}",
+            entry.id,
+            entry.reverse_path,
+            entry.attempts,
+            entry.next_attempt,
+            octets.len(),
+            xxh3_64(&octets)
+        )
+        .unwrap();
+    }
+    text
+}
+
+fn flags(flags: &Flags) -> String {
+    let keywords: Vec<_> = flags.keywords.iter().map(|keyword| keyword.as_str()).collect();
+    format!("{:02x} {keywords:?}", flags.system.bits())
+}
+
+fn address(name: &str) -> Address {
+    Address::parse(&format!("{name}@example.org")).unwrap()
+}
+
+async fn account(store: &Store, name: &str) -> AccountId {
+    let password_hash = Some(format!("hash of {name}"));
+    let new =
+        NewAccount { address: address(name), source: AccountSource::Store, password_hash, quota_bytes: None };
+    store.create_account(new).await.unwrap()
+}
+
+async fn deliver(store: &Store, body: &str, to: &[AccountId], relay: bool) -> EntryId {
+    let header = format!("From: a@example.org\r\nSubject: {}\r\n\r\n", &body[..body.len().min(20)]);
+    let mut splitter = Splitter::new();
+    splitter.feed(header.as_bytes());
+    splitter.feed(body.as_bytes());
+    let mut writer = store.body_writer();
+    writer.write(body.as_bytes()).await.unwrap();
+    let delivery = |account: &AccountId| Delivery {
+        account: *account,
+        mailbox: None,
+        prefix: format!("Delivered-To: {account}\r\n").into_bytes(),
+        flags: Flags::default(),
+        internal_date: DateTime { seconds: 1_700_000_000, offset_minutes: -90 },
+    };
+    let recipient = |name| RelayRecipient { address: address(name), original: Some(address("alias")) };
+    let relay = relay.then(|| Relay {
+        reverse_path: ReversePath::Address(address("sender")),
+        recipients: vec![recipient("far"), recipient("farther")],
+        body: BodyType::EightBitMime,
+        smtputf8: true,
+    });
+    let acceptance = Acceptance {
+        id: store.new_entry_id(),
+        header: Bytes::from(header),
+        body: writer.finish().await.unwrap(),
+        structure: splitter.finish(),
+        local: to.iter().map(delivery).collect(),
+        relay,
+    };
+    store.accept(acceptance).await.unwrap().id
+}
+
+async fn attempt(store: &Store, id: EntryId, recipient: usize, outcome: Outcome) {
+    let outcomes = vec![RecipientOutcome { recipient, outcome }];
+    let attempt = Attempt {
+        id,
+        at: Timestamp(1_800_000_000_000),
+        outcomes,
+        next_attempt: Timestamp(1_900_000_000_000),
+        warned: true,
+    };
+    store.settle(attempt, None).await.unwrap();
+}
+
+/// Writes a store with a record of every kind, compacted segments, snapshots and body files, and what it holds.
+async fn write(folder: &Path) {
+    let state = folder.join("state");
+    assert!(!folder.exists(), "{} is there already", folder.display());
+    fs::create_dir_all(&state).unwrap();
+    let store = Store::open(options(&state)).await.unwrap();
+    let (one, two, gone) =
+        (account(&store, "one").await, account(&store, "two").await, account(&store, "gone").await);
+    let opened = store.account(one).await.unwrap();
+    let id = |name: &str| opened.state().by_name(name).unwrap().id;
+    let uids = |uids: &[u32]| uids.iter().filter_map(|uid| Uid::new(*uid)).collect::<Vec<_>>();
+    for number in 0..60 {
+        let body = format!("message {number}\r\n").repeat(20);
+        deliver(&store, &body, if number % 3 == 0 { &[one, two, gone] } else { &[one] }, false).await;
+    }
+    let large = "large\r\n".repeat(50_000);
+    deliver(&store, &large, &[one, two], false).await;
+    deliver(&store, &format!("other {large}"), &[gone], false).await;
+    opened.create_mailbox("Projects/Waypost", None).await.unwrap();
+    opened.create_mailbox("Old/Things", None).await.unwrap();
+    opened.subscribe("Projects/Waypost", true).await.unwrap();
+    opened.rename_mailbox(id("Projects/Waypost"), "Work").await.unwrap();
+    let inbox: MailboxId = id("INBOX");
+    let all: Vec<u32> = (1..=61).collect();
+    for round in 0..40 {
+        let flags: Flags =
+            ["\\Seen", "\\Flagged", "$Forwarded", "work"].iter().filter_map(|f| Flag::parse(f)).collect();
+        let mode = [FlagMode::Add, FlagMode::Remove, FlagMode::Replace][round % 3];
+        let change = FlagChange { mode, flags, unchanged_since: None };
+        opened.change_flags(inbox, uids(&all[round..]), change).await.unwrap();
+    }
+    opened.copy(inbox, uids(&[1, 2, 3]), id("Work"), Missing::Skipped).await.unwrap();
+    opened.move_to(inbox, uids(&[4, 5, 6]), id("Old/Things"), Missing::Skipped).await.unwrap();
+    opened.expunge(inbox, uids(&[7, 8, 9, 10])).await.unwrap();
+    opened.delete_mailbox(id("Old/Things")).await.unwrap();
+    opened.undelete(uids(&[1]).into_iter().collect(), None).await.unwrap();
+    let peer = || ("mx.far.test".to_owned(), Reply::new(450, EnhancedStatus(4, 2, 0), "later"));
+    let taken = |(peer, reply)| Outcome::Delivered { peer, reply };
+    for number in 0..6 {
+        let queued = deliver(&store, &format!("relayed {number}"), &[], true).await;
+        let (name, reply) = peer();
+        match number {
+            0 | 1 => {
+                attempt(&store, queued, 0, taken(peer())).await;
+                attempt(&store, queued, 1, Outcome::Failed { peer: name, reply }).await;
+            }
+            2 => attempt(&store, queued, 0, Outcome::Deferred { peer: name, reply }).await,
+            3 => store.reschedule(queued, Timestamp(1_850_000_000_000)).await.unwrap(),
+            _ => {}
+        }
+    }
+    store.set_password(two, Some("another hash".to_owned())).await.unwrap();
+    store.set_quota(two, Some(5 << 30)).await.unwrap();
+    store.remove_account(gone).await.unwrap();
+    store.checkpoint().await.unwrap();
+    store.compact().await.unwrap();
+    let other = store.account(two).await.unwrap();
+    let second = other.state().inbox().unwrap().id;
+    other.expunge(second, uids(&[2, 4])).await.unwrap();
+    other.purge().await.unwrap();
+    for number in 0..5 {
+        deliver(&store, &format!("late {number}"), &[one, two], number == 3).await;
+    }
+    fs::write(folder.join("expected"), dump(&store).await).unwrap();
+    store.close().await;
+    // What belongs to one run.
+    fs::remove_file(state.join("lock")).unwrap();
+}
