@@ -46,9 +46,10 @@ pub struct Compacted {
 
 impl Store {
     /// Gives back the space of what is held no more, in segments that are full and of which less than four fifths are needed, and
-    /// of large bodies. Reads the records of the whole journal. Errors: `Damaged`: something is damaged, so nothing was removed;
+    /// of large bodies. Reads the records of the whole journal; waits for a backup that runs. Errors: `Damaged`: something is damaged, so nothing was removed;
     /// `Full`, `Poisoned`, `Io`.
     pub async fn compact(&self) -> Result<Compacted, StoreError> {
+        let _alone = self.shared().maintenance.lock().await;
         let mut search = self.blocking(Search::run).await?;
         for account in std::mem::take(&mut search.outweighed) {
             match self.snapshot_account(account).await {
@@ -156,7 +157,7 @@ impl Search {
         };
         search.refuse_if_damaged(shared)?;
         let directory = shared.directory.borrow().clone();
-        for id in (1..directory.next_account).map(AccountId) {
+        for id in directory.given() {
             if directory.accounts.contains_key(&id) {
                 search.account(shared, id)?;
             } else {

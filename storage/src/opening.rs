@@ -10,16 +10,16 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{Notify, mpsc, watch};
-use waypost_mail::AccountId;
+use waypost_mail::{AccountId, EntryId, Timestamp};
 
 use crate::{
-    apply::{QueueState, State, apply_directory, apply_queue},
-    checkpoint,
-    decide::QUEUE,
+    apply::{QueueState, State, apply, apply_directory, apply_queue},
+    backup, checkpoint,
+    decide::{QUEUE, directory::restored},
     error::StoreError,
     index::{Index, heads::Heads},
-    journal::{Journal, Stored, Stream},
-    record::{self, Change},
+    journal::{Files, Journal, NewEntry, Stored, Stream},
+    record::{self, Change, Record},
     recovery,
     shared::Shared,
     snapshot,
@@ -46,14 +46,19 @@ pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
     std::fs::create_dir_all(&options.directory)?;
     options.disk.create_directory(&options.directory)?;
     let lock = lock(&options.directory)?;
-    let journal = Journal::open(Arc::clone(&options.disk), &options.directory, options.segment_bytes)?;
+    let restored = backup::is_restored(options.disk.as_ref(), &options.directory)?;
+    let mut journal = Journal::open(Arc::clone(&options.disk), &options.directory, options.segment_bytes)?;
     let mut found = Found::default();
-    found.directory(&journal)?;
+    found.directory(&journal.files())?;
     found.queue(&journal)?;
     let heads = Heads::read(options.disk.as_ref(), &options.directory);
     let promised = heads.as_ref().map(|heads| found.promised(heads)).unwrap_or_default();
     let heads = heads.filter(|heads| heads.position <= journal.end());
     found.behind(&journal, heads.as_ref())?;
+    if restored {
+        found.begin_behind(&mut journal, (options.clock)())?;
+        backup::forget_restore(options.disk.as_ref(), &options.directory)?;
+    }
     // Older folders were swept when the position of the heads was there.
     journal.sweep_bodies(heads.as_ref().map(|heads| heads.position).unwrap_or_default());
     let heads_segment = heads.as_ref().map_or(0, |heads| heads.position.segment);
@@ -79,6 +84,7 @@ pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
         segment_bytes: options.segment_bytes,
         heads_segment: AtomicU64::new(heads_segment),
         dead_bytes: AtomicU64::new(0),
+        maintenance: tokio::sync::Mutex::new(()),
         retention_ms: AtomicU64::new(u64::try_from(options.retention.as_millis()).unwrap_or(u64::MAX)),
     });
     found.state.retention.bytes_max = RETAINED_BYTES_MAX;
@@ -126,12 +132,19 @@ fn start(
 }
 
 /// Takes `STATE/lock` until the file is dropped.
-fn lock(directory: &Path) -> Result<File, StoreError> {
+pub(crate) fn lock(directory: &Path) -> Result<File, StoreError> {
     let path = directory.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path)?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| StoreError::Open(format!("{} is held by another process", directory.display())))?;
     Ok(file)
+}
+
+/// The accounts of a journal that is only read.
+pub(crate) fn read_directory(files: &Files) -> Result<Arc<DirectoryState>, StoreError> {
+    let mut found = Found::default();
+    found.directory(files)?;
+    Ok(found.state.directory)
 }
 
 /// What the journal holds.
@@ -147,9 +160,9 @@ struct Found {
 }
 
 impl Found {
-    fn directory(&mut self, journal: &Journal) -> Result<(), StoreError> {
+    fn directory(&mut self, files: &Files) -> Result<(), StoreError> {
         let mut directory = DirectoryState::default();
-        for stored in journal.read_stream(Stream::Directory, 0)? {
+        for stored in files.read_stream(Stream::Directory, 0)? {
             let missing = stored.record.seq.saturating_sub(directory.seq + 1);
             if missing > 0 {
                 self.damage.push(format!("{missing} records of the directory are missing in the journal"));
@@ -208,6 +221,29 @@ impl Found {
             if heads.is_some() && self.state.directory.accounts.contains_key(&account) {
                 self.pending.entry(account).or_default().push(stored);
             }
+        }
+        Ok(())
+    }
+
+    /// Notes in the journal that the state came out of a backup, so that numbers which were given after it are not given again.
+    fn begin_behind(&mut self, journal: &mut Journal, now: Timestamp) -> Result<(), StoreError> {
+        self.last_entry += 1;
+        let (id, seq) = (EntryId(self.last_entry), self.state.directory.seq + 1);
+        let change = restored(&self.state.directory, now).into();
+        let record = Record { stream: Stream::Directory, seq, change };
+        let records = vec![record.encode()];
+        let placement = journal.stage(NewEntry { id, records, area: Vec::new(), body_files: Vec::new() })?;
+        journal.commit()?;
+        if let Err(error) = apply(&mut self.state, &record, &placement) {
+            self.damage.push(format!("record {seq} of the directory: {error}"));
+        }
+        let queued = self.state.queue.entries.len();
+        if queued > 0 {
+            tracing::warn!(
+                event = "restored_queue",
+                queued,
+                "the queue is as it was in the backup: what was relayed since is relayed again"
+            );
         }
         Ok(())
     }

@@ -160,6 +160,13 @@ pub(crate) fn whole(shared: &Shared, id: AccountId) -> Result<Option<WholeAccoun
     Ok((!gap).then_some(WholeAccount { state, structures }))
 }
 
+/// An account as a journal has it that is only read; what is missing in it is missed.
+pub(crate) fn read(files: &Files, id: AccountId) -> Result<WholeAccount, StoreError> {
+    let records = records_of::<WholeAccount>(files, Stream::Account(id))?;
+    let Rebuild { state, structures, .. } = Rebuild::of(id, &records)?;
+    Ok(WholeAccount { state, structures })
+}
+
 /// The records of a stream from its newest complete snapshot on; all where there is none.
 pub(crate) fn records_of<S: Snapshot>(files: &Files, stream: Stream) -> Result<Vec<Stored>, StoreError> {
     let (mut closed, mut parts) = (None, 0);

@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) heads_segment: AtomicU64,
     /// Octets of messages that nobody holds any more, since the last compaction.
     pub(crate) dead_bytes: AtomicU64,
+    /// Held while files of the journal are removed or exchanged, or must not be.
+    pub(crate) maintenance: tokio::sync::Mutex<()>,
     /// How long deleted messages are retained, in milliseconds.
     pub(crate) retention_ms: AtomicU64,
 }

@@ -315,4 +315,32 @@ pub struct DirectoryState {
     pub accounts: BTreeMap<AccountId, AccountRecord>,
     /// Id of the next account. Ids are never reused.
     pub next_account: u64,
+    /// When the state came out of a backup.
+    pub(crate) restores: Vec<Restore>,
+}
+
+/// The state came out of a backup at one moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Restore {
+    /// Accounts with lower ids come out of the backup.
+    pub(crate) accounts_below: u64,
+    /// Ids between those and this one may have been given after the backup; none is used here.
+    pub(crate) next_account: u64,
+    /// See [`DirectoryState::floor`].
+    pub(crate) floor: u64,
+}
+
+impl DirectoryState {
+    /// The seq that an account has passed once it is mended after the restores that it went through.
+    pub(crate) fn floor(&self, account: AccountId) -> u64 {
+        let through = self.restores.iter().filter(|restore| account.0 < restore.accounts_below);
+        through.map(|restore| restore.floor).max().unwrap_or(0)
+    }
+
+    /// The ids of all accounts that are or were here.
+    pub(crate) fn given(&self) -> impl Iterator<Item = AccountId> {
+        let begins = [1].into_iter().chain(self.restores.iter().map(|restore| restore.next_account));
+        let ends = self.restores.iter().map(|restore| restore.accounts_below).chain([self.next_account]);
+        begins.zip(ends).flat_map(|(begin, end)| begin..end).map(AccountId)
+    }
 }

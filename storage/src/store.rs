@@ -181,6 +181,11 @@ impl Store {
         crate::check::check(self, report).await
     }
 
+    /// Whether the writer ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.messages.is_closed()
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared
     }

@@ -194,5 +194,8 @@ fn renew(
         mailbox.highest_modseq = modseq;
         account.last_uid_validity = account.last_uid_validity.max(new.uid_validity.value());
     }
+    if let Some(next) = changed.next_mailbox {
+        account.next_mailbox = account.next_mailbox.max(MailboxId(next));
+    }
     Ok(())
 }

@@ -4,8 +4,8 @@ use waypost_mail::{AccountId, AccountRecord};
 
 use super::Inapplicable;
 use crate::{
-    record::{AccountCreated, DirectoryChange},
-    state::DirectoryState,
+    record::{AccountCreated, DirectoryChange, StateRestored},
+    state::{DirectoryState, Restore},
 };
 
 /// What a change of the directory means for the accounts' own states.
@@ -32,6 +32,7 @@ pub(crate) fn apply(
             account(state, changed.account)?.password_hash.clone_from(&changed.password_hash);
             Effect::None
         }
+        DirectoryChange::StateRestored(restored) => restore(state, restored),
         DirectoryChange::QuotaChanged(changed) => {
             account(state, changed.account)?.quota_bytes = changed.quota_bytes;
             Effect::None
@@ -52,6 +53,13 @@ fn create(state: &mut DirectoryState, created: &AccountCreated) -> Effect {
     state.accounts.insert(created.account, record);
     state.next_account = state.next_account.max(created.account.0 + 1);
     Effect::Created(created.account)
+}
+
+fn restore(state: &mut DirectoryState, restored: &StateRestored) -> Effect {
+    let StateRestored { accounts_below, next_account, floor, .. } = *restored;
+    state.next_account = state.next_account.max(next_account);
+    state.restores.push(Restore { accounts_below, next_account, floor });
+    Effect::None
 }
 
 fn account(state: &mut DirectoryState, id: AccountId) -> Result<&mut AccountRecord, Inapplicable> {

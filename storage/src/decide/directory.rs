@@ -1,15 +1,15 @@
 //! Commands on the accounts.
 
-use waypost_mail::AccountId;
+use waypost_mail::{AccountId, MailboxId, Timestamp};
 
 use super::{Command, Draft, Undecided, mailboxes, name::INBOX};
 use crate::{
     error::StoreError,
     record::{
-        AccountCreated, AccountRemoved, NewValidity, PasswordChanged, QuotaChanged, Subscribed,
-        UidValidityChanged,
+        AccountCreated, AccountRemoved, NewValidity, PasswordChanged, QuotaChanged, StateRestored,
+        Subscribed, UidValidityChanged,
     },
-    state::SpecialUse,
+    state::{DirectoryState, SpecialUse},
     store::NewAccount,
 };
 
@@ -98,7 +98,30 @@ impl Command for RemoveAccount {
     }
 }
 
-/// Mends an account that was just rebuilt from a stream with a gap: an INBOX, and UIDVALIDITYs under which no UID was given.
+/// Numbers that no account passes in one second: the floor of a restore is its second times this.
+const SEQS_A_SECOND: u64 = 1 << 20;
+/// By how much the floor of a restore is larger than that of the one before, whatever the clock says.
+const SEQS_A_RESTORE: u64 = 1 << 32;
+/// Ids that stay unused for the accounts that were perhaps created after a backup, whatever the clock says.
+const ACCOUNTS_A_RESTORE: u64 = 1 << 20;
+
+/// What begins anew in a state that was just restored. The time is in all of it, so that a backup that is restored twice does not
+/// give the same numbers twice.
+pub(crate) fn restored(directory: &DirectoryState, now: Timestamp) -> StateRestored {
+    let of_clock = u64::try_from(now.seconds()).unwrap_or(0).saturating_mul(SEQS_A_SECOND);
+    let before = directory.restores.iter().map(|restore| restore.floor).max().unwrap_or(0);
+    let accounts_below = directory.next_account.max(1);
+    let milliseconds = u64::try_from(now.0).unwrap_or(0);
+    StateRestored {
+        at: now,
+        accounts_below,
+        next_account: milliseconds.max(accounts_below.saturating_add(ACCOUNTS_A_RESTORE)),
+        floor: of_clock.max(before.saturating_add(SEQS_A_RESTORE)),
+    }
+}
+
+/// Mends an account that was just rebuilt from a stream with a gap, or that came out of a backup: an INBOX, and UIDVALIDITYs under
+/// which no UID was given.
 pub(crate) struct Mend(pub(crate) AccountId);
 
 impl Command for Mend {
@@ -106,11 +129,16 @@ impl Command for Mend {
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
         let base = draft.base(self.0)?;
+        let floor = draft.state().directory.floor(self.0);
+        let next_mailbox = (base.seq < floor).then(|| base.next_mailbox.0.max(floor));
+        if let Some(next) = next_mailbox {
+            draft.begin_behind(self.0, floor, MailboxId(next))?;
+        }
         let mut mailboxes = Vec::with_capacity(base.mailboxes.len());
         for id in base.mailboxes.keys() {
             mailboxes.push(NewValidity { mailbox: *id, uid_validity: draft.take_uid_validity(self.0)? });
         }
-        draft.push(self.0, UidValidityChanged { mailboxes })?;
+        draft.push(self.0, UidValidityChanged { mailboxes, next_mailbox })?;
         if base.inbox().is_none() {
             mailboxes::create(draft, self.0, INBOX, None)?;
         }

@@ -16,6 +16,10 @@ use crate::{
     state::{AccountState, KEYWORDS_MAX, MailboxState},
 };
 
+/// Seconds by which the UIDVALIDITYs after a restore are ahead of the clock: many mailboxes that were created at once after the
+/// backup may have been ahead of it, too.
+const UID_VALIDITY_AHEAD: u32 = 1 << 16;
+
 /// The records of one command, as they are decided.
 pub(crate) struct Draft<'a> {
     state: &'a State,
@@ -144,6 +148,21 @@ impl<'a> Draft<'a> {
     /// The seq that the next record of an account gets.
     pub(super) fn next_seq(&mut self, account: AccountId) -> Result<u64, Undecided> {
         Ok(self.account(account)?.seq + 1)
+    }
+
+    /// Begins behind all numbers that an account may have had after the backup that it came out of.
+    pub(super) fn begin_behind(
+        &mut self,
+        account: AccountId,
+        floor: u64,
+        next_mailbox: MailboxId,
+    ) -> Result<(), Undecided> {
+        let now = u32::try_from(self.now.seconds().max(0)).unwrap_or(u32::MAX);
+        let draft = self.account(account)?;
+        draft.seq = draft.seq.max(floor);
+        draft.next_mailbox = next_mailbox;
+        draft.last_uid_validity = draft.last_uid_validity.max(now.saturating_add(UID_VALIDITY_AHEAD));
+        Ok(())
     }
 
     /// Takes a UIDVALIDITY that the account never had.

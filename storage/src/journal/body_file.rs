@@ -47,10 +47,17 @@ impl BodyFile {
         files.make_body_directory(segment)?;
         let (number, file) = loop {
             let number = files.next_body.fetch_add(1, Ordering::Relaxed);
+            lock(&files.arriving).insert((segment, number));
             match files.disk.create(&files.body_path(segment, number)) {
                 // Left behind by an earlier run.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                other => break (number, other?),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    lock(&files.arriving).remove(&(segment, number));
+                }
+                Err(error) => {
+                    lock(&files.arriving).remove(&(segment, number));
+                    return Err(error.into());
+                }
+                Ok(file) => break (number, file),
             }
         };
         let body = Self { files, file, segment, number, end: HEADER_BYTES as u64, claimed: false };
@@ -86,13 +93,13 @@ impl BodyFile {
 
 impl Drop for BodyFile {
     fn drop(&mut self) {
-        if self.claimed {
-            return;
-        }
         // One unlink: short enough for the thread that lets go of a message that was not accepted.
-        if let Err(error) = self.files.disk.remove(&self.files.body_path(self.segment, self.number)) {
+        if !self.claimed
+            && let Err(error) = self.files.disk.remove(&self.files.body_path(self.segment, self.number))
+        {
             tracing::warn!(event = "body_not_removed", segment = self.segment, number = self.number, %error);
         }
+        lock(&self.files.arriving).remove(&self.name());
     }
 }
 

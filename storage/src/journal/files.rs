@@ -1,7 +1,7 @@
 //! The journal's files as all threads share them: which segments there are, open handles, damage found, and reading.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -32,6 +32,26 @@ const FOOTERS_MAX: usize = 64;
 /// Most sentences about damage that are kept; more than an operator reads.
 const DAMAGE_MAX: usize = 1000;
 
+/// The journal's folder in the state directory.
+pub(crate) const JOURNAL: &str = "journal";
+/// The folder of bodies.
+pub(crate) const BODIES: &str = "bodies";
+
+/// The name of a segment's file.
+pub(crate) fn segment_name(number: u64) -> String {
+    format!("{number:016x}.segment")
+}
+
+/// The name of a footer's file.
+pub(crate) fn footer_name(number: u64) -> String {
+    format!("{number:016x}.footer")
+}
+
+/// The name of the folder of a segment's bodies.
+pub(crate) fn bodies_name(segment: u64) -> String {
+    format!("{segment:016x}")
+}
+
 /// What readers and body writers need of the journal's files; shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Files {
@@ -49,6 +69,8 @@ pub(crate) struct Files {
     poisoned: AtomicBool,
     pub(super) current: AtomicU64,
     pub(super) next_body: AtomicU64,
+    /// Bodies that no entry names yet.
+    pub(super) arriving: Mutex<HashSet<(u64, u64)>>,
     pub(super) last_bodies_directory: Mutex<Option<u64>>,
 }
 
@@ -86,8 +108,8 @@ impl Files {
     pub(super) fn new(disk: Arc<dyn Disk>, directory: &Path, floor_bytes: u64) -> Self {
         Self {
             disk,
-            journal: directory.join("journal"),
-            bodies: directory.join("bodies"),
+            journal: directory.join(JOURNAL),
+            bodies: directory.join(BODIES),
             catalog: Mutex::default(),
             segments: Mutex::new(Recent::new(OPEN_FILES_MAX)),
             body_files: Mutex::new(Recent::new(OPEN_FILES_MAX)),
@@ -98,6 +120,7 @@ impl Files {
             poisoned: AtomicBool::new(false),
             current: AtomicU64::new(1),
             next_body: AtomicU64::new(1),
+            arriving: Mutex::default(),
             last_bodies_directory: Mutex::default(),
         }
     }
@@ -111,15 +134,15 @@ impl Files {
     }
 
     pub(super) fn segment_path(&self, number: u64) -> PathBuf {
-        self.journal.join(format!("{number:016x}.segment"))
+        self.journal.join(segment_name(number))
     }
 
     pub(super) fn footer_path(&self, number: u64) -> PathBuf {
-        self.journal.join(format!("{number:016x}.footer"))
+        self.journal.join(footer_name(number))
     }
 
     pub(super) fn body_directory(&self, segment: u64) -> PathBuf {
-        self.bodies.join(format!("{segment:016x}"))
+        self.bodies.join(bodies_name(segment))
     }
 
     pub(super) fn body_path(&self, segment: u64, number: u64) -> PathBuf {

@@ -23,6 +23,7 @@ mod fresh;
 pub(crate) mod fuzzing;
 mod keeper;
 mod layout;
+mod pinned;
 mod records;
 mod recovery;
 mod room;
@@ -45,7 +46,8 @@ use waypost_mail::{AccountId, EntryId};
 pub(crate) use body_file::BodyFile;
 pub(crate) use chunk::CHUNK_BYTES;
 pub(crate) use compact::Needed;
-pub(crate) use files::Files;
+pub(crate) use files::{BODIES, Files, JOURNAL, bodies_name, footer_name, segment_name};
+pub(crate) use pinned::Pinned;
 pub(crate) use room::Room;
 
 use crate::{
@@ -226,11 +228,6 @@ impl Journal {
         from: Position,
     ) -> Result<Box<dyn Iterator<Item = Result<Stored, StoreError>> + '_>, StoreError> {
         Ok(Box::new(self.files.records_from(from)))
-    }
-
-    /// All records of one stream with a seq above `after`, in order, from footers where there are any.
-    pub(crate) fn read_stream(&self, stream: Stream, after: u64) -> Result<Vec<Stored>, StoreError> {
-        self.files.read_stream(stream, after)
     }
 
     /// Removes body files that no entry names, in the folders of the segments from `from` on. Only before bodies are

@@ -37,7 +37,7 @@ pub(super) struct Recovered {
 }
 
 #[derive(Debug, Default)]
-struct Listing {
+pub(super) struct Listing {
     segments: BTreeSet<u64>,
     footers: BTreeSet<u64>,
 }
@@ -93,7 +93,7 @@ impl Files {
     }
 
     /// The names in the journal's directory; those of incomplete files are removed.
-    fn listing(&self) -> Result<Listing, StoreError> {
+    pub(super) fn listing(&self) -> Result<Listing, StoreError> {
         let mut listing = Listing::default();
         for path in self.disk.list(self.journal_directory())? {
             match (number(&path, ".segment"), number(&path, ".footer")) {
@@ -136,7 +136,11 @@ impl Files {
     }
 
     /// Enters all segments but the last into the catalog; gives those without a footer that need one.
-    fn catalog_sealed(&self, listing: &Listing, last: Option<&Scan>) -> Result<Vec<u64>, StoreError> {
+    pub(super) fn catalog_sealed(
+        &self,
+        listing: &Listing,
+        last: Option<&Scan>,
+    ) -> Result<Vec<u64>, StoreError> {
         let last = last.map(|scan| scan.id.number);
         let mut unsealed = Vec::new();
         for &number in listing.segments.union(&listing.footers).filter(|number| Some(**number) != last) {

@@ -36,7 +36,7 @@ impl Files {
         Ok(removed)
     }
 
-    fn body_folders(&self, from: u64) -> Result<Vec<(u64, PathBuf)>, StoreError> {
+    pub(super) fn body_folders(&self, from: u64) -> Result<Vec<(u64, PathBuf)>, StoreError> {
         let paths = self.disk.list(self.bodies_directory())?.into_iter();
         let number = |path: &Path| u64::from_str_radix(path.file_name()?.to_str()?, 16).ok();
         let folders = paths.filter_map(|path| Some((number(&path)?, path)));

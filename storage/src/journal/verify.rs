@@ -7,7 +7,7 @@ use super::{
     files::Files,
     walk::{Areas, Frame, Step},
 };
-use crate::{error::StoreError, progress::Progress};
+use crate::{disk::DiskFile, error::StoreError, progress::Progress};
 
 impl Files {
     /// Reads everything and notes what is damaged. Blocks for as long as that takes.
@@ -56,6 +56,34 @@ impl Files {
         Ok(())
     }
 
+    /// Reads the frames of one segment with their areas and notes what is damaged.
+    pub(crate) fn verify_segment(&self, number: u64) -> Result<(), StoreError> {
+        let mut walk = self.walk(number, Areas::Verify)?;
+        while let Some(step) = walk.step()? {
+            match step {
+                Step::Gap(gap) => self.note_gap(number, &gap),
+                Step::Frame(frame) if !frame.area_intact => {
+                    self.note_area(number, frame.at, frame.header.entry);
+                }
+                Step::Frame(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a body and notes whether it is damaged.
+    pub(crate) fn verify_body(
+        &self,
+        segment: u64,
+        number: u64,
+        file: &dyn DiskFile,
+    ) -> Result<(), StoreError> {
+        if !body_file::run(file.length()?).is_intact(file)? {
+            self.note_damage(format!("body {number} of segment {segment} is damaged"));
+        }
+        Ok(())
+    }
+
     fn verify_frame(&self, number: u64, frame: &Frame) -> Result<(), StoreError> {
         if !frame.area_intact {
             self.note_area(number, frame.at, frame.header.entry);
@@ -66,9 +94,7 @@ impl Files {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other?,
             };
-            if !body_file::run(file.length()?).is_intact(&*file)? {
-                self.note_damage(format!("body {body} of segment {segment} is damaged"));
-            }
+            self.verify_body(segment, body, &*file)?;
         }
         Ok(())
     }

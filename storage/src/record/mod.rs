@@ -10,6 +10,7 @@
 //! | 2 | 1 | directory | `AccountRemoved` |
 //! | 3 | 1 | directory | `PasswordChanged` |
 //! | 4 | 1 | directory | `QuotaChanged` |
+//! | 5 | 1 | directory | `StateRestored` |
 //! | 16 | 1 | account | `MailboxCreated` |
 //! | 17 | 1 | account | `MailboxDeleted` |
 //! | 18 | 1 | account | `MailboxRenamed` |
@@ -102,7 +103,9 @@ macro_rules! changes {
 
 changes! {
     /// Changes of the directory.
-    DirectoryChange { AccountCreated = 1, AccountRemoved = 2, PasswordChanged = 3, QuotaChanged = 4 }
+    DirectoryChange {
+        AccountCreated = 1, AccountRemoved = 2, PasswordChanged = 3, QuotaChanged = 4, StateRestored = 5,
+    }
 }
 changes! {
     /// Changes of one account's mailboxes.
@@ -176,6 +179,23 @@ pub(crate) struct QuotaChanged {
     pub(crate) account: AccountId,
     #[n(1)]
     pub(crate) quota_bytes: Option<u64>,
+}
+
+/// The state came out of a backup. Numbers that were given after the backup was made are not known here: those that are given
+/// from now on lie behind them.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct StateRestored {
+    #[cbor(n(0), with = "codec::timestamp")]
+    pub(crate) at: Timestamp,
+    /// Accounts with lower ids come out of the backup.
+    #[n(1)]
+    pub(crate) accounts_below: u64,
+    /// The next account's id.
+    #[n(2)]
+    pub(crate) next_account: u64,
+    /// What is given in those accounts from now on is larger: seqs, and the ids that are made of them.
+    #[n(3)]
+    pub(crate) floor: u64,
 }
 
 /// A mailbox exists from now on.
@@ -346,11 +366,14 @@ pub(crate) struct Released {
     pub(crate) uids: Vec<UidRange>,
 }
 
-/// All mailboxes got new UIDVALIDITYs, after records of the stream were lost.
+/// All mailboxes got new UIDVALIDITYs, after records of the stream were lost or the state was restored.
 #[derive(Clone, Debug, Decode, Encode, PartialEq)]
 pub(crate) struct UidValidityChanged {
     #[n(0)]
     pub(crate) mailboxes: Vec<NewValidity>,
+    /// The next mailbox's id, where some may have been given that are not known here.
+    #[n(1)]
+    pub(crate) next_mailbox: Option<u64>,
 }
 
 /// One mailbox's new UIDVALIDITY.

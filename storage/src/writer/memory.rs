@@ -44,8 +44,10 @@ impl Writer {
 
     fn adopt(&mut self, loaded: Loaded) -> Result<(), StoreError> {
         let (id, seq) = (loaded.state.id, loaded.state.seq);
+        // It comes out of a backup and was not loaded since.
+        let restored = seq < self.state.directory.floor(id);
         let earlier = self.state.accounts.insert(id, Arc::new(loaded.state));
-        if loaded.gap
+        if (loaded.gap || restored)
             && let Err(error) = self.mend(id)
         {
             match earlier {

@@ -23,7 +23,7 @@ fn examine(disk: &Simulated, last: u64) -> (BTreeSet<u64>, BTreeSet<u64>, bool) 
         }
     }
     for stream in [account(0), account(1), account(2), Stream::Directory] {
-        let found = journal.read_stream(stream, 0).unwrap();
+        let found = journal.files().read_stream(stream, 0).unwrap();
         assert!(found.iter().all(|stored| entry(stored.entry.0).records.contains(&stored.record)));
         assert!(found.is_sorted_by_key(|stored| stored.record.seq), "each once");
     }
@@ -70,7 +70,7 @@ fn a_damaged_frame_is_mended_from_the_footer() {
         let journal = open(&disk).unwrap();
         assert_eq!(entries(&journal), up_to(12));
         assert_eq!(journal.files.damage().len(), 1, "{:?}", journal.files.damage());
-        assert_eq!(journal.read_stream(Stream::Directory, 0).unwrap().len(), 12);
+        assert_eq!(journal.files().read_stream(Stream::Directory, 0).unwrap().len(), 12);
     }
 }
 
@@ -83,7 +83,7 @@ fn footers_are_made_again_and_lost_segments_are_reported() {
         paths.iter().for_each(|path| disk.remove(path).unwrap());
         let journal = open(&disk).unwrap();
         let (found, damage) = (entries(&journal), journal.files.damage());
-        assert_eq!(journal.read_stream(Stream::Directory, 0).unwrap().len(), found.len());
+        assert_eq!(journal.files().read_stream(Stream::Directory, 0).unwrap().len(), found.len());
         journal.close().unwrap();
         (disk, found, damage)
     };

@@ -145,19 +145,19 @@ fn a_stream_is_read_from_footers_and_frames_alike() {
     }
     let check = |journal: &Journal| {
         for after in [0, 1, 30, 57, 58, 60] {
-            let found = journal.read_stream(account(1), after).unwrap();
+            let found = journal.files().read_stream(account(1), after).unwrap();
             let seqs: Vec<u64> = found.iter().map(|stored| stored.record.seq).collect();
             assert_eq!(seqs, (after + 1..=60).filter(|n| n % 3 == 1).collect::<Vec<_>>());
             assert!(found.iter().all(|stored| stored.entry.0 == stored.record.seq));
         }
-        assert_eq!(journal.read_stream(account(9), 0).unwrap(), []);
+        assert_eq!(journal.files().read_stream(account(9), 0).unwrap(), []);
     };
     check(&journal);
     journal.close().unwrap();
     let sealed = open(&disk).unwrap();
     assert!(sealed.files.catalog().values().filter(|segment| segment.index.is_none()).count() > 3);
     check(&sealed);
-    let from = sealed.read_stream(account(1), 30).unwrap()[0].placement.at;
+    let from = sealed.files().read_stream(account(1), 30).unwrap()[0].placement.at;
     let rest = sealed.records_from(from).unwrap().map(|stored| stored.unwrap().entry.0);
     assert!(rest.eq((31..=60).flat_map(|n| [n, n])));
 }
