@@ -1,12 +1,19 @@
 //! What an administrator does to the store as a whole, and to the deleted messages of an account.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use waypost_mail::{Timestamp, Uid};
+use waypost_mail::{Address, Timestamp, Uid};
 use waypost_message::{HeaderCollector, decode::header_text};
-use waypost_storage::{Account, Report, Row, Store};
+use waypost_storage::{
+    Account, Report, Row, Store, StoreError,
+    backup::{BackedUp, Found, Returned, Wanted},
+};
 
 use super::request::{Response, named};
 use crate::port::{Event, Progress};
@@ -24,6 +31,24 @@ pub enum Maintenance {
     Rebuild,
     /// What nobody holds gives its space back.
     Compact,
+    /// All is backed up.
+    BackUp {
+        /// Where to; absolute.
+        path: PathBuf,
+    },
+    /// Messages of an account come back out of a backup.
+    BringBack {
+        /// The backup; absolute.
+        path: PathBuf,
+        /// The account's address.
+        address: String,
+        /// One mailbox; else all.
+        mailbox: Option<String>,
+        /// One message, by its UID then.
+        uid: Option<u32>,
+        /// One message, by its Message-ID.
+        message_id: Option<String>,
+    },
     /// The deleted messages that can be brought back are listed.
     Deleted {
         /// The account's address.
@@ -88,6 +113,32 @@ pub enum Maintained {
         /// Octets.
         bytes: u64,
     },
+    /// A backup was made.
+    BackedUp {
+        /// Files that it holds.
+        files: u64,
+        /// Their octets.
+        bytes: u64,
+        /// Files that were copied now.
+        files_copied: u64,
+        /// Their octets.
+        bytes_copied: u64,
+        /// Files of earlier backups that were removed.
+        files_removed: u64,
+        /// What is damaged in the store.
+        damage: Vec<String>,
+    },
+    /// Messages came back out of a backup.
+    BroughtBack {
+        /// So many.
+        messages: u64,
+        /// Their octets.
+        bytes: u64,
+        /// So many are in their mailboxes already.
+        held: u64,
+        /// Those that are damaged in the backup.
+        damage: Vec<String>,
+    },
     /// Messages.
     Messages(Vec<MessageLine>),
     /// Messages that are back.
@@ -132,8 +183,17 @@ pub(super) async fn run(
     job: Maintenance,
     events: mpsc::Sender<Event>,
 ) -> Result<Response, String> {
-    let report = report(events);
+    let (report, caller) = (report(events.clone()), events);
     let done = match job {
+        Maintenance::BackUp { path } => {
+            return while_asked(caller, back_up(store, &path, report)).await.map(maintained);
+        }
+        Maintenance::BringBack { path, address, mailbox, uid, message_id } => {
+            let address = Address::parse(&address).map_err(|problem| format!("{address}: {problem}"))?;
+            let uid = uid.and_then(Uid::new).map(Found::Uid);
+            let wanted = Wanted { address, mailbox, message: uid.or(message_id.map(Found::MessageId)) };
+            return while_asked(caller, bring_back(store, &path, wanted, report)).await.map(maintained);
+        }
         Maintenance::Check => store.check_reporting(report).await.map(Maintained::Problems),
         Maintenance::Rebuild => store.rebuild(report).await.map(Maintained::Rebuilt),
         Maintenance::Compact => store.compact().await.map(|compacted| Maintained::Compacted {
@@ -155,6 +215,34 @@ pub(super) async fn run(
         }
     };
     done.map(maintained).map_err(|error| error.to_string())
+}
+
+/// What goes on where it ended when it is asked for again ends when the caller is gone.
+async fn while_asked(
+    caller: mpsc::Sender<Event>,
+    work: impl Future<Output = Result<Maintained, StoreError>>,
+) -> Result<Maintained, String> {
+    // Both are cancel-safe: a backup that is dropped is gone on with, messages come back in whole entries.
+    tokio::select! {
+        done = work => done.map_err(|error| error.to_string()),
+        () = caller.closed() => Err("it was stopped; the same command goes on where it ended".to_owned()),
+    }
+}
+
+async fn back_up(store: &Store, path: &Path, report: Report) -> Result<Maintained, StoreError> {
+    let BackedUp { files, bytes, files_copied, bytes_copied, files_removed, damage } =
+        store.backup(path, report).await?;
+    Ok(Maintained::BackedUp { files, bytes, files_copied, bytes_copied, files_removed, damage })
+}
+
+async fn bring_back(
+    store: &Store,
+    path: &Path,
+    wanted: Wanted,
+    report: Report,
+) -> Result<Maintained, StoreError> {
+    let Returned { messages, bytes, held, damage } = store.restore_from(path, wanted, report).await?;
+    Ok(Maintained::BroughtBack { messages, bytes, held, damage })
 }
 
 fn maintained(done: Maintained) -> Response {

@@ -196,6 +196,22 @@ pub enum QueueCommand {
 /// `waypost store`
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
+    /// Backs everything up while the server runs; into the directory of an earlier backup, only what is new is copied
+    Backup {
+        /// An empty directory, or one with an earlier backup of the same store
+        directory: PathBuf,
+        /// Only reads the backup that is there and names what is damaged
+        #[arg(long)]
+        verify: bool,
+        /// Prints what was done as JSON
+        #[arg(long)]
+        json: bool,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Restores a backup into an empty state directory, or mail of one account into the store that is there
+    Restore(RestoreOptions),
     /// Writes all mail of an account into a Maildir or mboxes; run again, it goes on where it ended
     Export {
         /// The account's address
@@ -292,6 +308,34 @@ pub struct Undelete {
     #[arg(long, value_name = "NAME", conflicts_with = "as_of")]
     pub to: Option<String>,
     /// Prints JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// `waypost store restore`
+#[derive(Args, Debug)]
+pub struct RestoreOptions {
+    /// The backup
+    pub directory: PathBuf,
+    /// Brings back mail of this account only, beside what is there
+    #[arg(long, value_name = "ADDRESS")]
+    pub account: Option<String>,
+    /// Only this mailbox
+    #[arg(long, value_name = "NAME", requires = "account")]
+    pub mailbox: Option<String>,
+    /// Only the message that had this UID
+    #[arg(long, requires = "mailbox", conflicts_with = "message_id")]
+    pub uid: Option<u32>,
+    /// Only messages with this Message-ID
+    #[arg(long, requires = "account")]
+    pub message_id: Option<String>,
+    /// Restores what is left of a damaged backup
+    #[arg(long, conflicts_with = "account")]
+    pub damaged: bool,
+    /// Prints what was done as JSON
     #[arg(long)]
     pub json: bool,
     /// The configuration.

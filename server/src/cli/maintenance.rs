@@ -94,7 +94,11 @@ pub async fn purge(config: &ConfigFile, address: String) -> Result<(), Failure> 
     Ok(())
 }
 
-async fn ask(config: &ConfigFile, job: Maintenance, done: &'static str) -> Result<Maintained, Failure> {
+pub(super) async fn ask(
+    config: &ConfigFile,
+    job: Maintenance,
+    done: &'static str,
+) -> Result<Maintained, Failure> {
     let mut bar = Bar::new(done);
     let mut tell = |event| {
         if let Event::Progress(progress) = event {
@@ -109,11 +113,11 @@ async fn ask(config: &ConfigFile, job: Maintenance, done: &'static str) -> Resul
     }
 }
 
-fn other() -> Failure {
+pub(super) fn other() -> Failure {
     Failure::new("the server gave another answer than was asked for")
 }
 
-fn say_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+pub(super) fn say_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     terminal::say(&serde_json::to_string_pretty(value).map_err(Failure::new)?);
     Ok(())
 }

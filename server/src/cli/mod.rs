@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod arguments;
+pub mod backup;
 pub mod config;
 pub mod maintenance;
 pub mod progress;

@@ -7,7 +7,7 @@ use crate::{
     cli::{
         Failure,
         arguments::{ConfigFile, Place, StoreCommand},
-        maintenance,
+        backup, maintenance,
         progress::Bar,
         target, terminal,
     },
@@ -33,6 +33,10 @@ pub async fn run(command: StoreCommand) -> Result<(), Failure> {
         }
         StoreCommand::Check { json, config } => maintenance::check(&config, json).await,
         StoreCommand::Rebuild { config } => maintenance::rebuild(&config).await,
+        StoreCommand::Backup { directory, verify, json, config } => {
+            backup::run(&config, &directory, verify, json).await
+        }
+        StoreCommand::Restore(options) => backup::restore(options).await,
         StoreCommand::Compact { config } => maintenance::compact(&config).await,
         StoreCommand::Undelete(options) => maintenance::undelete(options).await,
         StoreCommand::Purge { address, config } => maintenance::purge(&config, address).await,
