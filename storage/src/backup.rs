@@ -25,7 +25,11 @@ mod taking;
 mod verifying;
 mod view;
 
-use std::{io, path::Path};
+use std::{
+    io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::Path,
+};
 
 pub(crate) use self::restoring::{forget_restore, is_restored};
 pub use self::{
@@ -57,6 +61,21 @@ impl Told {
         self.progress.done += by;
         (self.report)(self.progress.clone());
     }
+}
+
+/// Makes a directory that holds mail and password hashes: for its owner only. One that is there stays as it is.
+fn make_private(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => return other,
+    }
+    if std::fs::metadata(path)?.permissions().mode() & 0o007 != 0 {
+        tracing::warn!("everyone on this machine can look into {}: chmod o= it", path.display());
+    }
+    Ok(())
 }
 
 /// Largest manifest that is read: some ten million files.

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -618,6 +619,8 @@ async fn only_an_empty_directory_is_restored_into_and_only_our_own_is_backed_up_
     let id = account(&store, "user1").await;
     deliver(&store, id, b"hello", false).await.unwrap();
     backup(&store, &place).await.unwrap();
+    let mode = std::fs::metadata(place.backup()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "it holds mail");
     let state = place.files("state");
     assert!(matches!(place.restore("state"), Err(StoreError::Open(_))), "held by its lock");
     store.close().await;

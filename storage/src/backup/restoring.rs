@@ -19,6 +19,7 @@ use super::{
     Told,
     copying::{copy, hash},
     identity::Identity,
+    make_private,
     manifest::{Copied, Manifest},
     read_whole, remove_if_there,
     verifying::{damaged, missing},
@@ -66,7 +67,7 @@ pub fn restore(
     report: Report,
 ) -> Result<Recovered, StoreError> {
     let (manifest, by) = Manifest::expect(disk, backup)?;
-    std::fs::create_dir_all(state)?;
+    make_private(state)?;
     disk.create_directory(state)?;
     let _alone = opening::lock(state)?;
     begin(disk, state, by)?;

@@ -11,6 +11,7 @@ use super::{
     Told,
     copying::{copy, hash},
     identity::{Identity, claim},
+    make_private,
     manifest::{Copied, Kind, Manifest},
     remove_if_there,
 };
@@ -119,6 +120,7 @@ impl Backup {
                 "a backup must not lie in the state directory, nor around it".into(),
             ));
         }
+        make_private(&directory)?;
         disk.create_directory(&directory)?;
         let earlier = match Manifest::read(disk, &directory) {
             Err(StoreError::Damaged(sentence)) => {
