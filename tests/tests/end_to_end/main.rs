@@ -3,10 +3,10 @@
 
 mod clients;
 mod command_line;
-mod deleted;
 mod hostile;
 mod maildrop;
 mod moving;
 mod relay;
 mod restart;
+mod store;
 mod transcripts;

@@ -1,4 +1,4 @@
-//! The store's commands: what was deleted comes back, with and without a running server; check, rebuild, compact, purge.
+//! The store's commands: what was deleted comes back, with and without a running server; check, rebuild, compact, purge, backup, restore.
 
 use std::{fs, net::SocketAddr, path::Path};
 
@@ -39,6 +39,102 @@ impl Program<'_> {
 async fn maildrop(server: &Process, commands: &str) -> String {
     let pop3 = *server.service("pop3").last().unwrap();
     talk(pop3, &format!("USER alice@a.test\r\nPASS {PASSWORD}\r\n{commands}QUIT\r\n")).await
+}
+
+/// A message for alice.
+async fn deliver(server: &Process, subject: &str) {
+    let message = format!("From: Bob <bob@far.test>\r\nSubject: {subject}\r\n\r\ntext\r\n.\r\nQUIT\r\n");
+    let text =
+        format!("EHLO c.test\r\nMAIL FROM:<bob@far.test>\r\nRCPT TO:<alice@a.test>\r\nDATA\r\n{message}");
+    assert!(talk(server.service("smtp")[0], &text).await.contains(" accepted"));
+}
+
+async fn stop(server: Process) {
+    server.signal("TERM").await;
+    assert_eq!(server.end().await.0, Some(0));
+}
+
+async fn uid_validity(server: &Process) -> String {
+    let imap = *server.service("imap").last().unwrap();
+    let said = talk(
+        imap,
+        &format!("a LOGIN alice@a.test \"{PASSWORD}\"\r\nb STATUS INBOX (UIDVALIDITY)\r\nc LOGOUT\r\n"),
+    )
+    .await;
+    let (_, value) = said.split_once("(UIDVALIDITY ").unwrap_or_else(|| panic!("{said}"));
+    value.split_once(')').unwrap().0.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_brings_all_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = SiteBuilder::new("a.test").write(folder.path());
+    let waypost = Program { home: folder.path(), config: config.display().to_string() };
+    let backup = folder.path().join("backup").display().to_string();
+    let server = Process::serve(&program(), &config).await;
+    deliver(&server, "first").await;
+    let said = waypost.store(&["backup", &backup]).run().await;
+    assert!(said.starts_with("backed up: "), "{said}");
+    deliver(&server, "second").await;
+    // What is new comes to what is there.
+    waypost.store(&["backup", &backup]).run().await;
+    assert!(waypost.store(&["backup", &backup, "--verify"]).run().await.contains("as it was written"));
+    deliver(&server, "after the backup").await;
+    let before = uid_validity(&server).await;
+    let uidls = maildrop(&server, "UIDL\r\n").await;
+    // A message that was erased comes back beside the others, once.
+    assert!(maildrop(&server, "DELE 1\r\n").await.contains("2 messages left"));
+    waypost.store(&["purge", "alice@a.test"]).run().await;
+    for expected in
+        ["brought back 1 messages; 1 are there already", "brought back 0 messages; 2 are there already"]
+    {
+        let said = waypost.store(&["restore", &backup, "--account", "alice@a.test"]).run().await;
+        assert!(said.contains(expected), "{said}");
+    }
+    assert!(maildrop(&server, "STAT\r\n").await.contains("\r\n+OK 3 "));
+    stop(server).await;
+
+    // All of it, into an empty state only.
+    let refused = waypost.store(&["restore", &backup]).output().await;
+    assert!(refused.code == 1 && refused.text.contains("empty"), "{}", refused.text);
+    fs::remove_dir_all(folder.path().join("state")).unwrap();
+    assert!(waypost.store(&["restore", &backup]).run().await.starts_with("restored "));
+    let server = Process::serve(&program(), &config).await;
+    let said = maildrop(&server, "STAT\r\nUIDL\r\n").await;
+    assert!(said.contains("\r\n+OK 2 "), "{said}");
+    // The messages have the unique-ids they had; those that come now have none that was given after the backup.
+    deliver(&server, "after the restore").await;
+    let now = maildrop(&server, "UIDL\r\n").await;
+    let ids = |said: &str| {
+        said.lines()
+            .filter(|line| line.contains('.') && line.as_bytes()[0].is_ascii_digit())
+            .map(|line| line[2..].to_owned())
+            .collect::<Vec<_>>()
+    };
+    let (old, new) = (ids(&uidls), ids(&now));
+    assert_eq!((old.len(), new.len(), &old[..2]), (3, 3, &new[..2]));
+    assert!(!old.contains(&new[2]), "{old:?} {new:?}");
+    assert_ne!(uid_validity(&server).await, before, "clients must read again");
+    assert!(waypost.store(&["check"]).run().await.contains("the store is sound"));
+    stop(server).await;
+
+    // One octet: it is named, and nothing is restored.
+    let journal = fs::read_dir(folder.path().join("backup/journal")).unwrap();
+    let segment = journal
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().unwrap() == "segment")
+        .unwrap();
+    let mut octets = fs::read(&segment).unwrap();
+    octets[100] ^= 1;
+    fs::write(&segment, octets).unwrap();
+    let said = waypost.store(&["backup", &backup, "--verify"]).output().await;
+    assert!(
+        said.code == 1 && said.text.contains(segment.file_name().unwrap().to_str().unwrap()),
+        "{}",
+        said.text
+    );
+    fs::remove_dir_all(folder.path().join("state")).unwrap();
+    assert_eq!(waypost.store(&["restore", &backup]).output().await.code, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,8 +180,7 @@ async fn deleted_mail_comes_back() {
     }
     assert!(waypost.store(&["check"]).run().await.contains("the store is sound"));
     assert!(waypost.store(&["rebuild"]).run().await.contains("it holds 2 messages"));
-    server.signal("TERM").await;
-    assert_eq!(server.end().await.0, Some(0));
+    stop(server).await;
 
     // The same without a server.
     let back =
@@ -107,8 +202,7 @@ async fn a_check_names_damage() {
     let text = "EHLO c.test\r\nMAIL FROM:<bob@far.test>\r\nRCPT TO:<alice@a.test>\r\nDATA\r\nSubject: x\r\n\r\n\
                 remarkable words\r\n.\r\nQUIT\r\n";
     assert!(talk(server.service("smtp")[0], text).await.contains(" accepted"));
-    server.signal("TERM").await;
-    assert_eq!(server.end().await.0, Some(0));
+    stop(server).await;
     let journal = fs::read_dir(folder.path().join("state/journal")).unwrap();
     let first = journal.map(|entry| entry.unwrap().path()).min().unwrap();
     let mut octets = fs::read(&first).unwrap();
