@@ -47,8 +47,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Descriptors of one connection: its socket, and the file of a large body that it sends.
-const DESCRIPTORS_PER_CONNECTION: u64 = 2;
+/// So many connections together have one descriptor besides their sockets, for the file of a large body that one of them sends.
+const CONNECTIONS_A_BODY: u64 = 4;
 /// A server that could not hold so many connections at once does not start.
 const CONNECTIONS_MIN: u64 = 100;
 
@@ -79,7 +79,8 @@ pub fn raise_descriptor_limit(connections: usize) -> Result<usize, DescriptorErr
         limit.current = Some(raised);
         setrlimit(Resource::Nofile, limit).map_err(io::Error::from)?;
     }
-    let possible = raised.saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_CONNECTION;
+    let possible =
+        raised.saturating_sub(DESCRIPTORS_RESERVED) / (CONNECTIONS_A_BODY + 1) * CONNECTIONS_A_BODY;
     if possible < CONNECTIONS_MIN.min(connections as u64) {
         return Err(DescriptorError::HardLimit { needed: descriptors(CONNECTIONS_MIN), hard });
     }
@@ -87,7 +88,8 @@ pub fn raise_descriptor_limit(connections: usize) -> Result<usize, DescriptorErr
 }
 
 fn descriptors(connections: u64) -> u64 {
-    connections.saturating_mul(DESCRIPTORS_PER_CONNECTION).saturating_add(DESCRIPTORS_RESERVED)
+    let bodies = connections.div_ceil(CONNECTIONS_A_BODY);
+    connections.saturating_add(bodies).saturating_add(DESCRIPTORS_RESERVED)
 }
 
 /// Bounds shared by all listeners of a server. Cheap to clone.
@@ -428,10 +430,10 @@ mod tests {
     #[test]
     fn descriptors_are_raised_up_to_the_hard_limit() {
         assert_eq!(raise_descriptor_limit(200).unwrap(), 200);
-        assert!(getrlimit(Resource::Nofile).current.is_none_or(|soft| soft >= 200 * 2 + 1024));
+        assert!(getrlimit(Resource::Nofile).current.is_none_or(|soft| soft >= 200 + 50 + 1024));
         let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         if hard < 1 << 20 {
-            let most = (hard - DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_CONNECTION;
+            let most = (hard - DESCRIPTORS_RESERVED) / 5 * 4;
             assert_eq!(raise_descriptor_limit(1 << 20).unwrap() as u64, most, "no more than there are");
         }
     }
