@@ -17,6 +17,8 @@ pub(crate) async fn run() {
         let place = folder();
         let (store, accounts) = store(place.path(), accounts).await;
         let accounts = Arc::new(accounts);
+        // The accounts themselves are no mail.
+        store.checkpoint().await.unwrap();
         let usage = Usage::now();
         deliver(&store, &accounts, &Arc::new(text(bytes)), 16, messages).await;
         store.close().await;

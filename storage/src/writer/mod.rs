@@ -41,7 +41,7 @@ const BATCH_COMMANDS_MAX: usize = 1024;
 /// Octets after which a batch takes no more commands.
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Octets of journal after which a checkpoint is made.
-const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
+const CHECKPOINT_BYTES: u64 = 256 * 1024 * 1024;
 /// Rows in memory above which those of mailboxes that nobody holds open are given up after a checkpoint (some 80 MB).
 const ROWS_KEPT_MAX: usize = if cfg!(test) { 20 } else { 500_000 };
 
