@@ -1,6 +1,6 @@
 //! What the store costs, beside a bare loop of append and `fdatasync` with the same group commit on the same disk.
 //!
-//!     cargo bench -p waypost-storage --bench store -- [accept | space | mailbox | rebuild [MESSAGES]]…
+//!     cargo bench -p waypost-storage --bench store -- [accept | space | mailbox | crash | rebuild [MESSAGES]]…
 //!
 //! Without words: accept, space, mailbox. Files go to `target/bench`, or to the folder in WAYPOST_BENCH_DIR; it must lie on a
 //! real disk. Rates are shown for comparison within one run: machines differ, and are shared.
@@ -13,6 +13,7 @@
 )]
 
 mod accept;
+mod crash;
 mod limit;
 mod mailbox;
 mod measure;
@@ -33,11 +34,16 @@ fn main() {
             "accept" => runtime.block_on(accept::run()),
             "space" => runtime.block_on(space::run()),
             "mailbox" => runtime.block_on(mailbox::run()),
+            "crash" => runtime.block_on(crash::run()),
+            "crash-victim" => {
+                let (place, bytes) = (words.next().unwrap(), words.next().unwrap());
+                runtime.block_on(crash::victim(place.as_ref(), bytes.parse().unwrap()));
+            }
             "rebuild" => {
                 let messages = words.next_if(|word| word.parse::<u32>().is_ok());
                 runtime.block_on(rebuild::run(messages.map_or(100_000, |text| text.parse().unwrap())));
             }
-            other => panic!("{other}: accept, space, mailbox or rebuild"),
+            other => panic!("{other}: accept, space, mailbox, crash or rebuild"),
         }
     }
 }
