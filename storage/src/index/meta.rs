@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use minicbor::{Decode, Encode};
-use waypost_mail::{AccountId, Keyword, MailboxId, ModSeq, Timestamp, Uid, UidValidity};
+use waypost_mail::{AccountId, MailboxId, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
@@ -11,8 +11,8 @@ use super::{
     value::{self, Value},
 };
 use crate::{
-    record::codec,
-    state::{AccountState, Grave, MailboxState, SpecialUse},
+    record::{MailboxPart, codec},
+    state::{AccountState, Grave, MailboxState},
 };
 
 #[derive(Decode, Encode)]
@@ -28,42 +28,13 @@ struct AccountMeta {
     #[n(4)]
     subscriptions: Vec<String>,
     #[n(5)]
-    mailboxes: Vec<MailboxMeta>,
+    mailboxes: Vec<MailboxPart>,
     #[n(6)]
-    retained: MailboxMeta,
+    retained: MailboxPart,
     #[cbor(n(7), with = "codec::optional_timestamp")]
     oldest_retained: Option<Timestamp>,
     #[n(8)]
     graves: Vec<(u64, Grave)>,
-}
-
-#[derive(Decode, Encode)]
-#[cbor(array)]
-struct MailboxMeta {
-    #[cbor(n(0), with = "codec::mailbox")]
-    id: MailboxId,
-    #[n(1)]
-    name: String,
-    #[cbor(n(2), with = "codec::uid_validity")]
-    uid_validity: UidValidity,
-    #[cbor(n(3), with = "codec::uid")]
-    uid_next: Uid,
-    #[cbor(n(4), with = "codec::modseq")]
-    highest_modseq: ModSeq,
-    #[cbor(n(5), with = "codec::special_use")]
-    special_use: Option<SpecialUse>,
-    #[cbor(n(6), with = "codec::keywords")]
-    keywords: Vec<Keyword>,
-    #[n(7)]
-    count: u32,
-    #[n(8)]
-    unseen: u32,
-    #[n(9)]
-    deleted: u32,
-    #[n(10)]
-    bytes: u64,
-    #[n(11)]
-    digest: u64,
 }
 
 /// What the keys of an account's pages begin with.
@@ -79,8 +50,8 @@ pub(crate) fn put(account: &AccountState, old_keys: &[Vec<u8>]) -> (Vec<Operatio
         last_uid_validity: account.last_uid_validity,
         bytes: account.bytes,
         subscriptions: account.subscriptions.iter().cloned().collect(),
-        mailboxes: account.mailboxes.values().map(|mailbox| mailbox_meta(mailbox)).collect(),
-        retained: mailbox_meta(&account.retained),
+        mailboxes: account.mailboxes.values().map(|mailbox| MailboxPart::new(mailbox)).collect(),
+        retained: MailboxPart::new(&account.retained),
         oldest_retained: account.oldest_retained,
         graves: account.graves.iter().map(|(id, grave)| (id.0, grave.clone())).collect(),
     };
@@ -126,39 +97,7 @@ pub(super) fn decode(id: AccountId, pages: &[(Vec<u8>, Vec<u8>)]) -> Option<(Acc
     (seq == Some(account.seq)).then_some((account, xxh3_64(&octets)))
 }
 
-fn mailbox_meta(mailbox: &MailboxState) -> MailboxMeta {
-    MailboxMeta {
-        id: mailbox.id,
-        name: mailbox.name.clone(),
-        uid_validity: mailbox.uid_validity,
-        uid_next: mailbox.uid_next,
-        highest_modseq: mailbox.highest_modseq,
-        special_use: mailbox.special_use,
-        keywords: mailbox.keywords.clone(),
-        count: mailbox.count,
-        unseen: mailbox.unseen,
-        deleted: mailbox.deleted,
-        bytes: mailbox.bytes,
-        digest: mailbox.digest,
-    }
-}
-
-fn mailbox(meta: MailboxMeta) -> (MailboxId, Arc<MailboxState>) {
-    let mailbox = MailboxState {
-        id: meta.id,
-        name: meta.name,
-        uid_validity: meta.uid_validity,
-        uid_next: meta.uid_next,
-        highest_modseq: meta.highest_modseq,
-        special_use: meta.special_use,
-        keywords: meta.keywords,
-        count: meta.count,
-        unseen: meta.unseen,
-        deleted: meta.deleted,
-        bytes: meta.bytes,
-        partial: meta.count > 0,
-        chunks: Vec::new(),
-        digest: meta.digest,
-    };
+fn mailbox(part: MailboxPart) -> (MailboxId, Arc<MailboxState>) {
+    let mailbox = MailboxState { partial: part.count > 0, ..part.into_state() };
     (mailbox.id, Arc::new(mailbox))
 }

@@ -87,7 +87,7 @@ pub(crate) enum AccountPart {
     Structures(#[n(0)] Vec<(u64, ByteVec)>),
 }
 
-/// A mailbox without rows.
+/// A mailbox without rows, in snapshots and in the index.
 #[derive(Clone, Debug, Decode, Encode, PartialEq)]
 pub(crate) struct MailboxPart {
     #[cbor(n(0), with = "codec::mailbox")]
@@ -105,7 +105,7 @@ pub(crate) struct MailboxPart {
     #[cbor(n(6), with = "codec::keywords")]
     keywords: Vec<Keyword>,
     #[n(7)]
-    count: u32,
+    pub(crate) count: u32,
     #[n(8)]
     unseen: u32,
     #[n(9)]
