@@ -168,6 +168,14 @@ async fn check(store: &Store, place: &str) {
     assert_eq!(store.check().await.unwrap(), Vec::<String>::new(), "{place}");
 }
 
+/// What was restored is opened, whole, and has these messages; then it is closed.
+async fn restored_holds(place: &Place, when: &str, id: AccountId, messages: &BTreeMap<Uid, Vec<u8>>) {
+    let restored = place.open("restored").await;
+    assert_eq!(inbox(&restored, id).await, *messages, "{when}");
+    check(&restored, when).await;
+    restored.close().await;
+}
+
 /// Messages of all kinds over some segments.
 async fn fill(store: &Store, id: AccountId, name: &str) -> BTreeMap<Uid, Vec<u8>> {
     let mut messages = BTreeMap::new();
@@ -207,10 +215,7 @@ async fn comes_back(place: Place) {
     assert_eq!(restored.queue().iter().map(|entry| entry.id).collect::<Vec<_>>(), queue);
     check(&restored, "restored").await;
     restored.close().await;
-    let restored = place.open("restored").await;
-    assert_eq!(inbox(&restored, id).await, messages);
-    check(&restored, "started again").await;
-    restored.close().await;
+    restored_holds(&place, "started again", id, &messages).await;
 }
 
 #[tokio::test]
@@ -279,10 +284,7 @@ async fn a_second_backup_copies_what_is_new() {
     assert!(third.files_removed > compacted.segments && third.bytes < second.bytes, "{third:?}");
     store.close().await;
     place.restore("restored").unwrap();
-    let restored = place.open("restored").await;
-    assert_eq!(inbox(&restored, id).await, messages);
-    check(&restored, "restored").await;
-    restored.close().await;
+    restored_holds(&place, "restored", id, &messages).await;
 }
 
 /// The name of a body that was given up is given again after a start: it is another body, even if it is as long.
@@ -344,10 +346,7 @@ async fn a_compaction_waits() {
     store.close().await;
     assert_eq!(place.problems(), Vec::<String>::new());
     place.restore("restored").unwrap();
-    let restored = place.open("restored").await;
-    assert_eq!(inbox(&restored, id).await, messages);
-    check(&restored, "restored").await;
-    restored.close().await;
+    restored_holds(&place, "restored", id, &messages).await;
 }
 
 /// Four writers and a compaction go on meanwhile: all that was acknowledged before is in the backup, and nothing is torn.
@@ -725,14 +724,8 @@ async fn an_index_of_another_time_is_not_believed() {
             std::fs::copy(&path, place.path("restored/index").join(path.file_name().unwrap())).unwrap();
         }
     }
-    let restored = place.open("restored").await;
-    assert_eq!(inbox(&restored, id).await, messages);
-    check(&restored, "restored").await;
-    restored.close().await;
-    let restored = place.open("restored").await;
-    assert_eq!(inbox(&restored, id).await, messages);
-    check(&restored, "started again").await;
-    restored.close().await;
+    restored_holds(&place, "restored", id, &messages).await;
+    restored_holds(&place, "started again", id, &messages).await;
 }
 
 /// Messages come back out of a backup into the store that goes on.
