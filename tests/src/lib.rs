@@ -6,6 +6,7 @@ pub mod disk;
 pub mod message;
 pub mod process;
 pub mod script;
+pub mod sink;
 pub mod site;
 
 pub use client::Client;
@@ -13,4 +14,5 @@ pub use disk::{Lying, Sync};
 pub use message::{after_added_fields, sample};
 pub use process::{Process, program};
 pub use script::{Script, Transport};
+pub use sink::sink;
 pub use site::{Site, SiteBuilder, World};

@@ -9,15 +9,11 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
-    sync::watch,
-};
+use tokio::sync::watch;
 use waypost_mail::{Address, ReversePath};
 use waypost_server::agent::{Login, Submission, Tls, submit};
 use waypost_storage::{Options, Store};
-use waypost_tests::{Process, SiteBuilder, after_added_fields, program, sample, site::PASSWORD};
+use waypost_tests::{Process, SiteBuilder, after_added_fields, program, sample, sink, site::PASSWORD};
 
 const MESSAGES: u32 = 6;
 /// So long a server surely needs to record what it just heard.
@@ -152,17 +148,15 @@ struct Sink {
 
 impl Sink {
     async fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
         let (may_answer, may) = watch::channel(false);
-        let whole = Arc::default();
+        let whole = Arc::<Mutex<Vec<Vec<String>>>>::default();
         let seen = Arc::clone(&whole);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(sink_session(stream, may.clone(), Arc::clone(&seen)));
-            }
+        let address = sink(move |to| {
+            seen.lock().unwrap().push(to);
+            let mut may = may.clone();
+            async move { may.wait_for(|may| *may).await.ok().map(|_| ()) }
         });
-        Self { address, may_answer, whole }
+        Self { address: address.await, may_answer, whole }
     }
 
     async fn until_whole(&self, count: usize) {
@@ -174,39 +168,6 @@ impl Sink {
         }
         panic!("{count} messages did not arrive");
     }
-}
-
-async fn sink_session(
-    stream: TcpStream,
-    mut may: watch::Receiver<bool>,
-    whole: Arc<Mutex<Vec<Vec<String>>>>,
-) -> Option<()> {
-    let (read, mut write) = stream.into_split();
-    let mut lines = BufReader::new(read).lines();
-    let (mut to, mut in_data) = (Vec::new(), false);
-    write.write_all(b"220 sink\r\n").await.ok()?;
-    while let Some(line) = lines.next_line().await.ok()? {
-        let reply = match (in_data, line.as_str()) {
-            (true, ".") => {
-                in_data = false;
-                whole.lock().unwrap().push(std::mem::take(&mut to));
-                may.wait_for(|may| *may).await.ok()?;
-                "250 2.0.0 mine\r\n"
-            }
-            (true, _) => continue,
-            (false, "DATA") => {
-                in_data = true;
-                "354 go\r\n"
-            }
-            (false, "QUIT") => "221 bye\r\n",
-            (false, line) => {
-                to.extend(line.strip_prefix("RCPT TO:").map(str::to_owned));
-                "250 ok\r\n"
-            }
-        };
-        write.write_all(reply.as_bytes()).await.ok()?;
-    }
-    None
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
