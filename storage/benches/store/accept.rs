@@ -101,13 +101,7 @@ pub(crate) async fn deliver(
             each
         })
     };
-    let tasks: Vec<_> = (0..tasks).map(work).collect();
-    let mut times = Times::default();
-    for task in tasks {
-        times.each.extend(task.await.unwrap());
-    }
-    times.whole = begun.elapsed();
-    times
+    Times::of(begun, (0..tasks).map(work).collect()).await
 }
 
 pub(crate) async fn run() {

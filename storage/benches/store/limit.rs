@@ -50,12 +50,7 @@ pub(crate) async fn run(folder: &Path, text: &Arc<Vec<u8>>, tasks: usize, count:
             each
         })
     };
-    let tasks: Vec<_> = (0..tasks).map(work).collect();
-    let mut times = Times::default();
-    for task in tasks {
-        times.each.extend(task.await.unwrap());
-    }
-    times.whole = begun.elapsed();
+    let times = Times::of(begun, (0..tasks).map(work).collect()).await;
     drop(sender);
     writer.join().unwrap();
     times

@@ -2,14 +2,25 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
+
 /// Times of operations that were done at once by several tasks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Times {
     pub(crate) each: Vec<Duration>,
     pub(crate) whole: Duration,
 }
 
 impl Times {
+    /// What tasks measured that were begun then.
+    pub(crate) async fn of(begun: Instant, tasks: Vec<JoinHandle<Vec<Duration>>>) -> Self {
+        let mut each = Vec::new();
+        for task in tasks {
+            each.extend(task.await.unwrap());
+        }
+        Self { each, whole: begun.elapsed() }
+    }
+
     pub(crate) fn rate(&self) -> f64 {
         self.each.len() as f64 / self.whole.as_secs_f64()
     }
