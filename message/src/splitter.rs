@@ -17,6 +17,8 @@
 //! another boundary line: then the part is empty and lies between both. A boundary inside is looked for first; after
 //! its close delimiter a multipart knows its boundary no more. MIME-Version is not asked for.
 
+use memchr::{memchr, memchr_iter, memrchr};
+
 use crate::{
     fields::{self, Budget},
     header::{HEADER_BYTES_MAX, HeaderBlock},
@@ -129,8 +131,15 @@ impl Splitter {
 
     /// Takes the next octets of the message: header block first, then body, cut anywhere.
     pub fn feed(&mut self, octets: &[u8]) {
-        for piece in octets.split_inclusive(|&octet| octet == b'\n') {
+        let mut rest = octets;
+        while !rest.is_empty() {
+            if self.reading == Reading::Body && !self.has_boundary() {
+                rest = self.pass_lines(rest);
+            }
+            let end = memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+            let (piece, later) = rest.split_at(end);
             self.take(piece);
+            rest = later;
         }
     }
 
@@ -143,6 +152,22 @@ impl Splitter {
         self.end_headers(self.position);
         let end = Mark { offset: self.position, line_ends: self.line_ends, partial };
         self.close_above(0, end, end).unwrap_or_default()
+    }
+
+    /// Passes over lines of which only the number matters, up to the last one that ends here; the octets behind them.
+    fn pass_lines<'a>(&mut self, octets: &'a [u8]) -> &'a [u8] {
+        let last_end = memrchr(b'\n', octets).unwrap_or(0);
+        let Some(before) = memrchr(b'\n', &octets[..last_end]) else { return octets };
+        let (passed, rest) = octets.split_at(before + 1);
+        self.line_ends += memchr_iter(b'\n', passed).count() as u64;
+        self.position += passed.len() as u64;
+        self.line.begin(self.position, Mark::default(), false);
+        rest
+    }
+
+    /// Whether a multipart is open whose boundary may come.
+    fn has_boundary(&self) -> bool {
+        self.open.iter().any(|open| open.boundary.is_some())
     }
 
     /// Takes a line or a piece of one.
@@ -176,7 +201,7 @@ impl Splitter {
             None if self.reading == Reading::Header && start == end => self.end_header(self.position),
             None => {}
         }
-        let is_candidate = self.open.iter().any(|open| open.boundary.is_some());
+        let is_candidate = self.has_boundary();
         let before = Mark { offset: end, line_ends, partial: start < end };
         self.line.begin(self.position, before, is_candidate);
     }
