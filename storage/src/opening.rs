@@ -9,7 +9,11 @@ use std::{
 };
 
 use rustix::fs::{FlockOperation, flock};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::{
+    runtime::{self, Handle},
+    sync::{Notify, mpsc, watch},
+    task,
+};
 use waypost_mail::{AccountId, EntryId, Timestamp};
 
 use crate::{
@@ -18,14 +22,14 @@ use crate::{
     decide::{QUEUE, directory::restored},
     error::StoreError,
     index::{Index, heads::Heads},
-    journal::{Files, Journal, NewEntry, Stored, Stream},
+    journal::{Files, Journal, NewEntry, Stored, Stream, Syncer},
     record::{self, Change, Record},
     recovery,
     shared::Shared,
     snapshot,
     state::DirectoryState,
     store::Options,
-    writer::{Message, Progress, Writer},
+    writer::{Group, Message, Progress, Writer},
 };
 
 /// Commands that wait for the writer before their callers have to wait.
@@ -114,11 +118,17 @@ fn start(
         messages: receiver,
         checkpoints: requests,
         checkpoint_records: options.checkpoint_records,
+        syncer: Syncer::start()?,
         progress,
+        callers: Handle::current(),
+        group: Group::default(),
+        flight: None,
     };
     let at_writer = Arc::clone(&shared);
+    // It only waits for what it is told and for what is synced.
+    let runtime = runtime::Builder::new_current_thread().build()?;
     let thread = thread::Builder::new().name("waypost-writer".to_owned()).spawn(move || {
-        let journal = writer.run();
+        let journal = runtime.block_on(task::unconstrained(writer.run()));
         if checkpointer.join().is_err() {
             tracing::error!("the checkpoint thread panicked");
         }

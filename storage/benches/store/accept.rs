@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Rounds, one after the other: what the machine does besides falls on all alike.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const HEADER: &[u8] = b"From: sender@example.org\r\nTo: user@example.org\r\nSubject: a message\r\n\
     Date: Wed, 25 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@example.org>\r\n\
     Received: from a.example.org by b.example.org; Wed, 25 Nov 2026 12:00:00 +0000\r\n\r\n";
@@ -120,7 +120,7 @@ pub(crate) async fn run() {
 }
 
 async fn row(bytes: usize, tasks: usize) {
-    let count = (if tasks == 1 { 400 } else { 4_000 }) * 4096 / bytes.clamp(4096, 16 * 1024);
+    let count = (if tasks == 1 { 400 } else { 16_000 }) * 4096 / bytes.clamp(4096, 16 * 1024);
     let text = Arc::new(text(bytes));
     let mut columns: [Vec<f64>; 6] = Default::default();
     for _ in 0..ROUNDS {

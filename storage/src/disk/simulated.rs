@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{Disk, DiskFile};
@@ -23,6 +23,7 @@ const UNLIMITED: u64 = 1 << 40;
 #[derive(Clone, Debug, Default)]
 pub struct Simulated {
     state: Arc<Mutex<State>>,
+    released: Arc<Condvar>,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +40,8 @@ struct State {
     syncs_until_failure: Option<u64>,
     operations_until_power_off: Option<u64>,
     sync_is_noop: bool,
+    syncs_are_held: bool,
+    syncs_waiting: usize,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +68,7 @@ impl Simulated {
     /// An empty file system; the seed decides what failed syncs keep.
     pub fn new(seed: u64) -> Self {
         let state = State { random: Random::new(seed), ..State::default() };
-        Self { state: Arc::new(Mutex::new(state)) }
+        Self { state: Arc::new(Mutex::new(state)), released: Arc::default() }
     }
 
     /// The power fails and comes back: what was not synced survives by chance. Files that were open give errors from now on.
@@ -111,6 +114,17 @@ impl Simulated {
         self.lock().sync_is_noop = noop;
     }
 
+    /// Syncs of files wait until they are held no more.
+    pub fn hold_syncs(&self, held: bool) {
+        self.lock().syncs_are_held = held;
+        self.released.notify_all();
+    }
+
+    /// How many syncs wait.
+    pub fn syncs_waiting(&self) -> usize {
+        self.lock().syncs_waiting
+    }
+
     /// Turns the bits of `mask` in one octet of a file, on the disk itself. `false` where there is no such octet.
     pub fn flip(&self, path: &Path, offset: usize, mask: u8) -> bool {
         let mut state = self.lock();
@@ -138,7 +152,7 @@ impl Simulated {
             durable_names: state.names.clone(),
             ..State::default()
         };
-        Self { state: Arc::new(Mutex::new(copy)) }
+        Self { state: Arc::new(Mutex::new(copy)), released: Arc::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -400,6 +414,11 @@ impl DiskFile for SimulatedFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.lock()?;
+        while state.syncs_are_held {
+            state.syncs_waiting += 1;
+            state = self.disk.released.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.syncs_waiting -= 1;
+        }
         if state.spend()? {
             return Err(power_off());
         }

@@ -101,6 +101,8 @@ pub(super) struct Home {
     pub(super) area_bytes: u32,
 }
 
+/// Octets of a record before its payload.
+const RECORD_HEADER_BYTES: usize = 25;
 /// Octets of a [`Home`] before the record block of a moved frame.
 const HOME_BYTES: usize = 20;
 
@@ -211,19 +213,12 @@ impl Draft {
         self.header.end(0)
     }
 
-    /// Appends the frame that stands at `offset`.
-    pub(super) fn encode(
-        &self,
-        segment: &SegmentId,
-        offset: u64,
-        synced_to: Position,
-        output: &mut Vec<u8>,
-    ) -> FrameHeader {
-        let header = FrameHeader { synced_to, ..self.header };
-        output.extend_from_slice(&header.encode(segment, offset));
+    /// Appends the frame with room for its header, which is given: it is written when it is known what is durable.
+    pub(super) fn encode(&self, output: &mut Vec<u8>) -> FrameHeader {
+        output.extend_from_slice(&[0; FRAME_HEADER_BYTES as usize]);
         output.extend_from_slice(&self.block);
         chunk::encode(&self.entry.area, output);
-        header
+        self.header
     }
 
     pub(super) fn records(&self) -> &[RawRecord] {
@@ -272,7 +267,8 @@ pub(super) struct Block {
 }
 
 fn encode_block(body_files: &[(u64, u64)], records: &[RawRecord]) -> Vec<u8> {
-    let mut block = Vec::new();
+    let payload: usize = records.iter().map(|record| record.payload.len() + RECORD_HEADER_BYTES).sum();
+    let mut block = Vec::with_capacity(8 + body_files.len() * 16 + payload);
     block.extend_from_slice(&(body_files.len() as u32).to_le_bytes());
     for (segment, number) in body_files {
         block.extend_from_slice(&segment.to_le_bytes());

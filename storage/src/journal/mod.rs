@@ -1,18 +1,19 @@
 //! The journal: segments of frames, appended by one writer, synced once per batch.
 //!
 //! ```text
-//! stage ─► batch ─► commit: write, sync ─► catalog (readers see it)
-//!            │ full                          │ rolled
-//!            ▼                               ▼
-//!   next segment, made ahead          keeper: footer, next segment
+//! stage ─► batch ─► taken: write, sync ─► committed: catalog (readers see it)
+//!            │ full                           │ rolled
+//!            ▼                                ▼
+//!   next segment, made ahead           keeper: footer, next segment
 //! ```
 //!
 //! Invariants: a frame in segment n + 1 is written after segment n was synced; a frame says up to where all was durable when
 //! it was written; what readers are shown is durable. After a failed write or sync nothing is written until the journal is
-//! opened again. `docs/decisions/0001-record-format.md` describes the octets.
+//! opened again. While one batch is written, the next may be staged, but not written. `docs/decisions/0001-record-format.md` describes the octets.
 //!
 //! Not here: what records mean. A record is octets with a stream, a sequence number, a kind and a version.
 
+mod batch;
 mod body_file;
 mod chunk;
 mod compact;
@@ -29,6 +30,7 @@ mod recovery;
 mod room;
 mod scan;
 mod sweep;
+mod syncer;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -43,21 +45,24 @@ use std::{
 use bytes::Bytes;
 use waypost_mail::{AccountId, EntryId};
 
+pub(crate) use batch::Batch;
 pub(crate) use body_file::BodyFile;
 pub(crate) use chunk::CHUNK_BYTES;
 pub(crate) use compact::Needed;
 pub(crate) use files::{BODIES, Files, JOURNAL, bodies_name, footer_name, segment_name};
 pub(crate) use pinned::Pinned;
 pub(crate) use room::Room;
+pub(crate) use syncer::Syncer;
 
-use crate::{
-    disk::{Disk, DiskFile},
-    error::StoreError,
-};
-use files::{Index, Segment, add_to_index};
+use crate::{disk::Disk, error::StoreError};
+use batch::Part;
+use files::{Index, Segment};
 use fresh::Tail;
 use keeper::Keeper;
-use layout::{Draft, FrameHeader, MARK_BYTES, SEGMENT_HEADER_BYTES, SegmentId};
+use layout::{Draft, FrameHeader, MARK_BYTES};
+
+/// Octets of a buffer that is kept from one batch for the next.
+const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What a record changes.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -140,19 +145,12 @@ pub(crate) struct Journal {
     tail: Tail,
     /// All before it is durable and shown.
     committed: Position,
-    batch: Vec<Part>,
+    /// What is staged and not taken.
+    staged: Vec<Part>,
+    /// A buffer of a batch that was written, for the next one.
+    spare: Vec<u8>,
     next: Next,
     keeper: Keeper,
-}
-
-/// The part of a batch that goes to one segment.
-#[derive(Debug)]
-struct Part {
-    segment: SegmentId,
-    file: Arc<dyn DiskFile>,
-    start: u64,
-    octets: Vec<u8>,
-    index: Index,
 }
 
 /// The segment that is taken when this one is full.
@@ -180,7 +178,16 @@ impl Journal {
             Some(next) => Next::Ready(next),
             None => Next::Coming(keeper.prepare(tail.id.number + 1, segment_bytes)),
         };
-        Ok(Self { files, segment_bytes, tail, committed, batch: Vec::new(), next, keeper })
+        Ok(Self {
+            files,
+            segment_bytes,
+            tail,
+            committed,
+            staged: Vec::new(),
+            spare: Vec::new(),
+            next,
+            keeper,
+        })
     }
 
     /// Puts an entry into the batch and says where it will be. `Full`: there is no room; nothing was put. `Limit`: it is too
@@ -189,30 +196,39 @@ impl Journal {
         self.refuse_if_poisoned()?;
         let draft = Draft::new(entry)?;
         self.make_room(draft.frame_bytes())?;
-        let (at, synced_to) = (self.tail.position(), self.synced_to());
-        let part = self.part();
-        let header = draft.encode(&part.segment, at.offset, synced_to, &mut part.octets);
-        add_to_index(&mut part.index, at.offset, draft.records().iter().map(|record| record.stream));
+        let at = self.tail.position();
+        let header = self.part().add(at.offset, &draft);
         self.tail.end = header.end(at.offset);
         Ok(Placement { at, area_at: header.area_at(at.offset), area_bytes: header.area_bytes })
     }
 
-    /// Appends the batch and syncs it: durable when this returns. `Poisoned`: it may or may not be durable; the next opening
-    /// of the journal decides.
-    pub(crate) fn commit(&mut self) -> Result<(), StoreError> {
-        self.refuse_if_poisoned()?;
-        let batch = mem::take(&mut self.batch);
-        self.write(&batch)?;
-        if batch.is_empty() {
-            return Ok(());
+    /// What is staged, to be written and given back to [`Journal::committed`] before the next batch is taken; `None`: nothing is.
+    pub(crate) fn take_batch(&mut self) -> Option<Batch> {
+        if self.staged.is_empty() {
+            return None;
         }
-        self.show(batch);
-        let full = self.committed.segment..self.tail.id.number;
-        self.committed = self.tail.position();
-        self.files.current.store(self.tail.id.number, Ordering::Relaxed);
+        let (files, parts) = (Arc::clone(&self.files), mem::take(&mut self.staged));
+        Some(Batch { files, parts, proven: self.committed, end: self.tail.position() })
+    }
+
+    /// The batch that was taken is durable: readers find it from now on.
+    pub(crate) fn committed(&mut self, batch: Batch) {
+        self.show(batch.parts);
+        let full = self.committed.segment..batch.end.segment;
+        self.committed = batch.end;
+        self.files.current.store(batch.end.segment, Ordering::Relaxed);
         full.for_each(|number| self.keeper.seal(number));
         if matches!(self.next, Next::Missing) {
             self.next = Next::Coming(self.keeper.prepare(self.tail.id.number + 1, self.segment_bytes));
+        }
+    }
+
+    /// Appends what is staged and syncs it: durable when this returns. `Poisoned` as [`Batch::write`] says.
+    pub(crate) fn commit(&mut self) -> Result<(), StoreError> {
+        self.refuse_if_poisoned()?;
+        if let Some(mut batch) = self.take_batch() {
+            batch.write()?;
+            self.committed(batch);
         }
         Ok(())
     }
@@ -249,29 +265,14 @@ impl Journal {
     pub(crate) fn close(mut self) -> Result<(), StoreError> {
         self.commit()?;
         let mark = FrameHeader::mark(self.committed).encode(&self.tail.id, self.tail.end);
-        let part = self.part();
-        part.octets.extend_from_slice(&mark);
-        let batch = mem::take(&mut self.batch);
-        self.write(&batch)
+        self.part().octets.extend_from_slice(&mark);
+        self.take_batch().map_or(Ok(()), |mut batch| batch.write())
     }
 
-    /// One write and one sync for each segment, in their order. After an error the journal is poisoned.
-    fn write(&mut self, batch: &[Part]) -> Result<(), StoreError> {
-        for part in batch {
-            let written = part.file.write_at(part.start, &part.octets).and_then(|()| part.file.sync());
-            if let Err(error) = written {
-                tracing::error!(event = "journal_poisoned", segment = part.segment.number, %error);
-                self.files.poison();
-                return Err(StoreError::Poisoned);
-            }
-        }
-        Ok(())
-    }
-
-    /// Readers find the batch from now on.
-    fn show(&self, batch: Vec<Part>) {
+    /// Readers find what is in a batch from now on.
+    fn show(&mut self, parts: Vec<Part>) {
         let mut catalog = self.files.catalog();
-        for part in batch {
+        for part in parts {
             let id = part.segment;
             let empty = Segment { id, end: part.start, index: Some(Index::new()), compacted: false };
             let segment = catalog.entry(part.segment.number).or_insert(empty);
@@ -280,20 +281,22 @@ impl Journal {
             for (stream, offsets) in part.index {
                 index.entry(stream).or_default().extend(offsets);
             }
+            if part.octets.capacity() <= SPARE_BYTES_MAX {
+                self.spare = part.octets;
+                self.spare.clear();
+            }
         }
     }
 
-    /// The part of the batch that the tail is in.
+    /// The part of what is staged that the tail is in.
     fn part(&mut self) -> &mut Part {
         let tail = &self.tail;
-        if self.batch.last().is_none_or(|part| part.segment != tail.id) {
-            let file = Arc::clone(&tail.file);
-            let part =
-                Part { segment: tail.id, file, start: tail.end, octets: Vec::new(), index: Index::new() };
-            self.batch.push(part);
+        if self.staged.last().is_none_or(|part| part.segment != tail.id) {
+            let buffer = mem::take(&mut self.spare);
+            self.staged.push(Part::new(tail.id, Arc::clone(&tail.file), tail.end, buffer));
         }
-        let last = self.batch.len() - 1;
-        &mut self.batch[last]
+        let last = self.staged.len() - 1;
+        &mut self.staged[last]
     }
 
     /// Sees to it that a frame of this size and a mark fit behind the tail, in this segment or the next.
@@ -321,15 +324,6 @@ impl Journal {
         };
         // What failed in the background is tried again here: there may be room by now, and the error is the caller's.
         made.map_or_else(|| self.files.create_segment(self.tail.id.number + 1, self.segment_bytes), Ok)
-    }
-
-    /// All before this will be durable when the frame that is staged now is written.
-    fn synced_to(&self) -> Position {
-        if self.committed.segment == self.tail.id.number {
-            self.committed
-        } else {
-            Position { segment: self.tail.id.number, offset: SEGMENT_HEADER_BYTES }
-        }
     }
 
     fn refuse_if_poisoned(&self) -> Result<(), StoreError> {

@@ -442,7 +442,7 @@ pub(crate) struct Rescheduled {
 
 /// Encodes a payload, or a part of one.
 pub(crate) fn cbor(payload: &impl Encode<()>) -> Vec<u8> {
-    let mut octets = Vec::new();
+    let mut octets = Vec::with_capacity(256);
     match minicbor::encode(payload, &mut octets) {
         Ok(()) => octets,
         // A Vec takes every write, and no payload reports an error of its own.

@@ -1,5 +1,6 @@
 //! Tests of the store as a whole.
 
+mod in_flight;
 mod model;
 mod retained;
 mod store;

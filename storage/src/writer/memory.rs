@@ -87,7 +87,7 @@ impl Writer {
             area: Vec::new(),
             bodies: Vec::new(),
         };
-        self.commit(vec![Box::new(Waiting { package, outcome: None, caller })]);
+        self.commit(Box::new(Waiting { package, outcome: None, caller }));
         match answer.try_recv() {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Rejected::Refused(error))) => Err(error),

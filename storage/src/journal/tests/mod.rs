@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{layout::PAYLOAD_BYTES_MAX, *};
+use super::{
+    layout::{PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES},
+    *,
+};
 use crate::disk::{Disk, Real, Simulated};
 
 const STATE: &str = "/state";

@@ -1,0 +1,101 @@
+//! One group of commands is synced while the next is decided.
+
+use std::{sync::Arc, time::Duration};
+
+use waypost_mail::{AccountId, Flags};
+
+use super::{accept, account, delivery, options};
+use crate::{
+    Store, StoreError,
+    disk::{Disk, Simulated},
+};
+
+/// Three messages, of which the first is being synced while the other two are decided; `failing`: which sync fails.
+/// Whether each was accepted, and the bodies that are shown then and after a power cut.
+async fn accept_while_another_is_synced(failing: Option<u64>) -> (Vec<bool>, Vec<String>, Vec<String>) {
+    let (directory, simulated) = (tempfile::tempdir().unwrap(), Simulated::new(18));
+    let disk: Arc<dyn Disk> = Arc::new(simulated.clone());
+    let store = Store::open(options(directory.path(), Arc::clone(&disk))).await.unwrap();
+    let id = account(&store, "user").await;
+    simulated.hold_syncs(true);
+    let take = |body: &'static str| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let local = vec![delivery(id, None, Flags::default())];
+            accept(&store, body.as_bytes(), local).await
+        })
+    };
+    let first = take("one");
+    wait_until(|| simulated.syncs_waiting() == 1).await;
+    let others = [take("two"), take("three")];
+    // Time to be decided, and to be answered and shown too early.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(bodies(&store, id).await.is_empty() && !first.is_finished());
+    assert!(!others.iter().any(tokio::task::JoinHandle::is_finished));
+    if let Some(failing) = failing {
+        simulated.fail_sync(failing);
+    }
+    simulated.hold_syncs(false);
+    let mut accepted = Vec::new();
+    for task in [first].into_iter().chain(others) {
+        match task.await.unwrap() {
+            Ok(_) => accepted.push(true),
+            Err(StoreError::Poisoned) => accepted.push(false),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let shown = bodies(&store, id).await;
+    store.close().await;
+    simulated.crash(18);
+    let store = Store::open(options(directory.path(), Arc::clone(&disk))).await.unwrap();
+    let left = bodies(&store, id).await;
+    store.close().await;
+    (accepted, shown, left)
+}
+
+async fn wait_until(condition: impl Fn() -> bool) {
+    for _ in 0..2_000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("it did not come to it");
+}
+
+/// The bodies in INBOX.
+async fn bodies(store: &Store, id: AccountId) -> Vec<String> {
+    let opened = store.account(id).await.unwrap();
+    let selection = opened.select(opened.state().inbox().unwrap().id).await.unwrap();
+    let mut bodies = Vec::new();
+    for row in selection.state().unwrap().rows() {
+        let text = store.read(&row.content, 0, u64::MAX).await.unwrap();
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        bodies.push(text.split_once("\r\n\r\n").unwrap().1.to_owned());
+    }
+    bodies
+}
+
+#[tokio::test]
+async fn what_is_decided_while_another_is_synced_is_shown_and_answered_after_it() {
+    let (accepted, shown, left) = accept_while_another_is_synced(None).await;
+    assert_eq!(accepted, [true, true, true]);
+    assert_eq!(shown, ["one", "two", "three"]);
+    assert_eq!(left, shown);
+}
+
+#[tokio::test]
+async fn what_is_decided_behind_a_sync_that_fails_is_never_written() {
+    let (accepted, shown, left) = accept_while_another_is_synced(Some(1)).await;
+    assert_eq!(accepted, [false, false, false]);
+    assert!(shown.is_empty());
+    assert!(left.is_empty() || left == ["one"], "{left:?}");
+}
+
+#[tokio::test]
+async fn the_sync_before_one_that_fails_holds() {
+    let (accepted, shown, left) = accept_while_another_is_synced(Some(2)).await;
+    assert_eq!(accepted, [true, false, false]);
+    assert_eq!(shown, ["one"]);
+    assert_eq!(left[0], "one");
+}

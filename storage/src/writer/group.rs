@@ -1,0 +1,317 @@
+//! Groups of submissions: decided one after the other, made durable by one sync, shown and answered together.
+
+use std::{
+    collections::BTreeSet,
+    mem,
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use waypost_mail::{AccountId, EntryId};
+
+use super::{Submission, Writer};
+use crate::{
+    apply::{State, apply},
+    decide::Undecided,
+    error::StoreError,
+    journal::{Batch, NewEntry, Placement, RawRecord, Room, Stream},
+    queue::QueueEntry,
+    record::{AccountChange, Change, DirectoryChange, ENTRY_RECORD_BYTES_MAX, QueueChange, Record},
+    shared::locked,
+    state::{AccountState, DirectoryState},
+};
+
+/// Most submissions in one group.
+const SUBMISSIONS_MAX: usize = 1024;
+/// Octets after which a group takes no more submissions.
+const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// So many answers, or fewer, are not worth a task.
+const ANSWERS_HERE_MAX: usize = 4;
+
+/// Submissions that were decided and are not durable yet.
+#[derive(Default)]
+pub(crate) struct Group {
+    decided: Vec<(Box<dyn Submission>, Result<(), Undecided>)>,
+    weight: usize,
+    /// Whether any of them has records.
+    has_records: bool,
+    /// Room on the disk when the group began.
+    room: Room,
+    touched: Touched,
+}
+
+/// What records changed.
+#[derive(Default)]
+struct Touched {
+    accounts: BTreeSet<AccountId>,
+    removed: BTreeSet<AccountId>,
+    queue: BTreeSet<EntryId>,
+    directory: bool,
+}
+
+/// A group whose batch is being written, with what is shown once it is durable: the private state runs ahead of it.
+pub(crate) struct Flight {
+    group: Group,
+    accounts: Vec<Arc<AccountState>>,
+    directory: Option<Arc<DirectoryState>>,
+    queue: Vec<(EntryId, Option<Arc<QueueEntry>>)>,
+}
+
+impl Group {
+    pub(super) fn is_empty(&self) -> bool {
+        self.decided.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.decided.len() >= SUBMISSIONS_MAX || self.weight >= GROUP_BYTES_MAX
+    }
+
+    fn answer(self, refusal: Option<&StoreError>) {
+        for (submission, result) in self.decided {
+            submission.answer(refusal.map_or(result, |error| Err(error.clone().into())));
+        }
+    }
+}
+
+impl Flight {
+    fn new(group: Group, state: &State) -> Self {
+        let touched = &group.touched;
+        let accounts = touched.accounts.iter().filter_map(|id| state.accounts.get(id).cloned()).collect();
+        let directory = touched.directory.then(|| Arc::clone(&state.directory));
+        let queue = touched.queue.iter().map(|id| (*id, state.queue.entries.get(id).cloned())).collect();
+        Self { accounts, directory, queue, group }
+    }
+}
+
+impl Writer {
+    /// Decides a submission over all that was decided before it.
+    pub(super) fn add(&mut self, mut submission: Box<dyn Submission>) {
+        if self.group.is_empty() {
+            let retention = self.shared.retention_ms.load(Ordering::Relaxed);
+            self.state.retention.window = Duration::from_millis(retention);
+            self.group.room = self.shared.room();
+        }
+        self.group.weight += submission.weight();
+        let result = self.decide(submission.as_mut());
+        self.group.decided.push((submission, result));
+    }
+
+    /// Has the group made durable, or answers it where nothing is to be written. Nothing is in flight.
+    pub(super) fn send(&mut self) {
+        // One alone gains nothing from another thread, and a hand-over and back is a fifth of its time.
+        let alone = self.group.decided.len() == 1;
+        match self.depart() {
+            None => {}
+            Some(mut batch) if alone => {
+                let written = batch.write().map(|()| batch);
+                self.land(written);
+            }
+            Some(batch) => self.syncer.begin(batch),
+        }
+    }
+
+    /// Adds a submission alone and makes it durable at once. Nothing is in flight or in the group.
+    pub(super) fn commit(&mut self, submission: Box<dyn Submission>) {
+        self.add(submission);
+        if let Some(mut batch) = self.depart() {
+            let written = batch.write().map(|()| batch);
+            self.land(written);
+        }
+    }
+
+    /// The group is in flight, with this batch, or answered.
+    fn depart(&mut self) -> Option<Batch> {
+        let group = mem::take(&mut self.group);
+        if self.progress.poisoned {
+            self.give_up(group);
+            return None;
+        }
+        let flight = Flight::new(group, &self.state);
+        let batch = self.journal.take_batch();
+        match batch.is_some() {
+            true => self.flight = Some(flight),
+            false => self.show(flight),
+        }
+        batch
+    }
+
+    /// What was sent is durable or will never be.
+    pub(super) fn land(&mut self, written: Result<Batch, StoreError>) {
+        let Some(flight) = self.flight.take() else { return };
+        match written {
+            Ok(batch) => {
+                self.journal.committed(batch);
+                // The disk goes on while this one is shown.
+                if !self.progress.poisoned && !self.group.is_empty() {
+                    self.send();
+                }
+                self.show(flight);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the journal could not be written; no more writes until the next start");
+                self.progress.poisoned = true;
+                self.give_up(flight.group);
+            }
+        }
+    }
+
+    fn decide(&mut self, submission: &mut dyn Submission) -> Result<(), Undecided> {
+        if self.progress.poisoned {
+            return Err(StoreError::Poisoned.into());
+        }
+        if !self.group.room.is_enough_for(submission.need()) {
+            return Err(StoreError::Full.into());
+        }
+        let records = submission.decide(&self.state, (self.shared.clock)())?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        let (id, area, body_files) = submission.octets();
+        let raw: Vec<RawRecord> = records.iter().map(Record::encode).collect();
+        let bytes = raw.iter().map(|record| record.payload.len()).sum::<usize>();
+        if bytes > ENTRY_RECORD_BYTES_MAX {
+            return Err(StoreError::Limit("the change is too large to be made at once").into());
+        }
+        self.progress.bytes += bytes as u64 + area.iter().map(|octets| octets.len() as u64).sum::<u64>();
+        let placement = match self.journal.stage(NewEntry { id, records: raw, area, body_files }) {
+            Err(StoreError::Poisoned) => {
+                self.progress.poisoned = true;
+                return Err(StoreError::Poisoned.into());
+            }
+            other => other?,
+        };
+        self.group.has_records = true;
+        submission.staged();
+        let held = held_bytes(&self.state, &records);
+        for record in &records {
+            self.apply(record, &placement)?;
+        }
+        let dead = held.saturating_sub(held_bytes(&self.state, &records));
+        self.shared.dead_bytes.fetch_add(dead, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn apply(&mut self, record: &Record, placement: &Placement) -> Result<(), StoreError> {
+        if let Err(error) = apply(&mut self.state, record, placement) {
+            tracing::error!(%error, ?record, "a record that was decided cannot be applied: a bug");
+            self.progress.poisoned = true;
+            return Err(StoreError::Poisoned);
+        }
+        self.progress.records += 1;
+        let touched = &mut self.group.touched;
+        match (&record.change, record.stream) {
+            (Change::Account(change), Stream::Account(account)) => {
+                touched.accounts.insert(account);
+                if let AccountChange::MessageAdded(added) = change
+                    && let Some(structure) = &added.structure
+                {
+                    let mut all = self.shared.structures.write().unwrap_or_else(PoisonError::into_inner);
+                    all.entry(account).or_default().insert(added.email, Arc::from(structure.as_slice()));
+                }
+            }
+            (Change::Directory(change), _) => {
+                touched.directory = true;
+                if let DirectoryChange::AccountRemoved(removed) = change {
+                    touched.removed.insert(removed.account);
+                }
+            }
+            (Change::Queue(change), _) => touched.queue.extend(queue_entry(change)),
+            (Change::Account(_), _) => {}
+        }
+        Ok(())
+    }
+
+    /// Forgets what was decided and did not become durable, and says so to all who wait for it.
+    fn give_up(&mut self, group: Group) {
+        self.state.directory = Arc::clone(&self.shared.directory.borrow());
+        for id in group.touched.accounts.union(&group.touched.removed) {
+            match self.shared.account(*id) {
+                Some(account) => self.state.accounts.insert(*id, account),
+                None => self.state.accounts.remove(id),
+            };
+        }
+        let refusal = group.has_records.then_some(&StoreError::Poisoned);
+        group.answer(refusal);
+    }
+
+    /// Shows what is durable now, and answers.
+    fn show(&mut self, flight: Flight) {
+        for account in flight.accounts {
+            self.progress.dirty.insert(account.id);
+            self.shared.publish(account);
+        }
+        if let Some(directory) = flight.directory {
+            self.shared.directory.send_replace(directory);
+        }
+        flight.group.touched.removed.iter().for_each(|id| self.forget(*id));
+        if !flight.queue.is_empty() {
+            self.show_queue(flight.queue);
+        }
+        let group = flight.group;
+        match group.decided.len() {
+            ..ANSWERS_HERE_MAX => group.answer(None),
+            // Those who wait are woken where they run: from here, each would cost a wake-up of its own.
+            _ => drop(self.callers.spawn(async { group.answer(None) })),
+        }
+    }
+
+    fn forget(&mut self, id: AccountId) {
+        self.progress.dirty.remove(&id);
+        self.progress.indexed.remove(&id);
+        self.progress.removed.push(id);
+        locked(&self.shared.pending).remove(&id);
+        self.shared.structures.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let mut accounts = self.shared.accounts.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(published) = accounts.remove(&id) {
+            let seq = published.borrow().seq + 1;
+            published.send_replace(Arc::new(AccountState { seq, ..AccountState::empty(id) }));
+        }
+    }
+
+    fn show_queue(&self, changed: Vec<(EntryId, Option<Arc<QueueEntry>>)>) {
+        let mut queue = self.shared.queue.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all_changed = locked(&self.shared.queue_changed);
+        for (id, entry) in changed {
+            all_changed.insert(id);
+            match entry {
+                Some(entry) => queue.insert(id, entry),
+                None => queue.remove(&id),
+            };
+        }
+        drop((queue, all_changed));
+        self.shared.queue_notify.notify_one();
+    }
+}
+
+/// Octets that the accounts and queue entries hold which some records change; what was deleted and is retained counts.
+fn held_bytes(state: &State, records: &[Record]) -> u64 {
+    let (mut accounts, mut entries) = (BTreeSet::new(), BTreeSet::new());
+    for record in records {
+        match (&record.change, record.stream) {
+            (Change::Directory(DirectoryChange::AccountRemoved(removed)), _) => {
+                accounts.insert(removed.account);
+            }
+            (Change::Queue(change), _) => entries.extend(queue_entry(change)),
+            (_, Stream::Account(account)) => {
+                accounts.insert(account);
+            }
+            _ => {}
+        }
+    }
+    let accounts = accounts.iter().filter_map(|id| state.accounts.get(id));
+    let entries = entries.iter().filter_map(|id| state.queue.entries.get(id));
+    accounts.map(|account| account.bytes + account.retained.bytes).sum::<u64>()
+        + entries.map(|entry| entry.content.size()).sum::<u64>()
+}
+
+/// The entry that a record changes.
+fn queue_entry(change: &QueueChange) -> Option<EntryId> {
+    match change {
+        QueueChange::Queued(change) => Some(change.id),
+        QueueChange::Attempted(change) => Some(change.id),
+        QueueChange::Settled(change) => Some(change.id),
+        QueueChange::Rescheduled(change) => Some(change.id),
+        QueueChange::QueueSnapshotPart(_) | QueueChange::QueueSnapshotClosed(_) => None,
+    }
+}
