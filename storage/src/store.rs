@@ -32,7 +32,7 @@ use crate::{
 /// Octets of a journal segment.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Records after which a checkpoint is made.
-const CHECKPOINT_RECORDS: u64 = 50_000;
+const CHECKPOINT_RECORDS: u64 = 80_000;
 /// How long deleted messages are retained, if nothing else is said.
 const RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// How often rows are loaded for one command before it fails: they may be given up or change meanwhile.

@@ -20,7 +20,7 @@ const ACCOUNTS: usize = 1_000;
 const WRITERS: usize = 16;
 /// About what the journal takes before the kill, in octets: a checkpoint comes after 256 MiB, or after 50,000 records.
 const TAIL: usize = 240 * 1024 * 1024;
-const RECORDS: usize = 45_000;
+const RECORDS: usize = 75_000;
 /// What a message takes besides its octets, generously.
 const OVERHEAD: usize = 600;
 

@@ -12,7 +12,7 @@ pub(crate) async fn run() {
     println!("\nOctets written for each octet of mail (16 writers; at the end a checkpoint and the close)");
     println!("{:>8} {:>10} {:>9} | {:>8}", "octets", "mailboxes", "messages", "written");
     for (bytes, accounts, messages) in
-        [(4 * 1024, 4, 60_000), (4 * 1024, 20_000, 60_000), (32 * 1024, 4, 8_000), (256 * 1024, 4, 1_000)]
+        [(4 * 1024, 4, 160_000), (4 * 1024, 20_000, 160_000), (32 * 1024, 4, 8_000), (256 * 1024, 4, 1_000)]
     {
         let place = folder();
         let (store, accounts) = store(place.path(), accounts).await;

@@ -43,7 +43,7 @@ use crate::{
 };
 
 /// Octets of journal after which a checkpoint is made.
-const CHECKPOINT_BYTES: u64 = 256 * 1024 * 1024;
+const CHECKPOINT_BYTES: u64 = 384 * 1024 * 1024;
 /// Rows in memory above which those of mailboxes that nobody holds open are given up after a checkpoint (some 80 MB).
 const ROWS_KEPT_MAX: usize = if cfg!(test) { 20 } else { 500_000 };
 
