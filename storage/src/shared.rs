@@ -92,6 +92,7 @@ impl Shared {
     pub(crate) fn publish(&self, account: Arc<AccountState>) {
         let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(published) = accounts.get(&account.id) {
+            debug_assert!(published.borrow().seq <= account.seq, "what is published never goes back");
             published.send_replace(account);
             return;
         }

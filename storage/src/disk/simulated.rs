@@ -40,7 +40,7 @@ struct State {
     syncs_until_failure: Option<u64>,
     operations_until_power_off: Option<u64>,
     sync_is_noop: bool,
-    syncs_are_held: bool,
+    syncs_allowed: Option<u64>,
     syncs_waiting: usize,
 }
 
@@ -114,9 +114,9 @@ impl Simulated {
         self.lock().sync_is_noop = noop;
     }
 
-    /// Syncs of files wait until they are held no more.
-    pub fn hold_syncs(&self, held: bool) {
-        self.lock().syncs_are_held = held;
+    /// So many more syncs of files go on, the others wait; `None`: all go on.
+    pub fn allow_syncs(&self, most: Option<u64>) {
+        self.lock().syncs_allowed = most;
         self.released.notify_all();
     }
 
@@ -414,11 +414,12 @@ impl DiskFile for SimulatedFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.lock()?;
-        while state.syncs_are_held {
+        while state.syncs_allowed == Some(0) {
             state.syncs_waiting += 1;
             state = self.disk.released.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.syncs_waiting -= 1;
         }
+        state.syncs_allowed = state.syncs_allowed.map(|left| left - 1);
         if state.spend()? {
             return Err(power_off());
         }

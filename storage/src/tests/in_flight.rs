@@ -10,14 +10,16 @@ use crate::{
     disk::{Disk, Simulated},
 };
 
-/// Three messages, of which the first is being synced while the other two are decided; `failing`: which sync fails.
+/// Two messages are being synced as one group while the others are decided; `failing`: which sync fails.
 /// Whether each was accepted, and the bodies that are shown then and after a power cut.
-async fn accept_while_another_is_synced(failing: Option<u64>) -> (Vec<bool>, Vec<String>, Vec<String>) {
+async fn accept_while_two_are_synced(
+    others: &[&'static str],
+    failing: Option<u64>,
+) -> (Vec<bool>, Vec<String>, Vec<String>) {
     let (directory, simulated) = (tempfile::tempdir().unwrap(), Simulated::new(18));
     let disk: Arc<dyn Disk> = Arc::new(simulated.clone());
     let store = Store::open(options(directory.path(), Arc::clone(&disk))).await.unwrap();
     let id = account(&store, "user").await;
-    simulated.hold_syncs(true);
     let take = |body: &'static str| {
         let store = store.clone();
         tokio::spawn(async move {
@@ -25,19 +27,26 @@ async fn accept_while_another_is_synced(failing: Option<u64>) -> (Vec<bool>, Vec
             accept(&store, body.as_bytes(), local).await
         })
     };
-    let first = take("one");
+    // While one alone is synced two gather, and become a group.
+    simulated.allow_syncs(Some(0));
+    let first = take("zero");
     wait_until(|| simulated.syncs_waiting() == 1).await;
-    let others = [take("two"), take("three")];
+    let mut tasks = vec![take("one"), take("two")];
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    simulated.allow_syncs(Some(1));
+    first.await.unwrap().unwrap();
+    wait_until(|| simulated.syncs_waiting() == 1).await;
+    tasks.extend(others.iter().map(|body| take(body)));
     // Time to be decided, and to be answered and shown too early.
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(bodies(&store, id).await.is_empty() && !first.is_finished());
-    assert!(!others.iter().any(tokio::task::JoinHandle::is_finished));
+    assert_eq!(bodies(&store, id).await, ["zero"]);
+    assert!(!tasks.iter().any(tokio::task::JoinHandle::is_finished));
     if let Some(failing) = failing {
         simulated.fail_sync(failing);
     }
-    simulated.hold_syncs(false);
+    simulated.allow_syncs(None);
     let mut accepted = Vec::new();
-    for task in [first].into_iter().chain(others) {
+    for task in tasks {
         match task.await.unwrap() {
             Ok(_) => accepted.push(true),
             Err(StoreError::Poisoned) => accepted.push(false),
@@ -47,7 +56,7 @@ async fn accept_while_another_is_synced(failing: Option<u64>) -> (Vec<bool>, Vec
     let shown = bodies(&store, id).await;
     store.close().await;
     simulated.crash(18);
-    let store = Store::open(options(directory.path(), Arc::clone(&disk))).await.unwrap();
+    let store = Store::open(options(directory.path(), disk)).await.unwrap();
     let left = bodies(&store, id).await;
     store.close().await;
     (accepted, shown, left)
@@ -77,25 +86,36 @@ async fn bodies(store: &Store, id: AccountId) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_decided_while_another_is_synced_is_shown_and_answered_after_it() {
-    let (accepted, shown, left) = accept_while_another_is_synced(None).await;
-    assert_eq!(accepted, [true, true, true]);
-    assert_eq!(shown, ["one", "two", "three"]);
+async fn what_is_decided_while_others_are_synced_is_shown_and_answered_after_them() {
+    let (accepted, shown, left) = accept_while_two_are_synced(&["three", "four"], None).await;
+    assert_eq!(accepted, [true; 4]);
+    assert_eq!(shown, ["zero", "one", "two", "three", "four"]);
+    assert_eq!(left, shown);
+}
+
+#[tokio::test]
+async fn one_alone_behind_others_is_shown_after_them() {
+    let (accepted, shown, left) = accept_while_two_are_synced(&["three"], None).await;
+    assert_eq!(accepted, [true; 3]);
+    assert_eq!(shown, ["zero", "one", "two", "three"]);
     assert_eq!(left, shown);
 }
 
 #[tokio::test]
 async fn what_is_decided_behind_a_sync_that_fails_is_never_written() {
-    let (accepted, shown, left) = accept_while_another_is_synced(Some(1)).await;
-    assert_eq!(accepted, [false, false, false]);
-    assert!(shown.is_empty());
-    assert!(left.is_empty() || left == ["one"], "{left:?}");
+    let (accepted, shown, left) = accept_while_two_are_synced(&["three", "four"], Some(1)).await;
+    assert_eq!(accepted, [false; 4]);
+    assert_eq!(shown, ["zero"]);
+    assert!(
+        ["zero", "one", "two"].starts_with(&left.iter().map(String::as_str).collect::<Vec<_>>()),
+        "{left:?}"
+    );
 }
 
 #[tokio::test]
 async fn the_sync_before_one_that_fails_holds() {
-    let (accepted, shown, left) = accept_while_another_is_synced(Some(2)).await;
-    assert_eq!(accepted, [true, false, false]);
-    assert_eq!(shown, ["one"]);
-    assert_eq!(left[0], "one");
+    let (accepted, shown, left) = accept_while_two_are_synced(&["three", "four"], Some(2)).await;
+    assert_eq!(accepted, [true, true, false, false]);
+    assert_eq!(shown, ["zero", "one", "two"]);
+    assert!(left.starts_with(&shown), "{left:?}");
 }

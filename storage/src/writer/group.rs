@@ -142,9 +142,13 @@ impl Writer {
         match written {
             Ok(batch) => {
                 self.journal.committed(batch);
-                // The disk goes on while this one is shown.
-                if !self.progress.poisoned && !self.group.is_empty() {
-                    self.send();
+                // The disk goes on while this one is shown. Nothing newer may be shown or answered before it, so what needs no
+                // writing waits.
+                if !self.progress.poisoned
+                    && self.group.has_records
+                    && let Some(batch) = self.depart()
+                {
+                    self.syncer.begin(batch);
                 }
                 self.show(flight);
             }
