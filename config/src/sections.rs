@@ -287,8 +287,9 @@ pub(crate) fn listener(section: Section<'_, '_>) -> Option<Found<ListenerConfig>
         "submission" => Ok(Service::Submission),
         "imap" => Ok(Service::Imap),
         "pop3" => Ok(Service::Pop3),
-        "lmtp" | "http" => Err(format!("the service {text:?} is not available in this version")),
-        _ => Err(format!("{text:?} is none of \"smtp\", \"submission\", \"imap\", \"pop3\"")),
+        "lmtp" => Ok(Service::Lmtp),
+        "http" => Err(format!("the service {text:?} is not available in this version")),
+        _ => Err(format!("{text:?} is none of \"smtp\", \"submission\", \"lmtp\", \"imap\", \"pop3\"")),
     });
     let service = section.need("service", service);
     let address = section.need("address", section.parsed("address", socket));

@@ -78,6 +78,8 @@ pub enum Service {
     Smtp,
     /// Submission from users (RFC 6409).
     Submission,
+    /// LMTP from programs that keep a queue and have mail for mailboxes here (RFC 2033).
+    Lmtp,
     /// IMAP.
     Imap,
     /// POP3.
@@ -90,6 +92,7 @@ impl Service {
         match self {
             Self::Smtp => "smtp",
             Self::Submission => "submission",
+            Self::Lmtp => "lmtp",
             Self::Imap => "imap",
             Self::Pop3 => "pop3",
         }

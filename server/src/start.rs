@@ -362,7 +362,9 @@ fn net_tls_mode(mode: TlsMode) -> waypost_net::TlsMode {
 /// What a client is told that has too many connections open.
 fn refusal(service: Service) -> &'static str {
     match service {
-        Service::Smtp | Service::Submission => "421 4.7.0 Too many connections from your address\r\n",
+        Service::Smtp | Service::Submission | Service::Lmtp => {
+            "421 4.7.0 Too many connections from your address\r\n"
+        }
         Service::Imap => "* BYE [LIMIT] Too many connections from your address\r\n",
         Service::Pop3 => "-ERR [SYS/TEMP] Too many connections from your address\r\n",
     }
@@ -394,7 +396,7 @@ impl Services {
 
     async fn serve(self, connection: Connection, listener: Arc<ListenerConfig>) {
         match listener.service {
-            Service::Smtp | Service::Submission => {
+            Service::Smtp | Service::Submission | Service::Lmtp => {
                 waypost_mta::server::serve(connection, self.mta, listener).await;
             }
             Service::Imap => waypost_imap::serve(connection, self.imap, listener).await,

@@ -1,7 +1,7 @@
 //! Transcripts: files of `C:` and `S:` lines that run against a real server over any transport.
 //!
 //! ```text
-//! service: smtp            (smtp, submission, imap, pop3; before the first line)
+//! service: smtp            (smtp, submission, lmtp, imap, pop3; before the first line)
 //! # a comment
 //! S: 220 <<greeting>>      <<name>> matches anything but nothing, and keeps it
 //! O: 250 maybe             like S:, but the line may be missing
@@ -78,6 +78,7 @@ impl Script {
             self.service = match service {
                 "smtp" => Service::Smtp,
                 "submission" => Service::Submission,
+                "lmtp" => Service::Lmtp,
                 "imap" => Service::Imap,
                 "pop3" => Service::Pop3,
                 other => panic!("{place}: {other} is no service"),
@@ -105,11 +106,16 @@ impl Script {
         self.lines.push((number, parsed));
     }
 
+    /// Whether the service has one listener, with STARTTLS and without login.
+    fn is_between_servers(&self) -> bool {
+        matches!(self.service, Service::Smtp | Service::Lmtp)
+    }
+
     /// Whether the script can run over this transport.
     pub fn runs_over(&self, transport: Transport) -> bool {
         let has_tls = self.lines.iter().any(|(_, line)| matches!(line, Line::Tls(_)));
         match transport {
-            Transport::Tls => !self.secure && self.service != Service::Smtp,
+            Transport::Tls => !self.secure && !self.is_between_servers(),
             Transport::Memory(_) => !has_tls,
             Transport::Tcp => true,
         }
@@ -141,8 +147,7 @@ impl Script {
     }
 
     async fn open(&self, site: &Site, transport: Transport) -> Session {
-        let plain =
-            if self.secure || self.service == Service::Smtp { TlsMode::StartTls } else { TlsMode::None };
+        let plain = if self.secure || self.is_between_servers() { TlsMode::StartTls } else { TlsMode::None };
         let (stream, chunk): (Box<dyn Stream>, usize) = match transport {
             Transport::Memory(chunk) => {
                 let (ours, theirs) = tokio::io::duplex(chunk);

@@ -25,8 +25,9 @@ use waypost_storage::{Acceptance, Account, Delivery, Row};
 pub const PASSWORD: &str = "secret word";
 
 /// Listeners of each server: service, TLS, whether login without TLS is allowed.
-const LISTENERS: [(&str, &str, bool); 10] = [
+const LISTENERS: [(&str, &str, bool); 11] = [
     ("smtp", "starttls", false),
+    ("lmtp", "starttls", false),
     ("submission", "starttls", false),
     ("submission", "implicit", false),
     ("submission", "none", true),

@@ -24,9 +24,12 @@ fn said(command: &Command) -> String {
     match command {
         Command::Ehlo(name) => format!("EHLO {}", name.as_str()),
         Command::Helo(name) => format!("HELO {}", name.as_str()),
+        Command::Lhlo(name) => format!("LHLO {}", name.as_str()),
         Command::Mail(path, parameters) => format!("MAIL FROM:<{path}>{}", said_parameters(parameters)),
         Command::Rcpt(path) => format!("RCPT TO:<{path}>"),
         Command::Data => "DATA".into(),
+        Command::Bdat { octets, last: false } => format!("BDAT {octets}"),
+        Command::Bdat { octets, last: true } => format!("BDAT {octets} LAST"),
         Command::Rset => "RSET".into(),
         Command::Noop => "NOOP".into(),
         Command::Quit => "QUIT".into(),

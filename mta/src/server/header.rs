@@ -153,6 +153,8 @@ fn protocol(mail: &Mail) -> String {
         (Dialect::Smtp, _) => return "SMTP".to_owned(),
         (Dialect::Esmtp, false) => "ESMTP",
         (Dialect::Esmtp, true) => "UTF8SMTP",
+        (Dialect::Lmtp, false) => "LMTP",
+        (Dialect::Lmtp, true) => "UTF8LMTP",
     };
     let secure = if mail.tls.is_some() { "S" } else { "" };
     let authenticated = if mail.login == Login::Authenticated { "A" } else { "" };

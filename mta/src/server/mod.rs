@@ -60,7 +60,11 @@ fn settings(session: EntryId, live: &Live, listener: &ListenerConfig, connection
     Settings {
         session,
         hostname: live.config.hostname.clone(),
-        role: if listener.service == Service::Submission { Role::Submission } else { Role::Relay },
+        role: match listener.service {
+            Service::Submission => Role::Submission,
+            Service::Lmtp => Role::Lmtp,
+            Service::Smtp | Service::Imap | Service::Pop3 => Role::Relay,
+        },
         message_size: live.config.limits.message_size,
         recipients: live.config.limits.recipients,
         starttls: if can_start_tls { StartTls::Offered } else { StartTls::Absent },

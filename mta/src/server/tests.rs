@@ -134,7 +134,7 @@ impl Site {
         session.await.unwrap();
         let boring =
             |line: &&str| !line.starts_with("220 ") && !line.starts_with("221 ") && !line.starts_with("250-");
-        let shown = output.lines().filter(boring).filter(|line| *line != "250 ENHANCEDSTATUSCODES");
+        let shown = output.lines().filter(boring).filter(|line| !line.starts_with("250 LIMITS"));
         shown.filter(|line| !line.starts_with("250 AUTH")).map(without_session).collect()
     }
 

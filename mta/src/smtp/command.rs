@@ -1,4 +1,5 @@
-//! Commands of a client (RFC 5321 section 4.1.1), STARTTLS (RFC 3207), AUTH (RFC 4954 section 4), and the parameters of
+//! Commands of a client (RFC 5321 section 4.1.1), STARTTLS (RFC 3207), AUTH (RFC 4954 section 4), BDAT (RFC 3030 section 2), LHLO (RFC 2033
+//! section 4.1), and the parameters of
 //! SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531) and AUTH= (RFC 4954 section 5).
 //!
 //! More is taken than the grammar allows in two places, because clients do it: one space between the colon and the path
@@ -26,12 +27,21 @@ pub enum Command {
     Ehlo(ClientName),
     /// `HELO`
     Helo(ClientName),
+    /// `LHLO`
+    Lhlo(ClientName),
     /// `MAIL`
     Mail(ReversePath, MailParameters),
     /// `RCPT`
     Rcpt(ForwardPath),
     /// `DATA`
     Data,
+    /// `BDAT`: that many octets follow at once.
+    Bdat {
+        /// Octets in the chunk.
+        octets: u64,
+        /// Whether the message ends with it.
+        last: bool,
+    },
     /// `RSET`
     Rset,
     /// `NOOP`
@@ -101,6 +111,9 @@ pub enum CommandError {
     /// The arguments are wrong; what they look like.
     #[error("{0}")]
     Arguments(&'static str),
+    /// BDAT without a size: nobody knows where the next command begins.
+    #[error("a chunk of unknown size")]
+    Chunk,
     /// The path of MAIL.
     #[error("no reverse path")]
     ReversePath,
@@ -117,8 +130,10 @@ pub enum CommandError {
 
 const EHLO: &str = "EHLO domain";
 const HELO: &str = "HELO domain";
+const LHLO: &str = "LHLO domain";
 const MAIL: &str = "MAIL FROM:<address> [parameters]";
 const RCPT: &str = "RCPT TO:<address>";
+const BDAT: &str = "BDAT octets [LAST]";
 const VRFY: &str = "VRFY address";
 const AUTH: &str = "AUTH mechanism [initial-response]";
 const NO_ARGUMENTS: &str = "the command takes no arguments";
@@ -137,9 +152,11 @@ impl Command {
         match verb.as_str() {
             "EHLO" => complete(client_name, arguments, EHLO).map(Self::Ehlo),
             "HELO" => complete(client_name, arguments, HELO).map(Self::Helo),
+            "LHLO" => complete(client_name, arguments, LHLO).map(Self::Lhlo),
             "MAIL" => mail(arguments),
             "RCPT" => rcpt(arguments),
             "DATA" => without_arguments(arguments, Self::Data),
+            "BDAT" => complete(bdat, arguments, BDAT).map_err(|_| CommandError::Chunk),
             "RSET" => without_arguments(arguments, Self::Rset),
             "QUIT" => without_arguments(arguments, Self::Quit),
             "STARTTLS" => without_arguments(arguments, Self::StartTls),
@@ -147,7 +164,7 @@ impl Command {
             "HELP" => Ok(Self::Help),
             "VRFY" => complete(vrfy, arguments, VRFY),
             "AUTH" => complete(auth, arguments, AUTH),
-            "EXPN" | "BDAT" | "ETRN" | "TURN" | "ATRN" | "SEND" | "SOML" | "SAML" | "BURL" => {
+            "EXPN" | "ETRN" | "TURN" | "ATRN" | "SEND" | "SOML" | "SAML" | "BURL" => {
                 Err(CommandError::NotImplemented)
             }
             _ => Err(CommandError::Unrecognized),
@@ -265,6 +282,17 @@ fn size_value(input: &str) -> IResult<&str, u64> {
     map(digits, |digits: &str| digits.parse().unwrap_or(u64::MAX)).parse(input)
 }
 
+/// `bdat-cmd = "BDAT" SP chunk-size [SP end-marker]` (RFC 3030 section 2)
+fn bdat(input: &str) -> IResult<&str, Command> {
+    let size = verify(take_while1(|c: char| c.is_ascii_digit()), |digits: &str| digits.len() <= 20);
+    let parts = pair(preceded(char(' '), size), opt(tag_no_case(" LAST")));
+    map(parts, |(octets, last): (&str, Option<&str>)| Command::Bdat {
+        octets: octets.parse().unwrap_or(u64::MAX),
+        last: last.is_some(),
+    })
+    .parse(input)
+}
+
 /// `vrfy = "VRFY" SP String CRLF`; the string is not looked at
 fn vrfy(input: &str) -> IResult<&str, Command> {
     map(verify(preceded(char(' '), rest), |text: &str| !text.is_empty()), |_| Command::Vrfy).parse(input)
@@ -336,6 +364,10 @@ mod tests {
             ("rcpt to: <@r.test:a@b.test>", rcpt_to("a@b.test")),
             ("RCPT TO:<postmaster>", Command::Rcpt(ForwardPath::Postmaster)),
             ("DATA", Command::Data),
+            ("BDAT 0", Command::Bdat { octets: 0, last: false }),
+            ("bdat 86 last ", Command::Bdat { octets: 86, last: true }),
+            ("BDAT 99999999999999999999 LAST", Command::Bdat { octets: u64::MAX, last: true }),
+            ("LHLO client.test", Command::Lhlo(name("client.test"))),
             ("rset ", Command::Rset),
             ("NOOP", Command::Noop),
             ("NOOP whatever it is", Command::Noop),
@@ -361,6 +393,14 @@ mod tests {
             (b"MAILFROM:<a@b.test>", CommandError::Unrecognized),
             (b"GET / HTTP/1.1", CommandError::Unrecognized),
             (b"EXPN list", CommandError::NotImplemented),
+            (b"LHLO", CommandError::Arguments(LHLO)),
+            (b"BDAT", CommandError::Chunk),
+            (b"BDAT -1", CommandError::Chunk),
+            (b"BDAT x LAST", CommandError::Chunk),
+            (b"BDAT 1 FIRST", CommandError::Chunk),
+            (b"BDAT 1  LAST", CommandError::Chunk),
+            (b"BDAT 1 LAST LAST", CommandError::Chunk),
+            (b"BDAT 100000000000000000000", CommandError::Chunk),
             (b"NOOP \xff", CommandError::Characters),
             (b"NOOP a\rb", CommandError::Characters),
             (b"NOOP a\0b", CommandError::Characters),

@@ -1,4 +1,5 @@
-//! The octets behind DATA: where they end, and what they are without transparency (RFC 5321 section 4.5.2).
+//! The octets behind DATA: where they end, and what they are without transparency (RFC 5321 section 4.5.2); and those of BDAT, which
+//! are counted and have no transparency (RFC 3030 section 2).
 //!
 //! Only `CRLF "." CRLF` ends a message. A CR or LF that stands alone, and NUL, make the message refused (RFC 5321
 //! section 2.3.8), but only at its end: what follows is never taken for commands.
@@ -90,6 +91,32 @@ impl DataReceiver {
         input.advance(at);
     }
 
+    /// Takes the octets of a BDAT chunk away from `input`, of which `left` are still to come: until all came, until what is gathered
+    /// is to be handed on, or all that is there.
+    pub fn receive_counted(&mut self, input: &mut BytesMut, left: &mut u64) {
+        let here = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+        let mut at = 0;
+        while at < here && self.chunk.len() < CHUNK_BYTES {
+            at += match self.place {
+                Place::Text => self.text(&input[at..here]),
+                Place::Cr if input[at] != b'\n' => self.bare_carriage_return(),
+                Place::Cr => self.octet(b'\n'),
+                _ => self.begin_line(input[at]),
+            };
+        }
+        *left -= at as u64;
+        self.received = self.received.saturating_add(at as u64);
+        input.advance(at);
+    }
+
+    /// The last counted octet has come.
+    pub fn end_counted(&mut self) {
+        if self.place == Place::Cr {
+            self.fail(DataFault::BareCarriageReturn);
+        }
+        self.ended = true;
+    }
+
     /// Gives what is gathered, once it is a whole chunk or the message has ended. Nothing after a fault.
     pub fn take_chunk(&mut self) -> Option<Bytes> {
         let ready = self.chunk.len() >= CHUNK_BYTES || self.ended && !self.chunk.is_empty();
@@ -154,6 +181,19 @@ impl DataReceiver {
             (Place::LineStart | Place::Dot | Place::Text, _) => self.inside_line(octet),
         };
         1
+    }
+
+    /// The first octet of a line, which may be a dot like any other.
+    fn begin_line(&mut self, octet: u8) -> usize {
+        self.place = self.inside_line(octet);
+        1
+    }
+
+    /// A CR before an octet that is not taken yet.
+    fn bare_carriage_return(&mut self) -> usize {
+        self.fail(DataFault::BareCarriageReturn);
+        self.place = Place::Text;
+        0
     }
 
     fn inside_line(&mut self, octet: u8) -> Place {

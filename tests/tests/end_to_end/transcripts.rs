@@ -37,6 +37,11 @@ async fn smtp() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lmtp() {
+    run_all("lmtp").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn submission() {
     run_all("submission").await;
 }

@@ -54,7 +54,7 @@ impl Budget {
         let since = *self.since.get_or_insert(now);
         match (login, role) {
             (Login::Authenticated, _) => None,
-            (Login::Anonymous, Role::Relay) => since.checked_add(ANONYMOUS_TIMEOUT),
+            (Login::Anonymous, Role::Relay | Role::Lmtp) => since.checked_add(ANONYMOUS_TIMEOUT),
             (Login::Anonymous, Role::Submission) => since.checked_add(LOGIN_TIMEOUT),
         }
     }

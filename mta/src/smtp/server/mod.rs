@@ -1,5 +1,6 @@
 //! The server's side of a session as a machine: RFC 5321 with PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152),
-//! SMTPUTF8 (RFC 6531), ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207) and AUTH (RFC 4954).
+//! SMTPUTF8 (RFC 6531), ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207), AUTH (RFC 4954), CHUNKING (RFC 3030) and LIMITS (RFC 9422);
+//! and of LMTP (RFC 2033).
 //!
 //! It knows grammar, order and bounds; whether a sender, a recipient or a password is good it asks ([`Question`]).
 //!
@@ -10,9 +11,9 @@
 //!                   │ MAIL ──► OpeningTransaction (Mail)
 //!                   ▼
 //!                 Ready(transaction) ◄──► AddingRecipient (Recipient), one RCPT each
-//!                   │ DATA
+//!                   │ DATA, or BDAT; after a chunk that is not the last one back to Ready(transaction)
 //!                   ▼
-//!                 Receiving ◄──► Storing (Chunk), until CRLF.CRLF
+//!                 Receiving ◄──► Storing (Chunk), until CRLF.CRLF, or all octets of a chunk
 //!                   ▼
 //!                 EndingData (DataEnd)
 //! QUIT, 421, the end of input ──► Closing
@@ -74,7 +75,8 @@ enum State {
     AddingRecipient(Transaction),
     Receiving(Reception, Result<(), Refusal>),
     Storing(Reception),
-    EndingData,
+    EndingData(Transaction),
+    Skipping(u64, Fixed, Option<Transaction>),
     StartingTls,
     Closing,
 }
@@ -87,7 +89,7 @@ impl State {
                 | Self::OpeningTransaction(_)
                 | Self::AddingRecipient(_)
                 | Self::Storing(_)
-                | Self::EndingData
+                | Self::EndingData(_)
         )
     }
 }
@@ -104,6 +106,8 @@ pub struct Server {
     login: Login,
     budget: Budget,
     lines: LineReader,
+    /// A message of which more chunks are to come.
+    chunks: Option<Reception>,
     output: BytesMut,
     /// When what is waited for now must have come.
     deadline: Option<Instant>,
@@ -117,7 +121,7 @@ impl Machine for Server {
     type Event = Infallible;
 
     fn receive(&mut self, octets: &[u8]) {
-        if matches!(self.state, State::Receiving(..)) {
+        if matches!(self.state, State::Receiving(..) | State::Skipping(..)) {
             self.deadline = None;
         }
         self.lines.input.extend_from_slice(octets);
@@ -131,10 +135,19 @@ impl Machine for Server {
         self.deadline = None;
         self.state = match (mem::replace(&mut self.state, State::Closing), answer) {
             (State::Storing(message), answer) => self.stored(message, answer),
-            (State::EndingData, Answer::Accepted(id)) => {
+            (State::EndingData(open), Answer::Accepted(id)) => {
                 self.budget.accepted();
-                self.say(&Reply::new(250, EnhancedStatus(2, 0, 0), format!("{id} accepted")));
+                let reply = Reply::new(250, EnhancedStatus(2, 0, 0), format!("{id} accepted"));
+                for _ in 0..self.replies_at_end(open) {
+                    self.say(&reply);
+                }
                 State::Ready(None)
+            }
+            (State::EndingData(open), Answer::Refused(refusal)) => {
+                for _ in 1..self.replies_at_end(open) {
+                    self.say_no(refusal.clone().into(), State::Closing);
+                }
+                self.refuse(refusal, State::Ready(None))
             }
             (State::CheckingLogin, Answer::Done) => {
                 self.login = Login::Authenticated;
@@ -208,6 +221,7 @@ impl Server {
             login: Login::Anonymous,
             budget: Budget::default(),
             lines: LineReader::default(),
+            chunks: None,
             output: BytesMut::new(),
             deadline: None,
             input_ended: false,
@@ -218,18 +232,20 @@ impl Server {
     fn advance(&mut self, state: State, now: Instant) -> Turn {
         match state {
             State::Greeting => {
-                self.say(&Reply::plain(220, format!("{} {}", self.settings.hostname, replies::GREETING)));
+                let greeting = match self.settings.role {
+                    Role::Lmtp => replies::LMTP_GREETING,
+                    Role::Relay | Role::Submission => replies::GREETING,
+                };
+                self.say(&Reply::plain(220, format!("{} {greeting}", self.settings.hostname)));
                 (State::Ready(None), None)
             }
             State::Ready(_) | State::Authenticating(_) if let Some(reply) = self.exhausted(now) => {
                 (self.refuse(reply, State::Closing), None)
             }
-            State::Ready(transaction) => match self.next_line(LineKind::Command) {
-                Line::Complete(line) => self.obey(&line, transaction, now),
-                Line::BareLineFeed => self.refused(replies::BARE_LINE_FEED, transaction),
-                Line::TooLong(kind) => self.refused(replies::line_too_long(kind), transaction),
-                Line::Incomplete => self.wait_for_line(State::Ready(transaction), now),
-            },
+            State::Ready(transaction) => {
+                self.chunks.take_if(|_| transaction.is_none());
+                self.next_command(transaction, now)
+            }
             State::Authenticating(exchange) => match self.next_line(LineKind::Response) {
                 Line::Complete(line) => self.respond(exchange, &line),
                 Line::BareLineFeed => self.refused(replies::BARE_LINE_FEED, None),
@@ -237,9 +253,15 @@ impl Server {
                 Line::Incomplete => self.wait_for_line(State::Authenticating(exchange), now),
             },
             State::Receiving(message, verdict) => self.receive_data(message, verdict, now),
+            State::Skipping(left, reply, transaction) => self.skip(left, reply, transaction, now),
             State::StartingTls => (State::StartingTls, Some(Step::StartTls)),
             state => (state, Some(Step::Close)),
         }
+    }
+
+    /// How many replies the end of a message has: one, or one for each recipient (RFC 2033 section 4.2).
+    fn replies_at_end(&self, open: Transaction) -> usize {
+        if self.settings.role == Role::Lmtp { open.recipients } else { 1 }
     }
 
     /// Why the session ends here, if it does.
@@ -247,6 +269,15 @@ impl Server {
         let deadline = self.budget.deadline(self.settings.role, self.login, now);
         let overdue = deadline.filter(|deadline| now >= *deadline).map(|_| replies::LASTS_TOO_LONG);
         self.budget.spent().or(overdue)
+    }
+
+    fn next_command(&mut self, transaction: Option<Transaction>, now: Instant) -> Turn {
+        match self.next_line(LineKind::Command) {
+            Line::Complete(line) => self.obey(&line, transaction, now),
+            Line::BareLineFeed => self.refused(replies::BARE_LINE_FEED, transaction),
+            Line::TooLong(kind) => self.refused(replies::line_too_long(kind), transaction),
+            Line::Incomplete => self.wait_for_line(State::Ready(transaction), now),
+        }
     }
 
     /// The next line. Whatever it is, the one behind it has its own time.

@@ -28,11 +28,19 @@ impl Server {
             self.budget.junk();
         }
         let state = match command {
-            Command::Ehlo(name) => self.ehlo(name),
+            Command::Ehlo(_) | Command::Helo(_) if self.settings.role == Role::Lmtp => {
+                return self.refused(replies::UNRECOGNIZED, transaction);
+            }
+            Command::Lhlo(_) if self.settings.role != Role::Lmtp => {
+                return self.refused(replies::UNRECOGNIZED, transaction);
+            }
+            Command::Ehlo(name) => self.ehlo(name, Dialect::Esmtp),
+            Command::Lhlo(name) => self.ehlo(name, Dialect::Lmtp),
             Command::Helo(name) => self.helo(name),
             Command::Mail(path, parameters) => return self.mail(path, parameters, transaction, line),
             Command::Rcpt(path) => return self.rcpt(path, transaction, line),
             Command::Data => self.data(transaction, now),
+            Command::Bdat { octets, last } => return self.bdat(octets, last, transaction, now),
             Command::Rset => self.reply(replies::OK, State::Ready(None)),
             Command::Noop => self.reply(replies::OK, State::Ready(transaction)),
             Command::Vrfy => self.reply(replies::CANNOT_VERIFY, State::Ready(transaction)),
@@ -46,8 +54,8 @@ impl Server {
         (state, None)
     }
 
-    fn ehlo(&mut self, name: ClientName) -> State {
-        self.client = Some(Client { name, dialect: Dialect::Esmtp });
+    fn ehlo(&mut self, name: ClientName, dialect: Dialect) -> State {
+        self.client = Some(Client { name, dialect });
         let mut lines = vec![
             self.settings.hostname.to_string(),
             "PIPELINING".to_owned(),
@@ -55,11 +63,13 @@ impl Server {
             "8BITMIME".to_owned(),
             "SMTPUTF8".to_owned(),
             "ENHANCEDSTATUSCODES".to_owned(),
+            "CHUNKING".to_owned(),
+            format!("LIMITS RCPTMAX={}", self.settings.recipients),
         ];
         if self.offers_tls() {
             lines.push("STARTTLS".to_owned());
         }
-        if self.may_log_in() && self.login == Login::Anonymous {
+        if self.may_log_in() && self.login == Login::Anonymous && dialect == Dialect::Esmtp {
             lines.push(format!("AUTH {}", Mechanism::ALL.map(Mechanism::name).join(" ")));
         }
         self.say(&Reply { code: 250, status: None, lines });
@@ -88,7 +98,7 @@ impl Server {
         if self.settings.role == Role::Submission && self.login == Login::Anonymous {
             return self.refused(replies::LOGIN_FIRST, None);
         }
-        if client.dialect == Dialect::Smtp && parameters != MailParameters::default() {
+        if !client.dialect.is_extended() && parameters != MailParameters::default() {
             return self.refused(replies::HELLO_FIRST, None);
         }
         if !line.is_ascii() && !parameters.smtputf8 {
@@ -107,6 +117,9 @@ impl Server {
         let Some(open) = transaction else {
             return self.refused(replies::MAIL_FIRST, None);
         };
+        if self.chunks.is_some() {
+            return self.refused(replies::IN_CHUNKS, transaction);
+        }
         if !line.is_ascii() && !open.smtputf8 {
             return (self.refuse_recipient(replies::RECIPIENT_NEEDS_SMTPUTF8, open), None);
         }
@@ -122,9 +135,30 @@ impl Server {
             Some(Transaction { recipients: 0, .. }) => {
                 self.refuse(replies::NO_RECIPIENTS, State::Ready(transaction))
             }
-            Some(_) => {
+            Some(_) if self.chunks.is_some() => self.refuse(replies::IN_CHUNKS, State::Ready(transaction)),
+            Some(open) => {
                 self.say(&Reply::plain(354, replies::START_INPUT));
-                State::Receiving(Reception::new(self.settings.message_size, now), Ok(()))
+                State::Receiving(Reception::new(self.settings.message_size, open, now), Ok(()))
+            }
+        }
+    }
+
+    /// RFC 3030 section 2: the octets of the chunk follow whatever the reply is.
+    fn bdat(&mut self, octets: u64, last: bool, transaction: Option<Transaction>, now: Instant) -> Turn {
+        let is_extended = self.client.as_ref().is_some_and(|client| client.dialect.is_extended());
+        match transaction {
+            _ if self.is_beyond_all(octets) => (self.refuse(replies::TOO_LARGE, State::Closing), None),
+            _ if !is_extended => self.skip(octets, replies::HELLO_FIRST, transaction, now),
+            None => self.skip(octets, replies::MAIL_FIRST, None, now),
+            Some(Transaction { recipients: 0, .. }) => {
+                self.skip(octets, replies::NO_RECIPIENTS, transaction, now)
+            }
+            Some(open) => {
+                let begun = self.chunks.take();
+                let mut message =
+                    begun.unwrap_or_else(|| Reception::new(self.settings.message_size, open, now));
+                message.begin_chunk(octets, last);
+                (State::Receiving(message, Ok(())), None)
             }
         }
     }
@@ -133,7 +167,7 @@ impl Server {
         let refusal = match (&self.client, &self.settings.tls) {
             (_, Some(_)) => replies::TLS_ALREADY,
             (_, None) if !self.offers_tls() => replies::NO_STARTTLS,
-            (Some(Client { dialect: Dialect::Esmtp, .. }), None) => {
+            (Some(client), None) if client.dialect.is_extended() => {
                 // What came behind STARTTLS came in plain text and is never obeyed (RFC 3207 section 4.2).
                 self.lines.clear();
                 return self.reply(replies::START_TLS, State::StartingTls);
@@ -146,6 +180,7 @@ impl Server {
     fn auth(&mut self, mechanism: &str, initial: Option<&str>, transaction: Option<Transaction>) -> Turn {
         let esmtp = self.client.as_ref().is_some_and(|client| client.dialect == Dialect::Esmtp);
         let refusal = match Mechanism::by_name(mechanism) {
+            _ if self.settings.role == Role::Lmtp => replies::NO_LOGIN,
             _ if !esmtp => replies::HELLO_FIRST,
             _ if transaction.is_some() => replies::AUTH_IN_TRANSACTION,
             _ if self.login == Login::Authenticated => replies::LOGGED_IN_ALREADY,
@@ -193,6 +228,12 @@ impl Server {
 fn sends_no_mail(command: &Command) -> bool {
     matches!(
         command,
-        Command::Ehlo(_) | Command::Helo(_) | Command::Rset | Command::Noop | Command::Vrfy | Command::Help
+        Command::Ehlo(_)
+            | Command::Helo(_)
+            | Command::Lhlo(_)
+            | Command::Rset
+            | Command::Noop
+            | Command::Vrfy
+            | Command::Help
     )
 }

@@ -17,6 +17,8 @@ pub enum Role {
     Relay,
     /// Mail from users (RFC 6409): login comes before MAIL.
     Submission,
+    /// Mail for mailboxes here, from a program that keeps the queue (RFC 2033).
+    Lmtp,
 }
 
 /// When a client may log in.
@@ -65,6 +67,15 @@ pub enum Dialect {
     Smtp,
     /// `EHLO`
     Esmtp,
+    /// `LHLO`: extensions, and a reply for each recipient at the end.
+    Lmtp,
+}
+
+impl Dialect {
+    /// Whether it has extensions.
+    pub fn is_extended(self) -> bool {
+        self != Self::Smtp
+    }
 }
 
 /// Who the client says it is.

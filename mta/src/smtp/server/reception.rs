@@ -1,12 +1,16 @@
-//! A message while it comes in: how long that may take, how much may come.
+//! A message while it comes in, behind DATA or in the chunks of BDAT: how long that may take, how much may come.
 
 use std::time::{Duration, Instant};
 
-use waypost_mail::Refusal;
+use bytes::{Buf, BytesMut};
+use waypost_mail::{EnhancedStatus, Refusal, Reply};
 use waypost_net::Step;
 
-use super::{Answer, Question, Server, State, Turn, replies};
-use crate::smtp::data::DataReceiver;
+use super::{
+    Answer, Question, Server, State, Transaction, Turn,
+    replies::{self, Fixed},
+};
+use crate::smtp::data::{DataReceiver, OVERRUN_BYTES};
 
 /// Longest wait for the next octets of a message (RFC 5321 section 4.5.3.2.5).
 pub const DATA_BLOCK_TIMEOUT: Duration = Duration::from_secs(3 * 60);
@@ -16,17 +20,48 @@ pub const DATA_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// The rate that a message has at least, in octets, once [`DATA_TIMEOUT`] is used up: what the slowest modems did.
 pub const DATA_BYTES_PER_SECOND_MIN: u64 = 1024;
 
-/// A message between DATA and its end.
+/// A message between DATA, or the first BDAT, and its end.
 #[derive(Debug)]
 pub(super) struct Reception {
     data: DataReceiver,
     since: Instant,
+    /// What it belongs to.
+    pub(super) open: Transaction,
+    /// The chunk that comes in; `None`: it came with DATA.
+    chunk: Option<Chunk>,
+}
+
+/// A chunk of BDAT.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunk {
+    octets: u64,
+    left: u64,
+    last: bool,
 }
 
 impl Reception {
     /// Before the first octet of a message.
-    pub(super) fn new(size_max: u64, now: Instant) -> Self {
-        Self { data: DataReceiver::new(size_max), since: now }
+    pub(super) fn new(size_max: u64, open: Transaction, now: Instant) -> Self {
+        Self { data: DataReceiver::new(size_max), since: now, open, chunk: None }
+    }
+
+    /// The next chunk follows.
+    pub(super) fn begin_chunk(&mut self, octets: u64, last: bool) {
+        self.chunk = Some(Chunk { octets, left: octets, last });
+    }
+
+    /// Takes octets; the size of a chunk that ended and is not the last one.
+    fn receive(&mut self, input: &mut BytesMut) -> Option<u64> {
+        let Some(chunk) = &mut self.chunk else {
+            self.data.receive(input);
+            return None;
+        };
+        self.data.receive_counted(input, &mut chunk.left);
+        let ended = chunk.left == 0;
+        if ended && chunk.last && !self.data.ended() {
+            self.data.end_counted();
+        }
+        (ended && !chunk.last).then_some(chunk.octets)
     }
 
     /// When the message must have ended, going by what has come of it; `None`: in no time that can be told.
@@ -43,19 +78,51 @@ impl Server {
         verdict: Result<(), Refusal>,
         now: Instant,
     ) -> Turn {
-        message.data.receive(&mut self.lines.input);
+        let chunk = message.receive(&mut self.lines.input);
         if let Some(chunk) = message.data.take_chunk() {
             return (State::Storing(message), Some(Step::Ask(Question::Chunk(chunk))));
         }
-        if message.data.ended() {
-            let fault = message.data.fault().map_or(Ok(()), |fault| Err(replies::data_fault(fault)));
-            return (State::EndingData, Some(Step::Ask(Question::DataEnd(verdict.and(fault)))));
+        let verdict =
+            verdict.and(message.data.fault().map_or(Ok(()), |fault| Err(replies::data_fault(fault))));
+        // A chunk that is refused ends the transaction (RFC 3030 section 2).
+        if message.data.ended() || chunk.is_some() && verdict.is_err() {
+            return (State::EndingData(message.open), Some(Step::Ask(Question::DataEnd(verdict))));
+        }
+        if let Some(octets) = chunk {
+            self.say(&Reply::new(250, EnhancedStatus(2, 0, 0), format!("{octets} octets received")));
+            let open = message.open;
+            self.chunks = Some(message);
+            return (State::Ready(Some(open)), None);
         }
         if message.data.overruns() {
             return (self.refuse(replies::OVERRUN, State::Closing), None);
         }
         let deadline = message.deadline();
         self.wait(State::Receiving(message, verdict), now, DATA_BLOCK_TIMEOUT, deadline)
+    }
+
+    /// Whether a chunk is larger than any that is read.
+    pub(super) fn is_beyond_all(&self, octets: u64) -> bool {
+        octets > self.settings.message_size.saturating_mul(2).saturating_add(OVERRUN_BYTES)
+    }
+
+    /// Passes over the octets of a chunk that is refused: they are no commands.
+    pub(super) fn skip(
+        &mut self,
+        left: u64,
+        reply: Fixed,
+        transaction: Option<Transaction>,
+        now: Instant,
+    ) -> Turn {
+        let here = usize::try_from(left).unwrap_or(usize::MAX).min(self.lines.input.len());
+        self.lines.input.advance(here);
+        match left - here as u64 {
+            0 => self.refused(reply, transaction),
+            left => {
+                let end = self.budget.deadline(self.settings.role, self.login, now);
+                self.wait(State::Skipping(left, reply, transaction), now, DATA_BLOCK_TIMEOUT, end)
+            }
+        }
     }
 
     pub(super) fn stored(&mut self, mut message: Reception, answer: Answer) -> State {

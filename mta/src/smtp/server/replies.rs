@@ -24,10 +24,11 @@ impl From<Fixed> for Refusal {
 use EnhancedStatus as S;
 
 pub(super) const GREETING: &str = "ESMTP Waypost";
+pub(super) const LMTP_GREETING: &str = "LMTP Waypost";
 pub(super) const START_INPUT: &str = "Start mail input; end with <CRLF>.<CRLF>";
 
 pub(super) const HELP: Fixed =
-    Fixed(214, S(2, 0, 0), "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY STARTTLS AUTH: see RFC 5321");
+    Fixed(214, S(2, 0, 0), "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY STARTTLS AUTH: see RFC 5321");
 pub(super) const START_TLS: Fixed = Fixed(220, S(2, 0, 0), "Ready to start TLS");
 pub(super) const BYE: Fixed = Fixed(221, S(2, 0, 0), "Bye");
 pub(super) const LOGGED_IN: Fixed = Fixed(235, S(2, 7, 0), "Authentication succeeded");
@@ -63,12 +64,16 @@ pub(super) const CHARACTERS: Fixed = Fixed(500, S(5, 5, 2), "Characters that may
 pub(super) const BAD_SENDER: Fixed = Fixed(501, S(5, 1, 7), "Bad sender address syntax");
 pub(super) const BAD_RECIPIENT: Fixed = Fixed(501, S(5, 1, 3), "Bad recipient address syntax");
 pub(super) const BAD_RESPONSE: Fixed = Fixed(501, S(5, 5, 2), "Cannot decode the response");
+pub(super) const CHUNK_OF_UNKNOWN_SIZE: Fixed =
+    Fixed(421, S(4, 5, 4), "BDAT needs the number of octets that follow, closing the connection");
 pub(super) const CANCELLED: Fixed = Fixed(501, S(5, 7, 0), "Authentication cancelled");
 pub(super) const NOT_IMPLEMENTED: Fixed = Fixed(502, S(5, 5, 1), "Command not implemented");
 pub(super) const NO_STARTTLS: Fixed = Fixed(502, S(5, 5, 1), "TLS is not to be had here");
 pub(super) const NO_LOGIN: Fixed = Fixed(502, S(5, 5, 1), "Login is not possible here");
 pub(super) const HELLO_FIRST: Fixed = Fixed(503, S(5, 5, 1), "Send EHLO first");
 pub(super) const MAIL_FIRST: Fixed = Fixed(503, S(5, 5, 1), "Send MAIL first");
+pub(super) const IN_CHUNKS: Fixed =
+    Fixed(503, S(5, 5, 1), "A message has begun with BDAT: the rest of it comes the same way");
 pub(super) const NESTED_MAIL: Fixed = Fixed(503, S(5, 5, 1), "A transaction is open already");
 pub(super) const AUTH_IN_TRANSACTION: Fixed = Fixed(503, S(5, 5, 1), "AUTH is not possible in a transaction");
 pub(super) const LOGGED_IN_ALREADY: Fixed = Fixed(503, S(5, 5, 1), "Logged in already");
@@ -103,6 +108,7 @@ pub(super) fn command_error(error: &CommandError) -> Reply {
         CommandError::Unrecognized => UNRECOGNIZED.into(),
         CommandError::NotImplemented => NOT_IMPLEMENTED.into(),
         CommandError::Characters => CHARACTERS.into(),
+        CommandError::Chunk => CHUNK_OF_UNKNOWN_SIZE.into(),
         CommandError::Arguments(form) => Reply::new(501, S(5, 5, 4), format!("Syntax: {form}")),
         CommandError::ReversePath => BAD_SENDER.into(),
         CommandError::ForwardPath => BAD_RECIPIENT.into(),

@@ -7,8 +7,8 @@ use super::*;
 use crate::smtp::path::ForwardPath;
 
 const TLS: StartTls = StartTls::Offered;
-const MX_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250 STARTTLS\r\n";
-const TLS_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250 AUTH PLAIN LOGIN\r\n";
+const MX_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-LIMITS RCPTMAX=3\r\n250 STARTTLS\r\n";
+const TLS_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-LIMITS RCPTMAX=3\r\n250 AUTH PLAIN LOGIN\r\n";
 const DONE: &str = "250 2.0.0 0000000000007 accepted\r\n";
 
 fn settings(role: Role) -> Settings {
@@ -251,6 +251,140 @@ fn bounds_of_a_transaction() {
     );
 }
 
+const START: &str = "MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n";
+const STARTED: &str = "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n";
+
+#[test]
+fn chunks_make_a_message() {
+    let large = "x".repeat(70_000);
+    let (first, second) = (format!("Subject: x\r\n\r\n{large}\r"), "\n.\r\n..\r\nQUIT\r\n");
+    let sessions = play(
+        &settings(Role::Relay),
+        &[
+            ("EHLO c\r\n", MX_EHLO),
+            (START, STARTED),
+            (
+                &format!("BDAT {}\r\n{first}", first.len()),
+                &format!("250 2.0.0 {} octets received\r\n", first.len()),
+            ),
+            ("DATA\r\n", "503 5.5.1 A message has begun with BDAT: the rest of it comes the same way\r\n"),
+            (
+                "RCPT TO:<c@b.test>\r\n",
+                "503 5.5.1 A message has begun with BDAT: the rest of it comes the same way\r\n",
+            ),
+            ("NOOP\r\nBDAT 0\r\n", "250 2.0.0 Ok\r\n250 2.0.0 0 octets received\r\n"),
+            (
+                &format!("BDAT {}\r\n{second}BDAT 0 LAST\r\n", second.len()),
+                &format!("250 2.0.0 {} octets received\r\n{DONE}", second.len()),
+            ),
+        ],
+    );
+    for session in sessions {
+        assert_eq!(String::from_utf8(session.body).unwrap(), format!("{first}{second}"));
+    }
+}
+
+#[test]
+fn refused_chunks_are_no_commands() {
+    let large = "x".repeat(100_001);
+    let unsent = "BDAT 6\r\nQUIT\r\nBDAT 6 LAST\r\nQUIT\r\n";
+    let mail_first = "503 5.5.1 Send MAIL first\r\n";
+    let bare_cr = "554 5.6.0 The message holds a CR without LF: refused (RFC 5321 section 2.3.8)\r\n";
+    let bare_lf = "554 5.6.0 The message holds a LF without CR: refused (RFC 5321 section 2.3.8)\r\n";
+    let too_large = "552 5.3.4 The message is larger than this server takes\r\n";
+    for (chunks, replies) in [
+        (unsent.to_owned(), mail_first.repeat(2)),
+        (format!("MAIL FROM:<a@a.test>\r\n{unsent}RSET\r\n"), {
+            let no = "554 5.5.1 No valid recipients\r\n".repeat(2);
+            format!("250 2.1.0 Sender ok\r\n{no}250 2.0.0 Ok\r\n")
+        }),
+        (format!("{START}BDAT 3\r\na\n.{unsent}"), format!("{STARTED}{bare_lf}{}", mail_first.repeat(2))),
+        (
+            format!("{START}BDAT 3 LAST\r\na\r.{unsent}"),
+            format!("{STARTED}{bare_cr}{}", mail_first.repeat(2)),
+        ),
+        (format!("{START}BDAT 1 LAST\r\n\r"), format!("{STARTED}{bare_cr}")),
+        (format!("{START}BDAT 1\r\n\rBDAT 1\r\nx"), {
+            format!("{STARTED}250 2.0.0 1 octets received\r\n{bare_cr}")
+        }),
+        (format!("{START}BDAT 2 LAST\r\n\0x"), {
+            format!("{STARTED}554 5.6.0 The message holds a NUL: refused\r\n")
+        }),
+        (format!("{START}BDAT 100001\r\n{large}{unsent}"), {
+            format!("{STARTED}{too_large}{}", mail_first.repeat(2))
+        }),
+        (format!("{START}BDAT 70000 LAST\r\nFULL {}", &large[..69_995]), {
+            format!("{STARTED}452 4.1.1 full\r\n")
+        }),
+    ] {
+        let ok = format!("{START}BDAT 4 LAST\r\nok\r\n");
+        let script = [
+            ("EHLO c\r\n", MX_EHLO),
+            (&chunks, &replies),
+            ("NOOP\r\n", "250 2.0.0 Ok\r\n"),
+            (&ok, &format!("{STARTED}{DONE}")),
+        ];
+        for session in play(&settings(Role::Relay), &script) {
+            assert!(session.body.ends_with(b"ok\r\n"));
+        }
+    }
+}
+
+#[test]
+fn a_chunk_whose_end_nobody_knows_or_waits_for_ends_the_session() {
+    for (chunk, reply) in [
+        (
+            "BDAT\r\nQUIT\r\n",
+            "421 4.5.4 BDAT needs the number of octets that follow, closing the connection\r\n",
+        ),
+        (
+            "BDAT ten\r\nQUIT\r\n",
+            "421 4.5.4 BDAT needs the number of octets that follow, closing the connection\r\n",
+        ),
+        ("BDAT 2147483648 LAST\r\nQUIT\r\n", "552 5.3.4 The message is larger than this server takes\r\n"),
+        ("BDAT 99999999999999999999\r\n", "552 5.3.4 The message is larger than this server takes\r\n"),
+    ] {
+        for session in
+            play(&settings(Role::Relay), &[("EHLO c\r\n", MX_EHLO), (START, STARTED), (chunk, reply)])
+        {
+            assert!(session.closed, "{chunk}");
+        }
+    }
+    let hello = [("BDAT 6\r\nQUIT\r\n", "503 5.5.1 Send EHLO first\r\n"), ("NOOP\r\n", "250 2.0.0 Ok\r\n")];
+    play(&settings(Role::Relay), &hello);
+}
+
+#[test]
+fn lmtp_answers_for_each_recipient() {
+    let lhlo = MX_EHLO;
+    let sessions = [1, 3, 4096].map(|piece| {
+        let mut session = Session::new(settings(Role::Lmtp), piece);
+        assert_eq!(session.send(b""), "220 mx.test LMTP Waypost\r\n");
+        for (sent, expected) in [
+            ("EHLO c\r\n", "500 5.5.2 Command not recognized\r\n".to_owned()),
+            ("HELO c\r\n", "500 5.5.2 Command not recognized\r\n".to_owned()),
+            ("MAIL FROM:<a@a.test>\r\n", "503 5.5.1 Send EHLO first\r\n".to_owned()),
+            ("LHLO c\r\n", lhlo.to_owned()),
+            ("AUTH PLAIN\r\n", "502 5.5.1 Login is not possible here\r\n".to_owned()),
+            (START, STARTED.to_owned()),
+            ("RCPT TO:<unknown@b.test>\r\n", "550 5.1.1 unknown\r\n".to_owned()),
+            ("RCPT TO:<c@b.test>\r\n", "250 2.1.5 Recipient ok\r\n".to_owned()),
+            ("DATA\r\n", "354 Start mail input; end with <CRLF>.<CRLF>\r\n".to_owned()),
+            ("ok\r\n.\r\n", DONE.repeat(2)),
+            (START, STARTED.to_owned()),
+            ("RCPT TO:<c@b.test>\r\n", "250 2.1.5 Recipient ok\r\n".to_owned()),
+            ("BDAT 1 LAST\r\n\0", "554 5.6.0 The message holds a NUL: refused\r\n".repeat(2)),
+            ("NOOP\r\n", "250 2.0.0 Ok\r\n".to_owned()),
+        ] {
+            assert_eq!(session.send(sent.as_bytes()), expected, "pieces of {piece}: {sent}");
+        }
+        session
+    });
+    let Question::Mail(mail) = &sessions[0].asked[0] else { panic!("{:?}", sessions[0].asked) };
+    assert_eq!(mail.client.dialect, Dialect::Lmtp);
+    play(&settings(Role::Relay), &[("LHLO c\r\n", "500 5.5.2 Command not recognized\r\n")]);
+}
+
 #[test]
 fn refused_data_leaves_the_stream_in_step() {
     let start = "MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n";
@@ -330,7 +464,7 @@ fn login() {
                 ("AUTH PLAIN\r\n", "503 5.5.1 Logged in already\r\n"),
                 (
                     "EHLO c\r\n",
-                    &TLS_EHLO.replace("250-ENH", "250 ENH").replace("250 AUTH PLAIN LOGIN\r\n", ""),
+                    &TLS_EHLO.replace("250-LIMITS", "250 LIMITS").replace("250 AUTH PLAIN LOGIN\r\n", ""),
                 ),
                 ("MAIL FROM:<a@a.test>\r\n", "250 2.1.0 Sender ok\r\n"),
             ],
@@ -374,7 +508,7 @@ fn failed_logins() {
     let refused = "538 5.7.11 Encryption required for authentication: use STARTTLS first\r\n";
     play(&settings(Role::Submission), &[("EHLO c\r\n", MX_EHLO), (plain, refused)]);
     let without = Settings { starttls: StartTls::Absent, ..settings(Role::Relay) };
-    let ehlo = MX_EHLO.replace("250-ENH", "250 ENH").replace("250 STARTTLS\r\n", "");
+    let ehlo = MX_EHLO.replace("250-LIMITS", "250 LIMITS").replace("250 STARTTLS\r\n", "");
     play(&without, &[("EHLO c\r\n", &ehlo), (plain, "502 5.5.1 Login is not possible here\r\n")]);
     let always =
         Settings { auth: AuthPolicy::Always, starttls: StartTls::Absent, ..settings(Role::Submission) };
