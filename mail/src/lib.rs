@@ -8,6 +8,7 @@ pub mod directory;
 pub mod envelope;
 pub mod flags;
 pub mod ids;
+pub mod notify;
 pub mod reply;
 pub mod time;
 
@@ -16,5 +17,6 @@ pub use directory::{AccountRecord, AccountSource};
 pub use envelope::{BodyType, Envelope};
 pub use flags::{Flag, Flags, Keyword, SystemFlags};
 pub use ids::{AccountId, EmailId, EntryId, MailboxId, ModSeq, ThreadId, Uid, UidValidity, UidlId};
+pub use notify::{EnvelopeId, Notify, OriginalRecipient, ReturnContent};
 pub use reply::{EnhancedStatus, Refusal, Reply, Severity};
 pub use time::{DateTime, Timestamp};

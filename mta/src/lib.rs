@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod dns;
+mod notification;
 pub mod queue;
 pub mod route;
 pub mod server;

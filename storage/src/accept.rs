@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use waypost_mail::{
-    AccountId, Address, BodyType, DateTime, EntryId, Flags, MailboxId, ReversePath, Uid, UidValidity, UidlId,
+    AccountId, Address, BodyType, DateTime, EntryId, EnvelopeId, Flags, MailboxId, Notify, OriginalRecipient,
+    ReturnContent, ReversePath, Uid, UidValidity, UidlId,
 };
 use waypost_message::Structure;
 
@@ -66,6 +67,26 @@ pub struct Relay {
     pub body: BodyType,
     /// Whether it needs SMTPUTF8.
     pub smtputf8: bool,
+    /// What the sender asked for.
+    pub wishes: Wishes,
+}
+
+/// What a sender asks for with a message: parameters of MAIL that travel with it.
+#[derive(Clone, Debug, Decode, Default, Encode, Eq, PartialEq)]
+pub struct Wishes {
+    /// How much of it comes back (RFC 3461 section 4.3).
+    #[cbor(n(0), with = "codec::return_content", default)]
+    pub return_content: Option<ReturnContent>,
+    /// What the sender calls it (RFC 3461 section 4.4).
+    #[cbor(n(1), with = "codec::envelope_id", default)]
+    pub envelope_id: Option<EnvelopeId>,
+}
+
+impl Wishes {
+    /// As records hold them: most messages have none.
+    pub(crate) fn some(&self) -> Option<Self> {
+        (*self != Self::default()).then(|| self.clone())
+    }
 }
 
 /// One recipient in the queue.
@@ -77,6 +98,19 @@ pub struct RelayRecipient {
     /// What the sender wrote, where it differs (an alias).
     #[cbor(n(1), with = "codec::original")]
     pub original: Option<Address>,
+    /// When the sender is told; `None`: it did not say (RFC 3461 section 4.1).
+    #[cbor(n(2), with = "codec::notify", default)]
+    pub notify: Option<Notify>,
+    /// Whom the sender wrote to first (RFC 3461 section 4.2).
+    #[cbor(n(3), with = "codec::original_recipient", default)]
+    pub orcpt: Option<OriginalRecipient>,
+}
+
+impl RelayRecipient {
+    /// A recipient of whom the sender said nothing more.
+    pub fn new(address: Address) -> Self {
+        Self { address, original: None, notify: None, orcpt: None }
+    }
 }
 
 /// Where a message was placed.
@@ -112,12 +146,18 @@ impl Store {
     }
 
     /// Takes a message as [`Store::accept`] does, whatever quotas say: for a protocol that looks at them when it lets a recipient
-    /// in, and cannot refuse the message for one of several recipients afterwards (SMTP).
+    /// in, and cannot refuse the message for one of several recipients afterwards (SMTP). With a notification that goes with it as one
+    /// entry.
     /// Errors: those of [`Store::accept`] but `OverQuota`.
-    pub async fn deliver(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
+    pub async fn deliver(
+        &self,
+        acceptance: Acceptance,
+        notification: Option<Acceptance>,
+    ) -> Result<Accepted, StoreError> {
         let (id, mut area) = (acceptance.id, Area::default());
-        let incoming = area.place(acceptance)?;
-        self.submit_package(area.package(id, Deliver(incoming))).await
+        let message = area.place(acceptance)?;
+        let notification = notification.map(|notification| area.place(notification)).transpose()?;
+        self.submit_package(area.package(id, Deliver { message, notification })).await
     }
 
     /// Several messages into mailboxes as one entry or none (RFC 3502: MULTIAPPEND). Errors as [`Store::accept`].

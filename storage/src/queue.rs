@@ -6,8 +6,13 @@ use minicbor::{Decode, Encode};
 use waypost_mail::{BodyType, EntryId, Reply, ReversePath, Timestamp};
 
 use crate::{
-    accept::RelayRecipient, content::Content, decide::queue::Reschedule, error::StoreError, record::codec,
-    shared::locked, store::Store,
+    accept::{RelayRecipient, Wishes},
+    content::Content,
+    decide::queue::Reschedule,
+    error::StoreError,
+    record::codec,
+    shared::locked,
+    store::Store,
 };
 
 /// A message in the queue.
@@ -33,6 +38,8 @@ pub struct QueueEntry {
     pub attempts: u32,
     /// Whether a delay notification was sent.
     pub warned: bool,
+    /// What the sender asked for.
+    pub wishes: Wishes,
 }
 
 /// One recipient of a message in the queue.
@@ -48,6 +55,17 @@ impl QueuedRecipient {
     /// Whether it must still be tried.
     pub fn is_open(&self) -> bool {
         !matches!(self.outcome, Some(Outcome::Delivered { .. } | Outcome::Failed { .. }))
+    }
+}
+
+impl Outcome {
+    /// Who said so, or nobody (empty), and what.
+    pub fn said(&self) -> (&str, &Reply) {
+        match self {
+            Self::Delivered { peer, reply }
+            | Self::Deferred { peer, reply }
+            | Self::Failed { peer, reply } => (peer, reply),
+        }
     }
 }
 

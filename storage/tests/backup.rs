@@ -20,7 +20,7 @@ use waypost_mail::{
 use waypost_message::Structure;
 use waypost_storage::{
     Acceptance, Delivery, FlagChange, FlagMode, Missing, NewAccount, Options, Placed, Progress, Relay,
-    RelayRecipient, Report, Store, StoreError,
+    RelayRecipient, Report, Store, StoreError, Wishes,
     backup::{BackedUp, Damaged, Found, Wanted, restore, verify},
     disk::{Disk, Real, Simulated},
     progress::silent,
@@ -127,9 +127,10 @@ async fn deliver(store: &Store, to: AccountId, body: &[u8], relay: bool) -> Resu
     };
     let relay = relay.then(|| Relay {
         reverse_path: ReversePath::Null,
-        recipients: vec![RelayRecipient { address: address("far"), original: None }],
+        recipients: vec![RelayRecipient::new(address("far"))],
         body: BodyType::SevenBit,
         smtputf8: false,
+        wishes: Wishes::default(),
     });
     let acceptance = Acceptance {
         id: store.new_entry_id(),

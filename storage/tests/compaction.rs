@@ -20,7 +20,7 @@ use waypost_mail::{
 use waypost_message::Structure;
 use waypost_storage::{
     Acceptance, AccountState, Attempt, Compacted, Delivery, FlagChange, FlagMode, MailboxState, NewAccount,
-    Options, Outcome, RecipientOutcome, Relay, RelayRecipient, Store, StoreError,
+    Options, Outcome, RecipientOutcome, Relay, RelayRecipient, Store, StoreError, Wishes,
     disk::{Disk, Simulated},
 };
 
@@ -88,9 +88,10 @@ impl World {
         };
         let relay = relay.then(|| Relay {
             reverse_path: ReversePath::Null,
-            recipients: vec![RelayRecipient { address: address("far"), original: None }],
+            recipients: vec![RelayRecipient::new(address("far"))],
             body: BodyType::SevenBit,
             smtputf8: false,
+            wishes: Wishes::default(),
         });
         let queued = relay.is_some();
         let acceptance = Acceptance {

@@ -23,7 +23,7 @@ use waypost_mail::{
 use waypost_message::Splitter;
 use waypost_storage::{
     Acceptance, Attempt, Delivery, FlagChange, FlagMode, Missing, NewAccount, Options, Outcome,
-    RecipientOutcome, Relay, RelayRecipient, Store,
+    RecipientOutcome, Relay, RelayRecipient, Store, Wishes,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -186,12 +186,14 @@ async fn deliver(store: &Store, body: &str, to: &[AccountId], relay: bool) -> En
         flags: Flags::default(),
         internal_date: DateTime { seconds: 1_700_000_000, offset_minutes: -90 },
     };
-    let recipient = |name| RelayRecipient { address: address(name), original: Some(address("alias")) };
+    let recipient =
+        |name| RelayRecipient { original: Some(address("alias")), ..RelayRecipient::new(address(name)) };
     let relay = relay.then(|| Relay {
         reverse_path: ReversePath::Address(address("sender")),
         recipients: vec![recipient("far"), recipient("farther")],
         body: BodyType::EightBitMime,
         smtputf8: true,
+        wishes: Wishes::default(),
     });
     let acceptance = Acceptance {
         id: store.new_entry_id(),

@@ -21,7 +21,7 @@ use waypost_mail::{
 use waypost_message::Structure;
 use waypost_storage::{
     Acceptance, Attempt, Delivery, FlagChange, FlagMode, NewAccount, Options, Outcome, RecipientOutcome,
-    Relay, RelayRecipient, Store, StoreError, disk::Simulated,
+    Relay, RelayRecipient, Store, StoreError, Wishes, disk::Simulated,
 };
 
 const WRITERS: usize = 4;
@@ -106,9 +106,10 @@ async fn acceptance(
     };
     let relay = relay.then(|| Relay {
         reverse_path: ReversePath::Null,
-        recipients: vec![RelayRecipient { address: address("far"), original: None }],
+        recipients: vec![RelayRecipient::new(address("far"))],
         body: BodyType::SevenBit,
         smtputf8: false,
+        wishes: Wishes::default(),
     });
     Ok(Acceptance {
         id: store.new_entry_id(),

@@ -1,9 +1,10 @@
 //! SMTP: commands, paths, the end of data, replies.
 
 use bytes::BytesMut;
-use waypost_mail::{BodyType, Reply, ReversePath};
+use waypost_mail::{BodyType, Reply, ReturnContent, ReversePath};
 use waypost_mta::smtp::{
-    command::{CLIENT_NAME_BYTES_MAX, Command, MailParameters},
+    command::{CLIENT_NAME_BYTES_MAX, Command},
+    parameters::{MailParameters, RcptParameters},
     data::{CHUNK_BYTES, DataReceiver},
     path::ForwardPath,
     reply::{Capabilities, REPLY_LINE_BYTES_MAX, REPLY_LINES_MAX, ReplyError, ReplyParser},
@@ -26,7 +27,11 @@ fn said(command: &Command) -> String {
         Command::Helo(name) => format!("HELO {}", name.as_str()),
         Command::Lhlo(name) => format!("LHLO {}", name.as_str()),
         Command::Mail(path, parameters) => format!("MAIL FROM:<{path}>{}", said_parameters(parameters)),
-        Command::Rcpt(path) => format!("RCPT TO:<{path}>"),
+        Command::Rcpt(path, parameters) => {
+            let notify = parameters.notify.map(|notify| format!(" NOTIFY={notify}")).unwrap_or_default();
+            let orcpt = parameters.orcpt.as_ref().map(|orcpt| format!(" ORCPT={}", orcpt.as_str()));
+            format!("RCPT TO:<{path}>{notify}{}", orcpt.unwrap_or_default())
+        }
         Command::Data => "DATA".into(),
         Command::Bdat { octets, last: false } => format!("BDAT {octets}"),
         Command::Bdat { octets, last: true } => format!("BDAT {octets} LAST"),
@@ -47,7 +52,14 @@ fn said_parameters(parameters: &MailParameters) -> String {
         BodyType::SevenBit => "",
         BodyType::EightBitMime => " BODY=8BITMIME",
     };
-    format!("{size}{body}{}", if parameters.smtputf8 { " SMTPUTF8" } else { "" })
+    let smtputf8 = if parameters.smtputf8 { " SMTPUTF8" } else { "" };
+    let ret = match parameters.return_content {
+        None => "",
+        Some(ReturnContent::Full) => " RET=FULL",
+        Some(ReturnContent::Headers) => " RET=HDRS",
+    };
+    let id = parameters.envelope_id.as_ref().map(|id| format!(" ENVID={}", id.as_str()));
+    format!("{size}{body}{smtputf8}{ret}{}", id.unwrap_or_default())
 }
 
 /// A path that is valid as a sender is valid as a recipient, and comes back from its printed form.
@@ -59,11 +71,11 @@ pub(crate) fn path(octets: &[u8]) {
         (Ok(Command::Mail(ReversePath::Address(sender), parameters)), rcpt) => {
             command(format!("MAIL FROM:<{sender}>").as_bytes());
             if parameters == MailParameters::default() && rcpt.is_ok() {
-                assert_eq!(rcpt, Ok(Command::Rcpt(ForwardPath::Address(sender))));
+                assert_eq!(rcpt, Ok(Command::Rcpt(ForwardPath::Address(sender), RcptParameters::default())));
             }
         }
         (Ok(Command::Mail(ReversePath::Null, _)), rcpt) => assert!(rcpt.is_err(), "a recipient without name"),
-        (_, Ok(Command::Rcpt(path))) => command(format!("RCPT TO:<{path}>").as_bytes()),
+        (_, Ok(Command::Rcpt(path, _))) => command(format!("RCPT TO:<{path}>").as_bytes()),
         (_, Ok(other)) => panic!("{other:?}"),
         (_, Err(_)) => {}
     }

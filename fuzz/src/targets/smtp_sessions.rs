@@ -71,7 +71,7 @@ impl World {
                 self.message.clear();
                 server::Answer::Done
             }
-            server::Question::Recipient(path) => {
+            server::Question::Recipient(path, _) => {
                 assert!(self.in_transaction, "RCPT without MAIL");
                 let refused = path.to_string().starts_with('x');
                 self.recipients += usize::from(!refused);
@@ -93,7 +93,11 @@ impl World {
                 // The last line of a message that came in chunks may have no end.
                 let pairs = message.windows(2).filter(|pair| *pair == b"\r\n").count();
                 let ends = |wanted: u8| message.iter().filter(|octet| **octet == wanted).count();
-                assert_eq!((ends(b'\r'), ends(b'\n'), ends(0)), (pairs, pairs, 0), "a lone CR or LF, or a NUL");
+                assert_eq!(
+                    (ends(b'\r'), ends(b'\n'), ends(0)),
+                    (pairs, pairs, 0),
+                    "a lone CR or LF, or a NUL"
+                );
                 self.messages.push(message);
                 server::Answer::Accepted(EntryId(7))
             }
@@ -170,5 +174,8 @@ fn outgoing(bits: u8) -> Outgoing {
         size: CHUNKS.iter().map(|chunk| chunk.len() as u64).sum(),
         body: if bits & 32 == 0 { BodyType::SevenBit } else { BodyType::EightBitMime },
         smtputf8: bits & 64 != 0,
+        return_content: None,
+        envelope_id: None,
+        parameters: Vec::new(),
     }
 }

@@ -8,7 +8,7 @@ use mail_builder::{
     headers::{content_type::ContentType, raw::Raw},
     mime::MimePart,
 };
-use waypost_mail::{Address, DateTime, Domain, EnhancedStatus};
+use waypost_mail::{Address, DateTime, Domain, EnhancedStatus, EnvelopeId, OriginalRecipient};
 
 use super::{crlf, line};
 
@@ -26,6 +26,25 @@ pub enum Action {
     Failed,
     /// Tried again later.
     Delayed,
+    /// Placed in its mailbox.
+    Delivered,
+    /// Given to a server that does not tell what becomes of it.
+    Relayed,
+    /// Sent on to several addresses.
+    Expanded,
+}
+
+impl Action {
+    /// `action-value`
+    fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Delayed => "delayed",
+            Self::Delivered => "delivered",
+            Self::Relayed => "relayed",
+            Self::Expanded => "expanded",
+        }
+    }
 }
 
 /// Why (RFC 3464 section 2.3.6).
@@ -42,6 +61,8 @@ pub enum Diagnostic {
 pub struct RecipientReport {
     /// Its address as the sender gave it, where that is another one.
     pub original: Option<Address>,
+    /// Whom the sender wrote to first, as it said itself.
+    pub orcpt: Option<OriginalRecipient>,
     /// Its address.
     pub address: Address,
     /// What was done.
@@ -73,10 +94,31 @@ pub struct Notification {
     pub boundary: String,
     /// When the message came.
     pub arrival: DateTime,
+    /// What the sender calls the message.
+    pub envelope_id: Option<EnvelopeId>,
     /// At least one recipient.
     pub recipients: Vec<RecipientReport>,
-    /// The header block of the message.
-    pub original_header: Vec<u8>,
+    /// What comes back of the message.
+    pub original: Original,
+}
+
+/// What comes back of a message.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Original {
+    /// Its header block.
+    Header(Vec<u8>),
+    /// All of it, which is 7bit ([`is_seven_bit`]).
+    Message(Vec<u8>),
+}
+
+/// Whether octets are lines of US-ASCII of a length that every server takes (RFC 2045 section 2.7).
+pub fn is_seven_bit(octets: &[u8]) -> bool {
+    let lines = octets.split(|&octet| octet == b'\n');
+    lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).all(is_seven_bit_line)
+}
+
+fn is_seven_bit_line(line: &[u8]) -> bool {
+    line.len() <= LINE_BYTES_MAX && line.iter().all(|octet| octet.is_ascii() && !b"\0\r".contains(octet))
 }
 
 impl Notification {
@@ -105,33 +147,47 @@ impl Notification {
         octets
     }
 
-    /// Whether anything was given up.
-    fn failed(&self) -> bool {
-        self.recipients.iter().any(|recipient| recipient.action == Action::Failed)
+    /// The worst that happened.
+    fn worst(&self) -> Action {
+        let any = |action: &Action| self.recipients.iter().any(|recipient| recipient.action == *action);
+        let order = [Action::Failed, Action::Delayed, Action::Relayed, Action::Expanded];
+        order.into_iter().find(any).unwrap_or(Action::Delivered)
     }
 
     fn subject(&self) -> &'static str {
-        if self.failed() { "Your mail could not be delivered" } else { "Your mail is delayed" }
+        match self.worst() {
+            Action::Failed => "Your mail could not be delivered",
+            Action::Delayed => "Your mail is delayed",
+            Action::Relayed => "Your mail was handed on",
+            Action::Expanded => "Your mail was sent on to several addresses",
+            Action::Delivered => "Your mail was delivered",
+        }
     }
 
     /// The part for people.
     fn words(&self) -> String {
         let mut text = format!("This is the mail system at {}.\n\n", self.reporting_mta);
-        text += match self.failed() {
-            true => "Your mail could not be delivered to the recipients named below.\n",
-            false => "Your mail could not be delivered yet. You need not send it again.\n",
+        text += match self.worst() {
+            Action::Failed => "Your mail could not be delivered to the recipients named below.\n",
+            Action::Delayed => "Your mail could not be delivered yet. You need not send it again.\n",
+            Action::Relayed | Action::Expanded | Action::Delivered => {
+                "You asked to be told what becomes of your mail. All went well so far.\n"
+            }
         };
         for recipient in &self.recipients {
             text += "\n";
             text += &recipient.words();
         }
         text += "\n";
-        text += match self.failed() {
-            true => {
+        text += match self.worst() {
+            Action::Failed => {
                 "Check the address, or reach the recipient in another way.\n\
                  If you ask your postmaster for help, send this report along.\n"
             }
-            false => "You need do nothing. You will be told if the mail cannot be delivered in the end.\n",
+            Action::Delayed => {
+                "You need do nothing. You will be told if the mail cannot be delivered in the end.\n"
+            }
+            Action::Relayed | Action::Expanded | Action::Delivered => "You need do nothing.\n",
         };
         text
     }
@@ -139,6 +195,9 @@ impl Notification {
     /// `delivery-status-content` (RFC 3464 section 2.1)
     fn delivery_status(&self) -> String {
         let mut fields = Fields::default();
+        if let Some(id) = &self.envelope_id {
+            fields.push("Original-Envelope-Id", &id.decoded());
+        }
         fields.push("Reporting-MTA", &format!("dns; {}", self.reporting_mta));
         fields.push("Arrival-Date", &self.arrival.rfc5322());
         for recipient in &self.recipients {
@@ -148,26 +207,29 @@ impl Notification {
         fields.0
     }
 
-    /// The header block (RFC 6522 section 4): as it is, or in quoted-printable where it is not 7bit.
+    /// The message, or its header block (RFC 6522 section 4): as it is, or in quoted-printable where it is not 7bit.
     fn original(&self) -> MimePart<'_> {
-        let kept = match self.original_header.get(..ORIGINAL_HEADER_BYTES_MAX) {
-            Some(start) if self.original_header.len() > start.len() => {
+        let header = match &self.original {
+            Original::Header(header) => header,
+            Original::Message(message) => {
+                let part = MimePart::new(ContentType::new("message/rfc822"), message.clone());
+                return part.transfer_encoding("7bit");
+            }
+        };
+        let kept = match header.get(..ORIGINAL_HEADER_BYTES_MAX) {
+            Some(start) if header.len() > start.len() => {
                 &start[..start.iter().rposition(|&octet| octet == b'\n').map_or(0, |lf| lf + 1)]
             }
-            _ => &self.original_header,
+            _ => header,
         };
         let lines = kept.trim_ascii_end().split(|&octet| octet == b'\n');
         let lines: Vec<&[u8]> = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
-        let is_7bit = |line: &&[u8]| {
-            line.len() <= LINE_BYTES_MAX
-                && line.iter().all(|octet| octet.is_ascii() && !b"\0\r".contains(octet))
-        };
         let part = |octets: Vec<u8>, encoding| {
             MimePart::new(ContentType::new("text/rfc822-headers"), octets).transfer_encoding(encoding)
         };
         let mut octets = lines.join(b"\r\n".as_slice());
         octets.extend_from_slice(b"\r\n");
-        if lines.iter().all(is_7bit) {
+        if lines.iter().all(|line| is_seven_bit_line(line)) {
             return part(octets, "7bit");
         }
         let mut encoded = Vec::new();
@@ -194,18 +256,28 @@ impl RecipientReport {
                 text += &format!("    It will be tried again until {}.\n", until.rfc5322());
             }
             (Action::Delayed, None) => text += "    It will be tried again.\n",
+            (Action::Delivered, _) => text += "    The mail is in the recipient's mailbox.\n",
+            (Action::Relayed, _) => {
+                text += "    The mail was taken by a server that does not tell what becomes of it.\n";
+            }
+            (Action::Expanded, _) => text += "    The mail goes on to several addresses.\n",
         }
         text
     }
 
     /// `per-recipient-fields` (RFC 3464 section 2.3)
     fn write(&self, fields: &mut Fields) {
-        if let Some(original) = &self.original {
-            fields.push("Original-Recipient", &typed(original));
+        match (&self.orcpt, &self.original) {
+            (Some(orcpt), _) => {
+                let (kind, address) = orcpt.decoded();
+                fields.push("Original-Recipient", &format!("{kind}; {}", in_seven_bit(&address)));
+            }
+            (None, Some(original)) => fields.push("Original-Recipient", &typed(original)),
+            (None, None) => {}
         }
         fields.push("Final-Recipient", &typed(&self.address));
         let delayed = self.action == Action::Delayed;
-        fields.push("Action", if delayed { "delayed" } else { "failed" });
+        fields.push("Action", self.action.name());
         fields.push("Status", &self.status.to_string());
         if let Some(host) = &self.remote_mta {
             fields.push("Remote-MTA", &format!("dns; {}", cut(host)));
@@ -229,10 +301,14 @@ impl RecipientReport {
 /// `address-type ";" generic-address`; beyond US-ASCII in the 7bit form of RFC 6533 section 3 (`utf-8-addr-xtext`).
 fn typed(address: &Address) -> String {
     let text = address.to_string();
+    if text.is_ascii() { format!("rfc822; {text}") } else { format!("utf-8; {}", in_seven_bit(&text)) }
+}
+
+fn in_seven_bit(text: &str) -> String {
     if text.is_ascii() {
-        return format!("rfc822; {text}");
+        return text.to_owned();
     }
-    let mut encoded = "utf-8; ".to_owned();
+    let mut encoded = String::new();
     for c in text.chars() {
         match c {
             '!'..='~' if !"\\+=".contains(c) => encoded.push(c),
@@ -269,6 +345,7 @@ mod tests {
     fn report() -> RecipientReport {
         RecipientReport {
             original: None,
+            orcpt: None,
             address: Address::parse("nobody@b.test").unwrap(),
             action: Action::Failed,
             status: EnhancedStatus(5, 1, 1),
@@ -288,7 +365,8 @@ mod tests {
             boundary: "b1".into(),
             arrival: DateTime { seconds: 0, offset_minutes: 0 },
             recipients,
-            original_header: b"From: anna@a.test\r\nSubject: s\r\n\r\n".to_vec(),
+            envelope_id: None,
+            original: Original::Header(b"From: anna@a.test\r\nSubject: s\r\n\r\n".to_vec()),
         }
     }
 
@@ -346,7 +424,7 @@ mod tests {
         recipient.diagnostic = Some(Diagnostic::Smtp("\u{20ac}".repeat(2000)));
         let mut notification = notification(vec![recipient]);
         let long = format!("Subject: {}\nX: \u{fc}\n\n", "x".repeat(2000));
-        notification.original_header = long.into_bytes();
+        notification.original = Original::Header(long.into_bytes());
         let octets = notification.build();
         assert!(octets.is_ascii());
         for line in octets.split_inclusive(|&octet| octet == b'\n') {
@@ -358,7 +436,7 @@ mod tests {
     fn the_original_header_is_bounded() {
         let returned = |lines: usize| {
             let mut notification = notification(vec![report()]);
-            notification.original_header = "X: 0123456789ab\n".repeat(lines).into_bytes();
+            notification.original = Original::Header("X: 0123456789ab\n".repeat(lines).into_bytes());
             parts(&notification.build())[2].lines().count()
         };
         let most = ORIGINAL_HEADER_BYTES_MAX / 16;

@@ -44,6 +44,9 @@ fn one() -> One {
         size: 3,
         body: BodyType::SevenBit,
         smtputf8: false,
+        return_content: None,
+        envelope_id: None,
+        parameters: Vec::new(),
     };
     One { message: Some(message), body: Bytes::from_static(b"x\r\n"), finished: Vec::new() }
 }

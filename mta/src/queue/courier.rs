@@ -5,14 +5,16 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use waypost_auth::Live;
 use waypost_mail::{BodyType, Reply, Timestamp};
-use waypost_message::build::Action;
-use waypost_storage::{Attempt, Outcome, QueueEntry, Reader, RecipientOutcome, StoreError};
+use waypost_storage::{Attempt, Outcome, QueueEntry, QueuedRecipient, Reader, RecipientOutcome, StoreError};
 
 use super::{Recorded, Report, Shared, notification, now, schedule};
 use crate::{
     client::{Delivery, Outbox, deliver},
     route::{Destination, RoutePlan, resolve},
-    smtp::client::{Finished, Octets, Outgoing},
+    smtp::{
+        client::{Finished, Octets, Outgoing},
+        parameters::RcptParameters,
+    },
 };
 
 /// Most messages over one connection: then another one is made, perhaps to another server of the destination.
@@ -76,12 +78,13 @@ impl Courier {
         let jobs = self.shared.lanes().failed(&self.destination);
         for job in jobs {
             let replies = vec![reply.clone(); job.recipients.len()];
-            self.settle(&job, peer, replies, None).await;
+            self.settle(&job, peer, Finished { replies, tls: None, dsn: false }).await;
         }
     }
 
     /// Records what came of a job, and tells the runner.
-    async fn settle(&self, job: &Job, peer: &str, replies: Vec<Reply>, tls: Option<&str>) {
+    async fn settle(&self, job: &Job, peer: &str, finished: Finished) {
+        let Finished { replies, tls, dsn } = finished;
         let (now, live) = (now(), self.shared.context.live());
         let expired = schedule::is_expired(&live.config.queue, job.entry.accepted, now);
         let outcome = |(recipient, reply): (&usize, Reply)| RecipientOutcome {
@@ -89,8 +92,8 @@ impl Courier {
             outcome: schedule::outcome(peer.to_owned(), reply, expired),
         };
         let outcomes: Vec<_> = job.recipients.iter().zip(replies).map(outcome).collect();
-        outcomes.iter().for_each(|outcome| log(&job.entry, outcome, tls, now));
-        let recorded = self.record(job, &live, now, outcomes).await;
+        outcomes.iter().for_each(|outcome| log(&job.entry, outcome, tls.as_deref(), now));
+        let recorded = self.record(job, &live, now, outcomes, dsn).await;
         self.shared.report(Report::Job(job.entry.id, recorded)).await;
     }
 
@@ -101,6 +104,7 @@ impl Courier {
         live: &Live,
         now: Timestamp,
         outcomes: Vec<RecipientOutcome>,
+        dsn: bool,
     ) -> Recorded {
         let (store, shutdown) = (&self.shared.context.store, &self.shared.context.shutdown);
         let (id, queue) = (job.entry.id, &live.config.queue);
@@ -108,13 +112,13 @@ impl Courier {
         let random = getrandom::u64().unwrap_or(0);
         let next_attempt = schedule::next_attempt(queue, job.entry.accepted, now, job.tries, random);
         let late = !job.entry.warned && schedule::is_late(queue, job.entry.accepted, now);
-        let mut kind = notification::kind(&outcomes, late);
+        let mut told = notification::Told::new(&job.entry.recipients, &outcomes, late, dsn);
         loop {
-            let notification = match kind {
-                Some(kind) => notification::build(store, live, &job.entry, &outcomes, kind, now).await,
-                None => Ok(None),
+            let notification = match told.is_empty() {
+                false => notification::build(store, live, &job.entry, &outcomes, &told, now).await,
+                true => Ok(None),
             };
-            let warned = kind == Some(Action::Delayed);
+            let warned = told.of_delay();
             let attempt = Attempt { id, at: now, outcomes: outcomes.clone(), next_attempt, warned };
             let settled = match notification {
                 Ok(notification) => store.settle(attempt, notification).await,
@@ -130,9 +134,9 @@ impl Courier {
                     }
                 }
                 // it is the notification that cannot be placed: the sender's mailbox is full or gone
-                Err(error) if kind.is_some() && is_of_notification(&error) => {
+                Err(error) if !told.is_empty() && is_of_notification(&error) => {
                     tracing::warn!(%id, sender = %job.entry.reverse_path, %error, "the notification is dropped");
-                    kind = None;
+                    told = notification::Told::default();
                 }
                 Err(error) => {
                     tracing::error!(%id, %error, "the outcome of a delivery is not recorded");
@@ -205,7 +209,7 @@ impl Outbox for Courier {
 
     async fn finish(&mut self, peer: &str, finished: Finished) {
         if let Some(Current { job, .. }) = self.current.take() {
-            self.settle(&job, peer, finished.replies, finished.tls.as_deref()).await;
+            self.settle(&job, peer, finished).await;
         }
     }
 }
@@ -224,13 +228,20 @@ impl Courier {
 
 fn outgoing(job: &Job) -> Outgoing {
     let entry = &job.entry;
-    let queued = job.recipients.iter().filter_map(|index| entry.recipients.get(*index));
+    let queued = || job.recipients.iter().filter_map(|index| entry.recipients.get(*index));
+    let parameters = |queued: &QueuedRecipient| RcptParameters {
+        notify: queued.recipient.notify,
+        orcpt: queued.recipient.orcpt.clone(),
+    };
     Outgoing {
         reverse_path: entry.reverse_path.clone(),
-        recipients: queued.map(|queued| queued.recipient.address.clone()).collect(),
+        recipients: queued().map(|queued| queued.recipient.address.clone()).collect(),
         size: entry.content.without_prefix().size(),
         body: entry.body,
         smtputf8: entry.smtputf8,
+        return_content: entry.wishes.return_content,
+        envelope_id: entry.wishes.envelope_id.clone(),
+        parameters: queued().map(parameters).collect(),
     }
 }
 

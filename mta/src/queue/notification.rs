@@ -1,121 +1,99 @@
-//! Which notification the outcomes of a try cause, and where it goes (RFC 3461 section 6, RFC 3464).
-//!
-//! A message with the null reverse path causes none (RFC 5321 section 4.5.5): that it is lost is only logged.
+//! Which notification the outcomes of a try cause (RFC 3461 sections 5.2 and 6).
 
-use bytes::Bytes;
-use waypost_auth::{Live, Resolution};
-use waypost_mail::{
-    Address, BodyType, DateTime, EnhancedStatus, EntryId, Flags, Reply, ReversePath, Timestamp,
-};
-use waypost_message::{
-    Splitter,
-    build::{Action, Diagnostic, Notification, RecipientReport},
-};
+use waypost_auth::Live;
+use waypost_mail::{DateTime, EnhancedStatus, Notify, Reply, ReturnContent, Timestamp};
+use waypost_message::build::{Action, Diagnostic, Original, RecipientReport, is_seven_bit};
 use waypost_storage::{
-    Acceptance, Delivery, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome, Relay, RelayRecipient,
-    Store, StoreError,
+    Acceptance, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome, Store, StoreError,
 };
 
 use super::schedule::EXPIRED;
+use crate::notification::{Notice, header_block};
 
 /// Octets of the message that are read for its header block.
 const HEADER_BYTES_MAX: u64 = 64 * 1024;
+/// Largest message in octets that comes back as a whole (RFC 3461 section 4.3).
+const RETURNED_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What the outcomes of a try ask for. Where some recipients failed, others are told to be late at a later try.
-pub(super) fn kind(outcomes: &[RecipientOutcome], late: bool) -> Option<Action> {
-    let any = |wanted: Action| outcomes.iter().any(|outcome| told(&outcome.outcome, wanted).is_some());
-    if any(Action::Failed) {
-        return Some(Action::Failed);
+/// What the sender is to be told of the outcomes of one try.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Told(Vec<(usize, Action)>);
+
+impl Told {
+    /// `late`: the sender may be told of delays now. `dsn`: the server was told when to notify. Where some recipients failed, others are
+    /// told to be late at a later try.
+    pub(super) fn new(
+        recipients: &[QueuedRecipient],
+        outcomes: &[RecipientOutcome],
+        late: bool,
+        dsn: bool,
+    ) -> Self {
+        let action = |(place, outcome): (usize, &RecipientOutcome)| {
+            let asked = recipients.get(outcome.recipient).and_then(|queued| queued.recipient.notify);
+            let notify = asked.unwrap_or(Notify::UNASKED);
+            let action = match &outcome.outcome {
+                Outcome::Failed { .. } => notify.failure.then_some(Action::Failed),
+                Outcome::Deferred { .. } => (notify.delay && late).then_some(Action::Delayed),
+                Outcome::Delivered { .. } => (notify.success && !dsn).then_some(Action::Relayed),
+            };
+            action.map(|action| (place, action))
+        };
+        let mut told: Vec<_> = outcomes.iter().enumerate().filter_map(action).collect();
+        if told.iter().any(|(_, action)| *action == Action::Failed) {
+            told.retain(|(_, action)| *action != Action::Delayed);
+        }
+        Self(told)
     }
-    (late && any(Action::Delayed)).then_some(Action::Delayed)
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the sender learns that the message is late.
+    pub(super) fn of_delay(&self) -> bool {
+        self.0.iter().any(|(_, action)| *action == Action::Delayed)
+    }
+
+    fn failed(&self) -> bool {
+        self.0.iter().any(|(_, action)| *action == Action::Failed)
+    }
 }
 
-/// The notification, with the header of the message as far as it can be read; ready to be accepted in the same entry as the outcomes; `None` where no one is to get it.
+/// The notification, ready to be accepted in the same entry as the outcomes; `None` where no one is to get it.
 pub(super) async fn build(
     store: &Store,
     live: &Live,
     entry: &QueueEntry,
     outcomes: &[RecipientOutcome],
-    kind: Action,
+    told: &Told,
     now: Timestamp,
 ) -> Result<Option<Acceptance>, StoreError> {
-    let ReversePath::Address(sender) = &entry.reverse_path else {
-        tracing::warn!(id = %entry.id, ?kind, "a message without sender is not answered");
-        return Ok(None);
+    let end = entry.accepted.after(live.config.queue.lifetime);
+    let notice = Notice {
+        of: entry.id,
+        reverse_path: &entry.reverse_path,
+        accepted: entry.accepted,
+        now,
+        envelope_id: entry.wishes.envelope_id.clone(),
+        recipients: reports(&entry.recipients, outcomes, told, now, end),
     };
-    let Some((local, relay)) = destinations(live, sender, now) else {
-        tracing::warn!(id = %entry.id, %sender, ?kind, "the sender does not exist: no notification");
-        return Ok(None);
-    };
-    let id = store.new_entry_id();
+    notice.compose(store, live, original(store, entry, told).await).await
+}
+
+/// What comes back of the message: all of it where that was asked for, it failed, and it can be sent everywhere; else its header block,
+/// as far as it can be read. The sender is told also where the message itself cannot be read any more.
+async fn original(store: &Store, entry: &QueueEntry, told: &Told) -> Original {
     let content = entry.content.without_prefix();
-    // the sender is told also where the message itself cannot be read any more
-    let original = store.read(&content, 0, HEADER_BYTES_MAX).await.unwrap_or_else(|error| {
-        tracing::error!(id = %entry.id, %error, "a notification goes without the header of the message");
-        Bytes::new()
+    let is_asked = entry.wishes.return_content == Some(ReturnContent::Full) && told.failed();
+    let whole = is_asked && content.size() <= RETURNED_BYTES_MAX;
+    let most = if whole { content.size() } else { HEADER_BYTES_MAX };
+    let octets = store.read(&content, 0, most).await.unwrap_or_else(|error| {
+        tracing::error!(id = %entry.id, %error, "a notification goes without the message");
+        Default::default()
     });
-    let notification = Notification {
-        reporting_mta: live.config.hostname.clone(),
-        to: sender.clone(),
-        date: DateTime::utc(now),
-        message_id: format!("{id}@{}", live.config.hostname),
-        boundary: boundary(id),
-        arrival: DateTime::utc(entry.accepted),
-        recipients: reports(
-            &entry.recipients,
-            outcomes,
-            kind,
-            now,
-            entry.accepted.after(live.config.queue.lifetime),
-        ),
-        original_header: header_block(&original).to_vec(),
-    };
-    let message = Bytes::from(notification.build());
-    let (header, text) = message.split_at(split(&message));
-    let mut body = store.body_writer();
-    body.write(text).await?;
-    let structure = Splitter::split(&message);
-    let header = message.slice_ref(header);
-    Ok(Some(Acceptance { id, header, body: body.finish().await?, structure, local, relay }))
-}
-
-/// Where the sender's mail goes: into mailboxes, to other servers, or both. The notification itself has the null reverse path.
-fn destinations(live: &Live, sender: &Address, now: Timestamp) -> Option<(Vec<Delivery>, Option<Relay>)> {
-    let (accounts, remote) = match live.directory.resolve(sender) {
-        Resolution::Deliver { accounts, remote } => (accounts, remote),
-        Resolution::BackupMx | Resolution::Elsewhere => (Vec::new(), vec![sender.clone()]),
-        Resolution::UnknownUser => return None,
-    };
-    let delivery = |account| Delivery {
-        account,
-        mailbox: None,
-        prefix: format!("Return-Path: <>\r\nDelivered-To: {sender}\r\n").into_bytes(),
-        flags: Flags::default(),
-        internal_date: DateTime::utc(now),
-    };
-    let recipient = |address: Address| {
-        let original = (address != *sender).then(|| sender.clone());
-        RelayRecipient { address, original }
-    };
-    // the header block names the sender as it is
-    let smtputf8 = sender.needs_smtputf8() || remote.iter().any(Address::needs_smtputf8);
-    let body = if smtputf8 { BodyType::EightBitMime } else { BodyType::SevenBit };
-    let recipients: Vec<_> = remote.into_iter().map(recipient).collect();
-    let relay = (!recipients.is_empty()).then_some(Relay {
-        reverse_path: ReversePath::Null,
-        recipients,
-        body,
-        smtputf8,
-    });
-    Some((accounts.into_iter().map(delivery).collect(), relay))
-}
-
-/// The peer and reply that a notification of this kind tells of an outcome.
-fn told(outcome: &Outcome, kind: Action) -> Option<(&str, &Reply)> {
-    match (outcome, kind) {
-        (Outcome::Failed { peer, reply }, Action::Failed) => Some((peer, reply)),
-        (Outcome::Deferred { peer, reply }, Action::Delayed) => Some((peer, reply)),
-        _ => None,
+    match whole && is_seven_bit(&octets) && !octets.is_empty() {
+        true => Original::Message(octets.to_vec()),
+        false => Original::Header(header_block(&octets).to_vec()),
     }
 }
 
@@ -123,20 +101,22 @@ fn told(outcome: &Outcome, kind: Action) -> Option<(&str, &Reply)> {
 fn reports(
     recipients: &[QueuedRecipient],
     outcomes: &[RecipientOutcome],
-    kind: Action,
+    told: &Told,
     now: Timestamp,
     end: Timestamp,
 ) -> Vec<RecipientReport> {
-    let report = |outcome: &RecipientOutcome| {
+    let report = |(place, action): &(usize, Action)| {
+        let outcome = outcomes.get(*place)?;
         let recipient = &recipients.get(outcome.recipient)?.recipient;
-        let (peer, reply) = told(&outcome.outcome, kind)?;
+        let (peer, reply) = outcome.outcome.said();
         let text = answer(reply);
         // no server says that we gave up
         let ours = peer.is_empty() || reply.status == Some(EXPIRED);
         Some(RecipientReport {
             original: recipient.original.clone(),
+            orcpt: recipient.orcpt.clone(),
             address: recipient.address.clone(),
-            action: kind,
+            action: *action,
             status: status(reply),
             remote_mta: peer.split_once(' ').map(|(host, _)| host.to_owned()),
             diagnostic: Some(if ours { Diagnostic::Local(text) } else { Diagnostic::Smtp(text) }),
@@ -144,29 +124,18 @@ fn reports(
             will_retry_until: Some(DateTime::utc(end)),
         })
     };
-    outcomes.iter().filter_map(report).collect()
-}
-
-/// The octets up to and without the empty line; of a cut block those up to its last whole line.
-fn header_block(octets: &[u8]) -> &[u8] {
-    let end = octets.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 2);
-    let end = end.or_else(|| octets.iter().rposition(|octet| *octet == b'\n').map(|at| at + 1));
-    &octets[..end.unwrap_or(0)]
-}
-
-/// Where the body of a message begins.
-fn split(message: &[u8]) -> usize {
-    message.windows(4).position(|window| window == b"\r\n\r\n").map_or(message.len(), |at| at + 4)
-}
-
-/// A boundary that no returned header block foresees. Without randomness the id must do.
-fn boundary(id: EntryId) -> String {
-    format!("{id}{:016x}", getrandom::u64().unwrap_or(0))
+    told.0.iter().filter_map(report).collect()
 }
 
 /// The reply's status, or the one that its code stands for (RFC 3464 section 2.3.4 asks for one).
 fn status(reply: &Reply) -> EnhancedStatus {
-    let class = if reply.code < 500 { 4 } else { 5 };
+    let class = if reply.code < 300 {
+        2
+    } else if reply.code < 500 {
+        4
+    } else {
+        5
+    };
     reply.status.unwrap_or(EnhancedStatus(class, 0, 0))
 }
 
@@ -177,6 +146,9 @@ fn answer(reply: &Reply) -> String {
 
 #[cfg(test)]
 mod tests {
+    use waypost_mail::Address;
+    use waypost_storage::RelayRecipient;
+
     use super::*;
 
     fn outcomes() -> Vec<RecipientOutcome> {
@@ -197,39 +169,52 @@ mod tests {
         .collect()
     }
 
+    fn recipients(notify: Option<&str>) -> Vec<QueuedRecipient> {
+        let recipient = |n| RelayRecipient {
+            notify: notify.map(|notify| Notify::parse(notify).unwrap()),
+            ..RelayRecipient::new(Address::parse(&format!("r{n}@b.test")).unwrap())
+        };
+        (0..5).map(|n| QueuedRecipient { recipient: recipient(n), outcome: None }).collect()
+    }
+
     #[test]
-    fn failures_come_before_delays() {
-        let all = outcomes();
-        for (outcomes, late, expected) in [
-            (&all[..], true, Some(Action::Failed)),
-            (&all[..], false, Some(Action::Failed)),
-            (&all[1..3], true, Some(Action::Delayed)),
-            (&all[1..3], false, None),
-            (&all[2..3], true, None),
+    fn a_sender_is_told_what_it_asked_for() {
+        use Action::{Delayed, Failed, Relayed};
+        let all_outcomes = outcomes();
+        let all = [(0, Failed), (3, Failed), (4, Failed)];
+        let with_relayed = [(0, Failed), (2, Relayed), (3, Failed), (4, Failed)];
+        for (notify, outcomes, late, dsn, expected) in [
+            (None, 0..5, true, false, &all[..]),
+            (None, 0..5, false, true, &all),
+            (None, 1..3, true, false, &[(0, Delayed)]),
+            (None, 1..3, false, false, &[]),
+            (None, 2..3, true, false, &[]),
+            (Some("NEVER"), 0..5, true, false, &[]),
+            (Some("SUCCESS,FAILURE"), 0..5, true, false, &with_relayed),
+            (Some("SUCCESS,FAILURE"), 0..5, true, true, &all),
+            (Some("SUCCESS"), 0..5, true, false, &[(2, Relayed)]),
+            (Some("DELAY"), 0..5, true, true, &[(1, Delayed)]),
+            (Some("SUCCESS,DELAY"), 1..3, true, false, &[(0, Delayed), (1, Relayed)]),
         ] {
-            assert_eq!(kind(outcomes, late), expected);
+            let told = Told::new(&recipients(notify), &all_outcomes[outcomes.clone()], late, dsn);
+            assert_eq!(told.0, expected, "{notify:?} {outcomes:?} {late} {dsn}");
         }
     }
 
     #[test]
     fn each_recipient_is_told_what_happened_to_it() {
-        let recipient = |n| QueuedRecipient {
-            recipient: RelayRecipient {
-                address: Address::parse(&format!("r{n}@b.test")).unwrap(),
-                original: None,
-            },
-            outcome: None,
-        };
-        let recipients: Vec<_> = (0..5).map(recipient).collect();
-        let told = |kind| {
-            let reports = reports(&recipients, &outcomes(), kind, Timestamp(1000), Timestamp(9000));
+        let told = |outcomes: &[RecipientOutcome], dsn| {
+            let recipients = recipients(Some("SUCCESS,FAILURE,DELAY"));
+            let told = Told::new(&recipients, outcomes, true, dsn);
+            let reports = reports(&recipients, outcomes, &told, Timestamp(1000), Timestamp(9000));
             let line = |report: &RecipientReport| {
-                assert_eq!((report.action, report.last_attempt.unwrap().seconds), (kind, 1));
+                assert_eq!(report.last_attempt.unwrap().seconds, 1);
                 assert_eq!(report.will_retry_until.unwrap().seconds, 9);
                 let host = report.remote_mta.as_deref().unwrap_or("nobody");
                 format!(
-                    "{} {} {host} {:?}",
+                    "{} {:?} {} {host} {:?}",
                     report.address,
+                    report.action,
                     report.status,
                     report.diagnostic.as_ref().unwrap()
                 )
@@ -237,27 +222,15 @@ mod tests {
             reports.iter().map(line).collect::<Vec<_>>()
         };
         let failed = [
-            "r0@b.test 5.1.1 mx.b.test Smtp(\"550 5.1.1 no such user\")",
-            "r3@b.test 5.1.2 nobody Local(\"550 5.1.2 no such domain\")",
-            "r4@b.test 5.4.7 mx.b.test Local(\"554 5.4.7 given up\")",
+            "r0@b.test Failed 5.1.1 mx.b.test Smtp(\"550 5.1.1 no such user\")",
+            "r3@b.test Failed 5.1.2 nobody Local(\"550 5.1.2 no such domain\")",
+            "r4@b.test Failed 5.4.7 mx.b.test Local(\"554 5.4.7 given up\")",
         ];
-        assert_eq!(told(Action::Failed), failed);
-        assert_eq!(told(Action::Delayed), ["r1@b.test 4.0.0 mx.b.test Smtp(\"450 busy later\")"]);
-    }
-
-    #[test]
-    fn the_header_block_ends_at_the_empty_line_or_a_whole_line() {
-        for (octets, block) in [
-            ("", ""),
-            ("A: b\r\n\r\nc\r\n\r\n", "A: b\r\n"),
-            ("A: b\r\n", "A: b\r\n"),
-            ("A: b\r\nC: cut of", "A: b\r\n"),
-            ("no line", ""),
-        ] {
-            assert_eq!(header_block(octets.as_bytes()), block.as_bytes(), "{octets:?}");
-        }
-        for (message, at) in [("A: b\r\n\r\nc", 8), ("A: b\r\n", 6)] {
-            assert_eq!(split(message.as_bytes()), at);
-        }
+        assert_eq!(told(&outcomes(), true), failed);
+        let others = [
+            "r1@b.test Delayed 4.0.0 mx.b.test Smtp(\"450 busy later\")",
+            "r2@b.test Relayed 2.0.0 mx.b.test Smtp(\"250 ok\")",
+        ];
+        assert_eq!(told(&outcomes()[1..3], false), others);
     }
 }

@@ -11,15 +11,19 @@ use waypost_auth::Directory;
 use waypost_config::{
     DnsConfig, DomainConfig, LimitsConfig, NextHop, QueueConfig, RouteConfig, RouteTls, StorageConfig,
 };
-use waypost_mail::{AccountId, AccountSource, Address, BodyType, Domain, ReversePath};
+use waypost_mail::{
+    AccountId, AccountSource, Address, BodyType, Domain, EnvelopeId, Notify, OriginalRecipient,
+    ReturnContent, ReversePath,
+};
 use waypost_message::Splitter;
-use waypost_storage::{Acceptance, NewAccount, Options, Outcome, Relay, RelayRecipient};
+use waypost_storage::{Acceptance, NewAccount, Options, Outcome, Relay, RelayRecipient, Wishes};
 
 use super::*;
 
 /// What a server says to RCPT, and how many connections it takes.
 #[derive(Clone, Debug)]
 struct Peer {
+    ehlo: &'static str,
     rcpt: Arc<Mutex<&'static str>>,
     seen: Arc<Mutex<Seen>>,
     address: SocketAddr,
@@ -29,13 +33,20 @@ struct Peer {
 struct Seen {
     connections: usize,
     messages: Vec<String>,
+    /// MAIL and RCPT.
+    envelopes: Vec<String>,
 }
 
 impl Peer {
     async fn start(rcpt: &'static str) -> Self {
+        Self::start_with(rcpt, "250 b").await
+    }
+
+    /// `ehlo`: its reply to EHLO.
+    async fn start_with(rcpt: &'static str, ehlo: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let peer = Self { rcpt: Arc::new(Mutex::new(rcpt)), seen: Arc::default(), address };
+        let peer = Self { ehlo, rcpt: Arc::new(Mutex::new(rcpt)), seen: Arc::default(), address };
         let server = peer.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -67,7 +78,11 @@ impl Peer {
                     message = Some(String::new());
                     "354 go"
                 }
-                (None, line) if line.starts_with("RCPT") => *self.rcpt.lock().unwrap(),
+                (None, line) if line.starts_with("EHLO") => self.ehlo,
+                (None, line) if line.starts_with("RCPT") || line.starts_with("MAIL") => {
+                    self.seen.lock().unwrap().envelopes.push(line.to_owned());
+                    if line.starts_with("MAIL") { "250 ok" } else { *self.rcpt.lock().unwrap() }
+                }
                 (None, "QUIT") => "221 bye",
                 (None, _) => "250 ok",
             };
@@ -122,17 +137,23 @@ impl World {
     }
 
     async fn submit_text(&self, from: ReversePath, to: &[&str], text: &str) -> EntryId {
+        let recipients = to.iter().map(|to| RelayRecipient::new(address(to))).collect();
+        self.submit_relay(from, recipients, Wishes::default(), text).await
+    }
+
+    async fn submit_relay(
+        &self,
+        from: ReversePath,
+        recipients: Vec<RelayRecipient>,
+        wishes: Wishes,
+        text: &str,
+    ) -> EntryId {
         let store = &self.context.store;
         let header = "Subject: hello\r\n\r\n";
         let mut body = store.body_writer();
         body.write(text.as_bytes()).await.unwrap();
-        let recipient = |to: &&str| RelayRecipient { address: address(to), original: None };
-        let relay = Relay {
-            reverse_path: from,
-            recipients: to.iter().map(recipient).collect(),
-            body: BodyType::SevenBit,
-            smtputf8: false,
-        };
+        let relay =
+            Relay { reverse_path: from, recipients, body: BodyType::SevenBit, smtputf8: false, wishes };
         let acceptance = Acceptance {
             id: store.new_entry_id(),
             header: Bytes::from_static(header.as_bytes()),
@@ -246,6 +267,96 @@ async fn messages_are_delivered_at_once() {
     world.until_empty().await;
     assert_eq!(peer.messages().len(), 31);
     assert!(world.inbox().await.is_empty());
+    world.stop().await;
+}
+
+fn asked(to: &str, notify: &str) -> RelayRecipient {
+    RelayRecipient {
+        notify: Some(Notify::parse(notify).unwrap()),
+        orcpt: OriginalRecipient::new("rfc822;first+2Bx@far.test"),
+        ..RelayRecipient::new(address(to))
+    }
+}
+
+fn wishes(return_content: ReturnContent) -> Wishes {
+    Wishes { return_content: Some(return_content), envelope_id: EnvelopeId::new("QQ+2B314") }
+}
+
+#[tokio::test]
+async fn what_the_sender_asked_for_goes_on_to_a_server_that_knows_it() {
+    let peer = Peer::start_with("250 ok", "250-b\r\n250 DSN").await;
+    let world = World::start(peer.address, queue()).await;
+    let recipients = vec![
+        asked("x@b.test", "SUCCESS,FAILURE"),
+        asked("y@b.test", "NEVER"),
+        RelayRecipient::new(address("z@b.test")),
+    ];
+    world.submit_relay(sender(), recipients, wishes(ReturnContent::Headers), "text\r\n").await;
+    world.until_empty().await;
+    assert_eq!(
+        peer.seen.lock().unwrap().envelopes,
+        [
+            "MAIL FROM:<s@a.test> RET=HDRS ENVID=QQ+2B314",
+            "RCPT TO:<x@b.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;first+2Bx@far.test",
+            "RCPT TO:<y@b.test> NOTIFY=NEVER ORCPT=rfc822;first+2Bx@far.test",
+            "RCPT TO:<z@b.test>",
+        ]
+    );
+    assert!(world.inbox().await.is_empty(), "the next server tells of success");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_know_it_is_told_nothing_and_the_sender_that_it_was_relayed() {
+    let peer = Peer::start("250 2.1.5 ok").await;
+    let world = World::start(peer.address, queue()).await;
+    let recipients =
+        vec![asked("x@b.test", "SUCCESS"), asked("y@b.test", "NEVER"), asked("z@b.test", "FAILURE")];
+    world.submit_relay(sender(), recipients, wishes(ReturnContent::Full), "text\r\n").await;
+    world.until_empty().await;
+    let envelopes = peer.seen.lock().unwrap().envelopes.clone();
+    assert_eq!(envelopes[..2], ["MAIL FROM:<s@a.test>", "RCPT TO:<x@b.test>"]);
+    let [told] = &world.inbox().await[..] else { panic!("one notification") };
+    for line in [
+        "Subject: Your mail was handed on\r\n",
+        "Original-Envelope-Id: QQ+314\r\n",
+        "Original-Recipient: rfc822; first+x@far.test\r\n",
+        "Final-Recipient: rfc822; x@b.test\r\n",
+        "Action: relayed\r\n",
+        "Status: 2.0.0\r\n",
+        "Content-Type: text/rfc822-headers",
+    ] {
+        assert!(told.contains(line), "{line:?} is not in {told}");
+    }
+    assert!(!told.contains("y@b.test") && !told.contains("z@b.test") && !told.contains("text\r\n\r\n"));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn failures_come_back_as_the_sender_wants_them() {
+    let peer = Peer::start("550 5.1.1 no such user").await;
+    let world = World::start(peer.address, queue()).await;
+    world.submit_relay(sender(), vec![asked("x@b.test", "NEVER")], Wishes::default(), "text\r\n").await;
+    world
+        .submit_relay(sender(), vec![asked("x@b.test", "SUCCESS,DELAY")], Wishes::default(), "text\r\n")
+        .await;
+    world.until_empty().await;
+    assert!(world.inbox().await.is_empty());
+    let full = vec![asked("x@b.test", "FAILURE")];
+    world.submit_relay(sender(), full.clone(), wishes(ReturnContent::Full), "all of it\r\n").await;
+    world.until_empty().await;
+    let whole = "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit\r\n\r\nSubject: hello\r\n\r\nall of it\r\n";
+    let told = world.inbox().await.remove(0);
+    assert!(told.contains(whole), "{told}");
+    // What not every server takes comes back as its header block.
+    let long = "x".repeat(1_000_100);
+    for text in ["b\u{fc}cher\r\n", &format!("{long}\r\n"), &"line\r\n".repeat(200_000)] {
+        let before = world.inbox().await.len();
+        world.submit_relay(sender(), full.clone(), wishes(ReturnContent::Full), text).await;
+        world.until_empty().await;
+        let told = world.inbox().await.remove(before);
+        assert!(told.contains("Content-Type: text/rfc822-headers") && told.len() < 10_000);
+    }
     world.stop().await;
 }
 

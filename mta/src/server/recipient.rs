@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use waypost_auth::{Directory, Resolution};
-use waypost_mail::{AccountId, Address, LocalPart, Refusal, ReversePath};
+use waypost_mail::{AccountId, Address, LocalPart, Notify, OriginalRecipient, Refusal, ReversePath};
+use waypost_message::build::Action;
 use waypost_storage::{Delivery, RelayRecipient};
 
 use super::refusal;
-use crate::smtp::path::ForwardPath;
+use crate::smtp::{parameters::RcptParameters, path::ForwardPath};
 
 /// Most accounts and addresses that the recipients of one transaction lead to through aliases. A recipient that alone leads to
 /// more is taken as the first one.
@@ -31,23 +32,82 @@ pub(super) struct Recipient {
     pub(super) accounts: Vec<AccountId>,
     /// Addresses elsewhere that get it.
     pub(super) remote: Vec<Address>,
+    /// What the sender said of it.
+    pub(super) parameters: RcptParameters,
+    /// How far it reaches, also where earlier recipients lead to the same places.
+    pub(super) reach: Reach,
+}
+
+/// How far a recipient reaches.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reach {
+    /// Mailboxes here.
+    Here,
+    /// One address elsewhere.
+    Elsewhere,
+    /// Several places, of which one at least is elsewhere.
+    Several,
+}
+
+impl Reach {
+    fn new(accounts: &[AccountId], remote: &[Address]) -> Self {
+        match (accounts, remote) {
+            (_, []) => Self::Here,
+            ([], [_]) => Self::Elsewhere,
+            _ => Self::Several,
+        }
+    }
 }
 
 impl Recipient {
     /// Decides about a recipient.
-    pub(super) fn decide(directory: &Directory, path: ForwardPath, trust: Trust) -> Result<Self, Refusal> {
+    pub(super) fn decide(
+        directory: &Directory,
+        path: ForwardPath,
+        parameters: RcptParameters,
+        trust: Trust,
+    ) -> Result<Self, Refusal> {
         let address = match path {
             ForwardPath::Address(address) => address,
             ForwardPath::Postmaster => postmaster(directory)?,
         };
         match (directory.resolve(&address), trust) {
-            (Resolution::Deliver { accounts, remote }, _) => Ok(Self { address, accounts, remote }),
+            (Resolution::Deliver { accounts, remote }, _) => {
+                let reach = Reach::new(&accounts, &remote);
+                Ok(Self { address, accounts, remote, parameters, reach })
+            }
             (Resolution::UnknownUser, _) => Err(refusal::unknown_user(&address)),
             (Resolution::BackupMx, _) | (Resolution::Elsewhere, Trust::MayRelay) => {
-                Ok(Self { remote: vec![address.clone()], address, accounts: Vec::new() })
+                let (remote, reach) = (vec![address.clone()], Reach::Elsewhere);
+                Ok(Self { remote, address, accounts: Vec::new(), parameters, reach })
             }
             (Resolution::Elsewhere, Trust::Stranger) => Err(refusal::relaying_denied(&address)),
         }
+    }
+
+    /// What its sender is told at once, if asked for: that the mail is in its mailbox, or that it goes to several (RFC 3461 sections
+    /// 5.2.3 and 5.2.7.3).
+    pub(super) fn told(&self) -> Option<Action> {
+        let is_asked = self.parameters.notify.is_some_and(|notify| notify.success);
+        match self.reach {
+            Reach::Here if is_asked => Some(Action::Delivered),
+            Reach::Several if is_asked => Some(Action::Expanded),
+            _ => None,
+        }
+    }
+
+    /// What goes to the queue with one of the addresses that it leads to.
+    fn relayed(&self, address: &Address) -> RelayRecipient {
+        let RcptParameters { notify, orcpt } = self.parameters.clone();
+        let original = (*address != self.address).then(|| self.address.clone());
+        let notify = match self.reach {
+            // That it was expanded was the answer to SUCCESS.
+            Reach::Several => notify.map(|notify| Notify { success: false, ..notify }),
+            // What the sender asked for goes on with the mail (RFC 3461 section 5.2.7.2).
+            Reach::Here | Reach::Elsewhere => notify,
+        };
+        let named = || original.as_ref().filter(|_| notify.is_some()).and_then(OriginalRecipient::of);
+        RelayRecipient { orcpt: orcpt.or_else(named), address: address.clone(), original, notify }
     }
 
     /// Whether the directory knows it.
@@ -152,8 +212,7 @@ pub(super) fn relayed(recipients: &[Recipient]) -> Vec<RelayRecipient> {
     for recipient in recipients {
         for address in &recipient.remote {
             if known.insert(address) {
-                let original = (*address != recipient.address).then(|| recipient.address.clone());
-                relayed.push(RelayRecipient { address: address.clone(), original });
+                relayed.push(recipient.relayed(address));
             }
         }
     }
@@ -175,6 +234,8 @@ mod tests {
             address: address(text),
             accounts: accounts.iter().copied().map(AccountId).collect(),
             remote: remote.iter().map(|text| address(text)).collect(),
+            parameters: RcptParameters::default(),
+            reach: Reach::Several,
         }
     }
 

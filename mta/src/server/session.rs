@@ -6,9 +6,10 @@ use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc, time::Sys
 
 use bytes::Bytes;
 use waypost_auth::{Identity, Live, Seat, sasl::Credentials};
-use waypost_mail::{BodyType, DateTime, EntryId, Refusal, Timestamp};
+use waypost_mail::{BodyType, DateTime, EnhancedStatus, EntryId, Refusal, Timestamp};
+use waypost_message::build::{Action, Original, RecipientReport};
 use waypost_net::{AddressCount, Disconnect, Handler, Output};
-use waypost_storage::{Acceptance, Relay};
+use waypost_storage::{Acceptance, Relay, Store, Wishes};
 
 use super::{
     Context,
@@ -17,9 +18,13 @@ use super::{
     recipient::{Recipient, Recipients, Trust, deliveries, relayed},
     refusal,
 };
-use crate::smtp::{
-    path::ForwardPath,
-    server::{Answer, Login, Mail, Question, Server},
+use crate::{
+    notification::{Notice, header_block},
+    smtp::{
+        parameters::RcptParameters,
+        path::ForwardPath,
+        server::{Answer, Login, Mail, Question, Server},
+    },
 };
 
 /// Room for the fields that we add to a message: trace fields (RFC 5321 section 4.4) and what submission lacks.
@@ -60,8 +65,8 @@ impl Handler<Server> for Receiver {
                 let outcome = self.begin(*mail);
                 self.verdict(outcome, "sender refused").await
             }
-            Question::Recipient(path) => {
-                let outcome = self.add_recipient(path).await;
+            Question::Recipient(path, parameters) => {
+                let outcome = self.add_recipient(path, *parameters).await;
                 self.verdict(outcome, "recipient refused").await
             }
             // What is wrong is logged at the end.
@@ -138,7 +143,7 @@ impl Receiver {
         Ok(())
     }
 
-    async fn add_recipient(&mut self, path: ForwardPath) -> Result<(), Refusal> {
+    async fn add_recipient(&mut self, path: ForwardPath, parameters: RcptParameters) -> Result<(), Refusal> {
         let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
         if let ForwardPath::Address(address) = &path
             && transaction.recipients.contains(address)
@@ -148,7 +153,7 @@ impl Receiver {
         let trusted = transaction.live.config.trust.iter().any(|network| network.contains(self.peer));
         let trust =
             if transaction.submitter.is_some() || trusted { Trust::MayRelay } else { Trust::Stranger };
-        let recipient = Recipient::decide(&transaction.live.directory, path, trust)?;
+        let recipient = Recipient::decide(&transaction.live.directory, path, parameters, trust)?;
         transaction.check_quotas(&self.context, &recipient).await?;
         transaction.recipients.add(recipient)
     }
@@ -184,7 +189,9 @@ impl Receiver {
         let store = &self.context.store;
         let message = intake.finish(store, &transaction.arrival(self.peer)).await?;
         let bytes = message.bytes;
-        let accepted = store.deliver(transaction.acceptance(message)).await;
+        let acceptance = transaction.acceptance(message);
+        let notification = transaction.notification(store, &acceptance).await;
+        let accepted = store.deliver(acceptance, notification).await;
         let id = accepted.map_err(|error| refusal::store_error(&error))?.id;
         tracing::info!(
             %id,
@@ -229,6 +236,31 @@ impl Transaction {
         }
     }
 
+    /// What the sender asked to be told of at once.
+    async fn notification(&self, store: &Store, message: &Acceptance) -> Option<Acceptance> {
+        let told =
+            self.recipients.as_slice().iter().filter_map(|recipient| Some((recipient, recipient.told()?)));
+        let reports: Vec<_> = told.map(|(recipient, action)| report(recipient, action)).collect();
+        if reports.is_empty() {
+            return None;
+        }
+        let moment = timestamp();
+        let notice = Notice {
+            of: self.id,
+            reverse_path: &self.mail.reverse_path,
+            accepted: moment,
+            now: moment,
+            envelope_id: self.mail.parameters.envelope_id.clone(),
+            recipients: reports,
+        };
+        let original = Original::Header(header_block(&message.header).to_vec());
+        let composed = notice.compose(store, &self.live, original).await;
+        composed.unwrap_or_else(|error| {
+            tracing::warn!(id = %self.id, %error, "the sender is not told of the delivery");
+            None
+        })
+    }
+
     fn acceptance(&self, message: Complete) -> Acceptance {
         let Complete { header, body, structure, octets, .. } = message;
         let reverse_path = self.mail.reverse_path.clone();
@@ -240,13 +272,34 @@ impl Transaction {
         let declared = self.mail.parameters.body;
         let body_type = if octets == BodyType::EightBitMime { octets } else { declared };
         let local = deliveries(self.recipients.as_slice(), &reverse_path, now());
-        let relay = Relay { reverse_path, recipients, body: body_type, smtputf8 };
+        let parameters = &self.mail.parameters;
+        let wishes =
+            Wishes { return_content: parameters.return_content, envelope_id: parameters.envelope_id.clone() };
+        let relay = Relay { reverse_path, recipients, body: body_type, smtputf8, wishes };
         let relay = (!relay.recipients.is_empty()).then_some(relay);
         Acceptance { id: self.id, header: header.into(), body, structure, local, relay }
     }
 }
 
+/// A recipient whose mail is delivered, or goes on to several (RFC 3464 section 2.3).
+fn report(recipient: &Recipient, action: Action) -> RecipientReport {
+    RecipientReport {
+        original: None,
+        orcpt: recipient.parameters.orcpt.clone(),
+        address: recipient.address.clone(),
+        action,
+        status: EnhancedStatus(2, 1, 5),
+        remote_mta: None,
+        diagnostic: None,
+        last_attempt: None,
+        will_retry_until: None,
+    }
+}
+
 fn now() -> DateTime {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    DateTime::utc(Timestamp(0).after(since_epoch))
+    DateTime::utc(timestamp())
+}
+
+fn timestamp() -> Timestamp {
+    Timestamp(0).after(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }

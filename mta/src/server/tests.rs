@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
 use waypost_auth::Directory;
-use waypost_mail::{AccountId, AccountSource, Address, BodyType};
+use waypost_mail::{AccountId, AccountSource, Address, BodyType, ReturnContent};
 use waypost_net::{AddressCount, Shutdown};
 use waypost_storage::{NewAccount, Options, QueueEntry};
 
@@ -533,4 +533,52 @@ async fn a_large_field_hides_no_author() {
         replies.last().unwrap().starts_with("550 5.7.1 <victim@a-longer-name-of.it.y.test>"),
         "{replies:?}"
     );
+}
+
+/// Anna asks to be told of all that becomes of her mail.
+#[tokio::test]
+async fn senders_are_told_of_deliveries_that_they_ask_for() {
+    let site = Site::new().await;
+    let rcpt = |to: &str, notify: &str| format!("RCPT TO:<{to}> NOTIFY={notify} ORCPT=rfc822;{to}\r\n");
+    let input = [
+        "MAIL FROM:<anna@a.test> RET=FULL ENVID=Q1\r\n".to_owned(),
+        rcpt("bert@a.test", "SUCCESS,FAILURE"),
+        rcpt("team@a.test", "SUCCESS,DELAY"),
+        rcpt("x@elsewhere.test", "SUCCESS"),
+        rcpt("y@elsewhere.test", "NEVER"),
+        "DATA\r\nFrom: anna@a.test\r\nSubject: x\r\n\r\ntext\r\n.\r\n".to_owned(),
+    ];
+    accepted(&site.submit(&input.concat()).await);
+    let [told, message] = &site.inbox(site.anna).await[..] else { panic!("a notification and the message") };
+    let (told, message) = if told.contains("delivery-status") { (told, message) } else { (message, told) };
+    assert!(message.contains("Subject: x\r\n"));
+    for lines in [
+        "Return-Path: <>\r\n",
+        "Original-Envelope-Id: Q1\r\n",
+        "Original-Recipient: rfc822; bert@a.test\r\nFinal-Recipient: rfc822; bert@a.test\r\nAction: delivered\r\nStatus: 2.1.5\r\n",
+        "Original-Recipient: rfc822; team@a.test\r\nFinal-Recipient: rfc822; team@a.test\r\nAction: expanded\r\nStatus: 2.1.5\r\n",
+        "Subject: x\r\n",
+    ] {
+        assert!(told.contains(lines), "{lines:?} is not in {told}");
+    }
+    assert!(!told.contains("elsewhere.test") && !told.contains("text\r\n\r\n"));
+    let [(entry, _)] = &site.queued().await[..] else { panic!("one entry") };
+    assert_eq!(entry.wishes.return_content, Some(ReturnContent::Full));
+    let shown = |queued: &waypost_storage::QueuedRecipient| {
+        let recipient = &queued.recipient;
+        let orcpt = recipient.orcpt.as_ref().map_or("", |orcpt| orcpt.as_str());
+        format!("{} {} {orcpt}", recipient.address, recipient.notify.unwrap())
+    };
+    assert_eq!(
+        entry.recipients.iter().map(shown).collect::<Vec<_>>(),
+        [
+            "carl@b.test DELAY rfc822;team@a.test",
+            "x@elsewhere.test SUCCESS rfc822;x@elsewhere.test",
+            "y@elsewhere.test NEVER rfc822;y@elsewhere.test",
+        ]
+    );
+    // Nobody is told of mail without a sender.
+    let null = "MAIL FROM:<>\r\nRCPT TO:<bert@a.test> NOTIFY=SUCCESS\r\nDATA\r\nSubject: y\r\n\r\n.\r\n";
+    accepted(&site.relay(null).await);
+    assert_eq!((site.inbox(site.anna).await.len(), site.queued().await.len()), (2, 1));
 }

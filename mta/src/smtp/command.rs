@@ -1,21 +1,22 @@
 //! Commands of a client (RFC 5321 section 4.1.1), STARTTLS (RFC 3207), AUTH (RFC 4954 section 4), BDAT (RFC 3030 section 2), LHLO (RFC 2033
-//! section 4.1), and the parameters of
-//! SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531) and AUTH= (RFC 4954 section 5).
+//! section 4.1).
 //!
 //! More is taken than the grammar allows in two places, because clients do it: one space between the colon and the path
 //! (`MAIL FROM: <a@b.test>`), and white space at the end of a line (RFC 5321 section 4.1.1 asks for the latter).
 
 use nom::{
     Finish, IResult, Parser,
-    bytes::complete::{tag_no_case, take_while, take_while1},
+    bytes::complete::{tag_no_case, take_while1},
     character::complete::char,
-    combinator::{all_consuming, map, opt, recognize, rest, verify},
-    multi::many0,
+    combinator::{all_consuming, map, opt, rest, verify},
     sequence::{pair, preceded, terminated},
 };
-use waypost_mail::{BodyType, Domain, ReversePath};
+use waypost_mail::{Domain, ReversePath};
 
-use super::path::{ForwardPath, forward_path, reverse_path};
+use super::{
+    parameters::{MailParameters, RcptParameters, esmtp_params},
+    path::{ForwardPath, forward_path, reverse_path},
+};
 
 /// Longest name that a client may call itself, in octets (RFC 5321 section 4.5.3.1.2).
 pub const CLIENT_NAME_BYTES_MAX: usize = 255;
@@ -32,7 +33,7 @@ pub enum Command {
     /// `MAIL`
     Mail(ReversePath, MailParameters),
     /// `RCPT`
-    Rcpt(ForwardPath),
+    Rcpt(ForwardPath, RcptParameters),
     /// `DATA`
     Data,
     /// `BDAT`: that many octets follow at once.
@@ -85,17 +86,6 @@ impl ClientName {
     }
 }
 
-/// Parameters of MAIL.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct MailParameters {
-    /// Size of the message as the client estimates it; more than 64 bits count as the largest number.
-    pub size: Option<u64>,
-    /// Declared octets of the body.
-    pub body: BodyType,
-    /// Whether addresses or header fields may hold UTF-8.
-    pub smtputf8: bool,
-}
-
 /// Why a line is no command that we can obey.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CommandError {
@@ -132,7 +122,7 @@ const EHLO: &str = "EHLO domain";
 const HELO: &str = "HELO domain";
 const LHLO: &str = "LHLO domain";
 const MAIL: &str = "MAIL FROM:<address> [parameters]";
-const RCPT: &str = "RCPT TO:<address>";
+const RCPT: &str = "RCPT TO:<address> [parameters]";
 const BDAT: &str = "BDAT octets [LAST]";
 const VRFY: &str = "VRFY address";
 const AUTH: &str = "AUTH mechanism [initial-response]";
@@ -172,7 +162,7 @@ impl Command {
     }
 }
 
-fn complete<'a, T>(
+pub(super) fn complete<'a, T>(
     rule: impl Fn(&'a str) -> IResult<&'a str, T>,
     arguments: &'a str,
     form: &'static str,
@@ -194,27 +184,14 @@ fn client_name(input: &str) -> IResult<&str, ClientName> {
 fn mail(arguments: &str) -> Result<Command, CommandError> {
     let path = after(from, arguments, MAIL)?;
     let (parameters, path) = reverse_path(path).map_err(|_| CommandError::ReversePath)?;
-    let mut mail = MailParameters::default();
-    let mut seen: Vec<String> = Vec::new();
-    for (keyword, value) in complete(esmtp_params, parameters, MAIL)? {
-        let keyword = keyword.to_ascii_uppercase();
-        mail.set(&keyword, value)?;
-        if seen.contains(&keyword) {
-            return Err(CommandError::Parameter(keyword));
-        }
-        seen.push(keyword);
-    }
-    Ok(Command::Mail(path, mail))
+    Ok(Command::Mail(path, complete(esmtp_params, parameters, MAIL).and_then(MailParameters::new)?))
 }
 
-/// `rcpt = "RCPT TO:" ( "<Postmaster>" / Forward-path ) [SP Rcpt-parameters] CRLF`; no parameter is known
+/// `rcpt = "RCPT TO:" ( "<Postmaster@" Domain ">" / "<Postmaster>" / Forward-path ) [SP Rcpt-parameters] CRLF`
 fn rcpt(arguments: &str) -> Result<Command, CommandError> {
     let path = after(to, arguments, RCPT)?;
     let (parameters, path) = forward_path(path).map_err(|_| CommandError::ForwardPath)?;
-    match complete(esmtp_params, parameters, RCPT)?.first() {
-        Some((keyword, _)) => Err(CommandError::UnknownParameter(keyword.to_ascii_uppercase())),
-        None => Ok(Command::Rcpt(path)),
-    }
+    Ok(Command::Rcpt(path, complete(esmtp_params, parameters, RCPT).and_then(RcptParameters::new)?))
 }
 
 fn after<'a>(
@@ -233,53 +210,6 @@ fn from(input: &str) -> IResult<&str, &str> {
 /// `SP "TO:"`, and one space that many clients send
 fn to(input: &str) -> IResult<&str, &str> {
     terminated(tag_no_case(" TO:"), opt(char(' '))).parse(input)
-}
-
-/// `*(SP esmtp-param)`, for `Mail-parameters` and `Rcpt-parameters`
-fn esmtp_params(input: &str) -> IResult<&str, Vec<(&str, Option<&str>)>> {
-    many0(preceded(char(' '), esmtp_param)).parse(input)
-}
-
-/// `esmtp-param = esmtp-keyword ["=" esmtp-value]`
-fn esmtp_param(input: &str) -> IResult<&str, (&str, Option<&str>)> {
-    pair(esmtp_keyword, opt(preceded(char('='), esmtp_value))).parse(input)
-}
-
-/// `esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")`
-fn esmtp_keyword(input: &str) -> IResult<&str, &str> {
-    let first = |c: char| c.is_ascii_alphanumeric();
-    recognize(pair(nom::character::complete::satisfy(first), take_while(move |c| first(c) || c == '-')))
-        .parse(input)
-}
-
-/// `esmtp-value = 1*(%d33-60 / %d62-126)`, `esmtp-value =/ UTF8-non-ascii`
-fn esmtp_value(input: &str) -> IResult<&str, &str> {
-    take_while1(|c| matches!(c, '!'..='<' | '>'..='~') || !c.is_ascii()).parse(input)
-}
-
-impl MailParameters {
-    fn set(&mut self, keyword: &str, value: Option<&str>) -> Result<(), CommandError> {
-        let bad = || CommandError::Parameter(keyword.to_owned());
-        match (keyword, value) {
-            ("SIZE", Some(value)) => self.size = Some(complete(size_value, value, "").map_err(|_| bad())?),
-            ("BODY", Some(value)) if value.eq_ignore_ascii_case("7BIT") => self.body = BodyType::SevenBit,
-            ("BODY", Some(value)) if value.eq_ignore_ascii_case("8BITMIME") => {
-                self.body = BodyType::EightBitMime;
-            }
-            ("SMTPUTF8", None) => self.smtputf8 = true,
-            // Nobody is trusted to say who the first sender was: read as `AUTH=<>` (RFC 4954 section 5).
-            ("AUTH", Some(_)) => (),
-            ("SIZE" | "BODY" | "SMTPUTF8" | "AUTH", _) => return Err(bad()),
-            _ => return Err(CommandError::UnknownParameter(keyword.to_owned())),
-        }
-        Ok(())
-    }
-}
-
-/// `size-value = 1*20DIGIT` (RFC 1870 section 4)
-fn size_value(input: &str) -> IResult<&str, u64> {
-    let digits = verify(take_while1(|c: char| c.is_ascii_digit()), |digits: &str| digits.len() <= 20);
-    map(digits, |digits: &str| digits.parse().unwrap_or(u64::MAX)).parse(input)
 }
 
 /// `bdat-cmd = "BDAT" SP chunk-size [SP end-marker]` (RFC 3030 section 2)
@@ -315,7 +245,7 @@ fn visible(input: &str) -> IResult<&str, &str> {
 
 #[cfg(test)]
 mod tests {
-    use waypost_mail::Address;
+    use waypost_mail::{Address, BodyType, EnvelopeId, Notify, OriginalRecipient, ReturnContent};
 
     use super::*;
 
@@ -328,7 +258,7 @@ mod tests {
     }
 
     fn rcpt_to(text: &str) -> Command {
-        Command::Rcpt(ForwardPath::Address(Address::parse(text).unwrap()))
+        Command::Rcpt(ForwardPath::Address(Address::parse(text).unwrap()), RcptParameters::default())
     }
 
     #[test]
@@ -356,13 +286,39 @@ mod tests {
                 "MAIL FROM:<a@b.test> size=99999999999999999999 BODY=8bitmime SMTPUTF8 AUTH=<>",
                 mail(
                     path("a@b.test"),
-                    &MailParameters { size: Some(u64::MAX), body: BodyType::EightBitMime, smtputf8: true },
+                    &MailParameters {
+                        size: Some(u64::MAX),
+                        body: BodyType::EightBitMime,
+                        smtputf8: true,
+                        ..plain.clone()
+                    },
                 ),
             ),
             ("MAIL FROM:<a@b.test> BODY=7BIT AUTH=a+2Bb@c.test", mail(path("a@b.test"), &plain)),
             ("RCPT TO:<a@b.test>", rcpt_to("a@b.test")),
+            (
+                "MAIL FROM:<a@b.test> RET=hdrs ENVID=QQ+2B1",
+                mail(
+                    path("a@b.test"),
+                    &MailParameters {
+                        return_content: Some(ReturnContent::Headers),
+                        envelope_id: EnvelopeId::new("QQ+2B1"),
+                        ..plain.clone()
+                    },
+                ),
+            ),
+            (
+                "RCPT TO:<a@b.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob+2Bx@c.test",
+                Command::Rcpt(
+                    ForwardPath::Address(Address::parse("a@b.test").unwrap()),
+                    RcptParameters {
+                        notify: Notify::parse("SUCCESS,DELAY"),
+                        orcpt: OriginalRecipient::new("rfc822;Bob+2Bx@c.test"),
+                    },
+                ),
+            ),
             ("rcpt to: <@r.test:a@b.test>", rcpt_to("a@b.test")),
-            ("RCPT TO:<postmaster>", Command::Rcpt(ForwardPath::Postmaster)),
+            ("RCPT TO:<postmaster>", Command::Rcpt(ForwardPath::Postmaster, RcptParameters::default())),
             ("DATA", Command::Data),
             ("BDAT 0", Command::Bdat { octets: 0, last: false }),
             ("bdat 86 last ", Command::Bdat { octets: 86, last: true }),
@@ -422,11 +378,18 @@ mod tests {
             (b"MAIL FROM:<a@b.test> SIZE=1 size=1", parameter("SIZE")),
             (b"MAIL FROM:<a@b.test> BODY=BINARYMIME", parameter("BODY")),
             (b"MAIL FROM:<a@b.test> SMTPUTF8=1", parameter("SMTPUTF8")),
-            (b"MAIL FROM:<a@b.test> RET=FULL", unknown("RET")),
+            (b"MAIL FROM:<a@b.test> RET=ALL", parameter("RET")),
+            (b"MAIL FROM:<a@b.test> RET", parameter("RET")),
+            (b"MAIL FROM:<a@b.test> RET=FULL RET=HDRS", parameter("RET")),
+            (b"MAIL FROM:<a@b.test> ENVID=a+b", parameter("ENVID")),
+            (b"MAIL FROM:<a@b.test> NOTIFY=NEVER", unknown("NOTIFY")),
             (b"RCPT TO:<>", CommandError::ForwardPath),
             (b"RCPT TO:a@b.test", CommandError::ForwardPath),
             (b"RCPT FROM:<a@b.test>", CommandError::Arguments(RCPT)),
-            (b"RCPT TO:<a@b.test> NOTIFY=NEVER", unknown("NOTIFY")),
+            (b"RCPT TO:<a@b.test> NOTIFY=NEVER,DELAY", parameter("NOTIFY")),
+            (b"RCPT TO:<a@b.test> NOTIFY=DELAY notify=DELAY", parameter("NOTIFY")),
+            (b"RCPT TO:<a@b.test> ORCPT=a@b.test", parameter("ORCPT")),
+            (b"RCPT TO:<a@b.test> RET=FULL", unknown("RET")),
             (b"DATA now", CommandError::Arguments(NO_ARGUMENTS)),
             (b"QUIT 1", CommandError::Arguments(NO_ARGUMENTS)),
             (b"STARTTLS 1", CommandError::Arguments(NO_ARGUMENTS)),

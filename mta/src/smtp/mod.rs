@@ -3,6 +3,7 @@
 pub mod client;
 pub mod command;
 pub mod data;
+pub mod parameters;
 pub mod path;
 pub mod reply;
 pub mod server;

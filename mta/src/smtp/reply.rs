@@ -155,6 +155,8 @@ pub struct Capabilities {
     pub auth_plain: bool,
     /// RFC 4954: mechanism LOGIN.
     pub auth_login: bool,
+    /// RFC 3461.
+    pub dsn: bool,
 }
 
 impl Capabilities {
@@ -171,6 +173,7 @@ impl Capabilities {
                 "8BITMIME" => capabilities.eight_bit_mime = true,
                 "SMTPUTF8" => capabilities.smtputf8 = true,
                 "STARTTLS" => capabilities.starttls = true,
+                "DSN" => capabilities.dsn = true,
                 "SIZE" => capabilities.size = size_limit(words.next()),
                 "AUTH" => capabilities.mechanisms(words),
                 _ => {}
@@ -276,6 +279,7 @@ mod tests {
             "AUTH CRAM-MD5 plain",
             "AUTH=LOGIN",
             "X-OTHER",
+            "dsn",
             "",
         ]);
         let expected = Capabilities {
@@ -286,6 +290,7 @@ mod tests {
             size: SizeLimit::Octets(1000),
             auth_plain: true,
             auth_login: true,
+            dsn: true,
         };
         assert_eq!(all, expected);
         assert_eq!(ehlo(&["mx", "SIZE"]).size, SizeLimit::Unbounded);

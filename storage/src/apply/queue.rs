@@ -52,6 +52,7 @@ fn entry(queued: &Queued, placement: &Placement) -> QueueEntry {
         next_attempt: queued.next_attempt,
         attempts: 0,
         warned: false,
+        wishes: queued.wishes.clone().unwrap_or_default(),
     }
 }
 

@@ -18,7 +18,11 @@ pub(crate) const RECIPIENTS_MAX: usize = 100_000;
 pub(crate) struct Accept(pub(crate) Vec<Incoming>);
 
 /// One message whose recipients were let in before it was known: quotas were looked at then.
-pub(crate) struct Deliver(pub(crate) Incoming);
+pub(crate) struct Deliver {
+    pub(crate) message: Incoming,
+    /// What its sender asked to be told.
+    pub(crate) notification: Option<Incoming>,
+}
 
 /// One message on its way in.
 pub(crate) struct Incoming {
@@ -61,7 +65,9 @@ impl Command for Deliver {
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<Accepted, Undecided> {
         draft.waive_quota();
-        self.0.decide(draft)
+        let accepted = self.message.decide(draft)?;
+        self.notification.iter().try_for_each(|notification| notification.decide(draft).map(drop))?;
+        Ok(accepted)
     }
 }
 
@@ -130,6 +136,7 @@ impl Incoming {
             smtputf8: relay.smtputf8,
             content: self.content((0, 0)),
             next_attempt: now,
+            wishes: relay.wishes.some(),
         });
         Ok(())
     }

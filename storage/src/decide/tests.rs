@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Attempt, FlagChange, FlagMode, Missing, NewAccount, Outcome, RecipientOutcome, Relay, RelayRecipient,
-    StoreError,
+    StoreError, Wishes,
     apply::{State, apply, rows},
     content::BodyPlace,
     journal::{Placement, Position},
@@ -295,7 +295,8 @@ fn a_recipient_that_was_let_in_gets_its_message_whatever_the_quota() {
     let mut world = World::new();
     world.run(&SetQuota { account: ACCOUNT, quota_bytes: Some(250) }).unwrap();
     world.deliver(2);
-    world.run(&Deliver(incoming(EntryId(0), Flags::default(), None))).unwrap();
+    let message = incoming(EntryId(0), Flags::default(), None);
+    world.run(&Deliver { message, notification: None }).unwrap();
     assert_eq!(world.account().bytes, 300);
     let strict = Accept(vec![incoming(EntryId(0), Flags::default(), None)]);
     assert_eq!(world.refused(&strict), StoreError::OverQuota);
@@ -452,12 +453,13 @@ fn a_mended_account_has_new_uid_validities() {
 #[test]
 fn an_entry_leaves_the_queue_with_its_last_recipient() {
     let mut world = World::new();
-    let recipient = |name: &str| RelayRecipient { address: Address::parse(name).unwrap(), original: None };
+    let recipient = |name: &str| RelayRecipient::new(Address::parse(name).unwrap());
     let relay = Relay {
         reverse_path: ReversePath::Null,
         recipients: vec![recipient("a@example.net"), recipient("b@example.net")],
         body: BodyType::EightBitMime,
         smtputf8: true,
+        wishes: Wishes::default(),
     };
     let id = EntryId(5);
     world.run(&Accept(vec![incoming(id, Flags::default(), Some(relay))])).unwrap();

@@ -2,8 +2,9 @@
 
 use minicbor::{Decoder, Encoder, decode, encode, encode::Write};
 use waypost_mail::{
-    AccountId, AccountSource, Address, BodyType, DateTime, EmailId, EnhancedStatus, EntryId, Keyword,
-    MailboxId, ModSeq, Reply, ReversePath, SystemFlags, ThreadId, Timestamp, Uid, UidValidity, UidlId,
+    AccountId, AccountSource, Address, BodyType, DateTime, EmailId, EnhancedStatus, EntryId, EnvelopeId,
+    Keyword, MailboxId, ModSeq, Notify, OriginalRecipient, Reply, ReturnContent, ReversePath, SystemFlags,
+    ThreadId, Timestamp, Uid, UidValidity, UidlId,
 };
 
 use crate::{
@@ -61,6 +62,33 @@ kept_as!(original: Option<Address> as Option<String>, |v| v.as_ref().map(ToStrin
 kept_as!(reverse_path: ReversePath as String, ToString::to_string, |v| match v.as_str() {
     "" => Some(ReversePath::Null),
     text => Address::parse(text).ok().map(ReversePath::Address),
+});
+kept_as!(return_content: Option<ReturnContent> as Option<u8>,
+|v| v.map(|v| match v { ReturnContent::Full => 0, ReturnContent::Headers => 1 }),
+|v| match v {
+    None => Some(None),
+    Some(0) => Some(Some(ReturnContent::Full)),
+    Some(1) => Some(Some(ReturnContent::Headers)),
+    Some(_) => None,
+});
+kept_as!(envelope_id: Option<EnvelopeId> as Option<String>, |v| v.as_ref().map(|v| v.as_str().to_owned()), |v| match v {
+    None => Some(None),
+    Some(text) => EnvelopeId::new(&text).map(Some),
+});
+kept_as!(notify: Option<Notify> as Option<u8>,
+|v| v.map(|v| u8::from(v.success) | u8::from(v.failure) << 1 | u8::from(v.delay) << 2),
+|v| match v {
+    None => Some(None),
+    Some(bits @ ..8) => {
+        Some(Some(Notify { success: bits & 1 != 0, failure: bits & 2 != 0, delay: bits & 4 != 0 }))
+    }
+    Some(_) => None,
+});
+kept_as!(original_recipient: Option<OriginalRecipient> as Option<String>,
+|v| v.as_ref().map(|v| v.as_str().to_owned()),
+|v| match v {
+    None => Some(None),
+    Some(text) => OriginalRecipient::new(&text).map(Some),
 });
 kept_as!(source: AccountSource as u8, |v| match v { AccountSource::Store => 0, AccountSource::File => 1 }, |v| match v {
     0 => Some(AccountSource::Store),

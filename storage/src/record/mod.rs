@@ -44,7 +44,7 @@ use waypost_mail::{
 };
 
 use crate::{
-    accept::RelayRecipient,
+    accept::{RelayRecipient, Wishes},
     content::{BodyPlace, Content},
     error::StoreError,
     journal::{Placement, RawRecord, Stream},
@@ -405,6 +405,8 @@ pub(crate) struct Queued {
     pub(crate) content: ContentPlace,
     #[cbor(n(7), with = "codec::timestamp")]
     pub(crate) next_attempt: Timestamp,
+    #[n(8)]
+    pub(crate) wishes: Option<Wishes>,
 }
 
 /// A message in the queue was tried.

@@ -7,7 +7,7 @@ use waypost_mail::{
 
 use super::codec;
 use crate::{
-    accept::RelayRecipient,
+    accept::{RelayRecipient, Wishes},
     content::Content,
     journal::RawRecord,
     queue::{Outcome, QueueEntry, QueuedRecipient},
@@ -187,6 +187,8 @@ pub(crate) struct EntryPart {
     attempts: u32,
     #[n(9)]
     warned: bool,
+    #[n(10)]
+    wishes: Option<Wishes>,
 }
 
 impl EntryPart {
@@ -204,6 +206,7 @@ impl EntryPart {
             next_attempt: entry.next_attempt,
             attempts: entry.attempts,
             warned: entry.warned,
+            wishes: entry.wishes.some(),
         }
     }
 
@@ -221,6 +224,7 @@ impl EntryPart {
             next_attempt: self.next_attempt,
             attempts: self.attempts,
             warned: self.warned,
+            wishes: self.wishes.unwrap_or_default(),
         }
     }
 }

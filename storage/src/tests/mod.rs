@@ -20,7 +20,7 @@ use waypost_mail::{
 use waypost_message::Structure;
 
 use crate::{
-    Acceptance, Accepted, Delivery, NewAccount, Options, Relay, RelayRecipient, Store, StoreError,
+    Acceptance, Accepted, Delivery, NewAccount, Options, Relay, RelayRecipient, Store, StoreError, Wishes,
     disk::{Disk, Simulated},
 };
 
@@ -85,11 +85,12 @@ pub(crate) async fn accept(store: &Store, body: &[u8], local: Vec<Delivery>) -> 
 }
 
 pub(crate) fn relay(recipients: &[&str]) -> Relay {
-    let recipient = |name: &&str| RelayRecipient { address: address(name), original: None };
+    let recipient = |name: &&str| RelayRecipient::new(address(name));
     Relay {
         reverse_path: ReversePath::Address(address("sender")),
         recipients: recipients.iter().map(recipient).collect(),
         body: BodyType::SevenBit,
         smtputf8: false,
+        wishes: Wishes::default(),
     }
 }

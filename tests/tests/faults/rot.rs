@@ -19,6 +19,7 @@ use waypost_mail::{AccountId, AccountSource, Address, BodyType, DateTime, Flags,
 use waypost_message::Structure;
 use waypost_storage::{
     Acceptance, Delivery, FlagChange, FlagMode, Missing, NewAccount, Options, Relay, RelayRecipient, Store,
+    Wishes,
 };
 
 use crate::{
@@ -80,12 +81,13 @@ async fn accept(store: &Store, number: usize, to: &[AccountId], relay: bool) {
         flags: Flags::default(),
         internal_date: DateTime { seconds: 1_700_000_000, offset_minutes: 0 },
     };
-    let far = RelayRecipient { address: Address::parse("far@b.test").unwrap(), original: None };
+    let far = RelayRecipient::new(Address::parse("far@b.test").unwrap());
     let relay = relay.then(|| Relay {
         reverse_path: ReversePath::Null,
         recipients: vec![far],
         body: BodyType::SevenBit,
         smtputf8: false,
+        wishes: Wishes::default(),
     });
     let acceptance = Acceptance {
         id: store.new_entry_id(),

@@ -127,16 +127,18 @@ impl Client {
         if !self.asked {
             return End::Refused(self.refusal.unwrap_or_else(|| lost.clone()));
         }
-        let tls = self.settings.tls.map(|tls| tls.version);
+        let (tls, dsn) = (self.settings.tls.map(|tls| tls.version), self.server.dsn);
         End::Done(match self.state {
             State::Ready(finished) | State::Closed(finished) => finished,
             State::Scanning(message) => {
-                Some(Finished { replies: vec![lost.clone(); message.recipients.len()], tls })
+                Some(Finished { replies: vec![lost.clone(); message.recipients.len()], tls, dsn })
             }
             State::Envelope(transaction)
             | State::Body(transaction, _)
             | State::EndOfData(transaction)
-            | State::LoneDot(transaction) => Some(Finished { replies: transaction.into_replies(lost), tls }),
+            | State::LoneDot(transaction) => {
+                Some(Finished { replies: transaction.into_replies(lost), tls, dsn })
+            }
             State::Greeting | State::Hello(_) | State::StartTls | State::Handshake => None,
             State::Login(_) | State::Quit => None,
         })
@@ -265,7 +267,7 @@ impl Client {
     fn begin(&mut self, message: Outgoing) {
         if let Some(reply) = message.obstacle(&self.server) {
             let replies = vec![reply; message.recipients.len()];
-            return self.be_ready(Some(Finished { replies, tls: self.tls_version() }));
+            return self.be_ready(Some(Finished { replies, tls: self.tls_version(), dsn: self.server.dsn }));
         }
         let mut transaction = Transaction::new(message, self.reset);
         // a reply that nobody asked for must not be taken for one to the next command; 421 is the usual one
@@ -326,7 +328,11 @@ impl Client {
 
     fn finish(&mut self, transaction: Transaction, rest: &Reply) {
         self.reset = transaction.is_open();
-        let finished = Finished { replies: transaction.into_replies(rest), tls: self.tls_version() };
+        let finished = Finished {
+            replies: transaction.into_replies(rest),
+            tls: self.tls_version(),
+            dsn: self.server.dsn,
+        };
         self.be_ready(Some(finished));
     }
 
@@ -343,7 +349,7 @@ impl Client {
 
     /// The connection is of no use any more; what is open gets this reply.
     fn fail(&mut self, reply: Reply) {
-        let tls = self.tls_version();
+        let (tls, dsn) = (self.tls_version(), self.server.dsn);
         if !self.asked {
             self.refusal.get_or_insert_with(|| reply.clone());
         }
@@ -352,10 +358,10 @@ impl Client {
             | State::Body(transaction, _)
             | State::EndOfData(transaction)
             | State::LoneDot(transaction) => {
-                Some(Finished { replies: transaction.into_replies(&reply), tls })
+                Some(Finished { replies: transaction.into_replies(&reply), tls, dsn })
             }
             State::Scanning(message) => {
-                Some(Finished { replies: vec![reply; message.recipients.len()], tls })
+                Some(Finished { replies: vec![reply; message.recipients.len()], tls, dsn })
             }
             State::Ready(finished) | State::Closed(finished) => finished,
             State::Greeting | State::Hello(_) | State::StartTls | State::Handshake => None,

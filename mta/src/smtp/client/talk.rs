@@ -62,6 +62,8 @@ pub enum Answer {
 /// What came of a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finished {
+    /// Whether the server was told when to notify: from then on it does so (RFC 3461).
+    pub dsn: bool,
     /// One reply for each recipient, in their order; of 2yz only where the server took the message for it.
     pub replies: Vec<Reply>,
     /// Version of TLS.

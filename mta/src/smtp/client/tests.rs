@@ -150,6 +150,9 @@ fn message(recipients: &[&str]) -> Outgoing {
         size: 100,
         body: BodyType::SevenBit,
         smtputf8: false,
+        return_content: None,
+        envelope_id: None,
+        parameters: Vec::new(),
     }
 }
 

@@ -4,10 +4,13 @@
 //! apart by counting (RFC 2920 section 3.1).
 
 use bytes::{BufMut, BytesMut};
-use waypost_mail::{Address, BodyType, Reply, ReversePath};
+use waypost_mail::{Address, BodyType, EnvelopeId, OriginalRecipient, Reply, ReturnContent, ReversePath};
 
 use super::{broken, refusals};
-use crate::smtp::reply::{Capabilities, SizeLimit};
+use crate::smtp::{
+    parameters::RcptParameters,
+    reply::{Capabilities, SizeLimit},
+};
 
 /// Most pipelined commands without reply: their replies fit into a TCP window, so neither side stops reading
 /// (RFC 2920 section 3.1).
@@ -26,6 +29,12 @@ pub struct Outgoing {
     pub body: BodyType,
     /// Whether it was submitted with SMTPUTF8.
     pub smtputf8: bool,
+    /// How much of it a notification returns (RFC 3461 section 4.3).
+    pub return_content: Option<ReturnContent>,
+    /// What its sender calls it (RFC 3461 section 4.4).
+    pub envelope_id: Option<EnvelopeId>,
+    /// What the sender said of each recipient, in their order; of those behind its end nothing.
+    pub parameters: Vec<RcptParameters>,
 }
 
 /// Which octets a message really holds.
@@ -217,12 +226,40 @@ impl Transaction {
         match command {
             Command::Rset => "RSET\r\n".to_owned(),
             Command::Mail => self.mail(server),
-            Command::Rcpt(at) => format!("RCPT TO:<{}>\r\n", self.message.recipients[at]),
+            Command::Rcpt(at) => self.rcpt(at, server),
             Command::Data => "DATA\r\n".to_owned(),
         }
     }
 
-    /// `MAIL FROM:<…>` with SIZE (RFC 1870), BODY (RFC 6152) and SMTPUTF8 (RFC 6531) as far as they are offered.
+    /// `RCPT TO:<…>` with NOTIFY and ORCPT (RFC 3461 sections 4.1 and 4.2) where they were given and DSN is offered.
+    fn rcpt(&self, at: usize, server: &Capabilities) -> String {
+        let given = self.message.parameters.get(at).filter(|_| server.dsn);
+        let notify = given.and_then(|given| given.notify);
+        let notify = notify.map_or_else(String::new, |notify| format!(" NOTIFY={notify}"));
+        let orcpt = given.and_then(|given| given.orcpt.as_ref()).map(OriginalRecipient::as_str);
+        let orcpt = orcpt.filter(|orcpt| orcpt.is_ascii() || server.smtputf8);
+        let orcpt = orcpt.map_or_else(String::new, |orcpt| format!(" ORCPT={orcpt}"));
+        format!("RCPT TO:<{}>{notify}{orcpt}\r\n", self.message.recipients[at])
+    }
+
+    /// `RET` and `ENVID` (RFC 3461 sections 4.3 and 4.4).
+    fn envelope(&self, server: &Capabilities) -> String {
+        let mut text = String::new();
+        if !server.dsn {
+            return text;
+        }
+        match self.message.return_content {
+            Some(ReturnContent::Full) => text += " RET=FULL",
+            Some(ReturnContent::Headers) => text += " RET=HDRS",
+            None => {}
+        }
+        if let Some(id) = &self.message.envelope_id {
+            text += &format!(" ENVID={}", id.as_str());
+        }
+        text
+    }
+
+    /// `MAIL FROM:<…>` with SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531) and DSN's parameters as far as they are offered.
     fn mail(&self, server: &Capabilities) -> String {
         let size = match server.size {
             SizeLimit::NotOffered => String::new(),
@@ -234,7 +271,8 @@ impl Transaction {
         };
         let utf8 = self.message.smtputf8 || self.message.addresses_need_smtputf8();
         let smtputf8 = if utf8 && server.smtputf8 { " SMTPUTF8" } else { "" };
-        format!("MAIL FROM:<{}>{size}{body}{smtputf8}\r\n", self.message.reverse_path)
+        let envelope = self.envelope(server);
+        format!("MAIL FROM:<{}>{size}{body}{smtputf8}{envelope}\r\n", self.message.reverse_path)
     }
 }
 

@@ -11,7 +11,8 @@ use super::{
     reception::Reception, replies,
 };
 use crate::smtp::{
-    command::{ClientName, Command, CommandError, MailParameters},
+    command::{ClientName, Command, CommandError},
+    parameters::{MailParameters, RcptParameters},
     path::ForwardPath,
 };
 
@@ -38,7 +39,7 @@ impl Server {
             Command::Lhlo(name) => self.ehlo(name, Dialect::Lmtp),
             Command::Helo(name) => self.helo(name),
             Command::Mail(path, parameters) => return self.mail(path, parameters, transaction, line),
-            Command::Rcpt(path) => return self.rcpt(path, transaction, line),
+            Command::Rcpt(path, parameters) => return self.rcpt(path, parameters, transaction, line),
             Command::Data => self.data(transaction, now),
             Command::Bdat { octets, last } => return self.bdat(octets, last, transaction, now),
             Command::Rset => self.reply(replies::OK, State::Ready(None)),
@@ -64,6 +65,7 @@ impl Server {
             "SMTPUTF8".to_owned(),
             "ENHANCEDSTATUSCODES".to_owned(),
             "CHUNKING".to_owned(),
+            "DSN".to_owned(),
             format!("LIMITS RCPTMAX={}", self.settings.recipients),
         ];
         if self.offers_tls() {
@@ -113,12 +115,22 @@ impl Server {
         (State::OpeningTransaction(open), Some(Step::Ask(Question::Mail(Box::new(mail)))))
     }
 
-    fn rcpt(&mut self, path: ForwardPath, transaction: Option<Transaction>, line: &[u8]) -> Turn {
+    fn rcpt(
+        &mut self,
+        path: ForwardPath,
+        parameters: RcptParameters,
+        transaction: Option<Transaction>,
+        line: &[u8],
+    ) -> Turn {
         let Some(open) = transaction else {
             return self.refused(replies::MAIL_FIRST, None);
         };
         if self.chunks.is_some() {
             return self.refused(replies::IN_CHUNKS, transaction);
+        }
+        let is_extended = self.client.as_ref().is_some_and(|client| client.dialect.is_extended());
+        if !is_extended && parameters != RcptParameters::default() {
+            return (self.refuse_recipient(replies::HELLO_FIRST, open), None);
         }
         if !line.is_ascii() && !open.smtputf8 {
             return (self.refuse_recipient(replies::RECIPIENT_NEEDS_SMTPUTF8, open), None);
@@ -126,7 +138,7 @@ impl Server {
         if open.recipients >= self.settings.recipients {
             return self.refused(replies::TOO_MANY_RECIPIENTS, transaction);
         }
-        (State::AddingRecipient(open), Some(Step::Ask(Question::Recipient(path))))
+        (State::AddingRecipient(open), Some(Step::Ask(Question::Recipient(path, Box::new(parameters)))))
     }
 
     fn data(&mut self, transaction: Option<Transaction>, now: Instant) -> State {

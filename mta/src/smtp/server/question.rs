@@ -6,7 +6,8 @@ use waypost_mail::{Domain, EntryId, Refusal, ReversePath};
 use waypost_net::TlsInfo;
 
 use crate::smtp::{
-    command::{ClientName, MailParameters},
+    command::ClientName,
+    parameters::{MailParameters, RcptParameters},
     path::ForwardPath,
 };
 
@@ -119,7 +120,7 @@ pub enum Question {
     /// May this transaction begin? An earlier one that was not ended is forgotten.
     Mail(Box<Mail>),
     /// May this be a recipient?
-    Recipient(ForwardPath),
+    Recipient(ForwardPath, Box<RcptParameters>),
     /// Take these octets of the message. After a refusal no more come; it is given back with [`Question::DataEnd`].
     Chunk(Bytes),
     /// The message is complete: take it, or, where it was found wrong, confirm the refusal. The transaction is over.

@@ -7,8 +7,8 @@ use super::*;
 use crate::smtp::path::ForwardPath;
 
 const TLS: StartTls = StartTls::Offered;
-const MX_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-LIMITS RCPTMAX=3\r\n250 STARTTLS\r\n";
-const TLS_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-LIMITS RCPTMAX=3\r\n250 AUTH PLAIN LOGIN\r\n";
+const MX_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250-LIMITS RCPTMAX=3\r\n250 STARTTLS\r\n";
+const TLS_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250-LIMITS RCPTMAX=3\r\n250 AUTH PLAIN LOGIN\r\n";
 const DONE: &str = "250 2.0.0 0000000000007 accepted\r\n";
 
 fn settings(role: Role) -> Settings {
@@ -103,7 +103,7 @@ impl Session {
             Question::Authenticate(credentials) if credentials.password == "secret" => Answer::Done,
             Question::Authenticate(_) => no(535, 8, "wrong"),
             Question::Mail(mail) if mail.reverse_path.to_string() == "evil@a.test" => no(550, 7, "no"),
-            Question::Recipient(path) if path.to_string().starts_with("unknown") => no(550, 1, "unknown"),
+            Question::Recipient(path, _) if path.to_string().starts_with("unknown") => no(550, 1, "unknown"),
             Question::Chunk(chunk) if chunk.starts_with(b"FULL") => no(452, 1, "full"),
             Question::Chunk(chunk) => {
                 self.body.extend_from_slice(chunk);
@@ -111,7 +111,7 @@ impl Session {
             }
             Question::DataEnd(Ok(())) => Answer::Accepted(EntryId(7)),
             Question::DataEnd(Err(refusal)) => Answer::Refused(refusal.clone()),
-            Question::Mail(_) | Question::Recipient(_) => Answer::Done,
+            Question::Mail(_) | Question::Recipient(..) => Answer::Done,
         }
     }
 
@@ -159,9 +159,12 @@ fn one_message() {
         assert_eq!((mail.login, mail.parameters.size), (Login::Anonymous, Some(100_000)));
         assert_eq!(
             session.asked[1],
-            Question::Recipient(ForwardPath::Address(Address::parse("b@b.test").unwrap()))
+            Question::Recipient(
+                ForwardPath::Address(Address::parse("b@b.test").unwrap()),
+                Default::default()
+            )
         );
-        assert_eq!(session.asked[2], Question::Recipient(ForwardPath::Postmaster));
+        assert_eq!(session.asked[2], Question::Recipient(ForwardPath::Postmaster, Default::default()));
         assert_eq!(session.asked.last(), Some(&Question::DataEnd(Ok(()))));
     }
 }
@@ -190,6 +193,9 @@ fn commands_out_of_order_are_refused() {
             ("STARTTLS\r\n", "503 5.5.1 Send EHLO first\r\n"),
             ("HELO c\r\n", "250 mx.test\r\n"),
             ("MAIL FROM:<a@a.test> SIZE=1\r\n", "503 5.5.1 Send EHLO first\r\n"),
+            ("MAIL FROM:<a@a.test> RET=FULL\r\n", "503 5.5.1 Send EHLO first\r\n"),
+            ("MAIL FROM:<a@a.test>\r\n", "250 2.1.0 Sender ok\r\n"),
+            ("RCPT TO:<b@b.test> NOTIFY=NEVER\r\n", "503 5.5.1 Send EHLO first\r\n"),
             ("EHLO c\r\n", MX_EHLO),
             ("RCPT TO:<b@b.test>\r\n", "503 5.5.1 Send MAIL first\r\n"),
             ("DATA\r\n", "503 5.5.1 Send MAIL first\r\n"),
@@ -536,7 +542,7 @@ fn what_came_before_tls_is_forgotten() {
         ],
     );
     for session in sessions {
-        assert_eq!(session.asked(|question| matches!(question, Question::Recipient(_))), 0);
+        assert_eq!(session.asked(|question| matches!(question, Question::Recipient(..))), 0);
     }
     // Octets that are read between the reply and the handshake.
     let mut session = Session::new(settings(Role::Relay), 4096);

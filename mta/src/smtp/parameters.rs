@@ -1,0 +1,148 @@
+//! Parameters of MAIL and RCPT: SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), AUTH= (RFC 4954 section 5), and what DSN has the
+//! sender ask for (RFC 3461 section 4).
+
+use nom::{
+    IResult, Parser,
+    bytes::complete::{take_while, take_while1},
+    character::complete::{char, satisfy},
+    combinator::{map, opt, recognize, verify},
+    multi::many0,
+    sequence::{pair, preceded},
+};
+use waypost_mail::{BodyType, EnvelopeId, Notify, OriginalRecipient, ReturnContent};
+
+use super::command::{CommandError, complete};
+
+/// Parameters of MAIL.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct MailParameters {
+    /// Size of the message as the client estimates it; more than 64 bits count as the largest number.
+    pub size: Option<u64>,
+    /// Which octets the message holds.
+    pub body: BodyType,
+    /// Whether addresses or header fields hold UTF-8.
+    pub smtputf8: bool,
+    /// How much of the message a notification returns.
+    pub return_content: Option<ReturnContent>,
+    /// What the sender calls the message.
+    pub envelope_id: Option<EnvelopeId>,
+}
+
+/// Parameters of RCPT.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RcptParameters {
+    /// When the sender is told.
+    pub notify: Option<Notify>,
+    /// Whom the sender wrote to first.
+    pub orcpt: Option<OriginalRecipient>,
+}
+
+/// Keyword and value of a parameter, as they came.
+pub(super) type EsmtpParam<'a> = (&'a str, Option<&'a str>);
+
+impl MailParameters {
+    /// Takes all parameters of one command.
+    pub(super) fn new(given: Vec<EsmtpParam<'_>>) -> Result<Self, CommandError> {
+        let mut parameters = Self::default();
+        each_once(given, |keyword, value| parameters.set(keyword, value))?;
+        Ok(parameters)
+    }
+
+    fn set(&mut self, keyword: &str, value: Option<&str>) -> Result<(), CommandError> {
+        let bad = || CommandError::Parameter(keyword.to_owned());
+        match (keyword, value) {
+            ("SIZE", Some(value)) => self.size = Some(complete(size_value, value, "").map_err(|_| bad())?),
+            ("BODY", Some(value)) => self.body = body_value(value).ok_or_else(bad)?,
+            ("SMTPUTF8", None) => self.smtputf8 = true,
+            ("RET", Some(value)) => self.return_content = Some(ret_value(value).ok_or_else(bad)?),
+            ("ENVID", Some(value)) => self.envelope_id = Some(EnvelopeId::new(value).ok_or_else(bad)?),
+            // Nobody is trusted to say who the first sender was: read as `AUTH=<>` (RFC 4954 section 5).
+            ("AUTH", Some(_)) => (),
+            ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH", _) => return Err(bad()),
+            _ => return Err(CommandError::UnknownParameter(keyword.to_owned())),
+        }
+        Ok(())
+    }
+}
+
+impl RcptParameters {
+    /// Takes all parameters of one command.
+    pub(super) fn new(given: Vec<EsmtpParam<'_>>) -> Result<Self, CommandError> {
+        let mut parameters = Self::default();
+        each_once(given, |keyword, value| parameters.set(keyword, value))?;
+        Ok(parameters)
+    }
+
+    fn set(&mut self, keyword: &str, value: Option<&str>) -> Result<(), CommandError> {
+        let bad = || CommandError::Parameter(keyword.to_owned());
+        match (keyword, value) {
+            ("NOTIFY", Some(value)) => self.notify = Some(Notify::parse(value).ok_or_else(bad)?),
+            ("ORCPT", Some(value)) => self.orcpt = Some(OriginalRecipient::new(value).ok_or_else(bad)?),
+            ("NOTIFY" | "ORCPT", None) => return Err(bad()),
+            _ => return Err(CommandError::UnknownParameter(keyword.to_owned())),
+        }
+        Ok(())
+    }
+}
+
+/// Sets parameters, of which none may come twice.
+fn each_once(
+    given: Vec<EsmtpParam<'_>>,
+    mut set: impl FnMut(&str, Option<&str>) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let mut seen: Vec<String> = Vec::new();
+    for (keyword, value) in given {
+        let keyword = keyword.to_ascii_uppercase();
+        set(&keyword, value)?;
+        if seen.contains(&keyword) {
+            return Err(CommandError::Parameter(keyword));
+        }
+        seen.push(keyword);
+    }
+    Ok(())
+}
+
+/// `Mail-parameters = esmtp-param *(SP esmtp-param)`, with the space before them; there may be none
+pub(super) fn esmtp_params(input: &str) -> IResult<&str, Vec<EsmtpParam<'_>>> {
+    many0(preceded(char(' '), esmtp_param)).parse(input)
+}
+
+/// `esmtp-param = esmtp-keyword ["=" esmtp-value]`
+fn esmtp_param(input: &str) -> IResult<&str, EsmtpParam<'_>> {
+    pair(esmtp_keyword, opt(preceded(char('='), esmtp_value))).parse(input)
+}
+
+/// `esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")`
+fn esmtp_keyword(input: &str) -> IResult<&str, &str> {
+    let first = |c: char| c.is_ascii_alphanumeric();
+    recognize(pair(satisfy(first), take_while(move |c| first(c) || c == '-'))).parse(input)
+}
+
+/// `esmtp-value = 1*(%d33-60 / %d62-126)`, or UTF-8 (RFC 6531 section 3.3)
+fn esmtp_value(input: &str) -> IResult<&str, &str> {
+    take_while1(|c| matches!(c, '!'..='<' | '>'..='~') || !c.is_ascii()).parse(input)
+}
+
+/// `size-value = 1*20DIGIT` (RFC 1870 section 5)
+fn size_value(input: &str) -> IResult<&str, u64> {
+    let digits = verify(take_while1(|c: char| c.is_ascii_digit()), |digits: &str| digits.len() <= 20);
+    map(digits, |digits: &str| digits.parse().unwrap_or(u64::MAX)).parse(input)
+}
+
+/// `body-value = "7BIT" / "8BITMIME"` (RFC 6152 section 2)
+fn body_value(value: &str) -> Option<BodyType> {
+    match value.to_ascii_uppercase().as_str() {
+        "7BIT" => Some(BodyType::SevenBit),
+        "8BITMIME" => Some(BodyType::EightBitMime),
+        _ => None,
+    }
+}
+
+/// `ret-value = "FULL" / "HDRS"` (RFC 3461 section 4.3)
+fn ret_value(value: &str) -> Option<ReturnContent> {
+    match value.to_ascii_uppercase().as_str() {
+        "FULL" => Some(ReturnContent::Full),
+        "HDRS" => Some(ReturnContent::Headers),
+        _ => None,
+    }
+}
