@@ -4,8 +4,8 @@ use bytes::BytesMut;
 use waypost_mail::{BodyType, Reply, ReturnContent, ReversePath};
 use waypost_mta::smtp::{
     command::{CLIENT_NAME_BYTES_MAX, Command},
-    parameters::{MailParameters, RcptParameters},
     data::{CHUNK_BYTES, DataReceiver},
+    parameters::{MailParameters, RcptParameters},
     path::ForwardPath,
     reply::{Capabilities, REPLY_LINE_BYTES_MAX, REPLY_LINES_MAX, ReplyError, ReplyParser},
 };
