@@ -19,6 +19,8 @@ pub(crate) struct Notice<'a> {
     pub(crate) accepted: Timestamp,
     pub(crate) now: Timestamp,
     pub(crate) envelope_id: Option<EnvelopeId>,
+    /// Whether the message required TLS: then what tells of it does so, too (RFC 8689 section 5).
+    pub(crate) require_tls: bool,
     /// At least one.
     pub(crate) recipients: Vec<RecipientReport>,
 }
@@ -35,7 +37,7 @@ impl Notice<'_> {
             tracing::warn!(id = %self.of, "a message without sender is not answered");
             return Ok(None);
         };
-        let Some((local, relay)) = destinations(live, sender, self.now) else {
+        let Some((local, relay)) = destinations(live, sender, self.now, self.require_tls) else {
             tracing::warn!(id = %self.of, %sender, "the sender does not exist: no notification");
             return Ok(None);
         };
@@ -62,7 +64,12 @@ impl Notice<'_> {
 }
 
 /// Where the sender's mail goes: into mailboxes, to other servers, or both. The notification itself has the null reverse path.
-fn destinations(live: &Live, sender: &Address, now: Timestamp) -> Option<(Vec<Delivery>, Option<Relay>)> {
+fn destinations(
+    live: &Live,
+    sender: &Address,
+    now: Timestamp,
+    require_tls: bool,
+) -> Option<(Vec<Delivery>, Option<Relay>)> {
     let (accounts, remote) = match live.directory.resolve(sender) {
         Resolution::Deliver { accounts, remote } => (accounts, remote),
         Resolution::BackupMx | Resolution::Elsewhere => (Vec::new(), vec![sender.clone()]),
@@ -88,7 +95,7 @@ fn destinations(live: &Live, sender: &Address, now: Timestamp) -> Option<(Vec<De
         recipients,
         body,
         smtputf8,
-        wishes: Wishes::default(),
+        wishes: Wishes { require_tls, ..Wishes::default() },
     });
     Some((accounts.into_iter().map(delivery).collect(), relay))
 }

@@ -80,6 +80,12 @@ pub struct Wishes {
     /// What the sender calls it (RFC 3461 section 4.4).
     #[cbor(n(1), with = "codec::envelope_id", default)]
     pub envelope_id: Option<EnvelopeId>,
+    /// Whether it goes only where TLS is sure, all the way (RFC 8689).
+    #[cbor(n(2), default)]
+    pub require_tls: bool,
+    /// How urgent it is, from -9 to 9; 0 where the sender did not say (RFC 6710).
+    #[cbor(n(3), default)]
+    pub priority: i8,
 }
 
 impl Wishes {

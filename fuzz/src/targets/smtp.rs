@@ -59,7 +59,9 @@ fn said_parameters(parameters: &MailParameters) -> String {
         Some(ReturnContent::Headers) => " RET=HDRS",
     };
     let id = parameters.envelope_id.as_ref().map(|id| format!(" ENVID={}", id.as_str()));
-    format!("{size}{body}{smtputf8}{ret}{}", id.unwrap_or_default())
+    let tls = if parameters.require_tls { " REQUIRETLS" } else { "" };
+    let priority = parameters.priority.map(|priority| format!(" MT-PRIORITY={priority}"));
+    format!("{size}{body}{smtputf8}{ret}{tls}{}{}", id.unwrap_or_default(), priority.unwrap_or_default())
 }
 
 /// A path that is valid as a sender is valid as a recipient, and comes back from its printed form.

@@ -176,6 +176,8 @@ fn outgoing(bits: u8) -> Outgoing {
         smtputf8: bits & 64 != 0,
         return_content: None,
         envelope_id: None,
+        require_tls: false,
+        priority: 0,
         parameters: Vec::new(),
     }
 }

@@ -46,6 +46,8 @@ fn one() -> One {
         smtputf8: false,
         return_content: None,
         envelope_id: None,
+        require_tls: false,
+        priority: 0,
         parameters: Vec::new(),
     };
     One { message: Some(message), body: Bytes::from_static(b"x\r\n"), finished: Vec::new() }

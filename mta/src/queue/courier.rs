@@ -241,6 +241,8 @@ fn outgoing(job: &Job) -> Outgoing {
         smtputf8: entry.smtputf8,
         return_content: entry.wishes.return_content,
         envelope_id: entry.wishes.envelope_id.clone(),
+        require_tls: entry.wishes.require_tls,
+        priority: entry.wishes.priority,
         parameters: queued().map(parameters).collect(),
     }
 }

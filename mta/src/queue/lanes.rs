@@ -44,9 +44,12 @@ impl<D, J> Default for Lanes<D, J> {
 }
 
 impl<D: Clone + Eq + Hash, J> Lanes<D, J> {
-    /// Puts a job at the end of a lane.
-    pub(super) fn push(&mut self, destination: D, job: J) {
-        self.lanes.entry(destination).or_default().waiting.push_back(job);
+    /// Puts a job into a lane, behind those that are as urgent: `urgency` tells of each how urgent it is.
+    pub(super) fn push<U: Ord>(&mut self, destination: D, job: J, urgency: impl Fn(&J) -> U) {
+        let waiting = &mut self.lanes.entry(destination).or_default().waiting;
+        let of_this = urgency(&job);
+        let behind = waiting.iter().rposition(|other| urgency(other) >= of_this);
+        waiting.insert(behind.map_or(0, |place| place + 1), job);
     }
 
     /// Chooses a destination for a new connection, and counts that connection; `None` where all that waits is served or no
@@ -118,6 +121,20 @@ impl<D: Clone + Eq + Hash, J> Lanes<D, J> {
 mod tests {
     use super::*;
 
+    fn alike(_: &u32) -> u32 {
+        0
+    }
+
+    #[test]
+    fn urgent_jobs_go_first_and_equal_ones_in_their_order() {
+        let mut lanes = Lanes::default();
+        for job in [10, 11, 30, 12, 20, 31] {
+            lanes.push(1, job, |job| job / 10);
+        }
+        let order: Vec<u32> = std::iter::from_fn(|| lanes.pop(&1)).collect();
+        assert_eq!(order, [30, 31, 20, 10, 11, 12]);
+    }
+
     fn starts(lanes: &mut Lanes<u32, u32>) -> Vec<u32> {
         std::iter::from_fn(|| lanes.start()).collect()
     }
@@ -126,12 +143,12 @@ mod tests {
     fn connections_are_bounded_and_only_made_for_what_waits() {
         let mut lanes = Lanes::default();
         assert_eq!(lanes.start(), None);
-        lanes.push(1, 10);
-        lanes.push(1, 11);
+        lanes.push(1, 10, alike);
+        lanes.push(1, 11, alike);
         assert_eq!(starts(&mut lanes), [1, 1]);
-        (0..10).for_each(|job| lanes.push(1, job));
+        (0..10).for_each(|job| lanes.push(1, job, alike));
         assert_eq!(starts(&mut lanes).len(), CONNECTIONS_PER_DESTINATION_MAX - 2);
-        (2..100).for_each(|destination| lanes.push(destination, 0));
+        (2..100).for_each(|destination| lanes.push(destination, 0, alike));
         assert_eq!(starts(&mut lanes).len(), CONNECTIONS_MAX - CONNECTIONS_PER_DESTINATION_MAX);
         assert_eq!(lanes.running(), CONNECTIONS_MAX);
         lanes.ended(&1);
@@ -142,11 +159,11 @@ mod tests {
     #[test]
     fn a_connection_takes_job_after_job() {
         let mut lanes = Lanes::default();
-        lanes.push(1, 10);
+        lanes.push(1, 10, alike);
         assert_eq!(starts(&mut lanes), [1]);
         lanes.connected(&1);
         assert_eq!(lanes.pop(&1), Some(10));
-        lanes.push(1, 11);
+        lanes.push(1, 11, alike);
         // the first one may be busy for long
         assert_eq!(starts(&mut lanes), [1]);
         assert_eq!((lanes.pop(&1), lanes.pop(&1)), (Some(11), None));
@@ -158,7 +175,7 @@ mod tests {
     #[test]
     fn a_connection_that_ends_unasked_leaves_no_job_behind() {
         let mut lanes = Lanes::default();
-        lanes.push(1, 10);
+        lanes.push(1, 10, alike);
         assert_eq!(starts(&mut lanes), [1]);
         lanes.ended(&1);
         assert_eq!(starts(&mut lanes), [1], "the job still waits for a connection");
@@ -167,7 +184,7 @@ mod tests {
     #[test]
     fn a_dead_host_fails_all_that_waits() {
         let mut lanes = Lanes::default();
-        (0..7).for_each(|job| lanes.push(1, job));
+        (0..7).for_each(|job| lanes.push(1, job, alike));
         assert_eq!(starts(&mut lanes).len(), 5);
         for others in (1..5).rev() {
             assert_eq!(lanes.failed(&1), [], "{others} others may still come through");
@@ -180,7 +197,7 @@ mod tests {
     #[test]
     fn a_host_that_takes_few_connections_is_served_by_those() {
         let mut lanes = Lanes::default();
-        (0..9).for_each(|job| lanes.push(1, job));
+        (0..9).for_each(|job| lanes.push(1, job, alike));
         assert_eq!(starts(&mut lanes).len(), 5);
         lanes.connected(&1);
         assert_eq!(lanes.pop(&1), Some(0));

@@ -206,7 +206,9 @@ impl Runner {
                 self.jobs.insert(id, Round { jobs: jobs.len(), recorded: Recorded::Yes });
             }
             let mut lanes = self.shared.lanes();
-            jobs.into_iter().for_each(|(destination, job)| lanes.push(destination, job));
+            jobs.into_iter().for_each(|(destination, job)| {
+                lanes.push(destination, job, |job| job.entry.wishes.priority);
+            });
         }
         loop {
             let Some(destination) = self.shared.lanes().start() else { return };

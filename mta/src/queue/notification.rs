@@ -75,6 +75,7 @@ pub(super) async fn build(
         accepted: entry.accepted,
         now,
         envelope_id: entry.wishes.envelope_id.clone(),
+        require_tls: entry.wishes.require_tls,
         recipients: reports(&entry.recipients, outcomes, told, now, end),
     };
     notice.compose(store, live, original(store, entry, told).await).await
@@ -84,7 +85,9 @@ pub(super) async fn build(
 /// as far as it can be read. The sender is told also where the message itself cannot be read any more.
 async fn original(store: &Store, entry: &QueueEntry, told: &Told) -> Original {
     let content = entry.content.without_prefix();
-    let is_asked = entry.wishes.return_content == Some(ReturnContent::Full) && told.failed();
+    // RFC 8689 section 5: of a message that requires TLS no more than the header block.
+    let is_full = entry.wishes.return_content == Some(ReturnContent::Full) && !entry.wishes.require_tls;
+    let is_asked = is_full && told.failed();
     let whole = is_asked && content.size() <= RETURNED_BYTES_MAX;
     let most = if whole { content.size() } else { HEADER_BYTES_MAX };
     let octets = store.read(&content, 0, most).await.unwrap_or_else(|error| {

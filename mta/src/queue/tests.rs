@@ -279,7 +279,11 @@ fn asked(to: &str, notify: &str) -> RelayRecipient {
 }
 
 fn wishes(return_content: ReturnContent) -> Wishes {
-    Wishes { return_content: Some(return_content), envelope_id: EnvelopeId::new("QQ+2B314") }
+    Wishes {
+        return_content: Some(return_content),
+        envelope_id: EnvelopeId::new("QQ+2B314"),
+        ..Wishes::default()
+    }
 }
 
 #[tokio::test]

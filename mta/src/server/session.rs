@@ -251,6 +251,7 @@ impl Transaction {
             accepted: moment,
             now: moment,
             envelope_id: self.mail.parameters.envelope_id.clone(),
+            require_tls: self.mail.parameters.require_tls,
             recipients: reports,
         };
         let original = Original::Header(header_block(&message.header).to_vec());
@@ -273,8 +274,12 @@ impl Transaction {
         let body_type = if octets == BodyType::EightBitMime { octets } else { declared };
         let local = deliveries(self.recipients.as_slice(), &reverse_path, now());
         let parameters = &self.mail.parameters;
-        let wishes =
-            Wishes { return_content: parameters.return_content, envelope_id: parameters.envelope_id.clone() };
+        let wishes = Wishes {
+            return_content: parameters.return_content,
+            envelope_id: parameters.envelope_id.clone(),
+            require_tls: parameters.require_tls,
+            priority: parameters.priority.unwrap_or(0),
+        };
         let relay = Relay { reverse_path, recipients, body: body_type, smtputf8, wishes };
         let relay = (!relay.recipients.is_empty()).then_some(relay);
         Acceptance { id: self.id, header: header.into(), body, structure, local, relay }

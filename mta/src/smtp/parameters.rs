@@ -1,5 +1,5 @@
-//! Parameters of MAIL and RCPT: SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), AUTH= (RFC 4954 section 5), and what DSN has the
-//! sender ask for (RFC 3461 section 4).
+//! Parameters of MAIL and RCPT: SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), AUTH= (RFC 4954 section 5), what DSN has the
+//! sender ask for (RFC 3461 section 4), REQUIRETLS (RFC 8689 section 2) and MT-PRIORITY (RFC 6710 section 3).
 
 use nom::{
     IResult, Parser,
@@ -26,6 +26,10 @@ pub struct MailParameters {
     pub return_content: Option<ReturnContent>,
     /// What the sender calls the message.
     pub envelope_id: Option<EnvelopeId>,
+    /// Whether it goes only where TLS is sure.
+    pub require_tls: bool,
+    /// How urgent it is, from -9 to 9.
+    pub priority: Option<i8>,
 }
 
 /// Parameters of RCPT.
@@ -54,11 +58,15 @@ impl MailParameters {
             ("SIZE", Some(value)) => self.size = Some(complete(size_value, value, "").map_err(|_| bad())?),
             ("BODY", Some(value)) => self.body = body_value(value).ok_or_else(bad)?,
             ("SMTPUTF8", None) => self.smtputf8 = true,
+            ("REQUIRETLS", None) => self.require_tls = true,
+            ("MT-PRIORITY", Some(value)) => self.priority = Some(priority_value(value).ok_or_else(bad)?),
             ("RET", Some(value)) => self.return_content = Some(ret_value(value).ok_or_else(bad)?),
             ("ENVID", Some(value)) => self.envelope_id = Some(EnvelopeId::new(value).ok_or_else(bad)?),
             // Nobody is trusted to say who the first sender was: read as `AUTH=<>` (RFC 4954 section 5).
             ("AUTH", Some(_)) => (),
-            ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH", _) => return Err(bad()),
+            ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH" | "REQUIRETLS" | "MT-PRIORITY", _) => {
+                return Err(bad());
+            }
             _ => return Err(CommandError::UnknownParameter(keyword.to_owned())),
         }
         Ok(())
@@ -136,6 +144,13 @@ fn body_value(value: &str) -> Option<BodyType> {
         "8BITMIME" => Some(BodyType::EightBitMime),
         _ => None,
     }
+}
+
+/// `priority-value = (["-"] NZDIGIT) / "0"` (RFC 6710 section 3)
+fn priority_value(value: &str) -> Option<i8> {
+    let digit = value.strip_prefix('-').unwrap_or(value);
+    let is_valid = digit.len() == 1 && digit.bytes().all(|b| b.is_ascii_digit()) && value != "-0";
+    value.parse().ok().filter(|_| is_valid)
 }
 
 /// `ret-value = "FULL" / "HDRS"` (RFC 3461 section 4.3)

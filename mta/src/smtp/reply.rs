@@ -157,6 +157,10 @@ pub struct Capabilities {
     pub auth_login: bool,
     /// RFC 3461.
     pub dsn: bool,
+    /// RFC 8689.
+    pub require_tls: bool,
+    /// RFC 6710.
+    pub mt_priority: bool,
 }
 
 impl Capabilities {
@@ -174,6 +178,8 @@ impl Capabilities {
                 "SMTPUTF8" => capabilities.smtputf8 = true,
                 "STARTTLS" => capabilities.starttls = true,
                 "DSN" => capabilities.dsn = true,
+                "REQUIRETLS" => capabilities.require_tls = true,
+                "MT-PRIORITY" => capabilities.mt_priority = true,
                 "SIZE" => capabilities.size = size_limit(words.next()),
                 "AUTH" => capabilities.mechanisms(words),
                 _ => {}
@@ -280,6 +286,8 @@ mod tests {
             "AUTH=LOGIN",
             "X-OTHER",
             "dsn",
+            "RequireTLS",
+            "MT-PRIORITY MIXER",
             "",
         ]);
         let expected = Capabilities {
@@ -291,6 +299,8 @@ mod tests {
             auth_plain: true,
             auth_login: true,
             dsn: true,
+            require_tls: true,
+            mt_priority: true,
         };
         assert_eq!(all, expected);
         assert_eq!(ehlo(&["mx", "SIZE"]).size, SizeLimit::Unbounded);

@@ -99,6 +99,8 @@ pub(crate) struct Ledger {
     pub(crate) refusals: Vec<String>,
     /// Accepted messages that nobody moved yet.
     unclaimed: BTreeMap<String, Vec<String>>,
+    /// Messages that were accepted for an INBOX, with the account.
+    delivered: BTreeSet<(String, String)>,
     done: Acknowledged,
 }
 
@@ -186,6 +188,8 @@ impl Ledger {
             if let Effect::Added((folder, message), _) = &effect
                 && folder.1 == "INBOX"
                 && message.starts_with('m')
+                // Who has it in care may move it away and back.
+                && self.delivered.insert((folder.0.clone(), message.clone()))
             {
                 self.unclaimed.entry(folder.0.clone()).or_default().push(message.clone());
             }

@@ -265,7 +265,7 @@ impl Client {
 
     /// Begins a message, unless the server cannot take it as it is.
     fn begin(&mut self, message: Outgoing) {
-        if let Some(reply) = message.obstacle(&self.server) {
+        if let Some(reply) = message.obstacle(&self.server, self.settings.tls.as_ref()) {
             let replies = vec![reply; message.recipients.len()];
             return self.be_ready(Some(Finished { replies, tls: self.tls_version(), dsn: self.server.dsn }));
         }

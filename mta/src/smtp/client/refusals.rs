@@ -26,6 +26,19 @@ pub(super) fn body_not_seven_bit() -> Reply {
     )
 }
 
+/// RFC 8689 section 4.2.1.
+pub(super) fn tls_not_sure() -> Reply {
+    let text =
+        "the sender requires TLS all the way (REQUIRETLS), and the next server's certificate is not verified";
+    Reply::new(550, EnhancedStatus(5, 7, 10), text)
+}
+
+/// RFC 8689 section 4.2.1.
+pub(super) fn no_requiretls() -> Reply {
+    let text = "the sender requires TLS all the way, and the next server does not offer REQUIRETLS";
+    Reply::new(550, EnhancedStatus(5, 7, 30), text)
+}
+
 pub(super) fn tls_missing() -> Reply {
     Reply::new(454, EnhancedStatus(4, 7, 0), "the next server offers no TLS, which the route requires")
 }

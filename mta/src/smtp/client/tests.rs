@@ -152,6 +152,8 @@ fn message(recipients: &[&str]) -> Outgoing {
         smtputf8: false,
         return_content: None,
         envelope_id: None,
+        require_tls: false,
+        priority: 0,
         parameters: Vec::new(),
     }
 }
@@ -528,4 +530,29 @@ fn what_came_of_a_message_is_told_also_where_nobody_heard_it_first() {
         panic!("the outcome is forgotten")
     };
     assert_eq!(finished.replies, [Reply::plain(250, "mine")]);
+}
+
+#[test]
+fn what_requires_tls_goes_only_where_it_is_sure() {
+    let tls =
+        |verified| TlsInfo { version: "TLSv1.3".into(), cipher: String::new(), server_name: None, verified };
+    let under = |verified| Settings { tls: Some(tls(verified)), ..plain() };
+    let required = Outgoing { require_tls: true, priority: -3, ..message(&["x@b.test"]) };
+    let no_offer = "S: 220 b\nC: EHLO a.test\nS: 250-b\nS: 250 MT-PRIORITY\nC: QUIT\nS: 221 bye";
+    let offer = "S: 220 b\nC: EHLO a.test\nS: 250-b\nS: 250-REQUIRETLS\nS: 250 MT-PRIORITY\n";
+    for (settings, script, status) in [
+        (plain(), no_offer.to_owned(), "550 5.7.10"),
+        (under(false), format!("{offer}C: QUIT\nS: 221 bye"), "550 5.7.10"),
+        (under(true), no_offer.to_owned(), "550 5.7.30"),
+    ] {
+        let (replies, refused) = run(&settings, &[(required.clone(), "x\r\n")], &script);
+        assert!(replies[0][0].starts_with(status) && refused.is_none(), "{replies:?}");
+    }
+    let rest = "S: 250 ok\nC: RCPT TO:<x@b.test>\nS: 250 ok\nC: DATA\nS: 354 go\nC: x\nC: .\nS: 250 mine\nC: QUIT\nS: 221 bye";
+    let sent = format!("{offer}C: MAIL FROM:<s@a.test> REQUIRETLS MT-PRIORITY=-3\n{rest}");
+    assert_eq!(run(&under(true), &[(required.clone(), "x\r\n")], &sent).0, [["250 mine"]]);
+    // What tells that a message failed is not lost for it.
+    let told = Outgoing { reverse_path: ReversePath::Null, ..required };
+    let sent = format!("S: 220 b\nC: EHLO a.test\nS: 250 b\nC: MAIL FROM:<>\n{rest}");
+    assert_eq!(run(&plain(), &[(told, "x\r\n")], &sent).0, [["250 mine"]]);
 }

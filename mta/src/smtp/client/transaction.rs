@@ -6,6 +6,8 @@
 use bytes::{BufMut, BytesMut};
 use waypost_mail::{Address, BodyType, EnvelopeId, OriginalRecipient, Reply, ReturnContent, ReversePath};
 
+use waypost_net::TlsInfo;
+
 use super::{broken, refusals};
 use crate::smtp::{
     parameters::RcptParameters,
@@ -33,6 +35,10 @@ pub struct Outgoing {
     pub return_content: Option<ReturnContent>,
     /// What its sender calls it (RFC 3461 section 4.4).
     pub envelope_id: Option<EnvelopeId>,
+    /// Whether it goes only where TLS is sure (RFC 8689).
+    pub require_tls: bool,
+    /// How urgent it is, from -9 to 9 (RFC 6710).
+    pub priority: i8,
     /// What the sender said of each recipient, in their order; of those behind its end nothing.
     pub parameters: Vec<RcptParameters>,
 }
@@ -66,7 +72,16 @@ impl Outgoing {
     }
 
     /// Why this server cannot be given the message at all.
-    pub(super) fn obstacle(&self, server: &Capabilities) -> Option<Reply> {
+    pub(super) fn obstacle(&self, server: &Capabilities, tls: Option<&TlsInfo>) -> Option<Reply> {
+        // A notification is not lost for it (RFC 8689 section 5).
+        if self.require_tls && self.reverse_path != ReversePath::Null {
+            if !tls.is_some_and(|tls| tls.verified) {
+                return Some(refusals::tls_not_sure());
+            }
+            if !server.require_tls {
+                return Some(refusals::no_requiretls());
+            }
+        }
         match server.size {
             SizeLimit::Octets(most) if self.size > most => return Some(refusals::too_large(self.size, most)),
             _ => {}
@@ -242,6 +257,16 @@ impl Transaction {
         format!("RCPT TO:<{}>{notify}{orcpt}\r\n", self.message.recipients[at])
     }
 
+    /// `REQUIRETLS` (RFC 8689 section 2) and `MT-PRIORITY` (RFC 6710 section 3).
+    fn handling(&self, server: &Capabilities) -> String {
+        let require = if self.message.require_tls && server.require_tls { " REQUIRETLS" } else { "" };
+        match self.message.priority {
+            0 => require.to_owned(),
+            _ if !server.mt_priority => require.to_owned(),
+            priority => format!("{require} MT-PRIORITY={priority}"),
+        }
+    }
+
     /// `RET` and `ENVID` (RFC 3461 sections 4.3 and 4.4).
     fn envelope(&self, server: &Capabilities) -> String {
         let mut text = String::new();
@@ -271,7 +296,7 @@ impl Transaction {
         };
         let utf8 = self.message.smtputf8 || self.message.addresses_need_smtputf8();
         let smtputf8 = if utf8 && server.smtputf8 { " SMTPUTF8" } else { "" };
-        let envelope = self.envelope(server);
+        let envelope = self.envelope(server) + &self.handling(server);
         format!("MAIL FROM:<{}>{size}{body}{smtputf8}{envelope}\r\n", self.message.reverse_path)
     }
 }

@@ -66,10 +66,14 @@ impl Server {
             "ENHANCEDSTATUSCODES".to_owned(),
             "CHUNKING".to_owned(),
             "DSN".to_owned(),
+            "MT-PRIORITY".to_owned(),
             format!("LIMITS RCPTMAX={}", self.settings.recipients),
         ];
         if self.offers_tls() {
             lines.push("STARTTLS".to_owned());
+        }
+        if self.settings.tls.is_some() {
+            lines.push("REQUIRETLS".to_owned());
         }
         if self.may_log_in() && self.login == Login::Anonymous && dialect == Dialect::Esmtp {
             lines.push(format!("AUTH {}", Mechanism::ALL.map(Mechanism::name).join(" ")));
@@ -105,6 +109,9 @@ impl Server {
         }
         if !line.is_ascii() && !parameters.smtputf8 {
             return self.refused(replies::SENDER_NEEDS_SMTPUTF8, None);
+        }
+        if parameters.require_tls && self.settings.tls.is_none() {
+            return self.refused(replies::REQUIRETLS_NEEDS_TLS, None);
         }
         if parameters.size.is_some_and(|size| size > self.settings.message_size) {
             return self.refused(replies::TOO_LARGE, None);

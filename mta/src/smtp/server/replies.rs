@@ -80,6 +80,9 @@ pub(super) const LOGGED_IN_ALREADY: Fixed = Fixed(503, S(5, 5, 1), "Logged in al
 pub(super) const TLS_ALREADY: Fixed = Fixed(503, S(5, 5, 1), "TLS is on already");
 pub(super) const UNKNOWN_MECHANISM: Fixed = Fixed(504, S(5, 5, 4), "Unknown authentication mechanism");
 pub(super) const LOGIN_FIRST: Fixed = Fixed(530, S(5, 7, 0), "Authentication required");
+/// RFC 8689 section 2: it means something only in a session that is under TLS itself.
+pub(super) const REQUIRETLS_NEEDS_TLS: Fixed =
+    Fixed(530, S(5, 7, 10), "REQUIRETLS needs TLS here, too: use STARTTLS first");
 pub(super) const TLS_FIRST: Fixed =
     Fixed(538, S(5, 7, 11), "Encryption required for authentication: use STARTTLS first");
 pub(super) const SENDER_NEEDS_SMTPUTF8: Fixed =

@@ -7,8 +7,8 @@ use super::*;
 use crate::smtp::path::ForwardPath;
 
 const TLS: StartTls = StartTls::Offered;
-const MX_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250-LIMITS RCPTMAX=3\r\n250 STARTTLS\r\n";
-const TLS_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250-LIMITS RCPTMAX=3\r\n250 AUTH PLAIN LOGIN\r\n";
+const MX_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-LIMITS RCPTMAX=3\r\n250 STARTTLS\r\n";
+const TLS_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-LIMITS RCPTMAX=3\r\n250-REQUIRETLS\r\n250 AUTH PLAIN LOGIN\r\n";
 const DONE: &str = "250 2.0.0 0000000000007 accepted\r\n";
 
 fn settings(role: Role) -> Settings {
@@ -229,6 +229,43 @@ fn utf8_needs_smtputf8() {
             ("RCPT TO:<jürgen@bücher.example>\r\n", "250 2.1.5 Recipient ok\r\n"),
         ],
     );
+}
+
+#[test]
+fn tls_is_required_only_under_tls() {
+    play(
+        &settings(Role::Relay),
+        &[
+            ("EHLO c\r\n", MX_EHLO),
+            (
+                "MAIL FROM:<a@a.test> REQUIRETLS\r\n",
+                "530 5.7.10 REQUIRETLS needs TLS here, too: use STARTTLS first\r\n",
+            ),
+            (
+                "MAIL FROM:<a@a.test> MT-PRIORITY=10\r\n",
+                "501 5.5.4 Bad or repeated parameter MT-PRIORITY\r\n",
+            ),
+            (
+                "MAIL FROM:<a@a.test> MT-PRIORITY=-0\r\n",
+                "501 5.5.4 Bad or repeated parameter MT-PRIORITY\r\n",
+            ),
+            (
+                "MAIL FROM:<a@a.test> MT-PRIORITY=+1\r\n",
+                "501 5.5.4 Bad or repeated parameter MT-PRIORITY\r\n",
+            ),
+            ("MAIL FROM:<a@a.test> MT-PRIORITY=-9\r\n", "250 2.1.0 Sender ok\r\n"),
+        ],
+    );
+    let sessions = play(
+        &under_tls(Role::Relay),
+        &[
+            ("EHLO c\r\n", TLS_EHLO),
+            ("MAIL FROM:<a@a.test> REQUIRETLS=1\r\n", "501 5.5.4 Bad or repeated parameter REQUIRETLS\r\n"),
+            ("MAIL FROM:<a@a.test> REQUIRETLS MT-PRIORITY=4\r\n", "250 2.1.0 Sender ok\r\n"),
+        ],
+    );
+    let Question::Mail(mail) = &sessions[0].asked[0] else { panic!("{:?}", sessions[0].asked) };
+    assert_eq!((mail.parameters.require_tls, mail.parameters.priority), (true, Some(4)));
 }
 
 #[test]
@@ -470,7 +507,7 @@ fn login() {
                 ("AUTH PLAIN\r\n", "503 5.5.1 Logged in already\r\n"),
                 (
                     "EHLO c\r\n",
-                    &TLS_EHLO.replace("250-LIMITS", "250 LIMITS").replace("250 AUTH PLAIN LOGIN\r\n", ""),
+                    &TLS_EHLO.replace("250-REQ", "250 REQ").replace("250 AUTH PLAIN LOGIN\r\n", ""),
                 ),
                 ("MAIL FROM:<a@a.test>\r\n", "250 2.1.0 Sender ok\r\n"),
             ],
@@ -518,10 +555,11 @@ fn failed_logins() {
     play(&without, &[("EHLO c\r\n", &ehlo), (plain, "502 5.5.1 Login is not possible here\r\n")]);
     let always =
         Settings { auth: AuthPolicy::Always, starttls: StartTls::Absent, ..settings(Role::Submission) };
+    let ehlo = TLS_EHLO.replace("250-REQUIRETLS\r\n", "");
     play(
         &always,
         &[
-            ("EHLO c\r\n", TLS_EHLO),
+            ("EHLO c\r\n", &ehlo),
             (plain, "235 2.7.0 Authentication succeeded\r\n"),
             ("STARTTLS\r\n", "502 5.5.1 TLS is not to be had here\r\n"),
         ],
