@@ -17,6 +17,6 @@ pub use directory::{AccountRecord, AccountSource};
 pub use envelope::{BodyType, Envelope};
 pub use flags::{Flag, Flags, Keyword, SystemFlags};
 pub use ids::{AccountId, EmailId, EntryId, MailboxId, ModSeq, ThreadId, Uid, UidValidity, UidlId};
-pub use notify::{EnvelopeId, Notify, OriginalRecipient, ReturnContent};
+pub use notify::{DeliverBy, EnvelopeId, Notify, OriginalRecipient, Overdue, ReturnContent};
 pub use reply::{EnhancedStatus, Refusal, Reply, Severity};
 pub use time::{DateTime, Timestamp};

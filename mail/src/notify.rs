@@ -58,6 +58,53 @@ impl std::fmt::Display for Notify {
     }
 }
 
+/// By when a message is to be delivered, in seconds from when it is given: `BY` (RFC 2852 section 4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DeliverBy {
+    /// Seconds left; none or fewer only with [`Overdue::Notify`]. Nine digits at most.
+    pub seconds: i64,
+    /// What is done with it then.
+    pub overdue: Overdue,
+    /// Whether each server on the way is told of.
+    pub trace: bool,
+}
+
+/// What is done with a message that is not delivered in time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Overdue {
+    /// The sender is told, and it is tried on.
+    Notify,
+    /// It comes back.
+    Return,
+}
+
+impl DeliverBy {
+    /// Takes `by-value = by-time ";" by-mode [by-trace]`.
+    pub fn parse(value: &str) -> Option<Self> {
+        let (time, mode) = value.split_once(';')?;
+        let digits = time.strip_prefix(['-', '+']).unwrap_or(time);
+        let is_number = (1..=9).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        let seconds = time.parse().ok().filter(|_| is_number)?;
+        let (overdue, trace) = match mode.to_ascii_uppercase().as_str() {
+            "N" => (Overdue::Notify, false),
+            "NT" => (Overdue::Notify, true),
+            "R" => (Overdue::Return, false),
+            "RT" => (Overdue::Return, true),
+            _ => return None,
+        };
+        (seconds > 0 || overdue == Overdue::Notify).then_some(Self { seconds, overdue, trace })
+    }
+}
+
+impl std::fmt::Display for DeliverBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const NINE_DIGITS: i64 = 999_999_999;
+        let seconds = self.seconds.clamp(-NINE_DIGITS, NINE_DIGITS);
+        let mode = if self.overdue == Overdue::Notify { 'N' } else { 'R' };
+        write!(f, "{seconds};{mode}{}", if self.trace { "T" } else { "" })
+    }
+}
+
 /// What the sender calls the message: `ENVID`, as it is sent (RFC 3461 section 4.4).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EnvelopeId(String);
@@ -182,6 +229,35 @@ mod tests {
         }
         for value in ["", "NEVER,FAILURE", "SUCCESS,SUCCESS", "SUCCESS,", "ALWAYS", "SUCCESS DELAY"] {
             assert_eq!(Notify::parse(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn deliver_by_is_read_and_written() {
+        for (value, shown) in [
+            ("120;R", "120;R"),
+            ("+5;nt", "5;NT"),
+            ("-10;N", "-10;N"),
+            ("0;n", "0;N"),
+            ("999999999;rT", "999999999;RT"),
+        ] {
+            assert_eq!(DeliverBy::parse(value).unwrap().to_string(), shown, "{value}");
+        }
+        for value in [
+            "",
+            "120",
+            "120;",
+            "120;X",
+            "120;TR",
+            "0;R",
+            "-1;R",
+            "1234567890;N",
+            "+-1;N",
+            "x;N",
+            ";N",
+            "1;N;T",
+        ] {
+            assert_eq!(DeliverBy::parse(value), None, "{value}");
         }
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use waypost_mail::{
     AccountId, Address, BodyType, DateTime, EntryId, EnvelopeId, Flags, MailboxId, Notify, OriginalRecipient,
-    ReturnContent, ReversePath, Uid, UidValidity, UidlId,
+    Overdue, ReturnContent, ReversePath, Timestamp, Uid, UidValidity, UidlId,
 };
 use waypost_message::Structure;
 
@@ -86,6 +86,24 @@ pub struct Wishes {
     /// How urgent it is, from -9 to 9; 0 where the sender did not say (RFC 6710).
     #[cbor(n(3), default)]
     pub priority: i8,
+    /// By when it is to be delivered (RFC 2852).
+    #[n(4)]
+    pub deliver_by: Option<Deadline>,
+}
+
+/// By when a message is to be delivered.
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
+#[cbor(array)]
+pub struct Deadline {
+    /// The moment.
+    #[cbor(n(0), with = "codec::timestamp")]
+    pub at: Timestamp,
+    /// What is done then.
+    #[cbor(n(1), with = "codec::overdue")]
+    pub overdue: Overdue,
+    /// Whether the sender is told of each server on the way.
+    #[n(2)]
+    pub trace: bool,
 }
 
 impl Wishes {

@@ -41,7 +41,7 @@ pub mod store;
 mod tests;
 mod writer;
 
-pub use accept::{Acceptance, Accepted, Delivery, Placed, Relay, RelayRecipient, Wishes};
+pub use accept::{Acceptance, Accepted, Deadline, Delivery, Placed, Relay, RelayRecipient, Wishes};
 pub use account::{
     Account, CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Missing, Restored, Retained, Selection, Then,
 };

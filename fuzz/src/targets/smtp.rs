@@ -61,7 +61,11 @@ fn said_parameters(parameters: &MailParameters) -> String {
     let id = parameters.envelope_id.as_ref().map(|id| format!(" ENVID={}", id.as_str()));
     let tls = if parameters.require_tls { " REQUIRETLS" } else { "" };
     let priority = parameters.priority.map(|priority| format!(" MT-PRIORITY={priority}"));
-    format!("{size}{body}{smtputf8}{ret}{tls}{}{}", id.unwrap_or_default(), priority.unwrap_or_default())
+    let by = parameters.deliver_by.map(|by| format!(" BY={by}"));
+    [id, priority, by]
+        .into_iter()
+        .flatten()
+        .fold(format!("{size}{body}{smtputf8}{ret}{tls}"), |said, more| said + &more)
 }
 
 /// A path that is valid as a sender is valid as a recipient, and comes back from its printed form.

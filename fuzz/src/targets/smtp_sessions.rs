@@ -178,6 +178,7 @@ fn outgoing(bits: u8) -> Outgoing {
         envelope_id: None,
         require_tls: false,
         priority: 0,
+        deliver_by: None,
         parameters: Vec::new(),
     }
 }

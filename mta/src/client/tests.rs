@@ -48,6 +48,7 @@ fn one() -> One {
         envelope_id: None,
         require_tls: false,
         priority: 0,
+        deliver_by: None,
         parameters: Vec::new(),
     };
     One { message: Some(message), body: Bytes::from_static(b"x\r\n"), finished: Vec::new() }

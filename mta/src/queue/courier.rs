@@ -4,15 +4,20 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use waypost_auth::Live;
-use waypost_mail::{BodyType, Reply, Timestamp};
-use waypost_storage::{Attempt, Outcome, QueueEntry, QueuedRecipient, Reader, RecipientOutcome, StoreError};
+use waypost_mail::{BodyType, DeliverBy, Overdue, Reply, Timestamp};
+use waypost_storage::{
+    Attempt, Deadline, Outcome, QueueEntry, QueuedRecipient, Reader, RecipientOutcome, StoreError,
+};
 
-use super::{Recorded, Report, Shared, notification, now, schedule};
+use super::{
+    Recorded, Report, Shared, notification, now,
+    schedule::{self, Span},
+};
 use crate::{
     client::{Delivery, Outbox, deliver},
     route::{Destination, RoutePlan, resolve},
     smtp::{
-        client::{Finished, Octets, Outgoing},
+        client::{Finished, Octets, Outgoing, Tells},
         parameters::RcptParameters,
     },
 };
@@ -78,22 +83,22 @@ impl Courier {
         let jobs = self.shared.lanes().failed(&self.destination);
         for job in jobs {
             let replies = vec![reply.clone(); job.recipients.len()];
-            self.settle(&job, peer, Finished { replies, tls: None, dsn: false }).await;
+            self.settle(&job, peer, Finished { replies, tls: None, tells: Tells::default() }).await;
         }
     }
 
     /// Records what came of a job, and tells the runner.
     async fn settle(&self, job: &Job, peer: &str, finished: Finished) {
-        let Finished { replies, tls, dsn } = finished;
+        let Finished { replies, tls, tells } = finished;
         let (now, live) = (now(), self.shared.context.live());
-        let expired = schedule::is_expired(&live.config.queue, job.entry.accepted, now);
+        let expired = schedule::is_expired(&live.config.queue, Span::of(&job.entry), now);
         let outcome = |(recipient, reply): (&usize, Reply)| RecipientOutcome {
             recipient: *recipient,
             outcome: schedule::outcome(peer.to_owned(), reply, expired),
         };
         let outcomes: Vec<_> = job.recipients.iter().zip(replies).map(outcome).collect();
         outcomes.iter().for_each(|outcome| log(&job.entry, outcome, tls.as_deref(), now));
-        let recorded = self.record(job, &live, now, outcomes, dsn).await;
+        let recorded = self.record(job, &live, now, outcomes, tells).await;
         self.shared.report(Report::Job(job.entry.id, recorded)).await;
     }
 
@@ -104,15 +109,21 @@ impl Courier {
         live: &Live,
         now: Timestamp,
         outcomes: Vec<RecipientOutcome>,
-        dsn: bool,
+        tells: Tells,
     ) -> Recorded {
         let (store, shutdown) = (&self.shared.context.store, &self.shared.context.shutdown);
         let (id, queue) = (job.entry.id, &live.config.queue);
         // without randomness entries that failed together stay together
         let random = getrandom::u64().unwrap_or(0);
-        let next_attempt = schedule::next_attempt(queue, job.entry.accepted, now, job.tries, random);
-        let late = !job.entry.warned && schedule::is_late(queue, job.entry.accepted, now);
-        let mut told = notification::Told::new(&job.entry.recipients, &outcomes, late, dsn);
+        let next_attempt = schedule::next_attempt(queue, Span::of(&job.entry), now, job.tries, random);
+        let late = !job.entry.warned && schedule::is_late(queue, Span::of(&job.entry), now);
+        let mut told = notification::Told::new(
+            &job.entry.recipients,
+            job.entry.wishes.deliver_by,
+            &outcomes,
+            late,
+            tells,
+        );
         loop {
             let notification = match told.is_empty() {
                 false => notification::build(store, live, &job.entry, &outcomes, &told, now).await,
@@ -243,8 +254,17 @@ fn outgoing(job: &Job) -> Outgoing {
         envelope_id: entry.wishes.envelope_id.clone(),
         require_tls: entry.wishes.require_tls,
         priority: entry.wishes.priority,
+        deliver_by: entry.wishes.deliver_by.map(|deadline| left(deadline, now())),
         parameters: queued().map(parameters).collect(),
     }
+}
+
+/// How long a message has until its deadline.
+fn left(deadline: Deadline, now: Timestamp) -> DeliverBy {
+    let seconds = deadline.at.0.saturating_sub(now.0).div_euclid(1000);
+    // With none left it is given up, or told of, before it is sent.
+    let seconds = if deadline.overdue == Overdue::Return { seconds.max(1) } else { seconds };
+    DeliverBy { seconds, overdue: deadline.overdue, trace: deadline.trace }
 }
 
 fn log(entry: &QueueEntry, outcome: &RecipientOutcome, tls: Option<&str>, now: Timestamp) {

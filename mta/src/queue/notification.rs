@@ -4,11 +4,14 @@ use waypost_auth::Live;
 use waypost_mail::{DateTime, EnhancedStatus, Notify, Reply, ReturnContent, Timestamp};
 use waypost_message::build::{Action, Diagnostic, Original, RecipientReport, is_seven_bit};
 use waypost_storage::{
-    Acceptance, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome, Store, StoreError,
+    Acceptance, Deadline, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome, Store, StoreError,
 };
 
 use super::schedule::EXPIRED;
-use crate::notification::{Notice, header_block};
+use crate::{
+    notification::{Notice, header_block},
+    smtp::client::Tells,
+};
 
 /// Octets of the message that are read for its header block.
 const HEADER_BYTES_MAX: u64 = 64 * 1024;
@@ -20,21 +23,27 @@ const RETURNED_BYTES_MAX: u64 = 1024 * 1024;
 pub(super) struct Told(Vec<(usize, Action)>);
 
 impl Told {
-    /// `late`: the sender may be told of delays now. `dsn`: the server was told when to notify. Where some recipients failed, others are
-    /// told to be late at a later try.
+    /// `late`: the sender may be told of delays now. `tells`: what the server tells it. Where some recipients failed, others are told to be
+    /// late at a later try.
     pub(super) fn new(
         recipients: &[QueuedRecipient],
+        deadline: Option<Deadline>,
         outcomes: &[RecipientOutcome],
         late: bool,
-        dsn: bool,
+        tells: Tells,
     ) -> Self {
+        // Of a server that does not watch the time, and of each where that is asked for (RFC 2852 sections 4.1.2 and 4.1.3).
+        let watched = deadline.is_some_and(|deadline| deadline.trace || !tells.overdue);
         let action = |(place, outcome): (usize, &RecipientOutcome)| {
             let asked = recipients.get(outcome.recipient).and_then(|queued| queued.recipient.notify);
             let notify = asked.unwrap_or(Notify::UNASKED);
             let action = match &outcome.outcome {
                 Outcome::Failed { .. } => notify.failure.then_some(Action::Failed),
                 Outcome::Deferred { .. } => (notify.delay && late).then_some(Action::Delayed),
-                Outcome::Delivered { .. } => (notify.success && !dsn).then_some(Action::Relayed),
+                Outcome::Delivered { .. } => {
+                    let is_told = notify.success && !tells.dsn || watched && notify != Notify::default();
+                    is_told.then_some(Action::Relayed)
+                }
             };
             action.map(|action| (place, action))
         };
@@ -149,7 +158,7 @@ fn answer(reply: &Reply) -> String {
 
 #[cfg(test)]
 mod tests {
-    use waypost_mail::Address;
+    use waypost_mail::{Address, Overdue};
     use waypost_storage::RelayRecipient;
 
     use super::*;
@@ -199,8 +208,27 @@ mod tests {
             (Some("DELAY"), 0..5, true, true, &[(1, Delayed)]),
             (Some("SUCCESS,DELAY"), 1..3, true, false, &[(0, Delayed), (1, Relayed)]),
         ] {
-            let told = Told::new(&recipients(notify), &all_outcomes[outcomes.clone()], late, dsn);
+            let tells = Tells { dsn, overdue: false };
+            let told = Told::new(&recipients(notify), None, &all_outcomes[outcomes.clone()], late, tells);
             assert_eq!(told.0, expected, "{notify:?} {outcomes:?} {late} {dsn}");
+        }
+    }
+
+    #[test]
+    fn who_gives_a_time_is_told_of_servers_that_do_not_watch_it_or_of_each() {
+        let delivered = &outcomes()[2..3];
+        let at = |trace| Some(Deadline { at: Timestamp(0), overdue: Overdue::Notify, trace });
+        for (notify, deadline, overdue, is_told) in [
+            (None, None, false, false),
+            (None, at(false), false, true),
+            (None, at(false), true, false),
+            (None, at(true), true, true),
+            (Some("NEVER"), at(true), false, false),
+            (Some("DELAY"), at(false), false, true),
+        ] {
+            let tells = Tells { dsn: true, overdue };
+            let told = Told::new(&recipients(notify), deadline, delivered, false, tells);
+            assert_eq!(!told.is_empty(), is_told, "{notify:?} {deadline:?} {overdue}");
         }
     }
 
@@ -208,7 +236,7 @@ mod tests {
     fn each_recipient_is_told_what_happened_to_it() {
         let told = |outcomes: &[RecipientOutcome], dsn| {
             let recipients = recipients(Some("SUCCESS,FAILURE,DELAY"));
-            let told = Told::new(&recipients, outcomes, true, dsn);
+            let told = Told::new(&recipients, None, outcomes, true, Tells { dsn, overdue: false });
             let reports = reports(&recipients, outcomes, &told, Timestamp(1000), Timestamp(9000));
             let line = |report: &RecipientReport| {
                 assert_eq!(report.last_attempt.unwrap().seconds, 1);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use waypost_config::QueueConfig;
-use waypost_mail::{EnhancedStatus, Reply, Severity, Timestamp};
-use waypost_storage::Outcome;
+use waypost_mail::{EnhancedStatus, Overdue, Reply, Severity, Timestamp};
+use waypost_storage::{Deadline, Outcome, QueueEntry};
 
 /// Wait where the configuration names none.
 const WAIT_WITHOUT_SCHEDULE: Duration = Duration::from_secs(4 * 60 * 60);
@@ -17,11 +17,32 @@ const REPLY_TEXT_BYTES_MAX: usize = 500;
 /// Status of what is given up because it waited too long (RFC 3463 section 3.5).
 pub(super) const EXPIRED: EnhancedStatus = EnhancedStatus(5, 4, 7);
 
-/// When a message that was tried `tries` times before and now once more is tried next; at the end of its lifetime at the
-/// latest, so that it is given up then and not hours later. The last wait repeats.
+/// The time that a message has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    accepted: Timestamp,
+    /// By when its sender wants it delivered (RFC 2852).
+    deadline: Option<Deadline>,
+}
+
+impl Span {
+    pub(super) fn of(entry: &QueueEntry) -> Self {
+        Self { accepted: entry.accepted, deadline: entry.wishes.deliver_by }
+    }
+
+    /// When it is given up.
+    fn end(self, queue: &QueueConfig) -> Timestamp {
+        let end = self.accepted.after(queue.lifetime);
+        let deadline = self.deadline.filter(|deadline| deadline.overdue == Overdue::Return);
+        deadline.map_or(end, |deadline| end.min(deadline.at))
+    }
+}
+
+/// When a message that was tried `tries` times before and now once more is tried next; at the end of its lifetime, and at
+/// its deadline, at the latest, so that it is given up, or told of, then and not hours later. The last wait repeats.
 pub(super) fn next_attempt(
     queue: &QueueConfig,
-    accepted: Timestamp,
+    span: Span,
     now: Timestamp,
     tries: u32,
     random: u64,
@@ -31,8 +52,8 @@ pub(super) fn next_attempt(
     let permille = 1000 - JITTER_PERMILLE_MAX + random % (2 * JITTER_PERMILLE_MAX + 1);
     let wait = wait.as_millis().saturating_mul(permille.into()) / 1000;
     let next = now.after(Duration::from_millis(u64::try_from(wait).unwrap_or(u64::MAX)));
-    let end = accepted.after(queue.lifetime);
-    if now < end { next.min(end) } else { next }
+    let bounds = [Some(span.end(queue)), span.deadline.map(|deadline| deadline.at)];
+    bounds.into_iter().flatten().filter(|bound| now < *bound).fold(next, Timestamp::min)
 }
 
 /// How often a message that is due then was tried before, by the schedule: the waits that fit in between.
@@ -47,13 +68,13 @@ pub(super) fn tries_until(queue: &QueueConfig, accepted: Timestamp, due: Timesta
 }
 
 /// Whether a message is given up when it is not delivered by now.
-pub(super) fn is_expired(queue: &QueueConfig, accepted: Timestamp, now: Timestamp) -> bool {
-    now >= accepted.after(queue.lifetime)
+pub(super) fn is_expired(queue: &QueueConfig, span: Span, now: Timestamp) -> bool {
+    now >= span.end(queue)
 }
 
 /// Whether the sender of a message should know by now that it waits.
-pub(super) fn is_late(queue: &QueueConfig, accepted: Timestamp, now: Timestamp) -> bool {
-    now >= accepted.after(queue.warn_after)
+pub(super) fn is_late(queue: &QueueConfig, span: Span, now: Timestamp) -> bool {
+    now >= span.accepted.after(queue.warn_after) || span.deadline.is_some_and(|deadline| now >= deadline.at)
 }
 
 /// What a reply means for a recipient.
@@ -90,6 +111,7 @@ mod tests {
     use super::*;
 
     const MINUTE: i64 = 60_000;
+    const SPAN: Span = Span { accepted: Timestamp(0), deadline: None };
     const NO_JITTER: u64 = JITTER_PERMILLE_MAX;
 
     fn queue() -> QueueConfig {
@@ -101,11 +123,11 @@ mod tests {
     #[test]
     fn waits_follow_the_schedule_and_the_last_one_repeats() {
         for (tries, minutes) in [(0, 5), (1, 15), (2, 60), (3, 240), (4, 240), (u32::MAX, 240)] {
-            let next = next_attempt(&queue(), Timestamp(0), Timestamp(MINUTE), tries, NO_JITTER);
+            let next = next_attempt(&queue(), SPAN, Timestamp(MINUTE), tries, NO_JITTER);
             assert_eq!(next, Timestamp(MINUTE + minutes * MINUTE), "{tries}");
         }
         let none = QueueConfig { retry: Vec::new(), ..queue() };
-        assert_eq!(next_attempt(&none, Timestamp(0), Timestamp(0), 0, NO_JITTER), Timestamp(240 * MINUTE));
+        assert_eq!(next_attempt(&none, SPAN, Timestamp(0), 0, NO_JITTER), Timestamp(240 * MINUTE));
     }
 
     #[test]
@@ -120,8 +142,23 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_ends_the_time_or_is_told_of() {
+        let at = Timestamp(7 * MINUTE);
+        let span = |overdue| Span { deadline: Some(Deadline { at, overdue, trace: false }), ..SPAN };
+        for overdue in [Overdue::Return, Overdue::Notify] {
+            let next = |now| next_attempt(&queue(), span(overdue), Timestamp(now * MINUTE), 1, NO_JITTER);
+            assert_eq!((next(0), next(8)), (at, Timestamp(23 * MINUTE)));
+            for (minute, is_over) in [(6, false), (7, true)] {
+                let now = Timestamp(minute * MINUTE);
+                assert_eq!(is_late(&queue(), span(overdue), now), is_over);
+                assert_eq!(is_expired(&queue(), span(overdue), now), is_over && overdue == Overdue::Return);
+            }
+        }
+    }
+
+    #[test]
     fn jitter_stays_within_a_tenth() {
-        let next = |random| next_attempt(&queue(), Timestamp(0), Timestamp(0), 2, random).0;
+        let next = |random| next_attempt(&queue(), SPAN, Timestamp(0), 2, random).0;
         assert_eq!((next(0), next(200), next(201)), (54 * MINUTE, 66 * MINUTE, 54 * MINUTE));
         assert!((0..500).map(|n| next(u64::MAX - n)).all(|at| (54 * MINUTE..=66 * MINUTE).contains(&at)));
     }
@@ -129,16 +166,16 @@ mod tests {
     #[test]
     fn the_last_try_is_at_the_end_of_the_lifetime() {
         let end = 5 * 24 * 60 * MINUTE;
-        let next = |now| next_attempt(&queue(), Timestamp(0), Timestamp(now), 9, NO_JITTER).0;
+        let next = |now| next_attempt(&queue(), SPAN, Timestamp(now), 9, NO_JITTER).0;
         assert_eq!(next(end - 241 * MINUTE), end - MINUTE);
         assert_eq!(next(end - 239 * MINUTE), end);
         assert_eq!(next(end - 1), end);
         assert_eq!(next(end), end + 240 * MINUTE);
         for (now, expired) in [(end - 1, false), (end, true), (end + 1, true)] {
-            assert_eq!(is_expired(&queue(), Timestamp(0), Timestamp(now)), expired);
+            assert_eq!(is_expired(&queue(), SPAN, Timestamp(now)), expired);
         }
         for (now, late) in [(240 * MINUTE - 1, false), (240 * MINUTE, true)] {
-            assert_eq!(is_late(&queue(), Timestamp(0), Timestamp(now)), late);
+            assert_eq!(is_late(&queue(), SPAN, Timestamp(now)), late);
         }
     }
 

@@ -6,10 +6,10 @@ use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc, time::Sys
 
 use bytes::Bytes;
 use waypost_auth::{Identity, Live, Seat, sasl::Credentials};
-use waypost_mail::{BodyType, DateTime, EnhancedStatus, EntryId, Refusal, Timestamp};
+use waypost_mail::{BodyType, DateTime, DeliverBy, EnhancedStatus, EntryId, Refusal, Timestamp};
 use waypost_message::build::{Action, Original, RecipientReport};
 use waypost_net::{AddressCount, Disconnect, Handler, Output};
-use waypost_storage::{Acceptance, Relay, Store, Wishes};
+use waypost_storage::{Acceptance, Deadline, Relay, Store, Wishes};
 
 use super::{
     Context,
@@ -279,11 +279,18 @@ impl Transaction {
             envelope_id: parameters.envelope_id.clone(),
             require_tls: parameters.require_tls,
             priority: parameters.priority.unwrap_or(0),
+            deliver_by: parameters.deliver_by.map(deadline),
         };
         let relay = Relay { reverse_path, recipients, body: body_type, smtputf8, wishes };
         let relay = (!relay.recipients.is_empty()).then_some(relay);
         Acceptance { id: self.id, header: header.into(), body, structure, local, relay }
     }
+}
+
+/// When the time is over that a message has from now on.
+fn deadline(by: DeliverBy) -> Deadline {
+    let at = Timestamp(timestamp().0.saturating_add(by.seconds.saturating_mul(1000)));
+    Deadline { at, overdue: by.overdue, trace: by.trace }
 }
 
 /// A recipient whose mail is delivered, or goes on to several (RFC 3464 section 2.3).

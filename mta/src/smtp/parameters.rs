@@ -1,5 +1,6 @@
 //! Parameters of MAIL and RCPT: SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), AUTH= (RFC 4954 section 5), what DSN has the
-//! sender ask for (RFC 3461 section 4), REQUIRETLS (RFC 8689 section 2) and MT-PRIORITY (RFC 6710 section 3).
+//! sender ask for (RFC 3461 section 4), REQUIRETLS (RFC 8689 section 2), MT-PRIORITY (RFC 6710 section 3)
+//! and BY (RFC 2852 section 4).
 
 use nom::{
     IResult, Parser,
@@ -9,7 +10,7 @@ use nom::{
     multi::many0,
     sequence::{pair, preceded},
 };
-use waypost_mail::{BodyType, EnvelopeId, Notify, OriginalRecipient, ReturnContent};
+use waypost_mail::{BodyType, DeliverBy, EnvelopeId, Notify, OriginalRecipient, ReturnContent};
 
 use super::command::{CommandError, complete};
 
@@ -30,6 +31,8 @@ pub struct MailParameters {
     pub require_tls: bool,
     /// How urgent it is, from -9 to 9.
     pub priority: Option<i8>,
+    /// By when it is to be delivered.
+    pub deliver_by: Option<DeliverBy>,
 }
 
 /// Parameters of RCPT.
@@ -59,12 +62,16 @@ impl MailParameters {
             ("BODY", Some(value)) => self.body = body_value(value).ok_or_else(bad)?,
             ("SMTPUTF8", None) => self.smtputf8 = true,
             ("REQUIRETLS", None) => self.require_tls = true,
+            ("BY", Some(value)) => self.deliver_by = Some(DeliverBy::parse(value).ok_or_else(bad)?),
             ("MT-PRIORITY", Some(value)) => self.priority = Some(priority_value(value).ok_or_else(bad)?),
             ("RET", Some(value)) => self.return_content = Some(ret_value(value).ok_or_else(bad)?),
             ("ENVID", Some(value)) => self.envelope_id = Some(EnvelopeId::new(value).ok_or_else(bad)?),
             // Nobody is trusted to say who the first sender was: read as `AUTH=<>` (RFC 4954 section 5).
             ("AUTH", Some(_)) => (),
-            ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH" | "REQUIRETLS" | "MT-PRIORITY", _) => {
+            (
+                "SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH" | "REQUIRETLS" | "MT-PRIORITY" | "BY",
+                _,
+            ) => {
                 return Err(bad());
             }
             _ => return Err(CommandError::UnknownParameter(keyword.to_owned())),

@@ -161,6 +161,8 @@ pub struct Capabilities {
     pub require_tls: bool,
     /// RFC 6710.
     pub mt_priority: bool,
+    /// RFC 2852: with the fewest seconds that it takes.
+    pub deliver_by: Option<u64>,
 }
 
 impl Capabilities {
@@ -180,6 +182,10 @@ impl Capabilities {
                 "DSN" => capabilities.dsn = true,
                 "REQUIRETLS" => capabilities.require_tls = true,
                 "MT-PRIORITY" => capabilities.mt_priority = true,
+                "DELIVERBY" => {
+                    let fewest = words.next().and_then(|fewest| fewest.parse().ok());
+                    capabilities.deliver_by = Some(fewest.unwrap_or(0));
+                }
                 "SIZE" => capabilities.size = size_limit(words.next()),
                 "AUTH" => capabilities.mechanisms(words),
                 _ => {}
@@ -288,6 +294,7 @@ mod tests {
             "dsn",
             "RequireTLS",
             "MT-PRIORITY MIXER",
+            "DELIVERBY 240",
             "",
         ]);
         let expected = Capabilities {
@@ -301,6 +308,7 @@ mod tests {
             dsn: true,
             require_tls: true,
             mt_priority: true,
+            deliver_by: Some(240),
         };
         assert_eq!(all, expected);
         assert_eq!(ehlo(&["mx", "SIZE"]).size, SizeLimit::Unbounded);

@@ -3,8 +3,8 @@
 use minicbor::{Decoder, Encoder, decode, encode, encode::Write};
 use waypost_mail::{
     AccountId, AccountSource, Address, BodyType, DateTime, EmailId, EnhancedStatus, EntryId, EnvelopeId,
-    Keyword, MailboxId, ModSeq, Notify, OriginalRecipient, Reply, ReturnContent, ReversePath, SystemFlags,
-    ThreadId, Timestamp, Uid, UidValidity, UidlId,
+    Keyword, MailboxId, ModSeq, Notify, OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath,
+    SystemFlags, ThreadId, Timestamp, Uid, UidValidity, UidlId,
 };
 
 use crate::{
@@ -74,6 +74,11 @@ kept_as!(return_content: Option<ReturnContent> as Option<u8>,
 kept_as!(envelope_id: Option<EnvelopeId> as Option<String>, |v| v.as_ref().map(|v| v.as_str().to_owned()), |v| match v {
     None => Some(None),
     Some(text) => EnvelopeId::new(&text).map(Some),
+});
+kept_as!(overdue: Overdue as u8, |v| match v { Overdue::Notify => 0, Overdue::Return => 1 }, |v| match v {
+    0 => Some(Overdue::Notify),
+    1 => Some(Overdue::Return),
+    _ => None,
 });
 kept_as!(notify: Option<Notify> as Option<u8>,
 |v| v.map(|v| u8::from(v.success) | u8::from(v.failure) << 1 | u8::from(v.delay) << 2),

@@ -42,7 +42,7 @@ use refusals::broken;
 use transaction::Transaction;
 
 pub use login::Login;
-pub use talk::{Answer, Encryption, End, Finished, Question, Settings};
+pub use talk::{Answer, Encryption, End, Finished, Question, Settings, Tells};
 pub use transaction::{Octets, Outgoing, WINDOW_COMMANDS_MAX};
 
 use super::reply::{Capabilities, ReplyParser};
@@ -127,17 +127,18 @@ impl Client {
         if !self.asked {
             return End::Refused(self.refusal.unwrap_or_else(|| lost.clone()));
         }
-        let (tls, dsn) = (self.settings.tls.map(|tls| tls.version), self.server.dsn);
+        let tells = self.tells();
+        let (tls, tells) = (self.settings.tls.map(|tls| tls.version), tells);
         End::Done(match self.state {
             State::Ready(finished) | State::Closed(finished) => finished,
             State::Scanning(message) => {
-                Some(Finished { replies: vec![lost.clone(); message.recipients.len()], tls, dsn })
+                Some(Finished { replies: vec![lost.clone(); message.recipients.len()], tls, tells })
             }
             State::Envelope(transaction)
             | State::Body(transaction, _)
             | State::EndOfData(transaction)
             | State::LoneDot(transaction) => {
-                Some(Finished { replies: transaction.into_replies(lost), tls, dsn })
+                Some(Finished { replies: transaction.into_replies(lost), tls, tells })
             }
             State::Greeting | State::Hello(_) | State::StartTls | State::Handshake => None,
             State::Login(_) | State::Quit => None,
@@ -259,6 +260,10 @@ impl Client {
         }
     }
 
+    fn tells(&self) -> Tells {
+        Tells { dsn: self.server.dsn, overdue: self.server.deliver_by.is_some() }
+    }
+
     fn be_ready(&mut self, finished: Option<Finished>) {
         self.state = State::Ready(finished);
     }
@@ -267,7 +272,7 @@ impl Client {
     fn begin(&mut self, message: Outgoing) {
         if let Some(reply) = message.obstacle(&self.server, self.settings.tls.as_ref()) {
             let replies = vec![reply; message.recipients.len()];
-            return self.be_ready(Some(Finished { replies, tls: self.tls_version(), dsn: self.server.dsn }));
+            return self.be_ready(Some(Finished { replies, tls: self.tls_version(), tells: self.tells() }));
         }
         let mut transaction = Transaction::new(message, self.reset);
         // a reply that nobody asked for must not be taken for one to the next command; 421 is the usual one
@@ -331,7 +336,7 @@ impl Client {
         let finished = Finished {
             replies: transaction.into_replies(rest),
             tls: self.tls_version(),
-            dsn: self.server.dsn,
+            tells: self.tells(),
         };
         self.be_ready(Some(finished));
     }
@@ -349,7 +354,7 @@ impl Client {
 
     /// The connection is of no use any more; what is open gets this reply.
     fn fail(&mut self, reply: Reply) {
-        let (tls, dsn) = (self.tls_version(), self.server.dsn);
+        let (tls, tells) = (self.tls_version(), self.tells());
         if !self.asked {
             self.refusal.get_or_insert_with(|| reply.clone());
         }
@@ -358,10 +363,10 @@ impl Client {
             | State::Body(transaction, _)
             | State::EndOfData(transaction)
             | State::LoneDot(transaction) => {
-                Some(Finished { replies: transaction.into_replies(&reply), tls, dsn })
+                Some(Finished { replies: transaction.into_replies(&reply), tls, tells })
             }
             State::Scanning(message) => {
-                Some(Finished { replies: vec![reply; message.recipients.len()], tls, dsn })
+                Some(Finished { replies: vec![reply; message.recipients.len()], tls, tells })
             }
             State::Ready(finished) | State::Closed(finished) => finished,
             State::Greeting | State::Hello(_) | State::StartTls | State::Handshake => None,

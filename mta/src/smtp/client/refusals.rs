@@ -33,6 +33,12 @@ pub(super) fn tls_not_sure() -> Reply {
     Reply::new(550, EnhancedStatus(5, 7, 10), text)
 }
 
+/// RFC 2852 section 4.1.
+pub(super) fn no_deliverby() -> Reply {
+    let text = "the mail is to be delivered in time or to come back, and the next server does not see to that (DELIVERBY)";
+    Reply::new(550, EnhancedStatus(5, 3, 3), text)
+}
+
 /// RFC 8689 section 4.2.1.
 pub(super) fn no_requiretls() -> Reply {
     let text = "the sender requires TLS all the way, and the next server does not offer REQUIRETLS";

@@ -59,11 +59,20 @@ pub enum Answer {
     Unreadable,
 }
 
+/// What a server tells the sender of a message that it has taken.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tells {
+    /// What NOTIFY asks for (RFC 3461).
+    pub dsn: bool,
+    /// That it is overdue (RFC 2852).
+    pub overdue: bool,
+}
+
 /// What came of a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finished {
-    /// Whether the server was told when to notify: from then on it does so (RFC 3461).
-    pub dsn: bool,
+    /// What the server tells the sender from now on.
+    pub tells: Tells,
     /// One reply for each recipient, in their order; of 2yz only where the server took the message for it.
     pub replies: Vec<Reply>,
     /// Version of TLS.

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use waypost_mail::{Address, BodyType, ReversePath};
+use waypost_mail::{Address, BodyType, DeliverBy, Overdue, ReversePath};
 
 use super::*;
 
@@ -154,6 +154,7 @@ fn message(recipients: &[&str]) -> Outgoing {
         envelope_id: None,
         require_tls: false,
         priority: 0,
+        deliver_by: None,
         parameters: Vec::new(),
     }
 }
@@ -555,4 +556,28 @@ fn what_requires_tls_goes_only_where_it_is_sure() {
     let told = Outgoing { reverse_path: ReversePath::Null, ..required };
     let sent = format!("S: 220 b\nC: EHLO a.test\nS: 250 b\nC: MAIL FROM:<>\n{rest}");
     assert_eq!(run(&plain(), &[(told, "x\r\n")], &sent).0, [["250 mine"]]);
+}
+
+#[test]
+fn what_is_to_come_back_in_time_goes_only_where_the_time_is_watched() {
+    let by = |seconds, overdue| {
+        let deliver_by = Some(DeliverBy { seconds, overdue, trace: true });
+        Outgoing { deliver_by, ..message(&["x@b.test"]) }
+    };
+    let hello = |offer: &str| format!("S: 220 b\nC: EHLO a.test\nS: 250-b\nS: 250 {offer}\n");
+    for offer in ["DSN", "DELIVERBY 120"] {
+        let script = hello(offer) + "C: QUIT\nS: 221 bye";
+        let (replies, refused) = run(&plain(), &[(by(60, Overdue::Return), "x\r\n")], &script);
+        assert!(replies[0][0].starts_with("550 5.3.3") && refused.is_none(), "{replies:?}");
+    }
+    let rest = "S: 250 ok\nC: RCPT TO:<x@b.test>\nS: 250 ok\nC: DATA\nS: 354 go\nC: x\nC: .\nS: 250 mine\nC: QUIT\nS: 221 bye";
+    for (message, offer, sent) in [
+        (by(60, Overdue::Return), "DELIVERBY 60", " BY=60;RT"),
+        (by(60, Overdue::Return), "DELIVERBY", " BY=60;RT"),
+        (by(-5, Overdue::Notify), "DELIVERBY", " BY=-5;NT"),
+        (by(60, Overdue::Notify), "DSN", ""),
+    ] {
+        let script = format!("{}C: MAIL FROM:<s@a.test>{sent}\n{rest}", hello(offer));
+        assert_eq!(run(&plain(), &[(message, "x\r\n")], &script).0, [["250 mine"]]);
+    }
 }

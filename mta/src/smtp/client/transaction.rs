@@ -4,7 +4,9 @@
 //! apart by counting (RFC 2920 section 3.1).
 
 use bytes::{BufMut, BytesMut};
-use waypost_mail::{Address, BodyType, EnvelopeId, OriginalRecipient, Reply, ReturnContent, ReversePath};
+use waypost_mail::{
+    Address, BodyType, DeliverBy, EnvelopeId, OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath,
+};
 
 use waypost_net::TlsInfo;
 
@@ -39,6 +41,8 @@ pub struct Outgoing {
     pub require_tls: bool,
     /// How urgent it is, from -9 to 9 (RFC 6710).
     pub priority: i8,
+    /// By when it is to be delivered (RFC 2852).
+    pub deliver_by: Option<DeliverBy>,
     /// What the sender said of each recipient, in their order; of those behind its end nothing.
     pub parameters: Vec<RcptParameters>,
 }
@@ -71,6 +75,17 @@ impl Outgoing {
         }
     }
 
+    /// Whether the server sees to it that the message is delivered in time or comes back, where that is asked for (RFC 2852 section 4.1).
+    fn can_be_returned_in_time(&self, server: &Capabilities) -> bool {
+        match self.deliver_by {
+            Some(DeliverBy { seconds, overdue: Overdue::Return, .. }) => {
+                let left = u64::try_from(seconds).unwrap_or(0);
+                server.deliver_by.is_some_and(|fewest| left >= fewest)
+            }
+            _ => true,
+        }
+    }
+
     /// Why this server cannot be given the message at all.
     pub(super) fn obstacle(&self, server: &Capabilities, tls: Option<&TlsInfo>) -> Option<Reply> {
         // A notification is not lost for it (RFC 8689 section 5).
@@ -81,6 +96,9 @@ impl Outgoing {
             if !server.require_tls {
                 return Some(refusals::no_requiretls());
             }
+        }
+        if !self.can_be_returned_in_time(server) {
+            return Some(refusals::no_deliverby());
         }
         match server.size {
             SizeLimit::Octets(most) if self.size > most => return Some(refusals::too_large(self.size, most)),
@@ -257,14 +275,19 @@ impl Transaction {
         format!("RCPT TO:<{}>{notify}{orcpt}\r\n", self.message.recipients[at])
     }
 
-    /// `REQUIRETLS` (RFC 8689 section 2) and `MT-PRIORITY` (RFC 6710 section 3).
+    /// `REQUIRETLS` (RFC 8689 section 2), `MT-PRIORITY` (RFC 6710 section 3) and `BY` (RFC 2852 section 4).
     fn handling(&self, server: &Capabilities) -> String {
-        let require = if self.message.require_tls && server.require_tls { " REQUIRETLS" } else { "" };
-        match self.message.priority {
-            0 => require.to_owned(),
-            _ if !server.mt_priority => require.to_owned(),
-            priority => format!("{require} MT-PRIORITY={priority}"),
+        let mut text = String::new();
+        if self.message.require_tls && server.require_tls {
+            text += " REQUIRETLS";
         }
+        if self.message.priority != 0 && server.mt_priority {
+            text += &format!(" MT-PRIORITY={}", self.message.priority);
+        }
+        if let Some(by) = self.message.deliver_by.filter(|_| server.deliver_by.is_some()) {
+            text += &format!(" BY={by}");
+        }
+        text
     }
 
     /// `RET` and `ENVID` (RFC 3461 sections 4.3 and 4.4).

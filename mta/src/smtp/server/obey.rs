@@ -67,6 +67,7 @@ impl Server {
             "CHUNKING".to_owned(),
             "DSN".to_owned(),
             "MT-PRIORITY".to_owned(),
+            "DELIVERBY".to_owned(),
             format!("LIMITS RCPTMAX={}", self.settings.recipients),
         ];
         if self.offers_tls() {

@@ -7,8 +7,8 @@ use super::*;
 use crate::smtp::path::ForwardPath;
 
 const TLS: StartTls = StartTls::Offered;
-const MX_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-LIMITS RCPTMAX=3\r\n250 STARTTLS\r\n";
-const TLS_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-LIMITS RCPTMAX=3\r\n250-REQUIRETLS\r\n250 AUTH PLAIN LOGIN\r\n";
+const MX_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-DELIVERBY\r\n250-LIMITS RCPTMAX=3\r\n250 STARTTLS\r\n";
+const TLS_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-DELIVERBY\r\n250-LIMITS RCPTMAX=3\r\n250-REQUIRETLS\r\n250 AUTH PLAIN LOGIN\r\n";
 const DONE: &str = "250 2.0.0 0000000000007 accepted\r\n";
 
 fn settings(role: Role) -> Settings {
@@ -253,7 +253,8 @@ fn tls_is_required_only_under_tls() {
                 "MAIL FROM:<a@a.test> MT-PRIORITY=+1\r\n",
                 "501 5.5.4 Bad or repeated parameter MT-PRIORITY\r\n",
             ),
-            ("MAIL FROM:<a@a.test> MT-PRIORITY=-9\r\n", "250 2.1.0 Sender ok\r\n"),
+            ("MAIL FROM:<a@a.test> BY=0;R\r\n", "501 5.5.4 Bad or repeated parameter BY\r\n"),
+            ("MAIL FROM:<a@a.test> MT-PRIORITY=-9 BY=-60;NT\r\n", "250 2.1.0 Sender ok\r\n"),
         ],
     );
     let sessions = play(
