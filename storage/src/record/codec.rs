@@ -2,8 +2,9 @@
 
 use minicbor::{Decoder, Encoder, decode, encode, encode::Write};
 use waypost_mail::{
-    AccountId, AccountSource, Address, BodyType, DateTime, EmailId, EnhancedStatus, EntryId, Keyword,
-    MailboxId, ModSeq, Reply, ReversePath, SystemFlags, ThreadId, Timestamp, Uid, UidValidity, UidlId,
+    AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EmailId, EnhancedStatus, EntryId,
+    Keyword, LoginService, MailboxId, ModSeq, Reply, ReversePath, SystemFlags, ThreadId, Timestamp, Uid,
+    UidValidity, UidlId,
 };
 
 use crate::{
@@ -34,6 +35,18 @@ macro_rules! kept_as {
     };
 }
 
+fn service_number(service: LoginService) -> u8 {
+    match service {
+        LoginService::Submission => 0,
+        LoginService::Imap => 1,
+        LoginService::Pop3 => 2,
+    }
+}
+
+fn service_of(number: u8) -> Option<LoginService> {
+    LoginService::ALL.into_iter().find(|service| service_number(*service) == number)
+}
+
 kept_as!(account: AccountId as u64, |v| v.0, |v| Some(AccountId(v)));
 kept_as!(mailbox: MailboxId as u64, |v| v.0, |v| Some(MailboxId(v)));
 kept_as!(email: EmailId as u64, |v| v.0, |v| Some(EmailId(v)));
@@ -61,6 +74,15 @@ kept_as!(original: Option<Address> as Option<String>, |v| v.as_ref().map(ToStrin
 kept_as!(reverse_path: ReversePath as String, ToString::to_string, |v| match v.as_str() {
     "" => Some(ReversePath::Null),
     text => Address::parse(text).ok().map(ReversePath::Address),
+});
+kept_as!(app_password: AppPassword as (String, String, Vec<u8>, i64),
+|v| {
+    let services = v.services.iter().map(|service| service_number(*service)).collect();
+    (v.name.clone(), v.hash.clone(), services, v.created.0)
+},
+|(name, hash, services, created)| {
+    let services = services.into_iter().map(service_of).collect::<Option<_>>()?;
+    Some(AppPassword { name, hash, services, created: Timestamp(created) })
 });
 kept_as!(source: AccountSource as u8, |v| match v { AccountSource::Store => 0, AccountSource::File => 1 }, |v| match v {
     0 => Some(AccountSource::Store),

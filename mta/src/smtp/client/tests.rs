@@ -89,12 +89,7 @@ fn run_by(
         match group[0] {
             "TLS" => {
                 assert_eq!(step, Step::StartTls);
-                let info = TlsInfo {
-                    version: "TLSv1.3".into(),
-                    cipher: String::new(),
-                    server_name: None,
-                    verified: false,
-                };
+                let info = TlsInfo { version: "TLSv1.3".into(), cipher: String::new(), ..TlsInfo::default() };
                 peer.machine.tls_started(&info);
             }
             "EOF" => peer.machine.end_of_input(),
@@ -455,7 +450,7 @@ fn logins_are_made_and_never_in_clear() {
     let login = Some(Login { user: "u".into(), password: "p".into() });
     let clear = Settings { login: login.clone(), ..plain() };
     let loopback = Settings { login_in_clear: true, ..clear.clone() };
-    let tls = TlsInfo { version: "TLSv1.3".into(), cipher: String::new(), server_name: None, verified: true };
+    let tls = TlsInfo { version: "TLSv1.3".into(), verified: true, ..TlsInfo::default() };
     let implicit = Settings { tls: Some(tls), ..clear.clone() };
     let hello = format!("{HELLO}S: 250-b.test\nS: 250 AUTH PLAIN LOGIN\n");
     let sent = "C: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<x@b.test>\nS: 250 ok\nC: DATA\nS: 354 go\nC: A: b\nC:\nC: ..c\nC: .\nS: 250 mine\n";

@@ -6,6 +6,8 @@
 //! ```text
 //! Greeting ─220─► Ready(no transaction) ◄─────────────────────────────── all end here, but for those that are drawn
 //!                   │ AUTH ──► Authenticating ◄─► responses; ──► CheckingLogin (Authenticate)
+//!                   │           ▲ └──► FindingVerifier (Verifier) ──┐
+//!                   │           └───────────────────────────────────┘
 //!                   │ STARTTLS ──► StartingTls ── tls_started ──► Ready, before EHLO
 //!                   │ MAIL ──► OpeningTransaction (Mail)
 //!                   ▼
@@ -69,6 +71,7 @@ enum State {
     Greeting,
     Ready(Option<Transaction>),
     Authenticating(Exchange),
+    FindingVerifier(Exchange),
     CheckingLogin,
     OpeningTransaction(Transaction),
     AddingRecipient(Transaction),
@@ -83,7 +86,8 @@ impl State {
     fn has_open_question(&self) -> bool {
         matches!(
             self,
-            Self::CheckingLogin
+            Self::FindingVerifier(_)
+                | Self::CheckingLogin
                 | Self::OpeningTransaction(_)
                 | Self::AddingRecipient(_)
                 | Self::Storing(_)
@@ -136,6 +140,10 @@ impl Machine for Server {
                 self.say(&Reply::new(250, EnhancedStatus(2, 0, 0), format!("{id} accepted")));
                 State::Ready(None)
             }
+            (State::FindingVerifier(mut exchange), Answer::Keys(keys)) => {
+                let progress = exchange.verifier(&keys);
+                self.progress(exchange, progress).0
+            }
             (State::CheckingLogin, Answer::Done) => {
                 self.login = Login::Authenticated;
                 self.reply(replies::LOGGED_IN, State::Ready(None))
@@ -148,7 +156,7 @@ impl Machine for Server {
                 self.reply(replies::RECIPIENT_OK, State::Ready(Some(open)))
             }
             (State::AddingRecipient(open), Answer::Refused(refusal)) => self.refuse_recipient(refusal, open),
-            (State::CheckingLogin, Answer::Refused(refusal)) => {
+            (State::FindingVerifier(_) | State::CheckingLogin, Answer::Refused(refusal)) => {
                 // Also a login that is refused for now counts, or it could be tried for ever.
                 if refusal.code < 500 {
                     self.budget.error();
@@ -156,7 +164,9 @@ impl Machine for Server {
                 self.refuse(refusal, State::Ready(None))
             }
             (_, Answer::Refused(refusal)) => self.refuse(refusal, State::Ready(None)),
-            (_, Answer::Done | Answer::Accepted(_)) => self.refuse(replies::INTERNAL, State::Closing),
+            (_, Answer::Done | Answer::Accepted(_) | Answer::Keys(_)) => {
+                self.refuse(replies::INTERNAL, State::Closing)
+            }
         };
     }
 
