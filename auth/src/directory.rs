@@ -10,7 +10,7 @@ use waypost_mail::{AccountId, AccountRecord, AccountSource, Address, AppPassword
 
 use crate::{
     app_password,
-    sasl::{Scram, ScramHash, Verifier},
+    sasl::{Scram, ScramHash, Verifier, prepare},
 };
 
 /// Addresses that every domain must have (RFC 5321 section 4.5.1, RFC 2142 section 2): without account or alias their mail goes to
@@ -81,7 +81,7 @@ struct Account {
 impl Account {
     fn scram_secret(&self, hash: ScramHash) -> Option<ScramSecret<'_>> {
         match &self.secret {
-            Some(Secret::Plain(password)) => Some(ScramSecret::Plain(password)),
+            Some(Secret::Plain(password)) => prepare(password).map(|_| ScramSecret::Plain(password)),
             Some(Secret::Hash(_)) => {
                 self.verifiers.iter().find(|verifier| verifier.hash == hash).map(ScramSecret::Stored)
             }
@@ -494,6 +494,12 @@ pub(crate) mod tests {
             "the file holds a hash alone"
         );
         assert_eq!(scram(CONFIG, &[alice.clone(), bob.clone()]), Scram::Offered);
+        let odd = CONFIG.replace("open sesame", "open\\u0007sesame");
+        assert_eq!(
+            scram(&odd, &[alice.clone(), bob.clone()]),
+            Scram::Absent,
+            "SCRAM cannot carry the password"
+        );
         bob.scram_verifiers.pop();
         assert_eq!(scram(CONFIG, &[alice.clone(), bob.clone()]), Scram::Absent, "a verifier is missing");
         bob.password_hash = None;
