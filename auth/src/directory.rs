@@ -6,7 +6,12 @@ use std::{
 };
 
 use waypost_config::{Config, DomainConfig, Password};
-use waypost_mail::{AccountId, AccountRecord, AccountSource, Address, Domain};
+use waypost_mail::{AccountId, AccountRecord, AccountSource, Address, AppPassword, Domain, LoginService};
+
+use crate::{
+    app_password,
+    sasl::{Scram, ScramHash, Verifier, prepare},
+};
 
 /// Addresses that every domain must have (RFC 5321 section 4.5.1, RFC 2142 section 2): without account or alias their mail goes to
 /// the domain's first account.
@@ -56,11 +61,38 @@ pub(crate) enum Secret {
     Plain(String),
 }
 
+/// What a proof of SCRAM is verified with.
+pub(crate) enum ScramSecret<'a> {
+    /// The account's verifier.
+    Stored(&'a Verifier),
+    /// The password, of which one is made.
+    Plain(&'a str),
+}
+
 #[derive(Clone)]
 struct Account {
     address: Address,
     secret: Option<Secret>,
+    verifiers: Vec<Verifier>,
+    app_passwords: Vec<AppPassword>,
     quota_bytes: Option<u64>,
+}
+
+impl Account {
+    fn scram_secret(&self, hash: ScramHash) -> Option<ScramSecret<'_>> {
+        match &self.secret {
+            Some(Secret::Plain(password)) => prepare(password).map(|_| ScramSecret::Plain(password)),
+            Some(Secret::Hash(_)) => {
+                self.verifiers.iter().find(|verifier| verifier.hash == hash).map(ScramSecret::Stored)
+            }
+            None => None,
+        }
+    }
+
+    /// Whether SCRAM fails for the account though it has a password.
+    fn lacks_scram(&self) -> bool {
+        self.secret.is_some() && ScramHash::ALL.iter().any(|hash| self.scram_secret(*hash).is_none())
+    }
 }
 
 /// The snapshot. Immutable; a change makes a new one.
@@ -75,6 +107,7 @@ pub struct Directory {
     /// First account of each domain.
     first_accounts: HashMap<Domain, AccountId>,
     missing: Vec<Address>,
+    scram: Scram,
 }
 
 impl std::fmt::Debug for Directory {
@@ -103,6 +136,7 @@ impl Directory {
             aliases: config.aliases.iter().map(|alias| (alias.from.folded(), alias.to.clone())).collect(),
             first_accounts: HashMap::new(),
             missing: Vec::new(),
+            scram: Scram::Absent,
         };
         let by_address: HashMap<String, &AccountRecord> =
             records.iter().map(|record| (record.address.folded(), record)).collect();
@@ -116,7 +150,7 @@ impl Directory {
                 Some(record) if record.source == AccountSource::Store => {
                     return Err(DirectoryError::Twice(account.address.clone()));
                 }
-                Some(record) => directory.add(record.id, &account.address, Some(secret), account.quota_bytes),
+                Some(record) => directory.add(record, &account.address, Some(secret), account.quota_bytes),
             }
         }
         let mut stored: Vec<_> =
@@ -124,16 +158,33 @@ impl Directory {
         stored.sort_by_key(|record| record.id);
         for record in stored {
             let secret = record.password_hash.clone().map(Secret::Hash);
-            directory.add(record.id, &record.address, secret, record.quota_bytes);
+            directory.add(record, &record.address, secret, record.quota_bytes);
+        }
+        if !directory.accounts.values().any(Account::lacks_scram) {
+            directory.scram = Scram::Offered;
         }
         Ok(Arc::new(directory))
     }
 
-    fn add(&mut self, id: AccountId, address: &Address, secret: Option<Secret>, quota_bytes: Option<u64>) {
+    fn add(
+        &mut self,
+        record: &AccountRecord,
+        address: &Address,
+        secret: Option<Secret>,
+        quota_bytes: Option<u64>,
+    ) {
         if !self.domains.contains_key(&address.domain) {
             return;
         }
-        self.accounts.insert(id, Account { address: address.clone(), secret, quota_bytes });
+        let id = record.id;
+        let account = Account {
+            address: address.clone(),
+            secret,
+            verifiers: record.scram_verifiers.iter().filter_map(|text| Verifier::parse(text)).collect(),
+            app_passwords: record.app_passwords.clone(),
+            quota_bytes,
+        };
+        self.accounts.insert(id, account);
         self.by_address.insert(address.folded(), id);
         self.first_accounts.entry(address.domain.clone()).or_insert(id);
     }
@@ -234,18 +285,44 @@ impl Directory {
         }
     }
 
+    /// Whether all accounts that have a password can log in by SCRAM.
+    pub fn scram(&self) -> Scram {
+        self.scram
+    }
+
     /// The account that a login name means, with its secret: a whole address, or a local part in our first domain.
     pub(crate) fn login(&self, name: &str) -> Option<(Identity, Option<&Secret>)> {
-        let address = match (Address::parse(name), &self.first_domain) {
-            (Ok(address), _) => address,
-            (Err(_), Some(domain)) if !name.contains('@') => {
-                Address::parse(&format!("{name}@{domain}")).ok()?
-            }
-            _ => return None,
-        };
-        let id = *self.by_address.get(&address.folded())?;
-        let account = self.accounts.get(&id)?;
+        let (id, account) = self.account(name)?;
         Some((Identity { account: id, address: account.address.clone() }, account.secret.as_ref()))
+    }
+
+    /// A login name as it is counted, whether or not there is such an account: all ways to write it are one.
+    pub(crate) fn login_name(&self, name: &str) -> String {
+        self.login_address(name).map_or_else(|| name.to_lowercase(), |address| address.folded())
+    }
+
+    /// What a proof of the account is verified with; `None`: there is no account, or SCRAM is not possible for it.
+    pub(crate) fn scram_secret(&self, name: &str, hash: ScramHash) -> Option<ScramSecret<'_>> {
+        self.account(name).and_then(|(_, account)| account.scram_secret(hash))
+    }
+
+    /// The name of the account's app password that a password is, and that is for the service.
+    pub(crate) fn app_password(&self, name: &str, password: &str, service: LoginService) -> Option<&str> {
+        let (_, account) = self.account(name)?;
+        app_password::find(&account.app_passwords, password, service).map(|found| found.name.as_str())
+    }
+
+    fn account(&self, name: &str) -> Option<(AccountId, &Account)> {
+        let id = *self.by_address.get(&self.login_address(name)?.folded())?;
+        self.accounts.get(&id).map(|account| (id, account))
+    }
+
+    fn login_address(&self, name: &str) -> Option<Address> {
+        match (Address::parse(name), &self.first_domain) {
+            (Ok(address), _) => Some(address),
+            (Err(_), Some(domain)) if !name.contains('@') => Address::parse(&format!("{name}@{domain}")).ok(),
+            _ => None,
+        }
     }
 }
 
@@ -265,6 +342,8 @@ enum Next<'a> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use waypost_mail::Timestamp;
+
     use super::*;
 
     const CONFIG: &str = r#"
@@ -302,9 +381,22 @@ pub(crate) mod tests {
     "#;
 
     pub(crate) fn record(id: u64, address: &str, source: AccountSource) -> AccountRecord {
-        let password_hash = (source == AccountSource::Store).then(|| crate::hash_password("bob's").unwrap());
-        let address = Address::parse(address).unwrap();
-        AccountRecord { id: AccountId(id), address, source, password_hash, quota_bytes: None }
+        let secrets = (source == AccountSource::Store).then(|| crate::Secrets::of("bob's").unwrap());
+        let phone = AppPassword {
+            name: "telephone".into(),
+            hash: app_password::hash("bobs-telephone"),
+            services: vec![LoginService::Imap, LoginService::Submission],
+            created: Timestamp(0),
+        };
+        AccountRecord {
+            id: AccountId(id),
+            address: Address::parse(address).unwrap(),
+            source,
+            password_hash: secrets.as_ref().map(|secrets| secrets.password_hash.clone()),
+            app_passwords: secrets.iter().map(|_| phone.clone()).collect(),
+            scram_verifiers: secrets.map(|secrets| secrets.scram_verifiers).unwrap_or_default(),
+            quota_bytes: None,
+        }
     }
 
     pub(crate) fn directory() -> Arc<Directory> {
@@ -383,6 +475,35 @@ pub(crate) mod tests {
         );
         assert!(may(1, "any@c.test"));
         assert!(!may(2, "alice@a.test") && !may(2, "any@c.test") && !may(2, "bob@elsewhere.test"));
+    }
+
+    #[test]
+    fn scram_is_offered_where_it_works_for_all() {
+        let config =
+            |text: &str| waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), text).unwrap();
+        let scram =
+            |text: &str, records: &[AccountRecord]| Directory::new(&config(text), records).unwrap().scram();
+        assert_eq!(directory().scram(), Scram::Offered);
+        let alice = record(1, "alice@a.test", AccountSource::File);
+        let mut bob = record(2, "bob@a.test", AccountSource::Store);
+        let hashed = CONFIG.replace("\"open sesame\"", &format!("{:?}", bob.password_hash.as_ref().unwrap()));
+        let hashed = hashed.replacen("password =", "password_hash =", 1);
+        assert_eq!(
+            scram(&hashed, std::slice::from_ref(&alice)),
+            Scram::Absent,
+            "the file holds a hash alone"
+        );
+        assert_eq!(scram(CONFIG, &[alice.clone(), bob.clone()]), Scram::Offered);
+        let odd = CONFIG.replace("open sesame", "open\\u0007sesame");
+        assert_eq!(
+            scram(&odd, &[alice.clone(), bob.clone()]),
+            Scram::Absent,
+            "SCRAM cannot carry the password"
+        );
+        bob.scram_verifiers.pop();
+        assert_eq!(scram(CONFIG, &[alice.clone(), bob.clone()]), Scram::Absent, "a verifier is missing");
+        bob.password_hash = None;
+        assert_eq!(scram(CONFIG, &[alice, bob]), Scram::Offered, "who has no password needs no verifier");
     }
 
     #[test]

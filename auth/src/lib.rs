@@ -1,12 +1,24 @@
 //! Who may log in, and where an address leads: the directory snapshot, password hashes, SASL exchanges. No sockets.
 
+pub mod app_password;
 pub mod directory;
 pub mod live;
+pub mod login;
 pub mod password;
 pub mod sasl;
 pub mod seats;
+mod throttle;
+mod verifiers;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use directory::{Directory, DirectoryError, Identity, Resolution};
 pub use live::Live;
-pub use password::{Authenticator, HashError, LoginError, hash_password};
+pub use login::{Authenticator, LoginError, Origin};
+pub use password::{HashError, Secrets, hash_password};
 pub use seats::{Seat, Seats};
+
+/// Each change of what is locked here is one step: a panic leaves nothing half done.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use waypost_config::Config;
 
-use crate::directory::Directory;
+use crate::{directory::Directory, sasl::Scram};
 
 /// Configuration and directory of one moment. A reload, or a change of an account, makes a new one.
 #[derive(Clone, Debug)]
@@ -13,4 +13,15 @@ pub struct Live {
     pub config: Arc<Config>,
     /// Who is here.
     pub directory: Arc<Directory>,
+}
+
+impl Live {
+    /// How SCRAM is offered.
+    pub fn scram(&self) -> Scram {
+        let bound = self.config.tls.as_ref().is_some_and(|tls| tls.channel_binding);
+        match self.directory.scram() {
+            Scram::Offered if bound => Scram::Bound,
+            scram => scram,
+        }
+    }
 }

@@ -184,6 +184,7 @@ impl FileFacts<'_> {
         let section = root.table("tls");
         let certificate = self.file(&section, "certificate");
         let key = self.file(&section, "key");
+        let channel_binding = section.boolean("channel_binding");
         let certificates = section.tables("certificate_for").into_iter().filter_map(|section| {
             let names = section.need("names", section.list("names", domain));
             let (certificate, key) = (self.file(&section, "certificate"), self.file(&section, "key"));
@@ -196,7 +197,8 @@ impl FileFacts<'_> {
         });
         let certificates = certificates.collect();
         section.end();
-        Some(TlsConfig { certificate: certificate?, key: key?, certificates })
+        let channel_binding = channel_binding.is_some_and(|binding| binding.value);
+        Some(TlsConfig { certificate: certificate?, key: key?, channel_binding, certificates })
     }
 
     pub(crate) fn account(&self, section: Section<'_, '_>) -> Option<Found<AccountConfig>> {

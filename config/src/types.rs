@@ -56,6 +56,8 @@ pub struct TlsConfig {
     pub certificate: PathBuf,
     /// Its key.
     pub key: PathBuf,
+    /// Whether logins by SCRAM can be bound to their connection.
+    pub channel_binding: bool,
     /// Certificates by name.
     pub certificates: Vec<CertificateConfig>,
 }

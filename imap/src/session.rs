@@ -8,9 +8,12 @@ use std::{net::IpAddr, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use waypost_auth::{Authenticator, Identity, Live, Seat, sasl::Credentials};
+use waypost_auth::{
+    Authenticator, Identity, Live, Origin, Seat,
+    sasl::{Bindings, Claim, Offer},
+};
 use waypost_config::ListenerConfig;
-use waypost_mail::Uid;
+use waypost_mail::{LoginService, Uid};
 use waypost_net::{AddressCount, Connection, Disconnect, Handler, Output, TlsRole};
 use waypost_storage::{Account, Selection, Store};
 
@@ -55,8 +58,12 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
     };
     let plaintext_login =
         if listener.auth_without_tls { PlaintextLogin::Allowed } else { PlaintextLogin::Refused };
-    let hostname = context.live().config.hostname.to_string();
-    let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login });
+    let live = context.live();
+    let hostname = live.config.hostname.to_string();
+    let binding = connection.tls.as_ref().map(|tls| tls.binding.clone()).unwrap_or_default();
+    let bindings = Bindings { exporter: binding.exporter, end_point: binding.end_point };
+    let offer = Offer { scram: live.scram(), bindings };
+    let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer });
     let peer = connection.peer;
     let counted = connection.counted.clone();
     let session = Session { context, peer: peer.ip(), counted, user: None };
@@ -164,7 +171,11 @@ fn claim(
 impl Handler<ImapMachine> for Session {
     async fn answer(&mut self, question: Question, output: &mut Output<'_>) -> Result<Answer, Disconnect> {
         let answer = match question {
-            Question::Login(credentials) => self.login(credentials).await,
+            Question::Verifier(lookup) => {
+                let keys = op::login::keys(&self.context, self.origin(), &lookup).await;
+                keys.map(|keys| Answer::Keys(Box::new(keys)))
+            }
+            Question::Login(claim) => self.login(&claim).await,
             question => self.operate(question, output).await,
         };
         match answer {
@@ -207,8 +218,12 @@ async fn changed(selection: Option<&mut Selection>) {
 }
 
 impl Session {
-    async fn login(&mut self, credentials: Credentials) -> Result<Answer, Failure> {
-        let (user, ran) = op::login::login(&self.context, self.peer, credentials).await?;
+    fn origin(&self) -> Origin {
+        Origin { peer: self.peer, service: LoginService::Imap }
+    }
+
+    async fn login(&mut self, claim: &Claim) -> Result<Answer, Failure> {
+        let (user, ran) = op::login::login(&self.context, self.origin(), claim).await?;
         self.counted.release();
         self.user = Some(user);
         Ok(Answer::Ran(ran))
@@ -219,7 +234,7 @@ impl Session {
         user.still_exists(&self.context).map_err(Failure::Bye)?;
         let mut operation = Operation { context: &self.context, user, output };
         match question {
-            Question::Login(_) => Err(Failure::bad(op::NOT_NOW)),
+            Question::Login(_) | Question::Verifier(_) => Err(Failure::bad(op::NOT_NOW)),
             Question::Run(command) => operation.run(command).await.map(Answer::Ran),
             Question::AppendStart(append) => operation.append_start(append).map(|()| Answer::Go),
             Question::AppendChunk(octets) => operation.append_chunk(&octets).await.map(|()| Answer::Go),

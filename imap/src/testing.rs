@@ -16,6 +16,7 @@ pub(crate) async fn store() -> (TempDir, Store, AccountId) {
         address: Address::parse(USER).unwrap(),
         source: AccountSource::File,
         password_hash: None,
+        scram_verifiers: Vec::new(),
         quota_bytes: None,
     };
     let account = store.create_account(account).await.unwrap();

@@ -1,6 +1,8 @@
 //! Accounts as the directory keeps them.
 
-use crate::{AccountId, Address};
+use std::fmt;
+
+use crate::{AccountId, Address, Timestamp};
 
 /// Where an account is declared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,6 +24,59 @@ pub struct AccountRecord {
     pub source: AccountSource,
     /// PHC string of the password; `None` where the configuration file holds it.
     pub password_hash: Option<String>,
+    /// SCRAM verifiers of the same password in their text form (RFC 5803); empty where there is no password here, or none were made.
+    pub scram_verifiers: Vec<String>,
+    /// Further passwords, each for one program or device.
+    pub app_passwords: Vec<AppPassword>,
     /// Bytes it may hold; `None`: no bound of its own.
     pub quota_bytes: Option<u64>,
+}
+
+/// A password of an account beside its own: random, for one program, revocable by its name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AppPassword {
+    /// What its owner calls it.
+    pub name: String,
+    /// Hash of the password.
+    pub hash: String,
+    /// What it may be used for.
+    pub services: Vec<LoginService>,
+    /// Since when it is there.
+    pub created: Timestamp,
+}
+
+/// Where one can log in.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum LoginService {
+    /// SMTP: to send.
+    Submission,
+    /// IMAP.
+    Imap,
+    /// POP3.
+    Pop3,
+}
+
+impl LoginService {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Submission, Self::Imap, Self::Pop3];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Submission => "submission",
+            Self::Imap => "imap",
+            Self::Pop3 => "pop3",
+        }
+    }
+
+    /// The service of a name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|service| service.name() == name)
+    }
+}
+
+impl fmt::Display for LoginService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }

@@ -20,5 +20,7 @@ pub use driver::{Connection, Disconnect, Stream, TlsRole, drive};
 pub use listener::{Acceptor, AddressCount, DescriptorError, Limits, bind, raise_descriptor_limit};
 pub use machine::{Handler, Machine, Step};
 pub use shutdown::Shutdown;
-pub use tls::{CertificateFiles, ClientTls, ServerTls, TlsError, TlsInfo, TlsMode, Verification};
+pub use tls::{
+    CertificateFiles, ChannelBinding, ClientTls, ServerTls, TlsError, TlsInfo, TlsMode, Verification,
+};
 pub use wire::Output;

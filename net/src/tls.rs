@@ -1,5 +1,7 @@
 //! TLS by rustls: server configurations that can be swapped while serving, client policies.
 
+mod binding;
+
 use std::{
     collections::HashMap,
     io,
@@ -29,6 +31,8 @@ use rustls_pki_types::{
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+pub use self::binding::ChannelBinding;
+use self::binding::end_point;
 use crate::driver::Stream;
 
 /// Longest handshake.
@@ -48,7 +52,7 @@ pub enum TlsMode {
 }
 
 /// What is known of a TLS connection.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TlsInfo {
     /// `TLSv1.3`, `TLSv1.2`.
     pub version: String,
@@ -58,6 +62,8 @@ pub struct TlsInfo {
     pub server_name: Option<String>,
     /// Whether the peer's certificate was verified (outbound).
     pub verified: bool,
+    /// What ties a login to the connection (inbound).
+    pub binding: ChannelBinding,
 }
 
 /// What went wrong with TLS.
@@ -125,19 +131,20 @@ fn date_error(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<Certifi
 #[derive(Clone, Debug)]
 pub struct ServerTls {
     config: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
 }
 
 impl ServerTls {
     /// Loads certificates; the first whose `names` are empty is the default. Errors name the file.
     pub fn load(files: &[CertificateFiles]) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let certificates = Certificates::load(files, &provider)?;
+        let certificates = Arc::new(Certificates::load(files, &provider)?);
         let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(VERSIONS);
         let builder = builder.map_err(|error| TlsError::Certificate(error.to_string()))?;
-        let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(certificates));
+        let mut config = builder.with_no_client_auth().with_cert_resolver(certificates.clone());
         config.ticketer =
             aws_lc_rs::Ticketer::new().map_err(|error| TlsError::Certificate(error.to_string()))?;
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config), certificates })
     }
 
     /// The handshake, within [`HANDSHAKE_TIMEOUT`].
@@ -145,7 +152,11 @@ impl ServerTls {
         let accepting = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream);
         let stream = in_time(accepting).await?;
         let session = stream.get_ref().1;
-        let info = TlsInfo::new(session, session.server_name().map(Into::into), false);
+        // A session that is resumed has the name, and so the certificate, that it began with; tickets die with the certificates.
+        let end_point =
+            self.certificates.choose(session.server_name()).and_then(|served| end_point(&served.cert));
+        let binding = ChannelBinding::new(session, end_point);
+        let info = TlsInfo { binding, ..TlsInfo::new(session, session.server_name().map(Into::into), false) };
         Ok((Box::new(stream), info))
     }
 }
@@ -213,6 +224,7 @@ impl TlsInfo {
             cipher: cipher.replace("TLS13_", "TLS_"),
             server_name,
             verified,
+            binding: ChannelBinding::default(),
         }
     }
 }

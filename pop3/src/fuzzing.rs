@@ -3,6 +3,7 @@
 use std::{convert::Infallible, time::Instant};
 
 use bytes::BytesMut;
+use waypost_auth::sasl::{Claim, Offer, Scram};
 use waypost_mail::{AccountId, Domain, UidlId};
 use waypost_net::{Step, TlsInfo};
 
@@ -47,7 +48,7 @@ pub struct Question(machine::Question);
 pub struct Answer(machine::Answer);
 
 impl Session {
-    /// The bits of `settings`: 1 TLS is offered, 2 it is on, 4 passwords only under TLS.
+    /// The bits of `settings`: 1 TLS is offered, 2 it is on, 4 passwords only under TLS, 16 SCRAM is offered.
     pub fn new(hostname: &Domain, settings: u8) -> Self {
         let tls = match settings & 3 {
             0 => Tls::None,
@@ -55,7 +56,11 @@ impl Session {
             _ => Tls::Active,
         };
         let login = if settings & 4 == 0 { Login::Always } else { Login::WithTls };
-        Self(machine::Session::new(hostname, tls, login))
+        let offer = Offer {
+            scram: if settings & 16 == 0 { Scram::Absent } else { Scram::Offered },
+            ..Offer::default()
+        };
+        Self(machine::Session::new(hostname, tls, login, offer))
     }
 }
 
@@ -64,9 +69,10 @@ impl Question {
     pub fn answer(self, settings: u8) -> Answer {
         let result = if settings & 8 == 0 { Ok(()) } else { Err(BROKEN) };
         Answer(match self.0 {
-            machine::Question::Login(credentials) if credentials.password == "x" => {
+            machine::Question::Login(Claim::Password(shown)) if shown.password == "x" => {
                 machine::Answer::Opened(Err(WRONG))
             }
+            machine::Question::Verifier(_) => machine::Answer::Keys(Err(WRONG)),
             machine::Question::Login(_) => machine::Answer::Opened(Ok(maildrop())),
             machine::Question::Retrieve { message, .. } => {
                 assert!(message < maildrop().len(), "no such message");

@@ -10,7 +10,7 @@
 //!                 ▼ │   ▼ │ *, not base 64                      │     RETR, TOP  ▼ │ sent
 //!          StartingTls  Exchanging ─────────────────────────────┘          Listing, Retrieving
 //! ```
-//! AUTHORIZATION is the left half, TRANSACTION the right one; UPDATE is entered by QUIT only, so a lost connection deletes nothing.
+//! SCRAM goes from Exchanging to FindingVerifier and back. AUTHORIZATION is the left half, TRANSACTION the right one; UPDATE is entered by QUIT only, so a lost connection deletes nothing.
 
 mod authorization;
 mod transaction;
@@ -18,7 +18,7 @@ mod transaction;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use waypost_auth::sasl::{Credentials, Exchange, Progress};
+use waypost_auth::sasl::{Bindings, Claim, Exchange, Keys, Lookup, Offer, Progress};
 use waypost_mail::Domain;
 use waypost_net::{Machine, Step, TlsInfo};
 
@@ -54,8 +54,10 @@ const CONFUSED: Refusal = Refusal::with(Code::SysPerm, "internal error");
 /// What the session asks of the world.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Question {
-    /// Checks the credentials and opens the maildrop.
-    Login(Credentials),
+    /// Finds what SCRAM goes on with.
+    Verifier(Lookup),
+    /// Judges the claim and opens the maildrop.
+    Login(Claim),
     /// Sends a positive multi-line reply with the message, or with as much of it as TOP shows.
     Retrieve {
         /// Index of the message.
@@ -75,6 +77,8 @@ pub(crate) enum Question {
 /// What the world answers.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Answer {
+    /// What SCRAM goes on with.
+    Keys(Result<Box<Keys>, Refusal>),
     /// The maildrop is open and locked.
     Opened(Result<Vec<Message>, Refusal>),
     /// The whole reply is sent; after a refusal nothing of it.
@@ -112,6 +116,8 @@ enum State {
     },
     /// A challenge was sent.
     Exchanging(Exchange),
+    /// What SCRAM needs is looked for.
+    FindingVerifier(Exchange),
     /// The credentials are being checked.
     LoggingIn,
     /// STLS was answered.
@@ -136,6 +142,7 @@ pub(crate) struct Session {
     state: State,
     tls: Tls,
     login: Login,
+    offer: Offer,
     input: BytesMut,
     /// The rest of a line that is too long is thrown away as it comes.
     skipping: bool,
@@ -150,7 +157,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(hostname: &Domain, tls: Tls, login: Login) -> Self {
+    pub(crate) fn new(hostname: &Domain, tls: Tls, login: Login, offer: Offer) -> Self {
         let mut output = BytesMut::new();
         // Without `<`: a timestamp in angle brackets would offer APOP.
         output.line(format_args!("+OK {hostname} POP3 ready"));
@@ -159,6 +166,7 @@ impl Session {
             state,
             tls,
             login,
+            offer,
             input,
             skipping: false,
             output,
@@ -270,7 +278,14 @@ impl Machine for Session {
         match (std::mem::replace(&mut self.state, State::Closing), answer) {
             (state, Answer::Flushed) => self.state = state,
             (State::LoggingIn, Answer::Opened(Ok(messages))) => self.opened(messages),
-            (State::LoggingIn, Answer::Opened(Err(refusal))) => {
+            (State::FindingVerifier(mut exchange), Answer::Keys(Ok(keys))) => {
+                let progress = exchange.verifier(&keys);
+                self.state = State::Exchanging(exchange);
+                // A step would be a question: there is none after a verifier.
+                self.exchange(progress);
+            }
+            (State::FindingVerifier(_), Answer::Keys(Err(refusal)))
+            | (State::LoggingIn, Answer::Opened(Err(refusal))) => {
                 self.state = State::Authorization { user: None };
                 self.fault(refusal);
             }
@@ -288,9 +303,11 @@ impl Machine for Session {
         match event {}
     }
 
-    fn tls_started(&mut self, _info: &TlsInfo) {
+    fn tls_started(&mut self, info: &TlsInfo) {
         self.input.clear();
         self.tls = Tls::Active;
+        self.offer.bindings =
+            Bindings { exporter: info.binding.exporter, end_point: info.binding.end_point.clone() };
         self.state = State::Authorization { user: None };
     }
 

@@ -10,8 +10,12 @@ use std::{
 use bytes::BytesMut;
 use tokio::sync::watch;
 use tracing::Instrument;
-use waypost_auth::{Authenticator, Identity, Live, LoginError, Seat, sasl::Credentials};
+use waypost_auth::{
+    Authenticator, Identity, Live, LoginError, Origin, Seat,
+    sasl::{Bindings, Claim, Keys, Lookup, Offer},
+};
 use waypost_config::ListenerConfig;
+use waypost_mail::LoginService;
 use waypost_net::{AddressCount, Connection, Disconnect, Handler, Output, TlsRole, drive};
 use waypost_storage::Store;
 
@@ -53,8 +57,12 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
         (None, TlsRole::Server(_)) => Tls::Offered,
         (None, _) => Tls::None,
     };
-    let hostname = context.live.borrow().config.hostname.clone();
-    let machine = Session::new(&hostname, tls, login_policy(&listener, peer));
+    let live = context.live.borrow().clone();
+    let binding = connection.tls.as_ref().map(|tls| tls.binding.clone()).unwrap_or_default();
+    let bindings = Bindings { exporter: binding.exporter, end_point: binding.end_point };
+    let offer = Offer { scram: live.scram(), bindings };
+    let machine = Session::new(&live.config.hostname, tls, login_policy(&listener, peer), offer);
+    drop(live);
     let counted = connection.counted.clone();
     let handler = Answers { context, peer: peer.ip(), counted, seat: None, maildrop: None };
     let session = async {
@@ -85,7 +93,8 @@ struct Answers {
 impl Handler<Session> for Answers {
     async fn answer(&mut self, question: Question, output: &mut Output<'_>) -> Result<Answer, Disconnect> {
         match question {
-            Question::Login(credentials) => Ok(Answer::Opened(self.log_in(&credentials).await)),
+            Question::Verifier(lookup) => Ok(Answer::Keys(self.keys(&lookup).await.map(Box::new))),
+            Question::Login(claim) => Ok(Answer::Opened(self.log_in(&claim).await)),
             Question::Retrieve { message, lines } => {
                 let maildrop =
                     self.maildrop.as_ref().ok_or_else(|| Disconnect::Handler("no maildrop".into()))?;
@@ -107,8 +116,10 @@ impl Handler<Session> for Answers {
 }
 
 impl Answers {
-    async fn log_in(&mut self, credentials: &Credentials) -> Result<Vec<Message>, Refusal> {
-        let identity = self.identity(credentials).await?;
+    async fn log_in(&mut self, claim: &Claim) -> Result<Vec<Message>, Refusal> {
+        let live = Arc::clone(&self.context.live.borrow());
+        let checked = self.context.authenticator.login(&live.directory, claim, self.origin()).await;
+        let identity: Identity = self.admitted(checked).await?;
         let sessions_max = self.context.live.borrow().config.limits.connections_per_address;
         let seat = self.context.authenticator.seats().take(identity.account, sessions_max).ok_or(TOO_MANY)?;
         let (maildrop, messages) =
@@ -120,18 +131,27 @@ impl Answers {
         Ok(messages)
     }
 
-    /// Whoever the credentials belong to. A refusal comes late, so that guessing takes time.
-    async fn identity(&self, credentials: &Credentials) -> Result<Identity, Refusal> {
+    async fn keys(&self, lookup: &Lookup) -> Result<Keys, Refusal> {
         let live = Arc::clone(&self.context.live.borrow());
-        let checked = self.context.authenticator.login(&live.directory, credentials, self.peer).await;
+        let found = self.context.authenticator.keys(&live.directory, lookup, self.origin()).await;
+        self.admitted(found).await
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { peer: self.peer, service: LoginService::Pop3 }
+    }
+
+    /// What was asked for. A refusal comes late, so that guessing takes time.
+    async fn admitted<T>(&self, checked: Result<T, LoginError>) -> Result<T, Refusal> {
         let checked = match checked {
-            Ok(identity) => return Ok(identity),
+            Ok(found) => return Ok(found),
             Err(LoginError::Invalid) => Err(WRONG_PASSWORD),
             Err(LoginError::Throttled) => Err(THROTTLED),
             Err(LoginError::AnotherUser) => Err(ANOTHER_USER),
             Err(LoginError::Busy) => Err(BUSY),
         };
-        tokio::time::sleep(live.config.limits.error_delay).await;
+        let delay = self.context.live.borrow().config.limits.error_delay;
+        tokio::time::sleep(delay).await;
         checked
     }
 }

@@ -34,6 +34,7 @@ pub async fn adopt_file_accounts(store: &Store, config: &Config) -> Result<(), D
                         address,
                         source: AccountSource::File,
                         password_hash: None,
+                        scram_verifiers: Vec::new(),
                         quota_bytes,
                     })
                     .await?;

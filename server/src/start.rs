@@ -5,7 +5,7 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -145,7 +145,8 @@ impl Server {
         directory::adopt_file_accounts(&store, &config).await?;
         let config = Arc::new(config);
         let live = Arc::new(watch::Sender::new(directory::live(&store, config.clone())?));
-        let authenticator = Authenticator::new(config.limits.auth_failures_per_minute);
+        let salt_key = salt_key(&config.state_dir)?;
+        let authenticator = Authenticator::with_salt_key(config.limits.auth_failures_per_minute, &salt_key);
         let running = Running {
             bound: listeners.iter().map(|(bound, _, _)| *bound).collect(),
             services: Services::new(&store, &live, &authenticator),
@@ -291,6 +292,21 @@ pub fn make_state_dir(path: &Path) -> Result<(), StartError> {
         }
     }
     Ok(())
+}
+
+/// The key of the salts that SCRAM shows for those who have none of their own, kept in `STATE/salt.key`.
+fn salt_key(state_dir: &Path) -> Result<[u8; 32], StartError> {
+    let path = state_dir.join("salt.key");
+    let at = |error| StartError::StateDir(path.display().to_string(), error);
+    if let Ok(key) = std::fs::read(&path).unwrap_or_default().try_into() {
+        return Ok(key);
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|error| at(io::Error::other(error)))?;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = options.open(&path).and_then(|mut file| io::Write::write_all(&mut file, &key));
+    written.map(|()| key).map_err(at)
 }
 
 type Listening = (Bound, TcpListener, Arc<ListenerConfig>);

@@ -9,6 +9,12 @@ pub enum StoreError {
     /// The address has an account already.
     #[error("the address has an account already")]
     AccountExists,
+    /// The account has an app password of that name already.
+    #[error("the account has an app password of that name already")]
+    AppPasswordExists,
+    /// The account has no app password of that name.
+    #[error("the account has no app password of that name")]
+    NoSuchAppPassword,
     /// The mailbox does not exist (any more).
     #[error("no such mailbox")]
     NoSuchMailbox,

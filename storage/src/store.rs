@@ -9,13 +9,13 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
-use waypost_mail::{AccountId, AccountSource, Address, MailboxId, Timestamp};
+use waypost_mail::{AccountId, AccountSource, Address, AppPassword, MailboxId, Timestamp};
 
 use crate::{
     decide::{
         Command, Undecided,
         accept::RECIPIENTS_MAX,
-        directory::{CreateAccount, RemoveAccount, SetPassword, SetQuota},
+        directory::{AddAppPassword, CreateAccount, RemoveAccount, RemoveAppPassword, SetPassword, SetQuota},
     },
     disk::{Disk, Real},
     error::StoreError,
@@ -82,6 +82,8 @@ pub struct NewAccount {
     pub source: AccountSource,
     /// PHC string, for accounts of the store.
     pub password_hash: Option<String>,
+    /// SCRAM verifiers of the same password, in their text form.
+    pub scram_verifiers: Vec<String>,
     /// Bytes it may hold.
     pub quota_bytes: Option<u64>,
 }
@@ -144,13 +146,28 @@ impl Store {
         self.submit(CreateAccount(account)).await
     }
 
-    /// Changes an account's password hash. Errors: `NoSuchAccount` and those of writing.
+    /// Changes an account's password: its hash, and the SCRAM verifiers that go with it. Errors: `NoSuchAccount` and those of writing.
     pub async fn set_password(
         &self,
         account: AccountId,
         password_hash: Option<String>,
+        scram_verifiers: Vec<String>,
     ) -> Result<(), StoreError> {
-        self.submit(SetPassword { account, password_hash }).await
+        self.submit(SetPassword { account, password_hash, scram_verifiers }).await
+    }
+
+    /// Gives an account another app password. Errors: `NoSuchAccount`, `AppPasswordExists`, `Limit` and those of writing.
+    pub async fn add_app_password(
+        &self,
+        account: AccountId,
+        app_password: AppPassword,
+    ) -> Result<(), StoreError> {
+        self.submit(AddAppPassword { account, app_password }).await
+    }
+
+    /// Takes an app password away from an account. Errors: `NoSuchAccount`, `NoSuchAppPassword` and those of writing.
+    pub async fn remove_app_password(&self, account: AccountId, name: String) -> Result<(), StoreError> {
+        self.submit(RemoveAppPassword { account, name }).await
     }
 
     /// Changes an account's quota.

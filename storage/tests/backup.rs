@@ -110,6 +110,7 @@ async fn account(store: &Store, name: &str) -> AccountId {
         address: address(name),
         source: AccountSource::Store,
         password_hash: None,
+        scram_verifiers: Vec::new(),
         quota_bytes: None,
     };
     store.create_account(new).await.unwrap()

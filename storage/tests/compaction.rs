@@ -71,6 +71,7 @@ impl World {
             address: address(name),
             source: AccountSource::Store,
             password_hash: None,
+            scram_verifiers: Vec::new(),
             quota_bytes: None,
         };
         self.accounts.push(self.store.create_account(new).await.unwrap());

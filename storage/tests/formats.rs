@@ -167,8 +167,13 @@ fn address(name: &str) -> Address {
 
 async fn account(store: &Store, name: &str) -> AccountId {
     let password_hash = Some(format!("hash of {name}"));
-    let new =
-        NewAccount { address: address(name), source: AccountSource::Store, password_hash, quota_bytes: None };
+    let new = NewAccount {
+        address: address(name),
+        source: AccountSource::Store,
+        password_hash,
+        scram_verifiers: Vec::new(),
+        quota_bytes: None,
+    };
     store.create_account(new).await.unwrap()
 }
 
@@ -271,7 +276,7 @@ async fn write(folder: &Path) {
             _ => {}
         }
     }
-    store.set_password(two, Some("another hash".to_owned())).await.unwrap();
+    store.set_password(two, Some("another hash".to_owned()), Vec::new()).await.unwrap();
     store.set_quota(two, Some(5 << 30)).await.unwrap();
     store.remove_account(gone).await.unwrap();
     store.checkpoint().await.unwrap();

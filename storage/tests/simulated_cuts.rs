@@ -338,6 +338,7 @@ async fn run(seed: u64, sync_is_noop: bool) -> Result<(), String> {
             address: address(name),
             source: AccountSource::Store,
             password_hash: None,
+            scram_verifiers: Vec::new(),
             quota_bytes: None,
         };
         accounts.push(store.create_account(new).await.map_err(text)?);

@@ -50,6 +50,7 @@ pub struct SiteBuilder {
     limits: String,
     dns: String,
     queue: String,
+    tls: String,
 }
 
 impl SiteBuilder {
@@ -65,6 +66,7 @@ impl SiteBuilder {
                 .to_owned(),
             dns: String::new(),
             queue: String::new(),
+            tls: String::new(),
         }
     }
 
@@ -111,6 +113,14 @@ impl SiteBuilder {
         self
     }
 
+    /// Lines of `[tls]`.
+    #[must_use]
+    pub fn tls(mut self, toml: &str) -> Self {
+        self.tls.push_str(toml);
+        self.tls.push('\n');
+        self
+    }
+
     /// Asks this DNS server, and finds MX hosts on that port.
     #[must_use]
     pub fn dns(mut self, server: SocketAddr, mx_port: u16) -> Self {
@@ -130,9 +140,9 @@ impl SiteBuilder {
     pub fn write(&self, folder: &Path) -> PathBuf {
         let host = format!("mx.{}", self.domain);
         Authority::new(folder).unwrap().issue(&host, folder).unwrap();
-        let Self { domain, more, limits, dns, queue, .. } = self;
+        let Self { domain, more, limits, dns, queue, tls, .. } = self;
         let mut text = format!(
-            "hostname = \"{host}\"\nstate_dir = \"state\"\n[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n\
+            "hostname = \"{host}\"\nstate_dir = \"state\"\n[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n{tls}\
              [[domain]]\nname = \"{domain}\"\n[limits]\n{limits}[dns]\n{dns}[queue]\n{queue}{more}\n"
         );
         for user in &self.users {

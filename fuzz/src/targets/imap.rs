@@ -1,5 +1,6 @@
 //! IMAP: commands, literals, names, and the session.
 
+use waypost_auth::sasl::{Claim, Offer};
 use waypost_imap::{
     machine::{Answer, ImapMachine, NewState, PlaintextLogin, Privacy, Question, Ran, Settings},
     wire::{
@@ -136,6 +137,7 @@ fn served(bits: u8, octets: &[u8], piece: usize) -> (Played, World) {
             _ => Privacy::StartTls,
         },
         plaintext_login: if bits & 4 == 0 { PlaintextLogin::Allowed } else { PlaintextLogin::Refused },
+        offer: Offer::default(),
     });
     let mut world = World::default();
     let played = play(&mut machine, octets, piece, |question| world.answer(question, bits));
@@ -146,7 +148,8 @@ impl World {
     fn answer(&mut self, question: Question, bits: u8) -> Answer {
         assert!(self.logged_in || matches!(question, Question::Login(_)), "before login: {question:?}");
         match question {
-            Question::Login(credentials) if credentials.password == "x" => Answer::Ran(Ran::no("wrong")),
+            Question::Login(Claim::Password(shown)) if shown.password == "x" => Answer::Ran(Ran::no("wrong")),
+            Question::Verifier(_) => Answer::Ran(Ran::no("wrong")),
             Question::Login(_) => {
                 self.logged_in = true;
                 Answer::Ran(Ran::ok("welcome").with_state(NewState::Authenticated))

@@ -89,8 +89,8 @@ pub(crate) fn tls() -> TlsInfo {
     TlsInfo {
         version: "TLSv1.3".into(),
         cipher: "TLS_AES_256_GCM_SHA384".into(),
-        server_name: None,
         verified: true,
+        ..TlsInfo::default()
     }
 }
 

@@ -1,6 +1,8 @@
 //! The server's side of SASL.
 
-use waypost_auth::sasl::{Exchange, Mechanism, Progress};
+use std::num::NonZeroU32;
+
+use waypost_auth::sasl::{Bindings, Claim, Keys, Mechanism, Offer, Progress, Scram, ScramHash, Verifier};
 
 use super::settings;
 
@@ -12,8 +14,16 @@ pub(crate) fn exchange(octets: &[u8]) {
     assert_eq!(Mechanism::by_name(mechanism.name()), Some(mechanism));
     let mut lines = text.split('\n');
     let initial = if settings & 0x80 == 0 { None } else { lines.next() };
-    let (mut exchange, mut progress) = Exchange::begin(mechanism, initial);
+    let bindings = Bindings { exporter: Some([7; 32]), end_point: Some(vec![9; 32]) };
+    let offer = Offer { scram: Scram::Bound, bindings };
+    let Some((mut exchange, mut progress)) = offer.begin(mechanism.name(), initial) else {
+        panic!("it is offered")
+    };
     for line in lines {
+        if let Progress::NeedsVerifier(lookup) = &progress {
+            assert!(!lookup.login.is_empty());
+            progress = exchange.verifier(&keys(lookup.hash));
+        }
         let is_open = check(&progress, text);
         progress = exchange.respond(line);
         assert!(
@@ -27,13 +37,21 @@ pub(crate) fn exchange(octets: &[u8]) {
 /// Whether the exchange goes on.
 fn check(progress: &Progress, text: &str) -> bool {
     match progress {
-        Progress::Challenge(challenge) => assert!(challenge.is_ascii() && challenge.len() <= 64),
-        Progress::Done(credentials) => {
+        Progress::Challenge(challenge) => assert!(challenge.is_ascii() && challenge.len() <= 1024),
+        Progress::Done(Claim::Scram(proof)) => assert!(!proof.login.is_empty()),
+        Progress::Done(Claim::Password(credentials)) => {
             let all = [&credentials.authorization, &credentials.login, &credentials.password];
             assert!(all.iter().map(|part| part.len()).sum::<usize>() <= text.len());
             assert!(!credentials.login.is_empty());
         }
-        Progress::Cancelled | Progress::Malformed => {}
+        Progress::NeedsVerifier(_) | Progress::Cancelled | Progress::Malformed => {}
     }
     matches!(progress, Progress::Challenge(_))
+}
+
+/// The keys of the password "pencil".
+fn keys(hash: ScramHash) -> Keys {
+    let verifier = Verifier::derive(hash, "pencil", vec![1], NonZeroU32::MIN);
+    let Some(verifier) = verifier else { panic!("a password") };
+    Keys { verifier, nonce: "xyz".into() }
 }

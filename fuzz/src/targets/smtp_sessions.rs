@@ -1,6 +1,7 @@
 //! SMTP sessions: the server with a hostile client, the client with a hostile server.
 
 use bytes::Bytes;
+use waypost_auth::sasl::{Claim, Scram};
 use waypost_mail::{Address, BodyType, Domain, EnhancedStatus, EntryId, Refusal, Reply, ReversePath};
 use waypost_mta::smtp::{
     client::{self, Client, End, Outgoing},
@@ -49,6 +50,7 @@ fn served(bits: u8, octets: &[u8], piece: usize) -> (Played, World) {
         recipients: 3,
         starttls: if is(4) { server::StartTls::Offered } else { server::StartTls::Absent },
         auth: if is(8) { server::AuthPolicy::Always } else { server::AuthPolicy::UnderTls },
+        scram: if is(64) { Scram::Bound } else { Scram::Absent },
         tls: is(16).then(tls),
         session: EntryId(9),
     });
@@ -63,7 +65,8 @@ impl World {
             server::Answer::Refused(Refusal::new(code, EnhancedStatus(class, 0, 0), "no"))
         };
         match question {
-            server::Question::Authenticate(credentials) if credentials.password == "x" => no(535),
+            server::Question::Authenticate(Claim::Password(shown)) if shown.password == "x" => no(535),
+            server::Question::Verifier(_) => no(535),
             server::Question::Authenticate(_) => server::Answer::Done,
             server::Question::Mail(mail) if mail.reverse_path.to_string().starts_with('x') => no(550),
             server::Question::Mail(_) => {

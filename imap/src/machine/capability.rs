@@ -27,14 +27,12 @@ pub enum Announced {
     StartTls,
     /// Before login, where a password would go unprotected.
     LoginDisabled,
-    /// Before login, where a password may be sent.
-    LoginAllowed,
     /// After login.
     AfterLogin,
 }
 
-/// Every capability. Only what the session does completely stands here.
-pub const CAPABILITIES: [(&str, Announced); 27] = [
+/// Every capability, but for the mechanisms of AUTHENTICATE. Only what the session does completely stands here.
+pub const CAPABILITIES: [(&str, Announced); 25] = [
     ("IMAP4rev1", Announced::Always),
     ("IMAP4rev2", Announced::Always),
     ("LITERAL+", Announced::Always),
@@ -44,8 +42,6 @@ pub const CAPABILITIES: [(&str, Announced); 27] = [
     ("SASL-IR", Announced::BeforeLogin),
     ("STARTTLS", Announced::StartTls),
     ("LOGINDISABLED", Announced::LoginDisabled),
-    ("AUTH=PLAIN", Announced::LoginAllowed),
-    ("AUTH=LOGIN", Announced::LoginAllowed),
     ("NAMESPACE", Announced::AfterLogin),
     ("UIDPLUS", Announced::AfterLogin),
     ("MOVE", Announced::AfterLogin),
@@ -78,10 +74,19 @@ impl Settings {
             Announced::BeforeLogin => before_login,
             Announced::StartTls => before_login && self.privacy == Privacy::StartTls,
             Announced::LoginDisabled => before_login && !self.login_allowed(),
-            Announced::LoginAllowed => before_login && self.login_allowed(),
             Announced::AfterLogin => !before_login,
         };
-        let names = CAPABILITIES.iter().filter(|(_, when)| announced(when)).map(|(name, _)| *name);
-        std::iter::once("CAPABILITY").chain(names).collect::<Vec<_>>().join(" ")
+        let mut data = "CAPABILITY".to_owned();
+        for (name, _) in CAPABILITIES.iter().filter(|(_, when)| announced(when)) {
+            data.push(' ');
+            data.push_str(name);
+        }
+        if before_login && self.login_allowed() {
+            self.offer.mechanisms().for_each(|mechanism| {
+                data.push_str(" AUTH=");
+                data.push_str(mechanism.name());
+            });
+        }
+        data
     }
 }

@@ -1,7 +1,7 @@
 //! What the machine does by itself with a command, and the exchanges that go beyond one command: AUTHENTICATE, IDLE, APPEND.
 
 use bytes::Buf;
-use waypost_auth::sasl::{Credentials, Exchange, Mechanism, Progress};
+use waypost_auth::sasl::{Claim, Credentials, Exchange, Progress};
 use waypost_net::Step;
 
 use super::{
@@ -58,7 +58,7 @@ impl ImapMachine {
             }
             CommandBody::Login(login, password) if self.settings.login_allowed() => {
                 let credentials = Credentials { authorization: String::new(), login, password };
-                self.ask(Asked::Login { tag }, Question::Login(credentials))
+                self.ask(Asked::Login { tag }, Question::Login(Claim::Password(credentials)))
             }
             CommandBody::LoginOctets if self.settings.login_allowed() => self.login(tag, wrong_credentials()),
             CommandBody::Login(..) | CommandBody::LoginOctets => self.login(tag, privacy_required()),
@@ -91,14 +91,14 @@ impl ImapMachine {
         if !self.settings.login_allowed() {
             return self.login(tag, privacy_required());
         }
-        let Some(mechanism) = Mechanism::by_name(mechanism) else {
-            return self.done(tag, Ran::no("unknown mechanism"));
-        };
-        let (exchange, progress) = Exchange::begin(mechanism, initial);
-        self.exchange(tag, exchange, progress)
+        match self.settings.offer.begin(mechanism, initial) {
+            Some((exchange, progress)) => self.exchange(tag, exchange, progress),
+            None => self.done(tag, Ran::no("unknown mechanism")),
+        }
     }
 
-    fn exchange(&mut self, tag: String, exchange: Exchange, progress: Progress) -> Turn {
+    /// Goes on with an exchange.
+    pub(super) fn exchange(&mut self, tag: String, exchange: Exchange, progress: Progress) -> Turn {
         match progress {
             Progress::Challenge(challenge) => {
                 self.say(|out| encode::continue_req(out, &challenge));
@@ -106,7 +106,10 @@ impl ImapMachine {
                 self.phase = Phase::Sasl { tag, exchange };
                 Turn::Again
             }
-            Progress::Done(credentials) => self.ask(Asked::Login { tag }, Question::Login(credentials)),
+            Progress::NeedsVerifier(lookup) => {
+                self.ask(Asked::Verifier { tag, exchange }, Question::Verifier(lookup))
+            }
+            Progress::Done(claim) => self.ask(Asked::Login { tag }, Question::Login(claim)),
             Progress::Cancelled => self.done(tag, Ran::bad("AUTHENTICATE cancelled")),
             Progress::Malformed => self.done(tag, Ran::bad("malformed response")),
         }

@@ -104,6 +104,7 @@ pub(super) enum Phase {
 /// What was asked, and for which command.
 #[derive(Debug)]
 pub(super) enum Asked {
+    Verifier { tag: String, exchange: Exchange },
     Login { tag: String },
     Run { tag: String },
     AppendStart { tag: String, size: u64, sync: crate::wire::literal::Sync },

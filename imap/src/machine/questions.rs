@@ -1,16 +1,18 @@
 //! What the machine asks its handler, and what it is told.
 
 use bytes::Bytes;
-use waypost_auth::sasl::Credentials;
+use waypost_auth::sasl::{Claim, Keys, Lookup};
 
 use crate::wire::{Append, Command, encode::Status};
 
 /// What the machine asks. One question is open at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Question {
-    /// LOGIN or AUTHENTICATE: are they right? Answer: [`Answer::Ran`], with [`NewState::Authenticated`] where they are. The
+    /// AUTHENTICATE: what does SCRAM go on with? Answer: [`Answer::Keys`], or [`Answer::Ran`] as the refusal.
+    Verifier(Lookup),
+    /// LOGIN or AUTHENTICATE: is the claim good? Answer: [`Answer::Ran`], with [`NewState::Authenticated`] where it is. The
     /// machine adds the capabilities to the answer.
-    Login(Credentials),
+    Login(Claim),
     /// A command that is legal in the state. Asked only after login, and never for CAPABILITY, ID, LOGIN, AUTHENTICATE,
     /// STARTTLS, LOGOUT, IDLE and APPEND, which have questions of their own or none. Untagged responses go to the output
     /// directly; answer: [`Answer::Ran`].
@@ -34,6 +36,8 @@ pub enum Question {
 pub enum Answer {
     /// Go on.
     Go,
+    /// What [`Question::Verifier`] asked for.
+    Keys(Box<Keys>),
     /// The command is over: what its tagged response says.
     Ran(Ran),
     /// The session is over; why. (`* BYE`)

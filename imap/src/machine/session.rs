@@ -5,7 +5,7 @@
 //!               │
 //!               ▼      line, literals          question           answer
 //!  ┌────────► Command ──────────────────► Asked(Login, Run) ─────────────► tagged response ──┐
-//!  │            │ ├── AUTHENTICATE ──► Sasl ⇄ challenge, response ──► Asked(Login) ──────────┤
+//!  │            │ ├── AUTHENTICATE ──► Sasl ⇄ challenge, response, Asked(Verifier) ──► Asked(Login) ┤
 //!  │            │ ├── APPEND ──► Asked(AppendStart) ──► Append ⇄ Asked(AppendChunk) ─────────┤
 //!  │            │ │                                      └─► Asked(AppendEnd, AppendAbort) ──┤
 //!  │            │ ├── IDLE ──► Asked(IdleStart) ──► Idle ⇄ event ── DONE ────────────────────┤
@@ -23,6 +23,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use waypost_auth::sasl::{Bindings, Offer};
 use waypost_net::{Machine, Step, TlsInfo};
 
 use super::{
@@ -79,6 +80,8 @@ pub struct Settings {
     pub privacy: Privacy,
     /// Whether login is possible without TLS.
     pub plaintext_login: PlaintextLogin,
+    /// By what AUTHENTICATE is possible.
+    pub offer: Offer,
 }
 
 /// One IMAP session.
@@ -189,7 +192,11 @@ impl ImapMachine {
             (_, Answer::Bye(text)) => {
                 self.bye(None, &text);
             }
-            (Asked::Login { tag }, Answer::Ran(ran)) => {
+            (Asked::Verifier { tag, mut exchange }, Answer::Keys(keys)) => {
+                let progress = exchange.verifier(&keys);
+                self.exchange(tag, exchange, progress);
+            }
+            (Asked::Login { tag } | Asked::Verifier { tag, .. }, Answer::Ran(ran)) => {
                 self.login(tag, ran);
             }
             (Asked::AppendStart { tag, size, sync }, Answer::Go) => {
@@ -215,7 +222,23 @@ impl ImapMachine {
             (Asked::Run { tag } | Asked::AppendEnd { tag } | Asked::IdleStart { tag }, Answer::Ran(ran)) => {
                 self.done(tag, ran);
             }
-            (Asked::Login { tag } | Asked::Run { tag } | Asked::AppendEnd { tag }, Answer::Go) => {
+            (
+                Asked::Login { tag }
+                | Asked::Verifier { tag, .. }
+                | Asked::Run { tag }
+                | Asked::AppendEnd { tag },
+                Answer::Go,
+            )
+            | (
+                Asked::Login { tag }
+                | Asked::Run { tag }
+                | Asked::AppendStart { tag, .. }
+                | Asked::AppendChunk { tag, .. }
+                | Asked::AppendEnd { tag }
+                | Asked::AppendAbort { tag }
+                | Asked::IdleStart { tag },
+                Answer::Keys(_),
+            ) => {
                 self.done(tag, Ran::no(TEXT_SERVER_BUG).with_code("SERVERBUG"));
             }
         }
@@ -336,9 +359,11 @@ impl Machine for ImapMachine {
         }
     }
 
-    fn tls_started(&mut self, _info: &TlsInfo) {
+    fn tls_started(&mut self, info: &TlsInfo) {
         self.input.clear();
         self.settings.privacy = Privacy::Tls;
+        self.settings.offer.bindings =
+            Bindings { exporter: info.binding.exporter, end_point: info.binding.end_point.clone() };
         self.silent_since = None;
         self.login_since = None;
         self.phase = Phase::Command(Framing::default());

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use waypost_auth::sasl::Credentials;
+use waypost_auth::sasl::{Claim, Credentials, Keys, Offer, Scram, Verifier};
 use waypost_net::{Machine, Step, TlsInfo};
 
 use super::{
@@ -27,6 +27,17 @@ const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE 
 const LOGIN: &str = "l LOGIN u p\r\n";
 const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE BINARY OBJECTID SAVEDATE] welcome\r\n";
 
+/// The exchange of RFC 7677 section 3: user "user", password "pencil".
+const SCRAM_FIRST: &str = "biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=";
+const SCRAM_CHALLENGE: &str = "cj1yT3ByTkdmd0ViZVJXZ2JORWtxTyVodllEcFdVYTJSYVRDQWZ1eEZJbGopaE5sRiRrMCxzPVcyMlphSjBTTlk3c29Fc1VFamI2Z1E9PSxpPTQwOTY=";
+const SCRAM_FINAL: &str = "Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYkazAscD1kSHpiWmFwV0lrNGpVaE4rVXRlOXl0YWc5empmTUhnc3FtbWl6N0FuZFZRPQ==";
+const SCRAM_SIGNATURE: &str = "dj02cnJpVFJCaTIzV3BSUi93dHVwK21NaFVaVW4vZEI1bkxUSlJzamw5NUc0PQ==";
+
+fn scram_keys() -> Keys {
+    let text = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+    Keys { verifier: Verifier::parse(text).unwrap(), nonce: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into() }
+}
+
 /// The world around a machine.
 struct World {
     machine: ImapMachine,
@@ -41,7 +52,7 @@ struct World {
 }
 
 fn settings(privacy: Privacy, plaintext_login: PlaintextLogin) -> Settings {
-    Settings { hostname: "mx.test".into(), privacy, plaintext_login }
+    Settings { hostname: "mx.test".into(), privacy, plaintext_login, offer: Offer::default() }
 }
 
 impl World {
@@ -103,12 +114,7 @@ impl World {
                 Step::StartTls => {
                     let (version, cipher) = ("TLSv1.3".into(), "TLS13_AES_128_GCM_SHA256".into());
                     self.output.push_str("<TLS>");
-                    self.machine.tls_started(&TlsInfo {
-                        version,
-                        cipher,
-                        server_name: None,
-                        verified: false,
-                    });
+                    self.machine.tls_started(&TlsInfo { version, cipher, ..TlsInfo::default() });
                 }
                 Step::Close => {
                     self.closed = true;
@@ -121,7 +127,15 @@ impl World {
     /// Notes the question and answers it as a friendly handler does.
     fn canned(&mut self, question: Question) -> Answer {
         let (noted, answer) = match question {
-            Question::Login(Credentials { login, password, .. }) => {
+            Question::Verifier(lookup) => (
+                format!("verifier of {} for {}", lookup.login, lookup.hash.scheme()),
+                Answer::Keys(Box::new(scram_keys())),
+            ),
+            Question::Login(Claim::Scram(proof)) => (
+                format!("proof of {}: {:?}", proof.login, proof.verdict),
+                Answer::Ran(if proof.verdict.is_ok() { Ran::ok("welcome") } else { Ran::no("wrong") }),
+            ),
+            Question::Login(Claim::Password(Credentials { login, password, .. })) => {
                 let right = password == "p";
                 let ran = if right {
                     Ran::ok("welcome")
@@ -266,7 +280,46 @@ fn authenticate_in_all_forms() {
 }
 
 #[test]
+fn scram_logs_in_and_says_no() {
+    let offer = Offer { scram: Scram::Offered, ..Offer::default() };
+    let world =
+        || World::new(Settings { offer: offer.clone(), ..settings(Privacy::Tls, PlaintextLogin::Refused) });
+    let greeting = GREETING.replace("AUTH=PLAIN", "AUTH=SCRAM-SHA-256 AUTH=SCRAM-SHA-1 AUTH=PLAIN");
+    let asked = ["verifier of user for SCRAM-SHA-256", "proof of user: Ok(())"];
+    for (begin, said) in [
+        (format!("l AUTHENTICATE SCRAM-SHA-256 {SCRAM_FIRST}\r\n"), ""),
+        (format!("l authenticate scram-sha-256\r\n{SCRAM_FIRST}\r\n"), "+ \r\n"),
+    ] {
+        let sent = format!("{begin}{SCRAM_FINAL}\r\n\r\n");
+        let said = format!("{greeting}{said}+ {SCRAM_CHALLENGE}\r\n+ {SCRAM_SIGNATURE}\r\n{LOGGED_IN}");
+        check(world, &sent, &said, &asked);
+    }
+    let begin = format!("a AUTHENTICATE SCRAM-SHA-256 {SCRAM_FIRST}\r\n");
+    // "c=biws,r=abc,p=AAEC"
+    for (response, reply, verdict) in [
+        ("Yz1iaXdzLHI9YWJjLHA9QUFFQw==", "a NO wrong", Some("proof of user: Err(Proof)")),
+        ("*", "a BAD AUTHENTICATE cancelled", None),
+        (SCRAM_FIRST, "a BAD malformed response", None),
+        ("", "a BAD malformed response", None),
+    ] {
+        let asked: Vec<_> = asked[..1].iter().copied().chain(verdict).collect();
+        let said = format!("{greeting}+ {SCRAM_CHALLENGE}\r\n{reply}\r\nb OK NOOP completed\r\n");
+        check(world, &format!("{begin}{response}\r\nb NOOP\r\n"), &said, &asked);
+    }
+    let mut throttled = world();
+    throttled.answers.push_back(Answer::Ran(Ran::no("later").with_code("UNAVAILABLE")));
+    throttled.send(begin.as_bytes(), 4096);
+    assert_eq!(throttled.take(), format!("{greeting}a NO [UNAVAILABLE] later\r\n"));
+}
+
+#[test]
 fn an_unknown_mechanism_is_refused() {
+    check(
+        World::tls,
+        "a AUTHENTICATE SCRAM-SHA-256\r\n",
+        &format!("{GREETING}a NO unknown mechanism\r\n"),
+        &[],
+    );
     check(World::tls, "a AUTHENTICATE X AHUAcA==\r\n", &format!("{GREETING}a NO unknown mechanism\r\n"), &[]);
 }
 

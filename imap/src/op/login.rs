@@ -1,8 +1,9 @@
 //! LOGIN and AUTHENTICATE: whether the credentials are right, and how many sessions an account has.
 
-use std::net::IpAddr;
-
-use waypost_auth::{LoginError, sasl::Credentials};
+use waypost_auth::{
+    LoginError, Origin,
+    sasl::{Claim, Keys, Lookup},
+};
 
 use super::{Enabled, Failure};
 use crate::{
@@ -17,29 +18,37 @@ const BUSY: &str = "the password cannot be checked now, try again later";
 const TOO_MANY: &str = "too many sessions of this account";
 const OTHERS: &str = "acting as another user is not possible";
 
-/// Checks credentials and loads the account. A refusal waits for `limits.error_delay`.
-pub(crate) async fn login(
-    context: &Context,
-    peer: IpAddr,
-    credentials: Credentials,
-) -> Result<(User, Ran), Failure> {
+/// What SCRAM goes on with.
+pub(crate) async fn keys(context: &Context, origin: Origin, lookup: &Lookup) -> Result<Keys, Failure> {
     let live = context.live();
-    let checked = context.authenticator.login(&live.directory, &credentials, peer).await;
-    let refused = match checked {
-        Ok(identity) => {
-            let sessions_max = live.config.limits.connections_per_address;
-            let seats = context.authenticator.seats();
-            let seat = seats.take(identity.account, sessions_max).ok_or(Failure::no("LIMIT", TOO_MANY))?;
-            let account = context.store.account(identity.account).await?;
-            let enabled = Enabled::default();
-            let user = User { identity, enabled, account, selected: None, appending: None, _seat: seat };
-            return Ok((user, Ran::ok(LOGGED_IN).with_state(NewState::Authenticated)));
-        }
-        Err(LoginError::Invalid) => Failure::no("AUTHENTICATIONFAILED", WRONG),
-        Err(LoginError::Throttled) => Failure::no("UNAVAILABLE", THROTTLED),
-        Err(LoginError::AnotherUser) => Failure::no("AUTHORIZATIONFAILED", OTHERS),
-        Err(LoginError::Busy) => Failure::no("UNAVAILABLE", BUSY),
+    match context.authenticator.keys(&live.directory, lookup, origin).await {
+        Ok(keys) => Ok(keys),
+        Err(error) => Err(refused(context, error).await),
+    }
+}
+
+/// Judges a claim and loads the account. A refusal waits for `limits.error_delay`.
+pub(crate) async fn login(context: &Context, origin: Origin, claim: &Claim) -> Result<(User, Ran), Failure> {
+    let live = context.live();
+    let identity = match context.authenticator.login(&live.directory, claim, origin).await {
+        Ok(identity) => identity,
+        Err(error) => return Err(refused(context, error).await),
     };
-    tokio::time::sleep(live.config.limits.error_delay).await;
-    Err(refused)
+    let sessions_max = live.config.limits.connections_per_address;
+    let seats = context.authenticator.seats();
+    let seat = seats.take(identity.account, sessions_max).ok_or(Failure::no("LIMIT", TOO_MANY))?;
+    let account = context.store.account(identity.account).await?;
+    let enabled = Enabled::default();
+    let user = User { identity, enabled, account, selected: None, appending: None, _seat: seat };
+    Ok((user, Ran::ok(LOGGED_IN).with_state(NewState::Authenticated)))
+}
+
+async fn refused(context: &Context, error: LoginError) -> Failure {
+    tokio::time::sleep(context.live().config.limits.error_delay).await;
+    match error {
+        LoginError::Invalid => Failure::no("AUTHENTICATIONFAILED", WRONG),
+        LoginError::Throttled => Failure::no("UNAVAILABLE", THROTTLED),
+        LoginError::AnotherUser => Failure::no("AUTHORIZATIONFAILED", OTHERS),
+        LoginError::Busy => Failure::no("UNAVAILABLE", BUSY),
+    }
 }

@@ -91,7 +91,11 @@ impl From<StoreError> for Failure {
             // RFC 5530: until someone restarts the server it does not get better.
             StoreError::Poisoned => "CONTACTADMIN",
             StoreError::Damaged(_) => "CORRUPTION",
-            StoreError::Io(_) | StoreError::Open(_) | StoreError::NoSuchEntry => "SERVERBUG",
+            StoreError::Io(_)
+            | StoreError::Open(_)
+            | StoreError::NoSuchEntry
+            | StoreError::AppPasswordExists
+            | StoreError::NoSuchAppPassword => "SERVERBUG",
         };
         match error {
             StoreError::Damaged(_) | StoreError::Io(_) | StoreError::Open(_) | StoreError::NoSuchEntry => {

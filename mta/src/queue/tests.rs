@@ -115,6 +115,7 @@ impl World {
             address: address("s@a.test"),
             source: AccountSource::Store,
             password_hash: None,
+            scram_verifiers: Vec::new(),
             quota_bytes: None,
         };
         let account = store.create_account(account).await.unwrap();

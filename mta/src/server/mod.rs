@@ -69,6 +69,7 @@ fn settings(session: EntryId, live: &Live, listener: &ListenerConfig, connection
         recipients: live.config.limits.recipients,
         starttls: if can_start_tls { StartTls::Offered } else { StartTls::Absent },
         auth: if listener.auth_without_tls { AuthPolicy::Always } else { AuthPolicy::UnderTls },
+        scram: live.scram(),
         tls: connection.tls.clone(),
     }
 }

@@ -5,8 +5,13 @@
 use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use waypost_auth::{Identity, Live, Seat, sasl::Credentials};
-use waypost_mail::{BodyType, DateTime, DeliverBy, EnhancedStatus, EntryId, Refusal, Timestamp};
+use waypost_auth::{
+    Identity, Live, Origin, Seat,
+    sasl::{Claim, Lookup},
+};
+use waypost_mail::{
+    BodyType, DateTime, DeliverBy, EnhancedStatus, EntryId, LoginService, Refusal, Timestamp,
+};
 use waypost_message::build::{Action, Original, RecipientReport};
 use waypost_net::{AddressCount, Disconnect, Handler, Output};
 use waypost_storage::{Acceptance, Deadline, Relay, Store, Wishes};
@@ -57,8 +62,9 @@ struct Transaction {
 impl Handler<Server> for Receiver {
     async fn answer(&mut self, question: Question, _: &mut Output<'_>) -> Result<Answer, Disconnect> {
         Ok(match question {
-            Question::Authenticate(credentials) => {
-                let outcome = self.log_in(credentials).await;
+            Question::Verifier(lookup) => self.keys(&lookup).await,
+            Question::Authenticate(claim) => {
+                let outcome = self.log_in(&claim).await;
                 self.verdict(outcome, "login refused").await
             }
             Question::Mail(mail) => {
@@ -108,9 +114,21 @@ impl Receiver {
         tracing::info!(peer = %self.peer, from, reply = %refusal, "{event}");
     }
 
-    async fn log_in(&mut self, credentials: Credentials) -> Result<(), Refusal> {
+    fn origin(&self) -> Origin {
+        Origin { peer: self.peer, service: LoginService::Submission }
+    }
+
+    async fn keys(&self, lookup: &Lookup) -> Answer {
         let live = self.live();
-        let checked = self.context.authenticator.login(&live.directory, &credentials, self.peer).await;
+        match self.context.authenticator.keys(&live.directory, lookup, self.origin()).await {
+            Ok(keys) => Answer::Keys(Box::new(keys)),
+            Err(error) => self.verdict(Err(refusal::login_error(error)), "login refused").await,
+        }
+    }
+
+    async fn log_in(&mut self, claim: &Claim) -> Result<(), Refusal> {
+        let live = self.live();
+        let checked = self.context.authenticator.login(&live.directory, claim, self.origin()).await;
         let identity = checked.map_err(refusal::login_error)?;
         let sessions_max = live.config.limits.connections_per_address;
         // A login after STARTTLS takes the place of the one before.

@@ -62,6 +62,7 @@ impl Site {
             address: Address::parse(name).unwrap(),
             source: AccountSource::Store,
             password_hash: Some(waypost_auth::hash_password("secret").unwrap()),
+            scram_verifiers: Vec::new(),
             quota_bytes,
         };
         let anna = store.create_account(account("anna@a.test", None)).await.unwrap();

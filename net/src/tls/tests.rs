@@ -1,5 +1,6 @@
 use std::fs;
 
+use ::aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 use tokio::{
@@ -79,6 +80,54 @@ async fn certificates_are_chosen_by_name() {
         assert_eq!((client.version.as_str(), client.verified, server.verified), ("TLSv1.3", true, false));
         assert!(client.cipher.starts_with("TLS_AES_"), "{}", client.cipher);
     }
+}
+
+#[tokio::test]
+async fn both_ends_know_the_same_channel_bindings() {
+    let files = Files::new();
+    let server = files.server();
+    let mut seen = Vec::new();
+    for (name, root) in [("mx.example", "mx.example.pem"), ("other.example", "other.example.pem")] {
+        for _ in 0..2 {
+            let (ours, theirs) = duplex(1000);
+            let (server, client) = (server.clone(), files.client(name, root));
+            let accepting = tokio::spawn(async move { server.accept(Box::new(theirs)).await });
+            let connected =
+                TlsConnector::from(client.config.clone()).connect(client.name.clone(), ours).await;
+            let binding = accepting.await.unwrap().unwrap().1.binding;
+            let exported = connected
+                .unwrap()
+                .get_ref()
+                .1
+                .export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]))
+                .unwrap();
+            assert_eq!(binding.exporter, Some(exported));
+            let certificate = &read_certificates(&files.path(root)).unwrap()[0];
+            let hash = digest(&SHA256, certificate);
+            assert_eq!(binding.end_point.as_deref(), Some(hash.as_ref()), "ECDSA with SHA-256");
+            assert!(!format!("{binding:?}").contains("[1"), "{binding:?}");
+            seen.push(binding);
+        }
+    }
+    assert_ne!(seen[0].exporter, seen[1].exporter, "each connection has its own");
+    assert_ne!(seen[1].end_point, seen[2].end_point, "each certificate has its own");
+}
+
+#[test]
+fn the_hash_of_an_end_point_is_that_of_the_signature() {
+    let of = |algorithm: &'static rcgen::SignatureAlgorithm| {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let certificate =
+            CertificateParams::new(["mx.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+        (certificate.der().clone(), end_point(&[certificate.der().clone()]))
+    };
+    let (certificate, hash) = of(&rcgen::PKCS_ECDSA_P384_SHA384);
+    assert_eq!(hash.as_deref(), Some(digest(&SHA384, &certificate).as_ref()));
+    let (certificate, hash) = of(&rcgen::PKCS_RSA_SHA512);
+    assert_eq!(hash.as_deref(), Some(digest(&SHA512, &certificate).as_ref()));
+    let (certificate, hash) = of(&rcgen::PKCS_RSA_SHA256);
+    assert_eq!(hash.as_deref(), Some(digest(&SHA256, &certificate).as_ref()));
+    assert_eq!(of(&rcgen::PKCS_ED25519).1, None, "not defined");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The AUTHORIZATION state (RFC 1939 section 4): logins, and TLS before them.
 
-use waypost_auth::sasl::{Credentials, Exchange, Mechanism, Progress};
+use waypost_auth::sasl::{Claim, Credentials, Progress};
 use waypost_net::Step;
 
 use super::{Login, Question, Session, State, Tls, WRONG_STATE};
@@ -32,7 +32,7 @@ impl Session {
             Command::Pass(password) => match user {
                 Some(login) => {
                     let (authorization, password) = (String::new(), password.into());
-                    return self.log_in(Credentials { authorization, login, password });
+                    return self.log_in(Claim::Password(Credentials { authorization, login, password }));
                 }
                 None => self.fault(NO_USER),
             },
@@ -57,11 +57,10 @@ impl Session {
     }
 
     fn begin_exchange(&mut self, mechanism: &str, initial: Option<&str>) -> Option<Step<Question>> {
-        let Some(mechanism) = Mechanism::by_name(mechanism) else {
+        let Some((exchange, progress)) = self.offer.begin(mechanism, initial) else {
             self.fault(MECHANISM);
             return None;
         };
-        let (exchange, progress) = Exchange::begin(mechanism, initial);
         self.state = State::Exchanging(exchange);
         self.exchange(progress)
     }
@@ -72,7 +71,13 @@ impl Session {
                 self.output.line(format_args!("+ {challenge}"));
                 return None;
             }
-            Progress::Done(credentials) => return self.log_in(credentials),
+            Progress::NeedsVerifier(lookup) => {
+                if let State::Exchanging(exchange) = std::mem::replace(&mut self.state, State::Closing) {
+                    self.state = State::FindingVerifier(exchange);
+                }
+                return Some(Step::Ask(Question::Verifier(lookup)));
+            }
+            Progress::Done(claim) => return self.log_in(claim),
             Progress::Cancelled => CANCELLED,
             Progress::Malformed => MALFORMED,
         };
@@ -81,9 +86,9 @@ impl Session {
         None
     }
 
-    fn log_in(&mut self, credentials: Credentials) -> Option<Step<Question>> {
+    fn log_in(&mut self, claim: Claim) -> Option<Step<Question>> {
         self.state = State::LoggingIn;
-        Some(Step::Ask(Question::Login(credentials)))
+        Some(Step::Ask(Question::Login(claim)))
     }
 
     /// RFC 2449 section 6; what is there before the login is announced after it, too.
@@ -91,7 +96,7 @@ impl Session {
         self.ok("capabilities follow");
         if self.may_login() {
             self.output.line(format_args!("USER"));
-            let names = Mechanism::ALL.map(Mechanism::name).join(" ");
+            let names = self.offer.names();
             self.output.line(format_args!("SASL {names}"));
         }
         if tls == Tls::Offered {

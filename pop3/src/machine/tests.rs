@@ -1,3 +1,4 @@
+use waypost_auth::sasl::{Credentials, Scram, Verifier};
 use waypost_mail::{AccountId, UidlId};
 
 use super::*;
@@ -10,6 +11,17 @@ fn unique(uidl: u64) -> UniqueId {
 /// Three messages of 100, 200 and 300 octets.
 fn maildrop() -> Vec<Message> {
     (1..=3).map(|n| Message { size: 100 * n, unique: unique(70 + n) }).collect()
+}
+
+/// The exchange of RFC 7677 section 3: user "user", password "pencil".
+const SCRAM_FIRST: &str = "biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=";
+const SCRAM_CHALLENGE: &str = "cj1yT3ByTkdmd0ViZVJXZ2JORWtxTyVodllEcFdVYTJSYVRDQWZ1eEZJbGopaE5sRiRrMCxzPVcyMlphSjBTTlk3c29Fc1VFamI2Z1E9PSxpPTQwOTY=";
+const SCRAM_FINAL: &str = "Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYkazAscD1kSHpiWmFwV0lrNGpVaE4rVXRlOXl0YWc5empmTUhnc3FtbWl6N0FuZFZRPQ==";
+const SCRAM_SIGNATURE: &str = "dj02cnJpVFJCaTIzV3BSUi93dHVwK21NaFVaVW4vZEI1bkxUSlJzamw5NUc0PQ==";
+
+fn scram_keys() -> Keys {
+    let text = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+    Keys { verifier: Verifier::parse(text).unwrap(), nonce: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into() }
 }
 
 /// A session, what it said and asked so far, and the canned world around it.
@@ -25,7 +37,11 @@ struct World {
 
 impl World {
     fn new(tls: Tls, login: Login) -> Self {
-        let session = Session::new(&"mx.example".parse().unwrap(), tls, login);
+        Self::offering(tls, login, Offer::default())
+    }
+
+    fn offering(tls: Tls, login: Login, offer: Offer) -> Self {
+        let session = Session::new(&"mx.example".parse().unwrap(), tls, login, offer);
         let (now, update) = (Instant::now(), Ok(()));
         let mut world = Self {
             session,
@@ -75,12 +91,7 @@ impl World {
                 Step::StartTls => {
                     self.said.push_str("[TLS]\r\n");
                     let (version, cipher) = ("TLSv1.3".into(), "TLS_AES_256_GCM_SHA384".into());
-                    self.session.tls_started(&TlsInfo {
-                        version,
-                        cipher,
-                        server_name: None,
-                        verified: false,
-                    });
+                    self.session.tls_started(&TlsInfo { version, cipher, ..TlsInfo::default() });
                 }
                 Step::Close => {
                     self.said.push_str("[closed]\r\n");
@@ -93,11 +104,19 @@ impl World {
     /// Questions are put between what is said.
     fn answer(&mut self, question: Question) -> Answer {
         match question {
-            Question::Login(credentials) => Answer::Opened(match credentials.password.as_str() {
-                "secret" => Ok(self.maildrop.clone()),
-                "in use" => Err(Refusal::with(Code::InUse, "taken")),
-                _ => Err(Refusal::with(Code::Auth, "wrong")),
+            Question::Verifier(lookup) if lookup.login == "user" => Answer::Keys(Ok(Box::new(scram_keys()))),
+            Question::Verifier(_) => Answer::Keys(Err(Refusal::with(Code::SysTemp, "later"))),
+            Question::Login(Claim::Scram(proof)) => Answer::Opened(match proof.verdict {
+                Ok(()) => Ok(self.maildrop.clone()),
+                Err(_) => Err(Refusal::with(Code::Auth, "wrong")),
             }),
+            Question::Login(Claim::Password(Credentials { password, .. })) => {
+                Answer::Opened(match password.as_str() {
+                    "secret" => Ok(self.maildrop.clone()),
+                    "in use" => Err(Refusal::with(Code::InUse, "taken")),
+                    _ => Err(Refusal::with(Code::Auth, "wrong")),
+                })
+            }
             Question::Retrieve { message, lines } => {
                 self.said.push_str(&format!("[message {message} {lines:?}]\r\n"));
                 Answer::Retrieved(if message == 2 { Err(Refusal::new("gone")) } else { Ok(()) })
@@ -274,6 +293,35 @@ fn sasl_exchanges_log_in() {
     let mut world = World::new(Tls::Active, Login::WithTls);
     world.say("AUTH login\r\nYUBteC5leGFtcGxl\r\nc2VjcmV0\r\n", 3);
     assert!(world.said.ends_with("+OK 3 messages (600 octets)\r\n"), "{}", world.said);
+}
+
+#[test]
+fn scram_logs_in_and_says_no() {
+    let offer = Offer { scram: Scram::Offered, ..Offer::default() };
+    let begin = format!("AUTH SCRAM-SHA-256 {SCRAM_FIRST}\r\n");
+    let challenge = format!("+ {SCRAM_CHALLENGE}\r\n");
+    for chunk in [1, 3, 4096] {
+        let mut world = World::offering(Tls::Active, Login::WithTls, offer.clone());
+        world.say("CAPA\r\n", chunk);
+        assert!(world.said.contains("SASL SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN\r\n"), "{}", world.said);
+        for (sent, said) in [
+            // "c=biws,r=abc,p=AAEC"
+            (format!("{begin}Yz1iaXdzLHI9YWJjLHA9QUFFQw==\r\n"), format!("{challenge}-ERR [AUTH] wrong\r\n")),
+            (format!("{begin}*\r\n"), format!("{challenge}-ERR authentication cancelled\r\n")),
+            (format!("{begin}{SCRAM_FIRST}\r\n"), format!("{challenge}-ERR this is no valid response\r\n")),
+            // "n,,n=other,r=abc"
+            ("AUTH SCRAM-SHA-256 biwsbj1vdGhlcixyPWFiYw==\r\n".into(), "-ERR [SYS/TEMP] later\r\n".into()),
+            ("AUTH SCRAM-SHA-256-PLUS\r\n".into(), "-ERR unknown authentication mechanism\r\n".into()),
+            (
+                format!("AUTH SCRAM-SHA-256\r\n{SCRAM_FIRST}\r\n{SCRAM_FINAL}\r\n\r\n"),
+                format!("+ \r\n{challenge}+ {SCRAM_SIGNATURE}\r\n+OK 3 messages (600 octets)\r\n"),
+            ),
+        ] {
+            world.said.clear();
+            world.say(&sent, chunk);
+            assert_eq!(world.said, said, "{sent} in chunks of {chunk}");
+        }
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Administration: what the commands do to a store, in the running server (over `STATE/waypost.sock`) or without one.
 
+pub mod app_password;
 pub mod maintenance;
 pub mod request;
 pub mod socket;
 
+pub use app_password::AppPasswordLine;
 pub use maintenance::{Maintained, Maintenance, MessageLine, RestoredLine, Which as WhichDeleted};
 pub use request::{AccountLine, QueueLine, Request, Response, execute, may_be_added};

@@ -2,12 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use waypost_auth::Live;
+use waypost_auth::{Live, Secrets};
 use waypost_config::Config;
 use waypost_mail::{AccountRecord, AccountSource, Address};
 use waypost_storage::{NewAccount, Outcome, QueueEntry, Store, StoreError};
 
-use super::maintenance::{self, Maintained, Maintenance};
+use super::{
+    app_password::{self, AppPasswordLine},
+    maintenance::{self, Maintained, Maintenance},
+};
 use crate::port::{self, Event, Job, Summary};
 
 /// What an administrator asks for.
@@ -20,6 +23,9 @@ pub enum Request {
         address: String,
         /// PHC string.
         password_hash: String,
+        /// SCRAM verifiers of the same password.
+        #[serde(default)]
+        scram_verifiers: Vec<String>,
         /// Bytes it may hold.
         quota_bytes: Option<u64>,
     },
@@ -39,6 +45,32 @@ pub enum Request {
         address: String,
         /// PHC string.
         password_hash: String,
+        /// SCRAM verifiers of the same password.
+        #[serde(default)]
+        scram_verifiers: Vec<String>,
+    },
+    /// Gives an account an app password.
+    AppPasswordAdd {
+        /// The account's address.
+        address: String,
+        /// What it is called.
+        name: String,
+        /// Its hash.
+        hash: String,
+        /// The services it is for.
+        services: Vec<String>,
+    },
+    /// Lists the app passwords of an account.
+    AppPasswordList {
+        /// The account's address.
+        address: String,
+    },
+    /// Takes an app password away.
+    AppPasswordRemove {
+        /// The account's address.
+        address: String,
+        /// What it is called.
+        name: String,
     },
     /// Changes a quota.
     AccountQuota {
@@ -71,6 +103,8 @@ pub enum Response {
     Done,
     /// Accounts.
     Accounts(Vec<AccountLine>),
+    /// App passwords of one account.
+    AppPasswords(Vec<AppPasswordLine>),
     /// The queue.
     Queue(Vec<QueueLine>),
     /// Not the answer yet: how far it is, and what cannot be done.
@@ -130,18 +164,25 @@ pub struct RecipientLine {
 /// takes them.
 pub async fn execute(store: &Store, live: &Live, request: Request, events: mpsc::Sender<Event>) -> Response {
     let result = match request {
-        Request::AccountAdd { address, password_hash, quota_bytes } => {
-            add(store, live, &address, password_hash, quota_bytes).await
+        Request::AccountAdd { address, password_hash, scram_verifiers, quota_bytes } => {
+            add(store, live, &address, Secrets { password_hash, scram_verifiers }, quota_bytes).await
         }
         Request::AccountList => Ok(Response::Accounts(accounts(store, &live.config).await)),
         Request::AccountRemove { address, purge } => match removable(store, live, &address, purge) {
             Ok(record) => done(store.remove_account(record.id).await),
             Err(problem) => Err(problem),
         },
-        Request::AccountPassword { address, password_hash } => match of_the_store(store, live, &address) {
-            Ok(record) => done(store.set_password(record.id, Some(password_hash)).await),
-            Err(problem) => Err(problem),
-        },
+        Request::AccountPassword { address, password_hash, scram_verifiers } => {
+            match of_the_store(store, live, &address) {
+                Ok(record) => done(store.set_password(record.id, Some(password_hash), scram_verifiers).await),
+                Err(problem) => Err(problem),
+            }
+        }
+        Request::AppPasswordAdd { address, name, hash, services } => {
+            app_password::add(store, &address, name, hash, &services).await
+        }
+        Request::AppPasswordList { address } => app_password::list(store, &address),
+        Request::AppPasswordRemove { address, name } => app_password::remove(store, &address, name).await,
         Request::AccountQuota { address, quota_bytes } => match of_the_store(store, live, &address) {
             Ok(record) => done(store.set_quota(record.id, quota_bytes).await),
             Err(problem) => Err(problem),
@@ -153,7 +194,7 @@ pub async fn execute(store: &Store, live: &Live, request: Request, events: mpsc:
     result.unwrap_or_else(Response::Failed)
 }
 
-fn done(result: Result<(), StoreError>) -> Result<Response, String> {
+pub(super) fn done(result: Result<(), StoreError>) -> Result<Response, String> {
     result.map(|()| Response::Done).map_err(|error| error.to_string())
 }
 
@@ -173,7 +214,7 @@ async fn add(
     store: &Store,
     live: &Live,
     address: &str,
-    password_hash: String,
+    secrets: Secrets,
     quota_bytes: Option<u64>,
 ) -> Result<Response, String> {
     let address = Address::parse(address).map_err(|problem| format!("{address}: {problem}"))?;
@@ -185,8 +226,14 @@ async fn add(
              delete it with its mail by `waypost account remove --purge {address}`"
         ));
     }
-    let password_hash = Some(password_hash);
-    let account = NewAccount { address, source: AccountSource::Store, password_hash, quota_bytes };
+    let Secrets { password_hash, scram_verifiers } = secrets;
+    let account = NewAccount {
+        address,
+        source: AccountSource::Store,
+        password_hash: Some(password_hash),
+        scram_verifiers,
+        quota_bytes,
+    };
     done(store.create_account(account).await.map(|_| ()))
 }
 

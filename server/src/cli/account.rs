@@ -1,12 +1,16 @@
 //! `waypost account …`
 
-use waypost_auth::hash_password;
+use waypost_auth::{Secrets, app_password};
 use waypost_config::Config;
 use waypost_mail::Address;
 
 use crate::{
-    admin::{self, AccountLine, Request, Response},
-    cli::{Failure, arguments::AccountCommand, target, terminal},
+    admin::{self, AccountLine, AppPasswordLine, Request, Response},
+    cli::{
+        Failure,
+        arguments::{AccountCommand, AppPasswordCommand},
+        target, terminal,
+    },
 };
 
 /// Runs the command.
@@ -16,8 +20,9 @@ pub async fn run(command: AccountCommand) -> Result<(), Failure> {
             may_be_added(&target::load(&config)?, &address)?;
             let quota_bytes = quota.as_deref().map(size).transpose()?;
             let password = terminal::read_new_password(&format!("Password for {address}: "))?;
-            let password_hash = hash_password(&password).map_err(Failure::new)?;
-            let request = Request::AccountAdd { address: address.clone(), password_hash, quota_bytes };
+            let Secrets { password_hash, scram_verifiers } = Secrets::of(&password).map_err(Failure::new)?;
+            let request =
+                Request::AccountAdd { address: address.clone(), password_hash, scram_verifiers, quota_bytes };
             target::ask(&config, request).await?;
             terminal::say(&format!("added {address}"));
         }
@@ -33,9 +38,10 @@ pub async fn run(command: AccountCommand) -> Result<(), Failure> {
         AccountCommand::Password { address, config } => {
             target::load(&config)?;
             let password = terminal::read_new_password(&format!("New password for {address}: "))?;
-            let password_hash = hash_password(&password).map_err(Failure::new)?;
-            target::ask(&config, Request::AccountPassword { address: address.clone(), password_hash })
-                .await?;
+            let Secrets { password_hash, scram_verifiers } = Secrets::of(&password).map_err(Failure::new)?;
+            let request =
+                Request::AccountPassword { address: address.clone(), password_hash, scram_verifiers };
+            target::ask(&config, request).await?;
             terminal::say(&format!("changed the password of {address}"));
         }
         AccountCommand::Quota { address, quota, config } => {
@@ -43,6 +49,43 @@ pub async fn run(command: AccountCommand) -> Result<(), Failure> {
             target::ask(&config, Request::AccountQuota { address: address.clone(), quota_bytes }).await?;
             terminal::say(&format!("changed the quota of {address}"));
         }
+        AccountCommand::AppPassword(command) => app_passwords(command).await?,
+    }
+    Ok(())
+}
+
+async fn app_passwords(command: AppPasswordCommand) -> Result<(), Failure> {
+    match command {
+        AppPasswordCommand::Add { address, name, services, config } => {
+            let password = app_password::generate().map_err(Failure::new)?;
+            let hash = app_password::hash(&password);
+            target::ask(&config, Request::AppPasswordAdd { address, name, hash, services }).await?;
+            // The one time that it is shown; alone, so that a script can take it.
+            terminal::say(&password);
+        }
+        AppPasswordCommand::List { address, json, config } => {
+            let response = target::ask(&config, Request::AppPasswordList { address }).await?;
+            if let Response::AppPasswords(lines) = response {
+                list_app_passwords(&lines, json)?;
+            }
+        }
+        AppPasswordCommand::Remove { address, name, config } => {
+            let request = Request::AppPasswordRemove { address: address.clone(), name: name.clone() };
+            target::ask(&config, request).await?;
+            terminal::say(&format!("removed the app password {name} of {address}"));
+        }
+    }
+    Ok(())
+}
+
+fn list_app_passwords(lines: &[AppPasswordLine], json: bool) -> Result<(), Failure> {
+    if json {
+        terminal::say(&serde_json::to_string_pretty(lines).map_err(Failure::new)?);
+        return Ok(());
+    }
+    terminal::say(&format!("{:<30} {:<24} services", "name", "since"));
+    for AppPasswordLine { name, services, created } in lines {
+        terminal::say(&format!("{name:<30} {created:<24} {}", services.join(", ")));
     }
     Ok(())
 }

@@ -131,6 +131,48 @@ pub enum AccountCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Further passwords, each for one program or device
+    #[command(subcommand)]
+    AppPassword(AppPasswordCommand),
+}
+
+/// `waypost account app-password`
+#[derive(Debug, Subcommand)]
+pub enum AppPasswordCommand {
+    /// Makes an app password and prints it, this once
+    Add {
+        /// The account's address
+        address: String,
+        /// What it is called, like "telephone"
+        name: String,
+        /// What it may be used for
+        #[arg(long, value_delimiter = ',', default_value = "imap,pop3,submission")]
+        services: Vec<String>,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Lists the app passwords of an account, not what they are
+    List {
+        /// The account's address
+        address: String,
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Takes an app password away; who has it cannot log in any more
+    Remove {
+        /// The account's address
+        address: String,
+        /// What it is called
+        name: String,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
 }
 
 /// How `waypost send` has TLS.

@@ -45,6 +45,7 @@ pub(crate) async fn store(folder: &std::path::Path, accounts: usize) -> (Store, 
             address: Address::parse(&format!("user{number}@example.org")).unwrap(),
             source: AccountSource::Store,
             password_hash: None,
+            scram_verifiers: Vec::new(),
             quota_bytes: None,
         };
         ids.push(store.create_account(new).await.unwrap());

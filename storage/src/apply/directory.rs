@@ -29,7 +29,14 @@ pub(crate) fn apply(
             Effect::Removed(removed.account)
         }
         DirectoryChange::PasswordChanged(changed) => {
-            account(state, changed.account)?.password_hash.clone_from(&changed.password_hash);
+            let account = account(state, changed.account)?;
+            account.password_hash.clone_from(&changed.password_hash);
+            account.scram_verifiers.clone_from(&changed.scram_verifiers);
+            Effect::None
+        }
+        DirectoryChange::AppPasswordsChanged(changed) => {
+            let kept = changed.app_passwords.iter().map(|kept| kept.0.clone());
+            account(state, changed.account)?.app_passwords = kept.collect();
             Effect::None
         }
         DirectoryChange::StateRestored(restored) => restore(state, restored),
@@ -48,6 +55,8 @@ fn create(state: &mut DirectoryState, created: &AccountCreated) -> Effect {
         address: created.address.clone(),
         source: created.source,
         password_hash: created.password_hash.clone(),
+        scram_verifiers: created.scram_verifiers.clone(),
+        app_passwords: Vec::new(),
         quota_bytes: created.quota_bytes,
     };
     state.accounts.insert(created.account, record);

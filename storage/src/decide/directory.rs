@@ -1,13 +1,13 @@
 //! Commands on the accounts.
 
-use waypost_mail::{AccountId, MailboxId, Timestamp};
+use waypost_mail::{AccountId, AppPassword, MailboxId, Timestamp};
 
 use super::{Command, Draft, Undecided, mailboxes, name::INBOX};
 use crate::{
     error::StoreError,
     record::{
-        AccountCreated, AccountRemoved, NewValidity, PasswordChanged, QuotaChanged, StateRestored,
-        Subscribed, UidValidityChanged,
+        AccountCreated, AccountRemoved, AppPasswordsChanged, KeptAppPassword, NewValidity, PasswordChanged,
+        QuotaChanged, StateRestored, Subscribed, UidValidityChanged,
     },
     state::{DirectoryState, SpecialUse},
     store::NewAccount,
@@ -30,13 +30,20 @@ impl Command for CreateAccount {
     type Outcome = AccountId;
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<AccountId, Undecided> {
-        let NewAccount { address, source, password_hash, quota_bytes } = self.0.clone();
+        let NewAccount { address, source, password_hash, scram_verifiers, quota_bytes } = self.0.clone();
         let directory = &draft.state().directory;
         if directory.accounts.values().any(|account| account.address.same_mailbox(&address)) {
             return Err(StoreError::AccountExists.into());
         }
         let account = AccountId(directory.next_account.max(1));
-        draft.directory(AccountCreated { account, address, source, password_hash, quota_bytes });
+        draft.directory(AccountCreated {
+            account,
+            address,
+            source,
+            password_hash,
+            quota_bytes,
+            scram_verifiers,
+        });
         draft.begin_account(account);
         for (name, special_use) in FIRST_MAILBOXES {
             mailboxes::create(draft, account, name, special_use)?;
@@ -46,10 +53,11 @@ impl Command for CreateAccount {
     }
 }
 
-/// Changes an account's password hash.
+/// Changes an account's password.
 pub(crate) struct SetPassword {
     pub(crate) account: AccountId,
     pub(crate) password_hash: Option<String>,
+    pub(crate) scram_verifiers: Vec<String>,
 }
 
 impl Command for SetPassword {
@@ -57,12 +65,68 @@ impl Command for SetPassword {
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
         let current = draft.state().directory.accounts.get(&self.account).ok_or(StoreError::NoSuchAccount)?;
-        if current.password_hash != self.password_hash {
-            let password_hash = self.password_hash.clone();
-            draft.directory(PasswordChanged { account: self.account, password_hash });
+        let Self { account, password_hash, scram_verifiers } = self;
+        if current.password_hash != *password_hash || current.scram_verifiers != *scram_verifiers {
+            draft.directory(PasswordChanged {
+                account: *account,
+                password_hash: password_hash.clone(),
+                scram_verifiers: scram_verifiers.clone(),
+            });
         }
         Ok(())
     }
+}
+
+/// Most app passwords of an account.
+const APP_PASSWORDS_MAX: usize = 100;
+
+/// Gives an account another app password. Errors: `AppPasswordExists` where it has one of the name.
+pub(crate) struct AddAppPassword {
+    pub(crate) account: AccountId,
+    pub(crate) app_password: AppPassword,
+}
+
+impl Command for AddAppPassword {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let current = draft.state().directory.accounts.get(&self.account).ok_or(StoreError::NoSuchAccount)?;
+        let mut app_passwords = current.app_passwords.clone();
+        if app_passwords.iter().any(|known| known.name == self.app_password.name) {
+            return Err(StoreError::AppPasswordExists.into());
+        }
+        if app_passwords.len() >= APP_PASSWORDS_MAX {
+            return Err(StoreError::Limit("100 app passwords of an account").into());
+        }
+        app_passwords.push(self.app_password.clone());
+        draft.directory(changed(self.account, app_passwords));
+        Ok(())
+    }
+}
+
+/// Takes an app password away from an account.
+pub(crate) struct RemoveAppPassword {
+    pub(crate) account: AccountId,
+    pub(crate) name: String,
+}
+
+impl Command for RemoveAppPassword {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let current = draft.state().directory.accounts.get(&self.account).ok_or(StoreError::NoSuchAccount)?;
+        let mut app_passwords = current.app_passwords.clone();
+        app_passwords.retain(|known| known.name != self.name);
+        if app_passwords.len() == current.app_passwords.len() {
+            return Err(StoreError::NoSuchAppPassword.into());
+        }
+        draft.directory(changed(self.account, app_passwords));
+        Ok(())
+    }
+}
+
+fn changed(account: AccountId, app_passwords: Vec<AppPassword>) -> AppPasswordsChanged {
+    AppPasswordsChanged { account, app_passwords: app_passwords.into_iter().map(KeptAppPassword).collect() }
 }
 
 /// Changes an account's quota.

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use waypost_mail::{
-    AccountId, AccountSource, Address, BodyType, DateTime, EnhancedStatus, EntryId, Flag, Flags, MailboxId,
-    ModSeq, Reply, ReversePath, Timestamp, Uid,
+    AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EnhancedStatus, EntryId, Flag, Flags,
+    LoginService, MailboxId, ModSeq, Reply, ReversePath, Timestamp, Uid,
 };
 
 use super::{
     Command, Undecided,
     accept::{Accept, Deliver, Incoming, Local},
     decide,
-    directory::{CreateAccount, Mend, RemoveAccount, SetQuota},
+    directory::{
+        AddAppPassword, CreateAccount, Mend, RemoveAccount, RemoveAppPassword, SetPassword, SetQuota,
+    },
     mailboxes::{CreateMailbox, DeleteMailbox, MAILBOXES_MAX, RenameMailbox, Subscribe},
     messages::{ChangeFlags, Copy, Expunge, Originals, Which},
     queue::{Reschedule, Settle},
@@ -43,6 +45,7 @@ impl World {
             address: Address::parse("user@example.org").unwrap(),
             source: AccountSource::Store,
             password_hash: None,
+            scram_verifiers: Vec::new(),
             quota_bytes: None,
         };
         assert_eq!(world.run(&CreateAccount(account)), Ok(ACCOUNT));
@@ -439,6 +442,49 @@ fn what_is_not_loaded_is_asked_for() {
     assert_eq!(world.run(&command), Err(Undecided::Account(ACCOUNT)));
     world.run(&RemoveAccount(ACCOUNT)).unwrap();
     assert_eq!(world.run(&command), Err(StoreError::NoSuchAccount.into()));
+}
+
+#[test]
+fn app_passwords_have_names_and_a_bound() {
+    let mut world = World::new();
+    let add = |name: &str| AddAppPassword {
+        account: ACCOUNT,
+        app_password: AppPassword {
+            name: name.to_owned(),
+            hash: format!("hash of {name}"),
+            services: vec![LoginService::Imap, LoginService::Pop3],
+            created: Timestamp(7),
+        },
+    };
+    let remove = |name: &str| RemoveAppPassword { account: ACCOUNT, name: name.to_owned() };
+    world.run(&add("one")).unwrap();
+    world.run(&add("two")).unwrap();
+    assert_eq!(world.refused(&add("one")), StoreError::AppPasswordExists);
+    let kept = |world: &World| world.state.directory.accounts[&ACCOUNT].app_passwords.clone();
+    assert_eq!(kept(&world), [add("one").app_password, add("two").app_password]);
+    world.run(&remove("one")).unwrap();
+    assert_eq!(kept(&world), [add("two").app_password]);
+    assert_eq!(world.refused(&remove("one")), StoreError::NoSuchAppPassword);
+    (1..100).for_each(|number| world.run(&add(&number.to_string())).unwrap());
+    assert!(matches!(world.refused(&add("one more")), StoreError::Limit(_)));
+    let nobody = RemoveAppPassword { account: AccountId(99), name: "two".into() };
+    assert_eq!(world.refused(&nobody), StoreError::NoSuchAccount);
+}
+
+#[test]
+fn a_password_changes_with_its_verifiers() {
+    let mut world = World::new();
+    let change = |hash: &str, verifiers: &[&str]| SetPassword {
+        account: ACCOUNT,
+        password_hash: Some(hash.to_owned()),
+        scram_verifiers: verifiers.iter().map(|text| (*text).to_owned()).collect(),
+    };
+    for change in [change("a", &["x", "y"]), change("a", &["x"]), change("b", &[])] {
+        world.run(&change).unwrap();
+        let account = &world.state.directory.accounts[&ACCOUNT];
+        assert_eq!(account.password_hash, change.password_hash);
+        assert_eq!(account.scram_verifiers, change.scram_verifiers);
+    }
 }
 
 #[test]

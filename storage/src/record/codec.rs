@@ -2,9 +2,9 @@
 
 use minicbor::{Decoder, Encoder, decode, encode, encode::Write};
 use waypost_mail::{
-    AccountId, AccountSource, Address, BodyType, DateTime, EmailId, EnhancedStatus, EntryId, EnvelopeId,
-    Keyword, MailboxId, ModSeq, Notify, OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath,
-    SystemFlags, ThreadId, Timestamp, Uid, UidValidity, UidlId,
+    AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EmailId, EnhancedStatus, EntryId,
+    EnvelopeId, Keyword, LoginService, MailboxId, ModSeq, Notify, OriginalRecipient, Overdue, Reply,
+    ReturnContent, ReversePath, SystemFlags, ThreadId, Timestamp, Uid, UidValidity, UidlId,
 };
 
 use crate::{
@@ -33,6 +33,18 @@ macro_rules! kept_as {
             }
         }
     };
+}
+
+fn service_number(service: LoginService) -> u8 {
+    match service {
+        LoginService::Submission => 0,
+        LoginService::Imap => 1,
+        LoginService::Pop3 => 2,
+    }
+}
+
+fn service_of(number: u8) -> Option<LoginService> {
+    LoginService::ALL.into_iter().find(|service| service_number(*service) == number)
 }
 
 kept_as!(account: AccountId as u64, |v| v.0, |v| Some(AccountId(v)));
@@ -94,6 +106,15 @@ kept_as!(original_recipient: Option<OriginalRecipient> as Option<String>,
 |v| match v {
     None => Some(None),
     Some(text) => OriginalRecipient::new(&text).map(Some),
+});
+kept_as!(app_password: AppPassword as (String, String, Vec<u8>, i64),
+|v| {
+    let services = v.services.iter().map(|service| service_number(*service)).collect();
+    (v.name.clone(), v.hash.clone(), services, v.created.0)
+},
+|(name, hash, services, created)| {
+    let services = services.into_iter().map(service_of).collect::<Option<_>>()?;
+    Some(AppPassword { name, hash, services, created: Timestamp(created) })
 });
 kept_as!(source: AccountSource as u8, |v| match v { AccountSource::Store => 0, AccountSource::File => 1 }, |v| match v {
     0 => Some(AccountSource::Store),

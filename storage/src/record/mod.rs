@@ -11,6 +11,7 @@
 //! | 3 | 1 | directory | `PasswordChanged` |
 //! | 4 | 1 | directory | `QuotaChanged` |
 //! | 5 | 1 | directory | `StateRestored` |
+//! | 6 | 1 | directory | `AppPasswordsChanged` |
 //! | 16 | 1 | account | `MailboxCreated` |
 //! | 17 | 1 | account | `MailboxDeleted` |
 //! | 18 | 1 | account | `MailboxRenamed` |
@@ -39,8 +40,8 @@ pub(crate) use self::snapshot::{
 };
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use waypost_mail::{
-    AccountId, AccountSource, Address, BodyType, DateTime, EmailId, EntryId, Keyword, MailboxId, ReversePath,
-    SystemFlags, ThreadId, Timestamp, Uid, UidValidity, UidlId,
+    AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EmailId, EntryId, Keyword, MailboxId,
+    ReversePath, SystemFlags, ThreadId, Timestamp, Uid, UidValidity, UidlId,
 };
 
 use crate::{
@@ -105,6 +106,7 @@ changes! {
     /// Changes of the directory.
     DirectoryChange {
         AccountCreated = 1, AccountRemoved = 2, PasswordChanged = 3, QuotaChanged = 4, StateRestored = 5,
+        AppPasswordsChanged = 6,
     }
 }
 changes! {
@@ -154,6 +156,8 @@ pub(crate) struct AccountCreated {
     pub(crate) password_hash: Option<String>,
     #[n(4)]
     pub(crate) quota_bytes: Option<u64>,
+    #[cbor(n(5), default)]
+    pub(crate) scram_verifiers: Vec<String>,
 }
 
 /// An account is gone with its mail.
@@ -163,14 +167,29 @@ pub(crate) struct AccountRemoved {
     pub(crate) account: AccountId,
 }
 
-/// An account has another password hash.
+/// An account has another password.
 #[derive(Clone, Debug, Decode, Encode, PartialEq)]
 pub(crate) struct PasswordChanged {
     #[cbor(n(0), with = "codec::account")]
     pub(crate) account: AccountId,
     #[n(1)]
     pub(crate) password_hash: Option<String>,
+    #[cbor(n(2), default)]
+    pub(crate) scram_verifiers: Vec<String>,
 }
+
+/// An account has these app passwords and no others.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct AppPasswordsChanged {
+    #[cbor(n(0), with = "codec::account")]
+    pub(crate) account: AccountId,
+    #[n(1)]
+    pub(crate) app_passwords: Vec<KeptAppPassword>,
+}
+
+/// An app password as it stands in a record.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct KeptAppPassword(#[cbor(n(0), with = "codec::app_password")] pub(crate) AppPassword);
 
 /// An account has another quota.
 #[derive(Clone, Debug, Decode, Encode, PartialEq)]

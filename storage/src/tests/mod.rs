@@ -51,6 +51,7 @@ pub(crate) async fn account(store: &Store, name: &str) -> AccountId {
         address: address(name),
         source: AccountSource::Store,
         password_hash: None,
+        scram_verifiers: Vec::new(),
         quota_bytes: None,
     };
     store.create_account(new).await.unwrap()

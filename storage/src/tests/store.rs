@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use waypost_mail::{Flags, MailboxId, SystemFlags, Timestamp, Uid};
+use waypost_mail::{AppPassword, Flags, LoginService, MailboxId, SystemFlags, Timestamp, Uid};
 use waypost_message::Structure;
 
 use super::{accept, acceptance, account, delivery, options, relay, simulated};
@@ -47,6 +47,30 @@ async fn the_real_disk_keeps_all() {
     let rows: Vec<_> = opened.select(inbox).await.unwrap().state().unwrap().rows().cloned().collect();
     assert!(store.read(&rows[1].content, 0, u64::MAX).await.unwrap().ends_with(&large));
     assert_eq!(*store.structure(id, inbox, &rows[0]).await.unwrap(), Structure::default());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn passwords_are_kept_with_all_that_belongs_to_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(Options::new(directory.path())).await.unwrap();
+    let id = account(&store, "user").await;
+    let verifiers = vec!["one".to_owned(), "two".to_owned()];
+    store.set_password(id, Some("hash".to_owned()), verifiers).await.unwrap();
+    for service in LoginService::ALL {
+        let name = service.to_string();
+        let hash = format!("hash for {name}");
+        let app_password = AppPassword { name, hash, services: vec![service], created: Timestamp(5) };
+        store.add_app_password(id, app_password).await.unwrap();
+    }
+    store.remove_app_password(id, "imap".to_owned()).await.unwrap();
+    let kept = |store: &Store| store.directory().borrow().accounts[&id].clone();
+    let before = kept(&store);
+    assert_eq!((before.scram_verifiers.len(), before.app_passwords.len()), (2, 2));
+    store.close().await;
+    let store = Store::open(Options::new(directory.path())).await.unwrap();
+    assert_eq!(kept(&store), before);
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     store.close().await;
 }
 

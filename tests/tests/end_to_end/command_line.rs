@@ -1,6 +1,6 @@
 //! The program as its users call it.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use waypost_tests::{Client, Process, SiteBuilder, program, site::PASSWORD};
 
@@ -189,6 +189,93 @@ async fn a_kept_demo_can_be_walked_again_with_mail_in_its_mailboxes() {
 fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
     fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// App passwords, made without and with a running server; SCRAM with the password that `account add` stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn app_passwords_come_and_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let config = SiteBuilder::new("a.test").write(home);
+    let file = config.display().to_string();
+    let account = |args: &[&str]| waypost(home).args(["account"]).args(args).args(["-c", &file]);
+    account(&["add", "carol@a.test"]).input(b"carol's\n").run().await;
+    let reader =
+        account(&["app-password", "add", "carol@a.test", "reader", "--services", "imap"]).run().await;
+
+    let server = Process::serve(&program(), &config).await;
+    let sender = account(&["app-password", "add", "carol@a.test", "sender", "--services", "submission,pop3"]);
+    let sender = sender.run().await;
+    let of_the_file = account(&["app-password", "add", "alice@a.test", "telephone"]).run().await;
+    for (args, problem) in [
+        (["carol@a.test", "reader", "--services", "imap"], "has an app password of that name already"),
+        (["carol@a.test", "other", "--services", "ftp"], "there are submission, imap, pop3"),
+        (["nobody@a.test", "other", "--services", "imap"], "there is no account nobody@a.test"),
+        (["carol@a.test", "", "--services", "imap"], "a name has 1 to 64 characters"),
+    ] {
+        let refused = account(&[&["app-password", "add"], &args[..]].concat()).output().await;
+        assert!(refused.code == 1 && refused.text.contains(problem), "{}", refused.text);
+    }
+    let listed = account(&["app-password", "list", "carol@a.test", "--json"]).run().await;
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let names: Vec<_> =
+        listed.as_array().unwrap().iter().map(|line| line["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["reader", "sender"]);
+    assert_eq!(listed[1]["services"], serde_json::json!(["submission", "pop3"]));
+
+    let log_in = async |service: &str, user: &str, password: &str, mechanism: &str| {
+        let address = server.service(service)[0].to_string().replace("127.0.0.1", "localhost");
+        let url = format!("{}://{address}/", if service == "submission" { "smtp" } else { service });
+        let login = format!("{user}@a.test:{}", password.trim());
+        let options = format!("AUTH={mechanism}");
+        let curl =
+            ["--silent", "--show-error", "--ssl-reqd", "--cacert", "ca.pem", "--login-options", &options];
+        let command = if service == "submission" { "NOOP" } else { "CAPA" };
+        let more: &[&str] = if service == "imap" { &[] } else { &["--request", command] };
+        let curl = Client::new("curl", home).args(curl).args(["--user", &login]).args(more).args([&url]);
+        curl.output().await.code == 0
+    };
+    for (service, user, password, passes) in [
+        ("imap", "carol", "carol's", true),
+        ("imap", "carol", reader.as_str(), true),
+        ("imap", "carol", &sender, false),
+        ("pop3", "carol", &sender, true),
+        ("pop3", "carol", &reader, false),
+        ("submission", "carol", &sender, true),
+        ("submission", "carol", &reader, false),
+        ("imap", "alice", &of_the_file, true),
+        ("imap", "alice", &reader, false),
+    ] {
+        assert_eq!(log_in(service, user, password, "PLAIN").await, passes, "{service} {user} {password}");
+    }
+    account(&["app-password", "remove", "carol@a.test", "reader"]).run().await;
+    assert!(!log_in("imap", "carol", &reader, "PLAIN").await, "it was taken away");
+    let again = account(&["app-password", "remove", "carol@a.test", "reader"]).output().await;
+    assert!(again.code == 1 && again.text.contains("no app password of that name"), "{}", again.text);
+
+    // SCRAM, before and after a change of the password, which leaves app passwords as they are.
+    let port = server.service("submission")[0].port();
+    let scram = async |password: &str| {
+        let rc = format!(
+            "account default\nhost localhost\nport {port}\nfrom carol@a.test\nauth scram-sha-256\nuser carol@a.test\n\
+             password {password}\ntls on\ntls_starttls on\ntls_trust_file {}\n",
+            home.join("ca.pem").display()
+        );
+        let path = home.join("msmtprc");
+        fs::write(&path, rc).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let client = Client::new("msmtp", home).args(["-C", "msmtprc", "alice@a.test"]);
+        client.input(b"From: carol@a.test\n\nhello\n").output().await.code == 0
+    };
+    assert!(scram("carol's").await && !scram(sender.trim()).await);
+    account(&["password", "carol@a.test"]).input(b"another\n").run().await;
+    assert!(scram("another").await && !scram("carol's").await);
+    assert!(log_in("pop3", "carol", &sender, "PLAIN").await);
+    server.logs("login failed address=127.0.0.1 service=submission").await;
+    server.signal("TERM").await;
+    let (code, log) = server.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(![&reader, &sender].iter().any(|password| log.contains(password.trim())), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -105,8 +105,13 @@ async fn fill(store: &Store) {
     let mut accounts = Vec::new();
     for name in ["alice", "bob"] {
         let address = Address::parse(&format!("{name}@a.test")).unwrap();
-        let new =
-            NewAccount { address, source: AccountSource::Store, password_hash: None, quota_bytes: None };
+        let new = NewAccount {
+            address,
+            source: AccountSource::Store,
+            password_hash: None,
+            scram_verifiers: Vec::new(),
+            quota_bytes: None,
+        };
         accounts.push(store.create_account(new).await.unwrap());
     }
     for number in 0..MESSAGES {

@@ -89,12 +89,7 @@ fn run_by(
         match group[0] {
             "TLS" => {
                 assert_eq!(step, Step::StartTls);
-                let info = TlsInfo {
-                    version: "TLSv1.3".into(),
-                    cipher: String::new(),
-                    server_name: None,
-                    verified: false,
-                };
+                let info = TlsInfo { version: "TLSv1.3".into(), cipher: String::new(), ..TlsInfo::default() };
                 peer.machine.tls_started(&info);
             }
             "EOF" => peer.machine.end_of_input(),
@@ -461,7 +456,7 @@ fn logins_are_made_and_never_in_clear() {
     let login = Some(Login { user: "u".into(), password: "p".into() });
     let clear = Settings { login: login.clone(), ..plain() };
     let loopback = Settings { login_in_clear: true, ..clear.clone() };
-    let tls = TlsInfo { version: "TLSv1.3".into(), cipher: String::new(), server_name: None, verified: true };
+    let tls = TlsInfo { version: "TLSv1.3".into(), verified: true, ..TlsInfo::default() };
     let implicit = Settings { tls: Some(tls), ..clear.clone() };
     let hello = format!("{HELLO}S: 250-b.test\nS: 250 AUTH PLAIN LOGIN\n");
     let sent = "C: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<x@b.test>\nS: 250 ok\nC: DATA\nS: 354 go\nC: A: b\nC:\nC: ..c\nC: .\nS: 250 mine\n";
@@ -535,8 +530,13 @@ fn what_came_of_a_message_is_told_also_where_nobody_heard_it_first() {
 
 #[test]
 fn what_requires_tls_goes_only_where_it_is_sure() {
-    let tls =
-        |verified| TlsInfo { version: "TLSv1.3".into(), cipher: String::new(), server_name: None, verified };
+    let tls = |verified| TlsInfo {
+        version: "TLSv1.3".into(),
+        cipher: String::new(),
+        server_name: None,
+        verified,
+        binding: Default::default(),
+    };
     let under = |verified| Settings { tls: Some(tls(verified)), ..plain() };
     let required = Outgoing { require_tls: true, priority: -3, ..message(&["x@b.test"]) };
     let no_offer = "S: 220 b\nC: EHLO a.test\nS: 250-b\nS: 250 MT-PRIORITY\nC: QUIT\nS: 221 bye";

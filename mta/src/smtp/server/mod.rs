@@ -7,6 +7,8 @@
 //! ```text
 //! Greeting ─220─► Ready(no transaction) ◄─────────────────────────────── all end here, but for those that are drawn
 //!                   │ AUTH ──► Authenticating ◄─► responses; ──► CheckingLogin (Authenticate)
+//!                   │           ▲ └──► FindingVerifier (Verifier) ──┐
+//!                   │           └───────────────────────────────────┘
 //!                   │ STARTTLS ──► StartingTls ── tls_started ──► Ready, before EHLO
 //!                   │ MAIL ──► OpeningTransaction (Mail)
 //!                   ▼
@@ -70,6 +72,7 @@ enum State {
     Greeting,
     Ready(Option<Transaction>),
     Authenticating(Exchange),
+    FindingVerifier(Exchange),
     CheckingLogin,
     OpeningTransaction(Transaction),
     AddingRecipient(Transaction),
@@ -85,7 +88,8 @@ impl State {
     fn has_open_question(&self) -> bool {
         matches!(
             self,
-            Self::CheckingLogin
+            Self::FindingVerifier(_)
+                | Self::CheckingLogin
                 | Self::OpeningTransaction(_)
                 | Self::AddingRecipient(_)
                 | Self::Storing(_)
@@ -149,6 +153,10 @@ impl Machine for Server {
                 }
                 self.refuse(refusal, State::Ready(None))
             }
+            (State::FindingVerifier(mut exchange), Answer::Keys(keys)) => {
+                let progress = exchange.verifier(&keys);
+                self.progress(exchange, progress).0
+            }
             (State::CheckingLogin, Answer::Done) => {
                 self.login = Login::Authenticated;
                 self.reply(replies::LOGGED_IN, State::Ready(None))
@@ -161,7 +169,7 @@ impl Machine for Server {
                 self.reply(replies::RECIPIENT_OK, State::Ready(Some(open)))
             }
             (State::AddingRecipient(open), Answer::Refused(refusal)) => self.refuse_recipient(refusal, open),
-            (State::CheckingLogin, Answer::Refused(refusal)) => {
+            (State::FindingVerifier(_) | State::CheckingLogin, Answer::Refused(refusal)) => {
                 // Also a login that is refused for now counts, or it could be tried for ever.
                 if refusal.code < 500 {
                     self.budget.error();
@@ -169,7 +177,9 @@ impl Machine for Server {
                 self.refuse(refusal, State::Ready(None))
             }
             (_, Answer::Refused(refusal)) => self.refuse(refusal, State::Ready(None)),
-            (_, Answer::Done | Answer::Accepted(_)) => self.refuse(replies::INTERNAL, State::Closing),
+            (_, Answer::Done | Answer::Accepted(_) | Answer::Keys(_)) => {
+                self.refuse(replies::INTERNAL, State::Closing)
+            }
         };
     }
 

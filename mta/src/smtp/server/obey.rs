@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use waypost_auth::sasl::{Exchange, Mechanism, Progress};
+use waypost_auth::sasl::{Bindings, Exchange, Offer, Progress};
 use waypost_mail::{Reply, ReversePath};
 use waypost_net::Step;
 
@@ -77,7 +77,7 @@ impl Server {
             lines.push("REQUIRETLS".to_owned());
         }
         if self.may_log_in() && self.login == Login::Anonymous && dialect == Dialect::Esmtp {
-            lines.push(format!("AUTH {}", Mechanism::ALL.map(Mechanism::name).join(" ")));
+            lines.push(format!("AUTH {}", self.offer().names()));
         }
         self.say(&Reply { code: 250, status: None, lines });
         State::Ready(None)
@@ -199,7 +199,7 @@ impl Server {
 
     fn auth(&mut self, mechanism: &str, initial: Option<&str>, transaction: Option<Transaction>) -> Turn {
         let esmtp = self.client.as_ref().is_some_and(|client| client.dialect == Dialect::Esmtp);
-        let refusal = match Mechanism::by_name(mechanism) {
+        let refusal = match self.offer().begin(mechanism, initial) {
             _ if self.settings.role == Role::Lmtp => replies::NO_LOGIN,
             _ if !esmtp => replies::HELLO_FIRST,
             _ if transaction.is_some() => replies::AUTH_IN_TRANSACTION,
@@ -208,10 +208,7 @@ impl Server {
             _ if !self.may_log_in() && !self.offers_tls() => replies::NO_LOGIN,
             _ if !self.may_log_in() => replies::TLS_FIRST,
             None => replies::UNKNOWN_MECHANISM,
-            Some(mechanism) => {
-                let (exchange, progress) = Exchange::begin(mechanism, initial);
-                return self.progress(exchange, progress);
-            }
+            Some((exchange, progress)) => return self.progress(exchange, progress),
         };
         self.refused(refusal, transaction)
     }
@@ -221,15 +218,17 @@ impl Server {
         self.progress(exchange, progress)
     }
 
-    fn progress(&mut self, exchange: Exchange, progress: Progress) -> Turn {
+    /// Goes on with an exchange.
+    pub(super) fn progress(&mut self, exchange: Exchange, progress: Progress) -> Turn {
         match progress {
             Progress::Challenge(challenge) => {
                 self.say(&Reply::plain(334, challenge));
                 (State::Authenticating(exchange), None)
             }
-            Progress::Done(credentials) => {
-                (State::CheckingLogin, Some(Step::Ask(Question::Authenticate(credentials))))
+            Progress::NeedsVerifier(lookup) => {
+                (State::FindingVerifier(exchange), Some(Step::Ask(Question::Verifier(lookup))))
             }
+            Progress::Done(claim) => (State::CheckingLogin, Some(Step::Ask(Question::Authenticate(claim)))),
             Progress::Cancelled => self.refused(replies::CANCELLED, None),
             Progress::Malformed => self.refused(replies::BAD_RESPONSE, None),
         }
@@ -237,6 +236,13 @@ impl Server {
 
     fn offers_tls(&self) -> bool {
         self.settings.starttls == StartTls::Offered && self.settings.tls.is_none()
+    }
+
+    /// What can be logged in by at the moment.
+    fn offer(&self) -> Offer {
+        let binding = self.settings.tls.as_ref().map(|tls| tls.binding.clone()).unwrap_or_default();
+        let bindings = Bindings { exporter: binding.exporter, end_point: binding.end_point };
+        Offer { scram: self.settings.scram, bindings }
     }
 
     fn may_log_in(&self) -> bool {

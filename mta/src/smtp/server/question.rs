@@ -1,7 +1,7 @@
 //! What the machine asks, and what it is told.
 
 use bytes::Bytes;
-use waypost_auth::sasl::Credentials;
+use waypost_auth::sasl::{Claim, Keys, Lookup, Scram};
 use waypost_mail::{Domain, EntryId, Refusal, ReversePath};
 use waypost_net::TlsInfo;
 
@@ -57,6 +57,8 @@ pub struct Settings {
     pub starttls: StartTls,
     /// When logging in is possible.
     pub auth: AuthPolicy,
+    /// Whether SCRAM is offered.
+    pub scram: Scram,
     /// TLS that is on already.
     pub tls: Option<TlsInfo>,
 }
@@ -115,8 +117,10 @@ pub struct Mail {
 /// What the machine asks.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Question {
-    /// Are these credentials right?
-    Authenticate(Credentials),
+    /// What does SCRAM go on with? Answer: [`Answer::Keys`], or a refusal.
+    Verifier(Lookup),
+    /// Is the claim good?
+    Authenticate(Claim),
     /// May this transaction begin? An earlier one that was not ended is forgotten.
     Mail(Box<Mail>),
     /// May this be a recipient?
@@ -134,6 +138,8 @@ pub enum Answer {
     Done,
     /// Yes, to [`Question::DataEnd`]: the message is ours.
     Accepted(EntryId),
+    /// What [`Question::Verifier`] asked for.
+    Keys(Box<Keys>),
     /// No. With code 421 the session ends.
     Refused(Refusal),
 }

@@ -1,7 +1,8 @@
 //! Transcripts of the machine alone: what a client sends in pieces, what it gets, what was asked.
 
-use waypost_auth::sasl::Credentials;
+use waypost_auth::sasl::{Claim, Credentials, Fault, Keys, Proof, Scram, Verifier};
 use waypost_mail::{Address, Domain, EntryId};
+use waypost_net::ChannelBinding;
 
 use super::*;
 use crate::smtp::path::ForwardPath;
@@ -10,6 +11,17 @@ const TLS: StartTls = StartTls::Offered;
 const MX_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-DELIVERBY\r\n250-LIMITS RCPTMAX=3\r\n250 STARTTLS\r\n";
 const TLS_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-DELIVERBY\r\n250-LIMITS RCPTMAX=3\r\n250-REQUIRETLS\r\n250 AUTH PLAIN LOGIN\r\n";
 const DONE: &str = "250 2.0.0 0000000000007 accepted\r\n";
+
+/// The exchange of RFC 7677 section 3: user "user", password "pencil".
+const SCRAM_FIRST: &str = "biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=";
+const SCRAM_CHALLENGE: &str = "cj1yT3ByTkdmd0ViZVJXZ2JORWtxTyVodllEcFdVYTJSYVRDQWZ1eEZJbGopaE5sRiRrMCxzPVcyMlphSjBTTlk3c29Fc1VFamI2Z1E9PSxpPTQwOTY=";
+const SCRAM_FINAL: &str = "Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYkazAscD1kSHpiWmFwV0lrNGpVaE4rVXRlOXl0YWc5empmTUhnc3FtbWl6N0FuZFZRPQ==";
+const SCRAM_SIGNATURE: &str = "dj02cnJpVFJCaTIzV3BSUi93dHVwK21NaFVaVW4vZEI1bkxUSlJzamw5NUc0PQ==";
+
+fn scram_keys() -> Keys {
+    let text = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+    Keys { verifier: Verifier::parse(text).unwrap(), nonce: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into() }
+}
 
 fn settings(role: Role) -> Settings {
     Settings {
@@ -20,17 +32,13 @@ fn settings(role: Role) -> Settings {
         recipients: 3,
         starttls: TLS,
         auth: AuthPolicy::UnderTls,
+        scram: Scram::Absent,
         tls: None,
     }
 }
 
 fn tls() -> TlsInfo {
-    TlsInfo {
-        version: "TLSv1.3".into(),
-        cipher: "TLS_AES_256_GCM_SHA384".into(),
-        server_name: None,
-        verified: false,
-    }
+    TlsInfo { version: "TLSv1.3".into(), cipher: "TLS_AES_256_GCM_SHA384".into(), ..TlsInfo::default() }
 }
 
 struct Session {
@@ -100,8 +108,11 @@ impl Session {
             Answer::Refused(Refusal::new(code, EnhancedStatus((code / 100) as u8, 1, detail), text))
         };
         match question {
-            Question::Authenticate(credentials) if credentials.password == "secret" => Answer::Done,
+            Question::Authenticate(Claim::Password(shown)) if shown.password == "secret" => Answer::Done,
+            Question::Authenticate(Claim::Scram(Proof { verdict: Ok(()), .. })) => Answer::Done,
             Question::Authenticate(_) => no(535, 8, "wrong"),
+            Question::Verifier(lookup) if lookup.login == "user" => Answer::Keys(Box::new(scram_keys())),
+            Question::Verifier(_) => no(454, 0, "later"),
             Question::Mail(mail) if mail.reverse_path.to_string() == "evil@a.test" => no(550, 7, "no"),
             Question::Recipient(path, _) if path.to_string().starts_with("unknown") => no(550, 1, "unknown"),
             Question::Chunk(chunk) if chunk.starts_with(b"FULL") => no(452, 1, "full"),
@@ -469,7 +480,7 @@ fn refused_data_leaves_the_stream_in_step() {
 #[test]
 fn login() {
     let credentials = |question: &Question| match question {
-        Question::Authenticate(credentials) => Some(credentials.clone()),
+        Question::Authenticate(Claim::Password(shown)) => Some(shown.clone()),
         _ => None,
     };
     for (exchange, expected) in [
@@ -520,6 +531,69 @@ fn login() {
             let Some(Question::Mail(mail)) = session.asked.last() else { panic!("{:?}", session.asked) };
             assert_eq!((mail.login, mail.tls.clone()), (Login::Authenticated, Some(tls())));
         }
+    }
+}
+
+#[test]
+fn scram_logs_in_and_says_no() {
+    let settings = Settings { scram: Scram::Offered, ..under_tls(Role::Submission) };
+    let ehlo = TLS_EHLO.replace("AUTH", "AUTH SCRAM-SHA-256 SCRAM-SHA-1");
+    let begin = format!("AUTH SCRAM-SHA-256 {SCRAM_FIRST}\r\n");
+    let challenge = format!("334 {SCRAM_CHALLENGE}\r\n");
+    // "n,,n=user,r=abc" altered: "c=biws,r=abc,p=AAEC"; "n,,n=other,r=abc"
+    let (wrong, other) =
+        ("Yz1iaXdzLHI9YWJjLHA9QUFFQw==\r\n", "AUTH SCRAM-SHA-256 biwsbj1vdGhlcixyPWFiYw==\r\n");
+    let sessions = play(
+        &settings,
+        &[
+            ("EHLO c\r\n", &ehlo),
+            (&begin, &challenge),
+            (wrong, "535 5.1.8 wrong\r\n"),
+            (&begin, &challenge),
+            ("*\r\n", "501 5.7.0 Authentication cancelled\r\n"),
+            (&begin, &challenge),
+            (&format!("{SCRAM_FIRST}\r\n"), "501 5.5.2 Cannot decode the response\r\n"),
+            (other, "454 4.1.0 later\r\n"),
+            ("AUTH SCRAM-SHA-256-PLUS\r\n", "504 5.5.4 Unknown authentication mechanism\r\n"),
+            ("AUTH scram-sha-256\r\n", "334 \r\n"),
+            (&format!("{SCRAM_FIRST}\r\n"), &challenge),
+            (&format!("{SCRAM_FINAL}\r\n"), &format!("334 {SCRAM_SIGNATURE}\r\n")),
+            ("\r\n", "235 2.7.0 Authentication succeeded\r\n"),
+            ("MAIL FROM:<a@a.test>\r\n", "250 2.1.0 Sender ok\r\n"),
+        ],
+    );
+    for session in sessions {
+        let verdicts: Vec<_> = session
+            .asked
+            .iter()
+            .filter_map(|question| match question {
+                Question::Authenticate(Claim::Scram(proof)) => Some((proof.login.as_str(), proof.verdict)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(verdicts, [("user", Err(Fault::Proof)), ("user", Ok(()))]);
+    }
+}
+
+#[test]
+fn scram_is_bound_to_tls_where_tls_has_bindings() {
+    let binding = ChannelBinding { exporter: Some([7; 32]), end_point: None };
+    let bound = TlsInfo { binding, ..tls() };
+    let settings = Settings { scram: Scram::Bound, tls: Some(bound), ..settings(Role::Submission) };
+    let names = "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-256 SCRAM-SHA-1";
+    let sessions = play(
+        &settings,
+        &[
+            ("EHLO c\r\n", &TLS_EHLO.replace("AUTH", names)),
+            // "y,,n=user,r=abc": somebody took -PLUS out of the announcement.
+            ("AUTH SCRAM-SHA-256 eSwsbj11c2VyLHI9YWJj\r\n", "535 5.1.8 wrong\r\n"),
+            ("AUTH SCRAM-SHA-256-PLUS\r\n*\r\n", "334 \r\n501 5.7.0 Authentication cancelled\r\n"),
+        ],
+    );
+    for session in sessions {
+        let proof =
+            Proof { authorization: String::new(), login: "user".into(), verdict: Err(Fault::Downgrade) };
+        assert_eq!(session.asked, [Question::Authenticate(Claim::Scram(proof))]);
     }
 }
 

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use waypost_config::{Service, TlsMode};
 use waypost_tests::{Client, Site, SiteBuilder, after_added_fields, sample, site::PASSWORD};
 
+mod bound;
 mod libraries;
 mod readers;
 mod real_mail;

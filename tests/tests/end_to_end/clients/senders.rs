@@ -94,6 +94,30 @@ async fn msmtp_submits() {
     scene.site.finish().await;
 }
 
+/// SCRAM of another implementation; a wrong password does not pass.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn msmtp_submits_with_scram() {
+    let scene = Scene::new().await;
+    let port = scene.port(Service::Submission, TlsMode::StartTls);
+    let rc = |mechanism: &str, password: &str| {
+        let text = format!(
+            "account default\nhost localhost\nport {port}\nfrom alice@a.test\nauth {mechanism}\nuser alice@a.test\n\
+             password {password}\ntls on\ntls_starttls on\ntls_trust_file {}\n",
+            scene.authority()
+        );
+        scene.file("msmtprc", text).display().to_string()
+    };
+    let send = |rc: String| scene.client("msmtp").args(["-C", &rc, "bob@a.test"]).input(&unix(&message()));
+    for (number, mechanism) in ["scram-sha-256", "scram-sha-1"].into_iter().enumerate() {
+        send(rc(mechanism, PASSWORD)).run().await;
+        scene.arrive("bob", &message(), number + 1).await;
+        let refused = send(rc(mechanism, "wrong")).output().await;
+        assert_ne!(refused.code, 0);
+        assert!(refused.text.contains("535"), "{mechanism}: {}", refused.text);
+    }
+    scene.site.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn curl_sends_and_reads() {
     let scene = Scene::new().await;

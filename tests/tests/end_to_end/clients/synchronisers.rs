@@ -53,6 +53,34 @@ async fn mbsync_keeps_a_maildir_in_step_both_ways() {
     scene.site.finish().await;
 }
 
+/// SCRAM of another implementation over IMAP.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mbsync_logs_in_by_scram() {
+    let scene = Scene::new().await;
+    scene.fill(1).await;
+    let port = scene.port(Service::Imap, TlsMode::Implicit);
+    let sync = |mechanism: &str, password: &str| {
+        let text = format!(
+            "IMAPAccount a\nHost localhost\nPort {port}\nUser alice@a.test\nPass \"{password}\"\nAuthMechs {mechanism}\n\
+             SSLType IMAPS\nCertificateFile {}\n\nIMAPStore far\nAccount a\n\n\
+             MaildirStore near\nPath ~/{mechanism}/\nInbox ~/{mechanism}/INBOX\n\n\
+             Channel c\nFar :far:\nNear :near:\nPatterns INBOX\nCreate Near\nSyncState *\n",
+            scene.authority()
+        );
+        let rc = scene.file("mbsyncrc", text).display().to_string();
+        scene.client("mbsync").args(["-c", &rc, "-a"])
+    };
+    for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-1"] {
+        let mail = scene.home.path().join(mechanism);
+        fs::create_dir(&mail).unwrap();
+        assert_ne!(sync(mechanism, "wrong").output().await.code, 0, "{mechanism}");
+        assert!(!mail.join("INBOX/new").exists(), "{mechanism}");
+        sync(mechanism, PASSWORD).run().await;
+        assert_eq!(files(&mail.join("INBOX/new")).len(), 1, "{mechanism}");
+    }
+    scene.site.finish().await;
+}
+
 fn after_added_unix(stored: &[u8]) -> Vec<u8> {
     let text = String::from_utf8(without_marks(stored)).unwrap().replace('\n', "\r\n");
     unix(after_added_fields(text.as_bytes()))

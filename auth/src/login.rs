@@ -1,0 +1,163 @@
+//! Logins of all protocols: whether a claim is good.
+
+use std::{net::IpAddr, sync::Arc};
+
+use aws_lc_rs::rand;
+use waypost_mail::LoginService;
+
+use crate::{
+    directory::{Directory, Identity},
+    password::Passwords,
+    sasl::{Claim, Credentials, Keys, Lookup, Proof},
+    seats::Seats,
+    throttle::Throttle,
+    verifiers::Verifiers,
+};
+
+/// Why a login failed. Peers are told no more than this.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum LoginError {
+    /// Unknown user or wrong password: not told apart, also not by time.
+    #[error("wrong user name or password")]
+    Invalid,
+    /// Too many failures from this address or for this account; try later.
+    #[error("too many failed logins, try again later")]
+    Throttled,
+    /// The password is right, but the authorization identity is another user's (RFC 4616 section 2).
+    #[error("acting as another user is not possible")]
+    AnotherUser,
+    /// Too many passwords are being checked; try later.
+    #[error("the password cannot be checked now, try again later")]
+    Busy,
+}
+
+/// Where a login comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Origin {
+    /// The peer.
+    pub peer: IpAddr,
+    /// What it speaks.
+    pub service: LoginService,
+}
+
+/// Verifies logins for all protocols. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Authenticator {
+    shared: Arc<Shared>,
+    seats: Seats,
+}
+
+#[derive(Debug)]
+struct Shared {
+    throttle: Throttle,
+    passwords: Passwords,
+    verifiers: Verifiers,
+}
+
+impl Authenticator {
+    /// `failures_per_minute` from one address (IPv6: one /64), and a multiple of it for one account; 0: no bound. Salts of users
+    /// who have none stored are those of this process.
+    pub fn new(failures_per_minute: u32) -> Self {
+        let mut salt_key = [0; 32];
+        if rand::fill(&mut salt_key).is_err() {
+            tracing::warn!("no system randomness for the salts of unknown users");
+        }
+        Self::with_salt_key(failures_per_minute, &salt_key)
+    }
+
+    /// The same with a key that stays, so that after a restart the salts of users who have none stored are what they were: else
+    /// the others, which stay, could be told apart.
+    pub fn with_salt_key(failures_per_minute: u32, salt_key: &[u8; 32]) -> Self {
+        let throttle = Throttle::new(failures_per_minute);
+        let (passwords, verifiers) = (Passwords::new(), Verifiers::new(salt_key));
+        Self { shared: Arc::new(Shared { throttle, passwords, verifiers }), seats: Seats::default() }
+    }
+
+    /// How many sessions each account has: who logs in takes a seat for as long as the session lasts.
+    pub fn seats(&self) -> &Seats {
+        &self.seats
+    }
+
+    /// What a SCRAM exchange goes on with. Errors: `Throttled`, `Busy`.
+    pub async fn keys(
+        &self,
+        directory: &Directory,
+        lookup: &Lookup,
+        origin: Origin,
+    ) -> Result<Keys, LoginError> {
+        self.admit(directory, &lookup.login, origin)?;
+        self.shared.verifiers.find(directory, &self.shared.passwords, lookup).await
+    }
+
+    /// Checks a login. The failed ones are logged with the peer's address, never the password.
+    pub async fn login(
+        &self,
+        directory: &Directory,
+        claim: &Claim,
+        origin: Origin,
+    ) -> Result<Identity, LoginError> {
+        let (login, authorization) = match claim {
+            Claim::Password(Credentials { login, authorization, .. })
+            | Claim::Scram(Proof { login, authorization, .. }) => (login, authorization),
+        };
+        self.admit(directory, login, origin)?;
+        let (matches, reason) = match claim {
+            Claim::Password(credentials) => (
+                self.is_right(directory, credentials, origin).await?,
+                "wrong user name or password".to_owned(),
+            ),
+            Claim::Scram(Proof { verdict: Err(fault), .. }) => (false, fault.to_string()),
+            Claim::Scram(_) => (true, "no such account".to_owned()),
+        };
+        // Many logins at once from one address wait for each other's hashes: what failed meanwhile counts, too.
+        self.admit(directory, login, origin)?;
+        let Some(identity) = directory.login(login).map(|(identity, _)| identity).filter(|_| matches) else {
+            return Err(self.failed(directory, login, &reason, origin));
+        };
+        let acting = directory.login(authorization).map(|(acting, _)| acting.account);
+        if !authorization.is_empty() && acting != Some(identity.account) {
+            log(login, "for another user", origin);
+            return Err(LoginError::AnotherUser);
+        }
+        self.shared.throttle.note_success(origin.peer, identity.account);
+        Ok(identity)
+    }
+
+    /// Whether a password is the account's, or one of its app passwords.
+    async fn is_right(
+        &self,
+        directory: &Directory,
+        Credentials { login, password, .. }: &Credentials,
+        origin: Origin,
+    ) -> Result<bool, LoginError> {
+        if let Some(name) = directory.app_password(login, password, origin.service) {
+            tracing::debug!(account = login, app_password = name, "app password");
+            return Ok(true);
+        }
+        let secret = directory.login(login).and_then(|(_, secret)| secret);
+        self.shared.passwords.verify(secret, password).await
+    }
+
+    fn admit(&self, directory: &Directory, login: &str, origin: Origin) -> Result<(), LoginError> {
+        let account = directory.login(login).map(|(identity, _)| identity.account);
+        if self.shared.throttle.is_throttled(origin.peer, &directory.login_name(login), account) {
+            log(login, "too many failures", origin);
+            return Err(LoginError::Throttled);
+        }
+        Ok(())
+    }
+
+    fn failed(&self, directory: &Directory, login: &str, reason: &str, origin: Origin) -> LoginError {
+        self.shared.throttle.note_failure(origin.peer, directory.login_name(login));
+        log(login, reason, origin);
+        LoginError::Invalid
+    }
+}
+
+/// The one line of a login that failed. What the peer chose comes last, quoted: it cannot look like another address.
+fn log(login: &str, reason: &str, Origin { peer, service }: Origin) {
+    tracing::info!(address = %peer.to_canonical(), %service, reason, account = login, "login failed");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+use std::net::Ipv6Addr;
+
+use super::*;
+use crate::{
+    directory::tests::directory,
+    password::HASHES_AT_ONCE,
+    sasl::{Fault, ScramHash},
+};
+
+const PEER: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 3, 4, 5, 6));
+const NEIGHBOUR: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 9, 9, 9, 9));
+
+fn credentials(authorization: &str, login: &str, password: &str) -> Claim {
+    let own = str::to_owned;
+    let (authorization, login, password) = (own(authorization), own(login), own(password));
+    Claim::Password(Credentials { authorization, login, password })
+}
+
+fn proof(authorization: &str, login: &str, verdict: Result<(), Fault>) -> Claim {
+    Claim::Scram(Proof { authorization: authorization.into(), login: login.into(), verdict })
+}
+
+fn from(peer: IpAddr) -> Origin {
+    Origin { peer, service: LoginService::Imap }
+}
+
+#[tokio::test]
+async fn a_user_may_act_as_herself_however_she_is_written() {
+    let (directory, authenticator) = (directory(), Authenticator::new(0));
+    for (claim, expected) in [
+        (credentials("alice", "alice", "open sesame"), Ok("Alice@a.test")),
+        (credentials("ALICE@a.test", "alice", "open sesame"), Ok("Alice@a.test")),
+        (credentials("bob@a.test", "alice", "open sesame"), Err(LoginError::AnotherUser)),
+        (credentials("nobody", "alice", "open sesame"), Err(LoginError::AnotherUser)),
+        (credentials("bob@a.test", "alice", "wrong"), Err(LoginError::Invalid)),
+        (proof("", "alice", Ok(())), Ok("Alice@a.test")),
+        (proof("alice@a.test", "alice", Ok(())), Ok("Alice@a.test")),
+        (proof("bob@a.test", "alice", Ok(())), Err(LoginError::AnotherUser)),
+        (proof("", "alice", Err(Fault::Proof)), Err(LoginError::Invalid)),
+        (proof("", "alice", Err(Fault::Binding)), Err(LoginError::Invalid)),
+        (proof("", "nobody", Ok(())), Err(LoginError::Invalid)),
+    ] {
+        let identity = authenticator.login(&directory, &claim, from(PEER)).await;
+        let address = identity.map(|identity| identity.address.to_string());
+        assert_eq!(address.as_deref().map_err(|error| *error), expected, "{claim:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_be_checked_soon_is_told_so() {
+    let (directory, authenticator) = (directory(), Authenticator::new(0));
+    let permits = &authenticator.shared.passwords.permits;
+    let _taken = permits.acquire_many(HASHES_AT_ONCE as u32).await.unwrap();
+    let claim = credentials("", "bob@a.test", "bob's");
+    assert_eq!(authenticator.login(&directory, &claim, from(PEER)).await, Err(LoginError::Busy));
+}
+
+#[tokio::test]
+async fn logins_are_checked() {
+    let (directory, authenticator) = (directory(), Authenticator::new(0));
+    for (login, password, address) in [
+        ("alice@a.test", "open sesame", Some("Alice@a.test")),
+        ("ALICE@A.test", "open sesame", Some("Alice@a.test")),
+        ("alice", "open sesame", Some("Alice@a.test")),
+        ("bob@a.test", "bob's", Some("bob@a.test")),
+        ("bob@a.test", "bob's", Some("bob@a.test")),
+        ("bob@a.test", "Bob's", None),
+        ("bob@a.test", "", None),
+        ("alice@a.test", "open sesam", None),
+        ("nobody@a.test", "x", None),
+        ("gone@a.test", "x", None),
+        ("x@no-longer.test", "bob's", None),
+        ("", "", None),
+    ] {
+        let identity = authenticator.login(&directory, &credentials("", login, password), from(PEER)).await;
+        let found = identity.ok().map(|identity| identity.address.to_string());
+        assert_eq!(found.as_deref(), address, "{login} {password}");
+    }
+    // Bob's right password, once; what was wrong, each time, but for the one without domain, which also has no hash.
+    assert_eq!(authenticator.shared.passwords.computed(), 8);
+}
+
+#[tokio::test]
+async fn an_app_password_is_for_its_services() {
+    let (directory, authenticator) = (directory(), Authenticator::new(0));
+    let login = async |login, service| {
+        let claim = credentials("", login, "bobs-telephone");
+        authenticator.login(&directory, &claim, Origin { peer: PEER, service }).await
+    };
+    assert!(login("bob@a.test", LoginService::Imap).await.is_ok());
+    assert!(login("bob@a.test", LoginService::Submission).await.is_ok());
+    assert_eq!(login("bob@a.test", LoginService::Pop3).await, Err(LoginError::Invalid));
+    assert_eq!(login("alice@a.test", LoginService::Imap).await, Err(LoginError::Invalid));
+}
+
+#[tokio::test]
+async fn an_address_that_fails_too_often_waits() {
+    let (directory, authenticator) = (directory(), Authenticator::new(2));
+    let login = async |peer, password| {
+        authenticator.login(&directory, &credentials("", "alice@a.test", password), from(peer)).await
+    };
+    assert_eq!(login(PEER, "x").await, Err(LoginError::Invalid));
+    assert!(login(PEER, "open sesame").await.is_ok());
+    let wrong = proof("", "alice@a.test", Err(Fault::Proof));
+    let failed = authenticator.login(&directory, &wrong, from(NEIGHBOUR)).await;
+    assert_eq!(failed, Err(LoginError::Invalid));
+    assert_eq!(login(PEER, "open sesame").await, Err(LoginError::Throttled));
+    let lookup = Lookup { login: "alice@a.test".into(), hash: ScramHash::Sha256 };
+    let keys = async |peer| authenticator.keys(&directory, &lookup, from(peer)).await;
+    assert_eq!(keys(PEER).await, Err(LoginError::Throttled));
+    let elsewhere = "192.0.2.1".parse().unwrap();
+    assert!(keys(elsewhere).await.is_ok());
+    assert!(login(elsewhere, "open sesame").await.is_ok());
+}
+
+#[tokio::test]
+async fn users_who_do_not_exist_look_as_if_they_did() {
+    let directory = directory();
+    let keys = async |authenticator: &Authenticator, login: &str, hash| {
+        let lookup = Lookup { login: login.into(), hash };
+        authenticator.keys(&directory, &lookup, from(PEER)).await.unwrap()
+    };
+    let (one, two) = (Authenticator::with_salt_key(0, &[1; 32]), Authenticator::with_salt_key(0, &[1; 32]));
+    let other = Authenticator::with_salt_key(0, &[2; 32]);
+    for hash in ScramHash::ALL {
+        // alice's are made of her password, bob's are stored, nobody and gone have none.
+        for login in ["alice@a.test", "bob@a.test", "nobody@a.test", "gone@a.test"] {
+            let first = keys(&one, login, hash).await;
+            assert_eq!((first.verifier.salt.len(), first.verifier.iterations.get()), (16, 10_000), "{login}");
+            for again in [
+                keys(&one, login, hash).await,
+                keys(&one, &login.to_uppercase(), hash).await,
+                keys(&one, login.split('@').next().unwrap(), hash).await,
+                keys(&two, login, hash).await,
+            ] {
+                assert_eq!(again.verifier, first.verifier, "{login}");
+                assert_ne!(again.nonce, first.nonce, "{login}");
+            }
+            let is_stored = login.starts_with("bob");
+            assert_eq!(
+                keys(&other, login, hash).await.verifier.salt == first.verifier.salt,
+                is_stored,
+                "{login}"
+            );
+        }
+    }
+    let nobody = keys(&one, "nobody", ScramHash::Sha256).await.verifier;
+    assert_ne!(nobody.salt, keys(&one, "someone", ScramHash::Sha256).await.verifier.salt);
+}

@@ -1,0 +1,164 @@
+//! SASL exchanges on the server's side (RFC 4422): PLAIN (RFC 4616), LOGIN and SCRAM (RFC 5802, RFC 7677). Pure: challenges and
+//! responses, decoded from base 64 by the exchange itself.
+//!
+//! A session offers mechanisms by its [`Offer`]. What the exchange cannot know it asks for: SCRAM's verifier of a user
+//! ([`Progress::NeedsVerifier`]), and at the end whether the client's [`Claim`] is good.
+
+mod offer;
+mod prepare;
+pub mod scram;
+#[cfg(test)]
+mod tests;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+
+pub(crate) use self::prepare::prepare;
+use self::scram::Dialogue;
+pub use self::{
+    offer::{Bindings, Mechanism, Offer, Scram},
+    scram::{Fault, Keys, Lookup, Proof, ScramHash, Verifier},
+};
+
+/// A name and a password, as a client has shown them.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Credentials {
+    /// Whom the client wants to act as; empty: as `login`.
+    pub authorization: String,
+    /// Who it says it is.
+    pub login: String,
+    /// Its password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("login", &self.login).finish_non_exhaustive()
+    }
+}
+
+/// Who a client says it is, and by what.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Claim {
+    /// By a password, which is to be checked.
+    Password(Credentials),
+    /// By a proof, which the exchange has checked.
+    Scram(Proof),
+}
+
+/// What comes next in an exchange.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// Send this challenge (base 64, may be empty) and give the response to [`Exchange::respond`].
+    Challenge(String),
+    /// Find this verifier and give it to [`Exchange::verifier`].
+    NeedsVerifier(Lookup),
+    /// The exchange is over; the claim is to be judged.
+    Done(Claim),
+    /// The client cancelled with `*`.
+    Cancelled,
+    /// Not base 64, or not what the mechanism wants.
+    Malformed,
+}
+
+/// Longest response in octets of base 64 that is looked at (RFC 4954 section 4: at least 12,288 for a line).
+pub const RESPONSE_BYTES_MAX: usize = 12_288;
+
+/// One exchange.
+///
+/// ```text
+/// PLAIN:  start ──(initial response)──► Done
+///         start ── "" ──► message ──► Done
+/// LOGIN:  start ── "Username:" ──► user ── "Password:" ──► password ──► Done     (an initial response is the user name)
+/// SCRAM:  see `scram`
+/// ```
+#[derive(Debug)]
+pub struct Exchange {
+    awaits: Awaits,
+}
+
+#[derive(Debug)]
+enum Awaits {
+    PlainMessage,
+    LoginUser,
+    LoginPassword { user: String },
+    Scram(Dialogue),
+    Nothing,
+}
+
+impl Exchange {
+    /// Begins; `initial` is the initial response in base 64 (`=` stands for an empty one).
+    fn begin(awaits: Awaits, initial: Option<&str>) -> (Self, Progress) {
+        let first = match awaits {
+            Awaits::LoginUser => BASE64_STANDARD.encode("Username:"),
+            _ => String::new(),
+        };
+        let mut exchange = Self { awaits };
+        let progress = match initial {
+            Some("=") => exchange.take(String::new()),
+            Some(initial) => exchange.respond(initial),
+            None => Progress::Challenge(first),
+        };
+        (exchange, progress)
+    }
+
+    /// Takes a response line in base 64, without its CRLF.
+    pub fn respond(&mut self, line: &str) -> Progress {
+        if line == "*" {
+            self.awaits = Awaits::Nothing;
+            return Progress::Cancelled;
+        }
+        let decoded = if line.len() > RESPONSE_BYTES_MAX { None } else { BASE64_STANDARD.decode(line).ok() };
+        match decoded.and_then(|octets| String::from_utf8(octets).ok()) {
+            Some(text) => self.take(text),
+            None => self.malformed(),
+        }
+    }
+
+    /// Takes the verifier that was asked for.
+    pub fn verifier(&mut self, keys: &Keys) -> Progress {
+        match std::mem::replace(&mut self.awaits, Awaits::Nothing) {
+            Awaits::Scram(dialogue) => self.go_on(dialogue.verifier(keys)),
+            _ => Progress::Malformed,
+        }
+    }
+
+    fn take(&mut self, text: String) -> Progress {
+        match std::mem::replace(&mut self.awaits, Awaits::Nothing) {
+            Awaits::PlainMessage => plain_message(&text)
+                .map_or(Progress::Malformed, |shown| Progress::Done(Claim::Password(shown))),
+            Awaits::LoginUser if !text.is_empty() => {
+                self.awaits = Awaits::LoginPassword { user: text };
+                Progress::Challenge(BASE64_STANDARD.encode("Password:"))
+            }
+            Awaits::LoginPassword { user } => {
+                let (authorization, login, password) = (String::new(), user, text);
+                Progress::Done(Claim::Password(Credentials { authorization, login, password }))
+            }
+            Awaits::Scram(dialogue) => self.go_on(dialogue.take(&text)),
+            Awaits::LoginUser | Awaits::Nothing => Progress::Malformed,
+        }
+    }
+
+    fn go_on(&mut self, (next, progress): (Option<Dialogue>, Progress)) -> Progress {
+        self.awaits = next.map_or(Awaits::Nothing, Awaits::Scram);
+        progress
+    }
+
+    fn malformed(&mut self) -> Progress {
+        self.awaits = Awaits::Nothing;
+        Progress::Malformed
+    }
+}
+
+/// `message = [authzid] UTF8NUL authcid UTF8NUL passwd` (RFC 4616 section 2)
+fn plain_message(text: &str) -> Option<Credentials> {
+    let mut parts = text.split('\0');
+    let (authorization, login, password) = (parts.next()?, parts.next()?, parts.next()?);
+    let valid = parts.next().is_none() && !login.is_empty() && !password.is_empty();
+    let own = |text: &str| text.to_owned();
+    valid.then(|| Credentials {
+        authorization: own(authorization),
+        login: own(login),
+        password: own(password),
+    })
+}

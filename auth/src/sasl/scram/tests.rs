@@ -1,0 +1,216 @@
+use std::num::NonZeroU32;
+
+use super::*;
+use crate::sasl::{Exchange, Offer, RESPONSE_BYTES_MAX, Scram};
+
+/// The exchange of an RFC.
+struct Example {
+    mechanism: &'static str,
+    hash: ScramHash,
+    client_first: &'static str,
+    client_nonce: &'static str,
+    server_nonce: &'static str,
+    salt: &'static str,
+    client_final: &'static str,
+    server_final: &'static str,
+}
+
+/// RFC 5802 section 5.
+const SHA_1: Example = Example {
+    mechanism: "SCRAM-SHA-1",
+    hash: ScramHash::Sha1,
+    client_first: "n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL",
+    client_nonce: "fyko+d2lbbFgONRv9qkxdawL",
+    server_nonce: "3rfcNHYJY1ZVvWVs7j",
+    salt: "QSXCR+Q6sek8bf92",
+    client_final: "c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=",
+    server_final: "v=rmF9pqV8S7suAoZWja4dJRkFsKQ=",
+};
+/// RFC 7677 section 3.
+const SHA_256: Example = Example {
+    mechanism: "SCRAM-SHA-256",
+    hash: ScramHash::Sha256,
+    client_first: "n,,n=user,r=rOprNGfwEbeRWgbNEkqO",
+    client_nonce: "rOprNGfwEbeRWgbNEkqO",
+    server_nonce: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0",
+    salt: "W22ZaJ0SNY7soEsUEjb6gQ==",
+    client_final: "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
+    server_final: "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+};
+const EXAMPLES: [Example; 2] = [SHA_1, SHA_256];
+
+impl Example {
+    fn keys(&self) -> Keys {
+        let salt = BASE64_STANDARD.decode(self.salt).unwrap();
+        let verifier = Verifier::derive(self.hash, "pencil", salt, NonZeroU32::new(4096).unwrap()).unwrap();
+        Keys { verifier, nonce: self.server_nonce.into() }
+    }
+
+    /// An exchange up to the client-final-message.
+    fn begun(&self) -> Exchange {
+        let (mut exchange, progress) =
+            offer().begin(self.mechanism, Some(&encoded(self.client_first))).unwrap();
+        assert_eq!(progress, Progress::NeedsVerifier(Lookup { login: "user".into(), hash: self.hash }));
+        let Example { client_nonce, server_nonce, salt, .. } = self;
+        let server_first = format!("r={client_nonce}{server_nonce},s={salt},i=4096");
+        assert_eq!(exchange.verifier(&self.keys()), Progress::Challenge(encoded(&server_first)));
+        exchange
+    }
+}
+
+fn encoded(text: &str) -> String {
+    BASE64_STANDARD.encode(text)
+}
+
+fn bindings() -> Bindings {
+    Bindings { exporter: Some([7; 32]), end_point: Some(vec![9; 48]) }
+}
+
+fn offer() -> Offer {
+    Offer { scram: Scram::Offered, bindings: Bindings::default() }
+}
+
+fn done(authorization: &str, verdict: Result<(), Fault>) -> Progress {
+    let (authorization, login) = (authorization.to_owned(), "user".to_owned());
+    Progress::Done(Claim::Scram(Proof { authorization, login, verdict }))
+}
+
+/// A client that knows the password: its client-final-message.
+fn client_final(
+    hash: ScramHash,
+    first: &str,
+    header: &str,
+    data: &[u8],
+    keys: &Keys,
+    password: &str,
+) -> String {
+    let bare = first.strip_prefix(header).unwrap();
+    let nonce = format!("{}{}", bare.split_once(",r=").unwrap().1, keys.nonce);
+    let binding = BASE64_STANDARD.encode([header.as_bytes(), data].concat());
+    let without_proof = format!("c={binding},r={nonce}");
+    let (salt, iterations) = (&keys.verifier.salt, keys.verifier.iterations);
+    let server_first = format!("r={nonce},s={},i={iterations}", BASE64_STANDARD.encode(salt));
+    let auth_message = format!("{bare},{server_first},{without_proof}");
+    let proof = Verifier::proof(hash, password, salt, iterations, &auth_message);
+    format!("{without_proof},p={}", BASE64_STANDARD.encode(proof))
+}
+
+#[test]
+fn the_examples_of_the_rfcs() {
+    for example in EXAMPLES {
+        let mut exchange = example.begun();
+        let progress = exchange.respond(&encoded(example.client_final));
+        assert_eq!(progress, Progress::Challenge(encoded(example.server_final)), "{}", example.mechanism);
+        assert_eq!(exchange.respond(""), done("", Ok(())));
+        assert_eq!(exchange.respond(""), Progress::Malformed, "an exchange ends once");
+        // Without an initial response the first challenge is empty.
+        let (mut exchange, progress) = offer().begin(example.mechanism, None).unwrap();
+        assert_eq!(progress, Progress::Challenge(String::new()));
+        assert!(matches!(exchange.respond(&encoded(example.client_first)), Progress::NeedsVerifier(_)));
+    }
+}
+
+#[test]
+fn what_is_wrong_does_not_pass() {
+    for example in EXAMPLES {
+        let right = example.client_final;
+        let other_proof = |password| {
+            let keys = example.keys();
+            client_final(example.hash, example.client_first, "n,,", b"", &keys, password)
+        };
+        assert_eq!(other_proof("pencil"), right);
+        for (message, verdict) in [
+            (other_proof("Pencil"), Fault::Proof),
+            (right.replace(",p=", ",p=AAAA"), Fault::Proof),
+            (format!("{},p=", right.split_once(",p=").unwrap().0), Fault::Proof),
+            (right.replace(",p=", ",x=y,p="), Fault::Proof),
+            (right.replace(example.server_nonce, "other"), Fault::Proof),
+            (right.replace("c=biws", "c=eSws"), Fault::Binding),
+            (right.replace("c=biws", "c=biwsAAAA"), Fault::Binding),
+            (right.replace("c=biws", "c="), Fault::Binding),
+        ] {
+            let mut exchange = example.begun();
+            assert_eq!(exchange.respond(&encoded(&message)), done("", Err(verdict)), "{message}");
+            assert_eq!(exchange.respond(&encoded(right)), Progress::Malformed, "no second try");
+        }
+        for message in [&right[..20], "", &right.replace(",p=", ",m=x,p="), &right.replace("c=", "d=")] {
+            assert_eq!(example.begun().respond(&encoded(message)), Progress::Malformed, "{message}");
+        }
+        assert_eq!(example.begun().respond("*"), Progress::Cancelled);
+        assert_eq!(example.begun().respond(&"A".repeat(RESPONSE_BYTES_MAX + 4)), Progress::Malformed);
+        // Another account's verifier.
+        let keys = Keys {
+            verifier: Verifier::derive(example.hash, "x", vec![1], ITERATIONS).unwrap(),
+            ..example.keys()
+        };
+        let first = encoded(example.client_first);
+        let (mut exchange, _) = offer().begin(example.mechanism, Some(&first)).unwrap();
+        exchange.verifier(&keys);
+        let message = client_final(example.hash, example.client_first, "n,,", b"", &keys, "pencil");
+        assert_eq!(exchange.respond(&encoded(&message)), done("", Err(Fault::Proof)));
+    }
+}
+
+#[test]
+fn each_message_has_its_place() {
+    let first = encoded(SHA_256.client_first);
+    let (mut exchange, _) = offer().begin("SCRAM-SHA-256", None).unwrap();
+    assert_eq!(exchange.verifier(&SHA_256.keys()), Progress::Malformed, "a verifier before it is asked for");
+    let (mut exchange, _) = offer().begin("SCRAM-SHA-256", Some(&first)).unwrap();
+    assert_eq!(exchange.respond(&encoded(SHA_256.client_final)), Progress::Malformed);
+    let mut exchange = SHA_256.begun();
+    assert_eq!(exchange.verifier(&SHA_256.keys()), Progress::Malformed, "a verifier twice");
+    assert_eq!(SHA_256.begun().respond(&first), Progress::Malformed);
+    let mut exchange = SHA_256.begun();
+    exchange.respond(&encoded(SHA_256.client_final));
+    assert_eq!(exchange.respond(&first), Progress::Malformed, "something after our signature");
+    let (mut exchange, _) = offer().begin("PLAIN", None).unwrap();
+    assert_eq!(exchange.verifier(&SHA_256.keys()), Progress::Malformed);
+}
+
+#[test]
+fn exchanges_are_bound_to_their_connection() {
+    let (exporter, end_point) = ([7; 32], vec![9; 48]);
+    for example in EXAMPLES {
+        let offer = Offer { scram: Scram::Bound, bindings: bindings() };
+        let mechanism = format!("{}-PLUS", example.mechanism);
+        let run = |header: &str, data: &[u8]| {
+            let first = format!("{header}n=user,r=abc");
+            let (mut exchange, progress) = offer.begin(&mechanism, Some(&encoded(&first))).unwrap();
+            let Progress::NeedsVerifier(_) = progress else { return progress };
+            let keys = example.keys();
+            exchange.verifier(&keys);
+            let message = client_final(example.hash, &first, header, data, &keys, "pencil");
+            match exchange.respond(&encoded(&message)) {
+                Progress::Challenge(_) => exchange.respond(""),
+                progress => progress,
+            }
+        };
+        assert_eq!(run("p=tls-exporter,,", &exporter), done("", Ok(())));
+        assert_eq!(run("p=tls-server-end-point,a=user2,", &end_point), done("user2", Ok(())));
+        for (header, data, verdict) in [
+            ("p=tls-exporter,,", &[8; 32][..], Fault::Binding),
+            ("p=tls-exporter,,", &end_point, Fault::Binding),
+            ("p=tls-exporter,,", b"", Fault::Binding),
+            ("p=tls-unique,,", &exporter, Fault::Binding),
+        ] {
+            assert_eq!(run(header, data), done("", Err(verdict)), "{header}");
+        }
+        // Without a binding it is another mechanism.
+        assert_eq!(run("n,,", b""), Progress::Malformed);
+        assert_eq!(run("y,,", b""), Progress::Malformed);
+    }
+}
+
+#[test]
+fn an_announcement_that_was_changed_is_noticed() {
+    let first = |flag: &str| encoded(&format!("{flag},,n=user,r=abc"));
+    let bound = Offer { scram: Scram::Bound, bindings: bindings() };
+    let begin = |offer: &Offer, flag| offer.begin("SCRAM-SHA-256", Some(&first(flag))).unwrap().1;
+    assert_eq!(begin(&bound, "y"), done("", Err(Fault::Downgrade)));
+    assert!(matches!(begin(&bound, "n"), Progress::NeedsVerifier(_)));
+    assert!(matches!(begin(&offer(), "y"), Progress::NeedsVerifier(_)));
+    assert_eq!(begin(&bound, "p=tls-exporter"), Progress::Malformed);
+    let not_offered = Offer { bindings: bindings(), ..offer() };
+    assert!(matches!(begin(&not_offered, "y"), Progress::NeedsVerifier(_)));
+}

@@ -1,0 +1,98 @@
+//! The verifier that a SCRAM exchange needs: the account's, one that is made of its password in the configuration file, or, for a
+//! user who does not exist, one that no password fits. From outside the three are not told apart: all have a salt that is always
+//! the same, the same iterations, and cost one derivation at the first look.
+
+use std::{collections::HashMap, sync::Mutex};
+
+use aws_lc_rs::{hmac, rand};
+use base64::{Engine, prelude::BASE64_STANDARD};
+
+use crate::{
+    Directory, LoginError,
+    directory::ScramSecret,
+    locked,
+    password::Passwords,
+    sasl::{Keys, Lookup, Verifier, scram::ITERATIONS},
+};
+
+/// Most verifiers that are kept.
+const VERIFIERS_MAX: usize = 10_000;
+/// Octets of our part of a nonce.
+const NONCE_BYTES: usize = 18;
+/// Octets of a salt.
+const SALT_BYTES: usize = 16;
+
+/// Finds verifiers.
+#[derive(Debug)]
+pub(crate) struct Verifiers {
+    /// Of the salts of those who have none stored.
+    key: hmac::Key,
+    kept: Mutex<HashMap<[u8; 32], Verifier>>,
+}
+
+impl Verifiers {
+    pub(crate) fn new(salt_key: &[u8; 32]) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, salt_key), kept: Mutex::default() }
+    }
+
+    pub(crate) async fn find(
+        &self,
+        directory: &Directory,
+        passwords: &Passwords,
+        lookup: &Lookup,
+    ) -> Result<Keys, LoginError> {
+        let mut nonce = [0; NONCE_BYTES];
+        rand::fill(&mut nonce).map_err(|_| LoginError::Busy)?;
+        let verifier = self.verifier(directory, passwords, lookup).await?;
+        Ok(Keys { verifier, nonce: BASE64_STANDARD.encode(nonce) })
+    }
+
+    async fn verifier(
+        &self,
+        directory: &Directory,
+        passwords: &Passwords,
+        Lookup { login, hash }: &Lookup,
+    ) -> Result<Verifier, LoginError> {
+        let name = directory.login_name(login);
+        let secret = directory.scram_secret(login, *hash);
+        let (password, stored) = match &secret {
+            Some(ScramSecret::Plain(password)) => (*password, None),
+            Some(ScramSecret::Stored(verifier)) => ("", Some(*verifier)),
+            None => ("", None),
+        };
+        let stored_text = stored.map(ToString::to_string).unwrap_or_default();
+        let tag = self.tag(&[
+            b"verifier",
+            hash.scheme().as_bytes(),
+            name.as_bytes(),
+            password.as_bytes(),
+            stored_text.as_bytes(),
+        ]);
+        if let Some(verifier) = locked(&self.kept).get(&tag) {
+            return Ok(verifier.clone());
+        }
+        let salt = self.tag(&[b"salt", hash.scheme().as_bytes(), name.as_bytes()])[..SALT_BYTES].to_vec();
+        // Who has no password gets the verifier of one that nobody knows.
+        let nobodys = BASE64_STANDARD.encode(self.tag(&[b"nobody", name.as_bytes()]));
+        let password = if password.is_empty() { nobodys } else { password.to_owned() };
+        let derived = passwords.derive(*hash, password, salt, ITERATIONS).await?;
+        let verifier = stored.cloned().or(derived).ok_or(LoginError::Invalid)?;
+        let mut kept = locked(&self.kept);
+        if kept.len() >= VERIFIERS_MAX {
+            kept.clear();
+        }
+        kept.insert(tag, verifier.clone());
+        Ok(verifier)
+    }
+
+    fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.key);
+        for part in parts {
+            context.update(&part.len().to_le_bytes());
+            context.update(part);
+        }
+        let mut tag = [0; 32];
+        tag.copy_from_slice(context.sign().as_ref());
+        tag
+    }
+}
