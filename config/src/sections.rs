@@ -79,10 +79,14 @@ fn network(text: &str) -> Result<Network, String> {
         return Err(problem());
     }
     if prefix == 0 {
-        return Err(format!("{text:?} is the whole Internet: a server that trusts it relays for everyone"));
+        return Err(format!(
+            "{text:?} is the whole Internet: a server that trusts it believes everyone and relays for everyone"
+        ));
     }
     if prefix < if address.is_ipv4() { TRUST_PREFIX_MIN_V4 } else { TRUST_PREFIX_MIN_V6 } {
-        return Err(format!("{text:?} holds networks of strangers: a server that trusts it relays for them"));
+        return Err(format!(
+            "{text:?} holds networks of strangers: a server that trusts it believes them and relays for them"
+        ));
     }
     if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
         return Err(format!("{text:?}: write IPv4 networks as such, like 192.0.2.16/28"));
@@ -294,7 +298,7 @@ pub(crate) fn listener(section: Section<'_, '_>) -> Option<Found<ListenerConfig>
     let address = section.need("address", section.parsed("address", socket));
     let tls = section.word("tls", &TLS_MODES);
     let auth_without_tls = section.boolean("auth_without_tls");
-    section.not_available(&["proxy_protocol"]);
+    let rules = ListenerRules { proxy_protocol: networks(&section, "proxy_protocol") };
     let problems = section.problems();
     section.end();
     let (service, Found { value: address, place }) = (service?.value, address?);
@@ -304,7 +308,13 @@ pub(crate) fn listener(section: Section<'_, '_>) -> Option<Found<ListenerConfig>
     }
     let auth_without_tls = auth_without_tls.is_some_and(|auth| auth.value);
     let tls = tls.unwrap_or(if auth_without_tls { TlsMode::None } else { TlsMode::StartTls });
-    Some(Found { value: ListenerConfig { service, address, tls, auth_without_tls }, place })
+    let listener = ListenerConfig { service, address, tls, auth_without_tls, rules };
+    Some(Found { value: listener, place })
+}
+
+/// Networks whose word is taken for something; none where the key is missing.
+fn networks(section: &Section<'_, '_>, key: &str) -> Vec<Network> {
+    section.list(key, network).into_iter().flatten().map(|network| network.value).collect()
 }
 
 pub(crate) fn domain_section(section: Section<'_, '_>) -> Option<Found<DomainConfig>> {

@@ -118,6 +118,15 @@ pub struct ListenerConfig {
     pub tls: TlsMode,
     /// Login without TLS; only true on loopback addresses.
     pub auth_without_tls: bool,
+    /// Whom it believes.
+    pub rules: ListenerRules,
+}
+
+/// What a listener believes of its clients; the default believes nobody.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListenerRules {
+    /// Proxies that say who their client is (PROXY protocol).
+    pub proxy_protocol: Vec<Network>,
 }
 
 /// `[[domain]]`

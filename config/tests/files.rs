@@ -64,6 +64,26 @@ fn what_cannot_be_listened_on_at_once_is_refused() {
 }
 
 #[test]
+fn a_listener_believes_only_networks_of_one_owner() {
+    for (network, good) in [
+        ("127.0.0.0/8", true),
+        ("2001:db8::/32", true),
+        ("0.0.0.0/0", false),
+        ("::/0", false),
+        ("128.0.0.0/1", false),
+        ("192.0.2.1/24", false),
+        ("192.0.2.1", false),
+    ] {
+        let listener = format!(
+            "[[listener]]\nservice = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nproxy_protocol = [\"{network}\"]\n"
+        );
+        let checked = check(&minimal(&listener));
+        assert_eq!(checked.is_ok(), good, "{network}: {checked:?}");
+        assert_eq!(checked.is_ok_and(|config| config.listeners[1].rules.proxy_protocol.len() == 1), good);
+    }
+}
+
+#[test]
 fn an_error_delay_is_short() {
     for (delay, good) in [("0", true), ("60s", true), ("61s", false), ("1d", false)] {
         assert_eq!(

@@ -15,7 +15,9 @@ use tokio::{net::TcpListener, sync::watch};
 use waypost_auth::{Authenticator, Live};
 use waypost_config::{Config, LimitsConfig, ListenerConfig, Service, TlsMode};
 use waypost_mta::dns::{DnsError, Resolver};
-use waypost_net::{Acceptor, Connection, Limits, ServerTls, Shutdown, TlsError, tls::CertificateFiles};
+use waypost_net::{
+    Acceptor, Connection, Limits, Proxies, ServerTls, Shutdown, TlsError, tls::CertificateFiles,
+};
 use waypost_storage::{Options, Store, StoreError, disk::Disk};
 
 use crate::{
@@ -173,6 +175,7 @@ impl Running {
                 mode: net_tls_mode(bound.tls),
                 tls: self.tls.subscribe(),
                 limits: self.limits.clone(),
+                proxies: proxies(&listener_config),
                 shutdown: self.shutdown.clone(),
             };
             let services = self.services.clone();
@@ -357,6 +360,12 @@ fn net_tls_mode(mode: TlsMode) -> waypost_net::TlsMode {
         TlsMode::StartTls => waypost_net::TlsMode::StartTls,
         TlsMode::Implicit => waypost_net::TlsMode::Implicit,
     }
+}
+
+/// Who says on a listener whom it speaks for.
+fn proxies(listener: &ListenerConfig) -> Proxies {
+    let networks = listener.rules.proxy_protocol.clone();
+    Proxies::new(move |peer| networks.iter().any(|network| network.contains(peer)))
 }
 
 /// What a client is told that has too many connections open.

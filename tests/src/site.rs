@@ -49,6 +49,7 @@ pub struct SiteBuilder {
     limits: String,
     dns: String,
     queue: String,
+    rules: Vec<(String, String)>,
 }
 
 impl SiteBuilder {
@@ -64,6 +65,7 @@ impl SiteBuilder {
                 .to_owned(),
             dns: String::new(),
             queue: String::new(),
+            rules: Vec::new(),
         }
     }
 
@@ -99,6 +101,13 @@ impl SiteBuilder {
     #[must_use]
     pub fn only_limits(mut self, toml: &str) -> Self {
         toml.clone_into(&mut self.limits);
+        self
+    }
+
+    /// More lines of each `[[listener]]` of a service.
+    #[must_use]
+    pub fn listeners(mut self, service: &str, toml: &str) -> Self {
+        self.rules.push((service.to_owned(), toml.to_owned()));
         self
     }
 
@@ -147,6 +156,9 @@ impl SiteBuilder {
             ));
             if auth_without_tls {
                 text.push_str("auth_without_tls = true\n");
+            }
+            for (_, rules) in self.rules.iter().filter(|(of, _)| of == service) {
+                text.push_str(&format!("{rules}\n"));
             }
         }
         let file = folder.join("waypost.toml");
@@ -206,7 +218,8 @@ impl Site {
             counted: AddressCount::default(),
         };
         let auth_without_tls = tls == TlsMode::None && service != Service::Smtp;
-        let listener = ListenerConfig { service, address: loopback, tls, auth_without_tls };
+        let listener =
+            ListenerConfig { service, address: loopback, tls, auth_without_tls, rules: Default::default() };
         tokio::spawn(self.running.attach(connection, listener));
     }
 

@@ -96,6 +96,7 @@ impl World {
             address: ([127, 0, 0, 1], 0).into(),
             tls: TlsMode::None,
             auth_without_tls: true,
+            rules: Default::default(),
         };
         tokio::spawn(serve(connection, self.context.clone(), Arc::new(listener)));
         let mut client = Client { stream: ours, tags: 0 };

@@ -52,6 +52,7 @@ fn listening_on(address: &str) -> Config {
         address: address.parse().unwrap(),
         tls: TlsMode::None,
         auth_without_tls: false,
+        rules: Default::default(),
     };
     Config { listeners: vec![listener], ..config() }
 }

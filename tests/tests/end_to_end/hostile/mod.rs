@@ -8,6 +8,7 @@ mod imap;
 mod names;
 mod peer;
 mod pop3;
+mod proxy;
 mod relay;
 mod slow;
 mod smtp;
