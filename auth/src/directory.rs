@@ -234,6 +234,11 @@ impl Directory {
         }
     }
 
+    /// The account that a login name means, for whom somebody else has checked the password.
+    pub fn identity(&self, name: &str) -> Option<Identity> {
+        self.login(name).map(|(identity, _)| identity)
+    }
+
     /// The account that a login name means, with its secret: a whole address, or a local part in our first domain.
     pub(crate) fn login(&self, name: &str) -> Option<(Identity, Option<&Secret>)> {
         let address = match (Address::parse(name), &self.first_domain) {
@@ -343,6 +348,16 @@ pub(crate) mod tests {
             ("x@elsewhere.test", Resolution::Elsewhere),
         ] {
             assert_eq!(resolve(address), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_login_name_means_an_account() {
+        for (name, account) in
+            [("ALICE@a.test", Some(1)), ("bob", Some(2)), ("gone@a.test", None), ("team@a.test", None)]
+        {
+            let identity = directory().identity(name);
+            assert_eq!(identity.map(|identity| identity.account.0), account, "{name}");
         }
     }
 

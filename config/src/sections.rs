@@ -298,7 +298,12 @@ pub(crate) fn listener(section: Section<'_, '_>) -> Option<Found<ListenerConfig>
     let address = section.need("address", section.parsed("address", socket));
     let tls = section.word("tls", &TLS_MODES);
     let auth_without_tls = section.boolean("auth_without_tls");
-    let rules = ListenerRules { proxy_protocol: networks(&section, "proxy_protocol") };
+    let rules = ListenerRules {
+        proxy_protocol: networks(&section, "proxy_protocol"),
+        xclient: networks(&section, "xclient"),
+        greeting_delay: section.parsed("greeting_delay", short).map(|found| found.value).unwrap_or_default(),
+        strict_pipelining: section.boolean("strict_pipelining").is_some_and(|strict| strict.value),
+    };
     let problems = section.problems();
     section.end();
     let (service, Found { value: address, place }) = (service?.value, address?);
@@ -388,7 +393,7 @@ pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
     }
 }
 
-/// Longest wait before an error is told.
+/// Longest wait before an error or a greeting is told.
 const ERROR_DELAY_MAX: Duration = Duration::from_secs(60);
 
 fn message_size(text: &str) -> Result<u64, String> {
@@ -397,7 +402,7 @@ fn message_size(text: &str) -> Result<u64, String> {
 }
 
 /// A longer one would hold sessions, and with them connections, longer than an attacker's patience is worth.
-fn error_delay(text: &str) -> Result<Duration, String> {
+fn short(text: &str) -> Result<Duration, String> {
     let delay = duration(text)?;
     if delay <= ERROR_DELAY_MAX { Ok(delay) } else { Err("it is at most 1 minute".to_owned()) }
 }
@@ -410,15 +415,25 @@ pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
             .and_then(|number| usize::try_from(number).ok())
             .unwrap_or(default)
     };
+    let rate = |key, default| number(key, 0, default).try_into().unwrap_or(u32::MAX);
+    let delay =
+        |key, default| section.parsed(key, short).map_or(Duration::from_secs(default), |found| found.value);
     let limits = LimitsConfig {
         message_size: section.parsed("message_size", message_size).map_or(50 << 20, |found| found.value),
         recipients: number("recipients", 100, 1_000),
         connections: number("connections", 1, 10_000),
         connections_per_address: number("connections_per_address", 0, 50),
         auth_failures_per_minute: number("auth_failures_per_minute", 0, 10).try_into().unwrap_or(u32::MAX),
-        error_delay: section
-            .parsed("error_delay", error_delay)
-            .map_or(Duration::from_secs(1), |found| found.value),
+        error_delay: delay("error_delay", 1),
+        rates: RatesConfig {
+            connections_per_minute: rate("connections_per_minute", 300),
+            messages_per_minute: rate("messages_per_minute", 300),
+            recipients_per_minute: rate("recipients_per_minute", 3_000),
+            unknown_recipients: rate("unknown_recipients", 50),
+            tarpit: delay("tarpit", 5),
+            recipients_per_hour_per_account: rate("recipients_per_hour_per_account", 500),
+            recipients_per_day_per_account: rate("recipients_per_day_per_account", 1_000),
+        },
     };
     section.end();
     limits

@@ -118,15 +118,21 @@ pub struct ListenerConfig {
     pub tls: TlsMode,
     /// Login without TLS; only true on loopback addresses.
     pub auth_without_tls: bool,
-    /// Whom it believes.
+    /// What it believes and demands.
     pub rules: ListenerRules,
 }
 
-/// What a listener believes of its clients; the default believes nobody.
+/// What a listener believes and demands of its clients; by default nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListenerRules {
     /// Proxies that say who their client is (PROXY protocol).
     pub proxy_protocol: Vec<Network>,
+    /// Proxies that say who their client is by XCLIENT.
+    pub xclient: Vec<Network>,
+    /// How long the greeting waits for clients that speak first.
+    pub greeting_delay: Duration,
+    /// Whether octets behind a command that must be the last of its group end the session.
+    pub strict_pipelining: bool,
 }
 
 /// `[[domain]]`
@@ -290,4 +296,26 @@ pub struct LimitsConfig {
     pub auth_failures_per_minute: u32,
     /// Wait before an error is answered; default 1 s; 0 = off.
     pub error_delay: Duration,
+    /// What an address, or an account, may do in a time.
+    pub rates: RatesConfig,
+}
+
+/// The rates of `[limits]`. The default is no bound at all, which is not that of a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RatesConfig {
+    /// Connections from one address in a minute; default 300; 0 = no bound.
+    pub connections_per_minute: u32,
+    /// Messages from one address in a minute; default 300; 0 = no bound.
+    pub messages_per_minute: u32,
+    /// Recipients that one address asks for in a minute; default 3,000; 0 = no bound.
+    pub recipients_per_minute: u32,
+    /// Unknown recipients of one address in 10 minutes before refusals come slowly; with twice as many it is sent away.
+    /// Default 50; 0 = no bound.
+    pub unknown_recipients: u32,
+    /// How slowly; default 5 s.
+    pub tarpit: Duration,
+    /// Recipients that one account sends to in an hour; default 500; 0 = no bound.
+    pub recipients_per_hour_per_account: u32,
+    /// Recipients that one account sends to in a day; default 1,000; 0 = no bound.
+    pub recipients_per_day_per_account: u32,
 }

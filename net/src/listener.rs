@@ -15,13 +15,14 @@ use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
     connect::ConnectError,
     driver::{Connection, Stream, TlsRole},
     proxy::{self, Proxies},
+    rates::Rates,
     shutdown::Shutdown,
     tls::{ServerTls, TlsError, TlsMode},
 };
@@ -98,7 +99,9 @@ fn descriptors(connections: u64) -> u64 {
 pub struct Limits {
     connections: Arc<Semaphore>,
     per_address: usize,
+    per_minute: u32,
     addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    rates: Rates<IpAddr>,
 }
 
 impl Limits {
@@ -106,12 +109,26 @@ impl Limits {
     pub fn new(connections: usize, per_address: usize) -> Self {
         let permits =
             if connections == 0 { Semaphore::MAX_PERMITS } else { connections.min(Semaphore::MAX_PERMITS) };
-        Self { connections: Arc::new(Semaphore::new(permits)), per_address, addresses: Arc::default() }
+        let rates = Rates::new(Duration::from_secs(60));
+        let connections = Arc::new(Semaphore::new(permits));
+        Self { connections, per_address, per_minute: 0, addresses: Arc::default(), rates }
+    }
+
+    /// With a bound of connections that one address makes in a minute (0: none). Loopback is not counted.
+    #[must_use]
+    pub fn per_minute(mut self, connections: u32) -> Self {
+        self.per_minute = connections;
+        self
     }
 
     /// Counts a connection of a client, and says in the log where there are too many.
     fn admit(&self, peer: SocketAddr) -> Option<AddressCount> {
-        let counted = self.count(peer.ip());
+        let in_time = || {
+            let now = Instant::now().into_std();
+            let is_local = peer.ip().to_canonical().is_loopback();
+            is_local || self.rates.take(network(peer.ip()), self.per_minute, now)
+        };
+        let counted = self.count(peer.ip()).filter(|_| in_time());
         if counted.is_none() {
             tracing::info!(%peer, "too many connections from this address");
         }
@@ -132,8 +149,8 @@ impl Limits {
     }
 }
 
-/// What connections are counted by: one user has one IPv4 address, or one /64.
-fn network(peer: IpAddr) -> IpAddr {
+/// What is counted by address goes by this: one user has one IPv4 address, or one /64.
+pub fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
@@ -381,6 +398,16 @@ mod tests {
         }
         assert_eq!(text, "hello");
         assert!(shutdown.drain(Duration::from_secs(5)).await);
+    }
+
+    #[test]
+    fn one_address_makes_so_many_connections_in_a_minute() {
+        let limits = Limits::new(0, 0).per_minute(2);
+        let admitted = |peer: &str| limits.admit(peer.parse().unwrap()).is_some();
+        assert!(admitted("198.51.100.7:1") && admitted("198.51.100.7:2"));
+        assert!(!admitted("198.51.100.7:3") && admitted("198.51.100.8:1"));
+        assert!((0..9).all(|_| admitted("127.0.0.1:1") && admitted("[::ffff:127.0.0.1]:1")));
+        assert!(limits.addresses.lock().unwrap().is_empty(), "who is refused holds no place");
     }
 
     #[test]

@@ -151,7 +151,8 @@ impl Server {
         let running = Running {
             bound: listeners.iter().map(|(bound, _, _)| *bound).collect(),
             services: Services::new(&store, &live, &authenticator),
-            limits: Limits::new(connections, config.limits.connections_per_address),
+            limits: Limits::new(connections, config.limits.connections_per_address)
+                .per_minute(config.limits.rates.connections_per_minute),
             store,
             live,
             tls: watch::Sender::new(tls),
@@ -303,6 +304,10 @@ fn fixed_limit(new: &LimitsConfig, old: &LimitsConfig) -> Option<&'static str> {
     [
         ("limits.connections", new.connections != old.connections),
         ("limits.connections_per_address", new.connections_per_address != old.connections_per_address),
+        (
+            "limits.connections_per_minute",
+            new.rates.connections_per_minute != old.rates.connections_per_minute,
+        ),
         ("limits.auth_failures_per_minute", new.auth_failures_per_minute != old.auth_failures_per_minute),
     ]
     .into_iter()
@@ -395,6 +400,7 @@ impl Services {
                 store: mta_store,
                 live: mta_live,
                 authenticator: mta_authenticator,
+                guard: waypost_mta::server::Guard::default(),
             },
             imap: waypost_imap::Context::new(imap.0, imap.1, imap.2),
             pop3: waypost_pop3::Context::new(pop3.0, pop3.1, pop3.2),

@@ -61,7 +61,8 @@ impl SiteBuilder {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             smtp_port: 0,
             more: String::new(),
-            limits: "error_delay = \"0\"\nconnections_per_address = 0\nauth_failures_per_minute = 0\n"
+            limits: "error_delay = \"0\"\nconnections_per_address = 0\nauth_failures_per_minute = 0\n\
+                     recipients_per_hour_per_account = 0\nrecipients_per_day_per_account = 0\n"
                 .to_owned(),
             dns: String::new(),
             queue: String::new(),

@@ -46,6 +46,7 @@ fn served(bits: u8, octets: &[u8], piece: usize) -> (Played, World) {
         starttls: if is(4) { server::StartTls::Offered } else { server::StartTls::Absent },
         auth: if is(8) { server::AuthPolicy::Always } else { server::AuthPolicy::UnderTls },
         tls: is(16).then(tls),
+        manners: server::Manners { greeting_delay: None, strict_pipelining: false, xclient: is(64) },
         session: EntryId(9),
     });
     let played = play(&mut machine, octets, piece, |question| world.answer(question, is(32)));
@@ -61,6 +62,8 @@ impl World {
         match question {
             server::Question::Authenticate(credentials) if credentials.password == "x" => no(535),
             server::Question::Authenticate(_) => server::Answer::Done,
+            server::Question::XClient(client) if client.login.is_some() => no(535),
+            server::Question::XClient(_) => server::Answer::Done,
             server::Question::Mail(mail) if mail.reverse_path.to_string().starts_with('x') => no(550),
             server::Question::Mail(_) => {
                 (self.in_transaction, self.recipients) = (true, 0);

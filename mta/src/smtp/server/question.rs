@@ -1,5 +1,7 @@
 //! What the machine asks, and what it is told.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use waypost_auth::sasl::Credentials;
 use waypost_mail::{Domain, EntryId, Refusal, ReversePath};
@@ -8,6 +10,7 @@ use waypost_net::TlsInfo;
 use crate::smtp::{
     command::{ClientName, MailParameters},
     path::ForwardPath,
+    xclient::XClient,
 };
 
 /// What a session is for.
@@ -56,6 +59,19 @@ pub struct Settings {
     pub auth: AuthPolicy,
     /// TLS that is on already.
     pub tls: Option<TlsInfo>,
+    /// What is demanded of the client, and believed.
+    pub manners: Manners,
+}
+
+/// What is demanded of a client beyond the order of commands, and what is believed of it; the default is nothing.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Manners {
+    /// The greeting waits so long, and who speaks before it is refused; `None`: it is said at once.
+    pub greeting_delay: Option<Duration>,
+    /// What comes behind a command that must be the last of its group (RFC 2920 section 3.1) before the answer ends the session.
+    pub strict_pipelining: bool,
+    /// The client may say whom it speaks for.
+    pub xclient: bool,
 }
 
 /// How the client greeted.
@@ -105,6 +121,8 @@ pub struct Mail {
 pub enum Question {
     /// Are these credentials right?
     Authenticate(Credentials),
+    /// The session is one of this client from now on. All that was before is forgotten; a login is checked.
+    XClient(Box<XClient>),
     /// May this transaction begin? An earlier one that was not ended is forgotten.
     Mail(Box<Mail>),
     /// May this be a recipient?

@@ -5,6 +5,7 @@
 mod config;
 mod crowd;
 mod imap;
+mod manners;
 mod names;
 mod peer;
 mod pop3;
