@@ -226,7 +226,20 @@ pub struct Network {
     pub prefix: u8,
 }
 
+/// IPv4 networks that are larger are more than one site's.
+const WIDE_PREFIX_V4: u8 = 16;
+/// The same of IPv6: what a registry gives a provider for all its customers.
+const WIDE_PREFIX_V6: u8 = 40;
+
 impl Network {
+    /// Whether it is very wide, and none of those that everybody may use for himself (private, loopback).
+    pub fn is_wide(&self) -> bool {
+        match self.address {
+            IpAddr::V4(ip) => self.prefix < WIDE_PREFIX_V4 && !ip.is_private() && !ip.is_loopback(),
+            IpAddr::V6(ip) => self.prefix < WIDE_PREFIX_V6 && !ip.is_unique_local(),
+        }
+    }
+
     /// Whether the address lies in it (IPv4-mapped IPv6 addresses count as IPv4).
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

@@ -84,6 +84,24 @@ fn a_listener_believes_only_networks_of_one_owner() {
 }
 
 #[test]
+fn wide_networks_are_told_apart() {
+    for (network, is_wide) in [
+        ("10.0.0.0/8", false),
+        ("172.16.0.0/12", false),
+        ("127.0.0.0/8", false),
+        ("fc00::/7", false),
+        ("192.0.0.0/16", false),
+        ("192.0.0.0/15", true),
+        ("198.0.0.0/8", true),
+        ("2001:db8::/32", true),
+        ("2001:db8::/48", false),
+    ] {
+        let config = check(&minimal(&format!("[[trust]]\nnetworks = [\"{network}\"]"))).unwrap();
+        assert_eq!(config.trust[0].is_wide(), is_wide, "{network}");
+    }
+}
+
+#[test]
 fn an_error_delay_is_short() {
     for (delay, good) in [("0", true), ("60s", true), ("61s", false), ("1d", false)] {
         assert_eq!(

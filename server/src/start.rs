@@ -15,13 +15,12 @@ use tokio::{net::TcpListener, sync::watch};
 use waypost_auth::{Authenticator, Live};
 use waypost_config::{Config, LimitsConfig, ListenerConfig, Service, TlsMode};
 use waypost_mta::dns::{DnsError, Resolver};
-use waypost_net::{
-    Acceptor, Connection, Limits, Proxies, ServerTls, Shutdown, TlsError, tls::CertificateFiles,
-};
+use waypost_net::{Acceptor, Connection, Limits, Proxies, ServerTls, Shutdown, TlsError};
 use waypost_storage::{Options, Store, StoreError, disk::Disk};
 
 use crate::{
     admin,
+    certificates::{self, load_tls},
     directory::{self, DirectoryProblem},
 };
 
@@ -133,7 +132,8 @@ impl Server {
             );
         }
         let tls = load_tls(&config)?;
-        warn_of_certificate_dates(&config);
+        certificates::warn_of_dates(&config);
+        warn_of_trust(&config);
         let resolver = parts.resolver.clone().map_or_else(|| Resolver::new(&config.dns), Ok)?;
         let listeners = bind_all(&config)?;
         make_state_dir(&config.state_dir)?;
@@ -196,6 +196,11 @@ impl Running {
         self.shutdown.spawn(async move {
             tokio::select! { () = follow => (), () = stopping.stopping() => () }
         });
+        let watch = certificates::watch(self.live.subscribe(), self.tls.clone());
+        let stopping = self.shutdown.clone();
+        self.shutdown.spawn(async move {
+            tokio::select! { () = watch => (), () = stopping.stopping() => () }
+        });
         admin::socket::listen(&config.state_dir, self.store.clone(), self.live.subscribe(), &self.shutdown)
             .map_err(|error| {
                 StartError::Admin(admin::socket::path(&config.state_dir).display().to_string(), error)
@@ -255,7 +260,7 @@ impl Running {
             return Err(StartError::NeedsRestart(limit));
         }
         let tls = load_tls(&config)?;
-        warn_of_certificate_dates(&config);
+        certificates::warn_of_dates(&config);
         directory::adopt_file_accounts(&self.store, &config).await?;
         self.store.set_retention(config.storage.retention);
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -269,6 +274,17 @@ impl Running {
         let in_time = self.shutdown.drain(DRAIN_TIMEOUT).await;
         self.store.close().await;
         in_time
+    }
+}
+
+/// Networks that may relay are trusted with our good name: those that hold more than one site's hosts and are nobody's own are
+/// told of. What is larger still is refused by the configuration.
+fn warn_of_trust(config: &Config) {
+    for network in config.trust.iter().filter(|network| network.is_wide()) {
+        tracing::warn!(
+            network = %format!("{}/{}", network.address, network.prefix),
+            "[[trust]] holds a very wide network: every host in it may send mail to anyone through this server"
+        );
     }
 }
 
@@ -323,40 +339,6 @@ fn bind_all(config: &Config) -> Result<Vec<Listening>, StartError> {
         Ok((bound, socket, Arc::new(listener.clone())))
     };
     config.listeners.iter().map(bind).collect()
-}
-
-/// Loads the certificates of a configuration; `None` where it has no `[tls]`.
-pub fn load_tls(config: &Config) -> Result<Option<ServerTls>, TlsError> {
-    let files = certificate_files(config);
-    if files.is_empty() { Ok(None) } else { ServerTls::load(&files).map(Some) }
-}
-
-/// Checks that no certificate of a configuration is out of date. Who changes a configuration should hear of it; a running server
-/// serves on with it, because mail between servers needs no valid certificate and users would lose all service.
-pub fn check_certificate_dates(config: &Config) -> Result<(), TlsError> {
-    let now = std::time::SystemTime::now();
-    certificate_files(config).iter().try_for_each(|files| files.check_dates(now))
-}
-
-fn warn_of_certificate_dates(config: &Config) {
-    if let Err(problem) = check_certificate_dates(config) {
-        tracing::warn!(%problem, "clients will not trust this server");
-    }
-}
-
-fn certificate_files(config: &Config) -> Vec<CertificateFiles> {
-    let Some(tls) = &config.tls else { return Vec::new() };
-    let files = |names: Vec<String>, certificate: &Path, key: &Path| CertificateFiles {
-        names,
-        certificate: certificate.to_owned(),
-        key: key.to_owned(),
-    };
-    let mut all = vec![files(Vec::new(), &tls.certificate, &tls.key)];
-    all.extend(tls.certificates.iter().map(|named| {
-        let names = named.names.iter().map(|name| name.as_str().to_owned()).collect();
-        files(names, &named.certificate, &named.key)
-    }));
-    all
 }
 
 fn net_tls_mode(mode: TlsMode) -> waypost_net::TlsMode {
