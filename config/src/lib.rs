@@ -14,5 +14,5 @@ pub use reference::{explain, reference};
 pub use types::{
     AccountConfig, AliasConfig, CertificateConfig, Config, DnsConfig, Dnssec, DomainConfig, LimitsConfig,
     ListenerConfig, ListenerRules, Listeners, Network, NextHop, Password, QueueConfig, RatesConfig,
-    RouteConfig, RouteTls, Service, StorageConfig, TlsConfig, TlsMode,
+    RouteConfig, RouteTls, Service, SrsConfig, StorageConfig, TlsConfig, TlsMode,
 };

@@ -393,6 +393,19 @@ pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
     }
 }
 
+pub(crate) fn srs(root: &Section<'_, '_>, domains: &[Found<DomainConfig>]) -> SrsConfig {
+    let section = root.table("srs");
+    let enabled = section.boolean("enabled").is_none_or(|enabled| enabled.value);
+    let domain = section.parsed("domain", |text| {
+        let name = domain(text)?;
+        let is_ours = |ours: &Found<DomainConfig>| ours.value.name == name && ours.value.relay_to.is_none();
+        let known = domains.iter().any(is_ours);
+        if known { Ok(name) } else { Err(format!("{text:?} is no [[domain]] whose mail is delivered here")) }
+    });
+    section.end();
+    SrsConfig { enabled, domain: domain.map(|found| found.value) }
+}
+
 /// Longest wait before an error or a greeting is told.
 const ERROR_DELAY_MAX: Duration = Duration::from_secs(60);
 

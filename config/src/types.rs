@@ -37,6 +37,8 @@ pub struct Config {
     pub queue: QueueConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
+    /// `[srs]`
+    pub srs: SrsConfig,
 }
 
 /// All listeners.
@@ -292,6 +294,15 @@ pub struct QueueConfig {
     pub warn_after: Duration,
     /// Port of the hosts that MX records name; 25 but in tests.
     pub mx_port: u16,
+}
+
+/// `[srs]`: the reverse path of what aliases forward to addresses elsewhere. The default is off, which is not that of a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SrsConfig {
+    /// Whether it is rewritten.
+    pub enabled: bool,
+    /// The domain of the new path; default: that of the alias.
+    pub domain: Option<Domain>,
 }
 
 /// `[limits]`

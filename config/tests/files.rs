@@ -153,6 +153,7 @@ fn what_must_not_be_is_refused() {
         ("[tls]\ncertificate = \"missing.pem\"\nkey = \"missing.pem\"", "missing.pem: No such file"),
         ("[storage]\nengine = \"postgres\"", "not available in this version"),
         ("[queue]\nretry = []", "queue.retry is empty"),
+        ("[srs]\ndomain = \"far.test\"", "no [[domain]] whose mail"),
         ("[limits]\nrecipients = 99", "between 100 and"),
         ("[limits]\nrecipients = -1", "between 100 and"),
         ("[limits]\nrecipients = 99999999999999999999999", "between 100 and"),

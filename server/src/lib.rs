@@ -9,6 +9,7 @@ pub mod cli;
 pub mod demo;
 pub mod directory;
 pub mod port;
+mod secret;
 pub mod start;
 
 pub use start::{Parts, Running, Server, StartError};

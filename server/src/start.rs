@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{net::TcpListener, sync::watch};
-use waypost_auth::{Authenticator, Live};
+use waypost_auth::{Authenticator, Live, Srs};
 use waypost_config::{Config, LimitsConfig, ListenerConfig, Service, TlsMode};
 use waypost_mta::dns::{DnsError, Resolver};
 use waypost_net::{Acceptor, Connection, Limits, Proxies, ServerTls, Shutdown, TlsError};
@@ -22,6 +22,7 @@ use crate::{
     admin,
     certificates::{self, load_tls},
     directory::{self, DirectoryProblem},
+    secret,
 };
 
 /// How long sessions may take to end after SIGTERM.
@@ -64,6 +65,9 @@ pub enum StartError {
     /// Accounts of file and store do not fit together.
     #[error("{0}")]
     Directory(#[from] DirectoryProblem),
+    /// The key of return paths.
+    #[error("cannot use {0}: {1}")]
+    Secret(String, io::Error),
     /// The administration socket.
     #[error("cannot listen on {0}: {1}")]
     Admin(String, io::Error),
@@ -144,13 +148,16 @@ impl Server {
         options.segment_bytes = parts.segment_bytes.unwrap_or(options.segment_bytes);
         options.checkpoint_records = parts.checkpoint_records.unwrap_or(options.checkpoint_records);
         let store = Store::open(options).await?;
+        let srs = secret::srs(&config.state_dir).map_err(|error| {
+            StartError::Secret(secret::srs_key(&config.state_dir).display().to_string(), error)
+        })?;
         directory::adopt_file_accounts(&store, &config).await?;
         let config = Arc::new(config);
         let live = Arc::new(watch::Sender::new(directory::live(&store, config.clone())?));
         let authenticator = Authenticator::new(config.limits.auth_failures_per_minute);
         let running = Running {
             bound: listeners.iter().map(|(bound, _, _)| *bound).collect(),
-            services: Services::new(&store, &live, &authenticator),
+            services: Services::new(&store, &live, &authenticator, &srs),
             limits: Limits::new(connections, config.limits.connections_per_address)
                 .per_minute(config.limits.rates.connections_per_minute),
             store,
@@ -189,6 +196,7 @@ impl Running {
             store,
             live,
             resolver,
+            srs: self.services.mta.srs.clone(),
             shutdown,
         }));
         let follow = directory::follow(self.store.clone(), self.live.clone(), self.changing.clone());
@@ -373,7 +381,7 @@ struct Services {
 }
 
 impl Services {
-    fn new(store: &Store, live: &watch::Sender<Arc<Live>>, authenticator: &Authenticator) -> Self {
+    fn new(store: &Store, live: &watch::Sender<Arc<Live>>, authenticator: &Authenticator, srs: &Srs) -> Self {
         let shared = || (store.clone(), live.subscribe(), authenticator.clone());
         let (mta_store, mta_live, mta_authenticator) = shared();
         let (imap, pop3) = (shared(), shared());
@@ -383,6 +391,7 @@ impl Services {
                 live: mta_live,
                 authenticator: mta_authenticator,
                 guard: waypost_mta::server::Guard::default(),
+                srs: srs.clone(),
             },
             imap: waypost_imap::Context::new(imap.0, imap.1, imap.2),
             pop3: waypost_pop3::Context::new(pop3.0, pop3.1, pop3.2),

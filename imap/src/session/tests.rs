@@ -59,6 +59,7 @@ fn config() -> Config {
             error_delay: Duration::ZERO,
             rates: Default::default(),
         },
+        srs: Default::default(),
     }
 }
 

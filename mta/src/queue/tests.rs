@@ -9,7 +9,8 @@ use tokio::{
 };
 use waypost_auth::Directory;
 use waypost_config::{
-    DnsConfig, DomainConfig, LimitsConfig, NextHop, QueueConfig, RouteConfig, RouteTls, StorageConfig,
+    DnsConfig, DomainConfig, LimitsConfig, NextHop, QueueConfig, RouteConfig, RouteTls, SrsConfig,
+    StorageConfig,
 };
 use waypost_mail::{AccountId, AccountSource, Address, BodyType, Domain, ReversePath};
 use waypost_message::Splitter;
@@ -28,6 +29,8 @@ struct Peer {
 #[derive(Debug, Default)]
 struct Seen {
     connections: usize,
+    /// The MAIL commands.
+    senders: Vec<String>,
     messages: Vec<String>,
 }
 
@@ -68,6 +71,10 @@ impl Peer {
                     "354 go"
                 }
                 (None, line) if line.starts_with("RCPT") => *self.rcpt.lock().unwrap(),
+                (None, line) if line.starts_with("MAIL") => {
+                    self.seen.lock().unwrap().senders.push(line.to_owned());
+                    "250 ok"
+                }
                 (None, "QUIT") => "221 bye",
                 (None, _) => "250 ok",
             };
@@ -77,6 +84,10 @@ impl Peer {
 
     fn connections(&self) -> usize {
         self.seen.lock().unwrap().connections
+    }
+
+    fn senders(&self) -> Vec<String> {
+        self.seen.lock().unwrap().senders.clone()
     }
 
     fn messages(&self) -> Vec<String> {
@@ -111,6 +122,7 @@ impl World {
             store,
             live: watch::channel(Arc::new(live)).1,
             resolver: Resolver::new(&nowhere).unwrap(),
+            srs: Srs::new(&[7; 32]),
             shutdown: Shutdown::new(),
         };
         context.shutdown.spawn(run(context.clone()));
@@ -126,7 +138,11 @@ impl World {
         let header = "Subject: hello\r\n\r\n";
         let mut body = store.body_writer();
         body.write(text.as_bytes()).await.unwrap();
-        let recipient = |to: &&str| RelayRecipient { address: address(to), original: None };
+        // `alias>target` is one that an alias leads to.
+        let recipient = |to: &&str| match to.split_once('>') {
+            Some((alias, to)) => RelayRecipient { address: address(to), original: Some(address(alias)) },
+            None => RelayRecipient { address: address(to), original: None },
+        };
         let relay = Relay {
             reverse_path: from,
             recipients: to.iter().map(recipient).collect(),
@@ -230,6 +246,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
             error_delay: Duration::ZERO,
             rates: Default::default(),
         },
+        srs: SrsConfig { enabled: true, domain: None },
     }
 }
 
@@ -247,6 +264,32 @@ async fn messages_are_delivered_at_once() {
     world.until_empty().await;
     assert_eq!(peer.messages().len(), 31);
     assert!(world.inbox().await.is_empty());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_alias_forwards_has_a_return_path_of_ours() {
+    let peer = Peer::start("250 ok").await;
+    let world = World::start(peer.address, queue()).await;
+    let far = ReversePath::Address(address("x@far.test"));
+    world.submit(far.clone(), &["fwd@a.test>x@b.test", "y@b.test", "fwd@a.test>z@b.test"]).await;
+    world.until_empty().await;
+    let mut senders = peer.senders();
+    senders.sort();
+    let [rewritten, plain] = &senders[..] else { panic!("{senders:?}") };
+    assert_eq!(plain, "MAIL FROM:<x@far.test>");
+    let path = rewritten.strip_prefix("MAIL FROM:<").and_then(|path| path.strip_suffix('>')).unwrap();
+    let (path, today) = (address(path), waypost_auth::srs::day(now()));
+    assert_eq!(path.domain.as_str(), "a.test");
+    let back = world.context.srs.reverse(&path, today);
+    assert_eq!(back, waypost_auth::srs::Return::To(address("x@far.test")), "{path}");
+    // Our own mail, notifications, and what would be too long keep theirs.
+    let long = format!("{}@far.test", "x".repeat(60));
+    for from in [sender(), ReversePath::Null, ReversePath::Address(address(&long))] {
+        world.submit(from.clone(), &["fwd@a.test>x@b.test"]).await;
+        world.until_empty().await;
+        assert_eq!(peer.senders().last().unwrap(), &format!("MAIL FROM:<{from}>"));
+    }
     world.stop().await;
 }
 

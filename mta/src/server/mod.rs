@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tracing::Instrument;
-use waypost_auth::{Authenticator, Live};
+use waypost_auth::{Authenticator, Live, Srs};
 use waypost_config::{ListenerConfig, Service};
 use waypost_mail::EntryId;
 use waypost_net::{Connection, TlsRole, drive};
@@ -41,6 +41,8 @@ pub struct Context {
     pub authenticator: Authenticator,
     /// Counts what addresses and accounts do.
     pub guard: Guard,
+    /// Reads return paths that this server made.
+    pub srs: Srs,
 }
 
 /// Serves one connection to its end, as MTA or for submission as the listener's service says.

@@ -58,6 +58,10 @@ pub(super) fn unknown_user(address: &Address) -> Refusal {
     Refusal::new(550, UNKNOWN_USER, format!("<{address}>: there is no such user here"))
 }
 
+pub(super) fn no_return(address: &Address) -> Refusal {
+    Refusal::new(550, UNKNOWN_USER, format!("<{address}>: no return path of this server, or too old a one"))
+}
+
 pub(super) fn mailbox_full(address: &Address) -> Refusal {
     Refusal::new(452, S(4, 2, 2), format!("<{address}>: the mailbox is full, try again later"))
 }

@@ -5,7 +5,7 @@
 use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use waypost_auth::{Identity, Live, Seat, sasl::Credentials};
+use waypost_auth::{Identity, Live, Seat, sasl::Credentials, srs};
 use waypost_mail::{BodyType, DateTime, EntryId, Refusal, Timestamp};
 use waypost_net::{AddressCount, Disconnect, Handler, Output};
 use waypost_storage::{Acceptance, Relay};
@@ -206,7 +206,19 @@ impl Receiver {
         let trusted = is_trusted(&transaction.live, self.peer);
         let trust =
             if transaction.submitter.is_some() || trusted { Trust::MayRelay } else { Trust::Stranger };
-        let recipient = match Recipient::decide(&transaction.live.directory, path, trust) {
+        let directory = &transaction.live.directory;
+        let day = srs::day(now_timestamp());
+        let returned = Recipient::decide_return(
+            directory,
+            &self.context.srs,
+            &path,
+            &transaction.mail.reverse_path,
+            day,
+        );
+        let decided = returned
+            .filter(|_| transaction.live.config.srs.enabled)
+            .unwrap_or_else(|| Recipient::decide(directory, path, trust));
+        let recipient = match decided {
             Ok(recipient) => recipient,
             Err(refusal) => {
                 if is_counted && refusal.status == refusal::UNKNOWN_USER {
@@ -322,6 +334,10 @@ fn is_trusted(live: &Live, peer: IpAddr) -> bool {
 }
 
 fn now() -> DateTime {
+    DateTime::utc(now_timestamp())
+}
+
+pub(super) fn now_timestamp() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    DateTime::utc(Timestamp(0).after(since_epoch))
+    Timestamp(0).after(since_epoch)
 }

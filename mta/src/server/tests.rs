@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
-use waypost_auth::Directory;
+use waypost_auth::{Directory, Srs};
 use waypost_mail::{AccountId, AccountSource, Address, BodyType};
 use waypost_net::{AddressCount, Shutdown};
 use waypost_storage::{NewAccount, Options, QueueEntry};
@@ -71,8 +71,13 @@ impl Site {
         let accounts: Vec<_> = store.directory().borrow().accounts.values().cloned().collect();
         let directory = Directory::new(&config, &accounts).unwrap();
         let (live, receiver) = watch::channel(Arc::new(Live { config: Arc::new(config), directory }));
-        let context =
-            Context { store, live: receiver, authenticator: Authenticator::new(0), guard: Guard::default() };
+        let context = Context {
+            store,
+            live: receiver,
+            authenticator: Authenticator::new(0),
+            guard: Guard::default(),
+            srs: Srs::new(&[7; 32]),
+        };
         Self { context, live, anna, bert, transport_bytes: 1 << 16, _state: state }
     }
 
@@ -681,4 +686,50 @@ async fn a_trusted_proxy_says_whose_session_it_is() {
         let replies = site.talk(Service::Submission, PARTNER, &input).await;
         assert_eq!(replies.last().unwrap(), expected, "{replies:?}");
     }
+}
+
+#[tokio::test]
+async fn what_comes_back_to_a_return_path_goes_to_the_sender() {
+    let site = Site::new().await;
+    let today = waypost_auth::srs::day(session::now_timestamp());
+    let path = |sender: &str, day| {
+        let (sender, ours) = (Address::parse(sender).unwrap(), "a.test".parse().unwrap());
+        site.context.srs.forward(&sender, &ours, day).unwrap().to_string()
+    };
+    let good = path("Far.Sender@far.test", today);
+    let old = path("far.sender@far.test", today - 22);
+    let refused = |path: &str| format!("550 5.1.1 <{path}>: no return path of this server, or too old a one");
+    let rcpt = |from: &str, to: &str| format!("MAIL FROM:<{from}>\r\nRCPT TO:<{to}>\r\n");
+    for (from, to, expected) in [
+        ("", &good, "250 2.1.5 Recipient ok".to_owned()),
+        ("", &good.to_lowercase(), "250 2.1.5 Recipient ok".to_owned()),
+        ("x@far.test", &good, refused(&good)),
+        ("", &old, refused(&old)),
+        ("", &good.replace("far.test", "evil.test"), refused(&good.replace("far.test", "evil.test"))),
+        // A stranger's return path is a stranger's address.
+        ("", &good.replace("@a.test", "@b.test"), String::new()),
+        (
+            "",
+            &path("nobody@a.test", today),
+            "550 5.1.1 <nobody@a.test>: there is no such user here".to_owned(),
+        ),
+    ] {
+        let said = site.relay(&rcpt(from, to)).await.pop().unwrap();
+        let expected = if expected.is_empty() {
+            format!("550 5.7.1 <{}>: Relaying denied, log in first", to)
+        } else {
+            expected
+        };
+        assert_eq!(said, expected, "{from} {to}");
+    }
+    accepted(&site.relay(&message("", &[&good], "Subject: returned\r\n\r\n")).await);
+    let (entry, _) = site.queued().await.pop().unwrap();
+    assert_eq!(entry.recipients[0].recipient.address.to_string(), "Far.Sender@far.test");
+    assert_eq!(entry.reverse_path, waypost_mail::ReversePath::Null);
+    // Who is local by now gets it here.
+    accepted(&site.relay(&message("", &[&path("anna@a.test", today)], "Subject: s\r\n\r\n")).await);
+    assert_eq!(site.inbox(site.anna).await.len(), 1);
+    site.reconfigure(|config| config.srs.enabled = false);
+    let said = site.relay(&rcpt("", &good)).await.pop().unwrap();
+    assert_eq!(said, format!("550 5.1.1 <{good}>: there is no such user here"));
 }

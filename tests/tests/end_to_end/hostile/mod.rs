@@ -5,6 +5,7 @@
 mod config;
 mod crowd;
 mod imap;
+mod international;
 mod manners;
 mod names;
 mod peer;
