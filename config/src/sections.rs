@@ -298,12 +298,7 @@ pub(crate) fn listener(section: Section<'_, '_>) -> Option<Found<ListenerConfig>
     let address = section.need("address", section.parsed("address", socket));
     let tls = section.word("tls", &TLS_MODES);
     let auth_without_tls = section.boolean("auth_without_tls");
-    let rules = ListenerRules {
-        proxy_protocol: networks(&section, "proxy_protocol"),
-        xclient: networks(&section, "xclient"),
-        greeting_delay: section.parsed("greeting_delay", short).map(|found| found.value).unwrap_or_default(),
-        strict_pipelining: section.boolean("strict_pipelining").is_some_and(|strict| strict.value),
-    };
+    let rules = rules(&section, service.as_ref().map(|service| service.value));
     let problems = section.problems();
     section.end();
     let (service, Found { value: address, place }) = (service?.value, address?);
@@ -315,6 +310,25 @@ pub(crate) fn listener(section: Section<'_, '_>) -> Option<Found<ListenerConfig>
     let tls = tls.unwrap_or(if auth_without_tls { TlsMode::None } else { TlsMode::StartTls });
     let listener = ListenerConfig { service, address, tls, auth_without_tls, rules };
     Some(Found { value: listener, place })
+}
+
+/// What a listener believes and demands; a key that means nothing for its service is told of, or it would be relied on.
+fn rules(section: &Section<'_, '_>, service: Option<Service>) -> ListenerRules {
+    let relays: &[Service] = &[Service::Smtp];
+    let takes_mail: &[Service] = &[Service::Smtp, Service::Submission];
+    for (key, services) in
+        [("xclient", takes_mail), ("strict_pipelining", takes_mail), ("greeting_delay", relays)]
+    {
+        if let Some(service) = service.filter(|service| section.has(key) && !services.contains(service)) {
+            section.wrong(format!("listener.{key} means nothing for the service {:?}", service.name()));
+        }
+    }
+    ListenerRules {
+        proxy_protocol: networks(section, "proxy_protocol"),
+        xclient: networks(section, "xclient"),
+        greeting_delay: section.parsed("greeting_delay", short).map(|found| found.value).unwrap_or_default(),
+        strict_pipelining: section.boolean("strict_pipelining").is_some_and(|strict| strict.value),
+    }
 }
 
 /// Networks whose word is taken for something; none where the key is missing.

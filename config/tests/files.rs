@@ -153,6 +153,18 @@ fn what_must_not_be_is_refused() {
         ("[tls]\ncertificate = \"missing.pem\"\nkey = \"missing.pem\"", "missing.pem: No such file"),
         ("[storage]\nengine = \"postgres\"", "not available in this version"),
         ("[queue]\nretry = []", "queue.retry is empty"),
+        (
+            "[[listener]]\nservice = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nxclient = [\"127.0.0.0/8\"]",
+            "listener.xclient means nothing for the service \"imap\"",
+        ),
+        (
+            "[[listener]]\nservice = \"submission\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\ngreeting_delay = \"1s\"",
+            "listener.greeting_delay means nothing",
+        ),
+        (
+            "[[listener]]\nservice = \"smtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\ngreeting_delay = \"61s\"",
+            "at most 1 minute",
+        ),
         ("[srs]\ndomain = \"far.test\"", "no [[domain]] whose mail"),
         ("[limits]\nrecipients = 99", "between 100 and"),
         ("[limits]\nrecipients = -1", "between 100 and"),

@@ -14,12 +14,20 @@ pub(crate) fn srs_key(state_dir: &Path) -> PathBuf {
     state_dir.join("srs.key")
 }
 
-/// Reads the key of return paths; makes it where there is none. Another key makes those that are on their way worthless.
+/// Reads the key of return paths; makes it where there is none, for this run alone where it cannot be written: a full disk keeps
+/// nobody from reading mail. Another key makes the paths that are on their way worthless.
 pub(crate) fn srs(state_dir: &Path) -> io::Result<Srs> {
     let path = srs_key(state_dir);
     let key = match fs::read(&path) {
         Ok(key) => key,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(&path)?.to_vec(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut key = vec![0; KEY_BYTES];
+            getrandom::fill(&mut key).map_err(io::Error::other)?;
+            if let Err(error) = write(&path, &key) {
+                tracing::warn!(file = %path.display(), %error, "return paths of this run will not be known after it");
+            }
+            key
+        }
         Err(error) => return Err(error),
     };
     let key: [u8; KEY_BYTES] = key
@@ -29,15 +37,13 @@ pub(crate) fn srs(state_dir: &Path) -> io::Result<Srs> {
 }
 
 /// Written beside and renamed, so that there is never half a key.
-fn make(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
-    let mut key = [0; KEY_BYTES];
-    getrandom::fill(&mut key).map_err(io::Error::other)?;
+fn write(path: &Path, key: &[u8]) -> io::Result<()> {
     let new = path.with_extension("key.new");
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(&key)?;
+    file.write_all(key)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
-    Ok(key)
+    fs::File::open(path.parent().unwrap_or(path))?.sync_all()
 }
 
 #[cfg(test)]
@@ -63,5 +69,7 @@ mod tests {
         assert_eq!(srs(state.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);
         fs::remove_file(&file).unwrap();
         assert_ne!(path(&srs(state.path()).unwrap()), first);
+        let nowhere = state.path().join("nowhere");
+        assert_ne!(path(&srs(&nowhere).unwrap()), path(&srs(&nowhere).unwrap()));
     }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use waypost_config::{Service, TlsMode};
-use waypost_tests::{Site, SiteBuilder};
+use waypost_tests::{Process, Site, SiteBuilder, program, site::PASSWORD};
 
-use super::Peer;
+use super::{Peer, peer::base64};
 
 const MESSAGE: &str =
     "MAIL FROM:<x@far.test>\r\nRCPT TO:<alice@a.test>\r\nDATA\r\nSubject: s\r\n\r\n.\r\nQUIT\r\n";
@@ -89,4 +89,31 @@ async fn a_proxy_speaks_for_a_client_by_xclient() {
     let stored = String::from_utf8(site.messages("alice", "INBOX", 1).await.remove(0)).unwrap();
     assert!(stored.contains("Received: from c.test ([IPv6:2001:db8::7])"), "{stored}");
     site.finish().await;
+}
+
+/// An account whose password others know: what it may send is bounded, over all its sessions, and the operator hears of it once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_sends_too_much_is_refused_and_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let site =
+        SiteBuilder::new("a.test").only_limits("error_delay = \"0\"\nrecipients_per_hour_per_account = 2\n");
+    let server = Process::serve(&program(), &site.write(folder.path())).await;
+    for (user, sends) in [("alice", true), ("alice", false), ("alice", false), ("bob", true)] {
+        let mut peer = Peer::connect(*server.service("submission").last().unwrap(), None).await;
+        let login = base64(format!("\0{user}@a.test\0{PASSWORD}").as_bytes());
+        let begin = format!("EHLO c.test\r\nAUTH PLAIN {login}\r\nMAIL FROM:<{user}@a.test>\r\n");
+        peer.send(format!("{begin}RCPT TO:<alice@a.test>\r\nRCPT TO:<bob@a.test>\r\n").as_bytes()).await;
+        if sends {
+            peer.send(b"DATA\r\nSubject: s\r\n\r\n.\r\nQUIT\r\n").await;
+            peer.until(" accepted\r\n", user).await;
+        } else {
+            peer.until("452 4.7.0 <alice@a.test> may send to 2 recipients an hour, try again later", user)
+                .await;
+        }
+    }
+    server.logs("alert=\"send_limit\"").await;
+    server.signal("TERM").await;
+    let (code, log) = server.end().await;
+    assert_eq!((code, log.matches("send_limit").count()), (Some(0), 1), "{log}");
+    assert!(log.contains("account=alice@a.test"), "{log}");
 }
