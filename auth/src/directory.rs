@@ -290,6 +290,11 @@ impl Directory {
         self.scram
     }
 
+    /// The account that a login name means, for whom somebody else has checked the password.
+    pub fn identity(&self, name: &str) -> Option<Identity> {
+        self.login(name).map(|(identity, _)| identity)
+    }
+
     /// The account that a login name means, with its secret: a whole address, or a local part in our first domain.
     pub(crate) fn login(&self, name: &str) -> Option<(Identity, Option<&Secret>)> {
         let (id, account) = self.account(name)?;
@@ -435,6 +440,59 @@ pub(crate) mod tests {
             ("x@elsewhere.test", Resolution::Elsewhere),
         ] {
             assert_eq!(resolve(address), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn addresses_beyond_ascii_and_rules_of_a_domain() {
+        let more = r#"
+            [[domain]]
+            name = "bücher.test"
+            separator = "-"
+            catch_all = "Jörg@bücher.test"
+            [[account]]
+            address = "jörg@xn--bcher-kva.test"
+            password = "x"
+            [[alias]]
+            from = "Größe@bücher.test"
+            to = ["JÖRG@bücher.test", "bob@a.test", "ü@ö.test"]
+        "#;
+        let text = format!("{CONFIG}\n{more}");
+        let config = waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), &text).unwrap();
+        let records = [
+            record(2, "bob@a.test", AccountSource::Store),
+            record(7, "jörg@bücher.test", AccountSource::File),
+        ];
+        let directory = Directory::new(&config, &records).unwrap();
+        let resolve = |address: &str| directory.resolve(&Address::parse(address).unwrap());
+        for address in [
+            "jörg@bücher.test",
+            "JÖRG@BÜCHER.test",
+            "Jörg@XN--BCHER-KVA.test",
+            "jörg-ab-c@bücher.test",
+            "postmaster@bücher.test",
+            // Only by catch-all: the separator is another one here.
+            "jörg+x@bücher.test",
+            "кто-то@bücher.test",
+        ] {
+            assert_eq!(resolve(address), accounts(&[7]), "{address}");
+        }
+        let Resolution::Deliver { accounts, remote } = resolve("gRÖße@bücher.test") else {
+            panic!("it is an alias")
+        };
+        assert_eq!(accounts, [AccountId(7), AccountId(2)]);
+        assert_eq!(remote[0].to_string(), "ü@xn--nda.test");
+        assert!(directory.may_send_as(AccountId(7), &Address::parse("größe-x@bücher.test").unwrap()));
+        assert_eq!(directory.identity("JÖRG@bücher.test").unwrap().account, AccountId(7));
+    }
+
+    #[test]
+    fn a_login_name_means_an_account() {
+        for (name, account) in
+            [("ALICE@a.test", Some(1)), ("bob", Some(2)), ("gone@a.test", None), ("team@a.test", None)]
+        {
+            let identity = directory().identity(name);
+            assert_eq!(identity.map(|identity| identity.account.0), account, "{name}");
         }
     }
 

@@ -7,6 +7,7 @@ pub mod login;
 pub mod password;
 pub mod sasl;
 pub mod seats;
+pub mod srs;
 mod throttle;
 mod verifiers;
 
@@ -17,6 +18,7 @@ pub use live::Live;
 pub use login::{Authenticator, LoginError, Origin};
 pub use password::{HashError, Secrets, hash_password};
 pub use seats::{Seat, Seats};
+pub use srs::Srs;
 
 /// Each change of what is locked here is one step: a panic leaves nothing half done.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -82,6 +82,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         root.tables("route").into_iter().filter_map(|section| facts.route(section)).collect();
     let (trust, dns) = (sections::trust(&root), sections::dns(&root));
     let (queue, limits) = (sections::queue(&root), sections::limits(&root));
+    let srs = sections::srs(&root, &domains);
     if !root.has("listener") {
         problems.add(None, "there is no [[listener]]: the server would serve nobody");
     }
@@ -131,6 +132,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         dns,
         queue,
         limits,
+        srs,
     })
 }
 

@@ -79,10 +79,14 @@ fn network(text: &str) -> Result<Network, String> {
         return Err(problem());
     }
     if prefix == 0 {
-        return Err(format!("{text:?} is the whole Internet: a server that trusts it relays for everyone"));
+        return Err(format!(
+            "{text:?} is the whole Internet: a server that trusts it believes everyone and relays for everyone"
+        ));
     }
     if prefix < if address.is_ipv4() { TRUST_PREFIX_MIN_V4 } else { TRUST_PREFIX_MIN_V6 } {
-        return Err(format!("{text:?} holds networks of strangers: a server that trusts it relays for them"));
+        return Err(format!(
+            "{text:?} holds networks of strangers: a server that trusts it believes them and relays for them"
+        ));
     }
     if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
         return Err(format!("{text:?}: write IPv4 networks as such, like 192.0.2.16/28"));
@@ -297,7 +301,7 @@ pub(crate) fn listener(section: Section<'_, '_>) -> Option<Found<ListenerConfig>
     let address = section.need("address", section.parsed("address", socket));
     let tls = section.word("tls", &TLS_MODES);
     let auth_without_tls = section.boolean("auth_without_tls");
-    section.not_available(&["proxy_protocol"]);
+    let rules = rules(&section, service.as_ref().map(|service| service.value));
     let problems = section.problems();
     section.end();
     let (service, Found { value: address, place }) = (service?.value, address?);
@@ -307,7 +311,32 @@ pub(crate) fn listener(section: Section<'_, '_>) -> Option<Found<ListenerConfig>
     }
     let auth_without_tls = auth_without_tls.is_some_and(|auth| auth.value);
     let tls = tls.unwrap_or(if auth_without_tls { TlsMode::None } else { TlsMode::StartTls });
-    Some(Found { value: ListenerConfig { service, address, tls, auth_without_tls }, place })
+    let listener = ListenerConfig { service, address, tls, auth_without_tls, rules };
+    Some(Found { value: listener, place })
+}
+
+/// What a listener believes and demands; a key that means nothing for its service is told of, or it would be relied on.
+fn rules(section: &Section<'_, '_>, service: Option<Service>) -> ListenerRules {
+    let relays: &[Service] = &[Service::Smtp];
+    let takes_mail: &[Service] = &[Service::Smtp, Service::Submission];
+    for (key, services) in
+        [("xclient", takes_mail), ("strict_pipelining", takes_mail), ("greeting_delay", relays)]
+    {
+        if let Some(service) = service.filter(|service| section.has(key) && !services.contains(service)) {
+            section.wrong(format!("listener.{key} means nothing for the service {:?}", service.name()));
+        }
+    }
+    ListenerRules {
+        proxy_protocol: networks(section, "proxy_protocol"),
+        xclient: networks(section, "xclient"),
+        greeting_delay: section.parsed("greeting_delay", short).map(|found| found.value).unwrap_or_default(),
+        strict_pipelining: section.boolean("strict_pipelining").is_some_and(|strict| strict.value),
+    }
+}
+
+/// Networks whose word is taken for something; none where the key is missing.
+fn networks(section: &Section<'_, '_>, key: &str) -> Vec<Network> {
+    section.list(key, network).into_iter().flatten().map(|network| network.value).collect()
 }
 
 pub(crate) fn domain_section(section: Section<'_, '_>) -> Option<Found<DomainConfig>> {
@@ -381,7 +410,20 @@ pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
     }
 }
 
-/// Longest wait before an error is told.
+pub(crate) fn srs(root: &Section<'_, '_>, domains: &[Found<DomainConfig>]) -> SrsConfig {
+    let section = root.table("srs");
+    let enabled = section.boolean("enabled").is_none_or(|enabled| enabled.value);
+    let domain = section.parsed("domain", |text| {
+        let name = domain(text)?;
+        let is_ours = |ours: &Found<DomainConfig>| ours.value.name == name && ours.value.relay_to.is_none();
+        let known = domains.iter().any(is_ours);
+        if known { Ok(name) } else { Err(format!("{text:?} is no [[domain]] whose mail is delivered here")) }
+    });
+    section.end();
+    SrsConfig { enabled, domain: domain.map(|found| found.value) }
+}
+
+/// Longest wait before an error or a greeting is told.
 const ERROR_DELAY_MAX: Duration = Duration::from_secs(60);
 
 fn message_size(text: &str) -> Result<u64, String> {
@@ -390,7 +432,7 @@ fn message_size(text: &str) -> Result<u64, String> {
 }
 
 /// A longer one would hold sessions, and with them connections, longer than an attacker's patience is worth.
-fn error_delay(text: &str) -> Result<Duration, String> {
+fn short(text: &str) -> Result<Duration, String> {
     let delay = duration(text)?;
     if delay <= ERROR_DELAY_MAX { Ok(delay) } else { Err("it is at most 1 minute".to_owned()) }
 }
@@ -403,15 +445,25 @@ pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
             .and_then(|number| usize::try_from(number).ok())
             .unwrap_or(default)
     };
+    let rate = |key, default| number(key, 0, default).try_into().unwrap_or(u32::MAX);
+    let delay =
+        |key, default| section.parsed(key, short).map_or(Duration::from_secs(default), |found| found.value);
     let limits = LimitsConfig {
         message_size: section.parsed("message_size", message_size).map_or(50 << 20, |found| found.value),
         recipients: number("recipients", 100, 1_000),
         connections: number("connections", 1, 10_000),
         connections_per_address: number("connections_per_address", 0, 50),
         auth_failures_per_minute: number("auth_failures_per_minute", 0, 10).try_into().unwrap_or(u32::MAX),
-        error_delay: section
-            .parsed("error_delay", error_delay)
-            .map_or(Duration::from_secs(1), |found| found.value),
+        error_delay: delay("error_delay", 1),
+        rates: RatesConfig {
+            connections_per_minute: rate("connections_per_minute", 300),
+            messages_per_minute: rate("messages_per_minute", 300),
+            recipients_per_minute: rate("recipients_per_minute", 3_000),
+            unknown_recipients: rate("unknown_recipients", 50),
+            tarpit: delay("tarpit", 5),
+            recipients_per_hour_per_account: rate("recipients_per_hour_per_account", 500),
+            recipients_per_day_per_account: rate("recipients_per_day_per_account", 1_000),
+        },
     };
     section.end();
     limits

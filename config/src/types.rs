@@ -37,6 +37,8 @@ pub struct Config {
     pub queue: QueueConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
+    /// `[srs]`
+    pub srs: SrsConfig,
 }
 
 /// All listeners.
@@ -123,6 +125,21 @@ pub struct ListenerConfig {
     pub tls: TlsMode,
     /// Login without TLS; only true on loopback addresses.
     pub auth_without_tls: bool,
+    /// What it believes and demands.
+    pub rules: ListenerRules,
+}
+
+/// What a listener believes and demands of its clients; by default nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListenerRules {
+    /// Proxies that say who their client is (PROXY protocol).
+    pub proxy_protocol: Vec<Network>,
+    /// Proxies that say who their client is by XCLIENT.
+    pub xclient: Vec<Network>,
+    /// How long the greeting waits for clients that speak first.
+    pub greeting_delay: Duration,
+    /// Whether octets behind a command that must be the last of its group end the session.
+    pub strict_pipelining: bool,
 }
 
 /// `[[domain]]`
@@ -216,7 +233,20 @@ pub struct Network {
     pub prefix: u8,
 }
 
+/// IPv4 networks that are larger are more than one site's.
+const WIDE_PREFIX_V4: u8 = 16;
+/// The same of IPv6: what a registry gives a provider for all its customers.
+const WIDE_PREFIX_V6: u8 = 40;
+
 impl Network {
+    /// Whether it is very wide, and none of those that everybody may use for himself (private, loopback).
+    pub fn is_wide(&self) -> bool {
+        match self.address {
+            IpAddr::V4(ip) => self.prefix < WIDE_PREFIX_V4 && !ip.is_private() && !ip.is_loopback(),
+            IpAddr::V6(ip) => self.prefix < WIDE_PREFIX_V6 && !ip.is_unique_local(),
+        }
+    }
+
     /// Whether the address lies in it (IPv4-mapped IPv6 addresses count as IPv4).
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -271,6 +301,15 @@ pub struct QueueConfig {
     pub mx_port: u16,
 }
 
+/// `[srs]`: the reverse path of what aliases forward to addresses elsewhere. The default is off, which is not that of a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SrsConfig {
+    /// Whether it is rewritten.
+    pub enabled: bool,
+    /// The domain of the new path; default: that of the alias.
+    pub domain: Option<Domain>,
+}
+
 /// `[limits]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitsConfig {
@@ -286,4 +325,26 @@ pub struct LimitsConfig {
     pub auth_failures_per_minute: u32,
     /// Wait before an error is answered; default 1 s; 0 = off.
     pub error_delay: Duration,
+    /// What an address, or an account, may do in a time.
+    pub rates: RatesConfig,
+}
+
+/// The rates of `[limits]`. The default is no bound at all, which is not that of a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RatesConfig {
+    /// Connections from one address in a minute; default 300; 0 = no bound.
+    pub connections_per_minute: u32,
+    /// Messages from one address in a minute; default 300; 0 = no bound.
+    pub messages_per_minute: u32,
+    /// Recipients that one address asks for in a minute; default 3,000; 0 = no bound.
+    pub recipients_per_minute: u32,
+    /// Unknown recipients of one address in 10 minutes before refusals come slowly; with twice as many it is sent away.
+    /// Default 50; 0 = no bound.
+    pub unknown_recipients: u32,
+    /// How slowly; default 5 s.
+    pub tarpit: Duration,
+    /// Recipients that one account sends to in an hour; default 500; 0 = no bound.
+    pub recipients_per_hour_per_account: u32,
+    /// Recipients that one account sends to in a day; default 1,000; 0 = no bound.
+    pub recipients_per_day_per_account: u32,
 }

@@ -64,6 +64,44 @@ fn what_cannot_be_listened_on_at_once_is_refused() {
 }
 
 #[test]
+fn a_listener_believes_only_networks_of_one_owner() {
+    for (network, good) in [
+        ("127.0.0.0/8", true),
+        ("2001:db8::/32", true),
+        ("0.0.0.0/0", false),
+        ("::/0", false),
+        ("128.0.0.0/1", false),
+        ("192.0.2.1/24", false),
+        ("192.0.2.1", false),
+    ] {
+        let listener = format!(
+            "[[listener]]\nservice = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nproxy_protocol = [\"{network}\"]\n"
+        );
+        let checked = check(&minimal(&listener));
+        assert_eq!(checked.is_ok(), good, "{network}: {checked:?}");
+        assert_eq!(checked.is_ok_and(|config| config.listeners[1].rules.proxy_protocol.len() == 1), good);
+    }
+}
+
+#[test]
+fn wide_networks_are_told_apart() {
+    for (network, is_wide) in [
+        ("10.0.0.0/8", false),
+        ("172.16.0.0/12", false),
+        ("127.0.0.0/8", false),
+        ("fc00::/7", false),
+        ("192.0.0.0/16", false),
+        ("192.0.0.0/15", true),
+        ("198.0.0.0/8", true),
+        ("2001:db8::/32", true),
+        ("2001:db8::/48", false),
+    ] {
+        let config = check(&minimal(&format!("[[trust]]\nnetworks = [\"{network}\"]"))).unwrap();
+        assert_eq!(config.trust[0].is_wide(), is_wide, "{network}");
+    }
+}
+
+#[test]
 fn an_error_delay_is_short() {
     for (delay, good) in [("0", true), ("60s", true), ("61s", false), ("1d", false)] {
         assert_eq!(
@@ -115,6 +153,19 @@ fn what_must_not_be_is_refused() {
         ("[tls]\ncertificate = \"missing.pem\"\nkey = \"missing.pem\"", "missing.pem: No such file"),
         ("[storage]\nengine = \"postgres\"", "not available in this version"),
         ("[queue]\nretry = []", "queue.retry is empty"),
+        (
+            "[[listener]]\nservice = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nxclient = [\"127.0.0.0/8\"]",
+            "listener.xclient means nothing for the service \"imap\"",
+        ),
+        (
+            "[[listener]]\nservice = \"submission\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\ngreeting_delay = \"1s\"",
+            "listener.greeting_delay means nothing",
+        ),
+        (
+            "[[listener]]\nservice = \"smtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\ngreeting_delay = \"61s\"",
+            "at most 1 minute",
+        ),
+        ("[srs]\ndomain = \"far.test\"", "no [[domain]] whose mail"),
         ("[limits]\nrecipients = 99", "between 100 and"),
         ("[limits]\nrecipients = -1", "between 100 and"),
         ("[limits]\nrecipients = 99999999999999999999999", "between 100 and"),

@@ -8,6 +8,8 @@ pub mod connect;
 pub mod driver;
 pub mod listener;
 pub mod machine;
+pub mod proxy;
+pub mod rates;
 pub mod shutdown;
 pub mod tls;
 mod wire;
@@ -17,8 +19,10 @@ mod testing;
 
 pub use connect::{ConnectError, connect};
 pub use driver::{Connection, Disconnect, Stream, TlsRole, drive};
-pub use listener::{Acceptor, AddressCount, DescriptorError, Limits, bind, raise_descriptor_limit};
+pub use listener::{Acceptor, AddressCount, DescriptorError, Limits, bind, network, raise_descriptor_limit};
 pub use machine::{Handler, Machine, Step};
+pub use proxy::Proxies;
+pub use rates::Rates;
 pub use shutdown::Shutdown;
 pub use tls::{
     CertificateFiles, ChannelBinding, ClientTls, ServerTls, TlsError, TlsInfo, TlsMode, Verification,

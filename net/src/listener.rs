@@ -15,12 +15,14 @@ use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
     connect::ConnectError,
     driver::{Connection, Stream, TlsRole},
+    proxy::{self, Proxies},
+    rates::Rates,
     shutdown::Shutdown,
     tls::{ServerTls, TlsError, TlsMode},
 };
@@ -97,7 +99,9 @@ fn descriptors(connections: u64) -> u64 {
 pub struct Limits {
     connections: Arc<Semaphore>,
     per_address: usize,
+    per_minute: u32,
     addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    rates: Rates<IpAddr>,
 }
 
 impl Limits {
@@ -105,7 +109,30 @@ impl Limits {
     pub fn new(connections: usize, per_address: usize) -> Self {
         let permits =
             if connections == 0 { Semaphore::MAX_PERMITS } else { connections.min(Semaphore::MAX_PERMITS) };
-        Self { connections: Arc::new(Semaphore::new(permits)), per_address, addresses: Arc::default() }
+        let rates = Rates::new(Duration::from_secs(60));
+        let connections = Arc::new(Semaphore::new(permits));
+        Self { connections, per_address, per_minute: 0, addresses: Arc::default(), rates }
+    }
+
+    /// With a bound of connections that one address makes in a minute (0: none). Loopback is not counted.
+    #[must_use]
+    pub fn per_minute(mut self, connections: u32) -> Self {
+        self.per_minute = connections;
+        self
+    }
+
+    /// Counts a connection of a client, and says in the log where there are too many.
+    fn admit(&self, peer: SocketAddr) -> Option<AddressCount> {
+        let in_time = || {
+            let now = Instant::now().into_std();
+            let is_local = peer.ip().to_canonical().is_loopback();
+            is_local || self.rates.take(network(peer.ip()), self.per_minute, now)
+        };
+        let counted = self.count(peer.ip()).filter(|_| in_time());
+        if counted.is_none() {
+            tracing::info!(%peer, "too many connections from this address");
+        }
+        counted
     }
 
     /// Counts a connection from an address until the guard is dropped; `None` where there are too many.
@@ -122,8 +149,8 @@ impl Limits {
     }
 }
 
-/// What connections are counted by: one user has one IPv4 address, or one /64.
-fn network(peer: IpAddr) -> IpAddr {
+/// What is counted by address goes by this: one user has one IPv4 address, or one /64.
+pub fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
@@ -173,34 +200,43 @@ pub struct Acceptor {
     pub tls: watch::Receiver<Option<ServerTls>>,
     /// Bounds.
     pub limits: Limits,
+    /// Who begins with a PROXY header.
+    pub proxies: Proxies,
     /// Tells when to stop.
     pub shutdown: Shutdown,
 }
 
 impl Acceptor {
     /// Accepts until shutdown; each session is a task of its own, and begins when it has a permit: until then this listener
-    /// accepts no more. (No permit is held while nobody comes, or the listeners would take them from each other.) With implicit
-    /// TLS the handshake is done (within a deadline) before `session` is called. What is over `per_address` is closed after
-    /// `refusal` was sent (`421 …`, `* BYE …`, `-ERR …`; not under implicit TLS).
+    /// accepts no more. (No permit is held while nobody comes, or the listeners would take them from each other.) A trusted
+    /// proxy says first who its client is, and that one is counted. With implicit TLS the handshake is done (within a deadline)
+    /// before `session` is called. What is over a bound of its address is closed after `refusal` was sent (`421 …`, `* BYE …`,
+    /// `-ERR …`; not under implicit TLS).
     pub async fn run<S, F>(self, listener: TcpListener, refusal: &'static str, session: S)
     where
         S: Fn(Connection) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
+        let refusal = if self.mode == TlsMode::Implicit { "" } else { refusal };
         let mut wait = ACCEPT_RETRY.0;
         // Cancel-safe: a connection that is not accepted stays with the kernel.
         while let Some(accepted) = self.unless_stopping(listener.accept()).await {
             match accepted {
                 Ok((stream, peer)) => {
                     wait = ACCEPT_RETRY.0;
-                    let Some(counted) = self.limits.count(peer.ip()) else {
-                        self.refuse(stream, peer, refusal);
+                    let counted = if self.proxies.trust(peer.ip()) {
+                        None
+                    } else if let Some(counted) = self.limits.admit(peer) {
+                        Some(counted)
+                    } else {
+                        self.shutdown.spawn(refuse(stream, refusal));
                         continue;
                     };
                     let permit = Arc::clone(&self.limits.connections).acquire_owned();
                     // The semaphore is never closed.
                     let Some(Ok(permit)) = self.unless_stopping(permit).await else { return };
-                    self.begin(stream, peer, (counted, permit), session.clone());
+                    let arrived = Arrived { stream, peer, counted, permit, refusal };
+                    self.shutdown.spawn(self.clone().begin(arrived, session.clone()));
                 }
                 // The peer was gone before we came.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -222,34 +258,45 @@ impl Acceptor {
         }
     }
 
-    fn refuse(&self, stream: TcpStream, peer: SocketAddr, refusal: &'static str) {
-        tracing::info!(%peer, "too many connections from this address");
-        let refusal = if self.mode == TlsMode::Implicit { "" } else { refusal };
-        self.shutdown.spawn(refuse(stream, refusal));
-    }
-
-    fn begin<S, F>(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        (counted, permit): (AddressCount, OwnedSemaphorePermit),
-        session: S,
-    ) where
-        S: Fn(Connection) -> F + Send + 'static,
-        F: Future<Output = ()> + Send + 'static,
+    async fn begin<S, F>(self, arrived: Arrived, session: S)
+    where
+        S: Fn(Connection) -> F,
+        F: Future<Output = ()>,
     {
-        let tls = self.tls.borrow().clone();
-        let (mode, shutdown) = (self.mode, self.shutdown.clone());
-        self.shutdown.spawn(async move {
-            // Held to the end, whatever the session does with its connection.
-            let held = (counted.clone(), permit);
-            match prepare(stream, (peer, counted), mode, tls, shutdown).await {
-                Ok(connection) => session(connection).await,
-                Err(error) => tracing::info!(%peer, %error, "no session"),
+        let Arrived { mut stream, mut peer, counted, permit, refusal } = arrived;
+        let counted = match counted {
+            Some(counted) => counted,
+            None => {
+                let header = self.unless_stopping(proxy::read_header(&mut stream)).await;
+                match header {
+                    Some(Ok(client)) => peer = client.unwrap_or(peer),
+                    Some(Err(error)) => return tracing::warn!(proxy = %peer, %error, "no session"),
+                    None => return,
+                }
+                let Some(counted) = self.limits.admit(peer) else { return refuse(stream, refusal).await };
+                counted
             }
-            drop(held);
-        });
+        };
+        let tls = self.tls.borrow().clone();
+        // Held to the end, whatever the session does with its connection.
+        let held = (counted.clone(), permit);
+        match prepare(stream, (peer, counted), self.mode, tls, self.shutdown).await {
+            Ok(connection) => session(connection).await,
+            Err(error) => tracing::info!(%peer, %error, "no session"),
+        }
+        drop(held);
     }
+}
+
+/// A connection that was accepted and has a permit.
+struct Arrived {
+    stream: TcpStream,
+    peer: SocketAddr,
+    /// `None`: of a trusted proxy, whose header is still to come.
+    counted: Option<AddressCount>,
+    permit: OwnedSemaphorePermit,
+    /// What the client is told that is one too many.
+    refusal: &'static str,
 }
 
 /// Tells a peer that it is not served. Whether it listens is its own affair.
@@ -299,10 +346,14 @@ mod tests {
     use crate::connect::connect;
 
     async fn start(mode: TlsMode, limits: Limits) -> (SocketAddr, Shutdown) {
+        start_behind(Proxies::default(), mode, limits).await
+    }
+
+    async fn start_behind(proxies: Proxies, mode: TlsMode, limits: Limits) -> (SocketAddr, Shutdown) {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, tls) = (Shutdown::new(), watch::channel(None).1);
-        let acceptor = Acceptor { mode, tls, limits, shutdown: shutdown.clone() };
+        let acceptor = Acceptor { mode, tls, limits, proxies, shutdown: shutdown.clone() };
         // Says hello, and stays until the peer hangs up or the server stops.
         shutdown.spawn(acceptor.run(listener, "421 too many", |mut connection: Connection| async move {
             connection.stream.write_all(b"hello").await.unwrap();
@@ -350,6 +401,16 @@ mod tests {
     }
 
     #[test]
+    fn one_address_makes_so_many_connections_in_a_minute() {
+        let limits = Limits::new(0, 0).per_minute(2);
+        let admitted = |peer: &str| limits.admit(peer.parse().unwrap()).is_some();
+        assert!(admitted("198.51.100.7:1") && admitted("198.51.100.7:2"));
+        assert!(!admitted("198.51.100.7:3") && admitted("198.51.100.8:1"));
+        assert!((0..9).all(|_| admitted("127.0.0.1:1") && admitted("[::ffff:127.0.0.1]:1")));
+        assert!(limits.addresses.lock().unwrap().is_empty(), "who is refused holds no place");
+    }
+
+    #[test]
     fn who_has_logged_in_counts_no_more_for_the_address() {
         let (limits, peer) = (Limits::new(0, 1), IpAddr::from([192, 0, 2, 1]));
         let first = limits.count(peer).unwrap();
@@ -394,6 +455,30 @@ mod tests {
         let (address, _shutdown) = start(TlsMode::Implicit, Limits::new(0, 0)).await;
         let (mut connection, text) = greeted(address).await;
         assert_eq!((text.as_str(), connection.stream.read(&mut [0]).await.unwrap()), ("", 0));
+    }
+
+    #[tokio::test]
+    async fn a_trusted_proxy_says_whose_connection_is_counted() {
+        let proxies = Proxies::new(|peer| peer.is_loopback());
+        let (address, shutdown) = start_behind(proxies, TlsMode::None, Limits::new(0, 1)).await;
+        let mut held = Vec::new();
+        for (header, expected) in [
+            ("PROXY TCP4 198.51.100.7 192.0.2.1 40000 25\r\n", "hello"),
+            ("PROXY TCP4 198.51.100.8 192.0.2.1 40000 25\r\n", "hello"),
+            ("PROXY TCP4 198.51.100.7 192.0.2.1 40001 25\r\n", "421 too many\r\n"),
+            ("PROXY UNKNOWN\r\n", "hello"),
+            ("PROXY UNKNOWN\r\n", "421 too many\r\n"),
+            ("EHLO c.test\r\n", ""),
+        ] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(header.as_bytes()).await.unwrap();
+            let mut text = [0; 14];
+            let read = timeout(Duration::from_secs(10), stream.read(&mut text)).await.unwrap();
+            assert_eq!(String::from_utf8_lossy(&text[..read.unwrap_or(0)]), expected, "{header}");
+            held.push(stream);
+        }
+        drop(held);
+        assert!(shutdown.drain(Duration::from_secs(5)).await);
     }
 
     #[test]

@@ -109,6 +109,15 @@ impl CertificateFiles {
     }
 }
 
+impl CertificateFiles {
+    /// After how many days a certificate of the chain will have expired; `None`: not within so many. Errors: as `check_dates`.
+    pub fn expires_within(&self, now: SystemTime, days: u64) -> Result<Option<u64>, TlsError> {
+        self.check_dates(now)?;
+        let after = |days: u64| now + Duration::from_secs(days * 24 * 60 * 60);
+        Ok((0..=days).find(|days| self.check_dates(after(*days)).is_err()))
+    }
+}
+
 /// What is wrong with the dates of a certificate. They are looked at first of all, so it does not matter that it is its own root here.
 fn date_error(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<CertificateError> {
     let mut roots = RootCertStore::empty();

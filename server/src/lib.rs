@@ -4,10 +4,12 @@
 
 pub mod admin;
 pub mod agent;
+pub mod certificates;
 pub mod cli;
 pub mod demo;
 pub mod directory;
 pub mod port;
+mod secret;
 pub mod start;
 
 pub use start::{Parts, Running, Server, StartError};

@@ -12,15 +12,17 @@ use std::{
 };
 
 use tokio::{net::TcpListener, sync::watch};
-use waypost_auth::{Authenticator, Live};
+use waypost_auth::{Authenticator, Live, Srs};
 use waypost_config::{Config, LimitsConfig, ListenerConfig, Service, TlsMode};
 use waypost_mta::dns::{DnsError, Resolver};
-use waypost_net::{Acceptor, Connection, Limits, ServerTls, Shutdown, TlsError, tls::CertificateFiles};
+use waypost_net::{Acceptor, Connection, Limits, Proxies, ServerTls, Shutdown, TlsError};
 use waypost_storage::{Options, Store, StoreError, disk::Disk};
 
 use crate::{
     admin,
+    certificates::{self, load_tls},
     directory::{self, DirectoryProblem},
+    secret,
 };
 
 /// How long sessions may take to end after SIGTERM.
@@ -63,6 +65,9 @@ pub enum StartError {
     /// Accounts of file and store do not fit together.
     #[error("{0}")]
     Directory(#[from] DirectoryProblem),
+    /// The key of return paths.
+    #[error("cannot use {0}: {1}")]
+    Secret(String, io::Error),
     /// The administration socket.
     #[error("cannot listen on {0}: {1}")]
     Admin(String, io::Error),
@@ -131,7 +136,8 @@ impl Server {
             );
         }
         let tls = load_tls(&config)?;
-        warn_of_certificate_dates(&config);
+        certificates::warn_of_dates(&config);
+        warn_of_trust(&config);
         let resolver = parts.resolver.clone().map_or_else(|| Resolver::new(&config.dns), Ok)?;
         let listeners = bind_all(&config)?;
         make_state_dir(&config.state_dir)?;
@@ -142,6 +148,9 @@ impl Server {
         options.segment_bytes = parts.segment_bytes.unwrap_or(options.segment_bytes);
         options.checkpoint_records = parts.checkpoint_records.unwrap_or(options.checkpoint_records);
         let store = Store::open(options).await?;
+        let srs = secret::srs(&config.state_dir).map_err(|error| {
+            StartError::Secret(secret::srs_key(&config.state_dir).display().to_string(), error)
+        })?;
         directory::adopt_file_accounts(&store, &config).await?;
         let config = Arc::new(config);
         let live = Arc::new(watch::Sender::new(directory::live(&store, config.clone())?));
@@ -149,8 +158,9 @@ impl Server {
         let authenticator = Authenticator::with_salt_key(config.limits.auth_failures_per_minute, &salt_key);
         let running = Running {
             bound: listeners.iter().map(|(bound, _, _)| *bound).collect(),
-            services: Services::new(&store, &live, &authenticator),
-            limits: Limits::new(connections, config.limits.connections_per_address),
+            services: Services::new(&store, &live, &authenticator, &srs),
+            limits: Limits::new(connections, config.limits.connections_per_address)
+                .per_minute(config.limits.rates.connections_per_minute),
             store,
             live,
             tls: watch::Sender::new(tls),
@@ -174,6 +184,7 @@ impl Running {
                 mode: net_tls_mode(bound.tls),
                 tls: self.tls.subscribe(),
                 limits: self.limits.clone(),
+                proxies: proxies(&listener_config),
                 shutdown: self.shutdown.clone(),
             };
             let services = self.services.clone();
@@ -186,12 +197,18 @@ impl Running {
             store,
             live,
             resolver,
+            srs: self.services.mta.srs.clone(),
             shutdown,
         }));
         let follow = directory::follow(self.store.clone(), self.live.clone(), self.changing.clone());
         let stopping = self.shutdown.clone();
         self.shutdown.spawn(async move {
             tokio::select! { () = follow => (), () = stopping.stopping() => () }
+        });
+        let watch = certificates::watch(self.live.subscribe(), self.tls.clone());
+        let stopping = self.shutdown.clone();
+        self.shutdown.spawn(async move {
+            tokio::select! { () = watch => (), () = stopping.stopping() => () }
         });
         admin::socket::listen(&config.state_dir, self.store.clone(), self.live.subscribe(), &self.shutdown)
             .map_err(|error| {
@@ -252,7 +269,7 @@ impl Running {
             return Err(StartError::NeedsRestart(limit));
         }
         let tls = load_tls(&config)?;
-        warn_of_certificate_dates(&config);
+        certificates::warn_of_dates(&config);
         directory::adopt_file_accounts(&self.store, &config).await?;
         self.store.set_retention(config.storage.retention);
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -266,6 +283,17 @@ impl Running {
         let in_time = self.shutdown.drain(DRAIN_TIMEOUT).await;
         self.store.close().await;
         in_time
+    }
+}
+
+/// Networks that may relay are trusted with our good name: those that hold more than one site's hosts and are nobody's own are
+/// told of. What is larger still is refused by the configuration.
+fn warn_of_trust(config: &Config) {
+    for network in config.trust.iter().filter(|network| network.is_wide()) {
+        tracing::warn!(
+            network = %format!("{}/{}", network.address, network.prefix),
+            "[[trust]] holds a very wide network: every host in it may send mail to anyone through this server"
+        );
     }
 }
 
@@ -316,6 +344,10 @@ fn fixed_limit(new: &LimitsConfig, old: &LimitsConfig) -> Option<&'static str> {
     [
         ("limits.connections", new.connections != old.connections),
         ("limits.connections_per_address", new.connections_per_address != old.connections_per_address),
+        (
+            "limits.connections_per_minute",
+            new.rates.connections_per_minute != old.rates.connections_per_minute,
+        ),
         ("limits.auth_failures_per_minute", new.auth_failures_per_minute != old.auth_failures_per_minute),
     ]
     .into_iter()
@@ -333,46 +365,18 @@ fn bind_all(config: &Config) -> Result<Vec<Listening>, StartError> {
     config.listeners.iter().map(bind).collect()
 }
 
-/// Loads the certificates of a configuration; `None` where it has no `[tls]`.
-pub fn load_tls(config: &Config) -> Result<Option<ServerTls>, TlsError> {
-    let files = certificate_files(config);
-    if files.is_empty() { Ok(None) } else { ServerTls::load(&files).map(Some) }
-}
-
-/// Checks that no certificate of a configuration is out of date. Who changes a configuration should hear of it; a running server
-/// serves on with it, because mail between servers needs no valid certificate and users would lose all service.
-pub fn check_certificate_dates(config: &Config) -> Result<(), TlsError> {
-    let now = std::time::SystemTime::now();
-    certificate_files(config).iter().try_for_each(|files| files.check_dates(now))
-}
-
-fn warn_of_certificate_dates(config: &Config) {
-    if let Err(problem) = check_certificate_dates(config) {
-        tracing::warn!(%problem, "clients will not trust this server");
-    }
-}
-
-fn certificate_files(config: &Config) -> Vec<CertificateFiles> {
-    let Some(tls) = &config.tls else { return Vec::new() };
-    let files = |names: Vec<String>, certificate: &Path, key: &Path| CertificateFiles {
-        names,
-        certificate: certificate.to_owned(),
-        key: key.to_owned(),
-    };
-    let mut all = vec![files(Vec::new(), &tls.certificate, &tls.key)];
-    all.extend(tls.certificates.iter().map(|named| {
-        let names = named.names.iter().map(|name| name.as_str().to_owned()).collect();
-        files(names, &named.certificate, &named.key)
-    }));
-    all
-}
-
 fn net_tls_mode(mode: TlsMode) -> waypost_net::TlsMode {
     match mode {
         TlsMode::None => waypost_net::TlsMode::None,
         TlsMode::StartTls => waypost_net::TlsMode::StartTls,
         TlsMode::Implicit => waypost_net::TlsMode::Implicit,
     }
+}
+
+/// Who says on a listener whom it speaks for.
+fn proxies(listener: &ListenerConfig) -> Proxies {
+    let networks = listener.rules.proxy_protocol.clone();
+    Proxies::new(move |peer| networks.iter().any(|network| network.contains(peer)))
 }
 
 /// What a client is told that has too many connections open.
@@ -395,7 +399,7 @@ struct Services {
 }
 
 impl Services {
-    fn new(store: &Store, live: &watch::Sender<Arc<Live>>, authenticator: &Authenticator) -> Self {
+    fn new(store: &Store, live: &watch::Sender<Arc<Live>>, authenticator: &Authenticator, srs: &Srs) -> Self {
         let shared = || (store.clone(), live.subscribe(), authenticator.clone());
         let (mta_store, mta_live, mta_authenticator) = shared();
         let (imap, pop3) = (shared(), shared());
@@ -404,6 +408,8 @@ impl Services {
                 store: mta_store,
                 live: mta_live,
                 authenticator: mta_authenticator,
+                guard: waypost_mta::server::Guard::default(),
+                srs: srs.clone(),
             },
             imap: waypost_imap::Context::new(imap.0, imap.1, imap.2),
             pop3: waypost_pop3::Context::new(pop3.0, pop3.1, pop3.2),

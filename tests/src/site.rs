@@ -51,6 +51,7 @@ pub struct SiteBuilder {
     dns: String,
     queue: String,
     tls: String,
+    rules: Vec<(String, String)>,
 }
 
 impl SiteBuilder {
@@ -62,11 +63,13 @@ impl SiteBuilder {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             smtp_port: 0,
             more: String::new(),
-            limits: "error_delay = \"0\"\nconnections_per_address = 0\nauth_failures_per_minute = 0\n"
+            limits: "error_delay = \"0\"\nconnections_per_address = 0\nauth_failures_per_minute = 0\n\
+                     recipients_per_hour_per_account = 0\nrecipients_per_day_per_account = 0\n"
                 .to_owned(),
             dns: String::new(),
             queue: String::new(),
             tls: String::new(),
+            rules: Vec::new(),
         }
     }
 
@@ -102,6 +105,13 @@ impl SiteBuilder {
     #[must_use]
     pub fn only_limits(mut self, toml: &str) -> Self {
         toml.clone_into(&mut self.limits);
+        self
+    }
+
+    /// More lines of each `[[listener]]` of a service.
+    #[must_use]
+    pub fn listeners(mut self, service: &str, toml: &str) -> Self {
+        self.rules.push((service.to_owned(), toml.to_owned()));
         self
     }
 
@@ -158,6 +168,9 @@ impl SiteBuilder {
             ));
             if auth_without_tls {
                 text.push_str("auth_without_tls = true\n");
+            }
+            for (_, rules) in self.rules.iter().filter(|(of, _)| of == service) {
+                text.push_str(&format!("{rules}\n"));
             }
         }
         let file = folder.join("waypost.toml");
@@ -217,7 +230,8 @@ impl Site {
             counted: AddressCount::default(),
         };
         let auth_without_tls = tls == TlsMode::None && service != Service::Smtp;
-        let listener = ListenerConfig { service, address: loopback, tls, auth_without_tls };
+        let listener =
+            ListenerConfig { service, address: loopback, tls, auth_without_tls, rules: Default::default() };
         tokio::spawn(self.running.attach(connection, listener));
     }
 

@@ -7,6 +7,7 @@ mod mail;
 mod message;
 mod play;
 mod pop3;
+mod proxy;
 mod sasl;
 mod smtp;
 mod smtp_sessions;
@@ -15,7 +16,7 @@ mod smtp_sessions;
 pub(crate) type Target = fn(&[u8]);
 
 /// All targets by name; a corpus has the same name.
-pub(crate) const TARGETS: [(&str, Target); 28] = [
+pub(crate) const TARGETS: [(&str, Target); 29] = [
     ("address", mail::address),
     ("body_decoder", message::body_decoder),
     ("config", configuration::config),
@@ -31,6 +32,7 @@ pub(crate) const TARGETS: [(&str, Target); 28] = [
     ("mutf7", imap::mutf7),
     ("pop3_command", pop3::command),
     ("pop3_machine", pop3::machine),
+    ("proxy_header", proxy::header),
     ("sasl", sasl::exchange),
     ("smtp_client", smtp_sessions::client),
     ("smtp_command", smtp::command),

@@ -1,5 +1,7 @@
 //! SMTP: commands, paths, the end of data, replies.
 
+use std::net::IpAddr;
+
 use bytes::BytesMut;
 use waypost_mail::{BodyType, Reply, ReturnContent, ReversePath};
 use waypost_mta::smtp::{
@@ -8,6 +10,7 @@ use waypost_mta::smtp::{
     parameters::{MailParameters, RcptParameters},
     path::ForwardPath,
     reply::{Capabilities, REPLY_LINE_BYTES_MAX, REPLY_LINES_MAX, ReplyError, ReplyParser},
+    xclient::XClient,
 };
 
 use super::{play::PIECES, settings};
@@ -41,9 +44,34 @@ fn said(command: &Command) -> String {
         Command::Vrfy => "VRFY someone".into(),
         Command::Help => "HELP".into(),
         Command::StartTls => "STARTTLS".into(),
+        Command::XClient(client) => said_xclient(client),
         Command::Auth { mechanism, initial: None } => format!("AUTH {mechanism}"),
         Command::Auth { mechanism, initial: Some(initial) } => format!("AUTH {mechanism} {initial}"),
     }
+}
+
+fn said_xclient(client: &XClient) -> String {
+    let xtext = |text: &str| -> String {
+        let octet = |octet: &u8| match octet {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(*octet).to_string(),
+            octet => format!("+{octet:02X}"),
+        };
+        text.as_bytes().iter().map(octet).collect()
+    };
+    let unknown = || "[UNAVAILABLE]".to_owned();
+    let text = |text: &Option<String>| text.as_deref().map_or_else(unknown, xtext);
+    let address = client.address.map_or_else(unknown, |address| match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("IPV6:{address}"),
+    });
+    format!(
+        "XCLIENT NAME={} LOGIN={} ADDR={address} PORT={} HELO={} PROTO={}",
+        text(&client.name),
+        text(&client.login),
+        client.port.map_or_else(unknown, |port| port.to_string()),
+        client.helo.as_ref().map_or_else(unknown, |name| xtext(name.as_str())),
+        if client.is_plain_smtp { "SMTP" } else { "ESMTP" },
+    )
 }
 
 fn said_parameters(parameters: &MailParameters) -> String {

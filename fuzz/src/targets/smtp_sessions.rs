@@ -52,6 +52,7 @@ fn served(bits: u8, octets: &[u8], piece: usize) -> (Played, World) {
         auth: if is(8) { server::AuthPolicy::Always } else { server::AuthPolicy::UnderTls },
         scram: if is(64) { Scram::Bound } else { Scram::Absent },
         tls: is(16).then(tls),
+        manners: server::Manners { greeting_delay: None, strict_pipelining: false, xclient: is(64) },
         session: EntryId(9),
     });
     let played = play(&mut machine, octets, piece, |question| world.answer(question, is(32)));
@@ -68,6 +69,8 @@ impl World {
             server::Question::Authenticate(Claim::Password(shown)) if shown.password == "x" => no(535),
             server::Question::Verifier(_) => no(535),
             server::Question::Authenticate(_) => server::Answer::Done,
+            server::Question::XClient(client) if client.login.is_some() => no(535),
+            server::Question::XClient(_) => server::Answer::Done,
             server::Question::Mail(mail) if mail.reverse_path.to_string().starts_with('x') => no(550),
             server::Question::Mail(_) => {
                 (self.in_transaction, self.recipients) = (true, 0);

@@ -57,7 +57,9 @@ fn config() -> Config {
             connections_per_address: 0,
             auth_failures_per_minute: 0,
             error_delay: Duration::ZERO,
+            rates: Default::default(),
         },
+        srs: Default::default(),
     }
 }
 
@@ -96,6 +98,7 @@ impl World {
             address: ([127, 0, 0, 1], 0).into(),
             tls: TlsMode::None,
             auth_without_tls: true,
+            rules: Default::default(),
         };
         tokio::spawn(serve(connection, self.context.clone(), Arc::new(listener)));
         let mut client = Client { stream: ours, tags: 0 };

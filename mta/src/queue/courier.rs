@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use waypost_auth::Live;
-use waypost_mail::{BodyType, DeliverBy, Overdue, Reply, Timestamp};
+use waypost_auth::{Live, srs};
+use waypost_mail::{BodyType, DeliverBy, Domain, Overdue, Reply, ReversePath, Timestamp};
 use waypost_storage::{
     Attempt, Deadline, Outcome, QueueEntry, QueuedRecipient, Reader, RecipientOutcome, StoreError,
 };
@@ -34,6 +34,8 @@ pub(super) struct Job {
     pub(super) entry: Arc<QueueEntry>,
     /// Indexes in its recipients.
     pub(super) recipients: Vec<usize>,
+    /// The domain of the alias that forwards to them, if one does.
+    pub(super) alias: Option<Domain>,
     /// How often it was tried before.
     pub(super) tries: u32,
 }
@@ -193,7 +195,7 @@ impl Outbox for Courier {
                 continue;
             }
             self.taken += 1;
-            let outgoing = outgoing(&job);
+            let outgoing = Outgoing { reverse_path: self.reverse_path(&job), ..outgoing(&job) };
             self.current = Some(Current { reader: self.reader(&job.entry), job });
             return Some(outgoing);
         }
@@ -226,6 +228,26 @@ impl Outbox for Courier {
 }
 
 impl Courier {
+    /// The sender, or, where an alias forwards what comes from elsewhere, a path of ours that leads back to him.
+    fn reverse_path(&self, job: &Job) -> ReversePath {
+        let context = &self.shared.context;
+        let live = context.live();
+        let (sender, alias) = match (&job.entry.reverse_path, &job.alias) {
+            (ReversePath::Address(sender), Some(alias)) if live.config.srs.enabled => (sender, alias),
+            (unchanged, _) => return unchanged.clone(),
+        };
+        // Our own mail needs no other path.
+        if live.directory.is_local(&sender.domain) {
+            return job.entry.reverse_path.clone();
+        }
+        let domain = live.config.srs.domain.as_ref().unwrap_or(alias);
+        let rewritten = context.srs.forward(sender, domain, srs::day(now()));
+        if rewritten.is_none() {
+            tracing::debug!(id = %job.entry.id, %sender, "the sender is too long to be rewritten");
+        }
+        ReversePath::Address(rewritten.unwrap_or_else(|| sender.clone()))
+    }
+
     fn reader(&self, entry: &QueueEntry) -> Reader {
         let content = entry.content.without_prefix();
         self.shared.context.store.reader(&content, 0, content.size())

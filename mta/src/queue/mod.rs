@@ -22,11 +22,11 @@ use std::{
 };
 
 use tokio::sync::{mpsc, watch};
-use waypost_auth::Live;
+use waypost_auth::{Live, Srs};
 use waypost_config::Config;
 use waypost_mail::{EntryId, Timestamp};
 use waypost_net::Shutdown;
-use waypost_storage::{QueueEntry, Store, StoreError};
+use waypost_storage::{QueueEntry, QueuedRecipient, Store, StoreError};
 
 use crate::{
     dns::Resolver,
@@ -54,6 +54,8 @@ pub struct Context {
     pub live: watch::Receiver<Arc<Live>>,
     /// DNS.
     pub resolver: Resolver,
+    /// Makes return paths for mail that is forwarded.
+    pub srs: Srs,
     /// Tells when to stop.
     pub shutdown: Shutdown,
 }
@@ -221,9 +223,14 @@ impl Runner {
 /// The open recipients of an entry as jobs.
 fn jobs(entry: &Arc<QueueEntry>, tries: u32, config: &Config) -> Vec<(Destination, Job)> {
     let open = entry.recipients.iter().enumerate().filter(|(_, queued)| queued.is_open());
-    let open = open.map(|(index, queued)| (index, destination(config, &queued.recipient.address.domain)));
-    let job = |recipients| Job { entry: entry.clone(), recipients, tries };
-    transactions(open).into_iter().map(|(destination, recipients)| (destination, job(recipients))).collect()
+    // What is forwarded has a reverse path of its own, so it goes in a transaction of its own.
+    let open = open.map(|(index, QueuedRecipient { recipient, .. })| {
+        let alias = recipient.original.as_ref().map(|alias| alias.domain.clone());
+        (index, (destination(config, &recipient.address.domain), alias))
+    });
+    let job = |recipients, alias| Job { entry: entry.clone(), recipients, alias, tries };
+    let jobs = transactions(open).into_iter();
+    jobs.map(|((destination, alias), recipients)| (destination, job(recipients, alias))).collect()
 }
 
 /// Groups recipients by destination, in transactions of bounded size, in the order in which they came.

@@ -9,7 +9,8 @@ use tokio::{
 };
 use waypost_auth::Directory;
 use waypost_config::{
-    DnsConfig, DomainConfig, LimitsConfig, NextHop, QueueConfig, RouteConfig, RouteTls, StorageConfig,
+    DnsConfig, DomainConfig, LimitsConfig, NextHop, QueueConfig, RouteConfig, RouteTls, SrsConfig,
+    StorageConfig,
 };
 use waypost_mail::{
     AccountId, AccountSource, Address, BodyType, Domain, EnvelopeId, Notify, OriginalRecipient,
@@ -32,6 +33,8 @@ struct Peer {
 #[derive(Debug, Default)]
 struct Seen {
     connections: usize,
+    /// The MAIL commands.
+    senders: Vec<String>,
     messages: Vec<String>,
     /// MAIL and RCPT.
     envelopes: Vec<String>,
@@ -79,9 +82,15 @@ impl Peer {
                     "354 go"
                 }
                 (None, line) if line.starts_with("EHLO") => self.ehlo,
-                (None, line) if line.starts_with("RCPT") || line.starts_with("MAIL") => {
+                (None, line) if line.starts_with("RCPT") => {
                     self.seen.lock().unwrap().envelopes.push(line.to_owned());
-                    if line.starts_with("MAIL") { "250 ok" } else { *self.rcpt.lock().unwrap() }
+                    *self.rcpt.lock().unwrap()
+                }
+                (None, line) if line.starts_with("MAIL") => {
+                    let mut seen = self.seen.lock().unwrap();
+                    seen.senders.push(line.to_owned());
+                    seen.envelopes.push(line.to_owned());
+                    "250 ok"
                 }
                 (None, "QUIT") => "221 bye",
                 (None, _) => "250 ok",
@@ -92,6 +101,10 @@ impl Peer {
 
     fn connections(&self) -> usize {
         self.seen.lock().unwrap().connections
+    }
+
+    fn senders(&self) -> Vec<String> {
+        self.seen.lock().unwrap().senders.clone()
     }
 
     fn messages(&self) -> Vec<String> {
@@ -127,6 +140,7 @@ impl World {
             store,
             live: watch::channel(Arc::new(live)).1,
             resolver: Resolver::new(&nowhere).unwrap(),
+            srs: Srs::new(&[7; 32]),
             shutdown: Shutdown::new(),
         };
         context.shutdown.spawn(run(context.clone()));
@@ -138,7 +152,14 @@ impl World {
     }
 
     async fn submit_text(&self, from: ReversePath, to: &[&str], text: &str) -> EntryId {
-        let recipients = to.iter().map(|to| RelayRecipient::new(address(to))).collect();
+        // `alias>target` is one that an alias leads to.
+        let recipient = |to: &&str| match to.split_once('>') {
+            Some((alias, to)) => {
+                RelayRecipient { original: Some(address(alias)), ..RelayRecipient::new(address(to)) }
+            }
+            None => RelayRecipient::new(address(to)),
+        };
+        let recipients = to.iter().map(recipient).collect();
         self.submit_relay(from, recipients, Wishes::default(), text).await
     }
 
@@ -250,7 +271,9 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
             connections_per_address: 0,
             auth_failures_per_minute: 0,
             error_delay: Duration::ZERO,
+            rates: Default::default(),
         },
+        srs: SrsConfig { enabled: true, domain: None },
     }
 }
 
@@ -361,6 +384,32 @@ async fn failures_come_back_as_the_sender_wants_them() {
         world.until_empty().await;
         let told = world.inbox().await.remove(before);
         assert!(told.contains("Content-Type: text/rfc822-headers") && told.len() < 10_000);
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_alias_forwards_has_a_return_path_of_ours() {
+    let peer = Peer::start("250 ok").await;
+    let world = World::start(peer.address, queue()).await;
+    let far = ReversePath::Address(address("x@far.test"));
+    world.submit(far.clone(), &["fwd@a.test>x@b.test", "y@b.test", "fwd@a.test>z@b.test"]).await;
+    world.until_empty().await;
+    let mut senders = peer.senders();
+    senders.sort();
+    let [rewritten, plain] = &senders[..] else { panic!("{senders:?}") };
+    assert_eq!(plain, "MAIL FROM:<x@far.test>");
+    let path = rewritten.strip_prefix("MAIL FROM:<").and_then(|path| path.strip_suffix('>')).unwrap();
+    let (path, today) = (address(path), waypost_auth::srs::day(now()));
+    assert_eq!(path.domain.as_str(), "a.test");
+    let back = world.context.srs.reverse(&path, today);
+    assert_eq!(back, waypost_auth::srs::Return::To(address("x@far.test")), "{path}");
+    // Our own mail, notifications, and what would be too long keep theirs.
+    let long = format!("{}@far.test", "x".repeat(60));
+    for from in [sender(), ReversePath::Null, ReversePath::Address(address(&long))] {
+        world.submit(from.clone(), &["fwd@a.test>x@b.test"]).await;
+        world.until_empty().await;
+        assert_eq!(peer.senders().last().unwrap(), &format!("MAIL FROM:<{from}>"));
     }
     world.stop().await;
 }

@@ -42,7 +42,9 @@ fn config() -> Config {
             connections_per_address: 0,
             auth_failures_per_minute: 0,
             error_delay: Duration::ZERO,
+            rates: Default::default(),
         },
+        srs: Default::default(),
     }
 }
 
@@ -52,6 +54,7 @@ fn listening_on(address: &str) -> Config {
         address: address.parse().unwrap(),
         tls: TlsMode::None,
         auth_without_tls: false,
+        rules: Default::default(),
     };
     Config { listeners: vec![listener], ..config() }
 }

@@ -1,9 +1,10 @@
 //! Receiving: what the SMTP server machine asks is answered from directory, routes and store.
 //!
-//! `session` answers, `recipient` decides who may be a recipient, `header` rewrites the header block and holds the rules
+//! `session` answers, `guard` counts what addresses and accounts do, `recipient` decides who may be a recipient, `header` rewrites the header block and holds the rules
 //! for users' mail, `intake` brings a message into the store while it arrives, `refusal` says what we say no with.
 //! Not here: the order of commands, bounds of lines and messages (`smtp::server`), sending (`client`, `queue`).
 
+mod guard;
 mod header;
 mod intake;
 mod recipient;
@@ -12,18 +13,22 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tracing::Instrument;
-use waypost_auth::{Authenticator, Live};
+use waypost_auth::{Authenticator, Live, Srs};
 use waypost_config::{ListenerConfig, Service};
 use waypost_mail::EntryId;
 use waypost_net::{Connection, TlsRole, drive};
 use waypost_storage::Store;
 
+pub use self::guard::Guard;
 use self::session::Receiver;
-use crate::smtp::server::{AuthPolicy, Role, Server, Settings, StartTls};
+use crate::smtp::server::{AuthPolicy, Manners, Role, Server, Settings, StartTls};
+
+/// The least that a greeting waits on port 25: as long as it takes to see what came with the connection.
+const GREETING_DELAY_MIN: Duration = Duration::from_millis(1);
 
 /// What all SMTP sessions of a server share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -34,6 +39,10 @@ pub struct Context {
     pub live: watch::Receiver<Arc<Live>>,
     /// Checks logins.
     pub authenticator: Authenticator,
+    /// Counts what addresses and accounts do.
+    pub guard: Guard,
+    /// Reads return paths that this server made.
+    pub srs: Srs,
 }
 
 /// Serves one connection to its end, as MTA or for submission as the listener's service says.
@@ -43,7 +52,11 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
     let span =
         tracing::info_span!("smtp", %session, service = listener.service.name(), peer = %connection.peer);
     let machine = Server::new(settings(session, &live, &listener, &connection));
-    let receiver = Receiver::new(context, connection.peer.ip().to_canonical(), connection.counted.clone());
+    let peer = connection.peer.ip().to_canonical();
+    if listener.service == Service::Smtp {
+        context.guard.sighted(peer);
+    }
+    let receiver = Receiver::new(context, peer, connection.counted.clone());
     async {
         tracing::debug!("connected");
         match drive(connection, machine, receiver).await.2 {
@@ -71,5 +84,16 @@ fn settings(session: EntryId, live: &Live, listener: &ListenerConfig, connection
         auth: if listener.auth_without_tls { AuthPolicy::Always } else { AuthPolicy::UnderTls },
         scram: live.scram(),
         tls: connection.tls.clone(),
+        manners: manners(listener, connection),
+    }
+}
+
+fn manners(listener: &ListenerConfig, connection: &Connection) -> Manners {
+    let rules = &listener.rules;
+    let is_relay = listener.service == Service::Smtp;
+    Manners {
+        greeting_delay: is_relay.then(|| rules.greeting_delay.max(GREETING_DELAY_MIN)),
+        strict_pipelining: rules.strict_pipelining,
+        xclient: rules.xclient.iter().any(|network| network.contains(connection.peer.ip())),
     }
 }

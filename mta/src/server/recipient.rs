@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use waypost_auth::{Directory, Resolution};
+use waypost_auth::{Directory, Resolution, Srs, srs::Return};
 use waypost_mail::{AccountId, Address, LocalPart, Notify, OriginalRecipient, Refusal, ReversePath};
 use waypost_message::build::Action;
 use waypost_storage::{Delivery, RelayRecipient};
@@ -108,6 +108,37 @@ impl Recipient {
         };
         let named = || original.as_ref().filter(|_| notify.is_some()).and_then(OriginalRecipient::of);
         RelayRecipient { orcpt: orcpt.or_else(named), address: address.clone(), original, notify }
+    }
+
+    /// Decides about a return path that this server made for mail which it forwarded: what comes back to it goes on to the sender.
+    /// `None`: it is no such path.
+    pub(super) fn decide_return(
+        directory: &Directory,
+        srs: &Srs,
+        path: &ForwardPath,
+        reverse_path: &ReversePath,
+        day: u32,
+    ) -> Option<Result<Self, Refusal>> {
+        let ForwardPath::Address(address) = path else { return None };
+        let address = address.clone();
+        let sender = match srs.reverse(&address, day) {
+            _ if !directory.is_local(&address.domain) => return None,
+            Return::Other => return None,
+            // Only notifications are sent to return paths (RFC 5321 section 4.5.5); others could be anyone's mail to the sender.
+            Return::To(sender) if *reverse_path == ReversePath::Null => sender,
+            Return::To(_) | Return::Refused => return Some(Err(refusal::no_return(&address))),
+        };
+        Some(match directory.resolve(&sender) {
+            Resolution::Deliver { accounts, remote } => {
+                let reach = Reach::new(&accounts, &remote);
+                Ok(Self { address, accounts, remote, parameters: RcptParameters::default(), reach })
+            }
+            Resolution::UnknownUser => Err(refusal::unknown_user(&sender)),
+            Resolution::BackupMx | Resolution::Elsewhere => {
+                let (parameters, reach) = (RcptParameters::default(), Reach::Elsewhere);
+                Ok(Self { address, accounts: Vec::new(), remote: vec![sender], parameters, reach })
+            }
+        })
     }
 
     /// Whether the directory knows it.

@@ -18,6 +18,15 @@ impl From<Fixed> for Refusal {
 pub(super) const ACCOUNT_GONE: Fixed =
     Fixed(421, S(4, 7, 0), "The account that logged in here exists no more");
 pub(super) const OUT_OF_STEP: Fixed = Fixed(421, S(4, 3, 0), "Internal error, try again later");
+/// The status of a recipient that does not exist.
+pub(super) const UNKNOWN_USER: S = S(5, 1, 1);
+pub(super) const NO_SUCH_LOGIN: Fixed = Fixed(550, S(5, 7, 8), "LOGIN: there is no such account");
+pub(super) const HARVEST: Fixed =
+    Fixed(421, S(4, 7, 0), "Too many unknown recipients from your address, try again later");
+pub(super) const TOO_MANY_MESSAGES: Fixed =
+    Fixed(450, S(4, 7, 0), "Too many messages from your address, try again later");
+pub(super) const TOO_MANY_RECIPIENTS: Fixed =
+    Fixed(450, S(4, 7, 0), "Too many recipients from your address, try again later");
 pub(super) const STORE_FAILED: Fixed =
     Fixed(451, S(4, 3, 0), "The message cannot be stored now, try again later");
 pub(super) const DISK_FULL: Fixed = Fixed(452, S(4, 3, 1), "No space left, try again later");
@@ -46,11 +55,26 @@ pub(super) const BEGINS_FOLDED: Fixed = Fixed(
 pub(super) const TOO_MANY_HOPS: Fixed = Fixed(554, S(5, 4, 6), "Too many hops: the message goes in a circle");
 
 pub(super) fn unknown_user(address: &Address) -> Refusal {
-    Refusal::new(550, S(5, 1, 1), format!("<{address}>: there is no such user here"))
+    Refusal::new(550, UNKNOWN_USER, format!("<{address}>: there is no such user here"))
+}
+
+pub(super) fn no_return(address: &Address) -> Refusal {
+    Refusal::new(550, UNKNOWN_USER, format!("<{address}>: no return path of this server, or too old a one"))
 }
 
 pub(super) fn mailbox_full(address: &Address) -> Refusal {
     Refusal::new(452, S(4, 2, 2), format!("<{address}>: the mailbox is full, try again later"))
+}
+
+pub(super) fn send_limit(login: &Address, most: u32, window: &str) -> Refusal {
+    Refusal::new(
+        452,
+        S(4, 7, 0),
+        format!(
+            "<{login}> may send to {most} recipients {article} {window}, try again later",
+            article = if window == "hour" { "an" } else { "a" }
+        ),
+    )
 }
 
 pub(super) fn relaying_denied(address: &Address) -> Refusal {

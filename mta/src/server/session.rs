@@ -8,6 +8,7 @@ use bytes::Bytes;
 use waypost_auth::{
     Identity, Live, Origin, Seat,
     sasl::{Claim, Lookup},
+    srs,
 };
 use waypost_mail::{
     BodyType, DateTime, DeliverBy, EnhancedStatus, EntryId, LoginService, Refusal, Timestamp,
@@ -18,6 +19,7 @@ use waypost_storage::{Acceptance, Deadline, Relay, Store, Wishes};
 
 use super::{
     Context,
+    guard::{Allowance, Harvest, instant},
     header::Arrival,
     intake::{Complete, Intake},
     recipient::{Recipient, Recipients, Trust, deliveries, relayed},
@@ -29,6 +31,7 @@ use crate::{
         parameters::RcptParameters,
         path::ForwardPath,
         server::{Answer, Login, Mail, Question, Server},
+        xclient::XClient,
     },
 };
 
@@ -55,6 +58,8 @@ struct Transaction {
     mail: Mail,
     submitter: Option<Identity>,
     recipients: Recipients,
+    /// What the submitter's limits were charged with.
+    allowance: Option<Allowance>,
     /// `None` once something was wrong with the message.
     intake: Option<Intake>,
 }
@@ -67,12 +72,19 @@ impl Handler<Server> for Receiver {
                 let outcome = self.log_in(&claim).await;
                 self.verdict(outcome, "login refused").await
             }
+            Question::XClient(client) => {
+                let outcome = self.introduce(&client);
+                self.verdict(outcome, "XCLIENT refused").await
+            }
             Question::Mail(mail) => {
                 let outcome = self.begin(*mail);
                 self.verdict(outcome, "sender refused").await
             }
             Question::Recipient(path, parameters) => {
                 let outcome = self.add_recipient(path, *parameters).await;
+                if outcome.is_err() {
+                    self.tarpit().await;
+                }
                 self.verdict(outcome, "recipient refused").await
             }
             // What is wrong is logged at the end.
@@ -109,6 +121,21 @@ impl Receiver {
         }
     }
 
+    /// Makes who tries out recipients wait.
+    async fn tarpit(&self) {
+        let live = self.live();
+        let rates = &live.config.limits.rates;
+        if self.is_counted(&live) && self.context.guard.harvest(self.peer, rates, instant()) == Harvest::Slow
+        {
+            tokio::time::sleep(rates.tarpit).await;
+        }
+    }
+
+    /// Whether what the session does counts for its address.
+    fn is_counted(&self, live: &Live) -> bool {
+        self.identity.is_none() && !self.peer.is_loopback() && !is_trusted(live, self.peer)
+    }
+
     fn log(&self, refusal: &Refusal, event: &'static str) {
         let from = self.transaction.as_ref().map(|transaction| transaction.mail.reverse_path.to_string());
         tracing::info!(peer = %self.peer, from, reply = %refusal, "{event}");
@@ -140,6 +167,27 @@ impl Receiver {
         Ok(())
     }
 
+    /// The session is another client's from now on. All connections of the proxy would count for one address.
+    fn introduce(&mut self, client: &XClient) -> Result<(), Refusal> {
+        let live = self.live();
+        let identity = match &client.login {
+            Some(login) => Some(live.directory.identity(login).ok_or(refusal::NO_SUCH_LOGIN)?),
+            None => None,
+        };
+        tracing::info!(
+            proxy = %self.peer,
+            client = client.address.map(|address| address.to_string()),
+            port = client.port,
+            name = client.name,
+            login = client.login,
+            "XCLIENT"
+        );
+        self.peer = client.address.map_or(self.peer, |address| address.to_canonical());
+        (self.transaction, self.seat, self.identity) = (None, None, identity);
+        self.counted.release();
+        Ok(())
+    }
+
     fn begin(&mut self, mail: Mail) -> Result<(), Refusal> {
         self.transaction = None;
         let live = self.live();
@@ -155,23 +203,57 @@ impl Receiver {
                 return Err(refusal::not_your_sender(&mail.reverse_path, address));
             }
         }
+        if submitter.is_none() && self.is_counted(&live) {
+            self.context.guard.message(self.peer, &live.config.limits.rates, instant())?;
+        }
+        let allowance =
+            submitter.as_ref().map(|identity| Allowance::new(&self.context.guard, identity.account));
         let id = self.context.store.new_entry_id();
         let (recipients, intake) = (Recipients::default(), Some(Intake::new()));
-        self.transaction = Some(Transaction { live, id, mail, submitter, recipients, intake });
+        self.transaction = Some(Transaction { live, id, mail, submitter, recipients, allowance, intake });
         Ok(())
     }
 
     async fn add_recipient(&mut self, path: ForwardPath, parameters: RcptParameters) -> Result<(), Refusal> {
+        let is_counted = self.is_counted(&self.live());
+        let (guard, now) = (self.context.guard.clone(), instant());
         let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
         if let ForwardPath::Address(address) = &path
             && transaction.recipients.contains(address)
         {
             return Ok(());
         }
-        let trusted = transaction.live.config.trust.iter().any(|network| network.contains(self.peer));
+        let rates = &transaction.live.config.limits.rates;
+        if is_counted {
+            guard.recipient(self.peer, rates, now)?;
+        }
+        let trusted = is_trusted(&transaction.live, self.peer);
         let trust =
             if transaction.submitter.is_some() || trusted { Trust::MayRelay } else { Trust::Stranger };
-        let recipient = Recipient::decide(&transaction.live.directory, path, parameters, trust)?;
+        let directory = &transaction.live.directory;
+        let day = srs::day(timestamp());
+        let returned = Recipient::decide_return(
+            directory,
+            &self.context.srs,
+            &path,
+            &transaction.mail.reverse_path,
+            day,
+        );
+        let decided = returned
+            .filter(|_| transaction.live.config.srs.enabled)
+            .unwrap_or_else(|| Recipient::decide(directory, path, parameters, trust));
+        let recipient = match decided {
+            Ok(recipient) => recipient,
+            Err(refusal) => {
+                if is_counted && refusal.status == refusal::UNKNOWN_USER {
+                    guard.unknown_recipient(self.peer, rates, now);
+                }
+                return Err(refusal);
+            }
+        };
+        if let (Some(allowance), Some(submitter)) = (&mut transaction.allowance, &transaction.submitter) {
+            guard.submit(allowance, &submitter.address, rates, now)?;
+        }
         transaction.check_quotas(&self.context, &recipient).await?;
         transaction.recipients.add(recipient)
     }
@@ -211,6 +293,7 @@ impl Receiver {
         let notification = transaction.notification(store, &acceptance).await;
         let accepted = store.deliver(acceptance, notification).await;
         let id = accepted.map_err(|error| refusal::store_error(&error))?.id;
+        transaction.allowance.iter_mut().for_each(Allowance::spend);
         tracing::info!(
             %id,
             from = %transaction.mail.reverse_path,
@@ -330,6 +413,11 @@ fn now() -> DateTime {
     DateTime::utc(timestamp())
 }
 
-fn timestamp() -> Timestamp {
+pub(super) fn timestamp() -> Timestamp {
     Timestamp(0).after(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+/// Whether an address may relay without login.
+fn is_trusted(live: &Live, peer: IpAddr) -> bool {
+    live.config.trust.iter().any(|network| network.contains(peer))
 }

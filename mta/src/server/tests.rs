@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
-use waypost_auth::Directory;
+use waypost_auth::{Directory, Srs};
 use waypost_mail::{AccountId, AccountSource, Address, BodyType, ReturnContent};
 use waypost_net::{AddressCount, Shutdown};
 use waypost_storage::{NewAccount, Options, QueueEntry};
@@ -37,6 +37,7 @@ networks = ["192.0.2.16/28"]
 [limits]
 message_size = "300 KiB"
 error_delay = "0s"
+tarpit = "1s"
 "#;
 
 /// "\0anna@a.test\0secret"
@@ -71,7 +72,13 @@ impl Site {
         let accounts: Vec<_> = store.directory().borrow().accounts.values().cloned().collect();
         let directory = Directory::new(&config, &accounts).unwrap();
         let (live, receiver) = watch::channel(Arc::new(Live { config: Arc::new(config), directory }));
-        let context = Context { store, live: receiver, authenticator: Authenticator::new(0) };
+        let context = Context {
+            store,
+            live: receiver,
+            authenticator: Authenticator::new(0),
+            guard: Guard::default(),
+            srs: Srs::new(&[7; 32]),
+        };
         Self { context, live, anna, bert, transport_bytes: 1 << 16, _state: state }
     }
 
@@ -92,6 +99,7 @@ impl Site {
             self.context.clone(),
             Arc::new(listeners[0].clone()),
         ));
+        greeted(&mut client).await;
         client.write_all(input).await.unwrap();
         client.shutdown().await.unwrap();
         session.await.unwrap();
@@ -127,6 +135,7 @@ impl Site {
         };
         let session = tokio::spawn(serve(connection, self.context.clone(), Arc::new(listener)));
         let input = format!("{input}QUIT\r\n");
+        greeted(&mut reader).await;
         let mut output = String::new();
         let (sent, received) =
             tokio::join!(writer.write_all(input.as_bytes()), reader.read_to_string(&mut output));
@@ -170,6 +179,11 @@ impl Site {
         }
         entries
     }
+}
+
+/// Waits for the greeting, as a client must.
+async fn greeted(client: &mut (impl tokio::io::AsyncRead + Unpin)) {
+    while client.read_u8().await.unwrap() != b'\n' {}
 }
 
 fn message(from: &str, to: &[&str], data: &str) -> String {
@@ -582,4 +596,189 @@ async fn senders_are_told_of_deliveries_that_they_ask_for() {
     let null = "MAIL FROM:<>\r\nRCPT TO:<bert@a.test> NOTIFY=SUCCESS\r\nDATA\r\nSubject: y\r\n\r\n.\r\n";
     accepted(&site.relay(null).await);
     assert_eq!((site.inbox(site.anna).await.len(), site.queued().await.len()), (2, 1));
+}
+
+impl Site {
+    /// The configuration from now on.
+    fn reconfigure(&self, change: impl FnOnce(&mut waypost_config::Config)) {
+        let mut config = waypost_config::Config::clone(&self.live.borrow().config);
+        change(&mut config);
+        let directory = self.live.borrow().directory.clone();
+        self.live.send_replace(Arc::new(Live { config: Arc::new(config), directory }));
+    }
+
+    /// A session over port 25 of a peer.
+    async fn from(&self, peer: &str, input: &str) -> Vec<String> {
+        self.talk(Service::Smtp, peer, &format!("EHLO c.test\r\n{input}")).await
+    }
+}
+
+#[tokio::test]
+async fn an_address_sends_so_many_messages_and_recipients_in_a_minute() {
+    let site = Site::new().await;
+    site.reconfigure(|config| {
+        config.limits.rates.messages_per_minute = 2;
+        config.limits.rates.recipients_per_minute = 3;
+    });
+    let mail = "MAIL FROM:<x@far.test>\r\nRSET\r\n";
+    let too_many = "450 4.7.0 Too many messages from your address, try again later";
+    assert_eq!(site.from(STRANGER, &mail.repeat(2)).await, ["250 2.1.0 Sender ok", "250 2.0.0 Ok"].repeat(2));
+    assert_eq!(site.from(STRANGER, mail).await, [too_many, "250 2.0.0 Ok"]);
+    // Another address, a partner, loopback.
+    for (peer, sent) in [("203.0.113.1:1", 2), (PARTNER, 9), ("127.0.0.1:1", 9)] {
+        let replies = site.from(peer, &mail.repeat(9)).await;
+        assert_eq!(replies.iter().filter(|reply| *reply == "250 2.1.0 Sender ok").count(), sent, "{peer}");
+    }
+    let recipients = ["anna", "bert", "team", "postmaster"].map(|to| format!("RCPT TO:<{to}@a.test>\r\n"));
+    let recipients = format!("MAIL FROM:<x@far.test>\r\n{}", recipients.concat());
+    let replies = site.from("203.0.113.2:1", &recipients).await;
+    assert_eq!(
+        replies[3..],
+        ["250 2.1.5 Recipient ok", "450 4.7.0 Too many recipients from your address, try again later"]
+    );
+}
+
+#[tokio::test]
+async fn who_tries_out_recipients_waits_and_is_sent_away() {
+    let site = Site::new().await;
+    site.reconfigure(|config| config.limits.rates.unknown_recipients = 2);
+    let try_out = |number: usize| format!("MAIL FROM:<x@far.test>\r\nRCPT TO:<nobody{number}@a.test>\r\n");
+    for (number, slow) in [false, true, true].into_iter().enumerate() {
+        let begun = tokio::time::Instant::now();
+        let replies = site.from(STRANGER, &try_out(number)).await;
+        assert!(replies[1].starts_with("550 5.1.1 "), "{replies:?}");
+        assert_eq!(begun.elapsed() >= Duration::from_secs(1), slow, "{number}");
+    }
+    site.from(STRANGER, &try_out(3)).await;
+    // Also for who exists: the address learns nothing more.
+    let replies = site.from(STRANGER, "MAIL FROM:<x@far.test>\r\nRCPT TO:<anna@a.test>\r\nNOOP\r\n").await;
+    let away = "421 4.7.0 Too many unknown recipients from your address, try again later";
+    assert_eq!(replies, ["250 2.1.0 Sender ok", away]);
+    assert!(site.from(PARTNER, &try_out(5)).await[1].starts_with("550 5.1.1 "));
+    assert!(site.from("203.0.113.1:1", &try_out(6)).await[1].starts_with("550 5.1.1 "));
+}
+
+#[tokio::test]
+async fn an_account_sends_to_so_many_recipients_in_a_day() {
+    let site = Site::new().await;
+    site.reconfigure(|config| config.limits.rates.recipients_per_day_per_account = 3);
+    let recipients = |count: usize| -> String {
+        (0..count).map(|number| format!("RCPT TO:<x{number}@far.test>\r\n")).collect()
+    };
+    let open = |count| format!("MAIL FROM:<anna@a.test>\r\n{}", recipients(count));
+    let over = "452 4.7.0 <anna@a.test> may send to 3 recipients a day, try again later";
+    let good = "250 2.1.5 Recipient ok";
+    // What is not sent does not count.
+    for _ in 0..3 {
+        let replies = site.submit(&format!("{}RSET\r\n", open(3))).await;
+        assert_eq!(replies[1..4], [good, good, good]);
+    }
+    let sent = site.submit(&format!("{}DATA\r\nSubject: s\r\n\r\n.\r\n", open(2))).await;
+    accepted(&sent);
+    let replies = site.submit(&open(3)).await;
+    assert_eq!(replies[1..], [good, over, over]);
+    // Anna gets mail all the same.
+    accepted(&site.relay(&message("x@far.test", &["anna@a.test"], "Subject: s\r\n\r\n")).await);
+}
+
+#[tokio::test]
+async fn who_speaks_before_the_greeting_sends_nothing() {
+    let site = Site::new().await;
+    site.reconfigure(|config| config.listeners[0].rules.greeting_delay = Duration::from_millis(300));
+    for early in [true, false] {
+        let (mut client, server) = duplex(1 << 16);
+        let listener = Arc::new(site.live.borrow().config.listeners[0].clone());
+        let connection = Connection {
+            stream: Box::new(server),
+            peer: STRANGER.parse().unwrap(),
+            local: "127.0.0.1:25".parse().unwrap(),
+            tls: None,
+            starttls: TlsRole::None,
+            shutdown: Shutdown::new(),
+            counted: AddressCount::default(),
+        };
+        let session = tokio::spawn(serve(connection, site.context.clone(), listener));
+        if !early {
+            greeted(&mut client).await;
+        }
+        let sent = message("x@far.test", &["anna@a.test"], "Subject: s\r\n\r\n");
+        client.write_all(format!("EHLO c.test\r\n{sent}QUIT\r\n").as_bytes()).await.unwrap();
+        let mut said = String::new();
+        client.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said.starts_with("554 5.5.1 You spoke before the greeting"), early, "{said}");
+        session.await.unwrap();
+    }
+    assert_eq!(site.inbox(site.anna).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_says_whose_session_it_is() {
+    let site = Site::new().await;
+    let mail = message("x@far.test", &["anna@a.test"], "Subject: s\r\n\r\n");
+    let sent = format!("XCLIENT ADDR=198.51.100.99 HELO=c.far.test\r\n{mail}");
+    assert_eq!(site.from(PARTNER, &sent).await[0], "550 5.7.0 XCLIENT is not for you");
+    site.reconfigure(|config| {
+        let proxies = config.trust.clone();
+        config.listeners.iter_mut().for_each(|listener| listener.rules.xclient = proxies.clone());
+    });
+    accepted(&site.from(PARTNER, &sent).await);
+    let stored = site.inbox(site.anna).await.pop().unwrap();
+    assert!(stored.contains("Received: from c.far.test ([198.51.100.99])"), "{stored}");
+    // The client is none of those who may relay, although the proxy is.
+    let relayed = "XCLIENT ADDR=198.51.100.99 HELO=c\r\nMAIL FROM:<x@far.test>\r\nRCPT TO:<y@far.test>\r\n";
+    assert!(site.from(PARTNER, relayed).await.pop().unwrap().starts_with("550 5.7.1 "));
+    assert!(site.from(STRANGER, relayed).await[0].starts_with("550 5.7.0 "));
+    for (login, expected) in
+        [("bert@a.test", "250 2.1.0 Sender ok"), ("nobody@a.test", "530 5.7.0 Authentication required")]
+    {
+        let input = format!("EHLO c\r\nXCLIENT LOGIN={login}\r\nEHLO c\r\nMAIL FROM:<bert@a.test>\r\n");
+        let replies = site.talk(Service::Submission, PARTNER, &input).await;
+        assert_eq!(replies.last().unwrap(), expected, "{replies:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_comes_back_to_a_return_path_goes_to_the_sender() {
+    let site = Site::new().await;
+    let today = waypost_auth::srs::day(session::timestamp());
+    let path = |sender: &str, day| {
+        let (sender, ours) = (Address::parse(sender).unwrap(), "a.test".parse().unwrap());
+        site.context.srs.forward(&sender, &ours, day).unwrap().to_string()
+    };
+    let good = path("Far.Sender@far.test", today);
+    let old = path("far.sender@far.test", today - 22);
+    let refused = |path: &str| format!("550 5.1.1 <{path}>: no return path of this server, or too old a one");
+    let rcpt = |from: &str, to: &str| format!("MAIL FROM:<{from}>\r\nRCPT TO:<{to}>\r\n");
+    for (from, to, expected) in [
+        ("", &good, "250 2.1.5 Recipient ok".to_owned()),
+        ("", &good.to_lowercase(), "250 2.1.5 Recipient ok".to_owned()),
+        ("x@far.test", &good, refused(&good)),
+        ("", &old, refused(&old)),
+        ("", &good.replace("far.test", "evil.test"), refused(&good.replace("far.test", "evil.test"))),
+        // A stranger's return path is a stranger's address.
+        ("", &good.replace("@a.test", "@b.test"), String::new()),
+        (
+            "",
+            &path("nobody@a.test", today),
+            "550 5.1.1 <nobody@a.test>: there is no such user here".to_owned(),
+        ),
+    ] {
+        let said = site.relay(&rcpt(from, to)).await.pop().unwrap();
+        let expected = if expected.is_empty() {
+            format!("550 5.7.1 <{}>: Relaying denied, log in first", to)
+        } else {
+            expected
+        };
+        assert_eq!(said, expected, "{from} {to}");
+    }
+    accepted(&site.relay(&message("", &[&good], "Subject: returned\r\n\r\n")).await);
+    let (entry, _) = site.queued().await.pop().unwrap();
+    assert_eq!(entry.recipients[0].recipient.address.to_string(), "Far.Sender@far.test");
+    assert_eq!(entry.reverse_path, waypost_mail::ReversePath::Null);
+    // Who is local by now gets it here.
+    accepted(&site.relay(&message("", &[&path("anna@a.test", today)], "Subject: s\r\n\r\n")).await);
+    assert_eq!(site.inbox(site.anna).await.len(), 1);
+    site.reconfigure(|config| config.srs.enabled = false);
+    let said = site.relay(&rcpt("", &good)).await.pop().unwrap();
+    assert_eq!(said, format!("550 5.1.1 <{good}>: there is no such user here"));
 }

@@ -16,6 +16,7 @@ use waypost_mail::{Domain, ReversePath};
 use super::{
     parameters::{MailParameters, RcptParameters, esmtp_params},
     path::{ForwardPath, forward_path, reverse_path},
+    xclient::{self, XClient},
 };
 
 /// Longest name that a client may call itself, in octets (RFC 5321 section 4.5.3.1.2).
@@ -55,6 +56,8 @@ pub enum Command {
     Help,
     /// `STARTTLS`
     StartTls,
+    /// `XCLIENT`
+    XClient(Box<XClient>),
     /// `AUTH`
     Auth {
         /// Name of the mechanism.
@@ -150,6 +153,10 @@ impl Command {
             "RSET" => without_arguments(arguments, Self::Rset),
             "QUIT" => without_arguments(arguments, Self::Quit),
             "STARTTLS" => without_arguments(arguments, Self::StartTls),
+            "XCLIENT" => match XClient::parse(arguments) {
+                Some(client) => Ok(Self::XClient(Box::new(client))),
+                None => Err(CommandError::Arguments(xclient::FORM)),
+            },
             "NOOP" => Ok(Self::Noop),
             "HELP" => Ok(Self::Help),
             "VRFY" => complete(vrfy, arguments, VRFY),

@@ -293,6 +293,15 @@ mod tests {
             ("\r\r\n.\n", DataFault::BareCarriageReturn),
             ("\r\n\0.\r\n", DataFault::Nul),
             ("\r\n.\0\r\n", DataFault::Nul),
+            ("\0\r\n.\0\r\n", DataFault::Nul),
+            ("\n\n.\n\n", DataFault::BareLineFeed),
+            ("\r\n.\n\r\n", DataFault::BareLineFeed),
+            ("\n.\r", DataFault::BareLineFeed),
+            ("\n\r.\n\r", DataFault::BareLineFeed),
+            ("\r.\n", DataFault::BareCarriageReturn),
+            ("\r\r\n.\r\r\n", DataFault::BareCarriageReturn),
+            ("\r\n\r.\r\n", DataFault::BareCarriageReturn),
+            ("\r\0\n.\r\0\n", DataFault::BareCarriageReturn),
         ] {
             for piece in [1, 3, 4096] {
                 let wire = format!("text{smuggled}MAIL FROM:<a@b.test>\r\n.\r\n");

@@ -7,3 +7,4 @@ pub mod parameters;
 pub mod path;
 pub mod reply;
 pub mod server;
+pub mod xclient;

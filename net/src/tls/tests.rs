@@ -228,6 +228,48 @@ fn dates_are_checked() {
         assert_eq!(checked.err(), shown, "{seconds}");
     }
     assert_eq!(good.check_dates(at(last)), Ok(()));
+    let day = 24 * 60 * 60;
+    for (seconds, days) in
+        [(last - 14 * day, None), (last - 14 * day + 1, Some(14)), (last - day, Some(2)), (last - 1, Some(1))]
+    {
+        let within = if days.is_none() { 14 } else { 20 };
+        assert_eq!(dated.expires_within(at(seconds), within), Ok(days), "{seconds}");
+    }
+    assert!(dated.expires_within(at(last + 1), 14).is_err());
+    assert_eq!(good.expires_within(at(last), 14), Ok(None));
+}
+
+#[tokio::test]
+async fn sessions_are_resumed() {
+    let files = Files::new();
+    let server = files.server();
+    for version in [&TLS13, &TLS12] {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+        let roots = roots(&[files.path("mx.example.pem")]).unwrap();
+        let client = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
+        let mut kinds = Vec::new();
+        for server in [server.clone(), server.clone()] {
+            let (ours, theirs) = duplex(16_000);
+            let serving = tokio::spawn(async move {
+                let (mut stream, info) = server.accept(Box::new(theirs)).await.unwrap();
+                stream.write_all(b"hello").await.unwrap();
+                stream.shutdown().await.unwrap();
+                info.version
+            });
+            let connector = TlsConnector::from(Arc::clone(&client));
+            let name = parse_name("mx.example").unwrap();
+            let mut stream = connector.connect(name, ours).await.unwrap();
+            let mut said = String::new();
+            // Tickets of TLS 1.3 come behind the handshake.
+            stream.read_to_string(&mut said).await.unwrap();
+            assert_eq!(said, "hello");
+            kinds.push(stream.get_ref().1.handshake_kind().unwrap());
+            assert_eq!(serving.await.unwrap(), version.version.as_str().unwrap().replace('_', "."));
+        }
+        assert_eq!(kinds, [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed], "{version:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! `waypost config …`
 
 use crate::{
+    certificates::{check_certificate_dates, load_tls},
     cli::{Failure, arguments::ConfigCommand, terminal},
-    start::{check_certificate_dates, load_tls},
 };
 
 /// Runs the command.

@@ -5,6 +5,10 @@ use std::{
     time::Duration,
 };
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use waypost_config::{Service, TlsMode};
 use waypost_mail::{Address, ReversePath};
 use waypost_server::{
@@ -224,4 +228,39 @@ async fn a_message_in_a_loop_is_refused() {
     assert!(refused.to_string().contains("5.4.6"), "{refused}");
     assert!(site.read_mailbox("bob", "INBOX").await.is_empty());
     site.finish().await;
+}
+
+/// alice@a.test writes to an alias of b.test that leads to bob@a.test: he gets it with a return path of b.test, and what is sent back
+/// to that comes to her.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_forwarded_comes_back_to_its_sender() {
+    let alias = "[[alias]]\nfrom = \"away@b.test\"\nto = [\"bob@a.test\"]";
+    let world = World::start(&[], |site| if site.is("b.test") { site.with(alias) } else { site }).await;
+    send(&world.a, "alice", &["away@b.test"], &sample("alice@a.test", "away@b.test", 1)).await.unwrap();
+    let forwarded = text(&world.a.messages("bob", "INBOX", 1).await[0]);
+    let path = forwarded.strip_prefix("Return-Path: <").and_then(|rest| rest.split_once('>')).unwrap().0;
+    assert!(path.starts_with("SRS0=") && path.ends_with("=a.test=alice@b.test"), "{path}");
+    let mut peer = TcpStream::connect(world.b.address(Service::Smtp, TlsMode::StartTls)).await.unwrap();
+    let mut said = String::new();
+    let bounce = format!("MAIL FROM:<>\r\nRCPT TO:<{path}>\r\n");
+    let forged = format!("RCPT TO:<{}>\r\n", path.replace("alice", "bob"));
+    for command in
+        ["", "EHLO far.test\r\n", &bounce, &forged, "DATA\r\n", "Subject: returned\r\n\r\n.\r\n", "QUIT\r\n"]
+    {
+        peer.write_all(command.as_bytes()).await.unwrap();
+        let mut octets = [0; 4096];
+        while !said.ends_with('\n') {
+            let read = peer.read(&mut octets).await.unwrap();
+            said += &String::from_utf8_lossy(&octets[..read]);
+        }
+        said.push(' ');
+    }
+    assert!(said.contains("550 5.1.1 ") && said.contains(" accepted\r\n"), "{said}");
+    let returned = text(&world.a.messages("alice", "INBOX", 1).await[0]);
+    assert!(
+        returned.starts_with("Return-Path: <>\r\n") && returned.contains("Subject: returned"),
+        "{returned}"
+    );
+    world.b.drain_queue().await;
+    world.finish().await;
 }

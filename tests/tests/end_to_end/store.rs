@@ -12,8 +12,11 @@ use waypost_tests::{Client, Process, SiteBuilder, program, site::PASSWORD};
 /// Says all at once and reads to the end.
 async fn talk(address: SocketAddr, text: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(text.as_bytes()).await.unwrap();
     let mut said = String::new();
+    while !said.ends_with('\n') {
+        said.push(char::from(stream.read_u8().await.unwrap()));
+    }
+    stream.write_all(text.as_bytes()).await.unwrap();
     stream.read_to_string(&mut said).await.unwrap();
     said
 }

@@ -18,6 +18,7 @@
 //!                 Receiving ◄──► Storing (Chunk), until CRLF.CRLF, or all octets of a chunk
 //!                   ▼
 //!                 EndingData (DataEnd)
+//! XCLIENT ──► Introducing (XClient) ──220─► Ready, before EHLO
 //! QUIT, 421, the end of input ──► Closing
 //! ```
 //!
@@ -44,6 +45,8 @@ use waypost_auth::sasl::Exchange;
 use waypost_mail::{EnhancedStatus, Refusal, Reply};
 use waypost_net::{Machine, Step, TlsInfo};
 
+use crate::smtp::xclient::XClient;
+
 use self::{
     budget::Budget,
     line::{Line, LineKind, LineReader},
@@ -53,7 +56,9 @@ use self::{
 pub use self::{
     budget::{ANONYMOUS_TIMEOUT, ERRORS_MAX, JUNK_COMMANDS_MAX, LOGIN_TIMEOUT, REFUSED_RECIPIENTS_MAX},
     line::{AUTH_LINE_BYTES_MAX, COMMAND_LINE_BYTES_MAX},
-    question::{Answer, AuthPolicy, Client, Dialect, Login, Mail, Question, Role, Settings, StartTls},
+    question::{
+        Answer, AuthPolicy, Client, Dialect, Login, Mail, Manners, Question, Role, Settings, StartTls,
+    },
     reception::{DATA_BLOCK_TIMEOUT, DATA_BYTES_PER_SECOND_MIN, DATA_TIMEOUT},
 };
 
@@ -74,6 +79,7 @@ enum State {
     Authenticating(Exchange),
     FindingVerifier(Exchange),
     CheckingLogin,
+    Introducing(Box<XClient>),
     OpeningTransaction(Transaction),
     AddingRecipient(Transaction),
     Receiving(Reception, Result<(), Refusal>),
@@ -90,6 +96,7 @@ impl State {
             self,
             Self::FindingVerifier(_)
                 | Self::CheckingLogin
+                | Self::Introducing(_)
                 | Self::OpeningTransaction(_)
                 | Self::AddingRecipient(_)
                 | Self::Storing(_)
@@ -161,6 +168,7 @@ impl Machine for Server {
                 self.login = Login::Authenticated;
                 self.reply(replies::LOGGED_IN, State::Ready(None))
             }
+            (State::Introducing(client), Answer::Done) => self.introduced(*client),
             (State::OpeningTransaction(open), Answer::Done) => {
                 self.reply(replies::SENDER_OK, State::Ready(Some(open)))
             }
@@ -241,14 +249,7 @@ impl Server {
 
     fn advance(&mut self, state: State, now: Instant) -> Turn {
         match state {
-            State::Greeting => {
-                let greeting = match self.settings.role {
-                    Role::Lmtp => replies::LMTP_GREETING,
-                    Role::Relay | Role::Submission => replies::GREETING,
-                };
-                self.say(&Reply::plain(220, format!("{} {greeting}", self.settings.hostname)));
-                (State::Ready(None), None)
-            }
+            State::Greeting => self.greet(now),
             State::Ready(_) | State::Authenticating(_) if let Some(reply) = self.exhausted(now) => {
                 (self.refuse(reply, State::Closing), None)
             }
@@ -272,6 +273,30 @@ impl Server {
     /// How many replies the end of a message has: one, or one for each recipient (RFC 2033 section 4.2).
     fn replies_at_end(&self, open: Transaction) -> usize {
         if self.settings.role == Role::Lmtp { open.recipients } else { 1 }
+    }
+
+    /// Greets, unless the client speaks first: a mail server waits (RFC 5321 section 3.1), programs that only send spam do not.
+    fn greet(&mut self, now: Instant) -> Turn {
+        if let Some(delay) = self.settings.manners.greeting_delay {
+            if !self.lines.input.is_empty() {
+                return (self.refuse(replies::SPOKE_FIRST, State::Closing), None);
+            }
+            let greets = *self.deadline.get_or_insert(now + delay);
+            if now < greets && !self.input_ended {
+                return (State::Greeting, Some(Step::Read { deadline: greets }));
+            }
+            self.deadline = None;
+        }
+        (self.say_greeting(), None)
+    }
+
+    fn say_greeting(&mut self) -> State {
+        let greeting = match self.settings.role {
+            Role::Lmtp => replies::LMTP_GREETING,
+            Role::Relay | Role::Submission => replies::GREETING,
+        };
+        self.say(&Reply::plain(220, format!("{} {greeting}", self.settings.hostname)));
+        State::Ready(None)
     }
 
     /// Why the session ends here, if it does.

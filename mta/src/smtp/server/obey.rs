@@ -14,6 +14,7 @@ use crate::smtp::{
     command::{ClientName, Command, CommandError},
     parameters::{MailParameters, RcptParameters},
     path::ForwardPath,
+    xclient::{self, XClient},
 };
 
 impl Server {
@@ -25,6 +26,10 @@ impl Server {
             }
             Err(error) => return self.refused(replies::command_error(&error), transaction),
         };
+        if self.settings.manners.strict_pipelining && ends_its_group(&command) && !self.lines.input.is_empty()
+        {
+            return (self.refuse(replies::OUT_OF_TURN, State::Closing), None);
+        }
         if sends_no_mail(&command) {
             self.budget.junk();
         }
@@ -48,6 +53,7 @@ impl Server {
             Command::Help => self.reply(replies::HELP, State::Ready(transaction)),
             Command::Quit => self.reply(replies::BYE, State::Closing),
             Command::StartTls => self.starttls(transaction),
+            Command::XClient(client) => return self.xclient(client, transaction),
             Command::Auth { mechanism, initial } => {
                 return self.auth(&mechanism, initial.as_deref(), transaction);
             }
@@ -75,6 +81,9 @@ impl Server {
         }
         if self.settings.tls.is_some() {
             lines.push("REQUIRETLS".to_owned());
+        }
+        if self.settings.manners.xclient {
+            lines.push(xclient::KEYWORD.to_owned());
         }
         if self.may_log_in() && self.login == Login::Anonymous && dialect == Dialect::Esmtp {
             lines.push(format!("AUTH {}", self.offer().names()));
@@ -213,6 +222,24 @@ impl Server {
         self.refused(refusal, transaction)
     }
 
+    fn xclient(&mut self, client: Box<XClient>, transaction: Option<Transaction>) -> Turn {
+        if !self.settings.manners.xclient {
+            return self.refused(replies::NO_XCLIENT, transaction);
+        }
+        if transaction.is_some() {
+            return self.refused(replies::XCLIENT_IN_TRANSACTION, transaction);
+        }
+        (State::Introducing(client.clone()), Some(Step::Ask(Question::XClient(client))))
+    }
+
+    /// The session begins anew, as that of another client; the proxy may say EHLO for it again, or not.
+    pub(super) fn introduced(&mut self, client: XClient) -> State {
+        let dialect = if client.is_plain_smtp { Dialect::Smtp } else { Dialect::Esmtp };
+        self.client = client.helo.map(|name| Client { name, dialect });
+        self.login = if client.login.is_some() { Login::Authenticated } else { Login::Anonymous };
+        self.say_greeting()
+    }
+
     pub(super) fn respond(&mut self, mut exchange: Exchange, line: &[u8]) -> Turn {
         let progress = std::str::from_utf8(line).map_or(Progress::Malformed, |line| exchange.respond(line));
         self.progress(exchange, progress)
@@ -250,6 +277,12 @@ impl Server {
     }
 }
 
+/// Whether a command must be the last of those that are sent without waiting (RFC 2920 section 3.1).
+fn ends_its_group(command: &Command) -> bool {
+    // Behind BDAT its octets come at once, and more commands may (RFC 3030 section 4.2).
+    !matches!(command, Command::Mail(..) | Command::Rcpt(..) | Command::Rset | Command::Bdat { .. })
+}
+
 /// Whether a command is one that a client who only keeps its place can give for ever.
 fn sends_no_mail(command: &Command) -> bool {
     matches!(
@@ -261,5 +294,6 @@ fn sends_no_mail(command: &Command) -> bool {
             | Command::Noop
             | Command::Vrfy
             | Command::Help
+            | Command::XClient(_)
     )
 }

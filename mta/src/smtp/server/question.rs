@@ -1,5 +1,7 @@
 //! What the machine asks, and what it is told.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use waypost_auth::sasl::{Claim, Keys, Lookup, Scram};
 use waypost_mail::{Domain, EntryId, Refusal, ReversePath};
@@ -9,6 +11,7 @@ use crate::smtp::{
     command::ClientName,
     parameters::{MailParameters, RcptParameters},
     path::ForwardPath,
+    xclient::XClient,
 };
 
 /// What a session is for.
@@ -61,6 +64,19 @@ pub struct Settings {
     pub scram: Scram,
     /// TLS that is on already.
     pub tls: Option<TlsInfo>,
+    /// What is demanded of the client, and believed.
+    pub manners: Manners,
+}
+
+/// What is demanded of a client beyond the order of commands, and what is believed of it; the default is nothing.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Manners {
+    /// The greeting waits so long, and who speaks before it is refused; `None`: it is said at once.
+    pub greeting_delay: Option<Duration>,
+    /// What comes behind a command that must be the last of its group (RFC 2920 section 3.1) before the answer ends the session.
+    pub strict_pipelining: bool,
+    /// The client may say whom it speaks for.
+    pub xclient: bool,
 }
 
 /// How the client greeted.
@@ -121,6 +137,8 @@ pub enum Question {
     Verifier(Lookup),
     /// Is the claim good?
     Authenticate(Claim),
+    /// The session is one of this client from now on. All that was before is forgotten; a login is checked.
+    XClient(Box<XClient>),
     /// May this transaction begin? An earlier one that was not ended is forgotten.
     Mail(Box<Mail>),
     /// May this be a recipient?

@@ -51,6 +51,14 @@ pub(super) const TOO_MANY_REFUSED: Fixed =
     Fixed(421, S(4, 7, 0), "Too many refused recipients, closing the connection");
 pub(super) const LASTS_TOO_LONG: Fixed =
     Fixed(421, S(4, 7, 0), "The session lasts too long without a message, closing the connection");
+/// The greeting of who spoke first, and what a client with strict pipelining sent on behind.
+pub(super) const SPOKE_FIRST: Fixed =
+    Fixed(554, S(5, 5, 1), "You spoke before the greeting (RFC 5321 section 3.1), closing the connection");
+pub(super) const OUT_OF_TURN: Fixed =
+    Fixed(554, S(5, 5, 0), "You did not wait for an answer (RFC 2920 section 3.1), closing the connection");
+pub(super) const NO_XCLIENT: Fixed = Fixed(550, S(5, 7, 0), "XCLIENT is not for you");
+pub(super) const XCLIENT_IN_TRANSACTION: Fixed =
+    Fixed(503, S(5, 5, 1), "XCLIENT is not possible in a transaction");
 pub(super) const TOO_MANY_RECIPIENTS: Fixed =
     Fixed(452, S(4, 5, 3), "Too many recipients, send the rest in another transaction");
 

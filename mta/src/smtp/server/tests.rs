@@ -34,6 +34,7 @@ fn settings(role: Role) -> Settings {
         auth: AuthPolicy::UnderTls,
         scram: Scram::Absent,
         tls: None,
+        manners: Manners::default(),
     }
 }
 
@@ -122,7 +123,8 @@ impl Session {
             }
             Question::DataEnd(Ok(())) => Answer::Accepted(EntryId(7)),
             Question::DataEnd(Err(refusal)) => Answer::Refused(refusal.clone()),
-            Question::Mail(_) | Question::Recipient(..) => Answer::Done,
+            Question::XClient(client) if client.login.as_deref() == Some("nobody") => no(550, 1, "nobody"),
+            Question::Mail(_) | Question::Recipient(..) | Question::XClient(_) => Answer::Done,
         }
     }
 
@@ -911,4 +913,109 @@ fn sessions_end_with_the_input_or_the_server() {
         session.replies(),
         "250 2.1.0 Sender ok\r\n421 4.3.2 The server is shutting down, try again later\r\n"
     );
+}
+
+#[test]
+fn who_speaks_before_the_greeting_is_refused() {
+    let delay = Duration::from_secs(3);
+    let waits = Manners { greeting_delay: Some(delay), ..Manners::default() };
+    let begin = || Session::new(Settings { manners: waits, ..settings(Role::Relay) }, 4096);
+    let refusal =
+        "554 5.5.1 You spoke before the greeting (RFC 5321 section 3.1), closing the connection\r\n";
+    for early in ["E", "EHLO c\r\nMAIL FROM:<a@a.test>\r\n", "\r\n", "\x16\x03\x01"] {
+        for after in [Duration::ZERO, delay - Duration::from_millis(1), delay] {
+            let mut session = begin();
+            let greets = session.run().unwrap();
+            assert_eq!(greets, session.now + delay);
+            session.now += after;
+            assert_eq!(session.send(b""), if after == delay { "220 mx.test ESMTP Waypost\r\n" } else { "" });
+            let said = session.send(early.as_bytes());
+            assert_eq!((said == refusal, session.closed), (after < delay, after < delay), "{early:?} {said}");
+            assert!(after == delay || session.asked.is_empty());
+        }
+    }
+    let mut session = begin();
+    assert_eq!(session.send(b""), "");
+    session.now += delay;
+    assert_eq!(session.send(b""), "220 mx.test ESMTP Waypost\r\n");
+    assert_eq!(session.send(b"EHLO c\r\n"), MX_EHLO);
+}
+
+#[test]
+fn strict_pipelining_is_that_of_the_rfc() {
+    let strict = Manners { strict_pipelining: true, ..Manners::default() };
+    let settings = Settings { manners: strict, ..settings(Role::Relay) };
+    let refusal =
+        "554 5.5.0 You did not wait for an answer (RFC 2920 section 3.1), closing the connection\r\n";
+    for (group, is_refused) in [
+        ("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nRSET\r\nMAIL FROM:<a@a.test>\r\n", false),
+        ("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n", false),
+        ("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nSubject: s\r\n\r\n.\r\n", true),
+        ("RSET\r\nNOOP\r\n", false),
+        ("NOOP\r\nRSET\r\n", true),
+        ("EHLO c\r\nMAIL FROM:<a@a.test>\r\n", true),
+        ("HELO c\r\nM", true),
+        ("STARTTLS\r\nEHLO c\r\n", true),
+        ("AUTH PLAIN\r\nAHVzZXIAc2VjcmV0\r\n", true),
+        ("VRFY b\r\nQUIT\r\n", true),
+    ] {
+        let mut session = Session::new(settings.clone(), 4096);
+        session.send(b"");
+        assert_eq!(session.send(b"EHLO c\r\n"), MX_EHLO);
+        let said = session.send(group.as_bytes());
+        assert_eq!((said.ends_with(refusal), session.closed), (is_refused, is_refused), "{group:?}: {said}");
+        let takes = session.asked(|question| matches!(question, Question::Chunk(_) | Question::DataEnd(_)));
+        assert_eq!(takes, 0, "{group:?}");
+    }
+    // The octets of a chunk come at once.
+    let chunks = "BDAT 3\r\nab\rBDAT 1 LAST\r\n\n";
+    let received = "250 2.0.0 3 octets received\r\n";
+    let replies = format!("{STARTED}{received}{DONE}");
+    play(&settings, &[("EHLO c\r\n", MX_EHLO), (&format!("{START}{chunks}"), &replies)]);
+}
+
+#[test]
+fn xclient_begins_the_session_anew() {
+    let believed = Manners { xclient: true, ..Manners::default() };
+    let settings = Settings { manners: believed, ..settings(Role::Submission) };
+    let ehlo = MX_EHLO.replace("250 STARTTLS", "250-STARTTLS\r\n250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN");
+    let greeting = "220 mx.test ESMTP Waypost\r\n";
+    let sessions = play(
+        &settings,
+        &[
+            ("EHLO proxy\r\n", &ehlo),
+            ("XCLIENT ADDR=198.51.100.7 FOO=1\r\n", "501 5.5.4 Syntax: XCLIENT attribute=value ...\r\n"),
+            ("XCLIENT LOGIN=nobody\r\n", "550 5.1.1 nobody\r\n"),
+            ("XCLIENT ADDR=198.51.100.7 NAME=[UNAVAILABLE]\r\n", greeting),
+            ("MAIL FROM:<a@a.test>\r\n", "503 5.5.1 Send EHLO first\r\n"),
+            ("EHLO c\r\n", &ehlo),
+            ("MAIL FROM:<a@a.test>\r\n", "530 5.7.0 Authentication required\r\n"),
+            ("XCLIENT HELO=c.test PROTO=ESMTP LOGIN=a@a.test\r\n", greeting),
+            ("MAIL FROM:<a@a.test> SIZE=1\r\n", "250 2.1.0 Sender ok\r\n"),
+            ("XCLIENT ADDR=198.51.100.8\r\n", "503 5.5.1 XCLIENT is not possible in a transaction\r\n"),
+            ("RSET\r\n", "250 2.0.0 Ok\r\n"),
+            ("XCLIENT ADDR=198.51.100.8\r\n", greeting),
+            ("EHLO c\r\n", &ehlo),
+            ("MAIL FROM:<a@a.test>\r\n", "530 5.7.0 Authentication required\r\n"),
+        ],
+    );
+    for session in sessions {
+        let mails = session.asked.iter().filter_map(|question| match question {
+            Question::Mail(mail) => Some((mail.client.name.as_str().to_owned(), mail.login)),
+            _ => None,
+        });
+        assert_eq!(mails.collect::<Vec<_>>(), [("c.test".to_owned(), Login::Authenticated)]);
+    }
+}
+
+#[test]
+fn xclient_is_for_those_who_are_believed() {
+    let sessions = play(
+        &settings(Role::Relay),
+        &[
+            ("EHLO proxy\r\n", MX_EHLO),
+            ("XCLIENT ADDR=198.51.100.7\r\n", "550 5.7.0 XCLIENT is not for you\r\n"),
+        ],
+    );
+    assert!(sessions.iter().all(|session| session.asked.is_empty()));
 }

@@ -5,9 +5,12 @@
 mod config;
 mod crowd;
 mod imap;
+mod international;
+mod manners;
 mod names;
 mod peer;
 mod pop3;
+mod proxy;
 mod relay;
 mod slow;
 mod smtp;

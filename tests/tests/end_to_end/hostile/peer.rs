@@ -106,6 +106,12 @@ impl Peer {
         }
     }
 
+    /// Reads until a text has come, and leaves it for others to read.
+    pub(super) async fn hear(&mut self, expected: &str, place: &str) {
+        let heard = self.until(expected, place).await;
+        self.received.splice(0..0, heard.into_bytes());
+    }
+
     /// Reads until the server hangs up; gives what it still said.
     pub(super) async fn end(&mut self, place: &str) -> String {
         let mut buffer = vec![0; 16 * 1024];

@@ -139,7 +139,12 @@ impl Target {
             // The first is the one with STARTTLS; SMTP has only that.
             Way::Plain => *self.server.service(service).last().unwrap(),
         };
-        Peer::connect(address, (way == Way::Tls).then_some(&self.tls)).await
+        let mut peer = Peer::connect(address, (way == Way::Tls).then_some(&self.tls)).await;
+        if service == "smtp" {
+            // Who speaks first is refused there.
+            peer.hear("\r\n", "the greeting").await;
+        }
+        peer
     }
 
     /// A normal session of each protocol: a message comes in, IMAP and POP3 count it, and nothing is missing.

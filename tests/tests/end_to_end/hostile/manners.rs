@@ -1,0 +1,119 @@
+//! Clients of port 25 that do not wait, that come too often, and proxies that speak for others, over TCP.
+
+use std::time::Duration;
+
+use waypost_config::{Service, TlsMode};
+use waypost_tests::{Process, Site, SiteBuilder, program, site::PASSWORD};
+
+use super::{Peer, peer::base64};
+
+const MESSAGE: &str =
+    "MAIL FROM:<x@far.test>\r\nRCPT TO:<alice@a.test>\r\nDATA\r\nSubject: s\r\n\r\n.\r\nQUIT\r\n";
+
+async fn connect(site: &Site) -> Peer {
+    Peer::connect(site.address(Service::Smtp, TlsMode::StartTls), None).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_speaks_before_the_greeting_is_refused() {
+    let site = SiteBuilder::new("a.test").listeners("smtp", "greeting_delay = \"2s\"").start().await;
+    for wait in [Duration::ZERO, Duration::from_millis(500)] {
+        let mut early = connect(&site).await;
+        tokio::time::sleep(wait).await;
+        early.send(format!("EHLO c.test\r\n{MESSAGE}").as_bytes()).await;
+        let said = early.end("early").await;
+        assert!(said.starts_with("554 5.5.1 You spoke before the greeting"), "{said}");
+        assert_eq!(said.matches("\r\n").count(), 1, "{said}");
+    }
+    let mut patient = connect(&site).await;
+    patient.until("220 ", "patient").await;
+    patient.send(format!("EHLO c.test\r\n{MESSAGE}").as_bytes()).await;
+    patient.until(" accepted\r\n", "patient").await;
+    assert_eq!(site.messages("alice", "INBOX", 1).await.len(), 1);
+    site.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_wait_for_354_sends_nothing() {
+    let site = SiteBuilder::new("a.test").listeners("smtp", "strict_pipelining = true").start().await;
+    let mut peer = connect(&site).await;
+    peer.until("220 ", "greeting").await;
+    peer.send(b"EHLO c.test\r\n").await;
+    peer.until("\r\n250 ", "EHLO").await;
+    peer.send(MESSAGE.as_bytes()).await;
+    let said = peer.end("pipelined").await;
+    assert!(said.contains("\r\n554 5.5.0 You did not wait for an answer"), "{said}");
+    assert!(site.read_mailbox("alice", "INBOX").await.is_empty());
+    site.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_comes_too_often_is_told_so() {
+    let site = SiteBuilder::new("a.test")
+        .limits("connections_per_minute = 3\nmessages_per_minute = 1")
+        .listeners("smtp", "proxy_protocol = [\"127.0.0.0/8\"]")
+        .start()
+        .await;
+    let header = |last: u8| format!("PROXY TCP4 198.51.100.{last} 192.0.2.1 40000 25\r\n");
+    let mut connections = Vec::new();
+    for (last, expected) in [
+        (7, "220 "),
+        (7, "220 "),
+        (7, "220 "),
+        (7, "421 4.7.0 Too many connections from your address\r\n"),
+        (8, "220 "),
+    ] {
+        let mut peer = connect(&site).await;
+        peer.send(header(last).as_bytes()).await;
+        peer.until(expected, expected).await;
+        connections.push(peer);
+    }
+    for (peer, expected) in connections.iter_mut().zip([" accepted\r\n", "450 4.7.0 Too many messages"]) {
+        peer.send(format!("EHLO c.test\r\n{MESSAGE}").as_bytes()).await;
+        peer.until(expected, expected).await;
+    }
+    site.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_speaks_for_a_client_by_xclient() {
+    let site = SiteBuilder::new("a.test").listeners("smtp", "xclient = [\"127.0.0.0/8\"]").start().await;
+    let mut peer = connect(&site).await;
+    peer.until("220 ", "greeting").await;
+    peer.send(b"EHLO proxy\r\n").await;
+    peer.until("250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN\r\n", "EHLO").await;
+    peer.send(b"XCLIENT ADDR=IPV6:2001:db8::7 NAME=c.far.test PORT=40000\r\n").await;
+    peer.until("220 ", "XCLIENT").await;
+    peer.send(format!("EHLO c.test\r\n{MESSAGE}").as_bytes()).await;
+    peer.until(" accepted\r\n", "message").await;
+    let stored = String::from_utf8(site.messages("alice", "INBOX", 1).await.remove(0)).unwrap();
+    assert!(stored.contains("Received: from c.test ([IPv6:2001:db8::7])"), "{stored}");
+    site.finish().await;
+}
+
+/// An account whose password others know: what it may send is bounded, over all its sessions, and the operator hears of it once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_sends_too_much_is_refused_and_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let site =
+        SiteBuilder::new("a.test").only_limits("error_delay = \"0\"\nrecipients_per_hour_per_account = 2\n");
+    let server = Process::serve(&program(), &site.write(folder.path())).await;
+    for (user, sends) in [("alice", true), ("alice", false), ("alice", false), ("bob", true)] {
+        let mut peer = Peer::connect(*server.service("submission").last().unwrap(), None).await;
+        let login = base64(format!("\0{user}@a.test\0{PASSWORD}").as_bytes());
+        let begin = format!("EHLO c.test\r\nAUTH PLAIN {login}\r\nMAIL FROM:<{user}@a.test>\r\n");
+        peer.send(format!("{begin}RCPT TO:<alice@a.test>\r\nRCPT TO:<bob@a.test>\r\n").as_bytes()).await;
+        if sends {
+            peer.send(b"DATA\r\nSubject: s\r\n\r\n.\r\nQUIT\r\n").await;
+            peer.until(" accepted\r\n", user).await;
+        } else {
+            peer.until("452 4.7.0 <alice@a.test> may send to 2 recipients an hour, try again later", user)
+                .await;
+        }
+    }
+    server.logs("alert=\"send_limit\"").await;
+    server.signal("TERM").await;
+    let (code, log) = server.end().await;
+    assert_eq!((code, log.matches("send_limit").count()), (Some(0), 1), "{log}");
+    assert!(log.contains("account=alice@a.test"), "{log}");
+}
