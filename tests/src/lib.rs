@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod disk;
+pub mod machine;
 pub mod message;
 pub mod process;
 pub mod script;
@@ -11,6 +12,7 @@ pub mod site;
 
 pub use client::Client;
 pub use disk::{Lying, Sync};
+pub use machine::{not_run, say};
 pub use message::{after_added_fields, sample};
 pub use process::{Process, program};
 pub use script::{Script, Transport};

@@ -7,6 +7,7 @@ mod command_line;
 mod hostile;
 mod maildrop;
 mod moving;
+mod peers;
 mod relay;
 mod restart;
 mod store;

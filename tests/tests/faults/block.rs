@@ -1,11 +1,12 @@
 //! Small file systems of their own: ext4 on a loop device, tmpfs. They need root; what cannot be made is said plainly.
 
 use std::{
-    io::Write,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
+
+pub(crate) use waypost_tests::say;
 
 /// A mounted file system; unmounted when it is dropped, also by a panic.
 #[derive(Debug)]
@@ -26,20 +27,9 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Says on standard error what also a test that passes must say.
-pub(crate) fn say(line: &str) {
-    // Nobody to tell where standard error is closed.
-    let _closed = writeln!(std::io::stderr(), "{line}");
-}
-
 /// What a harness needs and this machine does not give. `WAYPOST_FAULTS=required` makes it a failure.
 pub(crate) fn not_run(harness: &str, why: &str) {
-    assert!(
-        std::env::var("WAYPOST_FAULTS").as_deref() != Ok("required"),
-        "{harness} could not be run: {why}"
-    );
-    let why = why.lines().next().unwrap_or("");
-    say(&format!("NOT RUN: {harness} (needs root, mount and loop devices): {why}"));
+    waypost_tests::not_run(harness, "root, mount and loop devices", why);
 }
 
 /// Repairs the ext4 in a file.
