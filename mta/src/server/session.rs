@@ -6,7 +6,7 @@ use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc, time::Sys
 
 use bytes::Bytes;
 use waypost_auth::{
-    Identity, Live, Origin, Seat,
+    Identity, Live, Origin, Seat, Srs,
     sasl::{Claim, Lookup},
     srs,
 };
@@ -227,22 +227,7 @@ impl Receiver {
         if is_counted {
             guard.recipient(self.peer, rates, now)?;
         }
-        let trusted = is_trusted(&transaction.live, self.peer);
-        let trust =
-            if transaction.submitter.is_some() || trusted { Trust::MayRelay } else { Trust::Stranger };
-        let directory = &transaction.live.directory;
-        let day = srs::day(timestamp());
-        let returned = Recipient::decide_return(
-            directory,
-            &self.context.srs,
-            &path,
-            &transaction.mail.reverse_path,
-            day,
-        );
-        let decided = returned
-            .filter(|_| transaction.live.config.srs.enabled)
-            .unwrap_or_else(|| Recipient::decide(directory, path, parameters, trust));
-        let recipient = match decided {
+        let recipient = match transaction.decide(&self.context.srs, path, parameters, self.peer) {
             Ok(recipient) => recipient,
             Err(refusal) => {
                 if is_counted && refusal.status == refusal::UNKNOWN_USER {
@@ -308,6 +293,27 @@ impl Receiver {
 }
 
 impl Transaction {
+    /// Who a recipient is: where a return path leads back to, or whom the directory knows.
+    fn decide(
+        &self,
+        srs: &Srs,
+        path: ForwardPath,
+        parameters: RcptParameters,
+        peer: IpAddr,
+    ) -> Result<Recipient, Refusal> {
+        let directory = &self.live.directory;
+        if self.live.config.srs.enabled {
+            let day = srs::day(timestamp());
+            let returned = Recipient::decide_return(directory, srs, &path, &self.mail.reverse_path, day);
+            if let Some(returned) = returned {
+                return returned;
+            }
+        }
+        let may_relay = self.submitter.is_some() || is_trusted(&self.live, peer);
+        let trust = if may_relay { Trust::MayRelay } else { Trust::Stranger };
+        Recipient::decide(directory, path, parameters, trust)
+    }
+
     /// Refuses a recipient whose mailbox has no room. Only here: at the end of DATA there is one answer for all recipients, and
     /// one full mailbox must not keep the mail from the others. So a message that came without SIZE, or with too small a one,
     /// may go beyond a quota by its own size, which is at most `limits.message_size` for each transaction at a time.

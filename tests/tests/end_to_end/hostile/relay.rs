@@ -35,7 +35,7 @@ async fn each_recipient_has_its_own_answer() {
         ("<x@null.test>", "250 2.1.5 Recipient ok\r\n"),
         ("<jörg@b.test>", "553 5.6.7 A recipient address with UTF-8 needs SMTPUTF8 (session "),
         ("<broken", "501 5.1.3 Bad recipient address syntax (session "),
-        ("<bob@a.test> NOTIFY=NEVER", "555 5.5.4 Unknown parameter NOTIFY (session "),
+        ("<bob@a.test> COLOUR=BLUE", "555 5.5.4 Unknown parameter COLOUR (session "),
         ("<>", "501 5.1.3 Bad recipient address syntax (session "),
         ("<alice@b.test>", "250 2.1.5 Recipient ok\r\n"),
     ] {
