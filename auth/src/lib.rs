@@ -8,6 +8,7 @@ pub mod password;
 pub mod sasl;
 pub mod seats;
 mod throttle;
+pub mod token;
 mod verifiers;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

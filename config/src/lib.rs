@@ -13,6 +13,6 @@ pub use reader::size as parse_size;
 pub use reference::{explain, reference};
 pub use types::{
     AccountConfig, AliasConfig, CertificateConfig, Config, DnsConfig, Dnssec, DomainConfig, LimitsConfig,
-    ListenerConfig, Listeners, Network, NextHop, Password, QueueConfig, RouteConfig, RouteTls, Service,
-    StorageConfig, TlsConfig, TlsMode,
+    ListenerConfig, Listeners, Network, NextHop, OauthConfig, Password, QueueConfig, RouteConfig, RouteTls,
+    Service, StorageConfig, TlsConfig, TlsMode,
 };

@@ -1,7 +1,7 @@
 //! What the machine asks, and what it is told.
 
 use bytes::Bytes;
-use waypost_auth::sasl::{Claim, Keys, Lookup, Scram};
+use waypost_auth::sasl::{Claim, Keys, Lookup, Offer};
 use waypost_mail::{Domain, EntryId, Refusal, ReversePath};
 use waypost_net::TlsInfo;
 
@@ -54,8 +54,8 @@ pub struct Settings {
     pub starttls: StartTls,
     /// When logging in is possible.
     pub auth: AuthPolicy,
-    /// Whether SCRAM is offered.
-    pub scram: Scram,
+    /// By what logging in is possible; the channel bindings are those of `tls`.
+    pub offer: Offer,
     /// TLS that is on already.
     pub tls: Option<TlsInfo>,
 }
