@@ -11,6 +11,7 @@ use waypost_mail::{AccountId, AccountRecord, AccountSource, Address, AppPassword
 use crate::{
     app_password,
     sasl::{Scram, ScramHash, Verifier, prepare},
+    token::Issuer,
 };
 
 /// Addresses that every domain must have (RFC 5321 section 4.5.1, RFC 2142 section 2): without account or alias their mail goes to
@@ -50,6 +51,9 @@ pub enum DirectoryError {
     /// An address is declared in the file and in the store.
     #[error("{0} is declared in the configuration file and as an account of the store")]
     Twice(Address),
+    /// The keys of `[oauth]`.
+    #[error("the keys of [oauth]: {0}")]
+    Keys(String),
 }
 
 /// How an account's password is checked.
@@ -108,6 +112,7 @@ pub struct Directory {
     first_accounts: HashMap<Domain, AccountId>,
     missing: Vec<Address>,
     scram: Scram,
+    issuer: Option<Arc<Issuer>>,
 }
 
 impl std::fmt::Debug for Directory {
@@ -137,6 +142,10 @@ impl Directory {
             first_accounts: HashMap::new(),
             missing: Vec::new(),
             scram: Scram::Absent,
+            issuer: match config.oauth.clone().map(Issuer::new).transpose() {
+                Ok(issuer) => issuer.map(Arc::new),
+                Err(problem) => return Err(DirectoryError::Keys(problem)),
+            },
         };
         let by_address: HashMap<String, &AccountRecord> =
             records.iter().map(|record| (record.address.folded(), record)).collect();
@@ -293,6 +302,11 @@ impl Directory {
     /// The account that a login name means, for whom somebody else has checked the password.
     pub fn identity(&self, name: &str) -> Option<Identity> {
         self.login(name).map(|(identity, _)| identity)
+    }
+
+    /// Who issues bearer tokens.
+    pub fn issuer(&self) -> Option<&Arc<Issuer>> {
+        self.issuer.as_ref()
     }
 
     /// The account that a login name means, with its secret: a whole address, or a local part in our first domain.

@@ -9,6 +9,7 @@ pub mod sasl;
 pub mod seats;
 pub mod srs;
 mod throttle;
+pub mod token;
 mod verifiers;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

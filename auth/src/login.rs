@@ -8,7 +8,7 @@ use waypost_mail::LoginService;
 use crate::{
     directory::{Directory, Identity},
     password::Passwords,
-    sasl::{Claim, Credentials, Keys, Lookup, Proof},
+    sasl::{Bearer, Claim, Credentials, Keys, Lookup, Proof},
     seats::Seats,
     throttle::Throttle,
     verifiers::Verifiers,
@@ -98,7 +98,8 @@ impl Authenticator {
     ) -> Result<Identity, LoginError> {
         let (login, authorization) = match claim {
             Claim::Password(Credentials { login, authorization, .. })
-            | Claim::Scram(Proof { login, authorization, .. }) => (login, authorization),
+            | Claim::Scram(Proof { login, authorization, .. })
+            | Claim::Token(Bearer { login, authorization, .. }) => (login, authorization),
         };
         self.admit(directory, login, origin)?;
         let (matches, reason) = match claim {
@@ -107,7 +108,8 @@ impl Authenticator {
                 "wrong user name or password".to_owned(),
             ),
             Claim::Scram(Proof { verdict: Err(fault), .. }) => (false, fault.to_string()),
-            Claim::Scram(_) => (true, "no such account".to_owned()),
+            Claim::Token(Bearer { verdict: Err(fault), .. }) => (false, fault.to_string()),
+            Claim::Scram(_) | Claim::Token(_) => (true, "no such account".to_owned()),
         };
         // Many logins at once from one address wait for each other's hashes: what failed meanwhile counts, too.
         self.admit(directory, login, origin)?;

@@ -73,6 +73,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     let state_dir = facts.state_dir(&root);
     let storage = sections::storage(&root);
     let tls = facts.tls(&root);
+    let oauth = facts.oauth(&root);
     let listeners: Vec<_> = root.tables("listener").into_iter().filter_map(sections::listener).collect();
     let domains: Vec<_> = root.tables("domain").into_iter().filter_map(sections::domain_section).collect();
     let accounts: Vec<_> =
@@ -133,6 +134,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         queue,
         limits,
         srs,
+        oauth,
     })
 }
 

@@ -205,6 +205,28 @@ impl FileFacts<'_> {
         Some(TlsConfig { certificate: certificate?, key: key?, channel_binding, certificates })
     }
 
+    pub(crate) fn oauth(&self, root: &Section<'_, '_>) -> Option<OauthConfig> {
+        if !root.has("oauth") {
+            return None;
+        }
+        let section = root.table("oauth");
+        let string = |key: &str| section.string(key).map(|found| found.value.to_owned());
+        let (issuer, audience) =
+            (section.need("issuer", string("issuer")), section.need("audience", string("audience")));
+        let claim = string("claim").unwrap_or_else(|| "email".to_owned());
+        let file = self.file(&section, "keys");
+        let keys = file.and_then(|file| match std::fs::read_to_string(&file) {
+            Ok(keys) => Some(keys),
+            Err(error) => {
+                let place = section.string("keys").map(|found| found.place);
+                section.problems().add(place, format!("{}: {error}", file.display()));
+                None
+            }
+        });
+        section.end();
+        Some(OauthConfig { issuer: issuer?, audience: audience?, claim, keys: keys? })
+    }
+
     pub(crate) fn account(&self, section: Section<'_, '_>) -> Option<Found<AccountConfig>> {
         let address = section.need("address", section.parsed("address", address));
         let quota_bytes = section.parsed("quota", size).map(|found| found.value);

@@ -39,6 +39,21 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `[srs]`
     pub srs: SrsConfig,
+    /// `[oauth]`
+    pub oauth: Option<OauthConfig>,
+}
+
+/// `[oauth]`: logins by bearer tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OauthConfig {
+    /// `iss` of the tokens.
+    pub issuer: String,
+    /// `aud` of the tokens.
+    pub audience: String,
+    /// The claim that holds the login name.
+    pub claim: String,
+    /// The issuer's keys: a JSON Web Key Set (RFC 7517).
+    pub keys: String,
 }
 
 /// All listeners.

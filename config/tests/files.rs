@@ -18,7 +18,7 @@ fn minimal(more: &str) -> String {
 #[test]
 fn the_reference_is_a_valid_configuration_with_every_key_set() {
     let folder = tempfile::tempdir().unwrap();
-    for file in ["cert.pem", "key.pem", "other-cert.pem", "other-key.pem"] {
+    for file in ["cert.pem", "key.pem", "other-cert.pem", "other-key.pem", "jwks.json"] {
         std::fs::write(folder.path().join(file), "").unwrap();
     }
     let text = reference().replace("\n#=", "\n");
@@ -28,6 +28,7 @@ fn the_reference_is_a_valid_configuration_with_every_key_set() {
     let short = parse(&folder.path().join("waypost.toml"), reference()).unwrap();
     assert_eq!(short.queue, config.queue);
     assert_eq!(short.limits, config.limits);
+    assert_eq!(short.oauth, config.oauth);
     assert_eq!(short.storage, config.storage);
     assert_eq!(short.listeners, config.listeners);
 }

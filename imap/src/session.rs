@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use waypost_auth::{
     Authenticator, Identity, Live, Origin, Seat,
-    sasl::{Bindings, Claim, Offer},
+    sasl::{Bindings, Claim},
 };
 use waypost_config::ListenerConfig;
 use waypost_mail::{LoginService, Uid};
@@ -62,7 +62,7 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
     let hostname = live.config.hostname.to_string();
     let binding = connection.tls.as_ref().map(|tls| tls.binding.clone()).unwrap_or_default();
     let bindings = Bindings { exporter: binding.exporter, end_point: binding.end_point };
-    let offer = Offer { scram: live.scram(), bindings };
+    let offer = live.offer(bindings);
     let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer });
     let peer = connection.peer;
     let counted = connection.counted.clone();

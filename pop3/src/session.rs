@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 use waypost_auth::{
     Authenticator, Identity, Live, LoginError, Origin, Seat,
-    sasl::{Bindings, Claim, Keys, Lookup, Offer},
+    sasl::{Bindings, Claim, Keys, Lookup},
 };
 use waypost_config::ListenerConfig;
 use waypost_mail::LoginService;
@@ -60,7 +60,7 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
     let live = context.live.borrow().clone();
     let binding = connection.tls.as_ref().map(|tls| tls.binding.clone()).unwrap_or_default();
     let bindings = Bindings { exporter: binding.exporter, end_point: binding.end_point };
-    let offer = Offer { scram: live.scram(), bindings };
+    let offer = live.offer(bindings);
     let machine = Session::new(&live.config.hostname, tls, login_policy(&listener, peer), offer);
     drop(live);
     let counted = connection.counted.clone();

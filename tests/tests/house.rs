@@ -66,7 +66,7 @@ const SHARED: [(&str, &[&str]); 14] = [
     ("encoding_rs", &["message", "imap"]),
     ("xxhash-rust", &["storage", "message"]),
     ("tempfile", &["server", "tests"]),
-    ("serde_json", &["server", "tests"]),
+    ("serde_json", &["auth", "server", "tests"]),
 ];
 const TESTS_ONLY: [&str; 3] = ["toml", "hickory-server", "rcgen"];
 

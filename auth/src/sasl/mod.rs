@@ -1,9 +1,11 @@
-//! SASL exchanges on the server's side (RFC 4422): PLAIN (RFC 4616), LOGIN and SCRAM (RFC 5802, RFC 7677). Pure: challenges and
+//! SASL exchanges on the server's side (RFC 4422): PLAIN (RFC 4616), LOGIN, SCRAM (RFC 5802, RFC 7677), and
+//! OAUTHBEARER (RFC 7628). Pure: challenges and
 //! responses, decoded from base 64 by the exchange itself.
 //!
 //! A session offers mechanisms by its [`Offer`]. What the exchange cannot know it asks for: SCRAM's verifier of a user
 //! ([`Progress::NeedsVerifier`]), and at the end whether the client's [`Claim`] is good.
 
+mod oauth;
 mod offer;
 mod prepare;
 pub mod scram;
@@ -15,7 +17,8 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 pub(crate) use self::prepare::prepare;
 use self::scram::Dialogue;
 pub use self::{
-    offer::{Bindings, Mechanism, Offer, Scram},
+    oauth::Bearer,
+    offer::{Bindings, Mechanism, Offer, Scram, Tokens},
     scram::{Fault, Keys, Lookup, Proof, ScramHash, Verifier},
 };
 
@@ -43,6 +46,8 @@ pub enum Claim {
     Password(Credentials),
     /// By a proof, which the exchange has checked.
     Scram(Proof),
+    /// By a bearer token, which the exchange has checked.
+    Token(Bearer),
 }
 
 /// What comes next in an exchange.
@@ -69,7 +74,7 @@ pub const RESPONSE_BYTES_MAX: usize = 12_288;
 /// PLAIN:  start ──(initial response)──► Done
 ///         start ── "" ──► message ──► Done
 /// LOGIN:  start ── "Username:" ──► user ── "Password:" ──► password ──► Done     (an initial response is the user name)
-/// SCRAM:  see `scram`
+/// SCRAM:  see `scram`; OAUTHBEARER, XOAUTH2: see `oauth`
 /// ```
 #[derive(Debug)]
 pub struct Exchange {
@@ -82,6 +87,7 @@ enum Awaits {
     LoginUser,
     LoginPassword { user: String },
     Scram(Dialogue),
+    Oauth(oauth::Dialogue),
     Nothing,
 }
 
@@ -135,6 +141,11 @@ impl Exchange {
                 Progress::Done(Claim::Password(Credentials { authorization, login, password }))
             }
             Awaits::Scram(dialogue) => self.go_on(dialogue.take(&text)),
+            Awaits::Oauth(dialogue) => {
+                let (next, progress) = dialogue.take(&text);
+                self.awaits = next.map_or(Awaits::Nothing, Awaits::Oauth);
+                progress
+            }
             Awaits::LoginUser | Awaits::Nothing => Progress::Malformed,
         }
     }

@@ -1,9 +1,13 @@
 //! Which mechanisms a session offers, and what ties them to its TLS.
 
+use std::sync::Arc;
+
 use super::{
     Awaits, Exchange, Progress,
+    oauth::{self, Dialect},
     scram::{Dialogue, ScramHash},
 };
+use crate::token::Issuer;
 
 /// A mechanism.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,17 +20,23 @@ pub enum Mechanism {
     Plain,
     /// The obsolete LOGIN, which many clients still use.
     Login,
+    /// RFC 7628.
+    OauthBearer,
+    /// What came before it.
+    Xoauth2,
 }
 
 impl Mechanism {
     /// All that there are, strongest first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::ScramPlus(ScramHash::Sha256),
         Self::ScramPlus(ScramHash::Sha1),
         Self::Scram(ScramHash::Sha256),
         Self::Scram(ScramHash::Sha1),
         Self::Plain,
         Self::Login,
+        Self::OauthBearer,
+        Self::Xoauth2,
     ];
 
     /// Its registered name.
@@ -37,6 +47,8 @@ impl Mechanism {
             Self::Scram(hash) => hash.scheme(),
             Self::Plain => "PLAIN",
             Self::Login => "LOGIN",
+            Self::OauthBearer => "OAUTHBEARER",
+            Self::Xoauth2 => "XOAUTH2",
         }
     }
 
@@ -90,12 +102,23 @@ impl std::fmt::Debug for Bindings {
 }
 
 /// What a session offers at the moment.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Offer {
     /// Whether SCRAM is.
     pub scram: Scram,
     /// Of the session's TLS.
     pub bindings: Bindings,
+    /// How bearer tokens are checked, where they are.
+    pub tokens: Option<Tokens>,
+}
+
+/// What bearer tokens are checked with.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// Who issues them.
+    pub issuer: Arc<Issuer>,
+    /// The time, in seconds since 1970: when the session began.
+    pub now: i64,
 }
 
 impl Offer {
@@ -114,6 +137,10 @@ impl Offer {
     pub fn begin(&self, mechanism: &str, initial: Option<&str>) -> Option<(Exchange, Progress)> {
         let mechanism = Mechanism::by_name(mechanism).filter(|mechanism| self.has(*mechanism))?;
         let awaits = match mechanism {
+            Mechanism::OauthBearer => {
+                Awaits::Oauth(oauth::Dialogue::new(Dialect::OauthBearer, self.tokens.clone()?))
+            }
+            Mechanism::Xoauth2 => Awaits::Oauth(oauth::Dialogue::new(Dialect::Xoauth2, self.tokens.clone()?)),
             Mechanism::Plain => Awaits::PlainMessage,
             Mechanism::Login => Awaits::LoginUser,
             Mechanism::Scram(hash) => {
@@ -129,6 +156,7 @@ impl Offer {
             Mechanism::ScramPlus(_) => self.scram == Scram::Bound && self.bindings.are_there(),
             Mechanism::Scram(_) => self.scram != Scram::Absent,
             Mechanism::Plain | Mechanism::Login => true,
+            Mechanism::OauthBearer | Mechanism::Xoauth2 => self.tokens.is_some(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! SMTP sessions: the server with a hostile client, the client with a hostile server.
 
 use bytes::Bytes;
-use waypost_auth::sasl::{Claim, Scram};
+use waypost_auth::sasl::{Claim, Offer, Scram};
 use waypost_mail::{Address, BodyType, Domain, EnhancedStatus, EntryId, Refusal, Reply, ReversePath};
 use waypost_mta::smtp::{
     client::{self, Client, End, Outgoing},
@@ -50,7 +50,7 @@ fn served(bits: u8, octets: &[u8], piece: usize) -> (Played, World) {
         recipients: 3,
         starttls: if is(4) { server::StartTls::Offered } else { server::StartTls::Absent },
         auth: if is(8) { server::AuthPolicy::Always } else { server::AuthPolicy::UnderTls },
-        scram: if is(64) { Scram::Bound } else { Scram::Absent },
+        offer: Offer { scram: if is(64) { Scram::Bound } else { Scram::Absent }, ..Offer::default() },
         tls: is(16).then(tls),
         manners: server::Manners { greeting_delay: None, strict_pipelining: false, xclient: is(64) },
         session: EntryId(9),

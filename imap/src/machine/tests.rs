@@ -131,6 +131,7 @@ impl World {
                 format!("verifier of {} for {}", lookup.login, lookup.hash.scheme()),
                 Answer::Keys(Box::new(scram_keys())),
             ),
+            Question::Login(Claim::Token(_)) => panic!("tokens are not offered"),
             Question::Login(Claim::Scram(proof)) => (
                 format!("proof of {}: {:?}", proof.login, proof.verdict),
                 Answer::Ran(if proof.verdict.is_ok() { Ran::ok("welcome") } else { Ran::no("wrong") }),

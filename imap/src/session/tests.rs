@@ -29,6 +29,7 @@ struct World {
 fn config() -> Config {
     let domain = Domain::new("a.test").unwrap();
     Config {
+        oauth: None,
         hostname: Domain::new("mx.a.test").unwrap(),
         state_dir: "/nowhere".into(),
         storage: StorageConfig { retention: Duration::ZERO },

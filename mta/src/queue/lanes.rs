@@ -187,7 +187,7 @@ mod tests {
         (0..7).for_each(|job| lanes.push(1, job, alike));
         assert_eq!(starts(&mut lanes).len(), 5);
         for others in (1..5).rev() {
-            assert_eq!(lanes.failed(&1), [], "{others} others may still come through");
+            assert_eq!(lanes.failed(&1), [0_u32; 0], "{others} others may still come through");
             assert_eq!(lanes.start(), None, "no new connection for one that failed");
         }
         assert_eq!(lanes.failed(&1), [0, 1, 2, 3, 4, 5, 6]);
@@ -202,7 +202,7 @@ mod tests {
         lanes.connected(&1);
         assert_eq!(lanes.pop(&1), Some(0));
         for _ in 0..4 {
-            assert_eq!(lanes.failed(&1), []);
+            assert_eq!(lanes.failed(&1), [0_u32; 0]);
         }
         assert_eq!(lanes.start(), None);
         lanes.ended(&1);

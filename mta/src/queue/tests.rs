@@ -252,6 +252,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
         relay_to: None,
     };
     Config {
+        oauth: None,
         hostname: Domain::new("mx.a.test").unwrap(),
         state_dir: "/nonexistent".into(),
         storage: StorageConfig { retention: Duration::ZERO },

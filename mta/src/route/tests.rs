@@ -18,6 +18,7 @@ fn next_hop(host: &str, port: u16) -> NextHop {
 
 fn config() -> Config {
     Config {
+        oauth: None,
         hostname: domain("mx.a.test"),
         state_dir: "/nonexistent".into(),
         storage: StorageConfig { retention: Duration::ZERO },

@@ -106,6 +106,7 @@ impl World {
         match question {
             Question::Verifier(lookup) if lookup.login == "user" => Answer::Keys(Ok(Box::new(scram_keys()))),
             Question::Verifier(_) => Answer::Keys(Err(Refusal::with(Code::SysTemp, "later"))),
+            Question::Login(Claim::Token(_)) => panic!("tokens are not offered"),
             Question::Login(Claim::Scram(proof)) => Answer::Opened(match proof.verdict {
                 Ok(()) => Ok(self.maildrop.clone()),
                 Err(_) => Err(Refusal::with(Code::Auth, "wrong")),

@@ -76,6 +76,16 @@ impl<'a> ClientFinal<'a> {
     }
 }
 
+/// Whom a client wants to act as, by a `gs2-header` without channel binding (RFC 5801 section 4).
+pub(in crate::sasl) fn gs2_header(text: &str) -> Option<String> {
+    let (flag, authzid) = text.strip_suffix(',')?.split_once(',')?;
+    match (self::flag(flag)?, authzid) {
+        (Flag::Required(_), _) => None,
+        (_, "") => Some(String::new()),
+        (_, name) => saslname(name.strip_prefix("a=")?),
+    }
+}
+
 fn flag(text: &str) -> Option<Flag<'_>> {
     // cb-name = 1*(ALPHA / DIGIT / "." / "-")
     let is_name = |name: &&str| {

@@ -17,6 +17,7 @@ mod verifier;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine, prelude::BASE64_STANDARD};
 
+pub(super) use self::message::gs2_header;
 use self::message::{ClientFinal, ClientFirst, Flag};
 pub use self::verifier::{ITERATIONS, ScramHash, Verifier};
 use super::{Bindings, Claim, Progress};

@@ -67,7 +67,7 @@ fn bindings() -> Bindings {
 }
 
 fn offer() -> Offer {
-    Offer { scram: Scram::Offered, bindings: Bindings::default() }
+    Offer { scram: Scram::Offered, ..Offer::default() }
 }
 
 fn done(authorization: &str, verdict: Result<(), Fault>) -> Progress {
@@ -172,7 +172,7 @@ fn each_message_has_its_place() {
 fn exchanges_are_bound_to_their_connection() {
     let (exporter, end_point) = ([7; 32], vec![9; 48]);
     for example in EXAMPLES {
-        let offer = Offer { scram: Scram::Bound, bindings: bindings() };
+        let offer = Offer { scram: Scram::Bound, bindings: bindings(), tokens: None };
         let mechanism = format!("{}-PLUS", example.mechanism);
         let run = |header: &str, data: &[u8]| {
             let first = format!("{header}n=user,r=abc");
@@ -205,7 +205,7 @@ fn exchanges_are_bound_to_their_connection() {
 #[test]
 fn an_announcement_that_was_changed_is_noticed() {
     let first = |flag: &str| encoded(&format!("{flag},,n=user,r=abc"));
-    let bound = Offer { scram: Scram::Bound, bindings: bindings() };
+    let bound = Offer { scram: Scram::Bound, bindings: bindings(), tokens: None };
     let begin = |offer: &Offer, flag| offer.begin("SCRAM-SHA-256", Some(&first(flag))).unwrap().1;
     assert_eq!(begin(&bound, "y"), done("", Err(Fault::Downgrade)));
     assert!(matches!(begin(&bound, "n"), Progress::NeedsVerifier(_)));

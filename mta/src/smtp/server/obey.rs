@@ -269,7 +269,7 @@ impl Server {
     fn offer(&self) -> Offer {
         let binding = self.settings.tls.as_ref().map(|tls| tls.binding.clone()).unwrap_or_default();
         let bindings = Bindings { exporter: binding.exporter, end_point: binding.end_point };
-        Offer { scram: self.settings.scram, bindings }
+        Offer { bindings, ..self.settings.offer.clone() }
     }
 
     fn may_log_in(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use waypost_auth::sasl::{Claim, Keys, Lookup, Scram};
+use waypost_auth::sasl::{Claim, Keys, Lookup, Offer};
 use waypost_mail::{Domain, EntryId, Refusal, ReversePath};
 use waypost_net::TlsInfo;
 
@@ -60,8 +60,8 @@ pub struct Settings {
     pub starttls: StartTls,
     /// When logging in is possible.
     pub auth: AuthPolicy,
-    /// Whether SCRAM is offered.
-    pub scram: Scram,
+    /// By what logging in is possible; the channel bindings are those of `tls`.
+    pub offer: Offer,
     /// TLS that is on already.
     pub tls: Option<TlsInfo>,
     /// What is demanded of the client, and believed.

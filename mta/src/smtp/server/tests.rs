@@ -1,6 +1,6 @@
 //! Transcripts of the machine alone: what a client sends in pieces, what it gets, what was asked.
 
-use waypost_auth::sasl::{Claim, Credentials, Fault, Keys, Proof, Scram, Verifier};
+use waypost_auth::sasl::{Claim, Credentials, Fault, Keys, Offer, Proof, Scram, Verifier};
 use waypost_mail::{Address, Domain, EntryId};
 use waypost_net::ChannelBinding;
 
@@ -32,7 +32,7 @@ fn settings(role: Role) -> Settings {
         recipients: 3,
         starttls: TLS,
         auth: AuthPolicy::UnderTls,
-        scram: Scram::Absent,
+        offer: Offer::default(),
         tls: None,
         manners: Manners::default(),
     }
@@ -538,7 +538,10 @@ fn login() {
 
 #[test]
 fn scram_logs_in_and_says_no() {
-    let settings = Settings { scram: Scram::Offered, ..under_tls(Role::Submission) };
+    let settings = Settings {
+        offer: Offer { scram: Scram::Offered, ..Offer::default() },
+        ..under_tls(Role::Submission)
+    };
     let ehlo = TLS_EHLO.replace("AUTH", "AUTH SCRAM-SHA-256 SCRAM-SHA-1");
     let begin = format!("AUTH SCRAM-SHA-256 {SCRAM_FIRST}\r\n");
     let challenge = format!("334 {SCRAM_CHALLENGE}\r\n");
@@ -581,7 +584,11 @@ fn scram_logs_in_and_says_no() {
 fn scram_is_bound_to_tls_where_tls_has_bindings() {
     let binding = ChannelBinding { exporter: Some([7; 32]), end_point: None };
     let bound = TlsInfo { binding, ..tls() };
-    let settings = Settings { scram: Scram::Bound, tls: Some(bound), ..settings(Role::Submission) };
+    let settings = Settings {
+        offer: Offer { scram: Scram::Bound, ..Offer::default() },
+        tls: Some(bound),
+        ..settings(Role::Submission)
+    };
     let names = "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-256 SCRAM-SHA-1";
     let sessions = play(
         &settings,

@@ -16,6 +16,7 @@ mod readers;
 mod real_mail;
 mod senders;
 mod synchronisers;
+mod tokens;
 
 /// A server, and a home folder for clients.
 struct Scene {
