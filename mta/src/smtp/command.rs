@@ -14,7 +14,7 @@ use nom::{
 use waypost_mail::{Domain, ReversePath};
 
 use super::{
-    parameters::{MailParameters, RcptParameters, esmtp_params},
+    parameters::{MailParameters, RcptParameters},
     path::{ForwardPath, forward_path, reverse_path},
     xclient::{self, XClient},
 };
@@ -131,6 +131,9 @@ const VRFY: &str = "VRFY address";
 const AUTH: &str = "AUTH mechanism [initial-response]";
 const NO_ARGUMENTS: &str = "the command takes no arguments";
 
+/// Longest verb in octets.
+const VERB_BYTES_MAX: usize = 8;
+
 impl Command {
     /// Reads a line without its CRLF.
     pub fn parse(line: &[u8]) -> Result<Self, CommandError> {
@@ -138,30 +141,34 @@ impl Command {
         let text = text.trim_end_matches([' ', '\t']);
         let end = text.find(' ').unwrap_or(text.len());
         let (verb, arguments) = text.split_at(end);
-        let verb = verb.to_ascii_uppercase();
         if text.chars().any(char::is_control) {
             return Err(CommandError::Characters);
         }
-        match verb.as_str() {
-            "EHLO" => complete(client_name, arguments, EHLO).map(Self::Ehlo),
-            "HELO" => complete(client_name, arguments, HELO).map(Self::Helo),
-            "LHLO" => complete(client_name, arguments, LHLO).map(Self::Lhlo),
-            "MAIL" => mail(arguments),
-            "RCPT" => rcpt(arguments),
-            "DATA" => without_arguments(arguments, Self::Data),
-            "BDAT" => complete(bdat, arguments, BDAT).map_err(|_| CommandError::Chunk),
-            "RSET" => without_arguments(arguments, Self::Rset),
-            "QUIT" => without_arguments(arguments, Self::Quit),
-            "STARTTLS" => without_arguments(arguments, Self::StartTls),
-            "XCLIENT" => match XClient::parse(arguments) {
+        // On the stack: a line that is a command costs no more memory than what it says.
+        let mut capitals = [0; VERB_BYTES_MAX];
+        let Some(capitals) = capitals.get_mut(..verb.len()) else { return Err(CommandError::Unrecognized) };
+        capitals.copy_from_slice(verb.as_bytes());
+        capitals.make_ascii_uppercase();
+        match &*capitals {
+            b"EHLO" => complete(client_name, arguments, EHLO).map(Self::Ehlo),
+            b"HELO" => complete(client_name, arguments, HELO).map(Self::Helo),
+            b"LHLO" => complete(client_name, arguments, LHLO).map(Self::Lhlo),
+            b"MAIL" => mail(arguments),
+            b"RCPT" => rcpt(arguments),
+            b"DATA" => without_arguments(arguments, Self::Data),
+            b"BDAT" => complete(bdat, arguments, BDAT).map_err(|_| CommandError::Chunk),
+            b"RSET" => without_arguments(arguments, Self::Rset),
+            b"QUIT" => without_arguments(arguments, Self::Quit),
+            b"STARTTLS" => without_arguments(arguments, Self::StartTls),
+            b"XCLIENT" => match XClient::parse(arguments) {
                 Some(client) => Ok(Self::XClient(Box::new(client))),
                 None => Err(CommandError::Arguments(xclient::FORM)),
             },
-            "NOOP" => Ok(Self::Noop),
-            "HELP" => Ok(Self::Help),
-            "VRFY" => complete(vrfy, arguments, VRFY),
-            "AUTH" => complete(auth, arguments, AUTH),
-            "EXPN" | "ETRN" | "TURN" | "ATRN" | "SEND" | "SOML" | "SAML" | "BURL" => {
+            b"NOOP" => Ok(Self::Noop),
+            b"HELP" => Ok(Self::Help),
+            b"VRFY" => complete(vrfy, arguments, VRFY),
+            b"AUTH" => complete(auth, arguments, AUTH),
+            b"EXPN" | b"ETRN" | b"TURN" | b"ATRN" | b"SEND" | b"SOML" | b"SAML" | b"BURL" => {
                 Err(CommandError::NotImplemented)
             }
             _ => Err(CommandError::Unrecognized),
@@ -191,14 +198,14 @@ fn client_name(input: &str) -> IResult<&str, ClientName> {
 fn mail(arguments: &str) -> Result<Command, CommandError> {
     let path = after(from, arguments, MAIL)?;
     let (parameters, path) = reverse_path(path).map_err(|_| CommandError::ReversePath)?;
-    Ok(Command::Mail(path, complete(esmtp_params, parameters, MAIL).and_then(MailParameters::new)?))
+    Ok(Command::Mail(path, MailParameters::read(parameters, MAIL)?))
 }
 
 /// `rcpt = "RCPT TO:" ( "<Postmaster@" Domain ">" / "<Postmaster>" / Forward-path ) [SP Rcpt-parameters] CRLF`
 fn rcpt(arguments: &str) -> Result<Command, CommandError> {
     let path = after(to, arguments, RCPT)?;
     let (parameters, path) = forward_path(path).map_err(|_| CommandError::ForwardPath)?;
-    Ok(Command::Rcpt(path, complete(esmtp_params, parameters, RCPT).and_then(RcptParameters::new)?))
+    Ok(Command::Rcpt(path, RcptParameters::read(parameters, RCPT)?))
 }
 
 fn after<'a>(

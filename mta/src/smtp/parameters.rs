@@ -4,11 +4,11 @@
 
 use nom::{
     IResult, Parser,
-    bytes::complete::{take_while, take_while1},
+    branch::alt,
+    bytes::complete::{tag, take_while, take_while1},
     character::complete::{char, satisfy},
-    combinator::{map, opt, recognize, verify},
-    multi::many0,
-    sequence::{pair, preceded},
+    combinator::{eof, map, opt, peek, recognize, verify},
+    sequence::{pair, preceded, terminated},
 };
 use waypost_mail::{BodyType, DeliverBy, EnvelopeId, Notify, OriginalRecipient, ReturnContent};
 
@@ -45,13 +45,17 @@ pub struct RcptParameters {
 }
 
 /// Keyword and value of a parameter, as they came.
-pub(super) type EsmtpParam<'a> = (&'a str, Option<&'a str>);
+type EsmtpParam<'a> = (&'a str, Option<&'a str>);
 
 impl MailParameters {
-    /// Takes all parameters of one command.
-    pub(super) fn new(given: Vec<EsmtpParam<'_>>) -> Result<Self, CommandError> {
+    /// Those that there are.
+    const KEYWORDS: [&'static str; 9] =
+        ["SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID", "REQUIRETLS", "MT-PRIORITY", "BY"];
+
+    /// Reads all parameters of one command, `form`.
+    pub(super) fn read(input: &str, form: &'static str) -> Result<Self, CommandError> {
         let mut parameters = Self::default();
-        each_once(given, |keyword, value| parameters.set(keyword, value))?;
+        each_once(input, form, &Self::KEYWORDS, |keyword, value| parameters.set(keyword, value))?;
         Ok(parameters)
     }
 
@@ -68,23 +72,17 @@ impl MailParameters {
             ("ENVID", Some(value)) => self.envelope_id = Some(EnvelopeId::new(value).ok_or_else(bad)?),
             // Nobody is trusted to say who the first sender was: read as `AUTH=<>` (RFC 4954 section 5).
             ("AUTH", Some(_)) => (),
-            (
-                "SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH" | "REQUIRETLS" | "MT-PRIORITY" | "BY",
-                _,
-            ) => {
-                return Err(bad());
-            }
-            _ => return Err(CommandError::UnknownParameter(keyword.to_owned())),
+            _ => return Err(bad()),
         }
         Ok(())
     }
 }
 
 impl RcptParameters {
-    /// Takes all parameters of one command.
-    pub(super) fn new(given: Vec<EsmtpParam<'_>>) -> Result<Self, CommandError> {
+    /// Reads all parameters of one command, `form`.
+    pub(super) fn read(input: &str, form: &'static str) -> Result<Self, CommandError> {
         let mut parameters = Self::default();
-        each_once(given, |keyword, value| parameters.set(keyword, value))?;
+        each_once(input, form, &["NOTIFY", "ORCPT"], |keyword, value| parameters.set(keyword, value))?;
         Ok(parameters)
     }
 
@@ -93,33 +91,34 @@ impl RcptParameters {
         match (keyword, value) {
             ("NOTIFY", Some(value)) => self.notify = Some(Notify::parse(value).ok_or_else(bad)?),
             ("ORCPT", Some(value)) => self.orcpt = Some(OriginalRecipient::new(value).ok_or_else(bad)?),
-            ("NOTIFY" | "ORCPT", None) => return Err(bad()),
-            _ => return Err(CommandError::UnknownParameter(keyword.to_owned())),
+            _ => return Err(bad()),
         }
         Ok(())
     }
 }
 
-/// Sets parameters, of which none may come twice.
+/// `Mail-parameters = esmtp-param *(SP esmtp-param)`, with the space before them, or none. Sets each that is known; none may come twice.
 fn each_once(
-    given: Vec<EsmtpParam<'_>>,
+    input: &str,
+    form: &'static str,
+    known: &[&'static str],
     mut set: impl FnMut(&str, Option<&str>) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
-    let mut seen: Vec<String> = Vec::new();
-    for (keyword, value) in given {
-        let keyword = keyword.to_ascii_uppercase();
-        set(&keyword, value)?;
-        if seen.contains(&keyword) {
-            return Err(CommandError::Parameter(keyword));
+    let (mut rest, mut seen) = (input, 0u32);
+    while !rest.is_empty() {
+        let parsed = terminated(preceded(char(' '), esmtp_param), peek(alt((tag(" "), eof)))).parse(rest);
+        let (after, (keyword, value)) = parsed.map_err(|_| CommandError::Arguments(form))?;
+        let place = known.iter().position(|known| known.eq_ignore_ascii_case(keyword));
+        let unknown = || CommandError::UnknownParameter(keyword.to_ascii_uppercase());
+        let place = place.ok_or_else(unknown)?;
+        set(known[place], value)?;
+        if seen >> place & 1 == 1 {
+            return Err(CommandError::Parameter(known[place].to_owned()));
         }
-        seen.push(keyword);
+        seen |= 1 << place;
+        rest = after;
     }
     Ok(())
-}
-
-/// `Mail-parameters = esmtp-param *(SP esmtp-param)`, with the space before them; there may be none
-pub(super) fn esmtp_params(input: &str) -> IResult<&str, Vec<EsmtpParam<'_>>> {
-    many0(preceded(char(' '), esmtp_param)).parse(input)
 }
 
 /// `esmtp-param = esmtp-keyword ["=" esmtp-value]`
