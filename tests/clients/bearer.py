@@ -1,4 +1,4 @@
-"""Issues bearer tokens: token.py FOLDER makes a key and its set, jwks.json; token.py FOLDER ADDRESS SECONDS prints a token."""
+"""Issues bearer tokens: bearer.py FOLDER makes a key and its set, jwks.json; bearer.py FOLDER ADDRESS SECONDS prints a token."""
 
 import base64
 import json
