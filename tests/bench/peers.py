@@ -4,7 +4,7 @@ Postfix and Dovecot's LMTP come from packages that are unpacked into target/peer
 configuration or services is used. Needs root and a writable cgroup2.
 """
 
-import contextlib
+import contextlib, errno, time
 import json
 import os
 import pathlib
@@ -169,6 +169,14 @@ class Group:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL if number else signal.SIGTERM)
             time.sleep(0.05)
+        for _ in range(100):
+            # Processes that have just ended still hold it for a moment.
+            try:
+                return self.path.rmdir()
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                time.sleep(0.05)
         self.path.rmdir()
 
 
