@@ -97,7 +97,8 @@ impl Writer {
         self.group.decided.push((submission, result));
     }
 
-    /// Has the group made durable, or answers it where nothing is to be written. Nothing is in flight.
+    /// Has the group made durable, or answers it where nothing is to be written; one submission alone is durable and answered when
+    /// this returns. Nothing is in flight.
     pub(super) fn send(&mut self) {
         // One alone gains nothing from another thread, and a hand-over and back is a fifth of its time.
         let alone = self.group.decided.len() == 1;
@@ -108,15 +109,6 @@ impl Writer {
                 self.land(written);
             }
             Some(batch) => self.syncer.begin(batch),
-        }
-    }
-
-    /// Adds a submission alone and makes it durable at once. Nothing is in flight or in the group.
-    pub(super) fn commit(&mut self, submission: Box<dyn Submission>) {
-        self.add(submission);
-        if let Some(mut batch) = self.depart() {
-            let written = batch.write().map(|()| batch);
-            self.land(written);
         }
     }
 

@@ -87,7 +87,9 @@ impl Writer {
             area: Vec::new(),
             bodies: Vec::new(),
         };
-        self.commit(Box::new(Waiting { package, outcome: None, caller }));
+        // Nothing is in flight or in the group here, so it is answered when it is sent.
+        self.add(Box::new(Waiting { package, outcome: None, caller }));
+        self.send();
         match answer.try_recv() {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Rejected::Refused(error))) => Err(error),
