@@ -145,8 +145,7 @@ impl Server {
         if self.chunks.is_some() {
             return self.refused(replies::IN_CHUNKS, transaction);
         }
-        let is_extended = self.client.as_ref().is_some_and(|client| client.dialect.is_extended());
-        if !is_extended && parameters != RcptParameters::default() {
+        if !self.has_extensions() && parameters != RcptParameters::default() {
             return (self.refuse_recipient(replies::HELLO_FIRST, open), None);
         }
         if !line.is_ascii() && !open.smtputf8 {
@@ -174,10 +173,9 @@ impl Server {
 
     /// RFC 3030 section 2: the octets of the chunk follow whatever the reply is.
     fn bdat(&mut self, octets: u64, last: bool, transaction: Option<Transaction>, now: Instant) -> Turn {
-        let is_extended = self.client.as_ref().is_some_and(|client| client.dialect.is_extended());
         match transaction {
             _ if self.is_beyond_all(octets) => (self.refuse(replies::TOO_LARGE, State::Closing), None),
-            _ if !is_extended => self.skip(octets, replies::HELLO_FIRST, transaction, now),
+            _ if !self.has_extensions() => self.skip(octets, replies::HELLO_FIRST, transaction, now),
             None => self.skip(octets, replies::MAIL_FIRST, None, now),
             Some(Transaction { recipients: 0, .. }) => {
                 self.skip(octets, replies::NO_RECIPIENTS, transaction, now)
@@ -207,10 +205,9 @@ impl Server {
     }
 
     fn auth(&mut self, mechanism: &str, initial: Option<&str>, transaction: Option<Transaction>) -> Turn {
-        let esmtp = self.client.as_ref().is_some_and(|client| client.dialect == Dialect::Esmtp);
         let refusal = match self.offer().begin(mechanism, initial) {
             _ if self.settings.role == Role::Lmtp => replies::NO_LOGIN,
-            _ if !esmtp => replies::HELLO_FIRST,
+            _ if !self.has_extensions() => replies::HELLO_FIRST,
             _ if transaction.is_some() => replies::AUTH_IN_TRANSACTION,
             _ if self.login == Login::Authenticated => replies::LOGGED_IN_ALREADY,
             // RFC 4954 section 6: 538 sends the client to STARTTLS, so only where there is one.
@@ -263,6 +260,11 @@ impl Server {
 
     fn offers_tls(&self) -> bool {
         self.settings.starttls == StartTls::Offered && self.settings.tls.is_none()
+    }
+
+    /// Whether the client has greeted with EHLO or LHLO.
+    fn has_extensions(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| client.dialect.is_extended())
     }
 
     /// What can be logged in by at the moment.
