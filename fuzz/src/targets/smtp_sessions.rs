@@ -174,17 +174,10 @@ fn sent(bits: u8, octets: &[u8], piece: usize) -> (Played, Vec<usize>) {
 
 fn outgoing(bits: u8) -> Outgoing {
     let address = |text| Address::parse(text).expect("an address");
+    let size = CHUNKS.iter().map(|chunk| chunk.len() as u64).sum();
     Outgoing {
-        reverse_path: ReversePath::Address(address("a@a.test")),
-        recipients: RECIPIENTS.map(address).to_vec(),
-        size: CHUNKS.iter().map(|chunk| chunk.len() as u64).sum(),
         body: if bits & 32 == 0 { BodyType::SevenBit } else { BodyType::EightBitMime },
         smtputf8: bits & 64 != 0,
-        return_content: None,
-        envelope_id: None,
-        require_tls: false,
-        priority: 0,
-        deliver_by: None,
-        parameters: Vec::new(),
+        ..Outgoing::new(ReversePath::Address(address("a@a.test")), RECIPIENTS.map(address).to_vec(), size)
     }
 }

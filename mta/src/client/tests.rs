@@ -7,7 +7,7 @@ use tokio::{
     net::TcpListener,
     task::JoinHandle,
 };
-use waypost_mail::{Address, BodyType, ReversePath};
+use waypost_mail::{Address, ReversePath};
 
 use super::*;
 
@@ -38,19 +38,7 @@ impl Outbox for One {
 }
 
 fn one() -> One {
-    let message = Outgoing {
-        reverse_path: ReversePath::Null,
-        recipients: vec![Address::parse("x@b.test").unwrap()],
-        size: 3,
-        body: BodyType::SevenBit,
-        smtputf8: false,
-        return_content: None,
-        envelope_id: None,
-        require_tls: false,
-        priority: 0,
-        deliver_by: None,
-        parameters: Vec::new(),
-    };
+    let message = Outgoing::new(ReversePath::Null, vec![Address::parse("x@b.test").unwrap()], 3);
     One { message: Some(message), body: Bytes::from_static(b"x\r\n"), finished: Vec::new() }
 }
 

@@ -139,19 +139,8 @@ fn plain() -> Settings {
 }
 
 fn message(recipients: &[&str]) -> Outgoing {
-    Outgoing {
-        reverse_path: ReversePath::Address(Address::parse("s@a.test").unwrap()),
-        recipients: recipients.iter().map(|text| Address::parse(text).unwrap()).collect(),
-        size: 100,
-        body: BodyType::SevenBit,
-        smtputf8: false,
-        return_content: None,
-        envelope_id: None,
-        require_tls: false,
-        priority: 0,
-        deliver_by: None,
-        parameters: Vec::new(),
-    }
+    let recipients = recipients.iter().map(|text| Address::parse(text).unwrap()).collect();
+    Outgoing::new(ReversePath::Address(Address::parse("s@a.test").unwrap()), recipients, 100)
 }
 
 const HELLO: &str = "S: 220 b.test\nC: EHLO a.test\n";

@@ -57,6 +57,23 @@ pub struct Octets {
 }
 
 impl Outgoing {
+    /// A message of US-ASCII whose sender asks for nothing.
+    pub fn new(reverse_path: ReversePath, recipients: Vec<Address>, size: u64) -> Self {
+        Self {
+            reverse_path,
+            recipients,
+            size,
+            body: BodyType::SevenBit,
+            smtputf8: false,
+            return_content: None,
+            envelope_id: None,
+            require_tls: false,
+            priority: 0,
+            deliver_by: None,
+            parameters: Vec::new(),
+        }
+    }
+
     fn addresses_need_smtputf8(&self) -> bool {
         let sender = self.reverse_path.address();
         sender.into_iter().chain(&self.recipients).any(Address::needs_smtputf8)
