@@ -4,6 +4,7 @@
 //! machine's; `queue` decides when, `route` decides where to, `dns` asks.
 
 pub mod client;
+mod clock;
 pub mod dns;
 mod notification;
 pub mod queue;

@@ -10,11 +10,12 @@ use waypost_storage::{
 };
 
 use super::{
-    Recorded, Report, Shared, notification, now,
+    Recorded, Report, Shared, notification,
     schedule::{self, Span},
 };
 use crate::{
     client::{Delivery, Outbox, deliver},
+    clock::now,
     route::{Destination, RoutePlan, resolve},
     smtp::{
         client::{Finished, Octets, Outgoing, Tells},

@@ -18,7 +18,7 @@ use std::{
     collections::HashMap,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use tokio::sync::{mpsc, watch};
@@ -29,6 +29,7 @@ use waypost_net::Shutdown;
 use waypost_storage::{QueueEntry, QueuedRecipient, Store, StoreError};
 
 use crate::{
+    clock::now,
     dns::Resolver,
     route::{Destination, destination},
 };
@@ -77,12 +78,6 @@ pub async fn run(context: Context) {
 /// Makes an entry due now, as `waypost queue retry` does. Errors as `Store::reschedule`.
 pub async fn retry_now(store: &Store, id: EntryId) -> Result<(), StoreError> {
     store.reschedule(id, now()).await
-}
-
-/// The time, for what is recorded.
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// What couriers tell the runner.

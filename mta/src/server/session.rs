@@ -2,7 +2,7 @@
 //!
 //! The configuration and directory of a transaction are those at its MAIL; a login is checked against the newest.
 
-use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc, time::SystemTime};
+use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use waypost_auth::{
@@ -26,6 +26,7 @@ use super::{
     refusal,
 };
 use crate::{
+    clock::now,
     notification::{Notice, header_block},
     smtp::{
         parameters::RcptParameters,
@@ -303,7 +304,7 @@ impl Transaction {
     ) -> Result<Recipient, Refusal> {
         let directory = &self.live.directory;
         if self.live.config.srs.enabled {
-            let day = srs::day(timestamp());
+            let day = srs::day(now());
             let returned = Recipient::decide_return(directory, srs, &path, &self.mail.reverse_path, day);
             if let Some(returned) = returned {
                 return returned;
@@ -339,7 +340,7 @@ impl Transaction {
             directory: &self.live.directory,
             submitter: self.submitter.as_ref(),
             recipients: &self.recipients,
-            date: now(),
+            date: DateTime::utc(now()),
         }
     }
 
@@ -351,7 +352,7 @@ impl Transaction {
         if reports.is_empty() {
             return None;
         }
-        let moment = timestamp();
+        let moment = now();
         let notice = Notice {
             of: self.id,
             reverse_path: &self.mail.reverse_path,
@@ -379,7 +380,7 @@ impl Transaction {
         // 8BITMIME must not get them (RFC 6152 section 3).
         let declared = self.mail.parameters.body;
         let body_type = if octets == BodyType::EightBitMime { octets } else { declared };
-        let local = deliveries(self.recipients.as_slice(), &reverse_path, now());
+        let local = deliveries(self.recipients.as_slice(), &reverse_path, DateTime::utc(now()));
         let parameters = &self.mail.parameters;
         let wishes = Wishes {
             return_content: parameters.return_content,
@@ -396,7 +397,7 @@ impl Transaction {
 
 /// When the time is over that a message has from now on.
 fn deadline(by: DeliverBy) -> Deadline {
-    let at = Timestamp(timestamp().0.saturating_add(by.seconds.saturating_mul(1000)));
+    let at = Timestamp(now().0.saturating_add(by.seconds.saturating_mul(1000)));
     Deadline { at, overdue: by.overdue, trace: by.trace }
 }
 
@@ -413,14 +414,6 @@ fn report(recipient: &Recipient, action: Action) -> RecipientReport {
         last_attempt: None,
         will_retry_until: None,
     }
-}
-
-fn now() -> DateTime {
-    DateTime::utc(timestamp())
-}
-
-pub(super) fn timestamp() -> Timestamp {
-    Timestamp(0).after(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
 /// Whether an address may relay without login.
