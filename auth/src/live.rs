@@ -1,6 +1,6 @@
 //! What can change while serving, as one value: sessions take it at connect, MAIL and login.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use waypost_config::Config;
 
@@ -26,9 +26,7 @@ impl Live {
             Scram::Offered if bound => Scram::Bound,
             scram => scram,
         };
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
-        let tokens = self.directory.issuer().map(|issuer| Tokens { issuer: Arc::clone(issuer), now });
+        let tokens = if self.directory.issuer().is_some() { Tokens::Offered } else { Tokens::Absent };
         Offer { scram, bindings, tokens }
     }
 }

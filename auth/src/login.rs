@@ -8,9 +8,10 @@ use waypost_mail::LoginService;
 use crate::{
     directory::{Directory, Identity},
     password::Passwords,
-    sasl::{Bearer, Claim, Credentials, Keys, Lookup, Proof},
+    sasl::{Bearer, Claim, Credentials, Found, Lookup, Proof},
     seats::Seats,
     throttle::Throttle,
+    token::{Ask, Checker, Issuer},
     verifiers::Verifiers,
 };
 
@@ -52,6 +53,7 @@ struct Shared {
     throttle: Throttle,
     passwords: Passwords,
     verifiers: Verifiers,
+    tokens: Checker,
 }
 
 impl Authenticator {
@@ -62,15 +64,16 @@ impl Authenticator {
         if rand::fill(&mut salt_key).is_err() {
             tracing::warn!("no system randomness for the salts of unknown users");
         }
-        Self::with_salt_key(failures_per_minute, &salt_key)
+        Self::with_salt_key(failures_per_minute, &salt_key, None)
     }
 
     /// The same with a key that stays, so that after a restart the salts of users who have none stored are what they were: else
-    /// the others, which stay, could be told apart.
-    pub fn with_salt_key(failures_per_minute: u32, salt_key: &[u8; 32]) -> Self {
+    /// the others, which stay, could be told apart. `ask` fetches from the issuer of tokens.
+    pub fn with_salt_key(failures_per_minute: u32, salt_key: &[u8; 32], ask: Option<Ask>) -> Self {
         let throttle = Throttle::new(failures_per_minute);
         let (passwords, verifiers) = (Passwords::new(), Verifiers::new(salt_key));
-        Self { shared: Arc::new(Shared { throttle, passwords, verifiers }), seats: Seats::default() }
+        let shared = Shared { throttle, passwords, verifiers, tokens: Checker::new(ask) };
+        Self { shared: Arc::new(shared), seats: Seats::default() }
     }
 
     /// How many sessions each account has: who logs in takes a seat for as long as the session lasts.
@@ -78,15 +81,30 @@ impl Authenticator {
         &self.seats
     }
 
-    /// What a SCRAM exchange goes on with. Errors: `Throttled`, `Busy`.
-    pub async fn keys(
+    /// Fetches the keys of an issuer anew, where they are at a URL. Errors: they cannot be had; the last ones serve on.
+    pub async fn refresh_keys(&self, issuer: &Arc<Issuer>) -> Result<(), String> {
+        self.shared.tokens.refresh(issuer).await
+    }
+
+    /// What an exchange goes on with. Errors: `Throttled`, `Busy`.
+    pub async fn look_up(
         &self,
         directory: &Directory,
         lookup: &Lookup,
         origin: Origin,
-    ) -> Result<Keys, LoginError> {
-        self.admit(directory, &lookup.login, origin)?;
-        self.shared.verifiers.find(directory, &self.shared.passwords, lookup).await
+    ) -> Result<Found, LoginError> {
+        match lookup {
+            Lookup::Verifier { login, hash } => {
+                self.admit(directory, login, origin)?;
+                let found = self.shared.verifiers.find(directory, &self.shared.passwords, login, *hash);
+                found.await.map(Found::Keys)
+            }
+            Lookup::Token { authorization, token } => {
+                self.admit(directory, authorization, origin)?;
+                let issuer = directory.issuer().ok_or(LoginError::Busy)?;
+                self.shared.tokens.judge(issuer, token).await.map(Found::Token)
+            }
+        }
     }
 
     /// Checks a login. The failed ones are logged with the peer's address, never the password.

@@ -52,6 +52,18 @@ fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an IP address with a port, like 0.0.0.0:25 or [::]:25"))
 }
 
+/// Whoever fetches from it looks at the rest.
+fn https_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("https://").unwrap_or_default();
+    let host = rest.split(['/', '?']).next().unwrap_or_default();
+    let is_url = text.bytes().all(|octet| octet.is_ascii_graphic()) && !host.is_empty();
+    if is_url && !host.contains('@') && !text.contains('#') {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not a URL, like https://id.example.org/keys"))
+    }
+}
+
 fn next_hop(text: &str) -> Result<NextHop, String> {
     if let Some(socket) = text.parse::<SocketAddr>().ok().filter(|socket| socket.port() != 0) {
         return Ok(NextHop { host: socket.ip().to_string(), port: socket.port() });
@@ -213,18 +225,66 @@ impl FileFacts<'_> {
         let string = |key: &str| section.string(key).map(|found| found.value.to_owned());
         let (issuer, audience) =
             (section.need("issuer", string("issuer")), section.need("audience", string("audience")));
-        let claim = string("claim").unwrap_or_else(|| "email".to_owned());
-        let file = self.file(&section, "keys");
-        let keys = file.and_then(|file| match std::fs::read_to_string(&file) {
-            Ok(keys) => Some(keys),
+        let source = self.token_source(&section);
+        // What OpenID's tokens and what introspection (RFC 7662 section 2.2) call it.
+        let usual = if matches!(source, Some(TokenSource::Introspection(_))) { "username" } else { "email" };
+        let claim = string("claim").unwrap_or_else(|| usual.to_owned());
+        let roots = section.list("roots", |file| self.readable(file)).unwrap_or_default();
+        let roots = roots.into_iter().map(|file| file.value).collect();
+        section.end();
+        Some(OauthConfig { issuer: issuer?, audience: audience?, claim, source: source?, roots })
+    }
+
+    fn token_source(&self, section: &Section<'_, '_>) -> Option<TokenSource> {
+        const WAYS: [&str; 3] = ["keys", "keys_url", "introspection_url"];
+        let (keys_url, asked) =
+            (section.parsed("keys_url", https_url), section.parsed("introspection_url", https_url));
+        let client_id = section.string("client_id").map(|found| found.value.to_owned());
+        let client_secret = self.secret(section, "client_secret").map(|found| found.value);
+        let keys = section.has("keys").then(|| self.text(section, "keys")).flatten();
+        if WAYS.iter().filter(|way| section.has(way)).count() != 1 {
+            section.wrong("oauth has one of keys, keys_url and introspection_url");
+            return None;
+        }
+        let credentials = ["client_id", "client_secret", "client_secret_file"];
+        if !section.has("introspection_url") && credentials.iter().any(|key| section.has(key)) {
+            section.wrong("oauth.client_id and oauth.client_secret_file are only for introspection_url");
+        }
+        if let Some(url) = asked {
+            let (client_id, client_secret) = client_id.zip(client_secret).or_else(|| {
+                section.wrong("oauth.introspection_url needs client_id and client_secret_file");
+                None
+            })?;
+            return Some(TokenSource::Introspection(Introspection {
+                url: url.value,
+                client_id,
+                client_secret,
+            }));
+        }
+        keys_url.map(|url| TokenSource::KeysUrl(url.value)).or_else(|| keys.map(TokenSource::Keys))
+    }
+
+    /// The text of a file.
+    fn text(&self, section: &Section<'_, '_>, key: &str) -> Option<String> {
+        let file = self.file(section, key)?;
+        match std::fs::read_to_string(&file) {
+            Ok(text) => Some(text),
             Err(error) => {
-                let place = section.string("keys").map(|found| found.place);
+                let place = section.string(key).map(|found| found.place);
                 section.problems().add(place, format!("{}: {error}", file.display()));
                 None
             }
-        });
-        section.end();
-        Some(OauthConfig { issuer: issuer?, audience: audience?, claim, keys: keys? })
+        }
+    }
+
+    /// A file of a list, which must be there and readable.
+    fn readable(&self, file: &str) -> Result<PathBuf, String> {
+        let path = self.folder.join(file);
+        match std::fs::File::open(&path) {
+            Ok(_) if !file.is_empty() => Ok(path),
+            Ok(_) => Err("an empty file name".to_owned()),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        }
     }
 
     pub(crate) fn account(&self, section: Section<'_, '_>) -> Option<Found<AccountConfig>> {

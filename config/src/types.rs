@@ -52,8 +52,38 @@ pub struct OauthConfig {
     pub audience: String,
     /// The claim that holds the login name.
     pub claim: String,
-    /// The issuer's keys: a JSON Web Key Set (RFC 7517).
-    pub keys: String,
+    /// How tokens are checked.
+    pub source: TokenSource,
+    /// PEM files with the roots that the issuer's host is verified by; empty: the system's.
+    pub roots: Vec<PathBuf>,
+}
+
+/// How tokens are checked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TokenSource {
+    /// By the issuer's keys: a JSON Web Key Set (RFC 7517).
+    Keys(String),
+    /// By the keys that are found at this `https` URL.
+    KeysUrl(String),
+    /// By asking the issuer (RFC 7662).
+    Introspection(Introspection),
+}
+
+/// Whom is asked about tokens, and as whom.
+#[derive(Clone, PartialEq)]
+pub struct Introspection {
+    /// An `https` URL.
+    pub url: String,
+    /// Our name there.
+    pub client_id: String,
+    /// Our password there.
+    pub client_secret: String,
+}
+
+impl std::fmt::Debug for Introspection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Introspection").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 /// All listeners.

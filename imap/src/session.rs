@@ -171,9 +171,9 @@ fn claim(
 impl Handler<ImapMachine> for Session {
     async fn answer(&mut self, question: Question, output: &mut Output<'_>) -> Result<Answer, Disconnect> {
         let answer = match question {
-            Question::Verifier(lookup) => {
-                let keys = op::login::keys(&self.context, self.origin(), &lookup).await;
-                keys.map(|keys| Answer::Keys(Box::new(keys)))
+            Question::LookUp(lookup) => {
+                let found = op::login::look_up(&self.context, self.origin(), &lookup).await;
+                found.map(|found| Answer::Found(Box::new(found)))
             }
             Question::Login(claim) => self.login(&claim).await,
             question => self.operate(question, output).await,
@@ -234,7 +234,7 @@ impl Session {
         user.still_exists(&self.context).map_err(Failure::Bye)?;
         let mut operation = Operation { context: &self.context, user, output };
         match question {
-            Question::Login(_) | Question::Verifier(_) => Err(Failure::bad(op::NOT_NOW)),
+            Question::Login(_) | Question::LookUp(_) => Err(Failure::bad(op::NOT_NOW)),
             Question::Run(command) => operation.run(command).await.map(Answer::Ran),
             Question::AppendStart(append) => operation.append_start(append).map(|()| Answer::Go),
             Question::AppendChunk(octets) => operation.append_chunk(&octets).await.map(|()| Answer::Go),

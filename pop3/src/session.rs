@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 use waypost_auth::{
     Authenticator, Identity, Live, LoginError, Origin, Seat,
-    sasl::{Bindings, Claim, Keys, Lookup},
+    sasl::{Bindings, Claim, Found, Lookup},
 };
 use waypost_config::ListenerConfig;
 use waypost_mail::LoginService;
@@ -93,7 +93,7 @@ struct Answers {
 impl Handler<Session> for Answers {
     async fn answer(&mut self, question: Question, output: &mut Output<'_>) -> Result<Answer, Disconnect> {
         match question {
-            Question::Verifier(lookup) => Ok(Answer::Keys(self.keys(&lookup).await.map(Box::new))),
+            Question::LookUp(lookup) => Ok(Answer::Found(self.look_up(&lookup).await.map(Box::new))),
             Question::Login(claim) => Ok(Answer::Opened(self.log_in(&claim).await)),
             Question::Retrieve { message, lines } => {
                 let maildrop =
@@ -131,9 +131,9 @@ impl Answers {
         Ok(messages)
     }
 
-    async fn keys(&self, lookup: &Lookup) -> Result<Keys, Refusal> {
+    async fn look_up(&self, lookup: &Lookup) -> Result<Found, Refusal> {
         let live = Arc::clone(&self.context.live.borrow());
-        let found = self.context.authenticator.keys(&live.directory, lookup, self.origin()).await;
+        let found = self.context.authenticator.look_up(&live.directory, lookup, self.origin()).await;
         self.admitted(found).await
     }
 

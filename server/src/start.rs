@@ -22,7 +22,7 @@ use crate::{
     admin,
     certificates::{self, load_tls},
     directory::{self, DirectoryProblem},
-    secret,
+    issuer, secret,
 };
 
 /// How long sessions may take to end after SIGTERM.
@@ -155,7 +155,9 @@ impl Server {
         let config = Arc::new(config);
         let live = Arc::new(watch::Sender::new(directory::live(&store, config.clone())?));
         let salt_key = salt_key(&config.state_dir)?;
-        let authenticator = Authenticator::with_salt_key(config.limits.auth_failures_per_minute, &salt_key);
+        let ask = issuer::ask(resolver.clone());
+        let authenticator =
+            Authenticator::with_salt_key(config.limits.auth_failures_per_minute, &salt_key, Some(ask));
         let running = Running {
             bound: listeners.iter().map(|(bound, _, _)| *bound).collect(),
             services: Services::new(&store, &live, &authenticator, &srs),
@@ -204,6 +206,11 @@ impl Running {
         let stopping = self.shutdown.clone();
         self.shutdown.spawn(async move {
             tokio::select! { () = follow => (), () = stopping.stopping() => () }
+        });
+        let keys = issuer::keep_keys(self.services.mta.authenticator.clone(), self.live.subscribe());
+        let stopping = self.shutdown.clone();
+        self.shutdown.spawn(async move {
+            tokio::select! { () = keys => (), () = stopping.stopping() => () }
         });
         let watch = certificates::watch(self.live.subscribe(), self.tls.clone());
         let stopping = self.shutdown.clone();

@@ -105,8 +105,8 @@ async fn an_address_that_fails_too_often_waits() {
     let failed = authenticator.login(&directory, &wrong, from(NEIGHBOUR)).await;
     assert_eq!(failed, Err(LoginError::Invalid));
     assert_eq!(login(PEER, "open sesame").await, Err(LoginError::Throttled));
-    let lookup = Lookup { login: "alice@a.test".into(), hash: ScramHash::Sha256 };
-    let keys = async |peer| authenticator.keys(&directory, &lookup, from(peer)).await;
+    let lookup = Lookup::Verifier { login: "alice@a.test".into(), hash: ScramHash::Sha256 };
+    let keys = async |peer| authenticator.look_up(&directory, &lookup, from(peer)).await;
     assert_eq!(keys(PEER).await, Err(LoginError::Throttled));
     let elsewhere = "192.0.2.1".parse().unwrap();
     assert!(keys(elsewhere).await.is_ok());
@@ -117,11 +117,15 @@ async fn an_address_that_fails_too_often_waits() {
 async fn users_who_do_not_exist_look_as_if_they_did() {
     let directory = directory();
     let keys = async |authenticator: &Authenticator, login: &str, hash| {
-        let lookup = Lookup { login: login.into(), hash };
-        authenticator.keys(&directory, &lookup, from(PEER)).await.unwrap()
+        let lookup = Lookup::Verifier { login: login.into(), hash };
+        match authenticator.look_up(&directory, &lookup, from(PEER)).await {
+            Ok(Found::Keys(keys)) => keys,
+            other => panic!("{other:?}"),
+        }
     };
-    let (one, two) = (Authenticator::with_salt_key(0, &[1; 32]), Authenticator::with_salt_key(0, &[1; 32]));
-    let other = Authenticator::with_salt_key(0, &[2; 32]);
+    let (one, two) =
+        (Authenticator::with_salt_key(0, &[1; 32], None), Authenticator::with_salt_key(0, &[1; 32], None));
+    let other = Authenticator::with_salt_key(0, &[2; 32], None);
     for hash in ScramHash::ALL {
         // alice's are made of her password, bob's are stored, nobody and gone have none.
         for login in ["alice@a.test", "bob@a.test", "nobody@a.test", "gone@a.test"] {

@@ -1,13 +1,10 @@
 //! Which mechanisms a session offers, and what ties them to its TLS.
 
-use std::sync::Arc;
-
 use super::{
     Awaits, Exchange, Progress,
     oauth::{self, Dialect},
     scram::{Dialogue, ScramHash},
 };
-use crate::token::Issuer;
 
 /// A mechanism.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -108,17 +105,18 @@ pub struct Offer {
     pub scram: Scram,
     /// Of the session's TLS.
     pub bindings: Bindings,
-    /// How bearer tokens are checked, where they are.
-    pub tokens: Option<Tokens>,
+    /// Whether bearer tokens are taken.
+    pub tokens: Tokens,
 }
 
-/// What bearer tokens are checked with.
-#[derive(Clone, Debug)]
-pub struct Tokens {
-    /// Who issues them.
-    pub issuer: Arc<Issuer>,
-    /// The time, in seconds since 1970: when the session began.
-    pub now: i64,
+/// Whether bearer tokens are taken.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Tokens {
+    /// Nobody issues any.
+    #[default]
+    Absent,
+    /// They are.
+    Offered,
 }
 
 impl Offer {
@@ -137,10 +135,8 @@ impl Offer {
     pub fn begin(&self, mechanism: &str, initial: Option<&str>) -> Option<(Exchange, Progress)> {
         let mechanism = Mechanism::by_name(mechanism).filter(|mechanism| self.has(*mechanism))?;
         let awaits = match mechanism {
-            Mechanism::OauthBearer => {
-                Awaits::Oauth(oauth::Dialogue::new(Dialect::OauthBearer, self.tokens.clone()?))
-            }
-            Mechanism::Xoauth2 => Awaits::Oauth(oauth::Dialogue::new(Dialect::Xoauth2, self.tokens.clone()?)),
+            Mechanism::OauthBearer => Awaits::Oauth(oauth::Dialogue::new(Dialect::OauthBearer)),
+            Mechanism::Xoauth2 => Awaits::Oauth(oauth::Dialogue::new(Dialect::Xoauth2)),
             Mechanism::Plain => Awaits::PlainMessage,
             Mechanism::Login => Awaits::LoginUser,
             Mechanism::Scram(hash) => {
@@ -156,7 +152,7 @@ impl Offer {
             Mechanism::ScramPlus(_) => self.scram == Scram::Bound && self.bindings.are_there(),
             Mechanism::Scram(_) => self.scram != Scram::Absent,
             Mechanism::Plain | Mechanism::Login => true,
-            Mechanism::OauthBearer | Mechanism::Xoauth2 => self.tokens.is_some(),
+            Mechanism::OauthBearer | Mechanism::Xoauth2 => self.tokens == Tokens::Offered,
         }
     }
 }

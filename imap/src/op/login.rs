@@ -2,7 +2,7 @@
 
 use waypost_auth::{
     LoginError, Origin,
-    sasl::{Claim, Keys, Lookup},
+    sasl::{Claim, Found, Lookup},
 };
 
 use super::{Enabled, Failure};
@@ -18,11 +18,11 @@ const BUSY: &str = "the password cannot be checked now, try again later";
 const TOO_MANY: &str = "too many sessions of this account";
 const OTHERS: &str = "acting as another user is not possible";
 
-/// What SCRAM goes on with.
-pub(crate) async fn keys(context: &Context, origin: Origin, lookup: &Lookup) -> Result<Keys, Failure> {
+/// What an exchange goes on with.
+pub(crate) async fn look_up(context: &Context, origin: Origin, lookup: &Lookup) -> Result<Found, Failure> {
     let live = context.live();
-    match context.authenticator.keys(&live.directory, lookup, origin).await {
-        Ok(keys) => Ok(keys),
+    match context.authenticator.look_up(&live.directory, lookup, origin).await {
+        Ok(found) => Ok(found),
         Err(error) => Err(refused(context, error).await),
     }
 }

@@ -1,4 +1,7 @@
-use waypost_auth::sasl::{Credentials, Scram, Verifier};
+use waypost_auth::{
+    sasl::{Credentials, Keys, Scram, Tokens, Verifier},
+    token::TokenFault,
+};
 use waypost_mail::{AccountId, UidlId};
 
 use super::*;
@@ -104,9 +107,18 @@ impl World {
     /// Questions are put between what is said.
     fn answer(&mut self, question: Question) -> Answer {
         match question {
-            Question::Verifier(lookup) if lookup.login == "user" => Answer::Keys(Ok(Box::new(scram_keys()))),
-            Question::Verifier(_) => Answer::Keys(Err(Refusal::with(Code::SysTemp, "later"))),
-            Question::Login(Claim::Token(_)) => panic!("tokens are not offered"),
+            Question::LookUp(Lookup::Verifier { login, .. }) if login == "user" => {
+                Answer::Found(Ok(Box::new(Found::Keys(scram_keys()))))
+            }
+            Question::LookUp(Lookup::Token { token, .. }) => {
+                let verdict = if token == "valid" { Ok("user".into()) } else { Err(TokenFault::Time) };
+                Answer::Found(Ok(Box::new(Found::Token(verdict))))
+            }
+            Question::LookUp(_) => Answer::Found(Err(Refusal::with(Code::SysTemp, "later"))),
+            Question::Login(Claim::Token(bearer)) => Answer::Opened(match bearer.verdict {
+                Ok(()) => Ok(self.maildrop.clone()),
+                Err(_) => Err(Refusal::with(Code::Auth, "wrong")),
+            }),
             Question::Login(Claim::Scram(proof)) => Answer::Opened(match proof.verdict {
                 Ok(()) => Ok(self.maildrop.clone()),
                 Err(_) => Err(Refusal::with(Code::Auth, "wrong")),
@@ -317,6 +329,31 @@ fn scram_logs_in_and_says_no() {
                 format!("AUTH SCRAM-SHA-256\r\n{SCRAM_FIRST}\r\n{SCRAM_FINAL}\r\n\r\n"),
                 format!("+ \r\n{challenge}+ {SCRAM_SIGNATURE}\r\n+OK 3 messages (600 octets)\r\n"),
             ),
+        ] {
+            world.said.clear();
+            world.say(&sent, chunk);
+            assert_eq!(world.said, said, "{sent} in chunks of {chunk}");
+        }
+    }
+}
+
+#[test]
+fn tokens_log_in_and_are_told_why_not() {
+    let offer = Offer { tokens: Tokens::Offered, ..Offer::default() };
+    // "n,,^Aauth=Bearer valid^A^A", the same with "old"
+    let (valid, old) = ("biwsAWF1dGg9QmVhcmVyIHZhbGlkAQE=", "biwsAWF1dGg9QmVhcmVyIG9sZAEB");
+    // {"status":"invalid_token"}
+    let invalid = "+ eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIn0=\r\n";
+    for chunk in [1, 3, 4096] {
+        let mut world = World::offering(Tls::Active, Login::WithTls, offer.clone());
+        for (sent, said) in [
+            (format!("AUTH OAUTHBEARER {old}\r\nAQ==\r\n"), format!("{invalid}-ERR [AUTH] wrong\r\n")),
+            (
+                format!("AUTH OAUTHBEARER {old}\r\n*\r\n"),
+                format!("{invalid}-ERR authentication cancelled\r\n"),
+            ),
+            ("AUTH OAUTHBEARER AQ==\r\n".into(), "-ERR this is no valid response\r\n".into()),
+            (format!("AUTH OAUTHBEARER\r\n{valid}\r\n"), "+ \r\n+OK 3 messages (600 octets)\r\n".into()),
         ] {
             world.said.clear();
             world.say(&sent, chunk);

@@ -249,8 +249,8 @@ impl Server {
                 self.say(&Reply::plain(334, challenge));
                 (State::Authenticating(exchange), None)
             }
-            Progress::NeedsVerifier(lookup) => {
-                (State::FindingVerifier(exchange), Some(Step::Ask(Question::Verifier(lookup))))
+            Progress::Needs(lookup) => {
+                (State::LookingUp(exchange), Some(Step::Ask(Question::LookUp(lookup))))
             }
             Progress::Done(claim) => (State::CheckingLogin, Some(Step::Ask(Question::Authenticate(claim)))),
             Progress::Cancelled => self.refused(replies::CANCELLED, None),
