@@ -1,7 +1,7 @@
 //! The directory: one immutable snapshot of domains, accounts and aliases, made from the configuration and the store's accounts.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -10,7 +10,7 @@ use waypost_mail::{AccountId, AccountRecord, AccountSource, Address, AppPassword
 
 use crate::{
     app_password,
-    sasl::{Scram, ScramHash, Verifier, prepare},
+    sasl::{Certificate, Scram, ScramHash, Verifier, prepare},
     token::Issuer,
 };
 
@@ -80,6 +80,8 @@ struct Account {
     verifiers: Vec<Verifier>,
     app_passwords: Vec<AppPassword>,
     quota_bytes: Option<u64>,
+    /// SHA-256 of the certificates that log in to it; empty: those that name its address.
+    certificates: Vec<[u8; 32]>,
 }
 
 impl Account {
@@ -159,7 +161,11 @@ impl Directory {
                 Some(record) if record.source == AccountSource::Store => {
                     return Err(DirectoryError::Twice(account.address.clone()));
                 }
-                Some(record) => directory.add(record, &account.address, Some(secret), account.quota_bytes),
+                Some(record) => {
+                    directory.add(record, &account.address, Some(secret), account.quota_bytes);
+                    let added = directory.accounts.get_mut(&record.id);
+                    added.into_iter().for_each(|added| added.certificates.clone_from(&account.certificates));
+                }
             }
         }
         let mut stored: Vec<_> =
@@ -192,6 +198,7 @@ impl Directory {
             verifiers: record.scram_verifiers.iter().filter_map(|text| Verifier::parse(text)).collect(),
             app_passwords: record.app_passwords.clone(),
             quota_bytes,
+            certificates: Vec::new(),
         };
         self.accounts.insert(id, account);
         self.by_address.insert(address.folded(), id);
@@ -315,6 +322,20 @@ impl Directory {
         Some((Identity { account: id, address: account.address.clone() }, account.secret.as_ref()))
     }
 
+    /// The accounts that a certificate logs in to: those that name it, and those whose address it names and that name none.
+    pub(crate) fn of_certificate(&self, certificate: &Certificate) -> Vec<Identity> {
+        let named = certificate.emails.iter().filter_map(|email| {
+            let id = self.by_address.get(&Address::parse(email).ok()?.folded())?;
+            self.accounts.get(id).filter(|account| account.certificates.is_empty()).map(|_| *id)
+        });
+        let naming =
+            self.accounts.iter().filter(|(_, account)| account.certificates.contains(&certificate.sha256));
+        let ids: BTreeSet<AccountId> = named.chain(naming.map(|(id, _)| *id)).collect();
+        let identity =
+            |id| self.address(id).map(|address| Identity { account: id, address: address.clone() });
+        ids.into_iter().filter_map(identity).collect()
+    }
+
     /// A login name as it is counted, whether or not there is such an account: all ways to write it are one.
     pub(crate) fn login_name(&self, name: &str) -> String {
         self.login_address(name).map_or_else(|| name.to_lowercase(), |address| address.folded())
@@ -385,6 +406,7 @@ pub(crate) mod tests {
         address = "Alice@a.test"
         password = "open sesame"
         quota = "1 MiB"
+        certificate_sha256 = ["0707070707070707070707070707070707070707070707070707070707070707"]
         [[account]]
         address = "new@a.test"
         password = "x"

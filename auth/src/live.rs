@@ -6,7 +6,7 @@ use waypost_config::Config;
 
 use crate::{
     directory::Directory,
-    sasl::{Bindings, Offer, Scram, Tokens},
+    sasl::{Channel, Offer, Scram, Tokens},
 };
 
 /// Configuration and directory of one moment. A reload, or a change of an account, makes a new one.
@@ -19,14 +19,14 @@ pub struct Live {
 }
 
 impl Live {
-    /// What a session offers that begins now, with the channel bindings of its TLS.
-    pub fn offer(&self, bindings: Bindings) -> Offer {
+    /// What a session offers that begins now, with what is known of its TLS.
+    pub fn offer(&self, channel: Channel) -> Offer {
         let bound = self.config.tls.as_ref().is_some_and(|tls| tls.channel_binding);
         let scram = match self.directory.scram() {
             Scram::Offered if bound => Scram::Bound,
             scram => scram,
         };
         let tokens = if self.directory.issuer().is_some() { Tokens::Offered } else { Tokens::Absent };
-        Offer { scram, bindings, tokens }
+        Offer { scram, channel, tokens }
     }
 }

@@ -8,7 +8,7 @@ use waypost_mail::LoginService;
 use crate::{
     directory::{Directory, Identity},
     password::Passwords,
-    sasl::{Bearer, Claim, Credentials, Found, Lookup, Proof},
+    sasl::{Bearer, Claim, Credentials, Found, Lookup, Proof, Shown},
     seats::Seats,
     throttle::Throttle,
     token::{Ask, Checker, Issuer},
@@ -114,7 +114,14 @@ impl Authenticator {
         claim: &Claim,
         origin: Origin,
     ) -> Result<Identity, LoginError> {
+        let certified = match claim {
+            Claim::Certificate(shown) => certified(directory, shown),
+            _ => Ok(String::new()),
+        };
         let (login, authorization) = match claim {
+            Claim::Certificate(Shown { authorization, .. }) => {
+                (certified.as_ref().unwrap_or(authorization), authorization)
+            }
             Claim::Password(Credentials { login, authorization, .. })
             | Claim::Scram(Proof { login, authorization, .. })
             | Claim::Token(Bearer { login, authorization, .. }) => (login, authorization),
@@ -127,6 +134,9 @@ impl Authenticator {
             ),
             Claim::Scram(Proof { verdict: Err(fault), .. }) => (false, fault.to_string()),
             Claim::Token(Bearer { verdict: Err(fault), .. }) => (false, fault.to_string()),
+            Claim::Certificate(_) => {
+                (certified.is_ok(), certified.as_ref().err().copied().unwrap_or_default().to_owned())
+            }
             Claim::Scram(_) | Claim::Token(_) => (true, "no such account".to_owned()),
         };
         // Many logins at once from one address wait for each other's hashes: what failed meanwhile counts, too.
@@ -171,6 +181,18 @@ impl Authenticator {
         self.shared.throttle.note_failure(origin.peer, directory.login_name(login));
         log(login, reason, origin);
         LoginError::Invalid
+    }
+}
+
+/// Whom a certificate makes of a client: the one account that it logs in to, of several the one that the client wants to act as.
+/// Errors: why it is nobody.
+fn certified(directory: &Directory, shown: &Shown) -> Result<String, &'static str> {
+    let accounts = directory.of_certificate(&shown.certificate);
+    let wanted = directory.identity(&shown.authorization).map(|identity| identity.account);
+    match (accounts.as_slice(), accounts.iter().find(|identity| Some(identity.account) == wanted)) {
+        (_, Some(identity)) | ([identity], None) => Ok(identity.address.to_string()),
+        ([], None) => Err("a certificate of no account"),
+        _ => Err("a certificate of several accounts, and none of them was named"),
     }
 }
 

@@ -52,6 +52,23 @@ fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an IP address with a port, like 0.0.0.0:25 or [::]:25"))
 }
 
+/// SHA-256 in hexadecimal digits, with or without colons between the octets.
+fn fingerprint(text: &str) -> Result<[u8; 32], String> {
+    let problem = || {
+        format!(
+            "{text:?} is no SHA-256 fingerprint: 64 hexadecimal digits, as `openssl x509 -fingerprint -sha256` prints"
+        )
+    };
+    let digits: String = text.chars().filter(|c| *c != ':').collect();
+    let is_hex = digits.len() == 64 && digits.bytes().all(|octet| octet.is_ascii_hexdigit());
+    let mut octets = [0; 32];
+    for (at, octet) in octets.iter_mut().enumerate().filter(|_| is_hex) {
+        let pair = digits.get(2 * at..2 * at + 2).ok_or_else(problem)?;
+        *octet = u8::from_str_radix(pair, 16).map_err(|_| problem())?;
+    }
+    if is_hex { Ok(octets) } else { Err(problem()) }
+}
+
 /// Whoever fetches from it looks at the rest.
 fn https_url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("https://").unwrap_or_default();
@@ -287,13 +304,80 @@ impl FileFacts<'_> {
         }
     }
 
+    pub(crate) fn listener(&self, section: Section<'_, '_>) -> Option<Found<ListenerConfig>> {
+        let service = section.parsed("service", |text| match text {
+            "smtp" => Ok(Service::Smtp),
+            "submission" => Ok(Service::Submission),
+            "imap" => Ok(Service::Imap),
+            "pop3" => Ok(Service::Pop3),
+            "lmtp" => Ok(Service::Lmtp),
+            "http" => Err(format!("the service {text:?} is not available in this version")),
+            _ => Err(format!("{text:?} is none of \"smtp\", \"submission\", \"lmtp\", \"imap\", \"pop3\"")),
+        });
+        let service = section.need("service", service);
+        let address = section.need("address", section.parsed("address", socket));
+        let tls = section.word("tls", &TLS_MODES);
+        let auth_without_tls = section.boolean("auth_without_tls");
+        let rules = self.rules(&section, service.as_ref().map(|service| service.value));
+        let problems = section.problems();
+        section.end();
+        let (service, Found { value: address, place }) = (service?.value, address?);
+        if let Some(auth) = auth_without_tls.as_ref().filter(|auth| auth.value && !address.ip().is_loopback())
+        {
+            let text = "listener.auth_without_tls is only accepted on loopback addresses: passwords would cross the network in the clear";
+            problems.add(Some(auth.place.clone()), text);
+        }
+        let auth_without_tls = auth_without_tls.is_some_and(|auth| auth.value);
+        let tls = tls.unwrap_or(if auth_without_tls { TlsMode::None } else { TlsMode::StartTls });
+        if tls == TlsMode::None && rules.client_certificates.is_some() {
+            problems.add(Some(place.clone()), "listener.client_certificates needs TLS");
+        }
+        let listener = ListenerConfig { service, address, tls, auth_without_tls, rules };
+        Some(Found { value: listener, place })
+    }
+
+    /// What a listener believes and demands; a key that means nothing for its service is told of, or it would be relied on.
+    fn rules(&self, section: &Section<'_, '_>, service: Option<Service>) -> ListenerRules {
+        let relays: &[Service] = &[Service::Smtp];
+        let takes_mail: &[Service] = &[Service::Smtp, Service::Submission];
+        let has_users: &[Service] = &[Service::Submission, Service::Imap, Service::Pop3];
+        for (key, services) in [
+            ("xclient", takes_mail),
+            ("strict_pipelining", takes_mail),
+            ("greeting_delay", relays),
+            ("client_certificates", has_users),
+        ] {
+            if let Some(service) = service.filter(|service| section.has(key) && !services.contains(service)) {
+                section.wrong(format!("listener.{key} means nothing for the service {:?}", service.name()));
+            }
+        }
+        ListenerRules {
+            client_certificates: section
+                .has("client_certificates")
+                .then(|| self.file(section, "client_certificates"))
+                .flatten(),
+            proxy_protocol: networks(section, "proxy_protocol"),
+            xclient: networks(section, "xclient"),
+            greeting_delay: section
+                .parsed("greeting_delay", short)
+                .map(|found| found.value)
+                .unwrap_or_default(),
+            strict_pipelining: section.boolean("strict_pipelining").is_some_and(|strict| strict.value),
+        }
+    }
+
     pub(crate) fn account(&self, section: Section<'_, '_>) -> Option<Found<AccountConfig>> {
         let address = section.need("address", section.parsed("address", address));
         let quota_bytes = section.parsed("quota", size).map(|found| found.value);
         let password = self.password(&section);
+        let certificates = section.list("certificate_sha256", fingerprint).unwrap_or_default();
+        let certificates = certificates.into_iter().map(|fingerprint| fingerprint.value).collect();
         section.end();
         let Found { value: address, place } = address?;
-        Some(Found { value: AccountConfig { address, password: password?, quota_bytes }, place })
+        Some(Found {
+            value: AccountConfig { address, password: password?, quota_bytes, certificates },
+            place,
+        })
     }
 
     fn password(&self, section: &Section<'_, '_>) -> Option<Password> {
@@ -367,53 +451,6 @@ pub(crate) fn storage(root: &Section<'_, '_>) -> StorageConfig {
     section.not_available(&["url", "bodies"]);
     section.end();
     StorageConfig { retention }
-}
-
-pub(crate) fn listener(section: Section<'_, '_>) -> Option<Found<ListenerConfig>> {
-    let service = section.parsed("service", |text| match text {
-        "smtp" => Ok(Service::Smtp),
-        "submission" => Ok(Service::Submission),
-        "imap" => Ok(Service::Imap),
-        "pop3" => Ok(Service::Pop3),
-        "lmtp" => Ok(Service::Lmtp),
-        "http" => Err(format!("the service {text:?} is not available in this version")),
-        _ => Err(format!("{text:?} is none of \"smtp\", \"submission\", \"lmtp\", \"imap\", \"pop3\"")),
-    });
-    let service = section.need("service", service);
-    let address = section.need("address", section.parsed("address", socket));
-    let tls = section.word("tls", &TLS_MODES);
-    let auth_without_tls = section.boolean("auth_without_tls");
-    let rules = rules(&section, service.as_ref().map(|service| service.value));
-    let problems = section.problems();
-    section.end();
-    let (service, Found { value: address, place }) = (service?.value, address?);
-    if let Some(auth) = auth_without_tls.as_ref().filter(|auth| auth.value && !address.ip().is_loopback()) {
-        let text = "listener.auth_without_tls is only accepted on loopback addresses: passwords would cross the network in the clear";
-        problems.add(Some(auth.place.clone()), text);
-    }
-    let auth_without_tls = auth_without_tls.is_some_and(|auth| auth.value);
-    let tls = tls.unwrap_or(if auth_without_tls { TlsMode::None } else { TlsMode::StartTls });
-    let listener = ListenerConfig { service, address, tls, auth_without_tls, rules };
-    Some(Found { value: listener, place })
-}
-
-/// What a listener believes and demands; a key that means nothing for its service is told of, or it would be relied on.
-fn rules(section: &Section<'_, '_>, service: Option<Service>) -> ListenerRules {
-    let relays: &[Service] = &[Service::Smtp];
-    let takes_mail: &[Service] = &[Service::Smtp, Service::Submission];
-    for (key, services) in
-        [("xclient", takes_mail), ("strict_pipelining", takes_mail), ("greeting_delay", relays)]
-    {
-        if let Some(service) = service.filter(|service| section.has(key) && !services.contains(service)) {
-            section.wrong(format!("listener.{key} means nothing for the service {:?}", service.name()));
-        }
-    }
-    ListenerRules {
-        proxy_protocol: networks(section, "proxy_protocol"),
-        xclient: networks(section, "xclient"),
-        greeting_delay: section.parsed("greeting_delay", short).map(|found| found.value).unwrap_or_default(),
-        strict_pipelining: section.boolean("strict_pipelining").is_some_and(|strict| strict.value),
-    }
 }
 
 /// Networks whose word is taken for something; none where the key is missing.

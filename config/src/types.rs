@@ -177,6 +177,8 @@ pub struct ListenerConfig {
 /// What a listener believes and demands of its clients; by default nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListenerRules {
+    /// PEM file with the authorities whose certificates clients are asked for.
+    pub client_certificates: Option<PathBuf>,
     /// Proxies that say who their client is (PROXY protocol).
     pub proxy_protocol: Vec<Network>,
     /// Proxies that say who their client is by XCLIENT.
@@ -233,6 +235,8 @@ pub struct AccountConfig {
     pub password: Password,
     /// Bytes it may hold.
     pub quota_bytes: Option<u64>,
+    /// SHA-256 of the certificates that log in to it. Empty: those that name its address.
+    pub certificates: Vec<[u8; 32]>,
 }
 
 /// `[[alias]]`

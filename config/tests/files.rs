@@ -296,3 +296,43 @@ fn tokens_are_checked_in_one_way() {
         assert!(error.contains(problem), "{keys}: {error}");
     }
 }
+
+#[test]
+fn certificates_of_clients() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["ca.pem", "cert.pem", "key.pem"] {
+        std::fs::write(folder.path().join(file), "").unwrap();
+    }
+    let parsed = |text: &str| {
+        let tls = "[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n[[domain]]\nname = \"a.test\"";
+        parse(&folder.path().join("waypost.toml"), &minimal(&format!("{tls}\n{text}")))
+    };
+    let listener = |service: &str, more: &str| {
+        format!("[[listener]]\nservice = \"{service}\"\naddress = \"127.0.0.1:0\"\n{more}")
+    };
+    let asking = "client_certificates = \"ca.pem\"";
+    for service in ["imap", "pop3", "submission"] {
+        let config = parsed(&listener(service, asking)).unwrap();
+        assert_eq!(config.listeners[1].rules.client_certificates, Some(folder.path().join("ca.pem")));
+    }
+    let account = |list: &str| {
+        format!("[[account]]\naddress = \"a@a.test\"\npassword = \"x\"\ncertificate_sha256 = [{list}]")
+    };
+    let (plain, colons) = ("0a".repeat(32), "0A:".repeat(32));
+    let both = parsed(&account(&format!("\"{plain}\", \"{}\"", colons.trim_end_matches(':')))).unwrap();
+    assert_eq!(both.accounts[0].certificates, [[10; 32], [10; 32]]);
+    for (text, problem) in [
+        (listener("smtp", asking), "means nothing for the service"),
+        (listener("lmtp", asking), "means nothing for the service"),
+        (listener("imap", &format!("{asking}\ntls = \"none\"")), "needs TLS"),
+        (listener("imap", "client_certificates = \"none.pem\""), "none.pem"),
+        (account("\"\""), "no SHA-256 fingerprint"),
+        (account(&format!("\"{}\"", &plain[1..])), "no SHA-256 fingerprint"),
+        (account(&format!("\"{plain}0\"")), "no SHA-256 fingerprint"),
+        (account(&format!("\"+{}\"", &plain[1..])), "no SHA-256 fingerprint"),
+        (account(&format!("\"é{}\"", &plain[2..])), "no SHA-256 fingerprint"),
+    ] {
+        let error = parsed(&text).unwrap_err().to_string();
+        assert!(error.contains(problem), "{text}: {error}");
+    }
+}

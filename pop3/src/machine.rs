@@ -18,7 +18,7 @@ mod transaction;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use waypost_auth::sasl::{Bindings, Claim, Exchange, Found, Lookup, Offer, Progress};
+use waypost_auth::sasl::{Certificate, Channel, Claim, Exchange, Found, Lookup, Offer, Progress};
 use waypost_mail::Domain;
 use waypost_net::{Machine, Step, TlsInfo};
 
@@ -263,6 +263,13 @@ impl Session {
     }
 }
 
+/// What logins can stand on.
+pub(crate) fn channel(TlsInfo { binding, certificate, .. }: &TlsInfo) -> Channel {
+    let certificate =
+        certificate.as_ref().map(|shown| Certificate { emails: shown.emails.clone(), sha256: shown.sha256 });
+    Channel { exporter: binding.exporter, end_point: binding.end_point.clone(), certificate }
+}
+
 impl Machine for Session {
     type Question = Question;
     type Answer = Answer;
@@ -310,8 +317,7 @@ impl Machine for Session {
     fn tls_started(&mut self, info: &TlsInfo) {
         self.input.clear();
         self.tls = Tls::Active;
-        self.offer.bindings =
-            Bindings { exporter: info.binding.exporter, end_point: info.binding.end_point.clone() };
+        self.offer.channel = channel(info);
         self.state = State::Authorization { user: None };
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 use waypost_auth::{
     Authenticator, Identity, Live, LoginError, Origin, Seat,
-    sasl::{Bindings, Claim, Found, Lookup},
+    sasl::{Claim, Found, Lookup},
 };
 use waypost_config::ListenerConfig;
 use waypost_mail::LoginService;
@@ -22,7 +22,7 @@ use waypost_storage::Store;
 use crate::{
     body::{DotStuffer, Top},
     listing::Message,
-    machine::{Answer, Login, Question, Session, Tls},
+    machine::{Answer, Login, Question, Session, Tls, channel},
     maildrop::{Maildrop, Registry, refusal},
     wire::{Code, Encode, Refusal},
 };
@@ -58,9 +58,7 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
         (None, _) => Tls::None,
     };
     let live = context.live.borrow().clone();
-    let binding = connection.tls.as_ref().map(|tls| tls.binding.clone()).unwrap_or_default();
-    let bindings = Bindings { exporter: binding.exporter, end_point: binding.end_point };
-    let offer = live.offer(bindings);
+    let offer = live.offer(connection.tls.as_ref().map(channel).unwrap_or_default());
     let machine = Session::new(&live.config.hostname, tls, login_policy(&listener, peer), offer);
     drop(live);
     let counted = connection.counted.clone();

@@ -185,6 +185,7 @@ impl Running {
             let acceptor = Acceptor {
                 mode: net_tls_mode(bound.tls),
                 tls: self.tls.subscribe(),
+                client_certificates: listener_config.rules.client_certificates.clone(),
                 limits: self.limits.clone(),
                 proxies: proxies(&listener_config),
                 shutdown: self.shutdown.clone(),

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     directory::tests::directory,
     password::HASHES_AT_ONCE,
-    sasl::{Fault, ScramHash},
+    sasl::{Certificate, Fault, ScramHash},
 };
 
 const PEER: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 3, 4, 5, 6));
@@ -91,6 +91,36 @@ async fn an_app_password_is_for_its_services() {
     assert!(login("bob@a.test", LoginService::Submission).await.is_ok());
     assert_eq!(login("bob@a.test", LoginService::Pop3).await, Err(LoginError::Invalid));
     assert_eq!(login("alice@a.test", LoginService::Imap).await, Err(LoginError::Invalid));
+}
+
+#[tokio::test]
+async fn a_certificate_is_somebodys() {
+    let (directory, authenticator) = (directory(), Authenticator::new(0));
+    for (authorization, emails, sha256, expected) in [
+        ("", &["bob@a.test"][..], 1, Ok("bob@a.test")),
+        ("", &["BOB@A.test", "x@elsewhere.test", "no address"], 1, Ok("bob@a.test")),
+        ("bob", &["bob@a.test"], 1, Ok("bob@a.test")),
+        ("alice@a.test", &["bob@a.test"], 1, Err(LoginError::AnotherUser)),
+        ("nobody@a.test", &["bob@a.test"], 1, Err(LoginError::AnotherUser)),
+        ("", &[], 1, Err(LoginError::Invalid)),
+        ("bob@a.test", &[], 1, Err(LoginError::Invalid)),
+        ("", &["team@a.test", "gone@a.test"], 1, Err(LoginError::Invalid)),
+        // Alice's account names its certificates: her address in another one is not enough.
+        ("", &["alice@a.test"], 1, Err(LoginError::Invalid)),
+        ("", &[], 7, Ok("Alice@a.test")),
+        // Two accounts.
+        ("", &["bob@a.test"], 7, Err(LoginError::Invalid)),
+        ("alice", &["bob@a.test"], 7, Ok("Alice@a.test")),
+        ("bob", &["bob@a.test"], 7, Ok("bob@a.test")),
+        ("x@elsewhere.test", &["bob@a.test"], 7, Err(LoginError::Invalid)),
+    ] {
+        let emails = emails.iter().map(|email| (*email).to_owned()).collect();
+        let certificate = Certificate { emails, sha256: [sha256; 32] };
+        let claim = Claim::Certificate(Shown { authorization: authorization.into(), certificate });
+        let identity = authenticator.login(&directory, &claim, from(PEER)).await;
+        let address = identity.map(|identity| identity.address.to_string());
+        assert_eq!(address.as_deref().map_err(|error| *error), expected, "{claim:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! SASL exchanges on the server's side (RFC 4422): PLAIN (RFC 4616), LOGIN, SCRAM (RFC 5802, RFC 7677), and
-//! OAUTHBEARER (RFC 7628). Pure: challenges and
+//! OAUTHBEARER (RFC 7628), EXTERNAL. Pure: challenges and
 //! responses, decoded from base 64 by the exchange itself.
 //!
 //! A session offers mechanisms by its [`Offer`]. What the exchange cannot know it asks for: SCRAM's verifier of a user,
@@ -18,7 +18,7 @@ pub(crate) use self::prepare::prepare;
 use self::scram::Dialogue;
 pub use self::{
     oauth::Bearer,
-    offer::{Bindings, Mechanism, Offer, Scram, Tokens},
+    offer::{Certificate, Channel, Mechanism, Offer, Scram, Tokens},
     scram::{Fault, Keys, Proof, ScramHash, Verifier},
 };
 use crate::token::TokenFault;
@@ -49,6 +49,17 @@ pub enum Claim {
     Scram(Proof),
     /// By a bearer token, which the exchange has checked.
     Token(Bearer),
+    /// By its certificate, which TLS has checked.
+    Certificate(Shown),
+}
+
+/// What a client has shown with its certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Shown {
+    /// Whom the client wants to act as; empty: as the certificate says.
+    pub authorization: String,
+    /// Its certificate.
+    pub certificate: Certificate,
 }
 
 /// What an exchange must be told.
@@ -116,6 +127,8 @@ pub const RESPONSE_BYTES_MAX: usize = 12_288;
 /// PLAIN:  start ──(initial response)──► Done
 ///         start ── "" ──► message ──► Done
 /// LOGIN:  start ── "Username:" ──► user ── "Password:" ──► password ──► Done     (an initial response is the user name)
+/// EXTERNAL: start ──(initial response)──► Done
+///           start ── "" ──► authorization identity, may be empty ──► Done
 /// SCRAM:  see `scram`; OAUTHBEARER, XOAUTH2: see `oauth`
 /// ```
 #[derive(Debug)]
@@ -125,6 +138,7 @@ pub struct Exchange {
 
 #[derive(Debug)]
 enum Awaits {
+    External(Certificate),
     PlainMessage,
     LoginUser,
     LoginPassword { user: String },
@@ -173,6 +187,10 @@ impl Exchange {
 
     fn take(&mut self, text: String) -> Progress {
         match std::mem::replace(&mut self.awaits, Awaits::Nothing) {
+            // extern-resp = *( UTF8-char-no-nul )
+            Awaits::External(certificate) if !text.contains('\0') => {
+                Progress::Done(Claim::Certificate(Shown { authorization: text, certificate }))
+            }
             Awaits::PlainMessage => plain_message(&text)
                 .map_or(Progress::Malformed, |shown| Progress::Done(Claim::Password(shown))),
             Awaits::LoginUser if !text.is_empty() => {
@@ -185,7 +203,7 @@ impl Exchange {
             }
             Awaits::Scram(dialogue) => self.go_on(dialogue.take(&text)),
             Awaits::Oauth(dialogue) => self.go_on_oauth(dialogue.take(&text)),
-            Awaits::LoginUser | Awaits::Nothing => Progress::Malformed,
+            Awaits::External(_) | Awaits::LoginUser | Awaits::Nothing => Progress::Malformed,
         }
     }
 

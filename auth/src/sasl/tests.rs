@@ -57,14 +57,13 @@ fn login() {
 
 #[test]
 fn what_is_offered() {
-    let bound = Bindings { exporter: Some([7; 32]), end_point: None };
-    let offer =
-        |scram, bindings: &Bindings| Offer { scram, bindings: bindings.clone(), tokens: Tokens::Absent };
+    let bound = Channel { exporter: Some([7; 32]), ..Channel::default() };
+    let offer = |scram, channel: &Channel| Offer { scram, channel: channel.clone(), tokens: Tokens::Absent };
     for (offer, names) in [
         (Offer::default(), "PLAIN LOGIN"),
         (offer(Scram::Absent, &bound), "PLAIN LOGIN"),
         (offer(Scram::Offered, &bound), "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN"),
-        (offer(Scram::Bound, &Bindings::default()), "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN"),
+        (offer(Scram::Bound, &Channel::default()), "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN"),
         (
             offer(Scram::Bound, &bound),
             "SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN",
@@ -122,5 +121,36 @@ fn bearer_tokens() {
         assert_eq!(exchange.respond("*"), Progress::Cancelled);
         assert_eq!(offer.begin(mechanism, Some("AQ==")).unwrap().1, Progress::Malformed);
         assert_eq!(offer.begin(mechanism, Some("=")).unwrap().1, Progress::Malformed);
+    }
+}
+
+#[test]
+fn a_certificate_that_was_shown() {
+    let certificate = Certificate { emails: vec!["tim@a.test".into()], sha256: [7; 32] };
+    let channel = Channel { certificate: Some(certificate.clone()), ..Channel::default() };
+    let offer = Offer { channel, ..Offer::default() };
+    assert_eq!(offer.names(), "EXTERNAL PLAIN LOGIN");
+    assert!(Offer::default().begin("EXTERNAL", Some("=")).is_none(), "none was shown");
+    let done = |authorization: &str| {
+        let (authorization, certificate) = (authorization.to_owned(), certificate.clone());
+        Progress::Done(Claim::Certificate(Shown { authorization, certificate }))
+    };
+    for (response, expected) in [
+        ("", done("")),
+        ("dGltQGEudGVzdA==", done("tim@a.test")),
+        ("w7w=", done("ü")),
+        // "a", NUL, "b"; an octet that is no UTF-8; no base 64
+        ("YQBi", Progress::Malformed),
+        ("/w==", Progress::Malformed),
+        ("!", Progress::Malformed),
+        ("*", Progress::Cancelled),
+        (&"A".repeat(RESPONSE_BYTES_MAX + 4), Progress::Malformed),
+    ] {
+        let (mut exchange, challenge) = offer.begin("external", None).unwrap();
+        assert_eq!(challenge, Progress::Challenge(String::new()));
+        assert_eq!(exchange.respond(response), expected, "{response}");
+        assert_eq!(exchange.respond(""), Progress::Malformed, "an exchange ends once");
+        let initial = if response.is_empty() { "=" } else { response };
+        assert_eq!(offer.begin("EXTERNAL", Some(initial)).unwrap().1, expected, "{response}");
     }
 }

@@ -23,7 +23,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use waypost_auth::sasl::{Bindings, Offer, Progress};
+use waypost_auth::sasl::{Certificate, Channel, Offer, Progress};
 use waypost_net::{Machine, Step, TlsInfo};
 
 use super::{
@@ -324,6 +324,13 @@ impl Transfer {
     }
 }
 
+/// What logins can stand on.
+pub(crate) fn channel(TlsInfo { binding, certificate, .. }: &TlsInfo) -> Channel {
+    let certificate =
+        certificate.as_ref().map(|shown| Certificate { emails: shown.emails.clone(), sha256: shown.sha256 });
+    Channel { exporter: binding.exporter, end_point: binding.end_point.clone(), certificate }
+}
+
 impl Machine for ImapMachine {
     type Question = Question;
     type Answer = Answer;
@@ -364,8 +371,7 @@ impl Machine for ImapMachine {
     fn tls_started(&mut self, info: &TlsInfo) {
         self.input.clear();
         self.settings.privacy = Privacy::Tls;
-        self.settings.offer.bindings =
-            Bindings { exporter: info.binding.exporter, end_point: info.binding.end_point.clone() };
+        self.settings.offer.channel = channel(info);
         self.silent_since = None;
         self.login_since = None;
         self.phase = Phase::Command(Framing::default());

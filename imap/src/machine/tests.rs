@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use waypost_auth::sasl::{Claim, Credentials, Found, Keys, Lookup, Offer, Scram, Tokens, Verifier};
 use waypost_auth::token::TokenFault;
-use waypost_net::{Machine, Step, TlsInfo};
+use waypost_net::{ClientCertificate, Machine, Step, TlsInfo};
 
 use super::{
     framing::{
@@ -50,6 +50,7 @@ struct World {
     answers: VecDeque<Answer>,
     events: VecDeque<Event>,
     closed: bool,
+    certificate: Option<ClientCertificate>,
 }
 
 fn settings(privacy: Privacy, plaintext_login: PlaintextLogin) -> Settings {
@@ -61,7 +62,16 @@ impl World {
         let (output, questions) = (String::new(), Vec::new());
         let (answers, events) = (VecDeque::new(), VecDeque::new());
         let machine = ImapMachine::new(settings);
-        Self { machine, now: Instant::now(), output, questions, answers, events, closed: false }
+        Self {
+            machine,
+            now: Instant::now(),
+            output,
+            questions,
+            answers,
+            events,
+            closed: false,
+            certificate: None,
+        }
     }
 
     fn tls() -> Self {
@@ -115,7 +125,8 @@ impl World {
                 Step::StartTls => {
                     let (version, cipher) = ("TLSv1.3".into(), "TLS13_AES_128_GCM_SHA256".into());
                     self.output.push_str("<TLS>");
-                    self.machine.tls_started(&TlsInfo { version, cipher, ..TlsInfo::default() });
+                    let certificate = self.certificate.clone();
+                    self.machine.tls_started(&TlsInfo { version, cipher, certificate, ..TlsInfo::default() });
                 }
                 Step::Close => {
                     self.closed = true;
@@ -136,6 +147,14 @@ impl World {
                 let verdict = if token == "valid" { Ok("a".into()) } else { Err(TokenFault::Time) };
                 (format!("token {token}"), Answer::Found(Box::new(Found::Token(verdict))))
             }
+            Question::Login(Claim::Certificate(shown)) => (
+                format!(
+                    "certificate of {} for {:?}",
+                    shown.certificate.emails.join(" "),
+                    shown.authorization
+                ),
+                Answer::Ran(Ran::ok("welcome")),
+            ),
             Question::Login(Claim::Token(bearer)) => (
                 format!("bearer {}: {:?}", bearer.login, bearer.verdict),
                 Answer::Ran(if bearer.verdict.is_ok() { Ran::ok("welcome") } else { Ran::no("wrong") }),
@@ -348,6 +367,22 @@ fn tokens_log_in_and_are_told_why_not() {
         let sent = format!("a AUTHENTICATE OAUTHBEARER {old}\r\n{response}\r\nb NOOP\r\n");
         check(world, &sent, &said, asked);
     }
+}
+
+#[test]
+fn a_certificate_is_announced_once_it_was_shown() {
+    let mut world = World::new(settings(Privacy::StartTls, PlaintextLogin::Refused));
+    world.certificate = Some(ClientCertificate { emails: vec!["a@a.test".into()], sha256: [7; 32] });
+    world.send(b"a AUTHENTICATE EXTERNAL =\r\n", 3);
+    assert!(world.take().ends_with("a NO [PRIVACYREQUIRED] login needs TLS\r\n"));
+    world.send(b"b STARTTLS\r\n", 3);
+    world.send(b"c CAPABILITY\r\n", 3);
+    assert!(world.take().contains(" SASL-IR AUTH=EXTERNAL AUTH=PLAIN AUTH=LOGIN\r\n"));
+    world.send(b"d AUTHENTICATE EXTERNAL\r\n*\r\n", 3);
+    assert_eq!(world.take(), "+ \r\nd BAD AUTHENTICATE cancelled\r\n");
+    world.send(b"l AUTHENTICATE EXTERNAL\r\n\r\n", 3);
+    assert_eq!(world.take(), format!("+ \r\n{LOGGED_IN}"));
+    assert_eq!(world.questions, ["certificate of a@a.test for \"\""]);
 }
 
 #[test]

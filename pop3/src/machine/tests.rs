@@ -3,6 +3,7 @@ use waypost_auth::{
     token::TokenFault,
 };
 use waypost_mail::{AccountId, UidlId};
+use waypost_net::ClientCertificate;
 
 use super::*;
 use crate::listing::UniqueId;
@@ -36,6 +37,7 @@ struct World {
     closed: bool,
     maildrop: Vec<Message>,
     update: Result<(), Refusal>,
+    certificate: Option<ClientCertificate>,
 }
 
 impl World {
@@ -54,6 +56,7 @@ impl World {
             closed: false,
             maildrop: maildrop(),
             update,
+            certificate: None,
         };
         world.run();
         world
@@ -94,7 +97,8 @@ impl World {
                 Step::StartTls => {
                     self.said.push_str("[TLS]\r\n");
                     let (version, cipher) = ("TLSv1.3".into(), "TLS_AES_256_GCM_SHA384".into());
-                    self.session.tls_started(&TlsInfo { version, cipher, ..TlsInfo::default() });
+                    let certificate = self.certificate.clone();
+                    self.session.tls_started(&TlsInfo { version, cipher, certificate, ..TlsInfo::default() });
                 }
                 Step::Close => {
                     self.said.push_str("[closed]\r\n");
@@ -115,6 +119,10 @@ impl World {
                 Answer::Found(Ok(Box::new(Found::Token(verdict))))
             }
             Question::LookUp(_) => Answer::Found(Err(Refusal::with(Code::SysTemp, "later"))),
+            Question::Login(Claim::Certificate(shown)) => {
+                self.said.push_str(&format!("[certificate of {}]\r\n", shown.certificate.emails.join(" ")));
+                Answer::Opened(Ok(self.maildrop.clone()))
+            }
             Question::Login(Claim::Token(bearer)) => Answer::Opened(match bearer.verdict {
                 Ok(()) => Ok(self.maildrop.clone()),
                 Err(_) => Err(Refusal::with(Code::Auth, "wrong")),
@@ -359,6 +367,23 @@ fn tokens_log_in_and_are_told_why_not() {
             world.say(&sent, chunk);
             assert_eq!(world.said, said, "{sent} in chunks of {chunk}");
         }
+    }
+}
+
+#[test]
+fn a_certificate_is_announced_once_it_was_shown() {
+    for chunk in [1, 3, 4096] {
+        let mut world = World::new(Tls::Offered, Login::WithTls);
+        world.certificate = Some(ClientCertificate { emails: vec!["a@a.test".into()], sha256: [7; 32] });
+        world.say("AUTH EXTERNAL =\r\n", chunk);
+        assert!(world.said.ends_with("-ERR no login without TLS; use STLS first\r\n"), "{}", world.said);
+        world.say("STLS\r\n", chunk);
+        world.say("CAPA\r\n", chunk);
+        assert!(world.said.contains("\r\nSASL EXTERNAL PLAIN LOGIN\r\n"), "{}", world.said);
+        world.said.clear();
+        world.say("AUTH EXTERNAL\r\n*\r\nAUTH EXTERNAL =\r\n", chunk);
+        let said = "+ \r\n-ERR authentication cancelled\r\n[certificate of a@a.test]\r\n+OK 3 messages (600 octets)\r\n";
+        assert_eq!(world.said, said);
     }
 }
 

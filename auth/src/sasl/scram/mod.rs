@@ -20,7 +20,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 pub(super) use self::message::gs2_header;
 use self::message::{ClientFinal, ClientFirst, Flag};
 pub use self::verifier::{ITERATIONS, ScramHash, Verifier};
-use super::{Bindings, Claim, Lookup, Progress};
+use super::{Channel, Claim, Lookup, Progress};
 
 /// What the exchange is given for a [`Lookup::Verifier`].
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -62,7 +62,7 @@ enum Binding {
     /// None; whether a -PLUS mechanism was offered.
     Unbound { plus_offered: bool },
     /// It is a -PLUS mechanism.
-    Bound(Bindings),
+    Bound(Channel),
 }
 
 /// An exchange that goes on.
@@ -101,8 +101,8 @@ impl Dialogue {
     }
 
     /// SCRAM with channel binding.
-    pub(super) fn bound(hash: ScramHash, bindings: Bindings) -> Self {
-        Self { hash, state: State::First(Binding::Bound(bindings)) }
+    pub(super) fn bound(hash: ScramHash, channel: Channel) -> Self {
+        Self { hash, state: State::First(Binding::Bound(channel)) }
     }
 
     /// Takes a message of the client.
@@ -132,7 +132,7 @@ fn first(hash: ScramHash, binding: &Binding, text: &str) -> Turn {
     let data = match (binding, &message.flag) {
         (Binding::Unbound { plus_offered: true }, Flag::NotOffered) => return failed(Fault::Downgrade),
         (Binding::Unbound { .. }, Flag::Unsupported | Flag::NotOffered) => &[],
-        (Binding::Bound(bindings), Flag::Required(name)) => match bindings.by_name(name) {
+        (Binding::Bound(channel), Flag::Required(name)) => match channel.by_name(name) {
             Some(data) => data,
             None => return failed(Fault::Binding),
         },

@@ -62,8 +62,8 @@ fn encoded(text: &str) -> String {
     BASE64_STANDARD.encode(text)
 }
 
-fn bindings() -> Bindings {
-    Bindings { exporter: Some([7; 32]), end_point: Some(vec![9; 48]) }
+fn channel() -> Channel {
+    Channel { exporter: Some([7; 32]), end_point: Some(vec![9; 48]), certificate: None }
 }
 
 fn offer() -> Offer {
@@ -176,7 +176,7 @@ fn each_message_has_its_place() {
 fn exchanges_are_bound_to_their_connection() {
     let (exporter, end_point) = ([7; 32], vec![9; 48]);
     for example in EXAMPLES {
-        let offer = Offer { scram: Scram::Bound, bindings: bindings(), tokens: Tokens::Absent };
+        let offer = Offer { scram: Scram::Bound, channel: channel(), tokens: Tokens::Absent };
         let mechanism = format!("{}-PLUS", example.mechanism);
         let run = |header: &str, data: &[u8]| {
             let first = format!("{header}n=user,r=abc");
@@ -209,12 +209,12 @@ fn exchanges_are_bound_to_their_connection() {
 #[test]
 fn an_announcement_that_was_changed_is_noticed() {
     let first = |flag: &str| encoded(&format!("{flag},,n=user,r=abc"));
-    let bound = Offer { scram: Scram::Bound, bindings: bindings(), tokens: Tokens::Absent };
+    let bound = Offer { scram: Scram::Bound, channel: channel(), tokens: Tokens::Absent };
     let begin = |offer: &Offer, flag| offer.begin("SCRAM-SHA-256", Some(&first(flag))).unwrap().1;
     assert_eq!(begin(&bound, "y"), done("", Err(Fault::Downgrade)));
     assert!(matches!(begin(&bound, "n"), Progress::Needs(_)));
     assert!(matches!(begin(&offer(), "y"), Progress::Needs(_)));
     assert_eq!(begin(&bound, "p=tls-exporter"), Progress::Malformed);
-    let not_offered = Offer { bindings: bindings(), ..offer() };
+    let not_offered = Offer { channel: channel(), ..offer() };
     assert!(matches!(begin(&not_offered, "y"), Progress::Needs(_)));
 }

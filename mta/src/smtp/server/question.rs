@@ -60,7 +60,7 @@ pub struct Settings {
     pub starttls: StartTls,
     /// When logging in is possible.
     pub auth: AuthPolicy,
-    /// By what logging in is possible; the channel bindings are those of `tls`.
+    /// By what logging in is possible; its channel is that of `tls`.
     pub offer: Offer,
     /// TLS that is on already.
     pub tls: Option<TlsInfo>,

@@ -5,7 +5,7 @@ use waypost_auth::{
     token::TokenFault,
 };
 use waypost_mail::{Address, Domain, EntryId};
-use waypost_net::ChannelBinding;
+use waypost_net::{ChannelBinding, ClientCertificate};
 
 use super::*;
 use crate::smtp::path::ForwardPath;
@@ -113,6 +113,9 @@ impl Session {
         };
         match question {
             Question::Authenticate(Claim::Password(shown)) if shown.password == "secret" => Answer::Done,
+            Question::Authenticate(Claim::Certificate(shown)) if shown.authorization.is_empty() => {
+                Answer::Done
+            }
             Question::Authenticate(Claim::Scram(Proof { verdict: Ok(()), .. })) => Answer::Done,
             Question::Authenticate(Claim::Token(Bearer { verdict: Ok(()), .. })) => Answer::Done,
             Question::Authenticate(_) => no(535, 8, "wrong"),
@@ -630,6 +633,27 @@ fn tokens_log_in_and_are_told_why_not() {
         assert_eq!(asked.count(), 4);
         assert!(!format!("{:?}", session.asked).contains("valid"), "a token in a log");
     }
+}
+
+#[test]
+fn a_certificate_is_announced_once_it_was_shown() {
+    let certificate = ClientCertificate { emails: vec!["user@a.test".into()], sha256: [7; 32] };
+    let shown = TlsInfo { certificate: Some(certificate), ..tls() };
+    let settings = Settings { tls: Some(shown), ..settings(Role::Submission) };
+    play(
+        &settings,
+        &[
+            ("EHLO c\r\n", &TLS_EHLO.replace("AUTH", "AUTH EXTERNAL")),
+            ("AUTH EXTERNAL\r\n*\r\n", "334 \r\n501 5.7.0 Authentication cancelled\r\n"),
+            ("AUTH EXTERNAL !\r\n", "501 5.5.2 Cannot decode the response\r\n"),
+            // "other"
+            ("AUTH EXTERNAL b3RoZXI=\r\n", "535 5.1.8 wrong\r\n"),
+            ("AUTH EXTERNAL\r\n\r\n", "334 \r\n235 2.7.0 Authentication succeeded\r\n"),
+        ],
+    );
+    let unshown =
+        [("EHLO c\r\n", TLS_EHLO), ("AUTH EXTERNAL =\r\n", "504 5.5.4 Unknown authentication mechanism\r\n")];
+    play(&under_tls(Role::Submission), &unshown);
 }
 
 #[test]
