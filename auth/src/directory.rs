@@ -6,7 +6,9 @@ use std::{
 };
 
 use waypost_config::{Config, DomainConfig, Password};
-use waypost_mail::{AccountId, AccountRecord, AccountSource, Address, AppPassword, Domain, LoginService};
+use waypost_mail::{
+    AccountId, AccountRecord, AccountSource, Address, AppPassword, Domain, LoginService, TotpSecret,
+};
 
 use crate::{
     app_password,
@@ -79,6 +81,7 @@ struct Account {
     secret: Option<Secret>,
     verifiers: Vec<Verifier>,
     app_passwords: Vec<AppPassword>,
+    totp: Option<TotpSecret>,
     quota_bytes: Option<u64>,
     /// SHA-256 of the certificates that log in to it; empty: those that name its address.
     certificates: Vec<[u8; 32]>,
@@ -87,6 +90,8 @@ struct Account {
 impl Account {
     fn scram_secret(&self, hash: ScramHash) -> Option<ScramSecret<'_>> {
         match &self.secret {
+            // No proof says anything of a code.
+            _ if self.totp.is_some() => None,
             Some(Secret::Plain(password)) => prepare(password).map(|_| ScramSecret::Plain(password)),
             Some(Secret::Hash(_)) => {
                 self.verifiers.iter().find(|verifier| verifier.hash == hash).map(ScramSecret::Stored)
@@ -197,6 +202,7 @@ impl Directory {
             secret,
             verifiers: record.scram_verifiers.iter().filter_map(|text| Verifier::parse(text)).collect(),
             app_passwords: record.app_passwords.clone(),
+            totp: record.totp.clone(),
             quota_bytes,
             certificates: Vec::new(),
         };
@@ -346,6 +352,12 @@ impl Directory {
         self.account(name).and_then(|(_, account)| account.scram_secret(hash))
     }
 
+    /// What the account's codes are made of, where its password is protected by them.
+    pub(crate) fn totp(&self, name: &str) -> Option<(AccountId, &TotpSecret)> {
+        let (id, account) = self.account(name)?;
+        account.totp.as_ref().map(|secret| (id, secret))
+    }
+
     /// The name of the account's app password that a password is, and that is for the service.
     pub(crate) fn app_password(&self, name: &str, password: &str, service: LoginService) -> Option<&str> {
         let (_, account) = self.account(name)?;
@@ -436,8 +448,17 @@ pub(crate) mod tests {
             password_hash: secrets.as_ref().map(|secrets| secrets.password_hash.clone()),
             app_passwords: secrets.iter().map(|_| phone.clone()).collect(),
             scram_verifiers: secrets.map(|secrets| secrets.scram_verifiers).unwrap_or_default(),
+            totp: None,
             quota_bytes: None,
         }
+    }
+
+    /// With codes for bob.
+    pub(crate) fn protected(secret: TotpSecret) -> Arc<Directory> {
+        let config = waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), CONFIG).unwrap();
+        let mut bob = record(2, "bob@a.test", AccountSource::Store);
+        bob.totp = Some(secret);
+        Directory::new(&config, &[record(1, "alice@a.test", AccountSource::File), bob]).unwrap()
     }
 
     pub(crate) fn directory() -> Arc<Directory> {
@@ -594,6 +615,9 @@ pub(crate) mod tests {
             Scram::Absent,
             "SCRAM cannot carry the password"
         );
+        let mut protected = bob.clone();
+        protected.totp = Some(TotpSecret(vec![7]));
+        assert_eq!(scram(CONFIG, &[alice.clone(), protected]), Scram::Absent, "a proof has no code");
         bob.scram_verifiers.pop();
         assert_eq!(scram(CONFIG, &[alice.clone(), bob.clone()]), Scram::Absent, "a verifier is missing");
         bob.password_hash = None;

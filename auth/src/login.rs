@@ -1,6 +1,6 @@
 //! Logins of all protocols: whether a claim is good.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use aws_lc_rs::rand;
 use waypost_mail::LoginService;
@@ -12,6 +12,7 @@ use crate::{
     seats::Seats,
     throttle::Throttle,
     token::{Ask, Checker, Issuer},
+    totp::{self, UsedCodes},
     verifiers::Verifiers,
 };
 
@@ -21,6 +22,9 @@ pub enum LoginError {
     /// Unknown user or wrong password: not told apart, also not by time.
     #[error("wrong user name or password")]
     Invalid,
+    /// The password is right, but the account wants a code behind it, or another password.
+    #[error("this account needs an app password, or a code behind its password")]
+    CodeMissing,
     /// Too many failures from this address or for this account; try later.
     #[error("too many failed logins, try again later")]
     Throttled,
@@ -54,6 +58,7 @@ struct Shared {
     passwords: Passwords,
     verifiers: Verifiers,
     tokens: Checker,
+    codes: UsedCodes,
 }
 
 impl Authenticator {
@@ -72,7 +77,8 @@ impl Authenticator {
     pub fn with_salt_key(failures_per_minute: u32, salt_key: &[u8; 32], ask: Option<Ask>) -> Self {
         let throttle = Throttle::new(failures_per_minute);
         let (passwords, verifiers) = (Passwords::new(), Verifiers::new(salt_key));
-        let shared = Shared { throttle, passwords, verifiers, tokens: Checker::new(ask) };
+        let codes = UsedCodes::new(now());
+        let shared = Shared { throttle, passwords, verifiers, tokens: Checker::new(ask), codes };
         Self { shared: Arc::new(shared), seats: Seats::default() }
     }
 
@@ -128,10 +134,11 @@ impl Authenticator {
         };
         self.admit(directory, login, origin)?;
         let (matches, reason) = match claim {
-            Claim::Password(credentials) => (
-                self.is_right(directory, credentials, origin).await?,
-                "wrong user name or password".to_owned(),
-            ),
+            Claim::Password(credentials) => match self.check(directory, credentials, origin, now()).await? {
+                Password::Right => (true, String::new()),
+                Password::Wrong => (false, "wrong user name or password".to_owned()),
+                Password::WithoutCode => (false, WITHOUT_CODE.to_owned()),
+            },
             Claim::Scram(Proof { verdict: Err(fault), .. }) => (false, fault.to_string()),
             Claim::Token(Bearer { verdict: Err(fault), .. }) => (false, fault.to_string()),
             Claim::Certificate(_) => {
@@ -142,7 +149,8 @@ impl Authenticator {
         // Many logins at once from one address wait for each other's hashes: what failed meanwhile counts, too.
         self.admit(directory, login, origin)?;
         let Some(identity) = directory.login(login).map(|(identity, _)| identity).filter(|_| matches) else {
-            return Err(self.failed(directory, login, &reason, origin));
+            let error = self.failed(directory, login, &reason, origin);
+            return Err(if reason == WITHOUT_CODE { LoginError::CodeMissing } else { error });
         };
         let acting = directory.login(authorization).map(|(acting, _)| acting.account);
         if !authorization.is_empty() && acting != Some(identity.account) {
@@ -153,19 +161,35 @@ impl Authenticator {
         Ok(identity)
     }
 
-    /// Whether a password is the account's, or one of its app passwords.
-    async fn is_right(
+    /// Whether a password is the account's, with a code where it needs one, or one of its app passwords.
+    async fn check(
         &self,
         directory: &Directory,
         Credentials { login, password, .. }: &Credentials,
         origin: Origin,
-    ) -> Result<bool, LoginError> {
+        now: u64,
+    ) -> Result<Password, LoginError> {
         if let Some(name) = directory.app_password(login, password, origin.service) {
             tracing::debug!(account = login, app_password = name, "app password");
-            return Ok(true);
+            return Ok(Password::Right);
         }
         let secret = directory.login(login).and_then(|(_, secret)| secret);
-        self.shared.passwords.verify(secret, password).await
+        let Some((account, totp)) = directory.totp(login) else {
+            let matches = self.shared.passwords.verify(secret, password).await?;
+            return Ok(if matches { Password::Right } else { Password::Wrong });
+        };
+        // One look at a password, as for all accounts: what ends with six digits is one with a code.
+        let (password, code) = match totp::split(password) {
+            Some((password, code)) => (password, Some(code)),
+            None => (password.as_str(), None),
+        };
+        let matches = self.shared.passwords.verify(secret, password).await?;
+        Ok(match code {
+            _ if !matches => Password::Wrong,
+            Some(code) if self.shared.codes.take(account, totp, code, now) => Password::Right,
+            Some(_) => Password::Wrong,
+            None => Password::WithoutCode,
+        })
     }
 
     fn admit(&self, directory: &Directory, login: &str, origin: Origin) -> Result<(), LoginError> {
@@ -182,6 +206,23 @@ impl Authenticator {
         log(login, reason, origin);
         LoginError::Invalid
     }
+}
+
+/// What a password is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Password {
+    Right,
+    Wrong,
+    /// Right, but not enough.
+    WithoutCode,
+}
+
+/// Why a password that is right does not log in.
+const WITHOUT_CODE: &str = "the password without a code";
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Whom a certificate makes of a client: the one account that it logs in to, of several the one that the client wants to act as.

@@ -165,7 +165,7 @@ impl ServerTls {
         let mut asking = HashMap::new();
         for file in files {
             let provider = Arc::new(aws_lc_rs::default_provider());
-            let authorities = ClientAuthorities::load(file.clone(), &provider)?;
+            let authorities = ClientAuthorities::load(file, &provider)?;
             let config = server_config(&self.certificates, Some(&authorities))?;
             asking.insert(file.clone(), (config, authorities));
         }

@@ -28,6 +28,8 @@ use crate::{
 };
 
 const WRONG_PASSWORD: Refusal = Refusal::with(Code::Auth, "wrong user name or password");
+const CODE_MISSING: Refusal =
+    Refusal::with(Code::Auth, "this account needs an app password, or a code behind its password");
 const THROTTLED: Refusal = Refusal::with(Code::SysTemp, "too many failed logins, try again later");
 const BUSY: Refusal = Refusal::with(Code::SysTemp, "the password cannot be checked now, try again later");
 const TOO_MANY: Refusal = Refusal::with(Code::SysTemp, "too many sessions of this account, try again later");
@@ -143,6 +145,7 @@ impl Answers {
     async fn admitted<T>(&self, checked: Result<T, LoginError>) -> Result<T, Refusal> {
         let checked = match checked {
             Ok(found) => return Ok(found),
+            Err(LoginError::CodeMissing) => Err(CODE_MISSING),
             Err(LoginError::Invalid) => Err(WRONG_PASSWORD),
             Err(LoginError::Throttled) => Err(THROTTLED),
             Err(LoginError::AnotherUser) => Err(ANOTHER_USER),

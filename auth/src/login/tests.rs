@@ -1,8 +1,10 @@
 use std::net::Ipv6Addr;
 
+use waypost_mail::TotpSecret;
+
 use super::*;
 use crate::{
-    directory::tests::directory,
+    directory::tests::{directory, protected},
     password::HASHES_AT_ONCE,
     sasl::{Certificate, Fault, ScramHash},
 };
@@ -91,6 +93,45 @@ async fn an_app_password_is_for_its_services() {
     assert!(login("bob@a.test", LoginService::Submission).await.is_ok());
     assert_eq!(login("bob@a.test", LoginService::Pop3).await, Err(LoginError::Invalid));
     assert_eq!(login("alice@a.test", LoginService::Imap).await, Err(LoginError::Invalid));
+}
+
+#[tokio::test]
+async fn a_protected_password_needs_a_code() {
+    let secret = TotpSecret(b"12345678901234567890".to_vec());
+    let (directory, authenticator) = (protected(secret), Authenticator::new(0));
+    let check = async |login: &str, password: &str, now| {
+        let (authorization, login) = (String::new(), login.to_owned());
+        let shown = Credentials { authorization, login, password: password.to_owned() };
+        authenticator.check(&directory, &shown, from(PEER), now).await.unwrap()
+    };
+    // RFC 6238 appendix B: all later than the test's start.
+    let (one, two) = (20_000_000_000, 20_000_000_030);
+    assert_eq!(check("bob", "bob's353130", one).await, Password::Right);
+    assert_eq!(check("bob", "bob's353130", one).await, Password::Wrong, "a code is good once");
+    assert_eq!(check("bob", "bob's353130", two).await, Password::Wrong);
+    assert_eq!(check("bob", "bob's000000", one).await, Password::Wrong);
+    assert_eq!(check("bob", "Bob's353130", one).await, Password::Wrong);
+    assert_eq!(check("bob", "353130", one).await, Password::Wrong);
+    assert_eq!(check("bob", "bob's", one).await, Password::WithoutCode);
+    assert_eq!(check("bob", "Bob's", one).await, Password::Wrong);
+    assert_eq!(check("bob", "bobs-telephone", one).await, Password::Right, "an app password needs none");
+    assert_eq!(check("alice", "open sesame", one).await, Password::Right);
+    assert_eq!(check("alice", "open sesame353130", one).await, Password::Wrong);
+    let alone = credentials("", "bob", "bob's");
+    let refused = authenticator.login(&directory, &alone, from(PEER)).await;
+    assert_eq!(refused, Err(LoginError::CodeMissing));
+    // SCRAM cannot carry a code: it goes on, as for somebody who does not exist, with what no password fits.
+    let lookup = Lookup::Verifier { login: "bob".into(), hash: ScramHash::Sha256 };
+    let Ok(Found::Keys(keys)) = authenticator.look_up(&directory, &lookup, from(PEER)).await else {
+        panic!("SCRAM goes on")
+    };
+    let record = crate::directory::tests::record(2, "bob@a.test", waypost_mail::AccountSource::Store);
+    assert!(record.scram_verifiers.iter().all(|stored| *stored != keys.verifier.to_string()));
+    // A wrong code is a failed login like any other.
+    let limited = Authenticator::new(1);
+    let wrong = credentials("", "bob", "bob's");
+    assert_eq!(limited.login(&directory, &wrong, from(PEER)).await, Err(LoginError::CodeMissing));
+    assert_eq!(limited.login(&directory, &wrong, from(PEER)).await, Err(LoginError::Throttled));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use crate::{
 
 const LOGGED_IN: &str = "logged in";
 const WRONG: &str = "wrong user name or password";
+const CODE_MISSING: &str = "this account needs an app password, or a code behind its password";
 const THROTTLED: &str = "too many failed logins, try again later";
 const BUSY: &str = "the password cannot be checked now, try again later";
 const TOO_MANY: &str = "too many sessions of this account";
@@ -46,6 +47,7 @@ pub(crate) async fn login(context: &Context, origin: Origin, claim: &Claim) -> R
 async fn refused(context: &Context, error: LoginError) -> Failure {
     tokio::time::sleep(context.live().config.limits.error_delay).await;
     match error {
+        LoginError::CodeMissing => Failure::no("AUTHENTICATIONFAILED", CODE_MISSING),
         LoginError::Invalid => Failure::no("AUTHENTICATIONFAILED", WRONG),
         LoginError::Throttled => Failure::no("UNAVAILABLE", THROTTLED),
         LoginError::AnotherUser => Failure::no("AUTHORIZATIONFAILED", OTHERS),

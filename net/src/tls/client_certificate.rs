@@ -1,7 +1,7 @@
 //! Certificates of clients: asked for, never demanded. What a client shows is looked at after the handshake, each time also where the
 //! session is resumed; a certificate that is not good is as none, so that nobody is kept out by one that a program shows by itself.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{fmt, path::Path, sync::Arc, time::SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::{
@@ -38,9 +38,9 @@ pub(super) struct ClientAuthorities {
 
 impl ClientAuthorities {
     /// Those of a PEM file. Errors: it cannot be read, or holds none.
-    pub(super) fn load(file: PathBuf, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
-        let at = |problem: String| TlsError::File(file.clone(), problem);
-        let roots = Arc::new(roots(std::slice::from_ref(&file))?);
+    pub(super) fn load(file: &Path, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
+        let at = |problem: String| TlsError::File(file.to_owned(), problem);
+        let roots = Arc::new(roots(&[file.to_owned()])?);
         let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
         let verifier = builder.build().map_err(|error| at(error.to_string()))?;
         Ok(Self { verifier })
