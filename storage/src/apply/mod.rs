@@ -8,7 +8,7 @@ mod queue;
 pub(crate) mod rows;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::Arc,
     time::Duration,
 };
@@ -20,7 +20,7 @@ pub(crate) use self::{
 };
 use crate::{
     journal::{Placement, Stream},
-    queue::QueueEntry,
+    queue::entries::Entries,
     record::{Change, Record},
     state::{AccountState, DirectoryState},
 };
@@ -49,7 +49,7 @@ pub(crate) struct QueueState {
     /// Sequence number of the last record of its stream.
     pub(crate) seq: u64,
     /// The entries that are not settled.
-    pub(crate) entries: BTreeMap<EntryId, Arc<QueueEntry>>,
+    pub(crate) entries: Entries,
 }
 
 /// Why a record could not be applied. Records that were decided here always can be.

@@ -30,6 +30,7 @@
 //! | 35 | 1 | queue | `Rescheduled` |
 //! | 36 | 1 | queue | `QueueSnapshotPart` |
 //! | 37 | 1 | queue | `QueueSnapshotClosed` |
+//! | 38 | 1 | queue | `HoldChanged` |
 
 pub(crate) mod codec;
 mod snapshot;
@@ -49,7 +50,7 @@ use crate::{
     content::{BodyPlace, Content},
     error::StoreError,
     journal::{Placement, RawRecord, Stream},
-    queue::RecipientOutcome,
+    queue::{Held, RecipientOutcome},
     state::SpecialUse,
 };
 
@@ -121,7 +122,7 @@ changes! {
     /// Changes of the queue.
     QueueChange {
         Queued = 32, Attempted = 33, Settled = 34, Rescheduled = 35, QueueSnapshotPart = 36,
-        QueueSnapshotClosed = 37,
+        QueueSnapshotClosed = 37, HoldChanged = 38,
     }
 }
 
@@ -426,6 +427,10 @@ pub(crate) struct Queued {
     pub(crate) next_attempt: Timestamp,
     #[n(8)]
     pub(crate) wishes: Option<Wishes>,
+    #[cbor(n(9), with = "codec::optional_timestamp", default)]
+    pub(crate) not_before: Option<Timestamp>,
+    #[n(10)]
+    pub(crate) held: Option<Held>,
 }
 
 /// A message in the queue was tried.
@@ -450,6 +455,21 @@ pub(crate) struct Attempted {
 pub(crate) struct Settled {
     #[cbor(n(0), with = "codec::entry")]
     pub(crate) id: EntryId,
+    /// When it was taken out by hand, if it was.
+    #[cbor(n(1), with = "codec::optional_timestamp", default)]
+    pub(crate) removed: Option<Timestamp>,
+}
+
+/// A message in the queue is held, or no longer.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct HoldChanged {
+    #[cbor(n(0), with = "codec::entry")]
+    pub(crate) id: EntryId,
+    #[cbor(n(1), with = "codec::timestamp")]
+    pub(crate) at: Timestamp,
+    /// Why it is held; missing: it is released.
+    #[n(2)]
+    pub(crate) why: Option<String>,
 }
 
 /// A message in the queue is due at another time.
@@ -459,6 +479,9 @@ pub(crate) struct Rescheduled {
     pub(crate) id: EntryId,
     #[cbor(n(1), with = "codec::timestamp")]
     pub(crate) next_attempt: Timestamp,
+    /// When that was said.
+    #[cbor(n(2), with = "codec::optional_timestamp", default)]
+    pub(crate) at: Option<Timestamp>,
 }
 
 /// Encodes a payload, or a part of one.
