@@ -17,7 +17,7 @@ mod wire;
 #[cfg(test)]
 mod testing;
 
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, Dialled, Dialler, Dialling, Network, connect};
 pub use driver::{Connection, Disconnect, Stream, TlsRole, drive};
 pub use listener::{Acceptor, AddressCount, DescriptorError, Limits, bind, network, raise_descriptor_limit};
 pub use machine::{Handler, Machine, Step};
