@@ -49,7 +49,7 @@ use crate::{
     content::{BodyPlace, Content},
     error::StoreError,
     journal::{Placement, RawRecord, Stream},
-    queue::RecipientOutcome,
+    queue::{Dialogue, RecipientOutcome},
     state::SpecialUse,
 };
 
@@ -443,6 +443,8 @@ pub(crate) struct Attempted {
     pub(crate) attempts: u32,
     #[n(5)]
     pub(crate) warned: bool,
+    #[n(6)]
+    pub(crate) dialogues: Option<Vec<Dialogue>>,
 }
 
 /// A message left the queue: no recipient is open any more.
