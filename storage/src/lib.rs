@@ -51,7 +51,8 @@ pub use error::StoreError;
 pub use message::{MessageError, MessageWriter, Written};
 pub use progress::{Progress, Report};
 pub use queue::{
-    Attempt, Held, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome, history::QueueEvent,
+    Attempt, Dialogue, DialogueTls, Held, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome,
+    history::QueueEvent,
 };
 pub use state::{AccountState, DirectoryState, Grave, MailboxState, Message, Origin, Row, SpecialUse};
 pub use store::{NewAccount, Options, Store};

@@ -174,6 +174,42 @@ pub struct Attempt {
     pub next_attempt: Timestamp,
     /// Whether it comes with a notification that those are late.
     pub warned: bool,
+    /// What was said with each server that did not take the message for all of them.
+    pub dialogues: Vec<Dialogue>,
+}
+
+/// What was said with one server, without secrets and without the message. Its octets are bounded by who makes it.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub struct Dialogue {
+    /// When it began.
+    #[cbor(n(0), with = "codec::timestamp")]
+    pub at: Timestamp,
+    /// With whom: name and address.
+    #[n(1)]
+    pub peer: String,
+    /// TLS, once it was on.
+    #[n(2)]
+    pub tls: Option<DialogueTls>,
+    /// Which TLS was wanted and why, in words.
+    #[n(3)]
+    pub policy: String,
+    /// Lines in their order: `S: ` the server's, `C: ` ours, `*: ` what happened.
+    #[n(4)]
+    pub lines: Vec<String>,
+}
+
+/// TLS of a dialogue.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub struct DialogueTls {
+    /// `TLSv1.3`, `TLSv1.2`.
+    #[n(0)]
+    pub version: String,
+    /// The cipher suite's IANA name.
+    #[n(1)]
+    pub cipher: String,
+    /// Whether the server's certificate was verified.
+    #[n(2)]
+    pub verified: bool,
 }
 
 impl Store {

@@ -222,6 +222,7 @@ async fn attempt(store: &Store, id: EntryId, recipient: usize, outcome: Outcome)
         outcomes,
         next_attempt: Timestamp(1_900_000_000_000),
         warned: true,
+        dialogues: Vec::new(),
     };
     store.settle(attempt, None).await.unwrap();
 }

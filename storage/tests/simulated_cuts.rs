@@ -201,6 +201,7 @@ impl Writer {
             outcomes: vec![RecipientOutcome { recipient: 0, outcome }],
             next_attempt: Timestamp(0),
             warned: false,
+            dialogues: Vec::new(),
         };
         self.store.settle(attempt, None).await?;
         self.known.lock().unwrap().queue.insert(id, Presence::Gone);

@@ -133,7 +133,7 @@ impl Courier {
                 true => Ok(None),
             };
             let warned = told.of_delay();
-            let attempt = Attempt { id, at: now, outcomes: outcomes.clone(), next_attempt, warned };
+            let attempt = Attempt { id, at: now, outcomes: outcomes.clone(), next_attempt, warned, dialogues: Vec::new() };
             let settled = match notification {
                 Ok(notification) => store.settle(attempt, notification).await,
                 Err(error) => Err(error),

@@ -39,6 +39,7 @@ impl Command for Settle {
             next_attempt: attempt.next_attempt,
             attempts: entry.attempts.saturating_add(1),
             warned: attempt.warned,
+            dialogues: (!attempt.dialogues.is_empty()).then(|| attempt.dialogues.clone()),
         });
         if !open.contains(&true) {
             draft.queue(Settled { id: attempt.id, removed: None });

@@ -50,7 +50,7 @@ use crate::{
     content::{BodyPlace, Content},
     error::StoreError,
     journal::{Placement, RawRecord, Stream},
-    queue::{Held, RecipientOutcome},
+    queue::{Dialogue, Held, RecipientOutcome},
     state::SpecialUse,
 };
 
@@ -448,6 +448,8 @@ pub(crate) struct Attempted {
     pub(crate) attempts: u32,
     #[n(5)]
     pub(crate) warned: bool,
+    #[n(6)]
+    pub(crate) dialogues: Option<Vec<Dialogue>>,
 }
 
 /// A message left the queue: no recipient is open any more.

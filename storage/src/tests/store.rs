@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use waypost_mail::{
-    AppPassword, EntryId, Flags, LoginService, MailboxId, Reply, SystemFlags, Timestamp, Uid,
+    AppPassword, BodyType, EntryId, Flags, LoginService, MailboxId, Reply, SystemFlags, Timestamp, Uid,
 };
 use waypost_message::Structure;
 
 use super::{accept, acceptance, account, delivery, options, relay, simulated};
 use crate::{
-    Attempt, FlagChange, FlagMode, Missing, Options, Outcome, QueueEvent, RecipientOutcome, Store, StoreError,
+    Attempt, FlagChange, FlagMode, Missing, Options, Outcome, QueueEvent, RecipientOutcome, Relay, Store,
+    StoreError,
     disk::{Disk, Simulated},
 };
 
@@ -145,6 +146,29 @@ async fn the_queue_tells_of_its_changes() {
     assert_eq!(store.queue_history(EntryId(1)).await.unwrap(), []);
     assert!(store.new_entry_id() > id);
     store.close().await;
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_queued_message_is_kept() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(5));
+    let store = open(&directory, &disk).await;
+    let mut kept = Vec::new();
+    for body in [BodyType::SevenBit, BodyType::EightBitMime, BodyType::BinaryMime] {
+        let relay = Relay { body, ..relay(&["a"]) };
+        let queued = acceptance(&store, b"x", Vec::new(), Some(relay)).await;
+        let id = store.accept(queued).await.unwrap().id;
+        kept.push(store.queue_entry(id).unwrap());
+        assert_eq!(kept.last().unwrap().body, body);
+    }
+    store.close().await;
+    // First from the records, then from the snapshot that a checkpoint makes.
+    for _ in 0..2 {
+        let store = open(&directory, &disk).await;
+        assert_eq!(store.queue(), kept);
+        store.checkpoint().await.unwrap();
+        store.compact().await.unwrap();
+        store.close().await;
+    }
 }
 
 #[tokio::test]
