@@ -12,7 +12,7 @@ use waypost_mail::{BodyType, EntryId, Reply, ReversePath, Timestamp};
 use crate::{
     accept::{RelayRecipient, Wishes},
     content::Content,
-    decide::queue::{Hold, Remove, Reschedule},
+    decide::queue::{Hold, Pause, Remove, Reschedule},
     error::StoreError,
     record::codec,
     shared::locked,
@@ -242,16 +242,20 @@ impl Store {
     /// there. What came of tries is not told of: who asks for it has recorded it. For one reader, the queue runner. Cancel-safe.
     pub async fn queue_changes(&self) -> Vec<EntryId> {
         loop {
-            let mut changed = locked(&self.shared().queue_changed);
+            let changed = self.take_changes();
             if !changed.is_empty() {
-                return match changed.len() > CHANGES_MAX {
-                    true => (0..CHANGES_MAX).map_while(|_| changed.pop_first()).collect(),
-                    false => std::mem::take(&mut *changed).into_iter().collect(),
-                };
+                return changed;
             }
-            drop(changed);
             // What changes from here on leaves a permit, so that none is missed.
             self.shared().queue_notify.notified().await;
+        }
+    }
+
+    fn take_changes(&self) -> Vec<EntryId> {
+        let mut changed = locked(&self.shared().queue_changed);
+        match changed.len() > CHANGES_MAX {
+            true => (0..CHANGES_MAX).map_while(|_| changed.pop_first()).collect(),
+            false => std::mem::take(&mut *changed).into_iter().collect(),
         }
     }
 
@@ -264,6 +268,12 @@ impl Store {
     /// Holds an entry, so that it is not tried, or releases it (`None`). Errors as [`Store::reschedule`].
     pub async fn hold(&self, id: EntryId, why: Option<String>) -> Result<(), StoreError> {
         self.submit(Hold { id, why }).await
+    }
+
+    /// Pauses a destination, so that nothing is sent there, or lets it go on; see [`crate::DirectoryState::paused`]. Errors: `Full`,
+    /// `Poisoned`, `Closed`.
+    pub async fn pause(&self, destination: String, paused: bool) -> Result<(), StoreError> {
+        self.submit(Pause { destination, paused }).await
     }
 
     /// Takes an entry out of the queue; its sender is not told. Errors as [`Store::reschedule`].

@@ -192,7 +192,8 @@ pub(crate) fn of_queue(queue: QueueState) -> impl Iterator<Item = Parts<Vec<Entr
     std::iter::from_fn(move || {
         let (mut parts, mut bytes) = (Vec::new(), 0);
         while !is_closed && bytes <= ENTRY_BYTES {
-            let part: Vec<EntryPart> = packed.by_ref().take(PART_ENTRIES).map(|packed| packed.part()).collect();
+            let part: Vec<EntryPart> =
+                packed.by_ref().take(PART_ENTRIES).map(|packed| packed.part()).collect();
             if part.is_empty() {
                 is_closed = true;
                 let end = Some(SnapshotClosed { of, parts: number, digest: sum });

@@ -14,8 +14,8 @@ use std::{
 
 use bytes::Bytes;
 use waypost_mail::{
-    AccountId, AccountSource, Address, DateTime, Flag, Flags, ReversePath, Timestamp, Uid,
-    UidValidity, UidlId,
+    AccountId, AccountSource, Address, DateTime, Flag, Flags, ReversePath, Timestamp, Uid, UidValidity,
+    UidlId,
 };
 use waypost_message::Structure;
 use waypost_storage::{

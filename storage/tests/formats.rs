@@ -198,10 +198,7 @@ async fn deliver(store: &Store, body: &str, to: &[AccountId], relay: bool) -> En
     let relay = relay.then(|| Relay {
         body: BodyType::EightBitMime,
         smtputf8: true,
-        ..Relay::new(
-            ReversePath::Address(address("sender")),
-            vec![recipient("far"), recipient("farther")],
-        )
+        ..Relay::new(ReversePath::Address(address("sender")), vec![recipient("far"), recipient("farther")])
     });
     let acceptance = Acceptance {
         id: store.new_entry_id(),

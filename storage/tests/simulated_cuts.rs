@@ -15,8 +15,8 @@ use std::{
 
 use bytes::Bytes;
 use waypost_mail::{
-    AccountId, AccountSource, Address, DateTime, EnhancedStatus, EntryId, Flags, ModSeq, Reply,
-    ReversePath, SystemFlags, Timestamp, Uid,
+    AccountId, AccountSource, Address, DateTime, EnhancedStatus, EntryId, Flags, ModSeq, Reply, ReversePath,
+    SystemFlags, Timestamp, Uid,
 };
 use waypost_message::Structure;
 use waypost_storage::{

@@ -128,12 +128,7 @@ impl Pace {
 
     /// When the rate allows a message again; `None`: now.
     pub(super) fn slot(&self, now: Timestamp) -> Option<Timestamp> {
-        self.next_slot().filter(|slot| *slot > now)
-    }
-
-    /// When the rate allows or allowed the next message; `None`: no message was sent under a rate.
-    pub(super) fn next_slot(&self) -> Option<Timestamp> {
-        self.next_slot
+        self.next_slot.filter(|slot| *slot > now)
     }
 
     /// A message is being sent.

@@ -11,7 +11,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque},
     hash::Hash,
     sync::Arc,
 };
@@ -110,9 +110,11 @@ pub(super) struct Sites<P> {
     running: usize,
     probes: usize,
     connections_max: usize,
+    /// Names of destinations to which nothing is sent.
+    paused: BTreeSet<String>,
 }
 
-impl<P: Clone + Eq + Hash> Sites<P> {
+impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     pub(super) fn new(connections_max: usize) -> Self {
         Self {
             by_place: HashMap::new(),
@@ -125,6 +127,7 @@ impl<P: Clone + Eq + Hash> Sites<P> {
             running: 0,
             probes: 0,
             connections_max,
+            paused: BTreeSet::new(),
         }
     }
 
@@ -184,7 +187,14 @@ impl<P: Clone + Eq + Hash> Sites<P> {
     }
 
     /// A message can be sent.
-    pub(super) fn make_ready(&mut self, site_id: SiteId, id: EntryId, priority: i8, sender: u64, now: Timestamp) {
+    pub(super) fn make_ready(
+        &mut self,
+        site_id: SiteId,
+        id: EntryId,
+        priority: i8,
+        sender: u64,
+        now: Timestamp,
+    ) {
         if self.in_flight.contains(&(site_id, id)) {
             return;
         }
@@ -257,7 +267,8 @@ impl<P: Clone + Eq + Hash> Sites<P> {
 
     /// What a connection does next. `is_idle`: it waited before.
     pub(super) fn next(&mut self, site_id: SiteId, is_idle: bool, now: Timestamp) -> Next {
-        let crowded = self.running >= self.connections_max && !(self.proven.is_empty() && self.unproven.is_empty());
+        let crowded =
+            self.running >= self.connections_max && !(self.proven.is_empty() && self.unproven.is_empty());
         let Self { sites, in_flight, .. } = self;
         let Some(site) = sites.get_mut(site_id.0 as usize).and_then(Option::as_mut) else { return Next::End };
         site.idle = site.idle.saturating_sub(usize::from(is_idle));
@@ -278,6 +289,13 @@ impl<P: Clone + Eq + Hash> Sites<P> {
         }
         site.idle += 1;
         Next::Wait(Arc::clone(&site.bell), slot.filter(|_| site.ready.len() > 0))
+    }
+
+    /// Takes the next message that is ready into flight, whatever the pace.
+    pub(super) fn take_ready(&mut self, site_id: SiteId) -> Option<EntryId> {
+        let Self { sites, in_flight, .. } = self;
+        let site = sites.get_mut(site_id.0 as usize)?.as_mut()?;
+        std::iter::from_fn(|| site.ready.pop()).find(|id| in_flight.insert((site_id, *id)))
     }
 
     /// A message is in flight no more: what is still to be done for it was added before.
@@ -350,11 +368,11 @@ impl<P: Clone + Eq + Hash> Sites<P> {
     }
 
     /// Pauses destinations, and lets go on those that are no longer paused.
-    pub(super) fn pause(&mut self, is_paused: impl Fn(&P) -> bool, now: Timestamp) {
-        let ids: Vec<SiteId> = self.by_place.values().copied().collect();
-        for site_id in ids {
+    pub(super) fn pause(&mut self, paused: &BTreeSet<String>, now: Timestamp) {
+        self.paused.clone_from(paused);
+        for site_id in self.all() {
             let Some(site) = self.site(site_id) else { continue };
-            let paused = is_paused(&site.place);
+            let paused = paused.contains(&site.place.to_string());
             if paused == site.is_paused {
                 continue;
             }
@@ -372,8 +390,7 @@ impl<P: Clone + Eq + Hash> Sites<P> {
 
     /// Forgets all that waits: it is added again where it goes now.
     pub(super) fn clear(&mut self, now: Timestamp) {
-        let ids: Vec<SiteId> = self.by_place.values().copied().collect();
-        for site_id in ids {
+        for site_id in self.all() {
             if let Some(site) = self.site(site_id) {
                 drop(site.ready.drain());
                 site.later.clear();
@@ -416,6 +433,11 @@ impl<P: Clone + Eq + Hash> Sites<P> {
         self.sites.iter().flatten().map(status).collect()
     }
 
+    fn all(&self) -> Vec<SiteId> {
+        let used = self.sites.iter().zip(0..).filter(|(site, _)| site.is_some());
+        used.map(|(_, number)| SiteId(number)).collect()
+    }
+
     fn site_of(&mut self, place: &P) -> SiteId {
         if let Some(site_id) = self.by_place.get(place) {
             return *site_id;
@@ -425,7 +447,8 @@ impl<P: Clone + Eq + Hash> Sites<P> {
             u32::try_from(self.sites.len() - 1).unwrap_or(u32::MAX)
         });
         if let Some(slot) = self.sites.get_mut(number as usize) {
-            *slot = Some(Site::new(place.clone()));
+            let is_paused = !self.paused.is_empty() && self.paused.contains(&place.to_string());
+            *slot = Some(Site { is_paused, ..Site::new(place.clone()) });
         }
         self.by_place.insert(place.clone(), SiteId(number));
         SiteId(number)
@@ -448,7 +471,7 @@ impl<P: Clone + Eq + Hash> Sites<P> {
             let turn = if site.pace.is_proven() { proven } else { unproven };
             turn.push_back(site_id);
         }
-        let next = site.next_event();
+        let next = site.next_event(now);
         if let Some(at) = next
             && site.wake.is_none_or(|before| at < before)
         {
@@ -559,21 +582,17 @@ impl<P> Site<P> {
     }
 
     /// When something comes up.
-    fn next_event(&self) -> Option<Timestamp> {
+    fn next_event(&self, now: Timestamp) -> Option<Timestamp> {
         let first = |heap: &ByTime| heap.peek().map(|Reverse((at, _))| *at);
         let rest = self.pace.rest().map(|rest| rest.until);
         let rest = rest.filter(|_| {
             !self.is_paused && self.running == 0 && self.ready.len() == 0 && !self.resting.is_empty()
         });
-        let slot = self.pace.next_slot().filter(|_| self.running == 0 && self.ready.len() > 0);
+        let slot = self.pace.slot(now).filter(|_| self.running == 0 && self.ready.len() > 0);
         [first(&self.later), first(&self.resting), rest, slot].into_iter().flatten().min()
     }
 
     fn is_over(&self) -> bool {
-        self.running == 0
-            && self.ready.len() == 0
-            && self.later.is_empty()
-            && self.resting.is_empty()
-            && !self.is_paused
+        self.running == 0 && self.ready.len() == 0 && self.later.is_empty() && self.resting.is_empty()
     }
 }

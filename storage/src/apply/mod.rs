@@ -7,11 +7,7 @@ mod directory;
 mod queue;
 pub(crate) mod rows;
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use waypost_mail::{AccountId, EntryId, MailboxId};
 

@@ -6,7 +6,7 @@ use super::{Command, Draft, Undecided, accept::Incoming};
 use crate::{
     error::StoreError,
     queue::{Attempt, Outcome, QueueEntry},
-    record::{Attempted, HoldChanged, Rescheduled, Settled},
+    record::{Attempted, DestinationPaused, HoldChanged, Rescheduled, Settled},
 };
 
 /// Records what came of a try, and takes the notification that it caused.
@@ -84,6 +84,24 @@ impl Command for Hold {
         if entry.held.as_ref().map(|held| &held.why) != self.why.as_ref() {
             let at = draft.now();
             draft.queue(HoldChanged { id: self.id, at, why: self.why.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// Pauses a destination, or lets it go on.
+pub(crate) struct Pause {
+    pub(crate) destination: String,
+    pub(crate) paused: bool,
+}
+
+impl Command for Pause {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        if draft.state().directory.paused.contains(&self.destination) != self.paused {
+            let destination = self.destination.clone();
+            draft.directory(DestinationPaused { destination, paused: self.paused });
         }
         Ok(())
     }

@@ -19,8 +19,8 @@ use super::{
     queue::{Hold, Remove, Reschedule, Settle},
 };
 use crate::{
-    Attempt, FlagChange, FlagMode, Missing, NewAccount, Outcome, QueueEntry, RecipientOutcome, Relay, RelayRecipient,
-    StoreError,
+    Attempt, FlagChange, FlagMode, Missing, NewAccount, Outcome, QueueEntry, RecipientOutcome, Relay,
+    RelayRecipient, StoreError,
     apply::{State, apply, rows},
     content::BodyPlace,
     journal::{Placement, Position},
@@ -516,7 +516,14 @@ fn an_entry_leaves_the_queue_with_its_last_recipient() {
     assert_eq!(entry.next_attempt(), Some(NOW));
     let reply = Reply::new(451, EnhancedStatus(4, 7, 1), "later");
     let attempt = |outcomes: Vec<RecipientOutcome>| Settle {
-        attempt: Attempt { id, at: NOW, outcomes, next_attempt: Timestamp(9), warned: true, dialogues: Vec::new() },
+        attempt: Attempt {
+            id,
+            at: NOW,
+            outcomes,
+            next_attempt: Timestamp(9),
+            warned: true,
+            dialogues: Vec::new(),
+        },
         notification: None,
     };
     let deferred = Outcome::Deferred { peer: String::new(), reply: reply.clone() };
@@ -602,11 +609,16 @@ fn each_recipient_has_its_own_times() {
         outcomes: vec![RecipientOutcome { recipient: 1, outcome }],
         next_attempt: Timestamp(NOW.0 + 900),
         warned: false,
+        dialogues: Vec::new(),
     };
     world.run(&Settle { attempt, notification: None }).unwrap();
     let entry = world.entry(id);
     let times = |entry: &QueueEntry| {
-        entry.recipients.iter().map(|queued| (queued.tries, queued.next_attempt.0 - NOW.0)).collect::<Vec<_>>()
+        entry
+            .recipients
+            .iter()
+            .map(|queued| (queued.tries, queued.next_attempt.0 - NOW.0))
+            .collect::<Vec<_>>()
     };
     assert_eq!((times(&entry), &entry.held), (vec![(0, 50), (1, 900)], &None));
     assert_eq!(entry.next_attempt(), Some(earliest));

@@ -2,7 +2,7 @@
 
 use waypost_mail::{EntryId, Timestamp};
 
-use super::RecipientOutcome;
+use super::{Dialogue, RecipientOutcome};
 use crate::{
     decide::QUEUE,
     error::StoreError,
@@ -32,6 +32,8 @@ pub enum QueueEvent {
         next_attempt: Timestamp,
         /// Whether the sender was told that it is late.
         warned: bool,
+        /// What was said with each server that did not take it.
+        dialogues: Vec<Dialogue>,
     },
     /// It was made due at another time.
     Rescheduled {
@@ -61,7 +63,8 @@ impl Store {
         self.blocking(move |shared| {
             let mut found = Vec::new();
             shared.files.read_back(QUEUE, |records| {
-                let changes = records.iter().rev().filter_map(|stored| record::decode(&stored.record).ok().flatten());
+                let changes =
+                    records.iter().rev().filter_map(|stored| record::decode(&stored.record).ok().flatten());
                 for change in changes {
                     if let Change::Queue(change) = change {
                         found.extend(event(id, change));
@@ -83,13 +86,16 @@ fn event(id: EntryId, change: QueueChange) -> Option<QueueEvent> {
             (queued.id, QueueEvent::Queued { at: queued.accepted, next_attempt: queued.next_attempt, held })
         }
         QueueChange::Attempted(attempted) => {
-            let record::Attempted { id, at, outcomes, next_attempt, warned, .. } = attempted;
-            (id, QueueEvent::Attempted { at, outcomes, next_attempt, warned })
+            let record::Attempted { id, at, outcomes, next_attempt, warned, dialogues, .. } = attempted;
+            let dialogues = dialogues.unwrap_or_default();
+            (id, QueueEvent::Attempted { at, outcomes, next_attempt, warned, dialogues })
         }
         QueueChange::Rescheduled(record::Rescheduled { id, next_attempt, at }) => {
             (id, QueueEvent::Rescheduled { at, next_attempt })
         }
-        QueueChange::HoldChanged(record::HoldChanged { id, at, why }) => (id, QueueEvent::HoldChanged { at, why }),
+        QueueChange::HoldChanged(record::HoldChanged { id, at, why }) => {
+            (id, QueueEvent::HoldChanged { at, why })
+        }
         QueueChange::Settled(record::Settled { id, removed }) => (id, QueueEvent::Settled { removed }),
         QueueChange::QueueSnapshotPart(_) | QueueChange::QueueSnapshotClosed(_) => return None,
     };

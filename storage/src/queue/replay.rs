@@ -40,7 +40,8 @@ pub(crate) fn replay(files: &Files, mut meet: impl FnMut(Met<'_>)) -> Result<Que
             }
             match record::decode(&stored.record) {
                 Ok(Some(Change::Queue(change))) => {
-                    if let Err(error) = apply_queue(&mut queue, stored.record.seq, &change, &stored.placement) {
+                    if let Err(error) = apply_queue(&mut queue, stored.record.seq, &change, &stored.placement)
+                    {
                         meet(Met::Inapplicable(stored.record.seq, error));
                     }
                 }
@@ -82,7 +83,9 @@ fn newest(files: &Files) -> Result<Option<(u64, SnapshotClosed)>, StoreError> {
         for stored in records.iter().rev() {
             match closed {
                 None => closed = closed_by(stored),
-                Some(SnapshotClosed { of, .. }) => parts += u32::from(part(stored).is_some_and(|part| part.of == of)),
+                Some(SnapshotClosed { of, .. }) => {
+                    parts += u32::from(part(stored).is_some_and(|part| part.of == of))
+                }
             }
         }
         let first = records.first().map(|stored| stored.record.seq);

@@ -12,6 +12,7 @@
 //! | 4 | 1 | directory | `QuotaChanged` |
 //! | 5 | 1 | directory | `StateRestored` |
 //! | 6 | 1 | directory | `AppPasswordsChanged` |
+//! | 9 | 1 | directory | `DestinationPaused` |
 //! | 16 | 1 | account | `MailboxCreated` |
 //! | 17 | 1 | account | `MailboxDeleted` |
 //! | 18 | 1 | account | `MailboxRenamed` |
@@ -107,7 +108,7 @@ changes! {
     /// Changes of the directory.
     DirectoryChange {
         AccountCreated = 1, AccountRemoved = 2, PasswordChanged = 3, QuotaChanged = 4, StateRestored = 5,
-        AppPasswordsChanged = 6,
+        AppPasswordsChanged = 6, DestinationPaused = 9,
     }
 }
 changes! {
@@ -186,6 +187,15 @@ pub(crate) struct AppPasswordsChanged {
     pub(crate) account: AccountId,
     #[n(1)]
     pub(crate) app_passwords: Vec<KeptAppPassword>,
+}
+
+/// Nothing is sent to a destination, or something is again.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct DestinationPaused {
+    #[n(0)]
+    pub(crate) destination: String,
+    #[n(1)]
+    pub(crate) paused: bool,
 }
 
 /// An app password as it stands in a record.

@@ -15,9 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use waypost_mail::{
-    AccountId, AccountSource, Address, DateTime, Flags, MailboxId, ReversePath, Timestamp,
-};
+use waypost_mail::{AccountId, AccountSource, Address, DateTime, Flags, MailboxId, ReversePath, Timestamp};
 use waypost_message::Structure;
 
 use crate::{

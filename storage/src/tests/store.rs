@@ -112,11 +112,11 @@ async fn the_queue_tells_of_its_changes() {
     store.hold(id, Some("by hand".to_owned())).await.unwrap();
     assert_eq!(store.queue_changes().await, [id]);
     let reply = Reply::plain(451, "later");
-    let outcomes = vec![RecipientOutcome {
-        recipient: 0,
-        outcome: Outcome::Deferred { peer: "mx".to_owned(), reply },
-    }];
-    let attempt = Attempt { id, at: Timestamp(5), outcomes, next_attempt: Timestamp(9), warned: true };
+    let outcomes =
+        vec![RecipientOutcome { recipient: 0, outcome: Outcome::Deferred { peer: "mx".to_owned(), reply } }];
+    let dialogues = Vec::new();
+    let next_attempt = Timestamp(9);
+    let attempt = Attempt { id, at: Timestamp(5), outcomes, next_attempt, warned: true, dialogues };
     store.settle(attempt, None).await.unwrap();
     let told = tokio::time::timeout(Duration::from_millis(20), store.queue_changes()).await;
     assert!(told.is_err(), "who settles knows it");

@@ -19,7 +19,6 @@ use waypost_mail::{AccountId, AccountSource, Address, DateTime, Flags, ReversePa
 use waypost_message::Structure;
 use waypost_storage::{
     Acceptance, Delivery, FlagChange, FlagMode, Missing, NewAccount, Options, Relay, RelayRecipient, Store,
-    Wishes,
 };
 
 use crate::{
