@@ -1,12 +1,14 @@
 //! Receiving: what the SMTP server machine asks is answered from directory, routes and store.
 //!
 //! `session` answers, `guard` counts what addresses and accounts do, `recipient` decides who may be a recipient, `header` rewrites the header block and holds the rules
-//! for users' mail, `intake` brings a message into the store while it arrives, `refusal` says what we say no with.
+//! for users' mail, `intake` brings a message into the store while it arrives, `octets` looks at what it is,
+//! `refusal` says what we say no with.
 //! Not here: the order of commands, bounds of lines and messages (`smtp::server`), sending (`client`, `queue`).
 
 mod guard;
 mod header;
 mod intake;
+mod octets;
 mod recipient;
 mod refusal;
 mod session;
@@ -25,7 +27,10 @@ use waypost_storage::Store;
 
 pub use self::guard::Guard;
 use self::session::Receiver;
-use crate::smtp::server::{AuthPolicy, Manners, Role, Server, Settings, StartTls};
+use crate::{
+    Random,
+    smtp::server::{AuthPolicy, Manners, Role, Server, Settings, StartTls},
+};
 
 /// The least that a greeting waits on port 25: as long as it takes to see what came with the connection.
 const GREETING_DELAY_MIN: Duration = Duration::from_millis(1);
@@ -43,6 +48,8 @@ pub struct Context {
     pub guard: Guard,
     /// Reads return paths that this server made.
     pub srs: Srs,
+    /// For what nobody is to foresee.
+    pub random: Random,
 }
 
 /// Serves one connection to its end, as MTA or for submission as the listener's service says.

@@ -78,6 +78,7 @@ impl Site {
             authenticator: Authenticator::new(0),
             guard: Guard::default(),
             srs: Srs::new(&[7; 32]),
+            random: Random::default(),
         };
         Self { context, live, anna, bert, transport_bytes: 1 << 16, _state: state }
     }
@@ -171,7 +172,7 @@ impl Site {
         messages
     }
 
-    async fn queued(&self) -> Vec<(Arc<QueueEntry>, String)> {
+    async fn queued(&self) -> Vec<(QueueEntry, String)> {
         let mut entries = Vec::new();
         for entry in self.context.store.queue() {
             let octets = self.context.store.read(&entry.content, 0, entry.content.size()).await.unwrap();
@@ -418,6 +419,29 @@ async fn octets_above_127_are_declared_to_the_next_server() {
             accepted(&site.relay(&mail).await);
             let (entry, _) = site.queued().await.pop().unwrap();
             assert_eq!((entry.body, entry.smtputf8), (expected, false), "{parameters} {data:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_declared_binary_and_is_text_goes_on_as_text() {
+    let mut site = Site::new().await;
+    let binary = "Subject: x\r\n\r\n\0\n.\r";
+    for transport_bytes in [1, 4096] {
+        site.transport_bytes = transport_bytes;
+        for (data, expected) in [
+            ("Subject: x\r\n\r\nbody\r\n", BodyType::SevenBit),
+            ("Subject: x\r\n\r\nbödy", BodyType::EightBitMime),
+            (binary, BodyType::BinaryMime),
+        ] {
+            let mail = format!(
+                "EHLO c\r\nMAIL FROM:<s@c.test> BODY=BINARYMIME\r\nRCPT TO:<x@backup.test>\r\nBDAT {} LAST\r\n{data}",
+                data.len()
+            );
+            accepted(&site.relay(&mail).await);
+            let (entry, stored) = site.queued().await.pop().unwrap();
+            assert_eq!(entry.body, expected, "{data:?}");
+            assert!(stored.ends_with(data), "{stored:?}");
         }
     }
 }
@@ -740,7 +764,7 @@ async fn a_trusted_proxy_says_whose_session_it_is() {
 #[tokio::test]
 async fn what_comes_back_to_a_return_path_goes_to_the_sender() {
     let site = Site::new().await;
-    let today = waypost_auth::srs::day(crate::clock::now());
+    let today = waypost_auth::srs::day(site.context.store.now());
     let path = |sender: &str, day| {
         let (sender, ours) = (Address::parse(sender).unwrap(), "a.test".parse().unwrap());
         site.context.srs.forward(&sender, &ours, day).unwrap().to_string()

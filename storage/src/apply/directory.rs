@@ -4,7 +4,7 @@ use waypost_mail::{AccountId, AccountRecord};
 
 use super::Inapplicable;
 use crate::{
-    record::{AccountCreated, DirectoryChange, StateRestored},
+    record::{AccountCreated, DestinationPaused, DirectoryChange, StateRestored},
     state::{DirectoryState, Restore},
 };
 
@@ -41,6 +41,13 @@ pub(crate) fn apply(
         }
         DirectoryChange::TotpChanged(changed) => {
             account(state, changed.account)?.totp.clone_from(&changed.secret);
+            Effect::None
+        }
+        DirectoryChange::DestinationPaused(DestinationPaused { destination, paused }) => {
+            match paused {
+                true => drop(state.paused.insert(destination.clone())),
+                false => drop(state.paused.remove(destination)),
+            }
             Effect::None
         }
         DirectoryChange::StateRestored(restored) => restore(state, restored),
