@@ -13,7 +13,7 @@ use super::{
     Place, RECIPIENTS_PER_TRANSACTION_MAX, Shared, due_at,
     outcome::{Settlement, outcomes},
     schedule,
-    sites::{Next, SiteId},
+    sites::{Next, SiteId, Stage},
 };
 use crate::{
     client::{Delivery, Outbox, deliver},
@@ -60,25 +60,14 @@ pub(super) struct Courier {
     item: Option<Item>,
     current: Option<Current>,
     taken: usize,
-    is_connected: bool,
-    is_idle: bool,
+    stage: Stage,
 }
 
 impl Courier {
     pub(super) fn new(shared: Arc<Shared>, site: SiteId, destination: Destination) -> Self {
         let place = Place::Elsewhere(destination.clone());
         let (item, current) = (None, None);
-        Self {
-            shared,
-            site,
-            place,
-            destination,
-            item,
-            current,
-            taken: 0,
-            is_connected: false,
-            is_idle: false,
-        }
+        Self { shared, site, place, destination, item, current, taken: 0, stage: Stage::Connecting }
     }
 
     /// Serves the destination over one connection.
@@ -104,7 +93,7 @@ impl Courier {
     /// The connection has ended. What is left of the message is due still.
     fn ended(mut self) {
         self.close();
-        self.shared.ended(self.site, self.is_idle);
+        self.shared.ended(self.site, self.stage);
     }
 
     /// No server takes a session. What is refused for ever is refused for all that is due; else one message stands for the others,
@@ -147,7 +136,7 @@ impl Courier {
                     return true;
                 }
                 // taken out of the queue, held or settled by hand while it waited, or not due any more
-                _ => shared.done(self.site, &self.place, id),
+                _ => shared.done(self.site, id),
             }
             if given {
                 return false;
@@ -158,7 +147,7 @@ impl Courier {
     /// The message is not in flight any more.
     fn close(&mut self) {
         if let Some(item) = self.item.take() {
-            self.shared.done(self.site, &self.place, item.entry.id);
+            self.shared.done(self.site, item.entry.id);
         }
     }
 
@@ -169,7 +158,7 @@ impl Courier {
         let replies = vec![reply.clone(); recipients.len()];
         let finished = Finished { replies, tls: None, tells: Tells::default() };
         if self.settle(&item.entry, &recipients, peer, finished, dialogues).await {
-            self.shared.done(self.site, &self.place, item.entry.id);
+            self.shared.done(self.site, item.entry.id);
         }
     }
 
@@ -219,8 +208,8 @@ impl Courier {
                 return Some((item.entry.clone(), job));
             }
             self.close();
-            let next = self.shared.sites().next(self.site, self.is_idle, self.shared.now());
-            self.is_idle = matches!(next, Next::Wait(..));
+            let next = self.shared.sites().next(self.site, self.stage, self.shared.now());
+            self.stage = if matches!(next, Next::Wait(..)) { Stage::Idle } else { Stage::Busy };
             match next {
                 Next::End => return None,
                 Next::Message(id) => drop(self.open(Some(id))),
@@ -236,8 +225,7 @@ impl Courier {
 
 impl Outbox for Courier {
     async fn next(&mut self) -> Option<Outgoing> {
-        if !self.is_connected {
-            self.is_connected = true;
+        if self.stage == Stage::Connecting {
             self.shared.sites().connected(self.site, self.shared.now());
             self.shared.bell.notify_one();
         }
