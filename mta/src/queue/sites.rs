@@ -53,6 +53,8 @@ struct Site<P> {
     probes: usize,
     /// Messages in flight, on connections and without.
     in_flight: usize,
+    /// How many did, and have hung for so long that others must not wait for them.
+    hanging: usize,
     in_turn: bool,
     /// When the site is looked at next.
     wake: Option<Timestamp>,
@@ -127,6 +129,7 @@ pub(super) struct Sites<P> {
     looked_at: Option<SiteId>,
     running: usize,
     probes: usize,
+    hanging: usize,
     connections_max: usize,
     /// Names of destinations to which nothing is sent.
     paused: BTreeSet<String>,
@@ -146,6 +149,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             looked_at: None,
             running: 0,
             probes: 0,
+            hanging: 0,
             connections_max,
             paused: BTreeSet::new(),
         }
@@ -263,7 +267,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     /// Chooses a destination for a new connection, and counts that connection; `None` where none is wanted, or no more may be
     /// made. Half of them are kept from destinations that may be dead.
     pub(super) fn start(&mut self, now: Timestamp) -> Option<(SiteId, P)> {
-        while self.running < self.connections_max {
+        while self.running - self.hanging < self.connections_max {
             let site_id = self.turn()?;
             let Some(site) = self.site(site_id) else { continue };
             site.in_turn = false;
@@ -295,7 +299,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
 
     /// Whether another destination needs the place of a connection that has nothing to do.
     fn is_crowded(&mut self, now: Timestamp) -> bool {
-        if self.running < self.connections_max {
+        if self.running - self.hanging < self.connections_max {
             return false;
         }
         let Self { sites, proven, unproven, probes, connections_max, .. } = self;
@@ -318,18 +322,37 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     /// A server took a session: the connection will ask for a message.
     pub(super) fn connected(&mut self, site_id: SiteId, now: Timestamp) {
         let Some(site) = self.site(site_id) else { return };
-        let probes = std::mem::take(&mut site.probes);
+        let (probes, hanging) = (std::mem::take(&mut site.probes), std::mem::take(&mut site.hanging));
         let was_proven = site.pace.is_proven();
         if site.pace.connected() {
             site.wake_up(now);
         }
         // it waits for no other that may be dead
         let is_promoted = site.in_turn && !was_proven;
-        self.probes = self.probes.saturating_sub(probes);
+        self.probes -= probes;
+        self.hanging -= hanging;
         if is_promoted {
             self.proven.push_back(site_id);
         }
         self.consider(site_id, now);
+    }
+
+    /// A probe hangs: from now on it stands in the way of others no more, unless too many do.
+    pub(super) fn hangs(&mut self, site_id: SiteId, now: Timestamp) {
+        if self.hanging >= self.connections_max {
+            return;
+        }
+        let Some(site) = self.site(site_id).filter(|site| site.probes > 0) else { return };
+        site.probes -= 1;
+        site.hanging += 1;
+        self.probes -= 1;
+        self.hanging += 1;
+        self.consider(site_id, now);
+    }
+
+    /// Whether probes that hang keep others from being made.
+    pub(super) fn is_clogged(&self) -> bool {
+        self.hanging >= self.connections_max && !self.unproven.is_empty()
     }
 
     /// What a connection does next; `stage`: what it did before.
@@ -405,8 +428,9 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     /// A connection has ended.
     pub(super) fn ended(&mut self, site_id: SiteId, stage: Stage, now: Timestamp) {
         if let Some(site) = self.site(site_id) {
-            let lost = site.one_less(stage);
-            self.probes = self.probes.saturating_sub(lost);
+            let (probes, hanging) = site.one_less(stage);
+            self.probes -= probes;
+            self.hanging -= hanging;
         }
         self.ended_one(now, site_id);
     }
@@ -423,7 +447,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     ) -> bool {
         let mut rests = false;
         if let Some(site) = self.site(site_id) {
-            let lost = site.one_less(Stage::Connecting);
+            let (probes, hanging) = site.one_less(Stage::Connecting);
             rests = site.running == 0;
             if rests {
                 site.pace.refused(peer.to_owned(), reply.clone(), wait);
@@ -432,7 +456,8 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             } else {
                 site.pace.troubled();
             }
-            self.probes = self.probes.saturating_sub(lost);
+            self.probes -= probes;
+            self.hanging -= hanging;
         }
         self.ended_one(now, site_id);
         rests
@@ -612,6 +637,7 @@ impl<P> Site<P> {
             idle: 0,
             probes: 0,
             in_flight: 0,
+            hanging: 0,
             in_turn: false,
             wake: None,
             bell: Arc::default(),
@@ -646,13 +672,15 @@ impl<P> Site<P> {
         }
     }
 
-    /// One connection has ended; how many fewer are probes.
-    fn one_less(&mut self, stage: Stage) -> usize {
-        let probes = self.probes;
+    /// One connection has ended; how many fewer are probes, and hang.
+    fn one_less(&mut self, stage: Stage) -> (usize, usize) {
+        let (probes, hanging) = (self.probes, self.hanging);
         self.running = self.running.saturating_sub(1);
         self.leave(stage);
-        self.probes = probes.min(self.running);
-        probes - self.probes
+        // the first that hung is the first to end
+        self.hanging = hanging.saturating_sub(1).min(self.running);
+        self.probes = probes.min(self.running - self.hanging);
+        (probes - self.probes, hanging - self.hanging)
     }
 
     /// Items that come up now.

@@ -61,6 +61,17 @@ fn destinations_that_take_mail_are_served_while_all_others_hang() {
     let mut sites = Sites::new(8);
     (10..30).for_each(|place| fill(&mut sites, place, 0..9, NOW));
     assert_eq!(starts(&mut sites, NOW).len(), 4, "half of the connections");
+    // when those hang for a while, others get their turn, too
+    let hanging: Vec<SiteId> = (10..14).map(|place| sites.by_place[&place]).collect();
+    hanging.iter().for_each(|site| sites.hangs(*site, NOW));
+    assert!(!sites.is_clogged());
+    assert_eq!(starts(&mut sites, NOW).len(), 4);
+    (14..18)
+        .map(|place| sites.by_place[&place])
+        .collect::<Vec<_>>()
+        .into_iter()
+        .for_each(|site| sites.hangs(site, NOW));
+    assert!(sites.is_clogged());
     // one of them answers, and gets what is left, up to its own bounds
     let site = sites.by_place[&10];
     sites.connected(site, NOW);
@@ -312,10 +323,18 @@ impl Model {
                 self.most = 1 + self.chance.next(12) as usize;
                 self.sites.set_connections_max(self.most);
             }
-            31..50 => self.look(),
+            31..33 => self.hang(),
+            33..50 => self.look(),
             50..65 => drop(self.start()),
             65..70 => self.touch(),
             _ => self.go_on(false),
+        }
+    }
+
+    fn hang(&mut self) {
+        let hangs = |(_, _, doing): &&(SiteId, u8, Doing)| *doing == Doing::Connecting;
+        if let Some((site, ..)) = self.connections.iter().find(hangs) {
+            self.sites.hangs(*site, self.now);
         }
     }
 
@@ -408,7 +427,9 @@ impl Model {
         self.connections.push((site, place, Doing::Connecting));
         let here = self.connections.iter().filter(|(_, other, _)| *other == place).count();
         assert!(here <= Self::bounds(place).connections, "{here} connections to {place}");
-        assert!(self.connections.len() <= self.most);
+        assert!(
+            self.sites.running - self.sites.hanging <= self.most && self.connections.len() <= 2 * self.most
+        );
         true
     }
 
@@ -535,9 +556,10 @@ impl Model {
             );
             assert_eq!((site.running, site.connecting, site.idle), counts, "{site:?}");
             assert_eq!(site.in_flight, sites.in_flight.iter().filter(|(_, other)| *other == id).count());
-            assert_eq!(site.probes, if site.pace.is_proven() { 0 } else { site.running });
+            assert_eq!(site.probes + site.hanging, if site.pace.is_proven() { 0 } else { site.running });
         }
         assert_eq!(sites.probes, used().map(|(site, _)| site.probes).sum::<usize>());
+        assert_eq!(sites.hanging, used().map(|(site, _)| site.hanging).sum::<usize>());
         for (place, id) in self.open.keys() {
             assert!(self.is_somewhere(*place, *id), "{id} to {place} is lost");
         }
@@ -580,8 +602,9 @@ impl Model {
         }
         assert!(self.open.is_empty(), "these wait for ever: {:?}\n{:?}", self.open, self.sites);
         assert!(self.sites.due(LATER).is_empty());
-        let Sites { running, probes, in_flight, by_place, rerouted, .. } = &self.sites;
-        assert_eq!((*running, *probes, in_flight.len(), by_place.len(), rerouted.len()), (0, 0, 0, 0, 0));
+        let Sites { running, probes, hanging, in_flight, by_place, rerouted, .. } = &self.sites;
+        assert_eq!((*running, *probes, *hanging), (0, 0, 0));
+        assert_eq!((in_flight.len(), by_place.len(), rerouted.len()), (0, 0, 0));
     }
 
     /// Connections that wait end where nothing came; the others send.
