@@ -310,7 +310,7 @@ async fn a_message_whose_destination_rests_says_so_though_it_was_not_tried() {
     home.send(&server, "x@far.test").await;
     home.until(&["destinations"], "rests until").await;
     let second = home.send(&server, "y@far.test").await;
-    let line = json(&home.until(&["list", "--json", "--limit", "9"], &second).await.lines().nth(1).unwrap());
+    let line = json(home.until(&["list", "--json", "--limit", "9"], &second).await.lines().nth(1).unwrap());
     let resting = &line["recipients"][0]["resting"];
     assert_eq!((&line["attempts"], &line["due"], &resting["failures"]), (&0.into(), &true.into(), &1.into()));
     assert!(resting["last_reply"].as_str().unwrap().contains("refused"), "{resting}");
