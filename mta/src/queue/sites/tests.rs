@@ -442,13 +442,10 @@ impl Model {
 
     /// The store knows what came of it: due again then, or sent.
     fn settle(&mut self, place: u8, id: EntryId, next: Option<Timestamp>) {
-        // the routes may be others than when it was taken: what was settled is where it is now
-        let is_open = |place| self.open.contains_key(&(place, id));
-        let Some(place) =
-            [place, if place < 2 { 1 - place } else { place }].into_iter().find(|p| is_open(*p))
-        else {
-            return;
-        };
+        // where the routes have changed since it was taken, it is elsewhere now; else it was taken out by hand
+        let elsewhere = (place < 2 && self.sites.rerouted.contains(&id)).then(|| 1 - place);
+        let is_open = |place: &u8| self.open.contains_key(&(*place, id));
+        let Some(place) = [Some(place), elsewhere].into_iter().flatten().find(is_open) else { return };
         match next {
             Some(next) => drop(self.open.insert((place, id), next)),
             None => {
