@@ -14,7 +14,10 @@ use std::{
 use tokio::{net::TcpListener, sync::watch};
 use waypost_auth::{Authenticator, Live, Srs};
 use waypost_config::{Config, LimitsConfig, ListenerConfig, Service, TlsMode};
-use waypost_mta::dns::{DnsError, Resolver};
+use waypost_mta::{
+    dns::{DnsError, Resolver},
+    queue,
+};
 use waypost_net::{Acceptor, Connection, Dialler, Limits, Proxies, ServerTls, Shutdown, TlsError};
 use waypost_storage::{Options, Store, StoreError, disk::Disk};
 
@@ -196,7 +199,7 @@ impl Running {
             }));
         }
         let (store, live, shutdown) = (self.store.clone(), self.live.subscribe(), self.shutdown.clone());
-        self.shutdown.spawn(waypost_mta::queue::run(waypost_mta::queue::Context {
+        let queue = queue::Context {
             store,
             live,
             resolver,
@@ -204,7 +207,10 @@ impl Running {
             dialler: Dialler::default(),
             random: self.services.mta.random.clone(),
             shutdown,
-        }));
+        };
+        let control = queue::Control::default();
+        let controlled = control.clone();
+        self.shutdown.spawn(async move { queue::run_with(queue, &controlled).await });
         let follow = directory::follow(self.store.clone(), self.live.clone(), self.changing.clone());
         let stopping = self.shutdown.clone();
         self.shutdown.spawn(async move {
@@ -220,10 +226,10 @@ impl Running {
         self.shutdown.spawn(async move {
             tokio::select! { () = watch => (), () = stopping.stopping() => () }
         });
-        admin::socket::listen(&config.state_dir, self.store.clone(), self.live.subscribe(), &self.shutdown)
-            .map_err(|error| {
-                StartError::Admin(admin::socket::path(&config.state_dir).display().to_string(), error)
-            })
+        let (store, live) = (self.store.clone(), self.live.subscribe());
+        admin::socket::listen(&config.state_dir, store, live, control, &self.shutdown).map_err(|error| {
+            StartError::Admin(admin::socket::path(&config.state_dir).display().to_string(), error)
+        })
     }
 
     /// Each bound service with its address.

@@ -1,10 +1,13 @@
 //! What can be written on the command line.
 
+mod queue;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::port::Layout;
+pub use queue::{QueueCommand, QueueList, SomeMessages, SomeOrAll};
 
 /// A mail server: SMTP, IMAP and POP3 over one store.
 #[derive(Debug, Parser)]
@@ -238,20 +241,6 @@ pub struct SendOptions {
     /// PEM file of the authority that the server's certificate is checked against; default: the system's
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
-}
-
-/// `waypost queue`
-#[derive(Debug, Subcommand)]
-pub enum QueueCommand {
-    /// Lists the messages in the queue
-    List {
-        /// Prints JSON
-        #[arg(long)]
-        json: bool,
-        /// The configuration.
-        #[command(flatten)]
-        config: ConfigFile,
-    },
 }
 
 /// `waypost store`

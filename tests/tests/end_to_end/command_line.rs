@@ -474,9 +474,9 @@ async fn the_queue_is_listed() {
     // The same without a server.
     let listed = waypost(home).args(["queue", "list", "--json", "-c", &file]).run().await;
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
-    assert_eq!(listed[0]["id"], id);
-    assert_eq!(listed[0]["attempts"], 1);
-    assert_eq!(listed[0]["recipients"].as_array().unwrap().len(), 2);
+    assert_eq!(listed["id"], id);
+    assert_eq!(listed["attempts"], 1);
+    assert_eq!(listed["recipients"].as_array().unwrap().len(), 2);
 }
 
 /// A server for one session that says each of these lines when the client has said something; what the client said.
