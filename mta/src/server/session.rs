@@ -369,7 +369,7 @@ impl Transaction {
     }
 
     fn acceptance(&self, message: Complete) -> Acceptance {
-        let Complete { header, body, structure, octets, .. } = message;
+        let Complete { header, body, structure, octets, tls_optional, .. } = message;
         let reverse_path = self.mail.reverse_path.clone();
         let recipients = relayed(self.recipients.as_slice());
         let smtputf8 =
@@ -382,6 +382,7 @@ impl Transaction {
             require_tls: parameters.require_tls,
             priority: parameters.priority.unwrap_or(0),
             deliver_by: parameters.deliver_by.map(deadline),
+            tls_optional: tls_optional && !parameters.require_tls,
         };
         let relay = Relay { reverse_path, recipients, body: octets, smtputf8, wishes };
         let relay = (!relay.recipients.is_empty()).then_some(relay);

@@ -4,7 +4,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
 use waypost_auth::{Directory, Srs};
 use waypost_mail::{AccountId, AccountSource, Address, BodyType, ReturnContent};
-use waypost_net::{AddressCount, Shutdown};
+use waypost_net::{AddressCount, Shutdown, TlsInfo};
 use waypost_storage::{NewAccount, Options, QueueEntry};
 
 use super::*;
@@ -52,6 +52,8 @@ struct Site {
     bert: AccountId,
     /// So many octets are on their way at most.
     transport_bytes: usize,
+    /// TLS that sessions have.
+    tls: Option<TlsInfo>,
     _state: TempDir,
 }
 
@@ -79,7 +81,7 @@ impl Site {
             guard: Guard::default(),
             srs: Srs::new(&[7; 32]),
         };
-        Self { context, live, anna, bert, transport_bytes: 1 << 16, _state: state }
+        Self { context, live, anna, bert, transport_bytes: 1 << 16, tls: None, _state: state }
     }
 
     /// One session whose client sends this and is gone, without reading.
@@ -128,7 +130,7 @@ impl Site {
             stream: Box::new(server),
             peer: peer.parse().unwrap(),
             local: "127.0.0.1:25".parse().unwrap(),
-            tls: None,
+            tls: self.tls.clone(),
             starttls: TlsRole::None,
             shutdown: Shutdown::new(),
             counted: AddressCount::default(),
@@ -442,6 +444,31 @@ async fn what_is_declared_binary_and_is_text_goes_on_as_text() {
             assert_eq!(entry.body, expected, "{data:?}");
             assert!(stored.ends_with(data), "{stored:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_message_may_say_that_it_can_go_without_tls() {
+    let mut site = Site::new().await;
+    let tls = TlsInfo { version: "TLSv1.3".into(), cipher: "AES".into(), ..TlsInfo::default() };
+    for (parameters, fields, expected) in [
+        ("", "TLS-Required: No\r\n", (true, false)),
+        ("", "tls-required:\r\n no\r\n", (true, false)),
+        ("", "Subject: x\r\n", (false, false)),
+        ("", "TLS-Required: Yes\r\n", (false, false)),
+        ("", "TLS-Required:\r\n", (false, false)),
+        ("", "TLS-Required: No\r\nTLS-Required: No\r\n", (false, false)),
+        ("", "Subject: x\r\n\r\nTLS-Required: No\r\n", (false, false)),
+        (" REQUIRETLS", "TLS-Required: No\r\n", (false, true)),
+    ] {
+        site.tls = (!parameters.is_empty()).then(|| tls.clone());
+        let mail = message("s@c.test", &["x@backup.test"], &format!("{fields}\r\n"));
+        let mail = mail.replacen("test>\r\n", &format!("test>{parameters}\r\n"), 1);
+        accepted(&site.relay(&mail).await);
+        let (entry, stored) = site.queued().await.pop().unwrap();
+        assert!(stored.contains(fields), "{stored}");
+        let wishes = &entry.wishes;
+        assert_eq!((wishes.tls_optional, wishes.require_tls), expected, "{parameters} {fields:?}");
     }
 }
 
