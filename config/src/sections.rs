@@ -341,9 +341,12 @@ pub(crate) fn listener(section: Section<'_, '_>) -> Option<Found<ListenerConfig>
 fn rules(section: &Section<'_, '_>, service: Option<Service>) -> ListenerRules {
     let relays: &[Service] = &[Service::Smtp];
     let takes_mail: &[Service] = &[Service::Smtp, Service::Submission];
-    for (key, services) in
-        [("xclient", takes_mail), ("strict_pipelining", takes_mail), ("greeting_delay", relays)]
-    {
+    for (key, services) in [
+        ("xclient", takes_mail),
+        ("strict_pipelining", takes_mail),
+        ("vrfy", takes_mail),
+        ("greeting_delay", relays),
+    ] {
         if let Some(service) = service.filter(|service| section.has(key) && !services.contains(service)) {
             section.wrong(format!("listener.{key} means nothing for the service {:?}", service.name()));
         }
@@ -352,6 +355,7 @@ fn rules(section: &Section<'_, '_>, service: Option<Service>) -> ListenerRules {
         proxy_protocol: networks(section, "proxy_protocol"),
         xclient: networks(section, "xclient"),
         greeting_delay: section.parsed("greeting_delay", short).map(|found| found.value).unwrap_or_default(),
+        vrfy: section.boolean("vrfy").is_some_and(|vrfy| vrfy.value),
         strict_pipelining: section.boolean("strict_pipelining").is_some_and(|strict| strict.value),
     }
 }
@@ -477,6 +481,7 @@ pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
         connections_per_address: number("connections_per_address", 0, 50),
         auth_failures_per_minute: number("auth_failures_per_minute", 0, 10).try_into().unwrap_or(u32::MAX),
         error_delay: delay("error_delay", 1),
+        priority: section.number("priority", 0..=9).and_then(|most| i8::try_from(most).ok()).unwrap_or(4),
         rates: RatesConfig {
             connections_per_minute: rate("connections_per_minute", 300),
             messages_per_minute: rate("messages_per_minute", 300),

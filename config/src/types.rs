@@ -155,6 +155,8 @@ pub struct ListenerRules {
     pub greeting_delay: Duration,
     /// Whether octets behind a command that must be the last of its group end the session.
     pub strict_pipelining: bool,
+    /// Whether VRFY tells users who have logged in what exists.
+    pub vrfy: bool,
 }
 
 /// `[[domain]]`
@@ -340,6 +342,8 @@ pub struct LimitsConfig {
     pub auth_failures_per_minute: u32,
     /// Wait before an error is answered; default 1 s; 0 = off.
     pub error_delay: Duration,
+    /// The most urgent priority that a user may give a message, 0 to 9; default 4.
+    pub priority: i8,
     /// What an address, or an account, may do in a time.
     pub rates: RatesConfig,
 }

@@ -166,6 +166,11 @@ fn what_must_not_be_is_refused() {
             "[[listener]]\nservice = \"smtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\ngreeting_delay = \"61s\"",
             "at most 1 minute",
         ),
+        (
+            "[[listener]]\nservice = \"lmtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nvrfy = true",
+            "listener.vrfy means nothing for the service \"lmtp\"",
+        ),
+        ("[limits]\npriority = 10", "between 0 and 9"),
         ("[srs]\ndomain = \"far.test\"", "no [[domain]] whose mail"),
         ("[limits]\nrecipients = 99", "between 100 and"),
         ("[limits]\nrecipients = -1", "between 100 and"),

@@ -43,6 +43,7 @@ fn config() -> Config {
             connections_per_address: 0,
             auth_failures_per_minute: 0,
             error_delay: Duration::ZERO,
+            priority: 4,
             rates: Default::default(),
         },
         srs: Default::default(),

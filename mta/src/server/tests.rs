@@ -21,6 +21,7 @@ service = "submission"
 address = "127.0.0.1:0"
 tls = "none"
 auth_without_tls = true
+vrfy = true
 [[domain]]
 name = "a.test"
 [[domain]]
@@ -470,6 +471,56 @@ async fn a_message_may_say_that_it_can_go_without_tls() {
         let wishes = &entry.wishes;
         assert_eq!((wishes.tls_optional, wishes.require_tls), expected, "{parameters} {fields:?}");
     }
+}
+
+#[tokio::test]
+async fn nobody_is_more_urgent_than_he_may_be() {
+    let site = Site::new().await;
+    for (peer, login, asked, kept) in [
+        (STRANGER, false, None, 0),
+        (STRANGER, false, Some(9), 0),
+        (STRANGER, false, Some(1), 0),
+        (STRANGER, false, Some(0), 0),
+        (STRANGER, false, Some(-9), -9),
+        (PARTNER, false, Some(9), 9),
+        (STRANGER, true, Some(9), 4),
+        (STRANGER, true, Some(4), 4),
+        (STRANGER, true, Some(-1), -1),
+    ] {
+        let (from, service) =
+            if login { ("anna@a.test", Service::Submission) } else { ("s@c.test", Service::Smtp) };
+        let mail = message(from, &["x@backup.test"], "From: anna@a.test\r\n\r\n");
+        let parameter = asked.map(|asked: i8| format!(" MT-PRIORITY={asked}")).unwrap_or_default();
+        let mail = mail.replacen("test>\r\n", &format!("test>{parameter}\r\n"), 1);
+        let hello = if login { LOGIN } else { "EHLO c.test\r\n" };
+        let replies = site.talk(service, peer, &format!("{hello}{mail}")).await;
+        let (entry, _) = site.queued().await.pop().unwrap();
+        assert_eq!(entry.wishes.priority, kept, "{peer} {login} {asked:?}");
+        let expected = match asked.unwrap_or(0) == kept {
+            true => format!("250 2.0.0 {} accepted", entry.id),
+            false => format!("250 2.3.6 {kept} is the new priority of the message, {} accepted", entry.id),
+        };
+        assert_eq!(replies.last(), Some(&expected));
+    }
+}
+
+#[tokio::test]
+async fn users_may_ask_who_there_is() {
+    let site = Site::new().await;
+    let asked = "VRFY anna@a.test\r\nVRFY Anna+x@a.test\r\nVRFY team@a.test\r\nVRFY nobody@a.test\r\nVRFY x@backup.test\r\nVRFY x@far.test\r\n";
+    let cannot = "252 2.0.0 Cannot VRFY user, but will accept message and attempt delivery";
+    assert_eq!(
+        site.submit(asked).await,
+        [
+            "250 2.1.5 <anna@a.test>",
+            "250 2.1.5 <Anna+x@a.test>",
+            "250 2.1.5 <team@a.test>",
+            "550 5.1.1 <nobody@a.test>: there is no such user here",
+            cannot,
+            cannot,
+        ]
+    );
+    assert_eq!(site.relay(asked).await, [cannot; 6]);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Transcripts of the machine alone: what a client sends in pieces, what it gets, what was asked.
 
 use waypost_auth::sasl::{Claim, Credentials, Fault, Keys, Offer, Proof, Scram, Verifier};
-use waypost_mail::{Address, Domain, EntryId};
+use waypost_mail::{Domain, EnhancedStatus, EntryId};
 use waypost_net::ChannelBinding;
 
 use super::*;
@@ -10,6 +10,7 @@ use crate::smtp::path::ForwardPath;
 const TLS: StartTls = StartTls::Offered;
 const MX_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-DELIVERBY\r\n250-LIMITS RCPTMAX=3\r\n250 STARTTLS\r\n";
 const TLS_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-DELIVERBY\r\n250-LIMITS RCPTMAX=3\r\n250-REQUIRETLS\r\n250 AUTH PLAIN LOGIN\r\n";
+const CANNOT_VERIFY: &str = "252 2.0.0 Cannot VRFY user, but will accept message and attempt delivery\r\n";
 const DONE: &str = "250 2.0.0 0000000000007 accepted\r\n";
 
 /// The exchange of RFC 7677 section 3: user "user", password "pencil".
@@ -121,10 +122,18 @@ impl Session {
                 self.body.extend_from_slice(chunk);
                 Answer::Done
             }
-            Question::DataEnd(Ok(())) => Answer::Accepted(EntryId(7)),
+            Question::DataEnd(Ok(())) => {
+                let is_urgent = |question: &&Question| matches!(question, Question::Mail(mail) if mail.parameters.priority > Some(0));
+                let new_priority = self.asked.iter().find(is_urgent).map(|_| 0);
+                Answer::Accepted(Accepted { id: EntryId(7), new_priority })
+            }
             Question::DataEnd(Err(refusal)) => Answer::Refused(refusal.clone()),
             Question::XClient(client) if client.login.as_deref() == Some("nobody") => no(550, 1, "nobody"),
-            Question::Mail(_) | Question::Recipient(..) | Question::XClient(_) => Answer::Done,
+            Question::Verify(address) if address.domain.as_str() == "far.test" => Answer::CannotTell,
+            Question::Verify(address) if address.local.as_str() == "unknown" => no(550, 1, "unknown"),
+            Question::Mail(_) | Question::Recipient(..) | Question::XClient(_) | Question::Verify(_) => {
+                Answer::Done
+            }
         }
     }
 
@@ -276,6 +285,11 @@ fn tls_is_required_only_under_tls() {
             ("EHLO c\r\n", TLS_EHLO),
             ("MAIL FROM:<a@a.test> REQUIRETLS=1\r\n", "501 5.5.4 Bad or repeated parameter REQUIRETLS\r\n"),
             ("MAIL FROM:<a@a.test> REQUIRETLS MT-PRIORITY=4\r\n", "250 2.1.0 Sender ok\r\n"),
+            ("RCPT TO:<b@b.test>\r\n", "250 2.1.5 Recipient ok\r\n"),
+            (
+                "BDAT 2 LAST\r\n\r\n",
+                "250 2.3.6 0 is the new priority of the message, 0000000000007 accepted\r\n",
+            ),
         ],
     );
     let Question::Mail(mail) = &sessions[0].asked[0] else { panic!("{:?}", sessions[0].asked) };
@@ -1048,6 +1062,59 @@ fn xclient_begins_the_session_anew() {
         });
         assert_eq!(mails.collect::<Vec<_>>(), [("c.test".to_owned(), Login::Authenticated)]);
     }
+}
+
+#[test]
+fn vrfy_tells_only_users_and_only_where_that_is_wanted() {
+    let login = [
+        ("EHLO c\r\n", TLS_EHLO),
+        ("VRFY b@b.test\r\n", CANNOT_VERIFY),
+        ("AUTH PLAIN AHVzZXIAc2VjcmV0\r\n", "235 2.7.0 Authentication succeeded\r\n"),
+    ];
+    let manners = Manners { vrfy: true, ..Manners::default() };
+    let asked = [
+        ("VRFY <b@b.test>\r\n", "250 2.1.5 <b@b.test>\r\n"),
+        ("VRFY unknown@b.test\r\n", "550 5.1.1 unknown\r\n"),
+        ("VRFY b@far.test\r\n", CANNOT_VERIFY),
+        ("VRFY b\r\n", CANNOT_VERIFY),
+        ("VRFY jörg@b.test\r\n", CANNOT_VERIFY),
+        (START, STARTED),
+        ("VRFY unknown@b.test\r\n", "550 5.1.1 unknown\r\n"),
+        ("BDAT 1\r\nx", "250 2.0.0 1 octets received\r\n"),
+        ("VRFY b@b.test\r\nBDAT 0 LAST\r\n", &format!("250 2.1.5 <b@b.test>\r\n{DONE}")),
+    ];
+    let script: Vec<_> = login.into_iter().chain(asked).collect();
+    for session in play(&Settings { manners, ..under_tls(Role::Submission) }, &script) {
+        assert_eq!(session.asked(|question| matches!(question, Question::Verify(_))), 5);
+    }
+    let script: Vec<_> = login.into_iter().chain([("VRFY b@b.test\r\n", CANNOT_VERIFY)]).collect();
+    for session in play(&under_tls(Role::Submission), &script) {
+        assert_eq!(session.asked(|question| matches!(question, Question::Verify(_))), 0);
+    }
+}
+
+#[test]
+fn help_tells_what_there_is() {
+    let form = "214 2.0.0 HELP and the name of a command tells how it is written\r\n";
+    let basic = "MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP";
+    for (settings, commands) in [
+        (settings(Role::Relay), format!("EHLO HELO {basic} STARTTLS")),
+        (under_tls(Role::Relay), format!("EHLO HELO {basic} AUTH")),
+    ] {
+        let said = format!("214-2.0.0 Commands: {commands}\r\n{form}");
+        play(
+            &settings,
+            &[
+                ("HELP\r\n", &said),
+                ("HELP mail\r\n", "214 2.0.0 MAIL FROM:<address> [parameters]\r\n"),
+                ("HELP DATA\r\n", "214 2.0.0 DATA\r\n"),
+                ("HELP ME\r\n", "504 5.5.4 There is no such command to tell of\r\n"),
+            ],
+        );
+    }
+    let mut lmtp = Session::new(settings(Role::Lmtp), 4096);
+    lmtp.send(b"");
+    assert_eq!(lmtp.send(b"HELP\r\n"), format!("214-2.0.0 Commands: LHLO {basic} STARTTLS\r\n{form}"));
 }
 
 #[test]
