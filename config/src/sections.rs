@@ -52,6 +52,29 @@ fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an IP address with a port, like 0.0.0.0:25 or [::]:25"))
 }
 
+/// Three octal digits, with or without a zero before them.
+fn socket_mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix('0').unwrap_or(text);
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|_| digits.len() == 3 && !digits.contains('+'));
+    mode.ok_or_else(|| format!("{text:?} is not the mode of a file, like \"0660\""))
+}
+
+/// The id of a user: a number, or a name in /etc/passwd.
+fn user(text: &str) -> Result<u32, String> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let id = |line: &str| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(text)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    };
+    users
+        .lines()
+        .find_map(id)
+        .ok_or_else(|| format!("{text:?} is neither a user in /etc/passwd nor a number"))
+}
+
 fn next_hop(text: &str) -> Result<NextHop, String> {
     if let Some(socket) = text.parse::<SocketAddr>().ok().filter(|socket| socket.port() != 0) {
         return Ok(NextHop { host: socket.ip().to_string(), port: socket.port() });
@@ -127,6 +150,16 @@ impl FileFacts<'_> {
             return None;
         }
         Some(self.folder.join(found.value))
+    }
+
+    fn listen_address(&self, text: &str) -> Result<ListenAddress, String> {
+        let Some(path) = text.strip_prefix("unix:") else { return socket(text).map(ListenAddress::Ip) };
+        let file = SocketFile { path: self.folder.join(path), mode: 0o660, users: Vec::new() };
+        match file.path.as_os_str().len() {
+            _ if path.is_empty() => Err(format!("{text:?} has no path")),
+            ..=SOCKET_PATH_BYTES_MAX => Ok(ListenAddress::Unix(file)),
+            _ => Err(format!("the path of a socket has at most {SOCKET_PATH_BYTES_MAX} octets")),
+        }
     }
 
     /// A file that must be there and readable.
@@ -309,7 +342,7 @@ pub(crate) fn storage(root: &Section<'_, '_>) -> StorageConfig {
     StorageConfig { retention }
 }
 
-pub(crate) fn listener(section: Section<'_, '_>) -> Option<Found<ListenerConfig>> {
+pub(crate) fn listener(facts: &FileFacts<'_>, section: Section<'_, '_>) -> Option<Found<ListenerConfig>> {
     let service = section.parsed("service", |text| match text {
         "smtp" => Ok(Service::Smtp),
         "submission" => Ok(Service::Submission),
@@ -320,21 +353,59 @@ pub(crate) fn listener(section: Section<'_, '_>) -> Option<Found<ListenerConfig>
         _ => Err(format!("{text:?} is none of \"smtp\", \"submission\", \"lmtp\", \"imap\", \"pop3\"")),
     });
     let service = section.need("service", service);
-    let address = section.need("address", section.parsed("address", socket));
+    let address = section.need("address", section.parsed("address", |text| facts.listen_address(text)));
+    let address =
+        address.map(|found| unix_socket(&section, found, service.as_ref().map(|service| service.value)));
     let tls = section.word("tls", &TLS_MODES);
     let auth_without_tls = section.boolean("auth_without_tls");
     let rules = rules(&section, service.as_ref().map(|service| service.value));
     let problems = section.problems();
     section.end();
     let (service, Found { value: address, place }) = (service?.value, address?);
-    if let Some(auth) = auth_without_tls.as_ref().filter(|auth| auth.value && !address.ip().is_loopback()) {
+    let is_loopback = address.socket().is_some_and(|address| address.ip().is_loopback());
+    if let Some(auth) = auth_without_tls.as_ref().filter(|auth| auth.value && !is_loopback) {
         let text = "listener.auth_without_tls is only accepted on loopback addresses: passwords would cross the network in the clear";
         problems.add(Some(auth.place.clone()), text);
     }
     let auth_without_tls = auth_without_tls.is_some_and(|auth| auth.value);
-    let tls = tls.unwrap_or(if auth_without_tls { TlsMode::None } else { TlsMode::StartTls });
+    let without_tls = auth_without_tls || address.socket().is_none();
+    let tls = tls.unwrap_or(if without_tls { TlsMode::None } else { TlsMode::StartTls });
+    if address.socket().is_none() && tls != TlsMode::None {
+        problems.add(Some(place.clone()), "listener.tls is \"none\" on a Unix socket");
+    }
+    if address.socket().is_none() && !rules.proxy_protocol.is_empty() {
+        problems.add(Some(place.clone()), "listener.proxy_protocol means nothing on a Unix socket");
+    }
     let listener = ListenerConfig { service, address, tls, auth_without_tls, rules };
     Some(Found { value: listener, place })
+}
+
+/// Adds to a Unix socket what stands beside its path; these keys mean nothing elsewhere.
+fn unix_socket(
+    section: &Section<'_, '_>,
+    found: Found<ListenAddress>,
+    service: Option<Service>,
+) -> Found<ListenAddress> {
+    let mode = section.parsed("socket_mode", socket_mode);
+    let users = section.list("socket_users", user);
+    let Found { value, place } = found;
+    let value = match value {
+        ListenAddress::Unix(file) => {
+            if service.is_some_and(|service| service != Service::Lmtp) {
+                section.wrong("a Unix socket is for the service \"lmtp\" only");
+            }
+            let mode = mode.map_or(file.mode, |mode| mode.value);
+            let users = users.into_iter().flatten().map(|user| user.value).collect();
+            ListenAddress::Unix(SocketFile { mode, users, ..file })
+        }
+        ip @ ListenAddress::Ip(_) => {
+            for key in ["socket_mode", "socket_users"].into_iter().filter(|key| section.has(key)) {
+                section.wrong(format!("listener.{key} means nothing without a Unix socket"));
+            }
+            ip
+        }
+    };
+    Found { value, place }
 }
 
 /// What a listener believes and demands; a key that means nothing for its service is told of, or it would be relied on.

@@ -7,6 +7,7 @@
 pub mod connect;
 pub mod driver;
 pub mod listener;
+pub mod local;
 pub mod machine;
 pub mod proxy;
 pub mod rates;
@@ -20,6 +21,7 @@ mod testing;
 pub use connect::{ConnectError, connect};
 pub use driver::{Connection, Disconnect, Stream, TlsRole, drive};
 pub use listener::{Acceptor, AddressCount, DescriptorError, Limits, bind, network, raise_descriptor_limit};
+pub use local::LocalListener;
 pub use machine::{Handler, Machine, Step};
 pub use proxy::Proxies;
 pub use rates::Rates;

@@ -97,7 +97,7 @@ impl World {
         };
         let listener = ListenerConfig {
             service: Service::Imap,
-            address: ([127, 0, 0, 1], 0).into(),
+            address: std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(),
             tls: TlsMode::None,
             auth_without_tls: true,
             rules: Default::default(),

@@ -53,7 +53,7 @@ fn config() -> Config {
 fn listening_on(address: &str) -> Config {
     let listener = ListenerConfig {
         service: Service::Smtp,
-        address: address.parse().unwrap(),
+        address: address.parse::<std::net::SocketAddr>().unwrap().into(),
         tls: TlsMode::None,
         auth_without_tls: false,
         rules: Default::default(),
