@@ -12,8 +12,8 @@ pub use load::{ConfigError, load, parse};
 pub use reader::size as parse_size;
 pub use reference::{explain, reference};
 pub use types::{
-    AccountConfig, AliasConfig, CertificateConfig, Config, DnsConfig, Dnssec, DomainConfig, LimitsConfig,
-    ListenAddress, ListenerConfig, ListenerRules, Listeners, Network, NextHop, OauthConfig, Password,
-    QueueConfig, RatesConfig, RouteConfig, RouteTls, Service, SocketFile, SrsConfig, StorageConfig,
-    TlsConfig, TlsMode,
+    AccountConfig, AliasConfig, CertificateConfig, Config, DestinationConfig, DnsConfig, Dnssec,
+    DomainConfig, LimitsConfig, ListenAddress, ListenerConfig, ListenerRules, Listeners, Network, NextHop,
+    OauthConfig, Password, QueueConfig, RatesConfig, RouteConfig, RouteTls, Schedule, Service, SocketFile,
+    SrsConfig, StorageConfig, TlsConfig, TlsMode,
 };

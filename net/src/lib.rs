@@ -6,6 +6,7 @@
 
 pub mod connect;
 pub mod driver;
+pub mod https;
 pub mod listener;
 pub mod local;
 pub mod machine;
@@ -18,8 +19,9 @@ mod wire;
 #[cfg(test)]
 mod testing;
 
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, Dialled, Dialler, Dialling, Network, connect};
 pub use driver::{Connection, Disconnect, Stream, TlsRole, drive};
+pub use https::{Bounds, HttpsAnswer, HttpsClient, HttpsError, HttpsRequest, HttpsUrl, Payload};
 pub use listener::{Acceptor, AddressCount, DescriptorError, Limits, bind, network, raise_descriptor_limit};
 pub use local::LocalListener;
 pub use machine::{Handler, Machine, Step};

@@ -1,11 +1,11 @@
 //! Opening a store: the lock, the journal, directory and queue, what lies behind the index, and the threads.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs::File,
     path::Path,
-    sync::{Arc, Mutex, RwLock, atomic::AtomicU64, mpsc as std_mpsc},
-    thread::{self, JoinHandle},
+    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicU64, mpsc as std_mpsc},
+    thread,
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -17,16 +17,18 @@ use tokio::{
 use waypost_mail::{AccountId, EntryId, Timestamp};
 
 use crate::{
-    apply::{QueueState, State, apply, apply_directory, apply_queue},
+    apply::{QueueState, State, apply, apply_directory},
     backup, checkpoint,
-    decide::{QUEUE, directory::restored},
+    decide::directory::restored,
     error::StoreError,
     index::{Index, heads::Heads},
     journal::{Files, Journal, NewEntry, Stored, Stream, Syncer},
+    queue::{
+        entries::{Durable, Entries},
+        replay::{Met, replay},
+    },
     record::{self, Change, Record},
-    recovery,
     shared::Shared,
-    snapshot,
     state::DirectoryState,
     store::Options,
     writer::{Group, Message, Progress, Writer},
@@ -42,14 +44,36 @@ const RETAINED_BYTES_MAX: u64 = 8 << 30;
 pub(crate) struct Opened {
     pub(crate) shared: Arc<Shared>,
     pub(crate) messages: mpsc::Sender<Message>,
-    pub(crate) thread: JoinHandle<()>,
+    pub(crate) work: Work,
+}
+
+/// Where the writer runs.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// On a thread.
+    Thread(thread::JoinHandle<()>),
+    /// In a task, as the disk is in memory.
+    Task(task::JoinHandle<()>),
+}
+
+impl Work {
+    /// Waits for its end; `false`: it panicked.
+    pub(crate) async fn ended(self) -> bool {
+        match self {
+            Self::Thread(thread) => task::spawn_blocking(|| thread.join().is_ok()).await.unwrap_or(false),
+            Self::Task(task) => task.await.is_ok(),
+        }
+    }
 }
 
 /// Opens or creates a store.
 pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
-    std::fs::create_dir_all(&options.directory)?;
+    let has_files = !options.disk.is_memory();
+    if has_files {
+        std::fs::create_dir_all(&options.directory)?;
+    }
     options.disk.create_directory(&options.directory)?;
-    let lock = lock(&options.directory)?;
+    let lock = has_files.then(|| lock(&options.directory)).transpose()?;
     let restored = backup::is_restored(options.disk.as_ref(), &options.directory)?;
     let mut journal = Journal::open(Arc::clone(&options.disk), &options.directory, options.segment_bytes)?;
     let mut found = Found::default();
@@ -71,11 +95,11 @@ pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
         disk: Arc::clone(&options.disk),
         clock: Arc::clone(&options.clock),
         files: journal.files(),
-        index: Index::open(&options.directory),
+        index: if has_files { Index::open(&options.directory) } else { Index::none() },
         accounts: RwLock::default(),
         directory: watch::Sender::new(Arc::clone(&found.state.directory)),
-        queue: RwLock::new(found.state.queue.entries.clone()),
-        queue_changed: Mutex::new(found.state.queue.entries.keys().copied().collect()),
+        queue_changed: Mutex::new(names(&found.queue)),
+        queue: found.queue,
         queue_notify: Notify::new(),
         structures: RwLock::default(),
         pins: Mutex::default(),
@@ -103,14 +127,20 @@ fn start(
     journal: Journal,
     state: State,
     progress: Progress,
-    lock: File,
+    lock: Option<File>,
 ) -> Result<Opened, StoreError> {
     let (messages, receiver) = mpsc::channel(MESSAGES_MAX);
     let (requests, checkpoints) = std_mpsc::sync_channel(1);
     let (weak, at_checkpoints) = (messages.downgrade(), Arc::clone(&shared));
-    let checkpointer = thread::Builder::new()
-        .name("waypost-checkpoint".to_owned())
-        .spawn(move || checkpoint::run(&at_checkpoints, &checkpoints, &weak))?;
+    let in_memory = shared.disk.is_memory();
+    // Without an index there is nothing to write: who asks for a checkpoint is refused.
+    let checkpointer = (!in_memory)
+        .then(|| {
+            thread::Builder::new()
+                .name("waypost-checkpoint".to_owned())
+                .spawn(move || checkpoint::run(&at_checkpoints, &checkpoints, &weak))
+        })
+        .transpose()?;
     let writer = Writer {
         shared: Arc::clone(&shared),
         journal,
@@ -118,18 +148,26 @@ fn start(
         messages: receiver,
         checkpoints: requests,
         checkpoint_records: options.checkpoint_records,
-        syncer: Syncer::start()?,
+        syncer: if in_memory { Syncer::in_place() } else { Syncer::start()? },
         progress,
         callers: Handle::current(),
         group: Group::default(),
         flight: None,
     };
+    if in_memory {
+        let work = async move {
+            if let Some(Err(error)) = writer.run().await.map(Journal::close) {
+                tracing::warn!(%error, "the journal was not closed cleanly");
+            }
+        };
+        return Ok(Opened { shared, messages, work: Work::Task(tokio::spawn(task::unconstrained(work))) });
+    }
     let at_writer = Arc::clone(&shared);
     // It only waits for what it is told and for what is synced.
     let runtime = runtime::Builder::new_current_thread().build()?;
     let thread = thread::Builder::new().name("waypost-writer".to_owned()).spawn(move || {
         let journal = runtime.block_on(task::unconstrained(writer.run()));
-        if checkpointer.join().is_err() {
+        if checkpointer.is_some_and(|checkpointer| checkpointer.join().is_err()) {
             tracing::error!("the checkpoint thread panicked");
         }
         at_writer.index.close();
@@ -138,7 +176,12 @@ fn start(
         }
         drop(lock);
     })?;
-    Ok(Opened { shared, messages, thread })
+    Ok(Opened { shared, messages, work: Work::Thread(thread) })
+}
+
+/// The names of all entries.
+fn names(queue: &Durable) -> BTreeSet<EntryId> {
+    queue.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
 }
 
 /// Takes `STATE/lock` until the file is dropped.
@@ -161,6 +204,7 @@ pub(crate) fn read_directory(files: &Files) -> Result<Arc<DirectoryState>, Store
 #[derive(Default)]
 struct Found {
     state: State,
+    queue: Durable,
     /// Records behind the heads.
     pending: HashMap<AccountId, Vec<Stored>>,
     /// How many of all streams are behind them.
@@ -191,23 +235,17 @@ impl Found {
     }
 
     fn queue(&mut self, journal: &Journal) -> Result<(), StoreError> {
-        let records = recovery::records_of::<QueueState>(&journal.files(), QUEUE)?;
-        records.iter().for_each(|stored| self.last_entry = self.last_entry.max(stored.entry.0));
-        let mut queue = snapshot::newest::<QueueState>(&records).unwrap_or_default();
-        let behind = records.into_iter().filter(|stored| stored.record.seq > queue.seq).collect::<Vec<_>>();
-        for stored in behind {
-            let missing = stored.record.seq.saturating_sub(queue.seq + 1);
-            if missing > 0 {
-                self.damage.push(format!("{missing} records of the queue are missing in the journal"));
+        let Self { last_entry, damage, .. } = self;
+        let QueueState { seq, entries } = replay(&journal.files(), |met| match met {
+            Met::Record(stored) => *last_entry = stored.entry.0.max(*last_entry),
+            Met::Missing(count) => {
+                damage.push(format!("{count} records of the queue are missing in the journal"));
             }
-            if let Some(Change::Queue(change)) = self.change(&stored)?
-                && let Err(error) = apply_queue(&mut queue, stored.record.seq, &change, &stored.placement)
-            {
-                self.damage.push(format!("record {} of the queue: {error}", stored.record.seq));
-            }
-            queue.seq = stored.record.seq;
-        }
-        self.state.queue = queue;
+            Met::Damaged(sentence) => damage.push(sentence),
+            Met::Inapplicable(seq, error) => damage.push(format!("record {seq} of the queue: {error}")),
+        })?;
+        self.queue = Arc::new(RwLock::new(entries.into_all()));
+        self.state.queue = QueueState { seq, entries: Entries::over(Arc::clone(&self.queue)) };
         Ok(())
     }
 
@@ -247,7 +285,7 @@ impl Found {
         if let Err(error) = apply(&mut self.state, &record, &placement) {
             self.damage.push(format!("record {seq} of the directory: {error}"));
         }
-        let queued = self.state.queue.entries.len();
+        let queued = self.queue.read().unwrap_or_else(PoisonError::into_inner).len();
         if queued > 0 {
             tracing::warn!(
                 event = "restored_queue",

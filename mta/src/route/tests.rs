@@ -30,12 +30,7 @@ fn config() -> Config {
         routes: Vec::new(),
         trust: Vec::new(),
         dns: DnsConfig::default(),
-        queue: QueueConfig {
-            retry: Vec::new(),
-            lifetime: Duration::ZERO,
-            warn_after: Duration::ZERO,
-            mx_port: 2525,
-        },
+        queue: QueueConfig { mx_port: 2525, ..QueueConfig::default() },
         limits: LimitsConfig {
             message_size: 0,
             recipients: 0,
@@ -53,7 +48,7 @@ fn config() -> Config {
 fn listening_on(address: &str) -> Config {
     let listener = ListenerConfig {
         service: Service::Smtp,
-        address: address.parse::<std::net::SocketAddr>().unwrap().into(),
+        address: address.parse::<SocketAddr>().unwrap().into(),
         tls: TlsMode::None,
         auth_without_tls: false,
         rules: Default::default(),
@@ -202,11 +197,11 @@ fn addresses_are_listed_in_order_and_bounded() {
 async fn literals_and_next_hops_by_address_need_no_dns() {
     let nowhere = DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() };
     let resolver = Resolver::new(&nowhere).unwrap();
-    let RoutePlan::Send(route) = plan(&resolver, &config(), &domain("[IPv6:::1]")).await else { panic!() };
+    let RoutePlan::Send(route) = plan(&resolver, &config(), &domain("[IPv6:::1]"), 1).await else { panic!() };
     assert_eq!(route.targets[0].address, "[::1]:2525".parse().unwrap());
     assert_eq!(route.encryption, Encryption::Offered);
     let RoutePlan::Fail(refusal) =
-        plan(&resolver, &listening_on("192.0.2.1:2525"), &domain("[192.0.2.1]")).await
+        plan(&resolver, &listening_on("192.0.2.1:2525"), &domain("[192.0.2.1]"), 1).await
     else {
         panic!()
     };
@@ -218,7 +213,7 @@ async fn literals_and_next_hops_by_address_need_no_dns() {
         login: None,
     };
     let config = Config { routes: vec![smarthost], ..config() };
-    let RoutePlan::Send(route) = plan(&resolver, &config, &domain("b.test")).await else { panic!() };
+    let RoutePlan::Send(route) = plan(&resolver, &config, &domain("b.test"), 1).await else { panic!() };
     assert_eq!(
         route.targets,
         [Target { host: "192.0.2.7".into(), address: "192.0.2.7:465".parse().unwrap() }]
