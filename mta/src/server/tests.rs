@@ -836,6 +836,8 @@ async fn a_trusted_proxy_says_whose_session_it_is() {
         let input = format!("EHLO c\r\nXCLIENT LOGIN={login}\r\nEHLO c\r\nMAIL FROM:<bert@a.test>\r\n");
         let replies = site.talk(Service::Submission, PARTNER, &input).await;
         assert_eq!(replies.last().unwrap(), expected, "{replies:?}");
+        let refusal = "550 5.7.8 LOGIN: there is no such account".to_owned();
+        assert_eq!(replies.contains(&refusal), login == "nobody@a.test", "{replies:?}");
     }
 }
 

@@ -1094,6 +1094,122 @@ fn vrfy_tells_only_users_and_only_where_that_is_wanted() {
 }
 
 #[test]
+fn an_answer_to_another_question_ends_the_session() {
+    for command in ["MAIL FROM:<a@a.test>\r\n", "AUTH PLAIN AHVzZXIAc2VjcmV0\r\n", "VRFY b@b.test\r\n"] {
+        let manners = Manners { vrfy: true, ..Manners::default() };
+        let mut session = Session::new(Settings { manners, ..under_tls(Role::Relay) }, 4096);
+        session.send(b"EHLO c\r\n");
+        session.machine.login =
+            if command.starts_with('V') { Login::Authenticated } else { Login::Anonymous };
+        session.machine.receive(command.as_bytes());
+        assert!(matches!(session.machine.step(session.now), Step::Ask(_)), "{command}");
+        session.machine.answer(Answer::Accepted(Accepted { id: EntryId(7), new_priority: None }));
+        session.run();
+        assert_eq!(
+            (session.replies().as_str(), session.closed),
+            ("421 4.3.0 Internal error, try again later\r\n", true)
+        );
+    }
+}
+
+#[test]
+fn each_parameter_is_there_once_and_right() {
+    let bad = |keyword: &str| format!("501 5.5.4 Bad or repeated parameter {keyword}\r\n");
+    let syntax = |form: &str| format!("501 5.5.4 Syntax: {form}\r\n");
+    let (mail_form, rcpt_form) = ("MAIL FROM:<address> [parameters]", "RCPT TO:<address> [parameters]");
+    let long = "9".repeat(1_000);
+    for (command, form, keyword, good, wrong) in [
+        ("MAIL FROM:<a@a.test>", mail_form, "SIZE", "=1", &["", "=x", "=+1", "=1.0"][..]),
+        ("MAIL FROM:<a@a.test>", mail_form, "BODY", "=8BITMIME", &["", "=9BIT", "=8BITMIME,BINARYMIME"]),
+        ("MAIL FROM:<a@a.test>", mail_form, "SMTPUTF8", "", &["=1", "=YES"]),
+        ("MAIL FROM:<a@a.test>", mail_form, "REQUIRETLS", "", &["=1", "=YES"]),
+        ("MAIL FROM:<a@a.test>", mail_form, "AUTH", "=<>", &[""]),
+        ("MAIL FROM:<a@a.test>", mail_form, "RET", "=FULL", &["", "=ALL", "=FULL,HDRS"]),
+        ("MAIL FROM:<a@a.test>", mail_form, "ENVID", "=a+2Bb", &["", "=a+b", "=a+2b"]),
+        ("MAIL FROM:<a@a.test>", mail_form, "MT-PRIORITY", "=-9", &["", "=10", "=-10", "=x", "=00"]),
+        ("MAIL FROM:<a@a.test>", mail_form, "BY", "=60;R", &["", "=60", "=;R", "=0;R", "=60;RR"]),
+        (
+            "RCPT TO:<b@b.test>",
+            rcpt_form,
+            "NOTIFY",
+            "=SUCCESS,DELAY",
+            &["", "=NEVER,DELAY", "=DELAY,DELAY", "=,"],
+        ),
+        ("RCPT TO:<b@b.test>", rcpt_form, "ORCPT", "=rfc822;b@b.test", &["", "=b@b.test", "=rfc822;", "=;b"]),
+    ] {
+        // Numbers of any length, and texts beyond their bound.
+        let too_long = match keyword {
+            "AUTH" | "SMTPUTF8" | "REQUIRETLS" => None,
+            "ORCPT" => Some(format!("=rfc822;{long}")),
+            _ => Some(format!("={long}")),
+        };
+        let mut cases: Vec<(String, String)> = wrong
+            .iter()
+            .map(|value| (*value).to_owned())
+            .chain(too_long)
+            .map(|value| (format!("{command} {keyword}{value}"), bad(keyword)))
+            .collect();
+        cases.push((format!("{command} {keyword}{good} {keyword}{good}"), bad(keyword)));
+        cases.push((format!("{command} {keyword}="), syntax(form)));
+        cases.push((format!("{command} {keyword}{good}  "), "2".to_owned()));
+        cases.push((format!("{command}  {keyword}{good}"), syntax(form)));
+        cases.push((format!("{command} x{keyword}{good}"), "555 5.5.4 Unknown parameter X".to_owned()));
+        for (line, expected) in cases {
+            let mut session = Session::new(under_tls(Role::Relay), 3);
+            session.send(b"EHLO c\r\n");
+            if command.starts_with('R') {
+                session.send(b"MAIL FROM:<a@a.test>\r\n");
+            }
+            let said = session.send(format!("{line}\r\n").as_bytes());
+            assert!(said.starts_with(&expected) && said.lines().count() == 1, "{line:.80}: {said}");
+            assert!(session.send(b"NOOP\r\n").starts_with("250 "), "{line:.80}");
+        }
+    }
+}
+
+#[test]
+fn chunks_of_any_announced_size_leave_the_stream_in_step() {
+    let too_large = "552 5.3.4 The message is larger than this server takes\r\n";
+    for (sent, expected, closes) in [
+        // Nothing at all is a message, too.
+        (format!("{START}BDAT 0 LAST\r\n"), format!("{STARTED}{DONE}"), false),
+        (
+            format!("{START}BDAT 0\r\nBDAT 0 LAST\r\n"),
+            format!("{STARTED}250 2.0.0 0 octets received\r\n{DONE}"),
+            false,
+        ),
+        (
+            format!("{START}BDAT 0 LAST\r\nBDAT 0 LAST\r\n"),
+            format!("{STARTED}{DONE}503 5.5.1 Send MAIL first\r\n"),
+            false,
+        ),
+        // One octet fewer than come: the rest is a command, and none.
+        (
+            format!("{START}BDAT 2 LAST\r\n\r\n\r\n"),
+            format!("{STARTED}{DONE}500 5.5.2 Command not recognized\r\n"),
+            false,
+        ),
+        // 2 GiB and more are not waited for.
+        (format!("{START}BDAT 2147483648\r\n"), format!("{STARTED}{too_large}"), true),
+        (format!("{START}BDAT 18446744073709551615 LAST\r\n"), format!("{STARTED}{too_large}"), true),
+        (format!("{START}BDAT 18446744073709551616 LAST\r\n"), format!("{STARTED}{too_large}"), true),
+    ] {
+        for session in play(&settings(Role::Relay), &[("EHLO c\r\n", MX_EHLO), (&sent, &expected)]) {
+            assert_eq!(session.closed, closes, "{sent}");
+        }
+    }
+    // One octet more than come: the next command is text of the message.
+    let more = format!("{START}BDAT 9 LAST\r\n\r\nRSET\r\n");
+    for mut session in play(&settings(Role::Relay), &[("EHLO c\r\n", MX_EHLO), (&more, STARTED)]) {
+        assert_eq!(
+            session.send(b"\n"),
+            "554 5.6.0 The message holds a LF without CR: refused (RFC 5321 section 2.3.8)\r\n"
+        );
+        assert_eq!(session.send(b"NOOP\r\n"), "250 2.0.0 Ok\r\n");
+    }
+}
+
+#[test]
 fn help_tells_what_there_is() {
     let form = "214 2.0.0 HELP and the name of a command tells how it is written\r\n";
     let basic = "MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP";
