@@ -13,7 +13,7 @@ pub use reader::size as parse_size;
 pub use reference::{explain, reference};
 pub use types::{
     AccountConfig, AliasConfig, CertificateConfig, Config, DestinationConfig, DnsConfig, Dnssec,
-    DomainConfig, Introspection, LimitsConfig, ListenerConfig, ListenerRules, Listeners, Network, NextHop,
-    OauthConfig, Password, QueueConfig, RatesConfig, RouteConfig, RouteTls, Schedule, Service, SrsConfig,
-    StorageConfig, TlsConfig, TlsMode, TokenSource,
+    DomainConfig, Introspection, LimitsConfig, ListenAddress, ListenerConfig, ListenerRules, Listeners,
+    Network, NextHop, OauthConfig, Password, QueueConfig, RatesConfig, RouteConfig, RouteTls, Schedule,
+    Service, SocketFile, SrsConfig, StorageConfig, TlsConfig, TlsMode, TokenSource,
 };

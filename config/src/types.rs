@@ -164,14 +164,59 @@ pub enum TlsMode {
 pub struct ListenerConfig {
     /// What it speaks.
     pub service: Service,
-    /// Where; port 0: any free one.
-    pub address: SocketAddr,
+    /// Where.
+    pub address: ListenAddress,
     /// When TLS begins.
     pub tls: TlsMode,
     /// Login without TLS; only true on loopback addresses.
     pub auth_without_tls: bool,
     /// What it believes and demands.
     pub rules: ListenerRules,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum ListenAddress {
+    /// IP address and port; port 0: any free one.
+    Ip(SocketAddr),
+    /// A Unix socket.
+    Unix(SocketFile),
+}
+
+/// A Unix socket to listen on.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct SocketFile {
+    /// Its path, of at most 107 octets.
+    pub path: PathBuf,
+    /// The mode of the file; default 0660.
+    pub mode: u32,
+    /// Ids of the users who may connect; empty: whom the mode lets.
+    pub users: Vec<u32>,
+}
+
+impl ListenAddress {
+    /// The IP address with its port.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for ListenAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self::Ip(address)
+    }
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(file) => write!(f, "unix:{}", file.path.display()),
+        }
+    }
 }
 
 /// What a listener believes and demands of its clients; by default nothing.
@@ -187,6 +232,8 @@ pub struct ListenerRules {
     pub greeting_delay: Duration,
     /// Whether octets behind a command that must be the last of its group end the session.
     pub strict_pipelining: bool,
+    /// Whether VRFY tells users who have logged in what exists.
+    pub vrfy: bool,
 }
 
 /// `[[domain]]`
@@ -444,6 +491,8 @@ pub struct LimitsConfig {
     pub auth_failures_per_minute: u32,
     /// Wait before an error is answered; default 1 s; 0 = off.
     pub error_delay: Duration,
+    /// The most urgent priority that a user may give a message, 0 to 9; default 4.
+    pub priority: i8,
     /// What an address, or an account, may do in a time.
     pub rates: RatesConfig,
 }

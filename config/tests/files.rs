@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use waypost_config::{Config, Introspection, Service, TlsMode, TokenSource, explain, parse, reference};
+use waypost_config::{
+    Config, Introspection, ListenAddress, Service, TlsMode, TokenSource, explain, parse, reference,
+};
 
 fn check(text: &str) -> Result<Config, Vec<String>> {
     parse(Path::new("/nowhere/waypost.toml"), text).map_err(|error| error.problems)
@@ -131,6 +133,29 @@ fn all_errors_are_told_at_once_with_their_places() {
     assert!(problems[0].ends_with("\n 8 | conections = 5\n   | ^^^^^^^^^^"), "{}", problems[0]);
 }
 
+/// A listener on a Unix socket with these keys.
+fn unix(keys: &str) -> String {
+    format!("[[listener]]\naddress = \"unix:run/lmtp\"\n{keys}\n")
+}
+
+#[test]
+fn lmtp_has_unix_sockets() {
+    let address = |keys: &str| {
+        let config = check(&minimal(&unix(&format!("service = \"lmtp\"\n{keys}")))).unwrap();
+        config.listeners.last().unwrap().clone()
+    };
+    let plain = address("");
+    assert_eq!((plain.tls, plain.address.to_string().as_str()), (TlsMode::None, "unix:/nowhere/run/lmtp"));
+    let ListenAddress::Unix(file) = plain.address else { panic!() };
+    assert_eq!((file.mode, file.users), (0o660, vec![]));
+    let ListenAddress::Unix(file) =
+        address("socket_mode = \"600\"\nsocket_users = [\"root\", \"103\"]").address
+    else {
+        panic!()
+    };
+    assert_eq!((file.mode, file.users), (0o600, vec![0, 103]));
+}
+
 #[test]
 fn what_must_not_be_is_refused() {
     for (more, expected) in [
@@ -165,6 +190,24 @@ fn what_must_not_be_is_refused() {
         (
             "[[listener]]\nservice = \"smtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\ngreeting_delay = \"61s\"",
             "at most 1 minute",
+        ),
+        (
+            "[[listener]]\nservice = \"lmtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nvrfy = true",
+            "listener.vrfy means nothing for the service \"lmtp\"",
+        ),
+        ("[limits]\npriority = 10", "between 0 and 9"),
+        (&unix("service = \"smtp\""), "a Unix socket is for the service \"lmtp\" only"),
+        (&unix("service = \"lmtp\"\ntls = \"starttls\""), "listener.tls is \"none\" on a Unix socket"),
+        (&unix("service = \"lmtp\"\nproxy_protocol = [\"127.0.0.0/8\"]"), "means nothing on a Unix socket"),
+        (&unix("service = \"lmtp\"\nsocket_mode = \"0888\""), "is not the mode of a file"),
+        (&unix("service = \"lmtp\"\nsocket_mode = \"+77\""), "is not the mode of a file"),
+        (&unix("service = \"lmtp\"\nsocket_users = [\"no such user\"]"), "neither a user in /etc/passwd nor"),
+        (&unix("service = \"lmtp\"").replace("run/lmtp", ""), "has no path"),
+        (&unix("service = \"lmtp\"").replace("run/lmtp", &"x".repeat(108)), "has at most 107 octets"),
+        (&unix("service = \"lmtp\"").repeat(2), "the listener's address is there twice"),
+        (
+            "[[listener]]\nservice = \"lmtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nsocket_mode = \"0600\"",
+            "listener.socket_mode means nothing without a Unix socket",
         ),
         ("[srs]\ndomain = \"far.test\"", "no [[domain]] whose mail"),
         ("[limits]\nrecipients = 99", "between 100 and"),

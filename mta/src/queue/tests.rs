@@ -294,6 +294,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
             connections_per_address: 0,
             auth_failures_per_minute: 0,
             error_delay: Duration::ZERO,
+            priority: 4,
             rates: Default::default(),
         },
         srs: SrsConfig { enabled: true, domain: None },

@@ -174,7 +174,7 @@ async fn exchange_targets(
 /// Addresses on which we receive mail ourselves.
 fn own_addresses(config: &Config) -> Vec<SocketAddr> {
     let smtp = config.listeners.iter().filter(|listener| listener.service == Service::Smtp);
-    smtp.map(|listener| listener.address).collect()
+    smtp.filter_map(|listener| listener.address.socket()).collect()
 }
 
 /// The reply for mail whose look-up failed.

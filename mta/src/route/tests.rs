@@ -38,6 +38,7 @@ fn config() -> Config {
             connections_per_address: 0,
             auth_failures_per_minute: 0,
             error_delay: Duration::ZERO,
+            priority: 4,
             rates: Default::default(),
         },
         srs: Default::default(),
@@ -47,7 +48,7 @@ fn config() -> Config {
 fn listening_on(address: &str) -> Config {
     let listener = ListenerConfig {
         service: Service::Smtp,
-        address: address.parse().unwrap(),
+        address: address.parse::<SocketAddr>().unwrap().into(),
         tls: TlsMode::None,
         auth_without_tls: false,
         rules: Default::default(),

@@ -101,6 +101,7 @@ fn manners(listener: &ListenerConfig, connection: &Connection) -> Manners {
     Manners {
         greeting_delay: is_relay.then(|| rules.greeting_delay.max(GREETING_DELAY_MIN)),
         strict_pipelining: rules.strict_pipelining,
+        vrfy: rules.vrfy,
         xclient: rules.xclient.iter().any(|network| network.contains(connection.peer.ip())),
     }
 }

@@ -6,6 +6,7 @@ mod certificates;
 mod clients;
 mod command_line;
 mod hostile;
+mod local;
 mod maildrop;
 mod moving;
 mod peers;
