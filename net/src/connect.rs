@@ -1,8 +1,13 @@
 //! Outbound connections.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::{
     driver::{Connection, Stream, TlsRole},
@@ -41,8 +46,18 @@ pub async fn connect(
 ) -> Result<Connection, ConnectError> {
     let connecting = tokio::time::timeout(timeout, TcpStream::connect(address));
     let stream = connecting.await.map_err(|_| ConnectError::Timeout(timeout))??;
+    over_tcp(stream, implicit, starttls, shutdown).await
+}
+
+/// A connection that is there already, as [`crate::race`] gives it.
+pub async fn over_tcp(
+    stream: TcpStream,
+    implicit: Option<ClientTls>,
+    starttls: TlsRole,
+    shutdown: Shutdown,
+) -> Result<Connection, ConnectError> {
     stream.set_nodelay(true)?;
-    let local = stream.local_addr()?;
+    let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
     let (stream, tls): (Box<dyn Stream>, _) = match implicit {
         None => (Box::new(stream), None),
         Some(client) => {
@@ -50,5 +65,25 @@ pub async fn connect(
             (stream, Some(info))
         }
     };
-    Ok(Connection { stream, peer: address, local, tls, starttls, shutdown, counted: AddressCount::default() })
+    Ok(Connection { stream, peer, local, tls, starttls, shutdown, counted: AddressCount::default() })
+}
+
+/// Connects to a Unix socket within `timeout`, without TLS. Both sides count as loopback addresses without ports.
+pub async fn connect_socket(
+    path: &Path,
+    timeout: Duration,
+    shutdown: Shutdown,
+) -> Result<Connection, ConnectError> {
+    let connecting = tokio::time::timeout(timeout, UnixStream::connect(path));
+    let stream = connecting.await.map_err(|_| ConnectError::Timeout(timeout))??;
+    let here = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+    Ok(Connection {
+        stream: Box::new(stream),
+        peer: here,
+        local: here,
+        tls: None,
+        starttls: TlsRole::None,
+        shutdown,
+        counted: AddressCount::default(),
+    })
 }

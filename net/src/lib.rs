@@ -9,6 +9,7 @@ pub mod driver;
 pub mod listener;
 pub mod machine;
 pub mod proxy;
+pub mod race;
 pub mod rates;
 pub mod shutdown;
 pub mod tls;
@@ -17,11 +18,12 @@ mod wire;
 #[cfg(test)]
 mod testing;
 
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, connect, connect_socket, over_tcp};
 pub use driver::{Connection, Disconnect, Stream, TlsRole, drive};
 pub use listener::{Acceptor, AddressCount, DescriptorError, Limits, bind, network, raise_descriptor_limit};
 pub use machine::{Handler, Machine, Step};
 pub use proxy::Proxies;
+pub use race::{Dial, Raced, is_local, race};
 pub use rates::Rates;
 pub use shutdown::Shutdown;
 pub use tls::{
