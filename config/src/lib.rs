@@ -3,6 +3,7 @@
 //! `reference.toml` documents every key; unknown keys are errors with line, column and the nearest known key.
 
 pub mod load;
+mod next_hop;
 mod reader;
 pub mod reference;
 mod sections;
@@ -14,5 +15,6 @@ pub use reference::{explain, reference};
 pub use types::{
     AccountConfig, AliasConfig, CertificateConfig, Config, DnsConfig, Dnssec, DomainConfig, LimitsConfig,
     ListenerConfig, ListenerRules, Listeners, Network, NextHop, OauthConfig, Password, QueueConfig,
-    RatesConfig, RouteConfig, RouteTls, Service, SrsConfig, StorageConfig, TlsConfig, TlsMode,
+    RatesConfig, RouteConfig, RouteProtocol, RouteTls, Service, SourceAddresses, SrsConfig, StorageConfig,
+    TlsConfig, TlsMode,
 };

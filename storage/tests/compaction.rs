@@ -124,7 +124,14 @@ impl World {
         let reply = Reply::new(250, EnhancedStatus(2, 0, 0), "taken");
         let outcome = Outcome::Delivered { peer: "mx.far.test".into(), reply };
         let outcomes = vec![RecipientOutcome { recipient: 0, outcome }];
-        let attempt = Attempt { id, at: Timestamp(0), outcomes, next_attempt: Timestamp(0), warned: false, dialogues: Vec::new() };
+        let attempt = Attempt {
+            id,
+            at: Timestamp(0),
+            outcomes,
+            next_attempt: Timestamp(0),
+            warned: false,
+            dialogues: Vec::new(),
+        };
         self.store.settle(attempt, None).await.unwrap();
         self.queued.remove(&id);
     }

@@ -50,6 +50,7 @@ fn config() -> Config {
             lifetime: Duration::ZERO,
             warn_after: Duration::ZERO,
             mx_port: 25,
+            sources: Default::default(),
         },
         limits: LimitsConfig {
             message_size: 1_000_000,

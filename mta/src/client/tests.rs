@@ -10,6 +10,7 @@ use tokio::{
 use waypost_mail::{Address, ReversePath};
 
 use super::*;
+use crate::smtp::client::Protocol;
 
 /// One message, and what became of it.
 #[derive(Default)]
@@ -17,6 +18,7 @@ struct One {
     message: Option<Outgoing>,
     body: Bytes,
     finished: Vec<(String, Vec<u16>)>,
+    dialogues: Vec<Dialogue>,
 }
 
 impl Outbox for One {
@@ -32,14 +34,15 @@ impl Outbox for One {
         Some(std::mem::take(&mut self.body))
     }
 
-    async fn finish(&mut self, peer: &str, finished: Finished) {
+    async fn finish(&mut self, peer: &str, finished: Finished, dialogues: Vec<Dialogue>) {
+        self.dialogues.extend(dialogues);
         self.finished.push((peer.to_owned(), finished.replies.iter().map(|reply| reply.code).collect()));
     }
 }
 
 fn one() -> One {
     let message = Outgoing::new(ReversePath::Null, vec![Address::parse("x@b.test").unwrap()], 3);
-    One { message: Some(message), body: Bytes::from_static(b"x\r\n"), finished: Vec::new() }
+    One { message: Some(message), body: Bytes::from_static(b"x\r\n"), ..One::default() }
 }
 
 const TAKES_IT: &[&str] =
@@ -68,8 +71,11 @@ async fn server(sessions: &'static [&'static [&'static str]]) -> (SocketAddr, Jo
 }
 
 fn route(encryption: Encryption, addresses: &[SocketAddr]) -> Route {
-    let target = |address: &SocketAddr| Target { host: "b.test".into(), address: *address };
-    Route { targets: addresses.iter().map(target).collect(), encryption, login: None }
+    to(addresses.iter().map(|address| Target::new("b.test", *address)).collect(), encryption)
+}
+
+fn to(targets: Vec<Target>, encryption: Encryption) -> Route {
+    Route { targets, protocol: Protocol::Smtp, encryption, login: None }
 }
 
 async fn send(route: &Route) -> (One, Delivery) {
@@ -102,7 +108,9 @@ async fn a_temporary_refusal_counts_more_than_a_permanent_one() {
     let (permanent, _) = server(&[&["554 5.7.1 not you\r\n", "221 bye\r\n"]]).await;
     let (_, delivery) = send(&route(Encryption::Offered, &[permanent])).await;
     let reply = Reply::new(554, EnhancedStatus(5, 7, 1), "not you");
-    assert_eq!(delivery, Delivery::Refused { peer: "b.test [127.0.0.1]".into(), reply });
+    let Delivery::Refused { peer, reply: is, dialogues } = delivery else { panic!("{delivery:?}") };
+    assert_eq!((peer.as_str(), is), ("b.test [127.0.0.1]", reply));
+    assert_eq!(dialogues[0].lines, ["S: 554 5.7.1 not you"]);
 }
 
 #[tokio::test]
@@ -146,8 +154,7 @@ async fn a_server_that_stops_begins_nothing() {
 async fn hosts_that_no_certificate_names_get_mail_too() {
     for host in ["[127.0.0.1]", "[IPv6:::1]", "mx..b.test"] {
         let (address, _) = server(&[TAKES_IT]).await;
-        let target = Target { host: host.into(), address };
-        let route = Route { targets: vec![target], encryption: Encryption::Offered, login: None };
+        let route = to(vec![Target::new(host, address)], Encryption::Offered);
         let (outbox, delivery) = send(&route).await;
         assert_eq!(delivery, Delivery::Done, "{host}");
         assert_eq!(outbox.finished, [(format!("{host} [127.0.0.1]"), vec![250])]);

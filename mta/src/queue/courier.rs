@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use waypost_auth::{Live, srs};
+use waypost_auth::Live;
 use waypost_mail::{BodyType, DeliverBy, Domain, Overdue, Reply, ReversePath, Timestamp};
 use waypost_storage::{
-    Attempt, Deadline, Outcome, QueueEntry, QueuedRecipient, Reader, RecipientOutcome, StoreError,
+    Attempt, Deadline, Dialogue, Outcome, QueueEntry, QueuedRecipient, Reader, RecipientOutcome, StoreError,
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     client::{Delivery, Outbox, deliver},
     clock::now,
-    route::{Destination, RoutePlan, resolve},
+    route::{Destination, RoutePlan, outgoing_path, resolve},
     smtp::{
         client::{Finished, Octets, Outgoing, Tells},
         parameters::RcptParameters,
@@ -39,6 +39,14 @@ pub(super) struct Job {
     pub(super) alias: Option<Domain>,
     /// How often it was tried before.
     pub(super) tries: u32,
+}
+
+impl Job {
+    /// The same for some of its recipients, by their places.
+    fn only(&self, places: &[usize]) -> Self {
+        let recipients = places.iter().filter_map(|place| self.recipients.get(*place).copied()).collect();
+        Self { recipients, ..self.clone() }
+    }
 }
 
 /// The job that is under way.
@@ -66,13 +74,15 @@ impl Courier {
         let context = &shared.context;
         let live = context.live();
         match resolve(&context.resolver, &live.config, &self.destination).await {
-            RoutePlan::Fail(refusal) => self.fail("", &refusal.into()).await,
+            RoutePlan::Fail(refusal) => self.fail("", &refusal.into(), Vec::new()).await,
             RoutePlan::Send(route) => {
                 let (courier, delivery) =
                     deliver(self, &route, &live.config.hostname, &context.shutdown).await;
                 match delivery {
                     Delivery::Done => shared.lanes().ended(&courier.destination),
-                    Delivery::Refused { peer, reply } => courier.fail(&peer, &reply).await,
+                    Delivery::Refused { peer, reply, dialogues } => {
+                        courier.fail(&peer, &reply, dialogues).await;
+                    }
                     // what waits is still due when the server runs again
                     Delivery::Stopped => drop(shared.lanes().failed(&courier.destination)),
                 }
@@ -82,26 +92,33 @@ impl Courier {
     }
 
     /// No server took the connection: so it went for all that waits, unless other connections serve the lane.
-    async fn fail(self, peer: &str, reply: &Reply) {
+    async fn fail(self, peer: &str, reply: &Reply, dialogues: Vec<Dialogue>) {
         let jobs = self.shared.lanes().failed(&self.destination);
         for job in jobs {
             let replies = vec![reply.clone(); job.recipients.len()];
-            self.settle(&job, peer, Finished { replies, tls: None, tells: Tells::default() }).await;
+            self.settle(&job, peer, Finished { replies, ..Finished::default() }, dialogues.clone()).await;
         }
     }
 
-    /// Records what came of a job, and tells the runner.
-    async fn settle(&self, job: &Job, peer: &str, finished: Finished) {
-        let Finished { replies, tls, tells } = finished;
+    /// Records what came of a job, and tells the runner; recipients that wait for a further transaction go on as the same job.
+    async fn settle(&self, job: &Job, peer: &str, finished: Finished, dialogues: Vec<Dialogue>) {
+        let Finished { replies, unsent, tls, tells, .. } = finished;
         let (now, live) = (now(), self.shared.context.live());
         let expired = schedule::is_expired(&live.config.queue, Span::of(&job.entry), now);
         let outcome = |(recipient, reply): (&usize, Reply)| RecipientOutcome {
             recipient: *recipient,
             outcome: schedule::outcome(peer.to_owned(), reply, expired),
         };
-        let outcomes: Vec<_> = job.recipients.iter().zip(replies).map(outcome).collect();
+        let tried = job.recipients.iter().zip(replies).enumerate().filter(|(at, _)| !unsent.contains(at));
+        let outcomes: Vec<_> = tried.map(|(_, tried)| outcome(tried)).collect();
         outcomes.iter().for_each(|outcome| log(&job.entry, outcome, tls.as_deref(), now));
-        let recorded = self.record(job, &live, now, outcomes, tells).await;
+        let recorded = match outcomes.is_empty() {
+            true => Recorded::Yes,
+            false => self.record(job, &live, now, outcomes, tells, dialogues).await,
+        };
+        if !unsent.is_empty() && recorded == Recorded::Yes {
+            return self.shared.lanes().put_back(self.destination.clone(), job.only(&unsent));
+        }
         self.shared.report(Report::Job(job.entry.id, recorded)).await;
     }
 
@@ -113,6 +130,7 @@ impl Courier {
         now: Timestamp,
         outcomes: Vec<RecipientOutcome>,
         tells: Tells,
+        dialogues: Vec<Dialogue>,
     ) -> Recorded {
         let (store, shutdown) = (&self.shared.context.store, &self.shared.context.shutdown);
         let (id, queue) = (job.entry.id, &live.config.queue);
@@ -133,7 +151,14 @@ impl Courier {
                 true => Ok(None),
             };
             let warned = told.of_delay();
-            let attempt = Attempt { id, at: now, outcomes: outcomes.clone(), next_attempt, warned, dialogues: Vec::new() };
+            let attempt = Attempt {
+                id,
+                at: now,
+                outcomes: outcomes.clone(),
+                next_attempt,
+                warned,
+                dialogues: dialogues.clone(),
+            };
             let settled = match notification {
                 Ok(notification) => store.settle(attempt, notification).await,
                 Err(error) => Err(error),
@@ -221,32 +246,17 @@ impl Outbox for Courier {
         octets
     }
 
-    async fn finish(&mut self, peer: &str, finished: Finished) {
+    async fn finish(&mut self, peer: &str, finished: Finished, dialogues: Vec<Dialogue>) {
         if let Some(Current { job, .. }) = self.current.take() {
-            self.settle(&job, peer, finished).await;
+            self.settle(&job, peer, finished, dialogues).await;
         }
     }
 }
 
 impl Courier {
-    /// The sender, or, where an alias forwards what comes from elsewhere, a path of ours that leads back to him.
     fn reverse_path(&self, job: &Job) -> ReversePath {
         let context = &self.shared.context;
-        let live = context.live();
-        let (sender, alias) = match (&job.entry.reverse_path, &job.alias) {
-            (ReversePath::Address(sender), Some(alias)) if live.config.srs.enabled => (sender, alias),
-            (unchanged, _) => return unchanged.clone(),
-        };
-        // Our own mail needs no other path.
-        if live.directory.is_local(&sender.domain) {
-            return job.entry.reverse_path.clone();
-        }
-        let domain = live.config.srs.domain.as_ref().unwrap_or(alias);
-        let rewritten = context.srs.forward(sender, domain, srs::day(now()));
-        if rewritten.is_none() {
-            tracing::debug!(id = %job.entry.id, %sender, "the sender is too long to be rewritten");
-        }
-        ReversePath::Address(rewritten.unwrap_or_else(|| sender.clone()))
+        outgoing_path(&context.live(), &context.srs, &job.entry.reverse_path, job.alias.as_ref(), now())
     }
 
     fn reader(&self, entry: &QueueEntry) -> Reader {

@@ -52,6 +52,11 @@ impl<D: Clone + Eq + Hash, J> Lanes<D, J> {
         waiting.insert(behind.map_or(0, |place| place + 1), job);
     }
 
+    /// Puts a job before all others: it was begun.
+    pub(super) fn put_back(&mut self, destination: D, job: J) {
+        self.lanes.entry(destination).or_default().waiting.push_front(job);
+    }
+
     /// Chooses a destination for a new connection, and counts that connection; `None` where all that waits is served or no
     /// more connections may be made.
     pub(super) fn start(&mut self) -> Option<D> {

@@ -23,7 +23,6 @@ use std::{
 
 use tokio::sync::{mpsc, watch};
 use waypost_auth::{Live, Srs};
-use waypost_config::Config;
 use waypost_mail::{EntryId, Timestamp};
 use waypost_net::Shutdown;
 use waypost_storage::{QueueEntry, QueuedRecipient, Store, StoreError};
@@ -31,7 +30,7 @@ use waypost_storage::{QueueEntry, QueuedRecipient, Store, StoreError};
 use crate::{
     clock::now,
     dns::Resolver,
-    route::{Destination, destination},
+    route::{Destination, destination, outgoing_path},
 };
 use courier::{Courier, Job};
 use lanes::Lanes;
@@ -197,7 +196,7 @@ impl Runner {
                 entry.attempts.min(by_time)
             };
             let tries = self.tries.entry(id).or_insert_with(before);
-            let jobs = jobs(&entry, *tries, &live.config);
+            let jobs = jobs(&entry, *tries, &live, &self.shared.context.srs);
             *tries = tries.saturating_add(1);
             if !jobs.is_empty() {
                 self.jobs.insert(id, Round { jobs: jobs.len(), recorded: Recorded::Yes });
@@ -216,12 +215,14 @@ impl Runner {
 }
 
 /// The open recipients of an entry as jobs.
-fn jobs(entry: &Arc<QueueEntry>, tries: u32, config: &Config) -> Vec<(Destination, Job)> {
+fn jobs(entry: &Arc<QueueEntry>, tries: u32, live: &Live, srs: &Srs) -> Vec<(Destination, Job)> {
     let open = entry.recipients.iter().enumerate().filter(|(_, queued)| queued.is_open());
     // What is forwarded has a reverse path of its own, so it goes in a transaction of its own.
     let open = open.map(|(index, QueuedRecipient { recipient, .. })| {
         let alias = recipient.original.as_ref().map(|alias| alias.domain.clone());
-        (index, (destination(config, &recipient.address.domain), alias))
+        let path = outgoing_path(live, srs, &entry.reverse_path, alias.as_ref(), now());
+        let sender = path.address().map(|sender| &sender.domain);
+        (index, (destination(&live.config, sender, &recipient.address.domain), alias))
     });
     let job = |recipients, alias| Job { entry: entry.clone(), recipients, alias, tries };
     let jobs = transactions(open).into_iter();

@@ -117,7 +117,13 @@ mod tests {
     fn queue() -> QueueConfig {
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         let retry = [5, 15, 60, 240].map(minutes).to_vec();
-        QueueConfig { retry, lifetime: minutes(5 * 24 * 60), warn_after: minutes(240), mx_port: 25 }
+        QueueConfig {
+            retry,
+            lifetime: minutes(5 * 24 * 60),
+            warn_after: minutes(240),
+            mx_port: 25,
+            sources: Default::default(),
+        }
     }
 
     #[test]

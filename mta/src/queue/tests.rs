@@ -9,7 +9,7 @@ use tokio::{
 };
 use waypost_auth::Directory;
 use waypost_config::{
-    DnsConfig, DomainConfig, LimitsConfig, NextHop, QueueConfig, RouteConfig, RouteTls, SrsConfig,
+    Config, DnsConfig, DomainConfig, LimitsConfig, NextHop, QueueConfig, RouteConfig, RouteTls, SrsConfig,
     StorageConfig,
 };
 use waypost_mail::{
@@ -240,11 +240,17 @@ fn sender() -> ReversePath {
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn queue() -> QueueConfig {
-    QueueConfig { retry: vec![DAY], lifetime: 5 * DAY, warn_after: DAY, mx_port: 25 }
+    QueueConfig {
+        retry: vec![DAY],
+        lifetime: 5 * DAY,
+        warn_after: DAY,
+        mx_port: 25,
+        sources: Default::default(),
+    }
 }
 
 fn config(server: SocketAddr, queue: QueueConfig) -> Config {
-    let next_hop = NextHop { host: server.ip().to_string(), port: server.port() };
+    let next_hop = NextHop::server(server.ip().to_string(), server.port());
     let domain = DomainConfig {
         name: Domain::new("a.test").unwrap(),
         catch_all: None,
@@ -261,7 +267,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
         domains: vec![domain],
         accounts: Vec::new(),
         aliases: Vec::new(),
-        routes: vec![RouteConfig { domain: None, next_hop, tls: RouteTls::None, login: None }],
+        routes: vec![RouteConfig { tls: RouteTls::None, ..RouteConfig::new(None, next_hop) }],
         trust: Vec::new(),
         dns: DnsConfig::default(),
         queue,

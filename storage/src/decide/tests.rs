@@ -513,7 +513,14 @@ fn an_entry_leaves_the_queue_with_its_last_recipient() {
     assert_eq!((entry.content.prefix, entry.content.size(), entry.next_attempt), ((0, 0), 90, NOW));
     let reply = Reply::new(451, EnhancedStatus(4, 7, 1), "later");
     let attempt = |outcomes: Vec<RecipientOutcome>| Settle {
-        attempt: Attempt { id, at: NOW, outcomes, next_attempt: Timestamp(9), warned: true, dialogues: Vec::new() },
+        attempt: Attempt {
+            id,
+            at: NOW,
+            outcomes,
+            next_attempt: Timestamp(9),
+            warned: true,
+            dialogues: Vec::new(),
+        },
         notification: None,
     };
     let deferred = Outcome::Deferred { peer: String::new(), reply: reply.clone() };
