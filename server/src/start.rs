@@ -193,6 +193,7 @@ impl Running {
             }));
         }
         let (store, live, shutdown) = (self.store.clone(), self.live.subscribe(), self.shutdown.clone());
+        let router = admin::Router { resolver: resolver.clone(), srs: self.services.mta.srs.clone() };
         self.shutdown.spawn(waypost_mta::queue::run(waypost_mta::queue::Context {
             store,
             live,
@@ -210,10 +211,10 @@ impl Running {
         self.shutdown.spawn(async move {
             tokio::select! { () = watch => (), () = stopping.stopping() => () }
         });
-        admin::socket::listen(&config.state_dir, self.store.clone(), self.live.subscribe(), &self.shutdown)
-            .map_err(|error| {
-                StartError::Admin(admin::socket::path(&config.state_dir).display().to_string(), error)
-            })
+        let (store, live) = (self.store.clone(), self.live.subscribe());
+        admin::socket::listen(&config.state_dir, store, live, router, &self.shutdown).map_err(|error| {
+            StartError::Admin(admin::socket::path(&config.state_dir).display().to_string(), error)
+        })
     }
 
     /// Each bound service with its address.

@@ -10,6 +10,7 @@ use waypost_storage::{NewAccount, Outcome, QueueEntry, Store, StoreError};
 use super::{
     app_password::{self, AppPasswordLine},
     maintenance::{self, Maintained, Maintenance},
+    route::{self, RouteAnswer, Router},
 };
 use crate::port::{self, Event, Job, Summary};
 
@@ -79,6 +80,13 @@ pub enum Request {
         /// Bytes it may hold; `None`: no bound.
         quota_bytes: Option<u64>,
     },
+    /// Tells what would become of a message.
+    Route {
+        /// Its sender; `<>` or empty: the null path.
+        from: String,
+        /// Its recipient.
+        to: String,
+    },
     /// Lists the queue.
     QueueList,
     /// Moves mail of an account in or out; its paths are absolute. Events come before the answer.
@@ -107,6 +115,8 @@ pub enum Response {
     AppPasswords(Vec<AppPasswordLine>),
     /// The queue.
     Queue(Vec<QueueLine>),
+    /// What would become of a message.
+    Route(Box<RouteAnswer>),
     /// Not the answer yet: how far it is, and what cannot be done.
     Event(Event),
     /// Mail was moved.
@@ -162,7 +172,13 @@ pub struct RecipientLine {
 
 /// Carries a request out. `live` is there in a running server. What takes long tells `events`, and ends early where nobody
 /// takes them.
-pub async fn execute(store: &Store, live: &Live, request: Request, events: mpsc::Sender<Event>) -> Response {
+pub async fn execute(
+    store: &Store,
+    live: &Live,
+    router: &Router,
+    request: Request,
+    events: mpsc::Sender<Event>,
+) -> Response {
     let result = match request {
         Request::AccountAdd { address, password_hash, scram_verifiers, quota_bytes } => {
             add(store, live, &address, Secrets { password_hash, scram_verifiers }, quota_bytes).await
@@ -188,6 +204,7 @@ pub async fn execute(store: &Store, live: &Live, request: Request, events: mpsc:
             Err(problem) => Err(problem),
         },
         Request::QueueList => Ok(Response::Queue(store.queue().iter().map(|entry| line(entry)).collect())),
+        Request::Route { from, to } => route::run(store, live, router, &from, &to).await,
         Request::Port { address, job } => port(store, live, &address, job, events).await,
         Request::Maintain { job } => maintenance::run(store, job, events).await,
     };

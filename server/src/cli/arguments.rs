@@ -35,6 +35,8 @@ pub enum Command {
     /// Mail on its way out
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Tells what would become of a message, and why, without sending it
+    Route(RouteOptions),
     /// The store: moving mail in and out, deleted mail, checks
     #[command(subcommand)]
     Store(StoreCommand),
@@ -233,6 +235,21 @@ pub enum QueueCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
+}
+
+/// `waypost route`
+#[derive(Args, Debug)]
+pub struct RouteOptions {
+    /// The sender's address; "<>" for a notification
+    pub from: String,
+    /// The recipient's address
+    pub to: String,
+    /// Prints JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 /// `waypost store`

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use waypost_config::Config;
+use waypost_mta::dns::Resolver;
 use waypost_storage::Store;
 
 use crate::{
-    admin::{Request, Response, execute, socket},
+    admin::{Request, Response, Router, execute, socket},
     cli::{Failure, arguments::ConfigFile},
     directory,
     port::Event,
+    secret,
     start::{make_state_dir, store_options},
 };
 
@@ -54,6 +56,7 @@ async fn offline(
 ) -> Result<Response, Failure> {
     make_state_dir(&config.state_dir).map_err(Failure::new)?;
     let store = Store::open(store_options(&config)).await.map_err(Failure::new)?;
+    let router = router(&config)?;
     let adopted = directory::adopt_file_accounts(&store, &config).await;
     let live = adopted.and_then(|()| directory::live(&store, Arc::new(config)));
     let response = match live {
@@ -64,10 +67,16 @@ async fn offline(
                     tell(event);
                 }
             };
-            Ok(tokio::join!(execute(&store, &live, request, sender), told).0)
+            Ok(tokio::join!(execute(&store, &live, &router, request, sender), told).0)
         }
         Err(problem) => Err(Failure::configuration(problem)),
     };
     store.close().await;
     response
+}
+
+/// What the server would have: DNS as the configuration says, and the key of return paths.
+fn router(config: &Config) -> Result<Router, Failure> {
+    let resolver = Resolver::new(&config.dns).map_err(Failure::new)?;
+    Ok(Router { resolver, srs: secret::srs(&config.state_dir).map_err(Failure::new)? })
 }

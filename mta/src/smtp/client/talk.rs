@@ -16,6 +16,16 @@ pub enum Protocol {
     Lmtp,
 }
 
+impl std::fmt::Display for Protocol {
+    /// `smtp`, `lmtp`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Smtp => "smtp",
+            Self::Lmtp => "lmtp",
+        })
+    }
+}
+
 /// Whether the connection is to be encrypted.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Encryption {
