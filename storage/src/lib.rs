@@ -12,6 +12,7 @@
 pub mod accept;
 pub mod account;
 mod apply;
+mod attempts;
 pub mod backup;
 mod check;
 mod checkpoint;
