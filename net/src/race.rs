@@ -159,9 +159,9 @@ mod tests {
         let from = |source: &str| Dial { address, source: Some(source.parse().unwrap()) };
         let raced = race(&[from("127.0.0.7")], LONGEST).await;
         assert_eq!(raced.won.unwrap().1.local_addr().unwrap().ip(), "127.0.0.7".parse::<IpAddr>().unwrap());
-        let raced = race(&[from("192.0.2.1")], LONGEST).await;
+        let raced = race(&[from("203.0.113.1")], LONGEST).await;
         let ConnectError::Io(text) = &raced.failed[0].1 else { panic!("{raced:?}") };
-        assert!(text.starts_with("cannot send from 192.0.2.1: "), "{text}");
+        assert!(text.starts_with("cannot send from 203.0.113.1: "), "{text}");
     }
 
     #[test]
@@ -170,7 +170,7 @@ mod tests {
             ("127.0.0.1", true),
             ("127.9.9.9", true),
             ("::1", true),
-            ("192.0.2.1", false),
+            ("203.0.113.1", false),
             ("2001:db8::1", false),
         ] {
             assert_eq!(is_local(address.parse().unwrap()), expected, "{address}");

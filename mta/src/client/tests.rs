@@ -160,3 +160,36 @@ async fn hosts_that_no_certificate_names_get_mail_too() {
         assert_eq!(outbox.finished, [(format!("{host} [127.0.0.1]"), vec![250])]);
     }
 }
+
+#[tokio::test]
+async fn the_addresses_of_one_host_are_tried_until_one_takes_the_session() {
+    let (refusing, _) = server(&[&["421 4.3.2 busy\r\n"]]).await;
+    let (taking, _) = server(&[TAKES_IT]).await;
+    let host = |host: &str, address| Target::new(host, address);
+    let targets = vec![
+        host("one.test", nobody().await),
+        host("one.test", refusing),
+        host("one.test", nobody().await),
+        host("two.test", taking),
+    ];
+    let (outbox, delivery) = send(&to(targets, Encryption::Offered)).await;
+    assert_eq!(delivery, Delivery::Done);
+    assert_eq!(outbox.finished, [("two.test [127.0.0.1]".to_owned(), vec![250])]);
+    // Each that failed is told of once, though the message was delivered.
+    let told: Vec<&str> =
+        outbox.dialogues.iter().map(|dialogue| dialogue.lines[0].split(':').next().unwrap()).collect();
+    assert_eq!((told, outbox.dialogues[1].lines[0].as_str()), (vec!["*", "S", "*"], "S: 421 4.3.2 busy"));
+}
+
+#[tokio::test]
+async fn connections_go_out_from_their_source() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = Target {
+        source: Some("127.0.0.8".parse().unwrap()),
+        ..Target::new("b.test", listener.local_addr().unwrap())
+    };
+    let peer = tokio::spawn(async move { listener.accept().await.unwrap().1.ip() });
+    let (_, delivery) = send(&to(vec![target], Encryption::Offered)).await;
+    assert!(matches!(delivery, Delivery::Refused { .. }));
+    assert_eq!(peer.await.unwrap().to_string(), "127.0.0.8");
+}

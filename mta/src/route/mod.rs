@@ -264,4 +264,6 @@ fn look_up_failure(error: &DnsError) -> Refusal {
 }
 
 #[cfg(test)]
+mod resolve_tests;
+#[cfg(test)]
 mod tests;
