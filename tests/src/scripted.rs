@@ -34,6 +34,8 @@ pub enum Stage {
     Rcpt,
     /// DATA.
     Data,
+    /// In the middle of the message: once some of it was read, before it is whole.
+    Body,
     /// A chunk that is not the last.
     Chunk,
     /// The end of the message: the dot, or the last chunk.
@@ -325,6 +327,18 @@ impl Peer {
         Some(Self { stream, unread: Vec::new(), ..self })
     }
 
+    /// Says what is to be said in the middle of a message, and hangs up.
+    async fn interrupt(&mut self) -> Option<()> {
+        let act =
+            self.manners.acts.iter().find(|(stage, _)| *stage == Stage::Body).map(|(_, act)| act.clone());
+        if let Some(Act::Say(reply)) = act {
+            self.fill().await?;
+            self.say(&format!("{reply}\r\n")).await?;
+            return None;
+        }
+        Some(())
+    }
+
     /// Reads more; nothing where the bound is reached.
     async fn fill(&mut self) -> Option<()> {
         let left = self.manners.read_max.map_or(usize::MAX, |most| most.saturating_sub(self.read));
@@ -352,6 +366,7 @@ impl Peer {
     /// The text behind DATA, without its dots.
     async fn text(&mut self) -> Option<Vec<u8>> {
         let mut text = Vec::new();
+        self.interrupt().await?;
         loop {
             while !self.unread.windows(2).any(|pair| pair == b"\r\n") {
                 self.fill().await?;
@@ -366,6 +381,7 @@ impl Peer {
     }
 
     async fn octets(&mut self, count: usize) -> Option<Vec<u8>> {
+        self.interrupt().await?;
         while self.unread.len() < count {
             self.fill().await?;
         }

@@ -205,7 +205,7 @@ impl Caller<'_> {
             tls: connection.tls.clone(),
             login: self.route.login.clone(),
             login_in_clear: target.is_local(),
-            nonce: nonce(),
+            nonce: self.route.login.as_ref().map_or_else(String::new, |_| nonce()),
         };
         let (machine, session, result) = drive(connection, Client::new(settings), session).await;
         let lost = result.as_ref().map_or_else(lost, |()| failure("the session ended too early"));

@@ -67,11 +67,14 @@ fn route(address: SocketAddr) -> Route {
 }
 
 async fn send(route: &Route, recipients: usize) -> Told {
+    send_message(route, recipients, Bytes::from_static(MESSAGE)).await
+}
+
+async fn send_message(route: &Route, recipients: usize, left: Bytes) -> Told {
     let to = |number| Address::parse(&format!("{number}@b.test")).unwrap();
     let to: Vec<Address> = (0..recipients).map(to).collect();
     let from = ReversePath::Address(Address::parse("s@a.test").unwrap());
-    let message = Outgoing::new(from, to, MESSAGE.len() as u64);
-    let left = Bytes::from_static(MESSAGE);
+    let message = Outgoing::new(from, to, left.len() as u64);
     let one = One { message: Some(message), left, finished: Vec::new(), dialogues: Vec::new() };
     let hostname = Domain::new("a.test").unwrap();
     let (one, delivery) = deliver(one, route, &hostname, &Shutdown::new()).await;
@@ -220,6 +223,22 @@ async fn a_connection_that_ends_at_any_octet_leaves_one_outcome() {
             assert!(found[first..].iter().all(|(outcome, _)| *outcome == Delivered), "{offers:?} {found:?}");
             // Delivered only where the server has it; and a lost 250 is the one case where it has it and it is sent again.
             assert!(found[first..].iter().all(|(_, accepted)| *accepted == 1), "{offers:?} {found:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_no_more_of_a_message_is_heard() {
+    let large =
+        Bytes::from(b"A line, and it is the same as the ones before and behind it.\r\n".repeat(400_000));
+    for offers in [&[][..], &["PIPELINING", "CHUNKING"]] {
+        for (reply, expected) in [("552 5.3.4 too big", Failed), ("452 4.3.1 full", Retry)] {
+            let manners = Manners::say(Stage::Body, reply).offering(offers);
+            let sink = ScriptedSink::start([manners]).await;
+            let told = send_message(&route(sink.address), 1, large.clone()).await;
+            assert_eq!(told.outcomes, [expected], "{offers:?} {:?}", told.replies);
+            let last = told.dialogues[0].lines.last().unwrap().clone();
+            assert_eq!(last, format!("S: {reply}"), "{offers:?} {:?}", told.dialogues);
         }
     }
 }

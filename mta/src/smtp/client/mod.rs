@@ -140,9 +140,11 @@ impl Client {
 
     /// After the session: what is not told yet. `lost` says why the connection ended, for what was open then.
     pub fn end(mut self, lost: &Reply) -> End {
+        let early = self.early_answer();
+        let lost = early.as_ref().unwrap_or(lost);
         let is_over =
             matches!(self.state, State::Closed(_) | State::Quit | State::Ready(_) | State::Ended(_));
-        if !is_over {
+        if !is_over && early.is_none() {
             self.note(&lost.text());
         }
         if !self.asked {
@@ -154,6 +156,20 @@ impl Client {
             State::Ended(finished) => End::Done(Some(finished)),
             state => End::Done(self.broken_off(state, lost, Ending::Lost)),
         }
+    }
+
+    /// What a server said that took no more of the message before it was whole.
+    fn early_answer(&mut self) -> Option<Reply> {
+        if !matches!(self.state, State::Body(..) | State::EndOfData(..)) {
+            return None;
+        }
+        while let Ok(Some(reply)) = self.replies.next_reply() {
+            self.record_reply(&reply);
+            if reply.code >= 400 {
+                return Some(reply);
+            }
+        }
+        None
     }
 
     /// Reads a reply or waits for it; `None`: the state changed.
@@ -417,6 +433,10 @@ impl Machine for Client {
 
     fn end_of_input(&mut self) {
         self.ended = true;
+    }
+
+    fn last_words(&mut self, octets: &[u8]) {
+        self.replies.receive(octets);
     }
 
     fn answer(&mut self, answer: Answer) {

@@ -892,3 +892,37 @@ fn what_was_said_is_told_without_secrets_and_without_the_message() {
     let last = finished.said.unwrap().lines.pop();
     assert_eq!(last.as_deref(), Some("*: the connection was lost before the answer to MAIL"));
 }
+
+#[test]
+fn what_a_server_says_before_it_takes_no_more_counts() {
+    for (offers, words, expected) in [
+        ("", "552 5.3.4 too big\r\n", "552 5.3.4 too big"),
+        ("", "421 4.3.2 closing\r\n", "421 4.3.2 closing"),
+        ("", "552 5.3.", "451 lost"),
+        ("", "", "451 lost"),
+        ("", "250 what?\r\n", "451 lost"),
+        ("250-CHUNKING\r\n250-PIPELINING\r\n", "250 a\r\n552 5.3.4 too big\r\n", "552 5.3.4 too big"),
+    ] {
+        let mut machine = Client::new(plain());
+        let now = Instant::now();
+        for reply in ["220 b", &format!("250-b\r\n{offers}250 SIZE"), "250 ok", "250 ok", "354 go"] {
+            if let Step::Ask(Question::NextMessage { .. }) = machine.step(now) {
+                machine.answer(Answer::Message(Some(message(&["x@b.test"]))));
+            }
+            if !matches!(machine.step(now), Step::Ask(_)) {
+                machine.receive(format!("{reply}\r\n").as_bytes());
+            }
+        }
+        for _ in 0..3 {
+            assert!(matches!(machine.step(now), Step::Ask(Question::NextChunk)), "{offers}");
+            machine.answer(Answer::Chunk(Bytes::from(vec![b'x'; CHUNK_BYTES])));
+        }
+        machine.step(now);
+        machine.last_words(words.as_bytes());
+        let End::Done(Some(finished)) = machine.end(&Reply::plain(451, "lost")) else { panic!("{words}") };
+        assert_eq!(finished.replies.iter().map(text).collect::<Vec<_>>(), [expected], "{offers} {words}");
+        let said = finished.said.unwrap();
+        let last = said.lines.last().unwrap();
+        assert!(last == &format!("S: {expected}") || last == "*: lost", "{said:?}");
+    }
+}
