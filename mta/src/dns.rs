@@ -3,7 +3,7 @@
 //! Names are always asked for as they are: no search list, no hosts file (RFC 5321 section 5.1 forbids to infer names).
 //! CNAMEs are followed by the resolver that is asked, and by hickory where that one left them.
 
-use std::{net::IpAddr, time::Duration};
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use hickory_resolver::{
     Resolver as HickoryResolver, TokioResolver,
@@ -39,10 +39,27 @@ pub enum DnsError {
     Temporary(String, String),
 }
 
+/// Answers that are being found.
+pub type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<Vec<T>, DnsError>> + Send + 'a>>;
+
+/// Answers in place of DNS: a world that is told by a script.
+pub trait Answers: Send + Sync + 'static {
+    /// As [`Resolver::mx`].
+    fn mx<'a>(&'a self, domain: &'a Domain) -> Answering<'a, (u16, String)>;
+    /// As [`Resolver::addresses`].
+    fn addresses<'a>(&'a self, host: &'a str) -> Answering<'a, IpAddr>;
+}
+
 /// The resolver. Cheap to clone.
 #[derive(Clone)]
 pub struct Resolver {
-    inner: TokioResolver,
+    inner: Inner,
+}
+
+#[derive(Clone)]
+enum Inner {
+    Dns(Box<TokioResolver>),
+    Other(Arc<dyn Answers>),
 }
 
 impl std::fmt::Debug for Resolver {
@@ -68,13 +85,22 @@ impl Resolver {
             HickoryResolver::builder_with_config(servers, TokioRuntimeProvider::default())
         };
         bound(builder.options_mut());
-        Ok(Self { inner: builder.build().map_err(problem)? })
+        Ok(Self { inner: Inner::Dns(Box::new(builder.build().map_err(problem)?)) })
+    }
+
+    /// One that asks somebody else.
+    pub fn answered_by(answers: impl Answers) -> Self {
+        Self { inner: Inner::Other(Arc::new(answers)) }
     }
 
     /// MX records: preference and host, in no order. A null MX (RFC 7505) is preference 0 and `.` as host.
     pub async fn mx(&self, domain: &Domain) -> Result<Vec<(u16, String)>, DnsError> {
+        let dns = match &self.inner {
+            Inner::Dns(dns) => dns,
+            Inner::Other(answers) => return answers.mx(domain).await,
+        };
         let name = fqdn(domain.as_str())?;
-        let answer = self.inner.mx_lookup(name).await.map_err(|error| failure(domain.as_str(), &error))?;
+        let answer = dns.mx_lookup(name).await.map_err(|error| failure(domain.as_str(), &error))?;
         let mx = |record: &Record| match &record.data {
             RData::MX(mx) => Some((mx.preference, host_name(&mx.exchange))),
             _ => None,
@@ -84,8 +110,12 @@ impl Resolver {
 
     /// IPv6 and IPv4 addresses of a host, IPv6 first.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
+        let dns = match &self.inner {
+            Inner::Dns(dns) => dns,
+            Inner::Other(answers) => return answers.addresses(host).await,
+        };
         let name = fqdn(host)?;
-        let (v6, v4) = tokio::join!(self.inner.ipv6_lookup(name.clone()), self.inner.ipv4_lookup(name));
+        let (v6, v4) = tokio::join!(dns.ipv6_lookup(name.clone()), dns.ipv4_lookup(name));
         let addresses = |answer: Result<hickory_resolver::lookup::Lookup, NetError>| match answer {
             Ok(answer) => {
                 Ok(answer.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>())

@@ -18,12 +18,12 @@ mod wire;
 #[cfg(test)]
 mod testing;
 
-pub use connect::{ConnectError, connect, connect_socket, over_tcp};
+pub use connect::{ConnectError, Dial, Dialled, Dialler, Dialling, Network, Raced, connect};
 pub use driver::{Connection, Disconnect, Stream, TlsRole, drive};
 pub use listener::{Acceptor, AddressCount, DescriptorError, Limits, bind, network, raise_descriptor_limit};
 pub use machine::{Handler, Machine, Step};
 pub use proxy::Proxies;
-pub use race::{Dial, Raced, is_local, race};
+pub use race::{ATTEMPT_DELAY, is_local};
 pub use rates::Rates;
 pub use shutdown::Shutdown;
 pub use tls::{

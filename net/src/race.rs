@@ -1,86 +1,67 @@
 //! Several addresses of one host: connections are begun one after the other until one is there (RFC 8305 section 5).
 
 use std::{
+    future::{Future, poll_fn},
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    pin::Pin,
+    task::Poll,
     time::Duration,
 };
 
-use tokio::{
-    net::{TcpSocket, TcpStream},
-    task::JoinSet,
-    time::{Instant, sleep_until, timeout},
-};
+use tokio::time::{Instant, sleep_until};
 
-use crate::connect::ConnectError;
+use crate::connect::{ConnectError, Dial, Dialled, Raced};
 
 /// How long one address has before the next one is tried beside it (RFC 8305 section 8).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Where a connection goes, and the address of ours that it comes from; `None`: the system chooses.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Dial {
-    /// The server.
-    pub address: SocketAddr,
-    /// Ours, of the same family.
-    pub source: Option<IpAddr>,
-}
-
-/// How a race ended.
-#[derive(Debug)]
-pub struct Raced {
-    /// The connection that was there first, with its place in the list.
-    pub won: Option<(usize, TcpStream)>,
-    /// Addresses that failed before that, by their places, in the order in which they failed.
-    pub failed: Vec<(usize, ConnectError)>,
-}
+/// An address that is dialled.
+pub(crate) type Dialling = Pin<Box<dyn Future<Output = Result<Dialled, ConnectError>> + Send>>;
 
 /// Connects to the addresses in their order: the next one is begun when the one before has failed or [`ATTEMPT_DELAY`] has passed.
-/// The first that is there wins, the others are given up. Each has `longest`.
-pub async fn race(dials: &[Dial], longest: Duration) -> Raced {
-    let (mut waiting, mut running) = (dials.iter().copied().enumerate(), JoinSet::new());
+/// The first that is there wins, the others are given up.
+pub(crate) async fn race(dials: &[Dial], begin: impl Fn(Dial) -> Dialling) -> Raced {
+    let (mut waiting, mut running) = (dials.iter().copied().enumerate(), Vec::<(usize, Dialling)>::new());
     let (mut failed, mut next_at) = (Vec::new(), Instant::now());
-    let mut more = waiting.len() > 0;
     loop {
-        if more && (running.is_empty() || Instant::now() >= next_at) {
-            if let Some((at, dial)) = waiting.next() {
-                running.spawn(async move { (at, dial.connect(longest).await) });
+        if running.is_empty() || Instant::now() >= next_at {
+            match waiting.next() {
+                Some((at, dial)) => running.push((at, begin(dial))),
+                None if running.is_empty() => return Raced { won: None, failed },
+                None => {}
             }
-            more = waiting.len() > 0;
             next_at = Instant::now() + ATTEMPT_DELAY;
         }
-        // Both are cancel-safe.
-        let ended = tokio::select! {
-            ended = running.join_next() => ended,
-            () = sleep_until(next_at), if more => continue,
+        // Both are cancel-safe: what is dialled stays in the list.
+        let (at, dialled) = tokio::select! {
+            biased;
+            ended = first(&mut running) => ended,
+            () = sleep_until(next_at), if waiting.len() > 0 => continue,
         };
-        match ended {
-            Some(Ok((at, Ok(stream)))) => return Raced { won: Some((at, stream)), failed },
-            Some(Ok((at, Err(error)))) => {
-                failed.push((at, error));
-                next_at = Instant::now();
-            }
-            // A task that was cancelled: the runtime ends.
-            Some(Err(_)) => {}
-            None if !more => return Raced { won: None, failed },
-            None => {}
+        match dialled {
+            Ok(dialled) => return Raced { won: Some((at, dialled)), failed },
+            Err(error) => failed.push((at, error)),
         }
+        next_at = Instant::now();
     }
 }
 
-impl Dial {
-    async fn connect(self, longest: Duration) -> Result<TcpStream, ConnectError> {
-        let socket = match self.address {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        }?;
-        if let Some(source) = self.source {
-            let bound = socket.bind(SocketAddr::new(source, 0));
-            bound.map_err(|error| ConnectError::Io(format!("cannot send from {source}: {error}")))?;
+/// Waits for the first that ends, and takes it out of the list.
+async fn first(running: &mut Vec<(usize, Dialling)>) -> (usize, Result<Dialled, ConnectError>) {
+    poll_fn(|context| {
+        for place in 0..running.len() {
+            let Some((at, dialling)) = running.get_mut(place) else { break };
+            if let Poll::Ready(dialled) = dialling.as_mut().poll(context) {
+                let at = *at;
+                // its place is not asked for again, and the order of the others stays
+                drop(running.remove(place));
+                return Poll::Ready((at, dialled));
+            }
         }
-        let connected = timeout(longest, socket.connect(self.address)).await;
-        Ok(connected.map_err(|_| ConnectError::Timeout(longest))??)
-    }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Whether an address is one of this machine's. No packet is sent: the system says from where it would reach it.
@@ -99,14 +80,24 @@ pub fn is_local(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use std::net::SocketAddr;
+
+    use tokio::{
+        net::{TcpListener, TcpSocket, TcpStream},
+        time::timeout,
+    };
 
     use super::*;
+    use crate::Dialler;
 
     const LONGEST: Duration = Duration::from_secs(5);
 
     fn dial(address: SocketAddr) -> Dial {
         Dial { address, source: None }
+    }
+
+    fn dialler() -> Dialler {
+        Dialler::default()
     }
 
     async fn nobody() -> SocketAddr {
@@ -130,11 +121,13 @@ mod tests {
     async fn the_first_that_is_there_wins() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let there = listener.local_addr().unwrap();
-        let Raced { won, failed } = race(&[dial(nobody().await), dial(there), dial(there)], LONGEST).await;
+        let Raced { won, failed } =
+            dialler().race(&[dial(nobody().await), dial(there), dial(there)], LONGEST).await;
         assert_eq!((won.unwrap().0, failed.len(), failed[0].0), (1, 1, 0));
-        let Raced { won, failed } = race(&[dial(nobody().await), dial(nobody().await)], LONGEST).await;
+        let Raced { won, failed } =
+            dialler().race(&[dial(nobody().await), dial(nobody().await)], LONGEST).await;
         assert!(won.is_none() && failed.len() == 2, "{failed:?}");
-        let Raced { won, failed } = race(&[], LONGEST).await;
+        let Raced { won, failed } = dialler().race(&[], LONGEST).await;
         assert!(won.is_none() && failed.is_empty());
     }
 
@@ -143,11 +136,11 @@ mod tests {
         let (silent, _listener, _streams) = silent().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let begun = Instant::now();
-        let raced = race(&[dial(silent), dial(listener.local_addr().unwrap())], LONGEST).await;
+        let raced = dialler().race(&[dial(silent), dial(listener.local_addr().unwrap())], LONGEST).await;
         assert_eq!(raced.won.unwrap().0, 1);
         assert!(begun.elapsed() >= ATTEMPT_DELAY && begun.elapsed() < LONGEST);
         let longest = Duration::from_millis(50);
-        let Raced { won, failed } = race(&[dial(silent)], longest).await;
+        let Raced { won, failed } = dialler().race(&[dial(silent)], longest).await;
         assert!(won.is_none());
         assert_eq!(failed, [(0, ConnectError::Timeout(longest))]);
     }
@@ -157,9 +150,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let from = |source: &str| Dial { address, source: Some(source.parse().unwrap()) };
-        let raced = race(&[from("127.0.0.7")], LONGEST).await;
-        assert_eq!(raced.won.unwrap().1.local_addr().unwrap().ip(), "127.0.0.7".parse::<IpAddr>().unwrap());
-        let raced = race(&[from("203.0.113.1")], LONGEST).await;
+        let raced = dialler().race(&[from("127.0.0.7")], LONGEST).await;
+        assert_eq!(raced.won.unwrap().1.local.ip(), "127.0.0.7".parse::<IpAddr>().unwrap());
+        let raced = dialler().race(&[from("203.0.113.1")], LONGEST).await;
         let ConnectError::Io(text) = &raced.failed[0].1 else { panic!("{raced:?}") };
         assert!(text.starts_with("cannot send from 203.0.113.1: "), "{text}");
     }

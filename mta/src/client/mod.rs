@@ -7,16 +7,14 @@ use std::{future::Future, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use waypost_mail::{Domain, EnhancedStatus, Reply, Severity, Timestamp};
 use waypost_net::{
-    ClientTls, ConnectError, Connection, Dial, Disconnect, Handler, Output, Shutdown, TlsError, TlsRole,
-    Verification, connect_socket, drive, over_tcp, race,
+    ClientTls, ConnectError, Connection, Dial, Dialled, Dialler, Disconnect, Handler, Output, Shutdown,
+    TlsError, TlsRole, Verification, drive,
 };
 use waypost_storage::{Dialogue, DialogueTls};
 
 use crate::{
-    clock::now,
     route::{Place, Route, Target},
     smtp::client::{Answer, Client, Encryption, End, Finished, Octets, Outgoing, Question, Said, Settings},
 };
@@ -31,6 +29,8 @@ const NONCE_BYTES: usize = 18;
 
 /// Has the messages for a connection, and records what became of them.
 pub trait Outbox: Send {
+    /// The time, for what is recorded.
+    fn now(&self) -> Timestamp;
     /// The next message to be sent; `None`: there is no more for this connection.
     fn next(&mut self) -> impl Future<Output = Option<Outgoing>> + Send;
     /// What the message given last really holds; `None` if it cannot be read.
@@ -70,9 +70,10 @@ pub async fn deliver<O: Outbox>(
     outbox: O,
     route: &Route,
     hostname: &Domain,
+    dialler: &Dialler,
     shutdown: &Shutdown,
 ) -> (O, Delivery) {
-    let caller = Caller { route, hostname, shutdown };
+    let caller = Caller { route, hostname, dialler, shutdown };
     let mut session = Session::new(outbox, route.encryption);
     let mut refused = None;
     for host in route.targets.chunk_by(Target::is_same_host) {
@@ -81,7 +82,7 @@ pub async fn deliver<O: Outbox>(
             if shutdown.is_stopping() {
                 return (session.outbox, Delivery::Stopped);
             }
-            let Reached { won, failed } = reach(&left).await;
+            let Reached { won, failed } = reach(dialler, &left).await;
             for (target, error) in &failed {
                 let reply = connect_failure(error);
                 session.call(target);
@@ -113,7 +114,7 @@ pub async fn deliver<O: Outbox>(
 
 /// Octets to and from a server, before TLS.
 enum Line {
-    Tcp(TcpStream),
+    Tcp(Dialled),
     Socket,
 }
 
@@ -124,7 +125,7 @@ struct Reached<'a> {
 }
 
 /// Connects to one of the addresses of one host, or says that it is behind a socket, which is connected to later.
-async fn reach<'a>(targets: &[&'a Target]) -> Reached<'a> {
+async fn reach<'a>(dialler: &Dialler, targets: &[&'a Target]) -> Reached<'a> {
     let dial = |target: &&'a Target| match target.place {
         Place::Tcp(address) => Some(Dial { address, source: target.source }),
         Place::Socket(_) => None,
@@ -133,7 +134,7 @@ async fn reach<'a>(targets: &[&'a Target]) -> Reached<'a> {
     let Some(dials) = dials else {
         return Reached { won: targets.first().map(|target| (*target, Line::Socket)), failed: Vec::new() };
     };
-    let raced = race(&dials, CONNECT_TIMEOUT).await;
+    let raced = dialler.race(&dials, CONNECT_TIMEOUT).await;
     let target = |at: usize| targets.get(at).copied();
     Reached {
         won: raced.won.and_then(|(at, stream)| Some((target(at)?, Line::Tcp(stream)))),
@@ -157,6 +158,7 @@ fn worth_more(before: Option<(String, Reply)>, peer: String, reply: Reply) -> (S
 struct Caller<'a> {
     route: &'a Route,
     hostname: &'a Domain,
+    dialler: &'a Dialler,
     shutdown: &'a Shutdown,
 }
 
@@ -171,7 +173,7 @@ impl Caller<'_> {
         }
         tracing::info!(peer = %target, "the TLS handshake failed; once more without");
         session.failed(said);
-        match reach(&[target]).await {
+        match reach(self.dialler, &[target]).await {
             Reached { won: Some((target, line)), .. } => {
                 let (session, end, _) = self.speak_once(session, target, line, Encryption::Never).await;
                 (session, end)
@@ -221,10 +223,10 @@ impl Caller<'_> {
         line: Line,
         encryption: Encryption,
     ) -> Result<Connection, ConnectError> {
-        let (stream, port) = match (line, &target.place) {
-            (Line::Tcp(stream), Place::Tcp(address)) => (stream, address.port()),
+        let (dialled, address) = match (line, &target.place) {
+            (Line::Tcp(dialled), Place::Tcp(address)) => (dialled, *address),
             (_, Place::Socket(path)) => {
-                return connect_socket(path, CONNECT_TIMEOUT, self.shutdown.clone()).await;
+                return self.dialler.connect_socket(path, CONNECT_TIMEOUT, self.shutdown.clone()).await;
             }
             (Line::Socket, Place::Tcp(_)) => return Err(ConnectError::Io("not connected".into())),
         };
@@ -232,12 +234,12 @@ impl Caller<'_> {
             Encryption::Required => Verification::Pkix(Vec::new()),
             Encryption::Offered | Encryption::Never => Verification::None,
         };
-        let (implicit, starttls) = match (encryption, port) {
+        let (implicit, starttls) = match (encryption, address.port()) {
             (Encryption::Never, _) => (None, TlsRole::None),
             (_, IMPLICIT_TLS_PORT) => (Some(client_tls(target, &verification)?), TlsRole::None),
             _ => (None, TlsRole::Client(client_tls(target, &verification)?)),
         };
-        over_tcp(stream, implicit, starttls, self.shutdown.clone()).await
+        dialled.connection(address, implicit, starttls, self.shutdown.clone()).await
     }
 }
 
@@ -306,12 +308,12 @@ struct Session<O> {
 impl<O: Outbox> Session<O> {
     fn new(outbox: O, encryption: Encryption) -> Self {
         let policy = encryption.to_string();
-        Self { outbox, peer: String::new(), policy, begun: now(), dialogues: Vec::new() }
+        Self { begun: outbox.now(), outbox, peer: String::new(), policy, dialogues: Vec::new() }
     }
 
     /// Another server is asked.
     fn call(&mut self, target: &Target) {
-        (self.peer, self.begun) = (target.to_string(), now());
+        (self.peer, self.begun) = (target.to_string(), self.outbox.now());
     }
 
     /// The dialogue with the present one failed.

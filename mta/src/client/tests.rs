@@ -22,6 +22,10 @@ struct One {
 }
 
 impl Outbox for One {
+    fn now(&self) -> Timestamp {
+        Timestamp(0)
+    }
+
     async fn next(&mut self) -> Option<Outgoing> {
         self.message.take()
     }
@@ -79,7 +83,7 @@ fn to(targets: Vec<Target>, encryption: Encryption) -> Route {
 }
 
 async fn send(route: &Route) -> (One, Delivery) {
-    deliver(one(), route, &Domain::new("a.test").unwrap(), &Shutdown::new()).await
+    deliver(one(), route, &Domain::new("a.test").unwrap(), &Dialler::default(), &Shutdown::new()).await
 }
 
 /// A port where nobody listens.
@@ -146,7 +150,8 @@ async fn a_server_that_stops_begins_nothing() {
     let shutdown = Shutdown::new();
     shutdown.drain(Duration::ZERO).await;
     let route = route(Encryption::Offered, &[nobody().await]);
-    let (outbox, delivery) = deliver(one(), &route, &Domain::new("a.test").unwrap(), &shutdown).await;
+    let (outbox, delivery) =
+        deliver(one(), &route, &Domain::new("a.test").unwrap(), &Dialler::default(), &shutdown).await;
     assert!(delivery == Delivery::Stopped && outbox.message.is_some());
 }
 

@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     client::{Delivery, Outbox, deliver},
-    clock::now,
     route::{Destination, RoutePlan, outgoing_path, resolve},
     smtp::{
         client::{Finished, Octets, Outgoing, Tells},
@@ -73,11 +72,12 @@ impl Courier {
         let shared = self.shared.clone();
         let context = &shared.context;
         let live = context.live();
-        match resolve(&context.resolver, &live.config, &self.destination).await {
+        let seed = context.random.next();
+        match resolve(&context.resolver, &live.config, &self.destination, seed).await {
             RoutePlan::Fail(refusal) => self.fail("", &refusal.into(), Vec::new()).await,
             RoutePlan::Send(route) => {
                 let (courier, delivery) =
-                    deliver(self, &route, &live.config.hostname, &context.shutdown).await;
+                    deliver(self, &route, &live.config.hostname, &context.dialler, &context.shutdown).await;
                 match delivery {
                     Delivery::Done => shared.lanes().ended(&courier.destination),
                     Delivery::Refused { peer, reply, dialogues } => {
@@ -103,7 +103,7 @@ impl Courier {
     /// Records what came of a job, and tells the runner; recipients that wait for a further transaction go on as the same job.
     async fn settle(&self, job: &Job, peer: &str, finished: Finished, dialogues: Vec<Dialogue>) {
         let Finished { replies, unsent, tls, tells, .. } = finished;
-        let (now, live) = (now(), self.shared.context.live());
+        let (now, live) = (self.now(), self.shared.context.live());
         let expired = schedule::is_expired(&live.config.queue, Span::of(&job.entry), now);
         let outcome = |(recipient, reply): (&usize, Reply)| RecipientOutcome {
             recipient: *recipient,
@@ -134,8 +134,7 @@ impl Courier {
     ) -> Recorded {
         let (store, shutdown) = (&self.shared.context.store, &self.shared.context.shutdown);
         let (id, queue) = (job.entry.id, &live.config.queue);
-        // without randomness entries that failed together stay together
-        let random = getrandom::u64().unwrap_or(0);
+        let random = self.shared.context.random.next();
         let next_attempt = schedule::next_attempt(queue, Span::of(&job.entry), now, job.tries, random);
         let late = !job.entry.warned && schedule::is_late(queue, Span::of(&job.entry), now);
         let mut told = notification::Told::new(
@@ -146,8 +145,9 @@ impl Courier {
             tells,
         );
         loop {
+            let random = self.shared.context.random.next();
             let notification = match told.is_empty() {
-                false => notification::build(store, live, &job.entry, &outcomes, &told, now).await,
+                false => notification::build(store, live, &job.entry, &outcomes, &told, now, random).await,
                 true => Ok(None),
             };
             let warned = told.of_delay();
@@ -168,6 +168,7 @@ impl Courier {
                 Err(StoreError::Full | StoreError::Io(_)) if !shutdown.is_stopping() => {
                     tracing::warn!(%id, "the store is full: the outcome of a delivery waits");
                     tokio::select! {
+                        biased;
                         () = shutdown.stopping() => {}
                         () = tokio::time::sleep(STORE_RETRY_WAIT) => {}
                     }
@@ -206,6 +207,10 @@ impl Shared {
 }
 
 impl Outbox for Courier {
+    fn now(&self) -> Timestamp {
+        self.shared.context.store.now()
+    }
+
     async fn next(&mut self) -> Option<Outgoing> {
         if self.taken == 0 {
             self.shared.lanes().connected(&self.destination);
@@ -221,7 +226,7 @@ impl Outbox for Courier {
                 continue;
             }
             self.taken += 1;
-            let outgoing = Outgoing { reverse_path: self.reverse_path(&job), ..outgoing(&job) };
+            let outgoing = Outgoing { reverse_path: self.reverse_path(&job), ..outgoing(&job, self.now()) };
             self.current = Some(Current { reader: self.reader(&job.entry), job });
             return Some(outgoing);
         }
@@ -256,7 +261,7 @@ impl Outbox for Courier {
 impl Courier {
     fn reverse_path(&self, job: &Job) -> ReversePath {
         let context = &self.shared.context;
-        outgoing_path(&context.live(), &context.srs, &job.entry.reverse_path, job.alias.as_ref(), now())
+        outgoing_path(&context.live(), &context.srs, &job.entry.reverse_path, job.alias.as_ref(), self.now())
     }
 
     fn reader(&self, entry: &QueueEntry) -> Reader {
@@ -270,7 +275,7 @@ impl Courier {
     }
 }
 
-fn outgoing(job: &Job) -> Outgoing {
+fn outgoing(job: &Job, now: Timestamp) -> Outgoing {
     let entry = &job.entry;
     let queued = || job.recipients.iter().filter_map(|index| entry.recipients.get(*index));
     let parameters = |queued: &QueuedRecipient| RcptParameters {
@@ -287,7 +292,7 @@ fn outgoing(job: &Job) -> Outgoing {
         envelope_id: entry.wishes.envelope_id.clone(),
         require_tls: entry.wishes.require_tls,
         priority: entry.wishes.priority,
-        deliver_by: entry.wishes.deliver_by.map(|deadline| left(deadline, now())),
+        deliver_by: entry.wishes.deliver_by.map(|deadline| left(deadline, now)),
         parameters: queued().map(parameters).collect(),
     }
 }

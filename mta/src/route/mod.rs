@@ -157,11 +157,16 @@ fn configured(config: &Config, route: &RouteConfig) -> (Reason, Destination) {
     (reason, Destination::NextHops(next_hops))
 }
 
-/// Finds the servers of a destination.
-pub async fn resolve(resolver: &Resolver, config: &Config, destination: &Destination) -> RoutePlan {
+/// Finds the servers of a destination. `seed` decides in which order equal mail exchangers are tried.
+pub async fn resolve(
+    resolver: &Resolver,
+    config: &Config,
+    destination: &Destination,
+    seed: u64,
+) -> RoutePlan {
     let found = match destination {
         Destination::NextHops(hops) => next_hop_targets(resolver, hops).await,
-        Destination::Exchangers(domain) => exchange_targets(resolver, config, domain).await,
+        Destination::Exchangers(domain) => exchange_targets(resolver, config, domain, seed).await,
     };
     let targets = match found {
         Ok(targets) => targets,
@@ -213,6 +218,7 @@ async fn exchange_targets(
     resolver: &Resolver,
     config: &Config,
     domain: &Domain,
+    seed: u64,
 ) -> Result<Vec<Target>, Refusal> {
     let (port, is_own) = (config.queue.mx_port, |address| is_own(config, address));
     let sources = &config.queue.sources;
@@ -221,15 +227,18 @@ async fn exchange_targets(
             let exchanger = Exchanger { preference: 0, host: domain.to_string() };
             vec![Found { exchanger, addresses: Ok(vec![address]) }]
         }
-        None => exchangers(resolver, config, domain).await?,
+        None => exchangers(resolver, config, domain, seed).await?,
     };
     let targets = exchange::targets(found, &is_own, port)?;
     Ok(targets.into_iter().map(|target| target.from(sources)).collect())
 }
 
-async fn exchangers(resolver: &Resolver, config: &Config, domain: &Domain) -> Result<Vec<Found>, Refusal> {
-    // without randomness the order of equals is fixed: a loss of balance, not of mail
-    let seed = getrandom::u64().unwrap_or(0);
+async fn exchangers(
+    resolver: &Resolver,
+    config: &Config,
+    domain: &Domain,
+    seed: u64,
+) -> Result<Vec<Found>, Refusal> {
     let exchangers = exchange::exchangers(domain, resolver.mx(domain).await, &config.hostname, seed)?;
     let (mut found, mut count) = (Vec::new(), 0);
     for exchanger in exchangers.into_iter().take(ADDRESSES_MAX) {

@@ -107,7 +107,7 @@ async fn resolver(lines: &str) -> Resolver {
 async fn plan(lines: &str, config: &Config) -> String {
     let resolver = resolver(lines).await;
     let destination = destination(config, None, &Domain::new("b.test").unwrap());
-    match resolve(&resolver, config, &destination).await {
+    match resolve(&resolver, config, &destination, 1).await {
         RoutePlan::Fail(refusal) => format!("{} {}", refusal.code, refusal.status),
         RoutePlan::Send(route) => {
             let line = |target: &Target| match target.preference {
@@ -210,7 +210,9 @@ async fn next_hops_that_are_not_found_wait_and_others_are_tried() {
     }
     let config = to("[\"198.51.100.5\", \"[2001:db8::5]:25\"]");
     let destination = destination(&config, None, &Domain::new("b.test").unwrap());
-    let RoutePlan::Send(route) = resolve(&resolver("").await, &config, &destination).await else { panic!() };
+    let RoutePlan::Send(route) = resolve(&resolver("").await, &config, &destination, 1).await else {
+        panic!()
+    };
     let sources: Vec<Option<IpAddr>> = route.targets.iter().map(|target| target.source).collect();
     assert_eq!(sources, [Some("203.0.113.9".parse().unwrap()), None]);
     assert_eq!(route.targets[0].place, Place::Tcp(SocketAddr::from(([198, 51, 100, 5], 25))));

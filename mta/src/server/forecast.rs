@@ -5,12 +5,12 @@ use waypost_auth::{
     Live, Srs, Step,
     srs::{Return, day},
 };
-use waypost_mail::{Address, Refusal, ReversePath};
+use waypost_mail::{Address, Domain, Refusal, ReversePath};
 use waypost_storage::Store;
 
 use super::recipient::{Recipient, Trust, relayed};
 use crate::{
-    clock::now,
+    Random,
     dns::Resolver,
     route::{Reason, RoutePlan, decide, outgoing_path, resolve},
     smtp::{parameters::RcptParameters, path::ForwardPath},
@@ -73,16 +73,17 @@ pub async fn forecast(
     live: &Live,
     resolver: &Resolver,
     srs: &Srs,
-    sender: &ReversePath,
-    recipient: &Address,
+    random: &Random,
+    (sender, recipient): (&ReversePath, &Address),
 ) -> Forecast {
+    let now = store.now();
     let standing = Standing::of(live, sender);
     let trust = if standing == Standing::Stranger { Trust::Stranger } else { Trust::MayRelay };
     let (path, parameters) = (ForwardPath::Address(recipient.clone()), RcptParameters::default());
     let is_return = live.config.srs.enabled
         && live.directory.is_local(&recipient.domain)
-        && srs.reverse(recipient, day(now())) != Return::Other;
-    let decided = Recipient::decide_in(live, srs, path, parameters, sender, trust);
+        && srs.reverse(recipient, day(now)) != Return::Other;
+    let decided = Recipient::decide_in(live, srs, path, parameters, sender, (trust, now));
     let room = match &decided {
         Ok(recipient) => recipient.check_quotas(store, &live.directory, MESSAGE_BYTES).await,
         Err(_) => Ok(()),
@@ -90,7 +91,14 @@ pub async fn forecast(
     let verdict = match (decided, room) {
         (Ok(recipient), Ok(())) => Ok(Accepted {
             mailboxes: mailboxes(live, &recipient),
-            relayed: plans(live, resolver, srs, sender, recipient).await,
+            relayed: plans(
+                live,
+                resolver,
+                &|alias| outgoing_path(live, srs, sender, alias, now),
+                random,
+                recipient,
+            )
+            .await,
         }),
         (Err(refusal), _) | (_, Err(refusal)) => Err(refusal),
     };
@@ -116,18 +124,18 @@ fn mailboxes(live: &Live, recipient: &Recipient) -> Vec<Address> {
 async fn plans(
     live: &Live,
     resolver: &Resolver,
-    srs: &Srs,
-    sender: &ReversePath,
+    path: &(dyn Fn(Option<&Domain>) -> ReversePath + Sync),
+    random: &Random,
     recipient: Recipient,
 ) -> Vec<Relayed> {
     let mut plans = Vec::new();
     for relayed in relayed(&[recipient]) {
         let (recipient, alias) = (relayed.address, relayed.original);
         let alias_domain = alias.as_ref().map(|alias| &alias.domain);
-        let reverse_path = outgoing_path(live, srs, sender, alias_domain, now());
+        let reverse_path = path(alias_domain);
         let sender_domain = reverse_path.address().map(|sender| &sender.domain);
         let (reason, destination) = decide(&live.config, sender_domain, &recipient.domain);
-        let plan = resolve(resolver, &live.config, &destination).await;
+        let plan = resolve(resolver, &live.config, &destination, random.next()).await;
         plans.push(Relayed { recipient, alias, reverse_path, reason, plan });
     }
     plans
@@ -208,7 +216,9 @@ mod tests {
                 from => ReversePath::Address(Address::parse(from).unwrap()),
             };
             let recipient = Address::parse(to).unwrap();
-            forecast(&self.store, &self.live, &self.resolver, &self.srs, &sender, &recipient).await
+            let random = Random::new(|| 1);
+            let (sender, recipient) = (&sender, &recipient);
+            forecast(&self.store, &self.live, &self.resolver, &self.srs, &random, (sender, recipient)).await
         }
     }
 

@@ -31,7 +31,10 @@ pub use self::{
     forecast::{Forecast, forecast},
     guard::Guard,
 };
-use crate::smtp::server::{AuthPolicy, Manners, Role, Server, Settings, StartTls};
+use crate::{
+    Random,
+    smtp::server::{AuthPolicy, Manners, Role, Server, Settings, StartTls},
+};
 
 /// The least that a greeting waits on port 25: as long as it takes to see what came with the connection.
 const GREETING_DELAY_MIN: Duration = Duration::from_millis(1);
@@ -49,6 +52,8 @@ pub struct Context {
     pub guard: Guard,
     /// Reads return paths that this server made.
     pub srs: Srs,
+    /// For what nobody is to foresee.
+    pub random: Random,
 }
 
 /// Serves one connection to its end, as MTA or for submission as the listener's service says.

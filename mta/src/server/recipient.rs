@@ -6,15 +6,14 @@ use waypost_auth::{
     Directory, Live, Resolution, Srs,
     srs::{self, Return},
 };
-use waypost_mail::{AccountId, Address, LocalPart, Notify, OriginalRecipient, Refusal, ReversePath};
+use waypost_mail::{
+    AccountId, Address, LocalPart, Notify, OriginalRecipient, Refusal, ReversePath, Timestamp,
+};
 use waypost_message::build::Action;
 use waypost_storage::{Delivery, RelayRecipient, Store};
 
 use super::refusal;
-use crate::{
-    clock::now,
-    smtp::{parameters::RcptParameters, path::ForwardPath},
-};
+use crate::smtp::{parameters::RcptParameters, path::ForwardPath};
 
 /// Most accounts and addresses that the recipients of one transaction lead to through aliases. A recipient that alone leads to
 /// more is taken as the first one.
@@ -91,18 +90,18 @@ impl Recipient {
         }
     }
 
-    /// Decides about a recipient of a message with this sender: where a return path leads back to, or whom the directory knows.
+    /// Decides about a recipient of a message with this sender now: where a return path leads back to, or whom the directory knows.
     pub(super) fn decide_in(
         live: &Live,
         srs: &Srs,
         path: ForwardPath,
         parameters: RcptParameters,
         reverse_path: &ReversePath,
-        trust: Trust,
+        (trust, now): (Trust, Timestamp),
     ) -> Result<Self, Refusal> {
         let directory = &live.directory;
         if live.config.srs.enabled {
-            let day = srs::day(now());
+            let day = srs::day(now);
             let returned = Self::decide_return(directory, srs, &path, reverse_path, day);
             if let Some(returned) = returned {
                 return returned;

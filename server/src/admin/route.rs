@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use waypost_auth::{Leads, Live, Means, Srs, Step};
 use waypost_mail::{Address, ReversePath};
 use waypost_mta::{
+    Random,
     dns::Resolver,
     route::{Place, Route, RoutePlan},
     server::{
@@ -24,6 +25,8 @@ pub struct Router {
     pub resolver: Resolver,
     /// Makes and reads return paths.
     pub srs: Srs,
+    /// In which order equal mail exchangers stand.
+    pub random: Random,
 }
 
 /// What would become of a message.
@@ -90,7 +93,8 @@ pub(super) async fn run(
         "" | "<>" => ReversePath::Null,
         from => ReversePath::Address(address(from)?),
     };
-    let told = forecast(store, live, &router.resolver, &router.srs, &sender, &address(to)?).await;
+    let Router { resolver, srs, random } = router;
+    let told = forecast(store, live, resolver, srs, random, (&sender, &address(to)?)).await;
     Ok(Response::Route(Box::new(answer(live, told))))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use waypost_config::Config;
-use waypost_mta::dns::Resolver;
+use waypost_mta::{Random, dns::Resolver};
 use waypost_storage::Store;
 
 use crate::{
@@ -78,5 +78,6 @@ async fn offline(
 /// What the server would have: DNS as the configuration says, and the key of return paths.
 fn router(config: &Config) -> Result<Router, Failure> {
     let resolver = Resolver::new(&config.dns).map_err(Failure::new)?;
-    Ok(Router { resolver, srs: secret::srs(&config.state_dir).map_err(Failure::new)? })
+    let srs = secret::srs(&config.state_dir).map_err(Failure::new)?;
+    Ok(Router { resolver, srs, random: Random::default() })
 }

@@ -4,13 +4,13 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use waypost_mail::{Address, Domain, Reply, ReversePath, Severity};
+use waypost_mail::{Address, Domain, Reply, ReversePath, Severity, Timestamp};
 use waypost_mta::{
     client::{Delivery, Outbox, deliver},
     route::{Route, Target},
     smtp::client::{Encryption, Finished, Login, Octets, Outgoing, Protocol},
 };
-use waypost_net::Shutdown;
+use waypost_net::{Dialler, Shutdown};
 use waypost_storage::Dialogue;
 use waypost_tests::{Act, Manners, ScriptedSink, Stage, scripted::certificate};
 
@@ -36,6 +36,10 @@ struct One {
 }
 
 impl Outbox for One {
+    fn now(&self) -> Timestamp {
+        Timestamp(0)
+    }
+
     async fn next(&mut self) -> Option<Outgoing> {
         self.message.take()
     }
@@ -77,7 +81,7 @@ async fn send_message(route: &Route, recipients: usize, left: Bytes) -> Told {
     let message = Outgoing::new(from, to, left.len() as u64);
     let one = One { message: Some(message), left, finished: Vec::new(), dialogues: Vec::new() };
     let hostname = Domain::new("a.test").unwrap();
-    let (one, delivery) = deliver(one, route, &hostname, &Shutdown::new()).await;
+    let (one, delivery) = deliver(one, route, &hostname, &Dialler::default(), &Shutdown::new()).await;
     let (replies, dialogues) = match delivery {
         Delivery::Done => {
             assert_eq!(one.finished.len(), 1, "told once");
