@@ -20,7 +20,7 @@ use crate::{
 };
 use exchange::{Exchanger, Found};
 
-pub use path::outgoing_path;
+pub use path::{outgoing_domain, outgoing_path};
 pub use target::{Place, Target};
 
 /// Most addresses that are tried in one go (RFC 5321 section 5.1: at least two).
@@ -33,6 +33,21 @@ pub enum Destination {
     Exchangers(Domain),
     /// Servers by `[[route]]` or `relay_to`.
     NextHops(NextHops),
+}
+
+impl std::fmt::Display for Destination {
+    /// The domain whose mail exchangers are asked, or the next hops: `example.org`, `192.0.2.7:25`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exchangers(domain) => domain.fmt(f),
+            Self::NextHops(hops) => {
+                for (at, next_hop) in hops.next_hops.iter().enumerate() {
+                    write!(f, "{}{next_hop}", if at == 0 { "" } else { "," })?;
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 /// Servers that the configuration names, and how to speak to them.

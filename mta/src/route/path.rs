@@ -12,15 +12,32 @@ pub fn outgoing_path(
     alias: Option<&Domain>,
     now: Timestamp,
 ) -> ReversePath {
-    let (sender, alias) = match (reverse_path, alias) {
-        (ReversePath::Address(sender), Some(alias)) if live.config.srs.enabled => (sender, alias),
-        (unchanged, _) => return unchanged.clone(),
-    };
-    // Our own mail needs no other path.
-    if live.directory.is_local(&sender.domain) {
-        return reverse_path.clone();
+    match (reverse_path, rewritten_by(live, reverse_path, alias)) {
+        (ReversePath::Address(sender), Some(domain)) => {
+            let rewritten = srs.forward(sender, domain, srs::day(now));
+            ReversePath::Address(rewritten.unwrap_or_else(|| sender.clone()))
+        }
+        (unchanged, _) => unchanged.clone(),
     }
-    let domain = live.config.srs.domain.as_ref().unwrap_or(alias);
-    let rewritten = srs.forward(sender, domain, srs::day(now));
-    ReversePath::Address(rewritten.unwrap_or_else(|| sender.clone()))
+}
+
+/// The domain that [`outgoing_path`] has, by which routes are chosen; `None`: the null path.
+pub fn outgoing_domain<'a>(
+    live: &'a Live,
+    reverse_path: &'a ReversePath,
+    alias: Option<&'a Domain>,
+) -> Option<&'a Domain> {
+    let own = reverse_path.address().map(|sender| &sender.domain);
+    rewritten_by(live, reverse_path, alias).or(own)
+}
+
+/// The domain of the path that takes the place of another one. Our own mail needs none.
+fn rewritten_by<'a>(
+    live: &'a Live,
+    reverse_path: &ReversePath,
+    alias: Option<&'a Domain>,
+) -> Option<&'a Domain> {
+    let sender = reverse_path.address().filter(|_| live.config.srs.enabled)?;
+    let alias = alias.filter(|_| !live.directory.is_local(&sender.domain))?;
+    Some(live.config.srs.domain.as_ref().unwrap_or(alias))
 }

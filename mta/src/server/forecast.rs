@@ -5,14 +5,14 @@ use waypost_auth::{
     Live, Srs, Step,
     srs::{Return, day},
 };
-use waypost_mail::{Address, Domain, Refusal, ReversePath};
+use waypost_mail::{Address, Refusal, ReversePath, Timestamp};
 use waypost_storage::Store;
 
 use super::recipient::{Recipient, Trust, relayed};
 use crate::{
     Random,
     dns::Resolver,
-    route::{Reason, RoutePlan, decide, outgoing_path, resolve},
+    route::{Reason, RoutePlan, decide, outgoing_domain, outgoing_path, resolve},
     smtp::{parameters::RcptParameters, path::ForwardPath},
 };
 
@@ -91,14 +91,7 @@ pub async fn forecast(
     let verdict = match (decided, room) {
         (Ok(recipient), Ok(())) => Ok(Accepted {
             mailboxes: mailboxes(live, &recipient),
-            relayed: plans(
-                live,
-                resolver,
-                &|alias| outgoing_path(live, srs, sender, alias, now),
-                random,
-                recipient,
-            )
-            .await,
+            relayed: plans(live, (resolver, random.next()), (srs, now), sender, recipient).await,
         }),
         (Err(refusal), _) | (_, Err(refusal)) => Err(refusal),
     };
@@ -123,19 +116,19 @@ fn mailboxes(live: &Live, recipient: &Recipient) -> Vec<Address> {
 
 async fn plans(
     live: &Live,
-    resolver: &Resolver,
-    path: &(dyn Fn(Option<&Domain>) -> ReversePath + Sync),
-    random: &Random,
+    (resolver, seed): (&Resolver, u64),
+    (srs, now): (&Srs, Timestamp),
+    sender: &ReversePath,
     recipient: Recipient,
 ) -> Vec<Relayed> {
     let mut plans = Vec::new();
     for relayed in relayed(&[recipient]) {
         let (recipient, alias) = (relayed.address, relayed.original);
         let alias_domain = alias.as_ref().map(|alias| &alias.domain);
-        let reverse_path = path(alias_domain);
-        let sender_domain = reverse_path.address().map(|sender| &sender.domain);
+        let reverse_path = outgoing_path(live, srs, sender, alias_domain, now);
+        let sender_domain = outgoing_domain(live, sender, alias_domain);
         let (reason, destination) = decide(&live.config, sender_domain, &recipient.domain);
-        let plan = resolve(resolver, &live.config, &destination, random.next()).await;
+        let plan = resolve(resolver, &live.config, &destination, seed).await;
         plans.push(Relayed { recipient, alias, reverse_path, reason, plan });
     }
     plans

@@ -374,7 +374,7 @@ impl Transaction {
             priority: parameters.priority.unwrap_or(0),
             deliver_by: parameters.deliver_by.map(|by| deadline(by, now)),
         };
-        let relay = Relay { reverse_path, recipients, body: octets, smtputf8, wishes };
+        let relay = Relay { body: octets, smtputf8, wishes, ..Relay::new(reverse_path, recipients) };
         let relay = (!relay.recipients.is_empty()).then_some(relay);
         Acceptance { id: self.id, header: header.into(), body, structure, local, relay }
     }

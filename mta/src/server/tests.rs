@@ -172,7 +172,7 @@ impl Site {
         messages
     }
 
-    async fn queued(&self) -> Vec<(Arc<QueueEntry>, String)> {
+    async fn queued(&self) -> Vec<(QueueEntry, String)> {
         let mut entries = Vec::new();
         for entry in self.context.store.queue() {
             let octets = self.context.store.read(&entry.content, 0, entry.content.size()).await.unwrap();

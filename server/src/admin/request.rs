@@ -203,7 +203,7 @@ pub async fn execute(
             Ok(record) => done(store.set_quota(record.id, quota_bytes).await),
             Err(problem) => Err(problem),
         },
-        Request::QueueList => Ok(Response::Queue(store.queue().iter().map(|entry| line(entry)).collect())),
+        Request::QueueList => Ok(Response::Queue(store.queue().iter().map(line).collect())),
         Request::Route { from, to } => route::run(store, live, router, &from, &to).await,
         Request::Port { address, job } => port(store, live, &address, job, events).await,
         Request::Maintain { job } => maintenance::run(store, job, events).await,
@@ -362,7 +362,7 @@ fn line(entry: &QueueEntry) -> QueueLine {
         size: entry.content.size(),
         from: entry.reverse_path.to_string(),
         attempts: entry.attempts,
-        next_attempt: entry.next_attempt.to_string(),
+        next_attempt: entry.next_attempt().map_or_else(String::new, |at| at.to_string()),
         recipients: recipients.collect(),
     }
 }
