@@ -3,6 +3,7 @@
 //! `reference.toml` documents every key; unknown keys are errors with line, column and the nearest known key.
 
 pub mod load;
+mod next_hop;
 mod reader;
 pub mod reference;
 mod sections;
@@ -14,6 +15,7 @@ pub use reference::{explain, reference};
 pub use types::{
     AccountConfig, AliasConfig, CertificateConfig, Config, DestinationConfig, DnsConfig, Dnssec,
     DomainConfig, Introspection, LimitsConfig, ListenAddress, ListenerConfig, ListenerRules, Listeners,
-    Network, NextHop, OauthConfig, Password, QueueConfig, RatesConfig, RouteConfig, RouteTls, Schedule,
-    Service, SocketFile, SrsConfig, StorageConfig, TlsConfig, TlsMode, TokenSource,
+    Network, NextHop, OauthConfig, Password, QueueConfig, RatesConfig, RouteConfig, RouteProtocol, RouteTls,
+    Schedule, Service, SocketFile, SourceAddresses, SrsConfig, StorageConfig, TlsConfig, TlsMode,
+    TokenSource,
 };

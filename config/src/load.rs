@@ -107,7 +107,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     unique(problems, &domains, |domain| domain.name.clone(), "the domain");
     unique(problems, &accounts, |account| account.address.folded(), "the account");
     unique(problems, &aliases, |alias| alias.from.folded(), "the alias");
-    unique(problems, &routes, |route| route.domain.clone(), "the route");
+    unique(problems, &routes, |route| (route.domain.clone(), route.sender.clone()), "the route");
     let is_ours = |domain| domains.iter().any(|ours| ours.value.name == domain);
     let owned = accounts.iter().map(|account| (&account.value.address, &account.place));
     for (address, place) in owned.chain(aliases.iter().map(|alias| (&alias.value.from, &alias.place))) {

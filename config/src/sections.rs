@@ -10,6 +10,7 @@ use std::{
 use waypost_mail::{Address, Domain};
 
 use crate::{
+    next_hop::{SOCKET_PATH_BYTES_MAX, next_hop, server, source_addresses},
     reader::{Found, Section, duration, size},
     types::*,
 };
@@ -26,6 +27,8 @@ const TLS_MODES: [(&str, TlsMode); 3] =
     [("none", TlsMode::None), ("starttls", TlsMode::StartTls), ("implicit", TlsMode::Implicit)];
 const ROUTE_TLS: [(&str, RouteTls); 3] =
     [("opportunistic", RouteTls::Opportunistic), ("required", RouteTls::Required), ("none", RouteTls::None)];
+const ROUTE_PROTOCOLS: [(&str, RouteProtocol); 2] =
+    [("smtp", RouteProtocol::Smtp), ("lmtp", RouteProtocol::Lmtp)];
 const DNSSEC: [(&str, Dnssec); 3] =
     [("validate", Dnssec::Validate), ("trust-ad", Dnssec::TrustAd), ("off", Dnssec::Off)];
 
@@ -33,8 +36,6 @@ const DNSSEC: [(&str, Dnssec); 3] =
 const TRUST_PREFIX_MIN_V4: u8 = 8;
 /// The largest IPv6 network of one owner: fc00::/7, unique local addresses (RFC 4193 section 3.1).
 const TRUST_PREFIX_MIN_V6: u8 = 7;
-/// Longest path of a Unix socket in octets (unix(7): 108 with the closing zero).
-const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// What is put behind `state_dir` for the administration socket.
 const SOCKET_NAME: &str = "waypost.sock";
 /// Bounds of `limits.message_size`: every server takes 64 KiB (RFC 5321 section 4.5.3.1.7), and IMAP tells sizes in 32 bits
@@ -103,23 +104,6 @@ fn user(text: &str) -> Result<u32, String> {
         .lines()
         .find_map(id)
         .ok_or_else(|| format!("{text:?} is neither a user in /etc/passwd nor a number"))
-}
-
-fn next_hop(text: &str) -> Result<NextHop, String> {
-    if let Some(socket) = text.parse::<SocketAddr>().ok().filter(|socket| socket.port() != 0) {
-        return Ok(NextHop { host: socket.ip().to_string(), port: socket.port() });
-    }
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    if let Ok(ip) = bare.parse::<IpAddr>() {
-        return Ok(NextHop { host: ip.to_string(), port: 25 });
-    }
-    let (host, port) = text.rsplit_once(':').unwrap_or((text, "25"));
-    let port = port.parse().ok().filter(|port| *port != 0);
-    let host = domain(host).ok().filter(|host| host.as_ip().is_none());
-    match (host, port) {
-        (Some(host), Some(port)) => Ok(NextHop { host: host.as_str().to_owned(), port }),
-        _ => Err(format!("{text:?} is not a host with a port, like mail.example.org:25 or 192.0.2.7:25")),
-    }
 }
 
 fn network(text: &str) -> Result<Network, String> {
@@ -390,25 +374,53 @@ impl FileFacts<'_> {
     pub(crate) fn route(&self, section: Section<'_, '_>) -> Option<Found<RouteConfig>> {
         let any_domain = |text: &str| if text == "*" { Ok(None) } else { domain(text).map(Some) };
         let destination = section.need("domain", section.parsed("domain", any_domain));
-        let hop = section.need("next_hop", section.parsed("next_hop", next_hop));
+        let sender = section.parsed("sender", domain).map(|found| found.value);
+        let hops = section.need("next_hop", section.one_or_more("next_hop", next_hop));
+        let hops: Option<Vec<NextHop>> = hops.map(|hops| hops.into_iter().map(|hop| hop.value).collect());
+        if section.is_empty_list("next_hop") {
+            section.wrong("route.next_hop is empty");
+        }
+        let hops = hops.filter(|hops| !hops.is_empty());
+        let protocol = section.word("protocol", &ROUTE_PROTOCOLS);
         let tls = section.word("tls", &ROUTE_TLS);
         let (username, password) = (section.string("username"), self.secret(&section, "password"));
         if username.is_some() != password.is_some() {
             section.wrong("route.username and route.password_file go together");
         }
-        let is_loopback = |hop: &NextHop| hop.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if username.is_some()
-            && tls == Some(RouteTls::None)
-            && hop.as_ref().is_some_and(|hop| !is_loopback(&hop.value))
-        {
-            section.wrong("route.tls is \"none\", but there is a username: the password would cross the network in the clear");
-        }
-        section.end();
+        let sources = source_addresses(&section);
         let login = username.zip(password).map(|(name, password)| (name.value.to_owned(), password.value));
-        // A login without a word about TLS is not sent over a connection that was not verified.
-        let tls = tls.unwrap_or(if login.is_some() { RouteTls::Required } else { RouteTls::default() });
+        let route = hops.map(|next_hops| {
+            // What has a socket here has no port 25, and is no server on the Internet.
+            let sockets = next_hops.iter().all(|hop| matches!(hop, NextHop::Socket(_)));
+            let protocol =
+                protocol.unwrap_or(if sockets { RouteProtocol::Lmtp } else { RouteProtocol::Smtp });
+            // A login without a word about TLS is not sent over a connection that was not verified.
+            let tls = tls.unwrap_or(if login.is_some() && !sockets {
+                RouteTls::Required
+            } else {
+                RouteTls::default()
+            });
+            RouteConfig { domain: None, sender, next_hops, protocol, tls, login, sources }
+        });
+        route.iter().for_each(|route| check_route(&section, route));
+        section.end();
         let Found { value: domain, place } = destination?;
-        Some(Found { value: RouteConfig { domain, next_hop: hop?.value, tls, login }, place })
+        Some(Found { value: RouteConfig { domain, ..route? }, place })
+    }
+}
+
+/// What of a route does not go together.
+fn check_route(section: &Section<'_, '_>, route: &RouteConfig) {
+    let RouteConfig { next_hops, protocol, tls, login, .. } = route;
+    if login.is_some() && *tls == RouteTls::None && !next_hops.iter().all(NextHop::is_local) {
+        section.wrong("route.tls is \"none\", but there is a username: the password would cross the network in the clear");
+    }
+    if *tls == RouteTls::Required && next_hops.iter().any(|hop| matches!(hop, NextHop::Socket(_))) {
+        section.wrong("route.tls is \"required\", but a Unix socket has no TLS");
+    }
+    let is_smtp_port = |hop: &NextHop| matches!(hop, NextHop::Server { port: 25, .. });
+    if *protocol == RouteProtocol::Lmtp && next_hops.iter().any(is_smtp_port) {
+        section.wrong("route.protocol is \"lmtp\", which is never spoken on port 25 (RFC 2033 section 5): name another port");
     }
 }
 
@@ -537,7 +549,7 @@ pub(crate) fn domain_section(section: Section<'_, '_>) -> Option<Found<DomainCon
             _ => Err(format!("{text:?} is not one of + - _ = # ~ ! $ % & *, nor empty for no separator")),
         }
     });
-    let relay_to = section.parsed("relay_to", next_hop).map(|found| found.value);
+    let relay_to = section.parsed("relay_to", server).map(|found| found.value);
     section.end();
     let Found { value: name, place } = name?;
     let separator = separator.map_or(Some('+'), |found| found.value);
@@ -593,6 +605,7 @@ pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
         messages_per_connection: count(&section, "messages_per_connection")
             .unwrap_or(default.messages_per_connection),
         destinations: destinations.collect(),
+        sources: source_addresses(&section),
     };
     let mut seen = BTreeSet::new();
     for destination in &config.destinations {

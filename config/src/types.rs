@@ -8,6 +8,8 @@ use std::{
 
 use waypost_mail::{Address, Domain};
 
+pub use crate::next_hop::{NextHop, SourceAddresses};
+
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -249,15 +251,6 @@ pub struct DomainConfig {
     pub relay_to: Option<NextHop>,
 }
 
-/// A server by host name or address, with its port.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct NextHop {
-    /// Host name or address literal without brackets.
-    pub host: String,
-    /// Port; default 25.
-    pub port: u16,
-}
-
 /// A password that the file declares.
 #[derive(Clone, PartialEq)]
 pub enum Password {
@@ -307,17 +300,48 @@ pub enum RouteTls {
     None,
 }
 
+/// What is spoken to a next hop.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum RouteProtocol {
+    /// SMTP.
+    #[default]
+    Smtp,
+    /// LMTP: one answer for each recipient (RFC 2033).
+    Lmtp,
+}
+
 /// `[[route]]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteConfig {
     /// Destination; `None`: `"*"`, all others.
     pub domain: Option<Domain>,
-    /// Where its mail goes.
-    pub next_hop: NextHop,
+    /// Only for senders of this domain.
+    pub sender: Option<Domain>,
+    /// Where its mail goes: these in their order; at least one.
+    pub next_hops: Vec<NextHop>,
+    /// What is spoken there.
+    pub protocol: RouteProtocol,
     /// TLS towards it.
     pub tls: RouteTls,
     /// Login there.
     pub login: Option<(String, String)>,
+    /// Where connections go out from.
+    pub sources: SourceAddresses,
+}
+
+impl RouteConfig {
+    /// To one server by SMTP with opportunistic TLS, without login.
+    pub fn new(domain: Option<Domain>, next_hop: NextHop) -> Self {
+        Self {
+            domain,
+            sender: None,
+            next_hops: vec![next_hop],
+            protocol: RouteProtocol::Smtp,
+            tls: RouteTls::Opportunistic,
+            login: None,
+            sources: SourceAddresses::default(),
+        }
+    }
 }
 
 /// A network: address and prefix length.
@@ -401,6 +425,8 @@ pub struct QueueConfig {
     pub connections_per_destination: usize,
     /// Most messages over one connection; default 100.
     pub messages_per_connection: usize,
+    /// Where connections go out from, unless a route says otherwise.
+    pub sources: SourceAddresses,
     /// What differs for some domains.
     pub destinations: Vec<DestinationConfig>,
 }
@@ -445,6 +471,7 @@ impl Default for QueueConfig {
             connections: 500,
             connections_per_destination: 20,
             messages_per_connection: 100,
+            sources: SourceAddresses::default(),
             destinations: Vec::new(),
         }
     }

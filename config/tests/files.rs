@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use waypost_config::{
-    Config, Introspection, ListenAddress, Service, TlsMode, TokenSource, explain, parse, reference,
+    Config, Introspection, ListenAddress, RouteProtocol, RouteTls, Service, TlsMode, TokenSource, explain,
+    parse, reference,
 };
 
 fn check(text: &str) -> Result<Config, Vec<String>> {
@@ -102,6 +103,47 @@ fn wide_networks_are_told_apart() {
         let config = check(&minimal(&format!("[[trust]]\nnetworks = [\"{network}\"]"))).unwrap();
         assert_eq!(config.trust[0].is_wide(), is_wide, "{network}");
     }
+}
+
+#[test]
+fn routes_have_next_hops_protocol_and_sources() {
+    let more = r#"
+        [queue]
+        source_addresses = ["192.0.2.1", "2001:db8::1"]
+        [[route]]
+        domain = "x.test"
+        next_hop = ["one.test:587", "two.test"]
+        source_addresses = ["192.0.2.2"]
+        [[route]]
+        domain = "x.test"
+        sender = "y.test"
+        next_hop = "unix:/run/dovecot/lmtp"
+        [[route]]
+        domain = "*"
+        next_hop = "[::1]:24"
+        protocol = "lmtp"
+    "#;
+    let config = check(&minimal(more)).unwrap();
+    let shown: Vec<_> = config
+        .routes
+        .iter()
+        .map(|route| {
+            let hops: Vec<String> = route.next_hops.iter().map(ToString::to_string).collect();
+            (hops.join(" "), route.protocol, route.tls)
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("one.test:587 two.test:25".to_owned(), RouteProtocol::Smtp, RouteTls::Opportunistic),
+            ("unix:/run/dovecot/lmtp".to_owned(), RouteProtocol::Lmtp, RouteTls::Opportunistic),
+            ("[::1]:24".to_owned(), RouteProtocol::Lmtp, RouteTls::Opportunistic),
+        ]
+    );
+    let sources = config.routes[0].sources.or(config.queue.sources);
+    assert_eq!(sources.towards("203.0.113.1".parse().unwrap()), Some("192.0.2.2".parse().unwrap()));
+    assert_eq!(sources.towards("2001:db8::9".parse().unwrap()), Some("2001:db8::1".parse().unwrap()));
+    assert_eq!(config.routes[1].sender.as_ref().map(waypost_mail::Domain::as_str), Some("y.test"));
 }
 
 #[test]
@@ -229,6 +271,29 @@ fn what_must_not_be_is_refused() {
             "[[route]]\ndomain = \"*\"\nnext_hop = \"192.0.2.7:25\"\ntls = \"none\"\nusername = \"u\"\npassword = \"p\"",
             "would cross the network in the clear",
         ),
+        ("[[route]]\ndomain = \"x.test\"\nnext_hop = []", "route.next_hop is empty"),
+        ("[[route]]\ndomain = \"x.test\"\nnext_hop = 25", "route.next_hop is a list of texts"),
+        (
+            "[[route]]\ndomain = \"x.test\"\nnext_hop = [\"mx.test\", \"unix:lmtp\"]",
+            "absolute path of a socket",
+        ),
+        (
+            "[[route]]\ndomain = \"x.test\"\nnext_hop = \"mx.test\"\nprotocol = \"lmtp\"",
+            "never spoken on port 25",
+        ),
+        ("[[route]]\ndomain = \"x.test\"\nnext_hop = \"unix:/run/lmtp\"\ntls = \"required\"", "has no TLS"),
+        (
+            "[[route]]\ndomain = \"x.test\"\nnext_hop = \"mx.test\"\nsource_addresses = [\"127.0.0.1\", \"127.0.0.2\"]",
+            "two addresses of one family",
+        ),
+        ("[queue]\nsource_addresses = [\"0.0.0.0\"]", "the address of no host"),
+        ("[queue]\nsource_addresses = [\"mx.test\"]", "is not an IP address"),
+        (
+            "[[route]]\ndomain = \"x.test\"\nsender = \"y.test\"\nnext_hop = \"mx.test\"\n\
+             [[route]]\ndomain = \"x.test\"\nsender = \"y.test\"\nnext_hop = \"mx.test\"",
+            "the route is there twice",
+        ),
+        ("[[domain]]\nname = \"b.test\"\nrelay_to = \"unix:/run/lmtp\"", "no other server"),
         (
             "[[domain]]\nname = \"b.test\"\n[[account]]\naddress = \"a@b.test\"\npassword_hash = \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ\"",
             "not a whole argon2",

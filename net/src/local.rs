@@ -169,7 +169,14 @@ mod tests {
             let listener = LocalListener::bind(&path, 0o600, users.clone()).unwrap();
             let (shutdown, limits) = (Shutdown::new(), Limits::new(1, 0));
             let (tls, proxies) = (watch::channel(None).1, Proxies::default());
-            let acceptor = Acceptor { mode: TlsMode::None, tls, limits, proxies, client_certificates: None, shutdown: shutdown.clone() };
+            let acceptor = Acceptor {
+                mode: TlsMode::None,
+                tls,
+                limits,
+                proxies,
+                client_certificates: None,
+                shutdown: shutdown.clone(),
+            };
             shutdown.spawn(acceptor.run_local(listener, |mut connection: Connection| async move {
                 assert_eq!(connection.peer, HERE);
                 connection.stream.write_all(b"hello").await.unwrap();

@@ -206,6 +206,11 @@ impl Running {
             }
         }
         let (store, live, shutdown) = (self.store.clone(), self.live.subscribe(), self.shutdown.clone());
+        let router = admin::Router {
+            resolver: resolver.clone(),
+            srs: self.services.mta.srs.clone(),
+            random: self.services.mta.random.clone(),
+        };
         let queue = queue::Context {
             store,
             live,
@@ -234,7 +239,8 @@ impl Running {
             tokio::select! { () = watch => (), () = stopping.stopping() => () }
         });
         let (store, live) = (self.store.clone(), self.live.subscribe());
-        admin::socket::listen(&config.state_dir, store, live, control, &self.shutdown).map_err(|error| {
+        let parts = admin::Parts { router, control: Some(control) };
+        admin::socket::listen(&config.state_dir, store, live, parts, &self.shutdown).map_err(|error| {
             StartError::Admin(admin::socket::path(&config.state_dir).display().to_string(), error)
         })
     }

@@ -266,7 +266,7 @@ fn queue() -> QueueConfig {
 }
 
 fn config(server: SocketAddr, queue: QueueConfig) -> Config {
-    let next_hop = NextHop { host: server.ip().to_string(), port: server.port() };
+    let next_hop = NextHop::server(server.ip().to_string(), server.port());
     let domain = DomainConfig {
         name: Domain::new("a.test").unwrap(),
         catch_all: None,
@@ -283,7 +283,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
         domains: vec![domain],
         accounts: Vec::new(),
         aliases: Vec::new(),
-        routes: vec![RouteConfig { domain: None, next_hop, tls: RouteTls::None, login: None }],
+        routes: vec![RouteConfig { tls: RouteTls::None, ..RouteConfig::new(None, next_hop) }],
         trust: Vec::new(),
         dns: DnsConfig::default(),
         queue,

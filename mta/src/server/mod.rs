@@ -2,9 +2,10 @@
 //!
 //! `session` answers, `guard` counts what addresses and accounts do, `recipient` decides who may be a recipient, `header` rewrites the header block and holds the rules
 //! for users' mail, `intake` brings a message into the store while it arrives, `octets` looks at what it is,
-//! `refusal` says what we say no with.
+//! `refusal` says what we say no with; `forecast` tells what would become of a message.
 //! Not here: the order of commands, bounds of lines and messages (`smtp::server`), sending (`client`, `queue`).
 
+pub mod forecast;
 mod guard;
 mod header;
 mod intake;
@@ -25,8 +26,11 @@ use waypost_mail::EntryId;
 use waypost_net::{Connection, TlsRole, drive};
 use waypost_storage::Store;
 
-pub use self::guard::Guard;
 use self::session::Receiver;
+pub use self::{
+    forecast::{Forecast, forecast},
+    guard::Guard,
+};
 use crate::{
     Random,
     smtp::server::{AuthPolicy, Manners, Role, Server, Settings, StartTls},

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use waypost_auth::{
     Identity, Live, Origin, Resolution, Seat,
     sasl::{Claim, Lookup},
-    srs,
 };
 use waypost_mail::{Address, DateTime, DeliverBy, EnhancedStatus, EntryId, LoginService, Refusal, Timestamp};
 use waypost_message::build::{Action, Original, RecipientReport};
@@ -327,18 +326,17 @@ impl Transaction {
         parameters: RcptParameters,
         peer: IpAddr,
     ) -> Result<Recipient, Refusal> {
-        let directory = &self.live.directory;
-        if self.live.config.srs.enabled {
-            let day = srs::day(context.store.now());
-            let returned =
-                Recipient::decide_return(directory, &context.srs, &path, &self.mail.reverse_path, day);
-            if let Some(returned) = returned {
-                return returned;
-            }
-        }
         let may_relay = self.submitter.is_some() || is_trusted(&self.live, peer);
         let trust = if may_relay { Trust::MayRelay } else { Trust::Stranger };
-        Recipient::decide(directory, path, parameters, trust)
+        let now = context.store.now();
+        Recipient::decide_in(
+            &self.live,
+            &context.srs,
+            path,
+            parameters,
+            &self.mail.reverse_path,
+            (trust, now),
+        )
     }
 
     /// Refuses a recipient whose mailbox has no room. Only here: at the end of DATA there is one answer for all recipients, and
@@ -346,15 +344,7 @@ impl Transaction {
     /// may go beyond a quota by its own size, which is at most `limits.message_size` for each transaction at a time.
     async fn check_quotas(&self, context: &Context, recipient: &Recipient) -> Result<(), Refusal> {
         let room = self.mail.parameters.size.map_or(1, |size| size.saturating_add(ADDED_FIELDS_BYTES));
-        for account in &recipient.accounts {
-            let Some(quota) = self.live.directory.quota_bytes(*account) else { continue };
-            let loaded =
-                context.store.account(*account).await.map_err(|error| refusal::store_error(&error))?;
-            if loaded.state().bytes.saturating_add(room) > quota {
-                return Err(refusal::mailbox_full(&recipient.address));
-            }
-        }
-        Ok(())
+        recipient.check_quotas(&context.store, &self.live.directory, room).await
     }
 
     fn arrival(&self, peer: IpAddr, now: Timestamp) -> Arrival<'_> {
