@@ -25,7 +25,7 @@ use crate::{
     admin,
     certificates::{self, load_tls},
     directory::{self, DirectoryProblem},
-    secret,
+    issuer, secret,
 };
 
 /// How long sessions may take to end after SIGTERM.
@@ -158,7 +158,9 @@ impl Server {
         let config = Arc::new(config);
         let live = Arc::new(watch::Sender::new(directory::live(&store, config.clone())?));
         let salt_key = salt_key(&config.state_dir)?;
-        let authenticator = Authenticator::with_salt_key(config.limits.auth_failures_per_minute, &salt_key);
+        let ask = issuer::ask(resolver.clone());
+        let authenticator =
+            Authenticator::with_salt_key(config.limits.auth_failures_per_minute, &salt_key, Some(ask));
         let running = Running {
             bound: listeners.iter().map(|(bound, _, _)| *bound).collect(),
             services: Services::new(&store, &live, &authenticator, &srs),
@@ -186,6 +188,7 @@ impl Running {
             let acceptor = Acceptor {
                 mode: net_tls_mode(bound.tls),
                 tls: self.tls.subscribe(),
+                client_certificates: listener_config.rules.client_certificates.clone(),
                 limits: self.limits.clone(),
                 proxies: proxies(&listener_config),
                 shutdown: self.shutdown.clone(),
@@ -212,6 +215,11 @@ impl Running {
         let stopping = self.shutdown.clone();
         self.shutdown.spawn(async move {
             tokio::select! { () = follow => (), () = stopping.stopping() => () }
+        });
+        let keys = issuer::keep_keys(self.services.mta.authenticator.clone(), self.live.subscribe());
+        let stopping = self.shutdown.clone();
+        self.shutdown.spawn(async move {
+            tokio::select! { () = keys => (), () = stopping.stopping() => () }
         });
         let watch = certificates::watch(self.live.subscribe(), self.tls.clone());
         let stopping = self.shutdown.clone();

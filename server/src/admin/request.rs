@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use waypost_auth::{Live, Secrets};
 use waypost_config::Config;
-use waypost_mail::{AccountRecord, AccountSource, Address};
+use waypost_mail::{AccountRecord, AccountSource, Address, TotpSecret};
 use waypost_mta::queue::Control;
 use waypost_storage::{NewAccount, Store, StoreError};
 
@@ -50,6 +50,13 @@ pub enum Request {
         /// SCRAM verifiers of the same password.
         #[serde(default)]
         scram_verifiers: Vec<String>,
+    },
+    /// Protects an account's password by codes, or no longer.
+    AccountTotp {
+        /// Its address.
+        address: String,
+        /// What the codes are made of; `None`: no longer.
+        secret: Option<Vec<u8>>,
     },
     /// Gives an account an app password.
     AppPasswordAdd {
@@ -161,6 +168,10 @@ pub async fn execute(
                 Err(problem) => Err(problem),
             }
         }
+        Request::AccountTotp { address, secret } => match named(store, &address) {
+            Ok(record) => done(store.set_totp(record.id, secret.map(TotpSecret)).await),
+            Err(problem) => Err(problem),
+        },
         Request::AppPasswordAdd { address, name, hash, services } => {
             app_password::add(store, &address, name, hash, &services).await
         }

@@ -134,9 +134,28 @@ pub enum AccountCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Protects the account's password by codes that a telephone shows (TOTP)
+    Totp {
+        /// Its address
+        address: String,
+        /// "on" prints what the telephone must know, this once; from then on the password logs in with a code behind it alone
+        state: Switch,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Further passwords, each for one program or device
     #[command(subcommand)]
     AppPassword(AppPasswordCommand),
+}
+
+/// Whether something is to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
 }
 
 /// `waypost account app-password`
