@@ -25,8 +25,12 @@ const TLS_MODES: [(&str, TlsMode); 3] =
     [("none", TlsMode::None), ("starttls", TlsMode::StartTls), ("implicit", TlsMode::Implicit)];
 const ROUTE_TLS: [(&str, RouteTls); 3] =
     [("opportunistic", RouteTls::Opportunistic), ("required", RouteTls::Required), ("none", RouteTls::None)];
-const DNSSEC: [(&str, Dnssec); 3] =
-    [("validate", Dnssec::Validate), ("trust-ad", Dnssec::TrustAd), ("off", Dnssec::Off)];
+const DNSSEC: [(&str, Dnssec); 4] = [
+    ("validate", Dnssec::Validate),
+    ("trust-ad", Dnssec::TrustAd),
+    ("off", Dnssec::Off),
+    ("auto", Dnssec::Auto),
+];
 
 /// The largest IPv4 network of one owner: 10.0.0.0/8 (RFC 1918 section 3), as the registries give none that is larger.
 const TRUST_PREFIX_MIN_V4: u8 = 8;
@@ -203,6 +207,17 @@ impl FileFacts<'_> {
         section.end();
         let channel_binding = channel_binding.is_some_and(|binding| binding.value);
         Some(TlsConfig { certificate: certificate?, key: key?, channel_binding, certificates })
+    }
+
+    pub(crate) fn dns(&self, root: &Section<'_, '_>) -> DnsConfig {
+        let section = root.table("dns");
+        let servers = section.list("servers", socket).unwrap_or_default();
+        let dnssec = section.word("dnssec", &DNSSEC).unwrap_or_default();
+        let trust_anchors =
+            if section.has("trust_anchors") { self.file(&section, "trust_anchors") } else { None };
+        section.end();
+        let servers = servers.into_iter().map(|server| server.value).collect();
+        DnsConfig { servers, dnssec, trust_anchors }
     }
 
     pub(crate) fn oauth(&self, root: &Section<'_, '_>) -> Option<OauthConfig> {
@@ -399,14 +414,6 @@ pub(crate) fn trust(root: &Section<'_, '_>) -> Vec<Network> {
         networks.extend(listed.into_iter().flatten().map(|network| network.value));
     }
     networks
-}
-
-pub(crate) fn dns(root: &Section<'_, '_>) -> DnsConfig {
-    let section = root.table("dns");
-    let servers = section.list("servers", socket).unwrap_or_default();
-    let dnssec = section.word("dnssec", &DNSSEC).unwrap_or_default();
-    section.end();
-    DnsConfig { servers: servers.into_iter().map(|server| server.value).collect(), dnssec }
 }
 
 pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {

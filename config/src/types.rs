@@ -290,8 +290,10 @@ pub enum Dnssec {
     /// The resolver's AD bit is believed.
     TrustAd,
     /// Not used.
-    #[default]
     Off,
+    /// What fits the resolvers: `TrustAd` where all of them are on this machine, else `Validate`.
+    #[default]
+    Auto,
 }
 
 /// `[dns]`
@@ -301,6 +303,8 @@ pub struct DnsConfig {
     pub servers: Vec<SocketAddr>,
     /// DNSSEC.
     pub dnssec: Dnssec,
+    /// DNSKEY records in zone form that validation begins with; default: the root's.
+    pub trust_anchors: Option<PathBuf>,
 }
 
 /// `[queue]`

@@ -25,6 +25,7 @@ pub use proxy::Proxies;
 pub use rates::Rates;
 pub use shutdown::Shutdown;
 pub use tls::{
-    CertificateFiles, ChannelBinding, ClientTls, ServerTls, TlsError, TlsInfo, TlsMode, Verification,
+    CertificateFiles, CertificateProblem, ChannelBinding, ClientTls, Dane, Roots, ServerTls, TlsError,
+    TlsInfo, TlsMode, TlsaRecord, Verification,
 };
 pub use wire::Output;

@@ -519,13 +519,7 @@ fn what_came_of_a_message_is_told_also_where_nobody_heard_it_first() {
 
 #[test]
 fn what_requires_tls_goes_only_where_it_is_sure() {
-    let tls = |verified| TlsInfo {
-        version: "TLSv1.3".into(),
-        cipher: String::new(),
-        server_name: None,
-        verified,
-        binding: Default::default(),
-    };
+    let tls = |verified| TlsInfo { version: "TLSv1.3".into(), verified, ..TlsInfo::default() };
     let under = |verified| Settings { tls: Some(tls(verified)), ..plain() };
     let required = Outgoing { require_tls: true, priority: -3, ..message(&["x@b.test"]) };
     let no_offer = "S: 220 b\nC: EHLO a.test\nS: 250-b\nS: 250 MT-PRIORITY\nC: QUIT\nS: 221 bye";
