@@ -7,7 +7,7 @@ mod secure;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::{net::IpAddr, time::Duration};
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use hickory_resolver::{
     Resolver as HickoryResolver, TokioResolver,
@@ -47,12 +47,29 @@ pub enum DnsError {
     Temporary(String, String),
 }
 
+/// Answers that are being found.
+pub type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<Vec<T>, DnsError>> + Send + 'a>>;
+
+/// Answers in place of DNS: a world that is told by a script.
+pub trait Answers: Send + Sync + 'static {
+    /// As [`Resolver::mx`].
+    fn mx<'a>(&'a self, domain: &'a Domain) -> Answering<'a, (u16, String)>;
+    /// As [`Resolver::addresses`].
+    fn addresses<'a>(&'a self, host: &'a str) -> Answering<'a, IpAddr>;
+}
+
 /// The resolver. Cheap to clone.
 #[derive(Clone)]
 pub struct Resolver {
-    inner: TokioResolver,
+    inner: Inner,
     /// Tells what is secure; `None`: DNSSEC is off.
     secure: Option<Secure>,
+}
+
+#[derive(Clone)]
+enum Inner {
+    Dns(Box<TokioResolver>),
+    Other(Arc<dyn Answers>),
 }
 
 impl std::fmt::Debug for Resolver {
@@ -81,13 +98,22 @@ impl Resolver {
         let secure = Secure::new(config, servers.clone(), options.clone())?;
         let mut builder = HickoryResolver::builder_with_config(servers, TokioRuntimeProvider::default());
         *builder.options_mut() = options;
-        Ok(Self { inner: builder.build().map_err(problem)?, secure })
+        Ok(Self { inner: Inner::Dns(Box::new(builder.build().map_err(problem)?)), secure })
+    }
+
+    /// One that asks somebody else, of whom nothing is secure.
+    pub fn answered_by(answers: impl Answers) -> Self {
+        Self { inner: Inner::Other(Arc::new(answers)), secure: None }
     }
 
     /// MX records: preference and host, in no order. A null MX (RFC 7505) is preference 0 and `.` as host.
     pub async fn mx(&self, domain: &Domain) -> Result<Vec<(u16, String)>, DnsError> {
+        let dns = match &self.inner {
+            Inner::Dns(dns) => dns,
+            Inner::Other(answers) => return answers.mx(domain).await,
+        };
         let name = fqdn(domain.as_str())?;
-        let answer = self.inner.mx_lookup(name).await.map_err(|error| failure(domain.as_str(), &error))?;
+        let answer = dns.mx_lookup(name).await.map_err(|error| failure(domain.as_str(), &error))?;
         let mx = |record: &Record| match &record.data {
             RData::MX(mx) => Some((mx.preference, host_name(&mx.exchange))),
             _ => None,
@@ -97,7 +123,8 @@ impl Resolver {
 
     /// The TXT records of a name, each as one text; what is not UTF-8 is left out.
     pub async fn txt(&self, owner: &str) -> Result<Vec<String>, DnsError> {
-        let answer = self.inner.txt_lookup(fqdn(owner)?).await.map_err(|error| failure(owner, &error))?;
+        let Inner::Dns(dns) = &self.inner else { return Err(DnsError::NoRecords(owner.to_owned())) };
+        let answer = dns.txt_lookup(fqdn(owner)?).await.map_err(|error| failure(owner, &error))?;
         let text = |record: &Record| match &record.data {
             RData::TXT(txt) => String::from_utf8(txt.txt_data.concat()).ok(),
             _ => None,
@@ -107,8 +134,12 @@ impl Resolver {
 
     /// IPv6 and IPv4 addresses of a host, IPv6 first.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
+        let dns = match &self.inner {
+            Inner::Dns(dns) => dns,
+            Inner::Other(answers) => return answers.addresses(host).await,
+        };
         let name = fqdn(host)?;
-        let (v6, v4) = tokio::join!(self.inner.ipv6_lookup(name.clone()), self.inner.ipv4_lookup(name));
+        let (v6, v4) = tokio::join!(dns.ipv6_lookup(name.clone()), dns.ipv4_lookup(name));
         let addresses = |answer: Result<hickory_resolver::lookup::Lookup, NetError>| match answer {
             Ok(answer) => {
                 Ok(answer.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>())

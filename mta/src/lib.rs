@@ -4,10 +4,12 @@
 //! machine's; `queue` decides when, `route` decides where to, `dns` asks.
 
 pub mod client;
-mod clock;
 pub mod dns;
 mod notification;
 pub mod queue;
+mod random;
 pub mod route;
 pub mod server;
 pub mod smtp;
+
+pub use random::Random;

@@ -18,6 +18,8 @@ pub(crate) struct Notice<'a> {
     pub(crate) reverse_path: &'a ReversePath,
     pub(crate) accepted: Timestamp,
     pub(crate) now: Timestamp,
+    /// So that nobody foresees its boundary.
+    pub(crate) random: u64,
     pub(crate) envelope_id: Option<EnvelopeId>,
     /// Whether the message required TLS: then what tells of it does so, too (RFC 8689 section 5).
     pub(crate) require_tls: bool,
@@ -47,7 +49,7 @@ impl Notice<'_> {
             to: sender.clone(),
             date: DateTime::utc(self.now),
             message_id: format!("{id}@{}", live.config.hostname),
-            boundary: boundary(id),
+            boundary: boundary(id, self.random),
             arrival: DateTime::utc(self.accepted),
             envelope_id: self.envelope_id,
             recipients: self.recipients,
@@ -113,8 +115,8 @@ fn split(message: &[u8]) -> usize {
 }
 
 /// A boundary that no returned header block foresees. Without randomness the id must do.
-fn boundary(id: EntryId) -> String {
-    format!("{id}{:016x}", getrandom::u64().unwrap_or(0))
+fn boundary(id: EntryId, random: u64) -> String {
+    format!("{id}{random:016x}")
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ mod wire;
 #[cfg(test)]
 mod testing;
 
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, Dialled, Dialler, Dialling, Network, connect};
 pub use driver::{Connection, Disconnect, Stream, TlsRole, drive};
 pub use https::{Bounds, HttpsAnswer, HttpsClient, HttpsError, HttpsRequest, HttpsUrl, Payload};
 pub use listener::{Acceptor, AddressCount, DescriptorError, Limits, bind, network, raise_descriptor_limit};

@@ -15,7 +15,7 @@ use tokio::{net::TcpListener, sync::watch};
 use waypost_auth::{Authenticator, Live, Srs};
 use waypost_config::{Config, LimitsConfig, ListenerConfig, Service, TlsMode};
 use waypost_mta::dns::{DnsError, Resolver};
-use waypost_net::{Acceptor, Connection, Limits, Proxies, ServerTls, Shutdown, TlsError};
+use waypost_net::{Acceptor, Connection, Dialler, Limits, Proxies, ServerTls, Shutdown, TlsError};
 use waypost_storage::{Options, Store, StoreError, disk::Disk};
 
 use crate::{
@@ -198,6 +198,8 @@ impl Running {
             live,
             resolver,
             srs: self.services.mta.srs.clone(),
+            dialler: Dialler::default(),
+            random: self.services.mta.random.clone(),
             shutdown,
         }));
         let follow = directory::follow(self.store.clone(), self.live.clone(), self.changing.clone());
@@ -410,6 +412,7 @@ impl Services {
                 authenticator: mta_authenticator,
                 guard: waypost_mta::server::Guard::default(),
                 srs: srs.clone(),
+                random: waypost_mta::Random::default(),
             },
             imap: waypost_imap::Context::new(imap.0, imap.1, imap.2),
             pop3: waypost_pop3::Context::new(pop3.0, pop3.1, pop3.2),

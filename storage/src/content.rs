@@ -186,7 +186,7 @@ impl BodyWriter {
             WriterPlace::Failed(error) => return Err(error),
             WriterPlace::File(file) => {
                 let synced = move || file.sync().map(|()| file);
-                BodyInner::File { file: blocking(synced).await?, size: self.size }
+                BodyInner::File { file: blocking(&self.files, synced).await?, size: self.size }
             }
         };
         Ok(Body { inner })
@@ -205,7 +205,7 @@ impl BodyWriter {
             };
             file.append(octets).map(|()| file)
         };
-        let appended = blocking(append).await;
+        let appended = blocking(&self.files, append).await;
         self.place = match &appended {
             Err(error) => WriterPlace::Failed(error.clone()),
             Ok(_) => return appended.map(|file| self.place = WriterPlace::File(file)),
@@ -286,7 +286,8 @@ impl Reader {
         let BodyPlace::File { segment, number } = self.content.body else { return Ok(Bytes::new()) };
         let count = (end.div_ceil(CHUNK_BYTES as u64) - index).min(CHUNKS_READ);
         let (files, body_bytes) = (Arc::clone(&self.files), self.content.body_bytes);
-        let chunks = blocking(move || files.body_chunks((segment, number), body_bytes, index, count)).await?;
+        let read = move || files.body_chunks((segment, number), body_bytes, index, count);
+        let chunks = blocking(&self.files, read).await?;
         self.ahead = (index..).zip(chunks).collect();
         Ok(self.ahead.pop_front().map(|(_, chunk)| chunk).unwrap_or_default())
     }
@@ -405,8 +406,12 @@ impl Store {
 
 /// Runs what may wait for the disk off the async threads.
 async fn blocking<T: Send + 'static>(
+    files: &Files,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
+    if files.is_memory() {
+        return work();
+    }
     // A task that does not end properly panicked, or the runtime is going down.
     spawn_blocking(work).await.unwrap_or(Err(StoreError::Closed))
 }

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     path::Path,
     sync::{Arc, Mutex, RwLock, atomic::AtomicU64, mpsc as std_mpsc},
-    thread::{self, JoinHandle},
+    thread,
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -42,14 +42,36 @@ const RETAINED_BYTES_MAX: u64 = 8 << 30;
 pub(crate) struct Opened {
     pub(crate) shared: Arc<Shared>,
     pub(crate) messages: mpsc::Sender<Message>,
-    pub(crate) thread: JoinHandle<()>,
+    pub(crate) work: Work,
+}
+
+/// Where the writer runs.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// On a thread.
+    Thread(thread::JoinHandle<()>),
+    /// In a task, as the disk is in memory.
+    Task(task::JoinHandle<()>),
+}
+
+impl Work {
+    /// Waits for its end; `false`: it panicked.
+    pub(crate) async fn ended(self) -> bool {
+        match self {
+            Self::Thread(thread) => task::spawn_blocking(|| thread.join().is_ok()).await.unwrap_or(false),
+            Self::Task(task) => task.await.is_ok(),
+        }
+    }
 }
 
 /// Opens or creates a store.
 pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
-    std::fs::create_dir_all(&options.directory)?;
+    let has_files = !options.disk.is_memory();
+    if has_files {
+        std::fs::create_dir_all(&options.directory)?;
+    }
     options.disk.create_directory(&options.directory)?;
-    let lock = lock(&options.directory)?;
+    let lock = has_files.then(|| lock(&options.directory)).transpose()?;
     let restored = backup::is_restored(options.disk.as_ref(), &options.directory)?;
     let mut journal = Journal::open(Arc::clone(&options.disk), &options.directory, options.segment_bytes)?;
     let mut found = Found::default();
@@ -71,7 +93,7 @@ pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
         disk: Arc::clone(&options.disk),
         clock: Arc::clone(&options.clock),
         files: journal.files(),
-        index: Index::open(&options.directory),
+        index: if has_files { Index::open(&options.directory) } else { Index::none() },
         accounts: RwLock::default(),
         directory: watch::Sender::new(Arc::clone(&found.state.directory)),
         queue: RwLock::new(found.state.queue.entries.clone()),
@@ -103,14 +125,20 @@ fn start(
     journal: Journal,
     state: State,
     progress: Progress,
-    lock: File,
+    lock: Option<File>,
 ) -> Result<Opened, StoreError> {
     let (messages, receiver) = mpsc::channel(MESSAGES_MAX);
     let (requests, checkpoints) = std_mpsc::sync_channel(1);
     let (weak, at_checkpoints) = (messages.downgrade(), Arc::clone(&shared));
-    let checkpointer = thread::Builder::new()
-        .name("waypost-checkpoint".to_owned())
-        .spawn(move || checkpoint::run(&at_checkpoints, &checkpoints, &weak))?;
+    let in_memory = shared.disk.is_memory();
+    // Without an index there is nothing to write: who asks for a checkpoint is refused.
+    let checkpointer = (!in_memory)
+        .then(|| {
+            thread::Builder::new()
+                .name("waypost-checkpoint".to_owned())
+                .spawn(move || checkpoint::run(&at_checkpoints, &checkpoints, &weak))
+        })
+        .transpose()?;
     let writer = Writer {
         shared: Arc::clone(&shared),
         journal,
@@ -118,18 +146,26 @@ fn start(
         messages: receiver,
         checkpoints: requests,
         checkpoint_records: options.checkpoint_records,
-        syncer: Syncer::start()?,
+        syncer: if in_memory { Syncer::in_place() } else { Syncer::start()? },
         progress,
         callers: Handle::current(),
         group: Group::default(),
         flight: None,
     };
+    if in_memory {
+        let work = async move {
+            if let Some(Err(error)) = writer.run().await.map(Journal::close) {
+                tracing::warn!(%error, "the journal was not closed cleanly");
+            }
+        };
+        return Ok(Opened { shared, messages, work: Work::Task(tokio::spawn(task::unconstrained(work))) });
+    }
     let at_writer = Arc::clone(&shared);
     // It only waits for what it is told and for what is synced.
     let runtime = runtime::Builder::new_current_thread().build()?;
     let thread = thread::Builder::new().name("waypost-writer".to_owned()).spawn(move || {
         let journal = runtime.block_on(task::unconstrained(writer.run()));
-        if checkpointer.join().is_err() {
+        if checkpointer.is_some_and(|checkpointer| checkpointer.join().is_err()) {
             tracing::error!("the checkpoint thread panicked");
         }
         at_writer.index.close();
@@ -138,7 +174,7 @@ fn start(
         }
         drop(lock);
     })?;
-    Ok(Opened { shared, messages, thread })
+    Ok(Opened { shared, messages, work: Work::Thread(thread) })
 }
 
 /// Takes `STATE/lock` until the file is dropped.

@@ -4,7 +4,6 @@ use std::{
     fmt::Debug,
     path::PathBuf,
     sync::{Arc, Mutex, Weak},
-    thread::JoinHandle,
     time::{Duration, SystemTime},
 };
 
@@ -21,7 +20,7 @@ use crate::{
     error::StoreError,
     housekeeping,
     journal::Files,
-    opening,
+    opening::{self, Work},
     progress::{self, Report},
     recovery,
     shared::{Pin, Shared, locked},
@@ -69,8 +68,8 @@ pub(crate) struct WeakStore(Weak<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     messages: mpsc::Sender<Message>,
-    /// The writer's thread, until someone waits for its end.
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Where the writer runs, until someone waits for its end.
+    work: Mutex<Option<Work>>,
 }
 
 /// An account to be created.
@@ -115,9 +114,18 @@ impl WeakStore {
 impl Store {
     /// Opens or creates a store and recovers it. Errors: `Open`, `Io`, `Full`.
     pub async fn open(options: Options) -> Result<Self, StoreError> {
-        let opened = tokio::task::spawn_blocking(move || opening::open(&options)).await;
-        let opening::Opened { shared, messages, thread } = opened.unwrap_or(Err(StoreError::Closed))?;
-        let store = Self { inner: Arc::new(Inner { shared, messages, thread: Mutex::new(Some(thread)) }) };
+        let in_memory = options.disk.is_memory();
+        let opened = match in_memory {
+            true => opening::open(&options),
+            false => tokio::task::spawn_blocking(move || opening::open(&options))
+                .await
+                .unwrap_or(Err(StoreError::Closed)),
+        };
+        let opening::Opened { shared, messages, work } = opened?;
+        let store = Self { inner: Arc::new(Inner { shared, messages, work: Mutex::new(Some(work)) }) };
+        if in_memory {
+            return Ok(store);
+        }
         tokio::spawn(load_pending(store.clone()));
         tokio::spawn(housekeeping::run(WeakStore(Arc::downgrade(&store.inner))));
         Ok(store)
@@ -127,9 +135,9 @@ impl Store {
     pub async fn close(&self) {
         // Fails where it was closed before.
         let _closed = self.inner.messages.send(Message::Close).await;
-        let thread = locked(&self.inner.thread).take();
-        if let Some(thread) = thread
-            && tokio::task::spawn_blocking(|| thread.join().is_err()).await.unwrap_or(true)
+        let work = locked(&self.inner.work).take();
+        if let Some(work) = work
+            && !work.ended().await
         {
             tracing::error!("the writer panicked");
         }
@@ -196,6 +204,11 @@ impl Store {
     /// The same, telling how far it has come.
     pub async fn check_reporting(&self, report: Report) -> Result<Vec<String>, StoreError> {
         crate::check::check(self, report).await
+    }
+
+    /// The time by the store's clock, for what is recorded: server and queue have no other one.
+    pub fn now(&self) -> Timestamp {
+        (self.shared().clock)()
     }
 
     /// Whether the writer ended.
@@ -321,6 +334,9 @@ impl Store {
         work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = Arc::clone(self.shared());
+        if shared.disk.is_memory() {
+            return work(&shared);
+        }
         // A task that does not end properly panicked, or the runtime is going down.
         tokio::task::spawn_blocking(move || work(&shared)).await.unwrap_or(Err(StoreError::Closed))
     }

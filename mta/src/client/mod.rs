@@ -7,8 +7,8 @@ use std::{future::Future, time::Duration};
 use bytes::Bytes;
 use waypost_mail::{Domain, EnhancedStatus, Reply, Severity};
 use waypost_net::{
-    ClientTls, ConnectError, Connection, Disconnect, Handler, Output, Shutdown, TlsError, TlsRole,
-    Verification, connect, drive,
+    ClientTls, ConnectError, Connection, Dialler, Disconnect, Handler, Output, Shutdown, TlsError, TlsRole,
+    Verification, drive,
 };
 
 use crate::{
@@ -55,6 +55,7 @@ pub async fn deliver<O: Outbox>(
     outbox: O,
     route: &Route,
     hostname: &Domain,
+    dialler: &Dialler,
     shutdown: &Shutdown,
 ) -> (O, Delivery) {
     let mut session = Session { outbox, peer: String::new() };
@@ -65,7 +66,7 @@ pub async fn deliver<O: Outbox>(
         }
         session.peer = target.to_string();
         let end;
-        (session, end) = speak(session, target, route, hostname, shutdown).await;
+        (session, end) = speak(session, target, route, hostname, dialler, shutdown).await;
         match end {
             End::Done(finished) => {
                 if let Some(finished) = finished {
@@ -98,15 +99,17 @@ async fn speak<O: Outbox>(
     target: &Target,
     route: &Route,
     hostname: &Domain,
+    dialler: &Dialler,
     shutdown: &Shutdown,
 ) -> (Session<O>, End) {
     let (session, end, tls_failed) =
-        speak_once(session, target, route, route.encryption, hostname, shutdown).await;
+        speak_once(session, target, route, route.encryption, hostname, dialler, shutdown).await;
     if !tls_failed || route.encryption != Encryption::Offered {
         return (session, end);
     }
     tracing::info!(peer = %target, "the TLS handshake failed; once more without");
-    let (session, end, _) = speak_once(session, target, route, Encryption::Never, hostname, shutdown).await;
+    let (session, end, _) =
+        speak_once(session, target, route, Encryption::Never, hostname, dialler, shutdown).await;
     (session, end)
 }
 
@@ -116,9 +119,10 @@ async fn speak_once<O: Outbox>(
     route: &Route,
     encryption: Encryption,
     hostname: &Domain,
+    dialler: &Dialler,
     shutdown: &Shutdown,
 ) -> (Session<O>, End, bool) {
-    let connection = match open(target, route.encryption, encryption, shutdown).await {
+    let connection = match open(target, route.encryption, encryption, dialler, shutdown).await {
         Ok(connection) => connection,
         Err(error) => return (session, End::Refused(connect_failure(&error)), false),
     };
@@ -141,6 +145,7 @@ async fn open(
     target: &Target,
     wanted: Encryption,
     encryption: Encryption,
+    dialler: &Dialler,
     shutdown: &Shutdown,
 ) -> Result<Connection, ConnectError> {
     let verification = match wanted {
@@ -152,7 +157,7 @@ async fn open(
         (_, IMPLICIT_TLS_PORT) => (Some(client_tls(target, &verification)?), TlsRole::None),
         _ => (None, TlsRole::Client(client_tls(target, &verification)?)),
     };
-    connect(target.address, CONNECT_TIMEOUT, implicit, starttls, shutdown.clone()).await
+    dialler.connect(target.address, CONNECT_TIMEOUT, implicit, starttls, shutdown.clone()).await
 }
 
 /// TLS towards a server by its name; by its address where the name is none that a certificate can have, as an address literal.

@@ -73,7 +73,7 @@ fn route(encryption: Encryption, addresses: &[SocketAddr]) -> Route {
 }
 
 async fn send(route: &Route) -> (One, Delivery) {
-    deliver(one(), route, &Domain::new("a.test").unwrap(), &Shutdown::new()).await
+    deliver(one(), route, &Domain::new("a.test").unwrap(), &Dialler::default(), &Shutdown::new()).await
 }
 
 /// A port where nobody listens.
@@ -138,7 +138,8 @@ async fn a_server_that_stops_begins_nothing() {
     let shutdown = Shutdown::new();
     shutdown.drain(Duration::ZERO).await;
     let route = route(Encryption::Offered, &[nobody().await]);
-    let (outbox, delivery) = deliver(one(), &route, &Domain::new("a.test").unwrap(), &shutdown).await;
+    let (outbox, delivery) =
+        deliver(one(), &route, &Domain::new("a.test").unwrap(), &Dialler::default(), &shutdown).await;
     assert!(delivery == Delivery::Stopped && outbox.message.is_some());
 }
 

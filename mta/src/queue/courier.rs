@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     client::{Delivery, Outbox, deliver},
-    clock::now,
     route::{Destination, RoutePlan, resolve},
     smtp::{
         client::{Finished, Octets, Outgoing, Tells},
@@ -65,11 +64,12 @@ impl Courier {
         let shared = self.shared.clone();
         let context = &shared.context;
         let live = context.live();
-        match resolve(&context.resolver, &live.config, &self.destination).await {
+        let seed = context.random.next();
+        match resolve(&context.resolver, &live.config, &self.destination, seed).await {
             RoutePlan::Fail(refusal) => self.fail("", &refusal.into()).await,
             RoutePlan::Send(route) => {
                 let (courier, delivery) =
-                    deliver(self, &route, &live.config.hostname, &context.shutdown).await;
+                    deliver(self, &route, &live.config.hostname, &context.dialler, &context.shutdown).await;
                 match delivery {
                     Delivery::Done => shared.lanes().ended(&courier.destination),
                     Delivery::Refused { peer, reply } => courier.fail(&peer, &reply).await,
@@ -93,7 +93,7 @@ impl Courier {
     /// Records what came of a job, and tells the runner.
     async fn settle(&self, job: &Job, peer: &str, finished: Finished) {
         let Finished { replies, tls, tells } = finished;
-        let (now, live) = (now(), self.shared.context.live());
+        let (now, live) = (self.shared.context.store.now(), self.shared.context.live());
         let expired = schedule::is_expired(&live.config.queue, Span::of(&job.entry), now);
         let outcome = |(recipient, reply): (&usize, Reply)| RecipientOutcome {
             recipient: *recipient,
@@ -116,8 +116,7 @@ impl Courier {
     ) -> Recorded {
         let (store, shutdown) = (&self.shared.context.store, &self.shared.context.shutdown);
         let (id, queue) = (job.entry.id, &live.config.queue);
-        // without randomness entries that failed together stay together
-        let random = getrandom::u64().unwrap_or(0);
+        let random = self.shared.context.random.next();
         let next_attempt = schedule::next_attempt(queue, Span::of(&job.entry), now, job.tries, random);
         let late = !job.entry.warned && schedule::is_late(queue, Span::of(&job.entry), now);
         let mut told = notification::Told::new(
@@ -128,8 +127,9 @@ impl Courier {
             tells,
         );
         loop {
+            let random = self.shared.context.random.next();
             let notification = match told.is_empty() {
-                false => notification::build(store, live, &job.entry, &outcomes, &told, now).await,
+                false => notification::build(store, live, &job.entry, &outcomes, &told, now, random).await,
                 true => Ok(None),
             };
             let warned = told.of_delay();
@@ -143,6 +143,7 @@ impl Courier {
                 Err(StoreError::Full | StoreError::Io(_)) if !shutdown.is_stopping() => {
                     tracing::warn!(%id, "the store is full: the outcome of a delivery waits");
                     tokio::select! {
+                        biased;
                         () = shutdown.stopping() => {}
                         () = tokio::time::sleep(STORE_RETRY_WAIT) => {}
                     }
@@ -196,7 +197,8 @@ impl Outbox for Courier {
                 continue;
             }
             self.taken += 1;
-            let outgoing = Outgoing { reverse_path: self.reverse_path(&job), ..outgoing(&job) };
+            let now = self.shared.context.store.now();
+            let outgoing = Outgoing { reverse_path: self.reverse_path(&job), ..outgoing(&job, now) };
             self.current = Some(Current { reader: self.reader(&job.entry), job });
             return Some(outgoing);
         }
@@ -242,7 +244,7 @@ impl Courier {
             return job.entry.reverse_path.clone();
         }
         let domain = live.config.srs.domain.as_ref().unwrap_or(alias);
-        let rewritten = context.srs.forward(sender, domain, srs::day(now()));
+        let rewritten = context.srs.forward(sender, domain, srs::day(context.store.now()));
         if rewritten.is_none() {
             tracing::debug!(id = %job.entry.id, %sender, "the sender is too long to be rewritten");
         }
@@ -260,7 +262,7 @@ impl Courier {
     }
 }
 
-fn outgoing(job: &Job) -> Outgoing {
+fn outgoing(job: &Job, now: Timestamp) -> Outgoing {
     let entry = &job.entry;
     let queued = || job.recipients.iter().filter_map(|index| entry.recipients.get(*index));
     let parameters = |queued: &QueuedRecipient| RcptParameters {
@@ -277,7 +279,7 @@ fn outgoing(job: &Job) -> Outgoing {
         envelope_id: entry.wishes.envelope_id.clone(),
         require_tls: entry.wishes.require_tls,
         priority: entry.wishes.priority,
-        deliver_by: entry.wishes.deliver_by.map(|deadline| left(deadline, now())),
+        deliver_by: entry.wishes.deliver_by.map(|deadline| left(deadline, now)),
         parameters: queued().map(parameters).collect(),
     }
 }

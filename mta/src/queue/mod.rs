@@ -25,11 +25,11 @@ use tokio::sync::{mpsc, watch};
 use waypost_auth::{Live, Srs};
 use waypost_config::Config;
 use waypost_mail::{EntryId, Timestamp};
-use waypost_net::Shutdown;
+use waypost_net::{Dialler, Shutdown};
 use waypost_storage::{QueueEntry, QueuedRecipient, Store, StoreError};
 
 use crate::{
-    clock::now,
+    Random,
     dns::Resolver,
     route::{Destination, destination},
 };
@@ -57,6 +57,10 @@ pub struct Context {
     pub resolver: Resolver,
     /// Makes return paths for mail that is forwarded.
     pub srs: Srs,
+    /// Makes connections.
+    pub dialler: Dialler,
+    /// Spreads waits and load.
+    pub random: Random,
     /// Tells when to stop.
     pub shutdown: Shutdown,
 }
@@ -77,7 +81,7 @@ pub async fn run(context: Context) {
 
 /// Makes an entry due now, as `waypost queue retry` does. Errors as `Store::reschedule`.
 pub async fn retry_now(store: &Store, id: EntryId) -> Result<(), StoreError> {
-    store.reschedule(id, now()).await
+    store.reschedule(id, store.now()).await
 }
 
 /// What couriers tell the runner.
@@ -141,13 +145,14 @@ impl Runner {
         while !shutdown.is_stopping() {
             // all of these are cancel-safe or outlive the turn
             tokio::select! {
+                biased;
                 () = shutdown.stopping() => break,
                 Some(report) = reports.recv() => self.heard(&report),
                 ids = &mut changes => {
                     changes.set(store.queue_changes());
                     ids.into_iter().for_each(|id| self.schedule(id));
                 }
-                () = sleep_until(self.waiting.next()) => {}
+                () = sleep_until(self.waiting.next(), store.now()) => {}
             }
             while let Ok(report) = reports.try_recv() {
                 self.heard(&report);
@@ -188,7 +193,7 @@ impl Runner {
 
     /// Makes jobs of what is due, and connections for what waits in the lanes.
     fn wake(&mut self) {
-        let now = now();
+        let now = self.shared.context.store.now();
         let live = self.shared.context.live();
         while let Some(id) = self.waiting.pop_due(now) {
             let Some(entry) = self.shared.context.store.queue_entry(id) else { continue };
@@ -246,10 +251,10 @@ fn transactions<D: Clone + Eq + Hash>(recipients: impl Iterator<Item = (usize, D
 }
 
 /// Sleeps until an instant; for ever where nothing waits.
-async fn sleep_until(due: Option<Timestamp>) {
+async fn sleep_until(due: Option<Timestamp>, now: Timestamp) {
     match due {
         Some(due) => {
-            let milliseconds = u64::try_from(due.0.saturating_sub(now().0)).unwrap_or(0);
+            let milliseconds = u64::try_from(due.0.saturating_sub(now.0)).unwrap_or(0);
             tokio::time::sleep(Duration::from_millis(milliseconds).min(SLEEP_MAX)).await;
         }
         None => std::future::pending().await,

@@ -76,6 +76,7 @@ pub(super) async fn build(
     outcomes: &[RecipientOutcome],
     told: &Told,
     now: Timestamp,
+    random: u64,
 ) -> Result<Option<Acceptance>, StoreError> {
     let end = entry.accepted.after(live.config.queue.lifetime);
     let notice = Notice {
@@ -83,6 +84,7 @@ pub(super) async fn build(
         reverse_path: &entry.reverse_path,
         accepted: entry.accepted,
         now,
+        random,
         envelope_id: entry.wishes.envelope_id.clone(),
         require_tls: entry.wishes.require_tls,
         recipients: reports(&entry.recipients, outcomes, told, now, end),

@@ -141,6 +141,8 @@ impl World {
             live: watch::channel(Arc::new(live)).1,
             resolver: Resolver::new(&nowhere).unwrap(),
             srs: Srs::new(&[7; 32]),
+            dialler: Dialler::default(),
+            random: Random::default(),
             shutdown: Shutdown::new(),
         };
         context.shutdown.spawn(run(context.clone()));
@@ -401,7 +403,7 @@ async fn what_an_alias_forwards_has_a_return_path_of_ours() {
     let [rewritten, plain] = &senders[..] else { panic!("{senders:?}") };
     assert_eq!(plain, "MAIL FROM:<x@far.test>");
     let path = rewritten.strip_prefix("MAIL FROM:<").and_then(|path| path.strip_suffix('>')).unwrap();
-    let (path, today) = (address(path), waypost_auth::srs::day(now()));
+    let (path, today) = (address(path), waypost_auth::srs::day(world.context.store.now()));
     assert_eq!(path.domain.as_str(), "a.test");
     let back = world.context.srs.reverse(&path, today);
     assert_eq!(back, waypost_auth::srs::Return::To(address("x@far.test")), "{path}");
@@ -458,7 +460,7 @@ async fn deferred_messages_wait_and_can_be_tried_now() {
     assert!(
         matches!(&entry.recipients[0].outcome, Some(Outcome::Deferred { reply, .. }) if reply.code == 451)
     );
-    assert!(entry.next_attempt > now().after(DAY / 2));
+    assert!(entry.next_attempt > world.context.store.now().after(DAY / 2));
     *peer.rcpt.lock().unwrap() = "250 ok";
     retry_now(&world.context.store, id).await.unwrap();
     world.until_empty().await;
@@ -534,11 +536,11 @@ fn recipients_are_grouped_by_destination() {
 #[tokio::test(start_paused = true)]
 async fn sleeps_end_when_an_entry_is_due() {
     let started = tokio::time::Instant::now();
-    sleep_until(Some(Timestamp(0))).await;
+    sleep_until(Some(Timestamp(0)), Timestamp(1)).await;
     assert_eq!(started.elapsed(), Duration::ZERO);
-    sleep_until(Some(now().after(Duration::from_secs(90)))).await;
+    sleep_until(Some(Timestamp(91_000)), Timestamp(1000)).await;
     assert!((Duration::from_secs(89)..Duration::from_secs(91)).contains(&started.elapsed()));
-    sleep_until(Some(Timestamp(i64::MAX))).await;
+    sleep_until(Some(Timestamp(i64::MAX)), Timestamp(0)).await;
     assert!(started.elapsed() < SLEEP_MAX + Duration::from_secs(92));
-    assert!(tokio::time::timeout(2 * SLEEP_MAX, sleep_until(None)).await.is_err());
+    assert!(tokio::time::timeout(2 * SLEEP_MAX, sleep_until(None, Timestamp(0))).await.is_err());
 }

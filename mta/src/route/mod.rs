@@ -98,16 +98,21 @@ fn configured(route: &RouteConfig) -> Destination {
     Destination::NextHop { next_hop: route.next_hop.clone(), encryption, login }
 }
 
-/// What is to be done with mail for a domain.
-pub async fn plan(resolver: &Resolver, config: &Config, domain: &Domain) -> RoutePlan {
-    resolve(resolver, config, &destination(config, domain)).await
+/// What is to be done with mail for a domain. `seed` decides in which order equal mail exchangers are tried.
+pub async fn plan(resolver: &Resolver, config: &Config, domain: &Domain, seed: u64) -> RoutePlan {
+    resolve(resolver, config, &destination(config, domain), seed).await
 }
 
-/// Finds the servers of a destination.
-pub async fn resolve(resolver: &Resolver, config: &Config, destination: &Destination) -> RoutePlan {
+/// Finds the servers of a destination; `seed` as for [`plan`].
+pub async fn resolve(
+    resolver: &Resolver,
+    config: &Config,
+    destination: &Destination,
+    seed: u64,
+) -> RoutePlan {
     let found = match destination {
         Destination::NextHop { next_hop, .. } => next_hop_targets(resolver, next_hop).await,
-        Destination::Exchangers(domain) => exchange_targets(resolver, config, domain).await,
+        Destination::Exchangers(domain) => exchange_targets(resolver, config, domain, seed).await,
     };
     let (encryption, login) = match destination {
         Destination::NextHop { encryption, login, .. } => (*encryption, login.clone()),
@@ -136,14 +141,13 @@ async fn exchange_targets(
     resolver: &Resolver,
     config: &Config,
     domain: &Domain,
+    seed: u64,
 ) -> Result<Vec<Target>, Refusal> {
     let (port, own) = (config.queue.mx_port, own_addresses(config));
     if let Some(address) = domain.as_ip() {
         let exchanger = Exchanger { preference: 0, host: domain.to_string() };
         return exchange::targets(vec![Found { exchanger, addresses: Ok(vec![address]) }], &own, port);
     }
-    // without randomness the order of equals is fixed: a loss of balance, not of mail
-    let seed = getrandom::u64().unwrap_or(0);
     let exchangers = exchange::exchangers(domain, resolver.mx(domain).await, &config.hostname, seed)?;
     let (mut found, mut count) = (Vec::new(), 0);
     for exchanger in exchangers.into_iter().take(ADDRESSES_MAX) {

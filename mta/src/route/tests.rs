@@ -201,11 +201,11 @@ fn addresses_are_listed_in_order_and_bounded() {
 async fn literals_and_next_hops_by_address_need_no_dns() {
     let nowhere = DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() };
     let resolver = Resolver::new(&nowhere).unwrap();
-    let RoutePlan::Send(route) = plan(&resolver, &config(), &domain("[IPv6:::1]")).await else { panic!() };
+    let RoutePlan::Send(route) = plan(&resolver, &config(), &domain("[IPv6:::1]"), 1).await else { panic!() };
     assert_eq!(route.targets[0].address, "[::1]:2525".parse().unwrap());
     assert_eq!(route.encryption, Encryption::Offered);
     let RoutePlan::Fail(refusal) =
-        plan(&resolver, &listening_on("192.0.2.1:2525"), &domain("[192.0.2.1]")).await
+        plan(&resolver, &listening_on("192.0.2.1:2525"), &domain("[192.0.2.1]"), 1).await
     else {
         panic!()
     };
@@ -217,7 +217,7 @@ async fn literals_and_next_hops_by_address_need_no_dns() {
         login: None,
     };
     let config = Config { routes: vec![smarthost], ..config() };
-    let RoutePlan::Send(route) = plan(&resolver, &config, &domain("b.test")).await else { panic!() };
+    let RoutePlan::Send(route) = plan(&resolver, &config, &domain("b.test"), 1).await else { panic!() };
     assert_eq!(
         route.targets,
         [Target { host: "192.0.2.7".into(), address: "192.0.2.7:465".parse().unwrap() }]

@@ -25,7 +25,10 @@ use waypost_storage::Store;
 
 pub use self::guard::Guard;
 use self::session::Receiver;
-use crate::smtp::server::{AuthPolicy, Manners, Role, Server, Settings, StartTls};
+use crate::{
+    Random,
+    smtp::server::{AuthPolicy, Manners, Role, Server, Settings, StartTls},
+};
 
 /// The least that a greeting waits on port 25: as long as it takes to see what came with the connection.
 const GREETING_DELAY_MIN: Duration = Duration::from_millis(1);
@@ -43,6 +46,8 @@ pub struct Context {
     pub guard: Guard,
     /// Reads return paths that this server made.
     pub srs: Srs,
+    /// For what nobody is to foresee.
+    pub random: Random,
 }
 
 /// Serves one connection to its end, as MTA or for submission as the listener's service says.

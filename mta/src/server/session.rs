@@ -6,7 +6,7 @@ use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use waypost_auth::{
-    Identity, Live, Origin, Seat, Srs,
+    Identity, Live, Origin, Seat,
     sasl::{Claim, Lookup},
     srs,
 };
@@ -15,7 +15,7 @@ use waypost_mail::{
 };
 use waypost_message::build::{Action, Original, RecipientReport};
 use waypost_net::{AddressCount, Disconnect, Handler, Output};
-use waypost_storage::{Acceptance, Deadline, Relay, Store, Wishes};
+use waypost_storage::{Acceptance, Deadline, Relay, Wishes};
 
 use super::{
     Context,
@@ -26,7 +26,6 @@ use super::{
     refusal,
 };
 use crate::{
-    clock::now,
     notification::{Notice, header_block},
     smtp::{
         parameters::RcptParameters,
@@ -228,7 +227,7 @@ impl Receiver {
         if is_counted {
             guard.recipient(self.peer, rates, now)?;
         }
-        let recipient = match transaction.decide(&self.context.srs, path, parameters, self.peer) {
+        let recipient = match transaction.decide(&self.context, path, parameters, self.peer) {
             Ok(recipient) => recipient,
             Err(refusal) => {
                 if is_counted && refusal.status == refusal::UNKNOWN_USER {
@@ -247,7 +246,7 @@ impl Receiver {
     async fn take(&mut self, octets: Bytes) -> Result<(), Refusal> {
         let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
         let intake = transaction.intake.take().ok_or(refusal::OUT_OF_STEP)?;
-        let arrival = transaction.arrival(self.peer);
+        let arrival = transaction.arrival(self.peer, self.context.store.now());
         let intake = intake.take(&self.context.store, &arrival, &octets).await?;
         transaction.intake = Some(intake);
         Ok(())
@@ -273,10 +272,10 @@ impl Receiver {
         let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
         let intake = transaction.intake.take().ok_or(refusal::OUT_OF_STEP)?;
         let store = &self.context.store;
-        let message = intake.finish(store, &transaction.arrival(self.peer)).await?;
+        let message = intake.finish(store, &transaction.arrival(self.peer, store.now())).await?;
         let bytes = message.bytes;
-        let acceptance = transaction.acceptance(message);
-        let notification = transaction.notification(store, &acceptance).await;
+        let acceptance = transaction.acceptance(message, store.now());
+        let notification = transaction.notification(&self.context, &acceptance).await;
         let accepted = store.deliver(acceptance, notification).await;
         let id = accepted.map_err(|error| refusal::store_error(&error))?.id;
         transaction.allowance.iter_mut().for_each(Allowance::spend);
@@ -297,15 +296,16 @@ impl Transaction {
     /// Who a recipient is: where a return path leads back to, or whom the directory knows.
     fn decide(
         &self,
-        srs: &Srs,
+        context: &Context,
         path: ForwardPath,
         parameters: RcptParameters,
         peer: IpAddr,
     ) -> Result<Recipient, Refusal> {
         let directory = &self.live.directory;
         if self.live.config.srs.enabled {
-            let day = srs::day(now());
-            let returned = Recipient::decide_return(directory, srs, &path, &self.mail.reverse_path, day);
+            let day = srs::day(context.store.now());
+            let returned =
+                Recipient::decide_return(directory, &context.srs, &path, &self.mail.reverse_path, day);
             if let Some(returned) = returned {
                 return returned;
             }
@@ -331,7 +331,7 @@ impl Transaction {
         Ok(())
     }
 
-    fn arrival(&self, peer: IpAddr) -> Arrival<'_> {
+    fn arrival(&self, peer: IpAddr, now: Timestamp) -> Arrival<'_> {
         Arrival {
             id: self.id,
             mail: &self.mail,
@@ -340,37 +340,38 @@ impl Transaction {
             directory: &self.live.directory,
             submitter: self.submitter.as_ref(),
             recipients: &self.recipients,
-            date: DateTime::utc(now()),
+            date: DateTime::utc(now),
         }
     }
 
     /// What the sender asked to be told of at once.
-    async fn notification(&self, store: &Store, message: &Acceptance) -> Option<Acceptance> {
+    async fn notification(&self, context: &Context, message: &Acceptance) -> Option<Acceptance> {
         let told =
             self.recipients.as_slice().iter().filter_map(|recipient| Some((recipient, recipient.told()?)));
         let reports: Vec<_> = told.map(|(recipient, action)| report(recipient, action)).collect();
         if reports.is_empty() {
             return None;
         }
-        let moment = now();
+        let moment = context.store.now();
         let notice = Notice {
             of: self.id,
             reverse_path: &self.mail.reverse_path,
             accepted: moment,
             now: moment,
+            random: context.random.next(),
             envelope_id: self.mail.parameters.envelope_id.clone(),
             require_tls: self.mail.parameters.require_tls,
             recipients: reports,
         };
         let original = Original::Header(header_block(&message.header).to_vec());
-        let composed = notice.compose(store, &self.live, original).await;
+        let composed = notice.compose(&context.store, &self.live, original).await;
         composed.unwrap_or_else(|error| {
             tracing::warn!(id = %self.id, %error, "the sender is not told of the delivery");
             None
         })
     }
 
-    fn acceptance(&self, message: Complete) -> Acceptance {
+    fn acceptance(&self, message: Complete, now: Timestamp) -> Acceptance {
         let Complete { header, body, structure, octets, .. } = message;
         let reverse_path = self.mail.reverse_path.clone();
         let recipients = relayed(self.recipients.as_slice());
@@ -380,14 +381,14 @@ impl Transaction {
         // 8BITMIME must not get them (RFC 6152 section 3).
         let declared = self.mail.parameters.body;
         let body_type = if octets == BodyType::EightBitMime { octets } else { declared };
-        let local = deliveries(self.recipients.as_slice(), &reverse_path, DateTime::utc(now()));
+        let local = deliveries(self.recipients.as_slice(), &reverse_path, DateTime::utc(now));
         let parameters = &self.mail.parameters;
         let wishes = Wishes {
             return_content: parameters.return_content,
             envelope_id: parameters.envelope_id.clone(),
             require_tls: parameters.require_tls,
             priority: parameters.priority.unwrap_or(0),
-            deliver_by: parameters.deliver_by.map(deadline),
+            deliver_by: parameters.deliver_by.map(|by| deadline(by, now)),
         };
         let relay = Relay { reverse_path, recipients, body: body_type, smtputf8, wishes };
         let relay = (!relay.recipients.is_empty()).then_some(relay);
@@ -396,8 +397,8 @@ impl Transaction {
 }
 
 /// When the time is over that a message has from now on.
-fn deadline(by: DeliverBy) -> Deadline {
-    let at = Timestamp(now().0.saturating_add(by.seconds.saturating_mul(1000)));
+fn deadline(by: DeliverBy, now: Timestamp) -> Deadline {
+    let at = Timestamp(now.0.saturating_add(by.seconds.saturating_mul(1000)));
     Deadline { at, overdue: by.overdue, trace: by.trace }
 }
 

@@ -78,6 +78,7 @@ impl Site {
             authenticator: Authenticator::new(0),
             guard: Guard::default(),
             srs: Srs::new(&[7; 32]),
+            random: Random::default(),
         };
         Self { context, live, anna, bert, transport_bytes: 1 << 16, _state: state }
     }
@@ -740,7 +741,7 @@ async fn a_trusted_proxy_says_whose_session_it_is() {
 #[tokio::test]
 async fn what_comes_back_to_a_return_path_goes_to_the_sender() {
     let site = Site::new().await;
-    let today = waypost_auth::srs::day(crate::clock::now());
+    let today = waypost_auth::srs::day(site.context.store.now());
     let path = |sender: &str, day| {
         let (sender, ours) = (Address::parse(sender).unwrap(), "a.test".parse().unwrap());
         site.context.srs.forward(&sender, &ours, day).unwrap().to_string()

@@ -35,6 +35,12 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// Bytes that can still be written.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Whether it is in memory alone, where nothing waits. Then the store has no threads and does its work in the tasks that ask for it, so
+    /// that a run on one thread repeats itself exactly; it keeps no index and no lock, which are files of the system, and nothing happens
+    /// by itself (retention, compaction).
+    fn is_memory(&self) -> bool {
+        false
+    }
 }
 
 /// An open file.

@@ -40,6 +40,7 @@ struct State {
     syncs_until_failure: Option<u64>,
     operations_until_power_off: Option<u64>,
     sync_is_noop: bool,
+    alone: bool,
     syncs_allowed: Option<u64>,
     syncs_waiting: usize,
 }
@@ -68,6 +69,12 @@ impl Simulated {
     /// An empty file system; the seed decides what failed syncs keep.
     pub fn new(seed: u64) -> Self {
         let state = State { random: Random::new(seed), ..State::default() };
+        Self { state: Arc::new(Mutex::new(state)), released: Arc::default() }
+    }
+
+    /// The same, and the store that uses it is all in memory: see [`Disk::is_memory`].
+    pub fn alone(seed: u64) -> Self {
+        let state = State { random: Random::new(seed), alone: true, ..State::default() };
         Self { state: Arc::new(Mutex::new(state)), released: Arc::default() }
     }
 
@@ -150,6 +157,7 @@ impl Simulated {
             directories: state.directories.clone(),
             names: state.names.clone(),
             durable_names: state.names.clone(),
+            alone: state.alone,
             ..State::default()
         };
         Self { state: Arc::new(Mutex::new(copy)), released: Arc::default() }
@@ -371,6 +379,10 @@ impl Disk for Simulated {
 
     fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
         Ok(self.lock().free_bytes())
+    }
+
+    fn is_memory(&self) -> bool {
+        self.lock().alone
     }
 }
 

@@ -44,7 +44,8 @@ const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// The index. Shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Index {
-    directory: PathBuf,
+    /// `None`: there is never one.
+    directory: Option<PathBuf>,
     open: RwLock<Open>,
     /// Held for writing while the values of an account change, so that a reader sees all of them or none.
     changing: RwLock<()>,
@@ -76,15 +77,22 @@ impl Index {
             tracing::error!(error = %failure.reason, "the index cannot be opened; accounts are read from the journal");
         }
         let open = RwLock::new(Open { sled: sled.ok(), generation: 0 });
-        Self { directory, open, changing: RwLock::new(()) }
+        Self { directory: Some(directory), open, changing: RwLock::new(()) }
+    }
+
+    /// None at all: accounts are always read from the journal.
+    pub(crate) fn none() -> Self {
+        let open = RwLock::new(Open { sled: None, generation: 0 });
+        Self { directory: None, open, changing: RwLock::new(()) }
     }
 
     /// Makes a new index where there is none, as before a checkpoint.
     pub(crate) fn revive(&self) {
+        let Some(directory) = &self.directory else { return };
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if open.sled.is_none() {
             open.generation += 1;
-            open.sled = open_sled(&self.directory).ok();
+            open.sled = open_sled(directory).ok();
         }
     }
 
@@ -163,8 +171,9 @@ impl Index {
     /// Makes all that was applied durable.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         self.run(|sled| sled.flush())?;
-        let file = File::open(self.directory.join("db"))?;
-        file.sync_data()?;
+        if let Some(directory) = &self.directory {
+            File::open(directory.join("db"))?.sync_data()?;
+        }
         Ok(())
     }
 
@@ -198,6 +207,7 @@ impl Index {
     }
 
     fn exchange(&self, generation: u64, reason: &str) {
+        let Some(directory) = &self.directory else { return };
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if open.generation != generation {
             return;
@@ -205,7 +215,7 @@ impl Index {
         // Dropping a sled that failed would flush it, which may block or panic: it is leaked instead.
         std::mem::forget(open.sled.take());
         open.generation += 1;
-        match set_aside(&self.directory, reason).and_then(|()| open_sled(&self.directory)) {
+        match set_aside(directory, reason).and_then(|()| open_sled(directory)) {
             Ok(sled) => open.sled = Some(sled),
             Err(failure) => tracing::error!(error = %failure.reason, "no new index could be made"),
         }

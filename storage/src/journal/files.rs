@@ -125,6 +125,11 @@ impl Files {
         }
     }
 
+    /// Whether the disk is in memory, so that nothing waits for it.
+    pub(crate) fn is_memory(&self) -> bool {
+        self.disk.is_memory()
+    }
+
     pub(super) fn journal_directory(&self) -> &Path {
         &self.journal
     }

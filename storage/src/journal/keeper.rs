@@ -1,4 +1,5 @@
-//! The thread behind the writer: it writes footers of full segments and makes the next segment ahead.
+//! The thread behind the writer: it writes footers of full segments and makes the next segment ahead. On a disk in memory it does so
+//! at once, without a thread.
 
 use std::{
     io,
@@ -29,15 +30,25 @@ enum Job {
 /// The thread; ends when it is dropped, after the jobs that wait.
 #[derive(Debug)]
 pub(super) struct Keeper {
+    files: Arc<Files>,
     jobs: Option<SyncSender<Job>>,
+    /// `None` where the disk is in memory.
     thread: Option<JoinHandle<()>>,
 }
 
 impl Keeper {
     pub(super) fn start(files: Arc<Files>) -> Result<Self, StoreError> {
+        if files.is_memory() {
+            return Ok(Self { files, jobs: None, thread: None });
+        }
         let (jobs, waiting) = sync_channel(JOBS_MAX);
-        let thread = Builder::new().name("journal-keeper".into()).spawn(move || work(&files, &waiting))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        let at_work = Arc::clone(&files);
+        let thread = Builder::new().name("journal-keeper".into()).spawn(move || {
+            for job in waiting {
+                work(&at_work, job);
+            }
+        })?;
+        Ok(Self { files, jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// Has the footer of a full segment written.
@@ -53,9 +64,8 @@ impl Keeper {
     }
 
     fn submit(&self, job: Job) {
-        if let Some(jobs) = &self.jobs
-            && jobs.try_send(job).is_err()
-        {
+        let Some(jobs) = &self.jobs else { return work(&self.files, job) };
+        if jobs.try_send(job).is_err() {
             tracing::warn!(event = "journal_keeper_busy", "a job for the journal's keeper was dropped");
         }
     }
@@ -72,18 +82,16 @@ impl Drop for Keeper {
     }
 }
 
-fn work(files: &Files, jobs: &Receiver<Job>) {
-    for job in jobs {
-        match job {
-            Job::Seal(number) => {
-                if let Err(error) = files.seal(number) {
-                    tracing::warn!(event = "footer_not_written", segment = number, %error);
-                }
+fn work(files: &Files, job: Job) {
+    match job {
+        Job::Seal(number) => {
+            if let Err(error) = files.seal(number) {
+                tracing::warn!(event = "footer_not_written", segment = number, %error);
             }
-            Job::Prepare { number, bytes, reply } => {
-                if reply.send(files.create_segment(number, bytes)).is_err() {
-                    tracing::debug!(event = "segment_not_wanted", segment = number);
-                }
+        }
+        Job::Prepare { number, bytes, reply } => {
+            if reply.send(files.create_segment(number, bytes)).is_err() {
+                tracing::debug!(event = "segment_not_wanted", segment = number);
             }
         }
     }

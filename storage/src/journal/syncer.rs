@@ -1,4 +1,4 @@
-//! The thread that writes and syncs batches, one after the other, while the writer makes the next.
+//! The thread that writes and syncs batches, one after the other, while the writer makes the next. Without it the writer does so itself.
 
 use std::{
     sync::mpsc::{Receiver, SyncSender, sync_channel},
@@ -14,6 +14,7 @@ use crate::error::StoreError;
 #[derive(Debug)]
 pub(crate) struct Syncer {
     batches: Option<SyncSender<Batch>>,
+    done: Option<mpsc::Sender<Result<Batch, StoreError>>>,
     written: mpsc::Receiver<Result<Batch, StoreError>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -23,11 +24,23 @@ impl Syncer {
         let (batches, waiting) = sync_channel(1);
         let (done, written) = mpsc::channel(1);
         let thread = Builder::new().name("journal-syncer".into()).spawn(move || work(&waiting, &done))?;
-        Ok(Self { batches: Some(batches), written, thread: Some(thread) })
+        Ok(Self { batches: Some(batches), done: None, written, thread: Some(thread) })
+    }
+
+    /// Without a thread, for a disk in memory.
+    pub(crate) fn in_place() -> Self {
+        let (done, written) = mpsc::channel(1);
+        Self { batches: None, done: Some(done), written, thread: None }
     }
 
     /// Has a batch written; its outcome comes from [`Syncer::written`], to be awaited before the next batch.
-    pub(crate) fn begin(&self, batch: Batch) {
+    pub(crate) fn begin(&self, mut batch: Batch) {
+        if let Some(done) = &self.done {
+            let written = batch.write().map(|()| batch);
+            // There is room: the outcome of the batch before was awaited.
+            let _gone = done.try_send(written);
+            return;
+        }
         // A thread that is gone tells so when it is asked for the outcome.
         let _gone = self.batches.as_ref().map(|batches| batches.send(batch));
     }

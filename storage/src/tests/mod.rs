@@ -1,6 +1,7 @@
 //! Tests of the store as a whole.
 
 mod in_flight;
+mod in_memory;
 mod model;
 mod retained;
 mod store;

@@ -211,6 +211,10 @@ impl Writer {
         let request = self.checkpoint_request();
         self.progress.checkpointing = self.checkpoints.try_send(request).is_ok();
         self.progress.promised = std::mem::take(&mut self.progress.wanted);
+        if !self.progress.checkpointing {
+            // Nobody is there to make it: who waits is told so.
+            self.progress.promised.clear();
+        }
     }
 
     fn checkpoint_request(&mut self) -> Request {
