@@ -13,6 +13,7 @@ pub use reader::size as parse_size;
 pub use reference::{explain, reference};
 pub use types::{
     AccountConfig, AliasConfig, CertificateConfig, Config, DnsConfig, Dnssec, DomainConfig, LimitsConfig,
-    ListenerConfig, ListenerRules, Listeners, Network, NextHop, OauthConfig, Password, QueueConfig,
-    RatesConfig, RouteConfig, RouteTls, Service, SrsConfig, StorageConfig, TlsConfig, TlsMode,
+    ListenerConfig, ListenerRules, Listeners, LostTls, Network, NextHop, OauthConfig, OutboundTlsConfig,
+    Password, QueueConfig, RatesConfig, RouteConfig, RouteTls, Service, SrsConfig, StorageConfig, TlsConfig,
+    TlsLevel, TlsMode, TlsPolicyConfig,
 };

@@ -255,6 +255,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
     };
     Config {
         oauth: None,
+        outbound_tls: Default::default(),
         hostname: Domain::new("mx.a.test").unwrap(),
         state_dir: "/nonexistent".into(),
         storage: StorageConfig { retention: Duration::ZERO },
