@@ -8,6 +8,9 @@
 //! ```
 
 pub mod decision;
+mod durable;
+pub mod memory;
+pub mod results;
 pub mod sts;
 
 pub use decision::{
