@@ -27,7 +27,7 @@ pub use proxy::Proxies;
 pub use rates::Rates;
 pub use shutdown::Shutdown;
 pub use tls::{
-    CertificateFiles, CertificateProblem, ChannelBinding, ClientTls, Dane, Roots, ServerTls, TlsError,
+    CertificateFiles, CertificateProblem, ChannelBinding, ClientTls, Dane, Names, Roots, ServerTls, TlsError,
     TlsInfo, TlsMode, TlsaRecord, Verification,
 };
 pub use wire::Output;

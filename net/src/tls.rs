@@ -61,7 +61,7 @@ pub struct TlsInfo {
     pub cipher: String,
     /// The name that the client asked for.
     pub server_name: Option<String>,
-    /// Whether the peer's certificate was verified (outbound).
+    /// Whether the peer's certificate was verified for a name that is surely the peer's (outbound).
     pub verified: bool,
     /// What was found where the certificate was looked at and did not matter ([`Verification::Observed`]).
     pub observed: Option<Result<(), CertificateProblem>>,
@@ -176,6 +176,15 @@ impl ServerTls {
     }
 }
 
+/// Whether the names that are verified are surely the peer's. A certificate for a name that anybody can have put there proves nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Names {
+    /// By DNSSEC, by a policy, or by the operator.
+    Authentic,
+    /// By DNS that anybody could have forged.
+    Doubtful,
+}
+
 /// TLS as a client.
 #[derive(Clone, Debug)]
 pub struct ClientTls {
@@ -183,6 +192,7 @@ pub struct ClientTls {
     pub server_name: String,
     name: ServerName<'static>,
     verified: bool,
+    names: Names,
     observed: Option<Arc<Check>>,
     config: Arc<ClientConfig>,
 }
@@ -218,8 +228,16 @@ impl ClientTls {
             _ => None,
         };
         let verified = !matches!(verification, Verification::None | Verification::Observed(..));
+        let names = if observed.is_some() { Names::Doubtful } else { Names::Authentic };
         let (server_name, name) = (server_name.to_owned(), parse_name(server_name)?);
-        Ok(Self { server_name, name, verified, observed, config: Arc::new(builder.with_no_client_auth()) })
+        let config = Arc::new(builder.with_no_client_auth());
+        Ok(Self { server_name, name, verified, names, observed, config })
+    }
+
+    /// The same policy, for names that are sure or not.
+    #[must_use]
+    pub fn naming(self, names: Names) -> Self {
+        Self { names, ..self }
     }
 
     /// The same policy towards another server; loads nothing again.
@@ -240,8 +258,8 @@ impl ClientTls {
         let stream = in_time(connecting).await?;
         let session = stream.get_ref().1;
         let observed = self.observed.as_ref().map(|check| observe(check, session));
-        let info =
-            TlsInfo { observed, ..TlsInfo::new(session, Some(self.server_name.clone()), self.verified) };
+        let verified = self.names == Names::Authentic && (self.verified || observed == Some(Ok(())));
+        let info = TlsInfo { observed, ..TlsInfo::new(session, Some(self.server_name.clone()), verified) };
         Ok((Box::new(stream), info))
     }
 }

@@ -14,7 +14,10 @@ use std::{
 use tokio::{net::TcpListener, sync::watch};
 use waypost_auth::{Authenticator, Live, Srs};
 use waypost_config::{Config, LimitsConfig, ListenerConfig, Service, TlsMode};
-use waypost_mta::dns::{DnsError, Resolver};
+use waypost_mta::{
+    dns::{DnsError, Resolver},
+    tls_policy::Policies,
+};
 use waypost_net::{Acceptor, Connection, Dialler, Limits, Proxies, ServerTls, Shutdown, TlsError};
 use waypost_storage::{Options, Store, StoreError, disk::Disk};
 
@@ -193,10 +196,15 @@ impl Running {
             }));
         }
         let (store, live, shutdown) = (self.store.clone(), self.live.subscribe(), self.shutdown.clone());
+        let tls = Policies::open(resolver.clone(), &config.state_dir.join("tls"), store.now());
+        let (watched, clock) = (self.live.subscribe(), self.store.clone());
+        let of_now = move || watched.borrow().config.outbound_tls.clone();
+        self.shutdown.spawn(tls.clone().run(of_now, move || clock.now(), shutdown.clone()));
         self.shutdown.spawn(waypost_mta::queue::run(waypost_mta::queue::Context {
             store,
             live,
             resolver,
+            tls,
             srs: self.services.mta.srs.clone(),
             dialler: Dialler::default(),
             random: self.services.mta.random.clone(),

@@ -2,19 +2,22 @@
 //!
 //! What is sent, and what becomes of it, is an [`Outbox`]'s: the queue's, or a user agent's with one message.
 
+mod tls;
+
 use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
 use waypost_mail::{Domain, EnhancedStatus, Reply, Severity};
 use waypost_net::{
-    ClientTls, ConnectError, Connection, Dialler, Disconnect, Handler, Output, Shutdown, TlsError, TlsRole,
-    Verification, drive,
+    ConnectError, Connection, Dialler, Disconnect, Handler, Output, Shutdown, TlsError, TlsRole, drive,
 };
 
 use crate::{
     route::{Route, Target},
     smtp::client::{Answer, Client, Encryption, End, Finished, Octets, Outgoing, Question, Settings},
+    tls_policy::{OnFailure, SessionTls, TlsPolicy, Towards, results::Ends},
 };
+use tls::client_tls;
 
 /// Longest wait for a TCP connection (and the handshake of implicit TLS). Shorter than RFC 1123 would have it: the next
 /// address is tried, and this one again at the next try.
@@ -54,6 +57,7 @@ pub enum Delivery {
 pub async fn deliver<O: Outbox>(
     outbox: O,
     route: &Route,
+    towards: &Towards<'_>,
     hostname: &Domain,
     dialler: &Dialler,
     shutdown: &Shutdown,
@@ -66,7 +70,7 @@ pub async fn deliver<O: Outbox>(
         }
         session.peer = target.to_string();
         let end;
-        (session, end) = speak(session, target, route, hostname, dialler, shutdown).await;
+        (session, end) = speak(session, target, route, towards, hostname, dialler, shutdown).await;
         match end {
             End::Done(finished) => {
                 if let Some(finished) = finished {
@@ -93,82 +97,97 @@ fn worth_more(before: Option<(String, Reply)>, peer: String, reply: Reply) -> (S
     }
 }
 
-/// One session with one server; where opportunistic TLS fails, another one without TLS (RFC 7435 section 3).
+/// One session with one server, with TLS as its policy says; where that allows it and TLS fails, another one without TLS (RFC 7435
+/// section 3).
 async fn speak<O: Outbox>(
     session: Session<O>,
     target: &Target,
     route: &Route,
+    towards: &Towards<'_>,
     hostname: &Domain,
     dialler: &Dialler,
     shutdown: &Shutdown,
 ) -> (Session<O>, End) {
-    let (session, end, tls_failed) =
-        speak_once(session, target, route, route.encryption, hostname, dialler, shutdown).await;
-    if !tls_failed || route.encryption != Encryption::Offered {
+    let policy = towards.decide(&target.host, target.address.port()).await;
+    tracing::debug!(peer = %target, %policy, "TLS policy");
+    let mut ends = Ends { sender: None, host: target.host.clone(), receiver: target.address.ip() };
+    let encryption = match tls::encryption(&policy) {
+        Ok(encryption) => encryption,
+        Err(reply) => {
+            towards.heard(&policy, &ends, &SessionTls::NotAsked);
+            return (session, End::Refused(reply));
+        }
+    };
+    let caller = Caller { target, route, towards, policy: &policy, hostname, dialler, shutdown };
+    let (session, end, seen) = caller.speak(session, encryption, &mut ends).await;
+    towards.heard(&policy, &ends, &seen);
+    let falls_back = policy.failure == OnFailure::FallBack && matches!(end, End::Refused(_));
+    if !falls_back || !matches!(seen, SessionTls::Broken(_)) {
         return (session, end);
     }
     tracing::info!(peer = %target, "the TLS handshake failed; once more without");
-    let (session, end, _) =
-        speak_once(session, target, route, Encryption::Never, hostname, dialler, shutdown).await;
+    let (session, end, _) = caller.speak(session, Encryption::Never, &mut ends).await;
     (session, end)
 }
 
-async fn speak_once<O: Outbox>(
-    session: Session<O>,
-    target: &Target,
-    route: &Route,
-    encryption: Encryption,
-    hostname: &Domain,
-    dialler: &Dialler,
-    shutdown: &Shutdown,
-) -> (Session<O>, End, bool) {
-    let connection = match open(target, route.encryption, encryption, dialler, shutdown).await {
-        Ok(connection) => connection,
-        Err(error) => return (session, End::Refused(connect_failure(&error)), false),
-    };
-    let settings = Settings {
-        hostname: hostname.to_string(),
-        encryption,
-        tls: connection.tls.clone(),
-        login: route.login.clone(),
-        login_in_clear: target.address.ip().is_loopback(),
-    };
-    let (machine, session, result) = drive(connection, Client::new(settings), session).await;
-    let lost = result.as_ref().map_or_else(lost, |()| failure("the session ended too early"));
-    let end = machine.end(&lost);
-    let tls_failed = matches!((&result, &end), (Err(Disconnect::Tls(_)), End::Refused(_)));
-    (session, end, tls_failed)
+/// What the sessions with one server have in common.
+struct Caller<'a> {
+    target: &'a Target,
+    route: &'a Route,
+    towards: &'a Towards<'a>,
+    policy: &'a TlsPolicy,
+    hostname: &'a Domain,
+    dialler: &'a Dialler,
+    shutdown: &'a Shutdown,
 }
 
-/// Connects; on the port for it with implicit TLS, unless the route is without.
-async fn open(
-    target: &Target,
-    wanted: Encryption,
-    encryption: Encryption,
-    dialler: &Dialler,
-    shutdown: &Shutdown,
-) -> Result<Connection, ConnectError> {
-    let verification = match wanted {
-        Encryption::Required => Verification::Pkix(Vec::new()),
-        Encryption::Offered | Encryption::Never => Verification::None,
-    };
-    let (implicit, starttls) = match (encryption, target.address.port()) {
-        (Encryption::Never, _) => (None, TlsRole::None),
-        (_, IMPLICIT_TLS_PORT) => (Some(client_tls(target, &verification)?), TlsRole::None),
-        _ => (None, TlsRole::Client(client_tls(target, &verification)?)),
-    };
-    dialler.connect(target.address, CONNECT_TIMEOUT, implicit, starttls, shutdown.clone()).await
-}
+impl Caller<'_> {
+    /// One session, and how TLS went in it.
+    async fn speak<O: Outbox>(
+        &self,
+        session: Session<O>,
+        encryption: Encryption,
+        ends: &mut Ends,
+    ) -> (Session<O>, End, SessionTls) {
+        let connection = match self.open(encryption).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                let seen = match &error {
+                    ConnectError::Tls(error) => SessionTls::Broken(error.clone()),
+                    ConnectError::Io(_) | ConnectError::Timeout(_) => SessionTls::NotAsked,
+                };
+                return (session, End::Refused(connect_failure(&error)), seen);
+            }
+        };
+        ends.sender = Some(connection.local.ip());
+        let settings = Settings {
+            hostname: self.hostname.to_string(),
+            encryption,
+            tls: connection.tls.clone(),
+            login: self.route.login.clone(),
+            login_in_clear: self.target.address.ip().is_loopback(),
+        };
+        let (machine, session, result) = drive(connection, Client::new(settings), session).await;
+        let seen = match (&result, machine.tls()) {
+            (Err(Disconnect::Tls(error)), _) => SessionTls::Broken(error.clone()),
+            (_, Some(info)) => SessionTls::On(info.clone()),
+            (_, None) if machine.is_without_tls() => SessionTls::NotOffered,
+            (_, None) => SessionTls::NotAsked,
+        };
+        let lost = result.as_ref().map_or_else(lost, |()| failure("the session ended too early"));
+        (session, machine.end(&lost), seen)
+    }
 
-/// TLS towards a server by its name; by its address where the name is none that a certificate can have, as an address literal.
-/// A name that is not verified is no reason not to send at all.
-fn client_tls(target: &Target, verification: &Verification) -> Result<ClientTls, TlsError> {
-    let is_literal = target.host.starts_with('[');
-    match ClientTls::new(&target.host, verification) {
-        Err(_) if is_literal || *verification == Verification::None => {
-            ClientTls::new(&target.address.ip().to_string(), verification)
-        }
-        named => named,
+    /// Connects; on the port for it with implicit TLS, unless the policy is without.
+    async fn open(&self, encryption: Encryption) -> Result<Connection, ConnectError> {
+        let client = || client_tls(self.target, self.policy, self.towards);
+        let (implicit, starttls) = match (encryption, self.target.address.port()) {
+            (Encryption::Never, _) => (None, TlsRole::None),
+            (_, IMPLICIT_TLS_PORT) => (Some(client()?), TlsRole::None),
+            _ => (None, TlsRole::Client(client()?)),
+        };
+        let (address, shutdown) = (self.target.address, self.shutdown.clone());
+        self.dialler.connect(address, CONNECT_TIMEOUT, implicit, starttls, shutdown).await
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
         client::{Finished, Octets, Outgoing, Tells},
         parameters::RcptParameters,
     },
+    tls_policy::{Towards, Wish},
 };
 
 /// Most messages over one connection: then another one is made, perhaps to another server of the destination.
@@ -68,8 +69,17 @@ impl Courier {
         match resolve(&context.resolver, &live.config, &self.destination, seed).await {
             RoutePlan::Fail(refusal) => self.fail("", &refusal.into()).await,
             RoutePlan::Send(route) => {
+                let destination = self.destination.clone();
+                let towards = Towards {
+                    policies: &context.tls,
+                    config: &live.config.outbound_tls,
+                    whose: destination.whose(),
+                    wish: Wish::Usual,
+                    now: context.store.now(),
+                };
+                let (hostname, dialler) = (&live.config.hostname, &context.dialler);
                 let (courier, delivery) =
-                    deliver(self, &route, &live.config.hostname, &context.dialler, &context.shutdown).await;
+                    deliver(self, &route, &towards, hostname, dialler, &context.shutdown).await;
                 match delivery {
                     Delivery::Done => shared.lanes().ended(&courier.destination),
                     Delivery::Refused { peer, reply } => courier.fail(&peer, &reply).await,

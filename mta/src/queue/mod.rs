@@ -32,6 +32,7 @@ use crate::{
     Random,
     dns::Resolver,
     route::{Destination, destination},
+    tls_policy::Policies,
 };
 use courier::{Courier, Job};
 use lanes::Lanes;
@@ -57,6 +58,8 @@ pub struct Context {
     pub resolver: Resolver,
     /// Makes return paths for mail that is forwarded.
     pub srs: Srs,
+    /// TLS towards other servers.
+    pub tls: Policies,
     /// Makes connections.
     pub dialler: Dialler,
     /// Spreads waits and load.

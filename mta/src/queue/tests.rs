@@ -136,10 +136,12 @@ impl World {
         let records: Vec<_> = store.directory().borrow().accounts.values().cloned().collect();
         let live = Live { directory: Directory::new(&config, &records).unwrap(), config: Arc::new(config) };
         let nowhere = DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() };
+        let resolver = Resolver::new(&nowhere).unwrap();
         let context = Context {
             store,
             live: watch::channel(Arc::new(live)).1,
-            resolver: Resolver::new(&nowhere).unwrap(),
+            tls: Policies::in_memory(resolver.clone()),
+            resolver,
             srs: Srs::new(&[7; 32]),
             dialler: Dialler::default(),
             random: Random::default(),

@@ -9,12 +9,13 @@ mod exchange;
 
 use std::net::{IpAddr, SocketAddr};
 
-use waypost_config::{Config, NextHop, RouteConfig, RouteTls, Service};
+use waypost_config::{Config, NextHop, RouteConfig, RouteTls, Service, TlsLevel};
 use waypost_mail::{Domain, EnhancedStatus, Refusal};
 
 use crate::{
     dns::{DnsError, Resolver},
     smtp::client::{Encryption, Login},
+    tls_policy::Whose,
 };
 use exchange::{Exchanger, Found};
 
@@ -35,6 +36,20 @@ pub enum Destination {
         /// Login there.
         login: Option<Login>,
     },
+}
+
+impl Destination {
+    /// Who says what is demanded of TLS towards it.
+    pub fn whose(&self) -> Whose<'_> {
+        match self {
+            Self::Exchangers(domain) => Whose::Domain(domain),
+            Self::NextHop { encryption, .. } => Whose::NextHop(match encryption {
+                Encryption::Never => TlsLevel::None,
+                Encryption::Offered => TlsLevel::Opportunistic,
+                Encryption::Required => TlsLevel::Verify,
+            }),
+        }
+    }
 }
 
 /// A server to try.

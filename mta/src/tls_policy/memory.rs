@@ -187,10 +187,13 @@ impl Memory {
         let place = days.len() / 10;
         let (_, oldest, _) = days.select_nth_unstable(place);
         let (oldest, mut rest) = (*oldest, place);
+        rest -= self.domains.values().filter(|good| good.last() < oldest).count();
         self.domains.retain(|_, good| {
-            let goes = rest > 0 && good.last() <= oldest;
-            rest -= usize::from(goes);
-            !goes
+            if good.last() == oldest && rest > 0 {
+                rest -= 1;
+                return false;
+            }
+            good.last() >= oldest
         });
     }
 

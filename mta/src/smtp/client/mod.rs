@@ -103,6 +103,8 @@ pub struct Client {
     refusal: Option<Reply>,
     /// The first message was asked for.
     asked: bool,
+    /// The server offers no TLS, or refused it.
+    without_tls: bool,
 }
 
 impl Client {
@@ -119,7 +121,18 @@ impl Client {
             reset: false,
             refusal: None,
             asked: false,
+            without_tls: false,
         }
+    }
+
+    /// TLS, where it is on.
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.settings.tls.as_ref()
+    }
+
+    /// Whether the server was asked for TLS, by EHLO or STARTTLS, and has none for us.
+    pub fn is_without_tls(&self) -> bool {
+        self.without_tls
     }
 
     /// After the session: what is not told yet. `lost` says why the connection ended, for what was open then.
@@ -219,13 +232,16 @@ impl Client {
             self.output.put_slice(b"STARTTLS\r\n");
             self.state = State::StartTls;
         } else if self.settings.encryption == Encryption::Required {
+            self.without_tls = true;
             self.give_up(refusals::tls_missing());
         } else {
+            self.without_tls = true;
             self.log_in();
         }
     }
 
     fn tls_answered(&mut self, reply: &Reply) {
+        self.without_tls = !(200..300).contains(&reply.code);
         match (reply.code, self.settings.encryption) {
             (200..300, _) => self.state = State::Handshake,
             (_, Encryption::Required) => self.give_up(refusals::tls_refused(reply)),

@@ -425,14 +425,14 @@ fn tls_is_used_where_it_is_offered() {
 fn without_the_tls_that_a_route_requires_nothing_is_sent() {
     let required = settings(Encryption::Required);
     for (script, expected) in [
-        ("S: 250 b.test\n", "454 4.7.0 the next server offers no TLS, which the route requires"),
+        ("S: 250 b.test\n", "454 4.7.0 the next server offers no TLS, which is required"),
         (
             "S: 250-b.test\nS: 250 STARTTLS\nC: STARTTLS\nS: 454 4.7.0 not now\n",
-            "454 4.7.0 the next server refused TLS, which the route requires: 454 not now",
+            "454 4.7.0 the next server refused TLS, which is required: 454 not now",
         ),
         (
             "S: 502 what?\nC: HELO a.test\nS: 250 b.test\n",
-            "454 4.7.0 the next server offers no TLS, which the route requires",
+            "454 4.7.0 the next server offers no TLS, which is required",
         ),
     ] {
         let (replies, refused) = run(&required, &one(&["x@b.test"]), &format!("{HELLO}{script}{BYE}"));

@@ -8,7 +8,8 @@ use tokio::io::duplex;
 
 use super::{
     super::{
-        CertificateFiles, CertificateProblem, ClientTls, Roots, ServerTls, TlsError, TlsInfo, Verification,
+        CertificateFiles, CertificateProblem, ClientTls, Names, Roots, ServerTls, TlsError, TlsInfo,
+        Verification,
     },
     *,
 };
@@ -83,11 +84,7 @@ impl Chain {
             certificate: folder.path().join("cert.pem"),
             key: folder.path().join("key.pem"),
         };
-        let pem = self.certificates.iter().map(|der| {
-            let text = base64(der.as_ref());
-            format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
-        });
-        fs::write(&files.certificate, pem.collect::<String>()).unwrap();
+        fs::write(&files.certificate, self.certificates.iter().map(pem).collect::<String>()).unwrap();
         fs::write(&files.key, self.key.serialize_pem()).unwrap();
         ServerTls::load(&[files]).unwrap()
     }
@@ -96,6 +93,10 @@ impl Chain {
         self.certificates.truncate(self.certificates.len() - count);
         self
     }
+}
+
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", base64(certificate.as_ref()))
 }
 
 /// In lines of 64, as PEM has them.
@@ -130,7 +131,10 @@ fn record(usage: u8, selector: u8, matching: u8, certificate: &CertificateDer<'_
 
 /// What a client finds in a handshake with the server of a chain.
 async fn handshake(chain: &Chain, verification: &Verification) -> Result<TlsInfo, TlsError> {
-    let client = ClientTls::new(HOST, verification).unwrap();
+    handshake_of(chain, &ClientTls::new(HOST, verification).unwrap()).await
+}
+
+async fn handshake_of(chain: &Chain, client: &ClientTls) -> Result<TlsInfo, TlsError> {
     let (ours, theirs) = duplex(1000);
     let server = chain.server();
     let accepting = tokio::spawn(async move { server.accept(Box::new(theirs)).await });
@@ -300,6 +304,34 @@ fn what_no_client_of_smtp_can_use_is_left_out() {
         assert_eq!(contents(octets), None, "{octets:?}");
     }
     assert_eq!(contents(&[0x30, 0x81, 1, 7]), Some(&[7][..]));
+}
+
+#[tokio::test]
+async fn a_certificate_for_a_name_that_is_not_sure_proves_nothing() {
+    let chain = self_signed(HOST);
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("root.pem");
+    fs::write(&file, pem(&chain.certificates[0])).unwrap();
+    let roots = Roots::load(&[file]).unwrap();
+    let other = Roots::load(&[]).ok();
+    let named = Verification::Named(roots.clone(), names());
+    let observed = Verification::Observed(roots, names());
+    let mut cases = vec![
+        (named.clone(), Names::Authentic, true),
+        (named, Names::Doubtful, false),
+        (observed.clone(), Names::Authentic, true),
+        (observed, Names::Doubtful, false),
+        (Verification::None, Names::Authentic, false),
+    ];
+    cases.extend(other.map(|roots| (Verification::Observed(roots, names()), Names::Authentic, false)));
+    for (verification, sure, verified) in cases {
+        let client = ClientTls::new(HOST, &verification).unwrap().naming(sure);
+        assert_eq!(
+            handshake_of(&chain, &client).await.unwrap().verified,
+            verified,
+            "{verification:?} {sure:?}"
+        );
+    }
 }
 
 #[tokio::test]
