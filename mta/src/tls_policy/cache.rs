@@ -92,7 +92,7 @@ impl Cache {
                     cache.entries.insert(domain.to_string(), entry);
                 }
                 None => {
-                    tracing::warn!(file = %file.display(), "a policy of MTA-STS cannot be read and is forgotten")
+                    tracing::warn!(file = %file.display(), "a policy of MTA-STS cannot be read and is forgotten");
                 }
             }
         }

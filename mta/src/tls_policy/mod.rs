@@ -15,6 +15,8 @@ pub mod memory;
 mod policies;
 pub mod results;
 pub mod sts;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use decision::{
     Basis, Demand, Inputs, Obstacle, OnFailure, Standing, TlsPolicy, Wish, next_hop_policy, policy,
