@@ -7,6 +7,7 @@ pub mod machine;
 pub mod message;
 pub mod process;
 pub mod script;
+pub mod signed_dns;
 pub mod sink;
 pub mod site;
 

@@ -4,6 +4,7 @@
 mod certificates;
 mod clients;
 mod command_line;
+mod dane;
 mod hostile;
 mod maildrop;
 mod moving;
