@@ -68,7 +68,7 @@ fn policies_outlive_a_restart() {
     assert_eq!(cache.ageing(at(600)), [domain("b.test")]);
     assert_eq!(cache.step(&domain("b.test"), None, at(600)), Step::Use(Some(kept("1", 0, 1000).policy)));
     assert_eq!(cache.ageing(at(499)), []);
-    assert_eq!(cache.bound(at(999)), [PathBuf::new(); 0]);
+    assert!(cache.bound(at(999)).is_empty());
     assert_eq!(cache.bound(at(1000)), [file]);
     assert!(cache.entries.is_empty());
 }

@@ -36,8 +36,10 @@ fn txt(text: &str) -> RData {
     RData::TXT(rdata::TXT::new(vec![text.to_owned()]))
 }
 
-/// What of the results counts: type of the policy, good sessions, failures by kind.
-fn results(policies: &Policies) -> Vec<(String, u64, Vec<(String, u64)>)> {
+/// What of results counts: type of the policy, good sessions, failures by kind.
+type Counted = (String, u64, Vec<(String, u64)>);
+
+fn results(policies: &Policies) -> Vec<Counted> {
     let day = policies.day("2026-11-26").unwrap();
     let kinds = |results: &super::super::results::PolicyResults| {
         let kind = |kind| serde_json::to_value(kind).unwrap().as_str().unwrap().to_owned();

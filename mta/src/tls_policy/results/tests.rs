@@ -111,7 +111,7 @@ fn each_day_has_its_file() {
     assert_eq!(results.days(), ["2026-11-26", "2026-11-27"]);
     fs::write(folder.path().join("2026-11-27.new"), "half").unwrap();
     fs::write(folder.path().join("other.json"), "{}").unwrap();
-    assert_eq!(results.outdated(at(DAYS_MAX * 86_400)), [PathBuf::new(); 0]);
+    assert!(results.outdated(at(DAYS_MAX * 86_400)).is_empty());
     assert_eq!(results.outdated(at((DAYS_MAX + 1) * 86_400)), [folder.path().join("2026-11-26.json")]);
     fs::write(folder.path().join("2026-11-26.json"), "nonsense").unwrap();
     assert!(results.day("2026-11-26").is_err());
