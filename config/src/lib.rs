@@ -12,8 +12,8 @@ pub use load::{ConfigError, load, parse};
 pub use reader::size as parse_size;
 pub use reference::{explain, reference};
 pub use types::{
-    AccountConfig, AliasConfig, CertificateConfig, Config, DnsConfig, Dnssec, DomainConfig, LimitsConfig,
-    ListenerConfig, ListenerRules, Listeners, LostTls, Network, NextHop, OauthConfig, OutboundTlsConfig,
-    Password, QueueConfig, RatesConfig, RouteConfig, RouteTls, Service, SrsConfig, StorageConfig, TlsConfig,
-    TlsLevel, TlsMode, TlsPolicyConfig,
+    AccountConfig, AliasConfig, CertificateConfig, Config, DestinationConfig, DnsConfig, Dnssec,
+    DomainConfig, LimitsConfig, ListenerConfig, ListenerRules, Listeners, LostTls, Network, NextHop,
+    OauthConfig, OutboundTlsConfig, Password, QueueConfig, RatesConfig, RouteConfig, RouteTls, Schedule,
+    Service, SrsConfig, StorageConfig, TlsConfig, TlsLevel, TlsMode, TlsPolicyConfig,
 };

@@ -177,6 +177,24 @@ impl Policies {
             Step::Use(policy) => return policy,
             Step::Fetch(id, before) => (id, before),
         };
+        // a task of its own: what a caller who has gone away waited for is there the next time
+        let (this, config, of, old) = (self.clone(), config.clone(), domain.clone(), before.clone());
+        let fetching = tokio::spawn(async move { this.fetch_and_keep(&config, &of, id, old, now).await });
+        fetching.await.unwrap_or_else(|error| {
+            tracing::warn!(%domain, %error, "a fetch was broken off");
+            before
+        })
+    }
+
+    /// Fetches a policy and keeps it; where that fails the one before stays.
+    async fn fetch_and_keep(
+        &self,
+        config: &OutboundTlsConfig,
+        domain: &Domain,
+        id: String,
+        before: Option<StsPolicy>,
+        now: Timestamp,
+    ) -> Option<StsPolicy> {
         match self.fetch(config, domain).await {
             Ok(policy) => {
                 let kept = Kept { id, fetched: now, policy: policy.clone() };

@@ -187,7 +187,7 @@ pub async fn execute(store: &Store, live: &Live, request: Request, events: mpsc:
             Ok(record) => done(store.set_quota(record.id, quota_bytes).await),
             Err(problem) => Err(problem),
         },
-        Request::QueueList => Ok(Response::Queue(store.queue().iter().map(|entry| line(entry)).collect())),
+        Request::QueueList => Ok(Response::Queue(store.queue().iter().map(line).collect())),
         Request::Port { address, job } => port(store, live, &address, job, events).await,
         Request::Maintain { job } => maintenance::run(store, job, events).await,
     };
@@ -345,7 +345,7 @@ fn line(entry: &QueueEntry) -> QueueLine {
         size: entry.content.size(),
         from: entry.reverse_path.to_string(),
         attempts: entry.attempts,
-        next_attempt: entry.next_attempt.to_string(),
+        next_attempt: entry.next_attempt().map_or_else(String::new, |at| at.to_string()),
         recipients: recipients.collect(),
     }
 }
