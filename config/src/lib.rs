@@ -15,7 +15,7 @@ pub use reference::{explain, reference};
 pub use types::{
     AccountConfig, AliasConfig, CertificateConfig, Config, DestinationConfig, DnsConfig, Dnssec,
     DomainConfig, Introspection, LimitsConfig, ListenAddress, ListenerConfig, ListenerRules, Listeners,
-    Network, NextHop, OauthConfig, Password, QueueConfig, RatesConfig, RouteConfig, RouteProtocol, RouteTls,
-    Schedule, Service, SocketFile, SourceAddresses, SrsConfig, StorageConfig, TlsConfig, TlsMode,
-    TokenSource,
+    LostTls, Network, NextHop, OauthConfig, OutboundTlsConfig, Password, QueueConfig, RatesConfig,
+    RouteConfig, RouteProtocol, RouteTls, Schedule, Service, SocketFile, SourceAddresses, SrsConfig,
+    StorageConfig, TlsConfig, TlsLevel, TlsMode, TlsPolicyConfig, TokenSource,
 };

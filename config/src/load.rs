@@ -85,7 +85,8 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     let aliases: Vec<_> = root.tables("alias").into_iter().filter_map(sections::alias).collect();
     let routes: Vec<_> =
         root.tables("route").into_iter().filter_map(|section| facts.route(section)).collect();
-    let (trust, dns) = (sections::trust(&root), sections::dns(&root));
+    let (trust, dns) = (sections::trust(&root), facts.dns(&root));
+    let outbound_tls = facts.outbound_tls(&root);
     let (queue, limits) = (sections::queue(&root), sections::limits(&root));
     let srs = sections::srs(&root, &domains);
     if !root.has("listener") {
@@ -136,6 +137,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         routes: values(routes),
         trust,
         dns,
+        outbound_tls,
         queue,
         limits,
         srs,

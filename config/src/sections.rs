@@ -29,8 +29,22 @@ const ROUTE_TLS: [(&str, RouteTls); 3] =
     [("opportunistic", RouteTls::Opportunistic), ("required", RouteTls::Required), ("none", RouteTls::None)];
 const ROUTE_PROTOCOLS: [(&str, RouteProtocol); 2] =
     [("smtp", RouteProtocol::Smtp), ("lmtp", RouteProtocol::Lmtp)];
-const DNSSEC: [(&str, Dnssec); 3] =
-    [("validate", Dnssec::Validate), ("trust-ad", Dnssec::TrustAd), ("off", Dnssec::Off)];
+const DNSSEC: [(&str, Dnssec); 4] = [
+    ("validate", Dnssec::Validate),
+    ("trust-ad", Dnssec::TrustAd),
+    ("off", Dnssec::Off),
+    ("auto", Dnssec::Auto),
+];
+
+const TLS_LEVELS: [(&str, TlsLevel); 5] = [
+    ("none", TlsLevel::None),
+    ("opportunistic", TlsLevel::Opportunistic),
+    ("encrypt", TlsLevel::Encrypt),
+    ("verify", TlsLevel::Verify),
+    ("dane", TlsLevel::Dane),
+];
+const LOST_TLS: [(&str, LostTls); 3] =
+    [("ignore", LostTls::Ignore), ("warn", LostTls::Warn), ("defer", LostTls::Defer)];
 
 /// The largest IPv4 network of one owner: 10.0.0.0/8 (RFC 1918 section 3), as the registries give none that is larger.
 const TRUST_PREFIX_MIN_V4: u8 = 8;
@@ -250,6 +264,44 @@ impl FileFacts<'_> {
         section.end();
         let channel_binding = channel_binding.is_some_and(|binding| binding.value);
         Some(TlsConfig { certificate: certificate?, key: key?, channel_binding, certificates })
+    }
+
+    pub(crate) fn dns(&self, root: &Section<'_, '_>) -> DnsConfig {
+        let section = root.table("dns");
+        let servers = section.list("servers", socket).unwrap_or_default();
+        let dnssec = section.word("dnssec", &DNSSEC).unwrap_or_default();
+        let trust_anchors =
+            if section.has("trust_anchors") { self.file(&section, "trust_anchors") } else { None };
+        section.end();
+        let servers = servers.into_iter().map(|server| server.value).collect();
+        DnsConfig { servers, dnssec, trust_anchors }
+    }
+
+    pub(crate) fn outbound_tls(&self, root: &Section<'_, '_>) -> OutboundTlsConfig {
+        let section = root.table("outbound_tls");
+        let roots = section.list("roots", |text| {
+            let file = self.folder.join(text);
+            std::fs::File::open(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+            Ok(file)
+        });
+        let mta_sts = section.boolean("mta_sts").is_none_or(|follow| follow.value);
+        let port = section.number("mta_sts_port", 1..=65_535).and_then(|port| u16::try_from(port).ok());
+        let lost = section.word("lost", &LOST_TLS).unwrap_or_default();
+        section.end();
+        let domains: Vec<_> = root.tables("tls_policy").into_iter().filter_map(tls_policy).collect();
+        for (number, policy) in domains.iter().enumerate() {
+            if domains.iter().take(number).any(|before| before.value.domain == policy.value.domain) {
+                let text = format!("the tls_policy of {} is there twice", policy.value.domain);
+                root.problems().add(Some(policy.place.clone()), text);
+            }
+        }
+        OutboundTlsConfig {
+            roots: roots.into_iter().flatten().map(|file| file.value).collect(),
+            mta_sts,
+            mta_sts_port: port.unwrap_or(443),
+            lost,
+            domains: domains.into_iter().map(|policy| policy.value).collect(),
+        }
     }
 
     pub(crate) fn oauth(&self, root: &Section<'_, '_>) -> Option<OauthConfig> {
@@ -578,12 +630,25 @@ pub(crate) fn trust(root: &Section<'_, '_>) -> Vec<Network> {
     networks
 }
 
-pub(crate) fn dns(root: &Section<'_, '_>) -> DnsConfig {
-    let section = root.table("dns");
-    let servers = section.list("servers", socket).unwrap_or_default();
-    let dnssec = section.word("dnssec", &DNSSEC).unwrap_or_default();
+fn tls_policy(section: Section<'_, '_>) -> Option<Found<TlsPolicyConfig>> {
+    let destination = section.need("domain", section.parsed("domain", domain));
+    let level = section.need("level", section.word("level", &TLS_LEVELS));
+    let pattern = |text: &str| {
+        let host = domain(text.strip_prefix("*.").unwrap_or(text))?;
+        let wildcard = if text.starts_with("*.") { "*." } else { "" };
+        Ok(format!("{wildcard}{host}"))
+    };
+    let exchangers = section.list("mx", pattern);
+    if section.has("mx") && level.is_some_and(|level| level != TlsLevel::Verify) {
+        section.wrong("tls_policy.mx goes with the level \"verify\" only");
+    }
+    if section.is_empty_list("mx") {
+        section.wrong("tls_policy.mx is empty");
+    }
     section.end();
-    DnsConfig { servers: servers.into_iter().map(|server| server.value).collect(), dnssec }
+    let Found { value: domain, place } = destination?;
+    let exchangers = exchangers.into_iter().flatten().map(|name| name.value).collect();
+    Some(Found { value: TlsPolicyConfig { domain, level: level?, exchangers }, place })
 }
 
 /// Bounds of what the queue makes at the same time.

@@ -35,6 +35,8 @@ pub struct Config {
     pub trust: Vec<Network>,
     /// `[dns]`
     pub dns: DnsConfig,
+    /// TLS towards other servers.
+    pub outbound_tls: OutboundTlsConfig,
     /// `[queue]`
     pub queue: QueueConfig,
     /// `[limits]`
@@ -395,8 +397,10 @@ pub enum Dnssec {
     /// The resolver's AD bit is believed.
     TrustAd,
     /// Not used.
-    #[default]
     Off,
+    /// What fits the resolvers: `TrustAd` where all of them are on this machine, else `Validate`.
+    #[default]
+    Auto,
 }
 
 /// `[dns]`
@@ -406,6 +410,74 @@ pub struct DnsConfig {
     pub servers: Vec<SocketAddr>,
     /// DNSSEC.
     pub dnssec: Dnssec,
+    /// DNSKEY records in zone form that validation begins with; default: the root's.
+    pub trust_anchors: Option<PathBuf>,
+}
+
+/// What is demanded of TLS towards the mail exchangers of a domain. Without a word of the operator it is what the domain publishes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TlsLevel {
+    /// No TLS.
+    None,
+    /// Where offered, unverified, whatever the domain publishes.
+    Opportunistic,
+    /// Always; verified where the domain publishes how.
+    Encrypt,
+    /// Always, and verified.
+    Verify,
+    /// Verified by TLSA records.
+    Dane,
+}
+
+impl TlsLevel {
+    /// Its word in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Opportunistic => "opportunistic",
+            Self::Encrypt => "encrypt",
+            Self::Verify => "verify",
+            Self::Dane => "dane",
+        }
+    }
+}
+
+/// `[[tls_policy]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsPolicyConfig {
+    /// The domain of the recipients.
+    pub domain: Domain,
+    /// What is demanded.
+    pub level: TlsLevel,
+    /// Names of mail exchangers that are the domain's, `*.` in front stands for one label; empty: those that DNS names.
+    pub exchangers: Vec<String>,
+}
+
+/// What is done where TLS that was good for weeks is missing or broken.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LostTls {
+    /// Nothing.
+    Ignore,
+    /// The log says so.
+    #[default]
+    Warn,
+    /// So it does, and mail waits.
+    Defer,
+}
+
+/// `[outbound_tls]` and `[[tls_policy]]`. The default is without MTA-STS, which is not that of a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OutboundTlsConfig {
+    /// PEM files with trusted roots; empty: the system's.
+    pub roots: Vec<PathBuf>,
+    /// Whether policies of MTA-STS are fetched and followed.
+    pub mta_sts: bool,
+    /// Port of the hosts that policies are fetched from; 443 but in tests.
+    pub mta_sts_port: u16,
+    /// What is done where TLS was lost.
+    pub lost: LostTls,
+    /// What is demanded for single domains.
+    pub domains: Vec<TlsPolicyConfig>,
 }
 
 /// `[queue]`

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use waypost_config::{
-    Config, Introspection, ListenAddress, RouteProtocol, RouteTls, Service, TlsMode, TokenSource, explain,
-    parse, reference,
+    Config, Introspection, ListenAddress, LostTls, RouteProtocol, RouteTls, Service, TlsLevel, TlsMode,
+    TokenSource, explain, parse, reference,
 };
 
 fn check(text: &str) -> Result<Config, Vec<String>> {
@@ -34,6 +34,8 @@ fn the_reference_is_a_valid_configuration_with_every_key_set() {
     assert_eq!(short.oauth, config.oauth);
     assert_eq!(short.storage, config.storage);
     assert_eq!(short.listeners, config.listeners);
+    assert_eq!(short.dns.dnssec, config.dns.dnssec);
+    assert_eq!(short.outbound_tls, config.outbound_tls);
 }
 
 #[test]
@@ -43,6 +45,32 @@ fn a_minimal_file_has_the_documented_defaults() {
     assert_eq!(config.limits.message_size, 50 << 20);
     assert_eq!(config.queue.retry.len(), 4);
     assert_eq!(config.listeners[0].tls, TlsMode::None);
+}
+
+#[test]
+fn what_is_demanded_of_tls_is_read() {
+    let config = check(&minimal("")).unwrap();
+    assert!(config.outbound_tls.mta_sts && config.outbound_tls.roots.is_empty());
+    assert_eq!((config.outbound_tls.mta_sts_port, config.outbound_tls.lost), (443, LostTls::Warn));
+    let of = |more: &str| format!("[[tls_policy]]\ndomain = \"B.test\"\n{more}\n");
+    let good = of("level = \"verify\"\nmx = [\"MX.b.test\", \"*.b.test\"]");
+    let policy = &check(&minimal(&good)).unwrap().outbound_tls.domains[0];
+    assert_eq!((policy.domain.as_str(), policy.level), ("b.test", TlsLevel::Verify));
+    assert_eq!(policy.exchangers, ["mx.b.test", "*.b.test"]);
+    for (bad, problem) in [
+        (of(""), "tls_policy.level is missing"),
+        (of("level = \"secure\""), "is none of"),
+        (of("level = \"dane\"\nmx = [\"mx.b.test\"]"), "goes with the level \"verify\" only"),
+        (of("level = \"verify\"\nmx = []"), "tls_policy.mx is empty"),
+        (of("level = \"verify\"\nmx = [\"mx.*.test\"]"), "is not a domain"),
+        (of("level = \"none\"") + &of("level = \"dane\""), "is there twice"),
+        ("[outbound_tls]\nroots = [\"none.pem\"]\n".into(), "none.pem"),
+        ("[outbound_tls]\nlost = \"panic\"\n".into(), "is none of"),
+        ("[dns]\ndnssec = \"validate\"\ntrust_anchors = \"none\"\n".into(), "none"),
+    ] {
+        let problems = check(&minimal(&bad)).unwrap_err();
+        assert!(problems.iter().any(|found| found.contains(problem)), "{bad}: {problems:?}");
+    }
 }
 
 #[test]

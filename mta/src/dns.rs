@@ -3,6 +3,10 @@
 //! Names are always asked for as they are: no search list, no hosts file (RFC 5321 section 5.1 forbids to infer names).
 //! CNAMEs are followed by the resolver that is asked, and by hickory where that one left them.
 
+mod secure;
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use hickory_resolver::{
@@ -10,9 +14,13 @@ use hickory_resolver::{
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
     net::{NetError, runtime::TokioRuntimeProvider},
     proto::rr::{Name, RData, Record},
+    system_conf::read_system_conf,
 };
 use waypost_config::DnsConfig;
 use waypost_mail::Domain;
+
+use secure::Secure;
+pub use secure::{HostSecurity, SECURE_TIMEOUT, Security, TLSA_RECORDS_MAX, Tlsa};
 
 /// Longest wait for one answer of one server.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,6 +62,8 @@ pub trait Answers: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Resolver {
     inner: Inner,
+    /// Tells what is secure; `None`: DNSSEC is off.
+    secure: Option<Secure>,
 }
 
 #[derive(Clone)]
@@ -69,28 +79,31 @@ impl std::fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    /// By the configured servers, or the system's. Errors: the system's resolver configuration cannot be read.
+    /// By the configured servers, or the system's. Errors: the system's resolver configuration, or the trust anchors, cannot be
+    /// read.
     pub fn new(config: &DnsConfig) -> Result<Self, DnsError> {
         let problem =
             |error: NetError| DnsError::Temporary("the system's resolver".into(), error.to_string());
-        let mut builder = if config.servers.is_empty() {
-            TokioResolver::builder_tokio().map_err(problem)?
+        let (servers, mut options) = if config.servers.is_empty() {
+            read_system_conf().map_err(problem)?
         } else {
             let servers = config.servers.iter().map(|server| {
                 let mut connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
                 connections.iter_mut().for_each(|connection| connection.port = server.port());
                 NameServerConfig::new(server.ip(), true, connections.into())
             });
-            let servers = ResolverConfig::from_name_servers(servers.collect());
-            HickoryResolver::builder_with_config(servers, TokioRuntimeProvider::default())
+            (ResolverConfig::from_name_servers(servers.collect()), ResolverOpts::default())
         };
-        bound(builder.options_mut());
-        Ok(Self { inner: Inner::Dns(Box::new(builder.build().map_err(problem)?)) })
+        bound(&mut options);
+        let secure = Secure::new(config, servers.clone(), options.clone())?;
+        let mut builder = HickoryResolver::builder_with_config(servers, TokioRuntimeProvider::default());
+        *builder.options_mut() = options;
+        Ok(Self { inner: Inner::Dns(Box::new(builder.build().map_err(problem)?)), secure })
     }
 
-    /// One that asks somebody else.
+    /// One that asks somebody else, of whom nothing is secure.
     pub fn answered_by(answers: impl Answers) -> Self {
-        Self { inner: Inner::Other(Arc::new(answers)) }
+        Self { inner: Inner::Other(Arc::new(answers)), secure: None }
     }
 
     /// MX records: preference and host, in no order. A null MX (RFC 7505) is preference 0 and `.` as host.
@@ -106,6 +119,17 @@ impl Resolver {
             _ => None,
         };
         some(domain.as_str(), answer.answers().iter().filter_map(mx).collect())
+    }
+
+    /// The TXT records of a name, each as one text; what is not UTF-8 is left out.
+    pub async fn txt(&self, owner: &str) -> Result<Vec<String>, DnsError> {
+        let Inner::Dns(dns) = &self.inner else { return Err(DnsError::NoRecords(owner.to_owned())) };
+        let answer = dns.txt_lookup(fqdn(owner)?).await.map_err(|error| failure(owner, &error))?;
+        let text = |record: &Record| match &record.data {
+            RData::TXT(txt) => String::from_utf8(txt.txt_data.concat()).ok(),
+            _ => None,
+        };
+        some(owner, answer.answers().iter().filter_map(text).collect())
     }
 
     /// IPv6 and IPv4 addresses of a host, IPv6 first.
@@ -199,7 +223,7 @@ mod tests {
     /// A server for `test.` on loopback.
     async fn zone() -> (Server<Catalog>, SocketAddr) {
         let mut zone: InMemoryZoneHandler<TokioRuntimeProvider> =
-            InMemoryZoneHandler::empty(name("test."), ZoneType::Primary, AxfrPolicy::Deny);
+            InMemoryZoneHandler::empty(name("test."), ZoneType::Primary, AxfrPolicy::Deny, None);
         let mut add = |owner: &str, data: RData| {
             zone.upsert_mut(Record::from_rdata(name(owner), 60, data), 0);
         };
@@ -209,6 +233,8 @@ mod tests {
         add("b.test.", mx(10, "MX1.b.test."));
         add("b.test.", mx(20, "mx2.b.test."));
         add("null.test.", mx(0, "."));
+        let parts = ["v=STSv1; ", "id=1;"].map(str::to_owned).to_vec();
+        add("_mta-sts.b.test.", RData::TXT(rdata::TXT::new(parts)));
         add("alias.test.", RData::CNAME(rdata::CNAME(name("b.test."))));
         add("mx1.b.test.", RData::A(rdata::A::new(192, 0, 2, 1)));
         add("mx1.b.test.", RData::AAAA(rdata::AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)));
@@ -248,6 +274,8 @@ mod tests {
         );
         // no zone of this server
         assert!(matches!(mx("elsewhere.example").await, Err(DnsError::Temporary(..))));
+        assert_eq!(resolver.txt("_mta-sts.b.test").await, Ok(vec!["v=STSv1; id=1;".to_owned()]));
+        assert_eq!(resolver.txt("b.test").await, Err(DnsError::NoRecords("b.test".into())));
         let addresses = async |host: &str| {
             resolver
                 .addresses(host)

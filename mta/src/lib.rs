@@ -11,5 +11,6 @@ mod random;
 pub mod route;
 pub mod server;
 pub mod smtp;
+pub mod tls_policy;
 
 pub use random::Random;

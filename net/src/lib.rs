@@ -31,7 +31,7 @@ pub use race::{ATTEMPT_DELAY, is_local};
 pub use rates::Rates;
 pub use shutdown::Shutdown;
 pub use tls::{
-    CertificateFiles, ChannelBinding, ClientCertificate, ClientTls, ServerTls, TlsError, TlsInfo, TlsMode,
-    Verification,
+    CertificateFiles, CertificateProblem, ChannelBinding, ClientCertificate, ClientTls, Dane, Names, Roots,
+    ServerTls, TlsError, TlsInfo, TlsMode, TlsaRecord, Verification,
 };
 pub use wire::Output;

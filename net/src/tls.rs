@@ -2,6 +2,8 @@
 
 mod binding;
 mod client_certificate;
+mod dane;
+mod verify;
 
 use std::{
     collections::HashMap,
@@ -12,15 +14,9 @@ use std::{
 };
 
 use rustls::{
-    CertificateError, ClientConfig, CommonState, DigitallySignedStruct, RootCertStore, ServerConfig,
-    SignatureScheme, SupportedProtocolVersion,
-    client::{
-        WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{
-        CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
-    },
+    CertificateError, ClientConfig, CommonState, RootCertStore, ServerConfig, SupportedProtocolVersion,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+    crypto::{CryptoProvider, aws_lc_rs},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
     version::{TLS12, TLS13},
@@ -32,9 +28,17 @@ use rustls_pki_types::{
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use self::binding::end_point;
-use self::client_certificate::ClientAuthorities;
-pub use self::{binding::ChannelBinding, client_certificate::ClientCertificate};
+pub use self::{
+    binding::ChannelBinding,
+    client_certificate::ClientCertificate,
+    dane::{Dane, TlsaRecord},
+    verify::{CertificateProblem, Roots, Verification},
+};
+use self::{
+    binding::end_point,
+    client_certificate::ClientAuthorities,
+    verify::{Check, Checking},
+};
 use crate::driver::Stream;
 
 /// Longest handshake.
@@ -62,8 +66,10 @@ pub struct TlsInfo {
     pub cipher: String,
     /// The name that the client asked for.
     pub server_name: Option<String>,
-    /// Whether the peer's certificate was verified (outbound).
+    /// Whether the peer's certificate was verified for a name that is surely the peer's (outbound).
     pub verified: bool,
+    /// What was found where the certificate was looked at and did not matter ([`Verification::Observed`]).
+    pub observed: Option<Result<(), CertificateProblem>>,
     /// What ties a login to the connection (inbound).
     pub binding: ChannelBinding,
     /// The client's certificate, verified (inbound, where it was asked for and shown).
@@ -82,6 +88,9 @@ pub enum TlsError {
     /// The handshake failed or took too long.
     #[error("{0}")]
     Handshake(String),
+    /// The peer's certificate is not what was asked for.
+    #[error("{0}: {1}")]
+    Peer(CertificateProblem, String),
 }
 
 /// Certificates of one name set.
@@ -217,13 +226,13 @@ fn server_config(
     Ok(Arc::new(config))
 }
 
-/// How a server's certificate is verified.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Verification {
-    /// Not at all: opportunistic TLS (RFC 7435).
-    None,
-    /// By the public roots, or these PEM files where there are any.
-    Pkix(Vec<PathBuf>),
+/// Whether the names that are verified are surely the peer's. A certificate for a name that anybody can have put there proves nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Names {
+    /// By DNSSEC, by a policy, or by the operator.
+    Authentic,
+    /// By DNS that anybody could have forged.
+    Doubtful,
 }
 
 /// TLS as a client.
@@ -233,6 +242,8 @@ pub struct ClientTls {
     pub server_name: String,
     name: ServerName<'static>,
     verified: bool,
+    names: Names,
+    observed: Option<Arc<Check>>,
     config: Arc<ClientConfig>,
 }
 
@@ -243,16 +254,40 @@ impl ClientTls {
         let builder =
             ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(VERSIONS);
         let builder = builder.map_err(|error| TlsError::Certificate(error.to_string()))?;
+        let checking = |check| {
+            let algorithms = provider.signature_verification_algorithms;
+            Arc::new(Checking { check, algorithms })
+        };
         let builder = match verification {
-            Verification::None => {
-                let unverified = Arc::new(Unverified(provider.signature_verification_algorithms));
-                builder.dangerous().with_custom_certificate_verifier(unverified)
+            Verification::None | Verification::Observed(..) => {
+                builder.dangerous().with_custom_certificate_verifier(checking(Check::Nothing))
+            }
+            Verification::Named(roots, names) => {
+                let check = Check::Named(roots.clone(), names.clone());
+                builder.dangerous().with_custom_certificate_verifier(checking(check))
+            }
+            Verification::Dane(dane) => {
+                builder.dangerous().with_custom_certificate_verifier(checking(Check::Dane(dane.clone())))
             }
             Verification::Pkix(files) => builder.with_root_certificates(roots(files)?),
         };
-        let verified = *verification != Verification::None;
+        let observed = match verification {
+            Verification::Observed(roots, names) => {
+                Some(Arc::new(Check::Named(roots.clone(), names.clone())))
+            }
+            _ => None,
+        };
+        let verified = !matches!(verification, Verification::None | Verification::Observed(..));
+        let names = if observed.is_some() { Names::Doubtful } else { Names::Authentic };
         let (server_name, name) = (server_name.to_owned(), parse_name(server_name)?);
-        Ok(Self { server_name, name, verified, config: Arc::new(builder.with_no_client_auth()) })
+        let config = Arc::new(builder.with_no_client_auth());
+        Ok(Self { server_name, name, verified, names, observed, config })
+    }
+
+    /// The same policy, for names that are sure or not.
+    #[must_use]
+    pub fn naming(self, names: Names) -> Self {
+        Self { names, ..self }
     }
 
     /// The same policy towards another server; loads nothing again.
@@ -271,7 +306,10 @@ impl ClientTls {
     pub async fn connect(&self, stream: Box<dyn Stream>) -> Result<(Box<dyn Stream>, TlsInfo), TlsError> {
         let connecting = TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), stream);
         let stream = in_time(connecting).await?;
-        let info = TlsInfo::new(stream.get_ref().1, Some(self.server_name.clone()), self.verified);
+        let session = stream.get_ref().1;
+        let observed = self.observed.as_ref().map(|check| observe(check, session));
+        let verified = self.names == Names::Authentic && (self.verified || observed == Some(Ok(())));
+        let info = TlsInfo { observed, ..TlsInfo::new(session, Some(self.server_name.clone()), verified) };
         Ok((Box::new(stream), info))
     }
 }
@@ -287,6 +325,7 @@ impl TlsInfo {
             cipher: cipher.replace("TLS13_", "TLS_"),
             server_name,
             verified,
+            observed: None,
             binding: ChannelBinding::default(),
             certificate: None,
         }
@@ -295,9 +334,28 @@ impl TlsInfo {
 
 async fn in_time<T>(handshake: impl Future<Output = io::Result<T>>) -> Result<T, TlsError> {
     match timeout(HANDSHAKE_TIMEOUT, handshake).await {
-        Ok(done) => done.map_err(|error| TlsError::Handshake(error.to_string())),
+        Ok(done) => done.map_err(|error| handshake_error(&error)),
         Err(_) => Err(TlsError::Handshake("the handshake took too long".into())),
     }
+}
+
+/// What is wrong with the peer's certificate is told apart from all else.
+fn handshake_error(error: &io::Error) -> TlsError {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner.and_then(CertificateProblem::of) {
+        Some(problem) => TlsError::Peer(problem, error.to_string()),
+        None => TlsError::Handshake(error.to_string()),
+    }
+}
+
+/// What a check finds in the certificates of a session that is established.
+fn observe(check: &Check, session: &CommonState) -> Result<(), CertificateProblem> {
+    let chain = session.peer_certificates().unwrap_or_default();
+    let Some((certificate, chain)) = chain.split_first() else { return Err(CertificateProblem::Untrusted) };
+    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+    check
+        .run(certificate, chain, UnixTime::now(), algorithms)
+        .map_err(|error| CertificateProblem::of(&error).unwrap_or(CertificateProblem::Untrusted))
 }
 
 fn parse_name(name: &str) -> Result<ServerName<'static>, TlsError> {
@@ -399,45 +457,6 @@ fn roots(files: &[PathBuf]) -> Result<RootCertStore, TlsError> {
         Err(TlsError::Certificate("the system has no root certificates".into()))
     } else {
         Ok(roots)
-    }
-}
-
-/// Takes any certificate (RFC 7435), but the peer must hold its key.
-#[derive(Debug)]
-struct Unverified(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
     }
 }
 

@@ -17,6 +17,7 @@ use waypost_config::{Config, LimitsConfig, ListenAddress, ListenerConfig, Servic
 use waypost_mta::{
     dns::{DnsError, Resolver},
     queue,
+    tls_policy::Policies,
 };
 use waypost_net::{
     Acceptor, Connection, Dialler, Limits, LocalListener, Proxies, ServerTls, Shutdown, TlsError,
@@ -206,8 +207,13 @@ impl Running {
             }
         }
         let (store, live, shutdown) = (self.store.clone(), self.live.subscribe(), self.shutdown.clone());
+        let tls = Policies::open(resolver.clone(), &config.state_dir.join("tls"), store.now());
+        let (watched, clock) = (self.live.subscribe(), self.store.clone());
+        let of_now = move || watched.borrow().config.outbound_tls.clone();
+        self.shutdown.spawn(tls.clone().run(of_now, move || clock.now(), shutdown.clone()));
         let router = admin::Router {
             resolver: resolver.clone(),
+            tls: tls.clone(),
             srs: self.services.mta.srs.clone(),
             random: self.services.mta.random.clone(),
         };
@@ -215,6 +221,7 @@ impl Running {
             store,
             live,
             resolver,
+            tls,
             srs: self.services.mta.srs.clone(),
             dialler: Dialler::default(),
             random: self.services.mta.random.clone(),

@@ -8,6 +8,7 @@ pub mod message;
 pub mod process;
 pub mod script;
 pub mod scripted;
+pub mod signed_dns;
 pub mod sink;
 pub mod site;
 

@@ -139,6 +139,13 @@ impl SiteBuilder {
         self
     }
 
+    /// Validates what DNS says, by these trust anchors.
+    #[must_use]
+    pub fn validating(mut self, anchors: &Path) -> Self {
+        self.dns.push_str(&format!("dnssec = \"validate\"\ntrust_anchors = \"{}\"\n", anchors.display()));
+        self
+    }
+
     /// Listens there.
     #[must_use]
     pub fn at(mut self, address: IpAddr, smtp_port: u16) -> Self {

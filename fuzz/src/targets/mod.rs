@@ -11,12 +11,13 @@ mod proxy;
 mod sasl;
 mod smtp;
 mod smtp_sessions;
+mod tls_policy;
 
 /// A function that panics where a property does not hold.
 pub(crate) type Target = fn(&[u8]);
 
 /// All targets by name; a corpus has the same name.
-pub(crate) const TARGETS: [(&str, Target); 29] = [
+pub(crate) const TARGETS: [(&str, Target); 31] = [
     ("address", mail::address),
     ("body_decoder", message::body_decoder),
     ("config", configuration::config),
@@ -46,6 +47,8 @@ pub(crate) const TARGETS: [(&str, Target); 29] = [
     ("storage_journal", waypost_storage::fuzzing::journal),
     ("storage_record", waypost_storage::fuzzing::record),
     ("structure", message::structure),
+    ("sts_policy", tls_policy::sts),
+    ("tlsa", tls_policy::tlsa),
 ];
 
 /// The first octet as settings, and the rest; nothing where there is none.

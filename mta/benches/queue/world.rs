@@ -17,6 +17,7 @@ use waypost_mta::{
     Random,
     dns::{Answering, Answers, DnsError, Resolver},
     queue::{Context, Control, run_with},
+    tls_policy::Policies,
 };
 use waypost_net::{Dialler, Shutdown};
 use waypost_storage::{Acceptance, Options, Relay, RelayRecipient, Store};
@@ -114,6 +115,7 @@ impl World {
             store,
             live: watch::channel(Arc::new(live)).1,
             resolver: Resolver::answered_by(Rule),
+            tls: Policies::in_memory(Resolver::answered_by(Rule)),
             srs: Srs::new(&[7; 32]),
             dialler: Dialler::default(),
             random: Random::default(),

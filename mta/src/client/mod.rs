@@ -3,21 +3,26 @@
 //! The addresses of one host are tried as RFC 8305 has it: a quarter of a second after one, the next. What is sent, and what becomes of
 //! it, is an [`Outbox`]'s: the queue's, or a user agent's with one message.
 
-use std::{future::Future, time::Duration};
+mod tls;
+
+use std::{future::Future, net::IpAddr, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use waypost_mail::{Domain, EnhancedStatus, Reply, Severity, Timestamp};
 use waypost_net::{
-    ClientTls, ConnectError, Connection, Dial, Dialled, Dialler, Disconnect, Handler, Output, Shutdown,
-    TlsError, TlsRole, Verification, drive,
+    ConnectError, Connection, Dial, Dialled, Dialler, Disconnect, Handler, Output, Shutdown, TlsError,
+    TlsRole, drive,
 };
 use waypost_storage::{Dialogue, DialogueTls};
 
 use crate::{
     route::{Place, Route, Target},
     smtp::client::{Answer, Client, Encryption, End, Finished, Octets, Outgoing, Question, Said, Settings},
+    tls_policy::{OnFailure, SessionTls, TlsPolicy, Towards, results::Ends},
 };
+use tls::client_tls;
+pub use tls::tls_policy;
 
 /// Longest wait for a TCP connection (and the handshake of implicit TLS). Shorter than RFC 1123 would have it: the next
 /// address is tried, and this one again at the next try.
@@ -65,19 +70,33 @@ pub enum Delivery {
     Stopped,
 }
 
-/// Sends what an outbox has over one session with the first server of the route that takes one (RFC 5321 section 5.1).
+/// Sends what an outbox has over one session with the first server of the route that takes one (RFC 5321 section 5.1), with TLS as the
+/// policy of each server demands it.
 pub async fn deliver<O: Outbox>(
     outbox: O,
     route: &Route,
+    towards: &Towards<'_>,
     hostname: &Domain,
     dialler: &Dialler,
     shutdown: &Shutdown,
 ) -> (O, Delivery) {
-    let caller = Caller { route, hostname, dialler, shutdown };
-    let mut session = Session::new(outbox, route.encryption);
+    let caller = Caller { route, towards, hostname, dialler, shutdown };
+    let mut session = Session::new(outbox);
     let mut refused = None;
     for host in route.targets.chunk_by(Target::is_same_host) {
         let mut left: Vec<&Target> = host.iter().collect();
+        let Some(first) = left.first() else { continue };
+        let (policy, encryption) = caller.policy(first).await;
+        session.policy = policy.to_string();
+        let encryption = match encryption {
+            Ok(encryption) => encryption,
+            Err(reply) => {
+                session.call(first);
+                session.failed(&Said { tls: None, lines: vec![format!("*: {}", reply.text())] });
+                refused = Some(worth_more(refused, session.peer.clone(), reply));
+                continue;
+            }
+        };
         while !left.is_empty() {
             if shutdown.is_stopping() {
                 return (session.outbox, Delivery::Stopped);
@@ -93,7 +112,7 @@ pub async fn deliver<O: Outbox>(
             let Some((target, line)) = won else { continue };
             left.retain(|other| *other != target);
             let end;
-            (session, end) = caller.speak(session, target, line).await;
+            (session, end) = caller.speak(session, target, line, &policy, encryption).await;
             match end {
                 End::Done(finished) => {
                     if let Some(finished) = finished {
@@ -157,25 +176,44 @@ fn worth_more(before: Option<(String, Reply)>, peer: String, reply: Reply) -> (S
 /// What all sessions of a delivery have in common.
 struct Caller<'a> {
     route: &'a Route,
+    towards: &'a Towards<'a>,
     hostname: &'a Domain,
     dialler: &'a Dialler,
     shutdown: &'a Shutdown,
 }
 
 impl Caller<'_> {
-    /// One session with one server; where opportunistic TLS fails, another one without TLS (RFC 7435 section 3).
-    async fn speak<O: Outbox>(&self, session: Session<O>, target: &Target, line: Line) -> (Session<O>, End) {
-        let encryption = self.route.encryption;
-        let (mut session, end, tls_failed) = self.speak_once(session, target, line, encryption).await;
+    /// What is demanded of TLS with a host, and what that makes of the session; or the reply where the host is not used at all.
+    async fn policy(&self, target: &Target) -> (TlsPolicy, Result<Encryption, Reply>) {
+        let policy = tls_policy(self.towards, target).await;
+        tracing::debug!(peer = %target, %policy, "TLS policy");
+        let encryption = tls::encryption(&policy);
+        if encryption.is_err() {
+            self.heard(&policy, target, None, &SessionTls::NotAsked);
+        }
+        (policy, encryption)
+    }
+
+    /// One session with one server; where its policy allows that and TLS fails, another one without TLS (RFC 7435 section 3).
+    async fn speak<O: Outbox>(
+        &self,
+        session: Session<O>,
+        target: &Target,
+        line: Line,
+        policy: &TlsPolicy,
+        encryption: Encryption,
+    ) -> (Session<O>, End) {
+        let (mut session, end, seen) = self.speak_once(session, target, line, policy, encryption).await;
         let End::Refused(_, said) = &end else { return (session, end) };
-        if !tls_failed || encryption != Encryption::Offered {
-            return (session, end);
+        if !matches!(seen, SessionTls::Broken(_)) || policy.failure != OnFailure::FallBack {
+            return (session, tls::come_back(end, policy, &seen));
         }
         tracing::info!(peer = %target, "the TLS handshake failed; once more without");
         session.failed(said);
         match reach(self.dialler, &[target]).await {
             Reached { won: Some((target, line)), .. } => {
-                let (session, end, _) = self.speak_once(session, target, line, Encryption::Never).await;
+                let (session, end, _) =
+                    self.speak_once(session, target, line, policy, Encryption::Never).await;
                 (session, end)
             }
             Reached { failed, .. } => {
@@ -185,42 +223,63 @@ impl Caller<'_> {
         }
     }
 
+    /// One session, and how TLS went in it.
     async fn speak_once<O: Outbox>(
         &self,
         mut session: Session<O>,
         target: &Target,
         line: Line,
+        policy: &TlsPolicy,
         encryption: Encryption,
-    ) -> (Session<O>, End, bool) {
+    ) -> (Session<O>, End, SessionTls) {
         session.call(target);
-        let connection = match self.open(target, line, encryption).await {
+        let connection = match self.open(target, line, policy, encryption).await {
             Ok(connection) => connection,
             Err(error) => {
-                let tls_failed = matches!(error, ConnectError::Tls(_));
-                return (session, refused(connect_failure(&error)), tls_failed);
+                let seen = match &error {
+                    ConnectError::Tls(error) => SessionTls::Broken(error.clone()),
+                    ConnectError::Io(_) | ConnectError::Timeout(_) => SessionTls::NotAsked,
+                };
+                self.heard(policy, target, None, &seen);
+                return (session, refused(connect_failure(&error)), seen);
             }
         };
+        let sender = Some(connection.local.ip());
         let settings = Settings {
             hostname: self.hostname.to_string(),
             protocol: self.route.protocol,
-            encryption: if target.ip().is_some() { encryption } else { Encryption::Never },
+            encryption,
             tls: connection.tls.clone(),
             login: self.route.login.clone(),
             login_in_clear: target.is_local(),
             nonce: self.route.login.as_ref().map_or_else(String::new, |_| nonce()),
         };
         let (machine, session, result) = drive(connection, Client::new(settings), session).await;
+        let seen = match (&result, machine.tls()) {
+            (Err(Disconnect::Tls(error)), _) => SessionTls::Broken(error.clone()),
+            (_, Some(info)) => SessionTls::On(info.clone()),
+            (_, None) if machine.is_without_tls() => SessionTls::NotOffered,
+            (_, None) => SessionTls::NotAsked,
+        };
+        if encryption != Encryption::Never {
+            self.heard(policy, target, sender, &seen);
+        }
         let lost = result.as_ref().map_or_else(lost, |()| failure("the session ended too early"));
-        let end = machine.end(&lost);
-        let tls_failed = matches!((&result, &end), (Err(Disconnect::Tls(_)), End::Refused(..)));
-        (session, end, tls_failed)
+        (session, machine.end(&lost), seen)
     }
 
-    /// Makes a connection of it; on the port for it with implicit TLS, unless the route is without.
+    fn heard(&self, policy: &TlsPolicy, target: &Target, sender: Option<IpAddr>, seen: &SessionTls) {
+        if let Some(receiver) = target.ip() {
+            self.towards.heard(policy, &Ends { sender, host: target.host.clone(), receiver }, seen);
+        }
+    }
+
+    /// Makes a connection of it; on the port for it with implicit TLS, unless the policy is without.
     async fn open(
         &self,
         target: &Target,
         line: Line,
+        policy: &TlsPolicy,
         encryption: Encryption,
     ) -> Result<Connection, ConnectError> {
         let (dialled, address) = match (line, &target.place) {
@@ -230,14 +289,11 @@ impl Caller<'_> {
             }
             (Line::Socket, Place::Tcp(_)) => return Err(ConnectError::Io("not connected".into())),
         };
-        let verification = match self.route.encryption {
-            Encryption::Required => Verification::Pkix(Vec::new()),
-            Encryption::Offered | Encryption::Never => Verification::None,
-        };
+        let client = || client_tls(target, policy, self.towards);
         let (implicit, starttls) = match (encryption, address.port()) {
             (Encryption::Never, _) => (None, TlsRole::None),
-            (_, IMPLICIT_TLS_PORT) => (Some(client_tls(target, &verification)?), TlsRole::None),
-            _ => (None, TlsRole::Client(client_tls(target, &verification)?)),
+            (_, IMPLICIT_TLS_PORT) => (Some(client()?), TlsRole::None),
+            _ => (None, TlsRole::Client(client()?)),
         };
         dialled.connection(address, implicit, starttls, self.shutdown.clone()).await
     }
@@ -253,19 +309,6 @@ fn refused(reply: Reply) -> End {
 fn nonce() -> String {
     let mut octets = [0; NONCE_BYTES];
     getrandom::fill(&mut octets).map_or_else(|_| String::new(), |()| STANDARD.encode(octets))
-}
-
-/// TLS towards a server by its name; by its address where the name is none that a certificate can have, as an address literal.
-/// A name that is not verified is no reason not to send at all.
-fn client_tls(target: &Target, verification: &Verification) -> Result<ClientTls, TlsError> {
-    let is_literal = target.host.starts_with('[');
-    match ClientTls::new(&target.host, verification) {
-        Err(_) if is_literal || *verification == Verification::None => match target.ip() {
-            Some(ip) => ClientTls::new(&ip.to_string(), verification),
-            None => ClientTls::new(&target.host, verification),
-        },
-        named => named,
-    }
 }
 
 fn connect_failure(error: &ConnectError) -> Reply {
@@ -298,6 +341,7 @@ fn failure(text: &str) -> Reply {
 struct Session<O> {
     outbox: O,
     peer: String,
+    /// What is demanded of TLS, in words.
     policy: String,
     /// When the dialogue with the peer began.
     begun: Timestamp,
@@ -306,9 +350,9 @@ struct Session<O> {
 }
 
 impl<O: Outbox> Session<O> {
-    fn new(outbox: O, encryption: Encryption) -> Self {
-        let policy = encryption.to_string();
-        Self { begun: outbox.now(), outbox, peer: String::new(), policy, dialogues: Vec::new() }
+    fn new(outbox: O) -> Self {
+        let (peer, policy) = (String::new(), String::new());
+        Self { begun: outbox.now(), outbox, peer, policy, dialogues: Vec::new() }
     }
 
     /// Another server is asked.

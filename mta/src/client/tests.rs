@@ -7,10 +7,15 @@ use tokio::{
     net::TcpListener,
     task::JoinHandle,
 };
-use waypost_mail::{Address, ReversePath};
+use waypost_config::{DnsConfig, OutboundTlsConfig};
+use waypost_mail::{Address, ReversePath, Timestamp};
 
 use super::*;
-use crate::smtp::client::Protocol;
+use crate::{
+    dns::Resolver,
+    smtp::client::Protocol,
+    tls_policy::{Policies, Whose, Wish},
+};
 
 /// One message, and what became of it.
 #[derive(Default)]
@@ -83,7 +88,21 @@ fn to(targets: Vec<Target>, encryption: Encryption) -> Route {
 }
 
 async fn send(route: &Route) -> (One, Delivery) {
-    deliver(one(), route, &Domain::new("a.test").unwrap(), &Dialler::default(), &Shutdown::new()).await
+    send_until(route, &Shutdown::new()).await
+}
+
+async fn send_until(route: &Route, shutdown: &Shutdown) -> (One, Delivery) {
+    let nowhere = DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() };
+    let policies = Policies::in_memory(Resolver::new(&nowhere).unwrap());
+    let towards = Towards {
+        policies: &policies,
+        config: &OutboundTlsConfig::default(),
+        whose: Whose::NextHop(route.encryption.into()),
+        wish: Wish::Usual,
+        now: Timestamp(0),
+    };
+    let hostname = Domain::new("a.test").unwrap();
+    deliver(one(), route, &towards, &hostname, &Dialler::default(), shutdown).await
 }
 
 /// A port where nobody listens.
@@ -150,8 +169,7 @@ async fn a_server_that_stops_begins_nothing() {
     let shutdown = Shutdown::new();
     shutdown.drain(Duration::ZERO).await;
     let route = route(Encryption::Offered, &[nobody().await]);
-    let (outbox, delivery) =
-        deliver(one(), &route, &Domain::new("a.test").unwrap(), &Dialler::default(), &shutdown).await;
+    let (outbox, delivery) = send_until(&route, &shutdown).await;
     assert!(delivery == Delivery::Stopped && outbox.message.is_some());
 }
 

@@ -30,6 +30,7 @@ use crate::{
         client::{Finished, Octets, Outgoing},
         parameters::RcptParameters,
     },
+    tls_policy::{Towards, Wish},
 };
 
 /// How long a connection is kept for the next message.
@@ -69,6 +70,7 @@ pub(super) struct Courier {
     site: SiteId,
     place: Place,
     destination: Destination,
+    wish: Wish,
     item: Option<Item>,
     current: Option<Current>,
     taken: usize,
@@ -77,14 +79,15 @@ pub(super) struct Courier {
 }
 
 impl Courier {
-    pub(super) fn new(shared: Arc<Shared>, site: SiteId, destination: Destination) -> Self {
-        let place = Place::Elsewhere(destination.clone());
+    pub(super) fn new(shared: Arc<Shared>, site: SiteId, destination: Destination, wish: Wish) -> Self {
+        let place = Place::Elsewhere(destination.clone(), wish);
         let (item, current) = (None, None);
         Self {
             shared,
             site,
             place,
             destination,
+            wish,
             item,
             current,
             taken: 0,
@@ -99,20 +102,27 @@ impl Courier {
         let context = &shared.context;
         let live = context.live();
         let seed = context.random.next();
-        let (site, destination) = (self.site, self.destination.clone());
+        let (site, destination, wish) = (self.site, self.destination.clone(), self.wish);
         let is_connected = Arc::clone(&self.is_connected);
         match resolve(&context.resolver, &live.config, &self.destination, seed).await {
             RoutePlan::Fail(refusal) => self.refused("", &refusal.into(), Vec::new()).await,
             RoutePlan::Send(route) => {
-                let delivering =
-                    deliver(self, &route, &live.config.hostname, &context.dialler, &context.shutdown);
+                let towards = Towards {
+                    policies: &context.tls,
+                    config: &live.config.outbound_tls,
+                    whose: destination.whose(),
+                    wish,
+                    now: shared.now(),
+                };
+                let (hostname, dialler) = (&live.config.hostname, &context.dialler);
+                let delivering = deliver(self, &route, &towards, hostname, dialler, &context.shutdown);
                 let delivered = tokio::select! {
                     biased;
                     delivered = delivering => delivered,
                     () = shared.clogged(site, &is_connected) => {
                         // nothing was begun: the courier has no message before a server takes the session
                         let reply = Reply::new(451, LOST, "no server took the session, and others waited for their turn");
-                        return Self::new(shared.clone(), site, destination).refused("", &reply, Vec::new()).await;
+                        return Self::new(shared.clone(), site, destination.clone(), wish).refused("", &reply, Vec::new()).await;
                     }
                 };
                 let (courier, delivery) = delivered;

@@ -36,6 +36,7 @@ use crate::{
     Random,
     dns::Resolver,
     route::{Destination, destination, outgoing_domain},
+    tls_policy::{Policies, Wish},
 };
 use courier::Courier;
 use outcome::Touch;
@@ -66,6 +67,8 @@ pub struct Context {
     pub resolver: Resolver,
     /// Makes return paths for mail that is forwarded.
     pub srs: Srs,
+    /// TLS towards other servers.
+    pub tls: Policies,
     /// Makes connections.
     pub dialler: Dialler,
     /// Spreads waits and load.
@@ -86,26 +89,46 @@ impl Context {
 pub enum Place {
     /// Mailboxes here: of messages that were held, or were to be sent later.
     Here,
-    /// Another server.
-    Elsewhere(Destination),
+    /// Another server; messages with different wishes (RFC 8689) share no connection, for TLS is decided once for each.
+    Elsewhere(Destination, Wish),
 }
 
 impl Place {
-    /// Where mail of a sender goes for a recipient.
-    pub fn of(live: &Live, reverse_path: &ReversePath, recipient: &RelayRecipient) -> Self {
+    /// Where a message goes for a recipient.
+    pub fn of(live: &Live, entry: &QueueEntry, recipient: &RelayRecipient) -> Self {
         let domain = &recipient.address.domain;
         if live.directory.is_local(domain) {
             return Self::Here;
         }
         let alias = recipient.original.as_ref().map(|alias| &alias.domain);
-        let sender = outgoing_domain(live, reverse_path, alias);
-        Self::Elsewhere(destination(&live.config, sender, domain))
+        let sender = outgoing_domain(live, &entry.reverse_path, alias);
+        Self::elsewhere(
+            destination(&live.config, sender, domain),
+            Wish::of(&entry.wishes, &entry.reverse_path),
+        )
+    }
+
+    /// TLS towards servers that the operator names is by his word alone, whatever a sender wishes.
+    fn elsewhere(destination: Destination, wish: Wish) -> Self {
+        let wish = match &destination {
+            Destination::Exchangers(_) => wish,
+            Destination::NextHops(_) => Wish::Usual,
+        };
+        Self::Elsewhere(destination, wish)
+    }
+
+    /// What its messages wish of TLS.
+    pub fn wish(&self) -> Wish {
+        match self {
+            Self::Here => Wish::Usual,
+            Self::Elsewhere(_, wish) => *wish,
+        }
     }
 
     fn bounds(&self, config: &Config) -> Bounds {
         let own = match self {
-            Self::Elsewhere(Destination::Exchangers(domain)) => config.queue.destination(domain),
-            Self::Elsewhere(Destination::NextHops(_)) | Self::Here => None,
+            Self::Elsewhere(Destination::Exchangers(domain), _) => config.queue.destination(domain),
+            Self::Elsewhere(Destination::NextHops(_), _) | Self::Here => None,
         };
         Bounds {
             connections: own
@@ -121,7 +144,7 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Here => f.write_str("here"),
-            Self::Elsewhere(destination) => destination.fmt(f),
+            Self::Elsewhere(destination, _) => destination.fmt(f),
         }
     }
 }
@@ -195,7 +218,7 @@ impl Shared {
 fn places(live: &Live, entry: &QueueEntry) -> Vec<(Place, Timestamp)> {
     let mut places: Vec<(Place, Timestamp)> = Vec::new();
     for (_, queued) in entry.open() {
-        let place = Place::of(live, &entry.reverse_path, &queued.recipient);
+        let place = Place::of(live, entry, &queued.recipient);
         match places.iter_mut().find(|(other, _)| *other == place) {
             Some((_, due)) => *due = queued.next_attempt.min(*due),
             None => places.push((place, queued.next_attempt)),
@@ -212,7 +235,7 @@ fn due_at<'a>(
     by: Timestamp,
 ) -> impl Iterator<Item = (usize, &'a QueuedRecipient)> {
     entry.open().filter(move |(_, queued)| {
-        queued.next_attempt <= by && Place::of(live, &entry.reverse_path, &queued.recipient) == *place
+        queued.next_attempt <= by && Place::of(live, entry, &queued.recipient) == *place
     })
 }
 
@@ -339,8 +362,8 @@ impl Runner {
             let Some((site, place)) = shared.sites().start(now) else { return };
             match place {
                 Place::Here => shared.context.shutdown.spawn(local::run(shared.clone(), site)),
-                Place::Elsewhere(destination) => {
-                    let courier = Courier::new(shared.clone(), site, destination);
+                Place::Elsewhere(destination, wish) => {
+                    let courier = Courier::new(shared.clone(), site, destination, wish);
                     shared.context.shutdown.spawn(courier.run());
                 }
             }

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use hickory_resolver::proto::rr::{RData, rdata};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
 };
 use waypost_auth::Directory;
 use waypost_config::{
-    DnsConfig, DomainConfig, LimitsConfig, NextHop, QueueConfig, RouteConfig, RouteTls, SrsConfig,
+    DnsConfig, Dnssec, DomainConfig, LimitsConfig, NextHop, QueueConfig, RouteConfig, RouteTls, SrsConfig,
     StorageConfig,
 };
 use waypost_mail::{
@@ -20,6 +21,10 @@ use waypost_message::Splitter;
 use waypost_storage::{Acceptance, NewAccount, Options, Outcome, Relay, RelayRecipient, StoreError, Wishes};
 
 use super::*;
+use crate::{
+    dns::testing::{SignedZone, mx, tlsa},
+    tls_policy::testing::{Authority, mail_server},
+};
 
 /// What a server says to RCPT, and how many connections it takes.
 #[derive(Clone, Debug)]
@@ -126,6 +131,11 @@ struct World {
 
 impl World {
     async fn start(server: SocketAddr, queue: QueueConfig) -> Self {
+        let nowhere = DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() };
+        Self::start_with(config(server, queue), Resolver::new(&nowhere).unwrap()).await
+    }
+
+    async fn start_with(config: Config, resolver: Resolver) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store =
             Store::open(Options { segment_bytes: 1 << 20, ..Options::new(directory.path()) }).await.unwrap();
@@ -137,14 +147,13 @@ impl World {
             quota_bytes: None,
         };
         let account = store.create_account(account).await.unwrap();
-        let config = config(server, queue);
         let records: Vec<_> = store.directory().borrow().accounts.values().cloned().collect();
         let live = Live { directory: Directory::new(&config, &records).unwrap(), config: Arc::new(config) };
-        let nowhere = DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() };
         let context = Context {
             store,
             live: watch::channel(Arc::new(live)).1,
-            resolver: Resolver::new(&nowhere).unwrap(),
+            tls: Policies::in_memory(resolver.clone()),
+            resolver,
             srs: Srs::new(&[7; 32]),
             dialler: Dialler::default(),
             random: Random::default(),
@@ -275,6 +284,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
     };
     Config {
         oauth: None,
+        outbound_tls: Default::default(),
         hostname: Domain::new("mx.a.test").unwrap(),
         state_dir: "/nonexistent".into(),
         storage: StorageConfig { retention: Duration::ZERO },
@@ -524,8 +534,11 @@ async fn a_dead_host_is_asked_once_and_what_waits_goes_when_it_is_back() {
     for _ in 0..10 {
         ids.push(world.submit(sender(), &["x@b.test"]).await);
     }
-    world.until_tried(ids[0], 1).await;
+    let stood = |store: &Store| store.queue().iter().find(|entry| entry.attempts > 0).map(|entry| entry.id);
+    world.until("one is tried for all", |store| stood(store).is_some()).await;
     world.until_waiting(10).await;
+    let stood = stood(&world.context.store).unwrap();
+    let other = ids.into_iter().find(|id| *id != stood).unwrap();
     let tried: u32 = world.context.store.queue().iter().map(|entry| entry.attempts).sum();
     assert!(tried <= 2, "{tried} tries");
     let [site] = &world.control.destinations()[..] else { panic!("one destination") };
@@ -536,11 +549,11 @@ async fn a_dead_host_is_asked_once_and_what_waits_goes_when_it_is_back() {
         "{peer} {reply:?}"
     );
     let peer = Peer::start_at(dead, "250 ok", "250 b").await;
-    world.control.retry(ids[9]).await.unwrap();
+    world.control.retry(other).await.unwrap();
     world.until("those that rested go", |store| store.queue().len() == 1).await;
     // the one that stood for them has a time of its own
-    assert!(peer.messages().len() == 9 && world.context.store.queue()[0].id == ids[0]);
-    world.control.retry(ids[0]).await.unwrap();
+    assert!(peer.messages().len() == 9 && world.context.store.queue()[0].id == stood);
+    world.control.retry(stood).await.unwrap();
     world.until_empty().await;
     world.stop().await;
 }
@@ -687,4 +700,57 @@ async fn sleeps_end_when_an_entry_is_due() {
     sleep_until(Some(Timestamp(i64::MAX)), Timestamp(0)).await;
     assert!(started.elapsed() < SLEEP_MAX + Duration::from_secs(92));
     assert!(tokio::time::timeout(2 * SLEEP_MAX, sleep_until(None, Timestamp(0))).await.is_err());
+}
+
+#[tokio::test]
+async fn messages_with_different_wishes_of_tls_share_no_connection() {
+    let authority = Authority::new();
+    let (good, other) = (authority.issue("mx.b.test"), authority.issue("other.test"));
+    let (server, heard) = mail_server(Some(good.tls)).await;
+    let owner = format!("_{}._tcp.mx.b.test.", server.port());
+    let here = RData::A(rdata::A::new(127, 0, 0, 1));
+    // the TLSA record is not of the certificate that the server shows
+    let records = [("b.test.", mx("mx.b.test.")), ("mx.b.test.", here), (&owner, tlsa(&other.record))];
+    let zone = SignedZone::start(&records, &[]).await;
+    let queue = QueueConfig { mx_port: server.port(), connections_per_destination: 1, ..queue() };
+    let config = Config { routes: Vec::new(), ..config(server, queue) };
+    let world = World::start_with(config, zone.resolver(Dnssec::Validate)).await;
+    let submit = async |wishes| {
+        world.submit_relay(sender(), vec![RelayRecipient::new(address("x@b.test"))], wishes, "text\r\n").await
+    };
+    let usual = submit(Wishes::default()).await;
+    let optional = submit(Wishes { tls_optional: true, ..Wishes::default() }).await;
+    let required = submit(Wishes { require_tls: true, ..Wishes::default() }).await;
+    let gone = |store: &Store, id| store.queue_entry(id).is_none();
+    world.until("one goes and one comes back", |store| gone(store, optional) && gone(store, required)).await;
+    world.until_tried(usual, 1).await;
+    let sent = ["TLS", "MAIL FROM:<s@a.test>", "RCPT TO:<x@b.test>", "."];
+    assert_eq!(*heard.lock().unwrap(), sent);
+    let inbox = world.inbox().await;
+    assert!(inbox.len() == 1 && inbox[0].contains("Status: 5.7.10"), "{inbox:?}");
+    let entry = world.context.store.queue_entry(usual).unwrap();
+    let Some(Outcome::Deferred { reply, .. }) = &entry.recipients[0].outcome else { panic!("{entry:?}") };
+    assert_eq!((reply.code, reply.status), (454, Some(EnhancedStatus(4, 7, 5))));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_wish_of_tls_counts_where_dns_decides() {
+    let server = "127.0.0.1:9".parse().unwrap();
+    let world = World::start(server, queue()).await;
+    let wishes = || Wishes { tls_optional: true, ..Wishes::default() };
+    let recipient = RelayRecipient::new(address("x@b.test"));
+    let relay =
+        Relay { wishes: wishes(), held: Some("test".into()), ..Relay::new(sender(), vec![recipient]) };
+    let id = world.accept(relay, "text\r\n").await;
+    let entry = world.context.store.queue_entry(id).unwrap();
+    let (by_route, live) = (world.context.live(), world.context.live());
+    let by_dns = Live {
+        config: Arc::new(Config { routes: Vec::new(), ..config(server, queue()) }),
+        directory: live.directory.clone(),
+    };
+    for (live, wish) in [(&*by_route, Wish::Usual), (&by_dns, Wish::Optional)] {
+        assert_eq!(Place::of(live, &entry, &entry.recipients[0].recipient).wish(), wish);
+    }
+    world.stop().await;
 }

@@ -11,12 +11,15 @@ mod target;
 
 use std::net::{IpAddr, SocketAddr};
 
-use waypost_config::{Config, NextHop, RouteConfig, RouteProtocol, RouteTls, Service, SourceAddresses};
+use waypost_config::{
+    Config, NextHop, RouteConfig, RouteProtocol, RouteTls, Service, SourceAddresses, TlsLevel,
+};
 use waypost_mail::{Domain, EnhancedStatus, Refusal};
 
 use crate::{
     dns::{DnsError, Resolver},
     smtp::client::{Encryption, Login, Protocol},
+    tls_policy::Whose,
 };
 use exchange::{Exchanger, Found};
 
@@ -33,6 +36,27 @@ pub enum Destination {
     Exchangers(Domain),
     /// Servers by `[[route]]` or `relay_to`.
     NextHops(NextHops),
+}
+
+impl Destination {
+    /// Who says what is demanded of TLS towards it.
+    pub fn whose(&self) -> Whose<'_> {
+        match self {
+            Self::Exchangers(domain) => Whose::Domain(domain),
+            Self::NextHops(NextHops { encryption, .. }) => Whose::NextHop((*encryption).into()),
+        }
+    }
+}
+
+impl From<Encryption> for TlsLevel {
+    /// The operator's word on a server that he names.
+    fn from(encryption: Encryption) -> Self {
+        match encryption {
+            Encryption::Never => Self::None,
+            Encryption::Offered => Self::Opportunistic,
+            Encryption::Required => Self::Verify,
+        }
+    }
 }
 
 impl std::fmt::Display for Destination {

@@ -12,7 +12,7 @@ use super::recipient::{Recipient, Trust, relayed};
 use crate::{
     Random,
     dns::Resolver,
-    route::{Reason, RoutePlan, decide, outgoing_domain, outgoing_path, resolve},
+    route::{Destination, Reason, RoutePlan, decide, outgoing_domain, outgoing_path, resolve},
     smtp::{parameters::RcptParameters, path::ForwardPath},
 };
 
@@ -63,6 +63,8 @@ pub struct Relayed {
     pub reverse_path: ReversePath,
     /// Why it goes where it goes.
     pub reason: Reason,
+    /// What decides where it goes.
+    pub destination: Destination,
     /// Where it goes.
     pub plan: RoutePlan,
 }
@@ -129,7 +131,7 @@ async fn plans(
         let sender_domain = outgoing_domain(live, sender, alias_domain);
         let (reason, destination) = decide(&live.config, sender_domain, &recipient.domain);
         let plan = resolve(resolver, &live.config, &destination, seed).await;
-        plans.push(Relayed { recipient, alias, reverse_path, reason, plan });
+        plans.push(Relayed { recipient, alias, reverse_path, reason, destination, plan });
     }
     plans
 }

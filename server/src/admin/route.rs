@@ -4,15 +4,17 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 use waypost_auth::{Leads, Live, Means, Srs, Step};
-use waypost_mail::{Address, ReversePath};
+use waypost_mail::{Address, ReversePath, Timestamp};
 use waypost_mta::{
     Random,
+    client::tls_policy,
     dns::Resolver,
-    route::{Place, Route, RoutePlan},
+    route::{Place, Route, RoutePlan, Target},
     server::{
         Forecast,
-        forecast::{Accepted, Relayed, Standing, forecast},
+        forecast::{Relayed, Standing, forecast},
     },
+    tls_policy::{Policies, TlsPolicy, Towards, Wish},
 };
 use waypost_storage::Store;
 
@@ -23,6 +25,8 @@ use super::request::Response;
 pub struct Router {
     /// DNS.
     pub resolver: Resolver,
+    /// TLS towards other servers.
+    pub tls: Policies,
     /// Makes and reads return paths.
     pub srs: Srs,
     /// In which order equal mail exchangers stand.
@@ -59,8 +63,6 @@ pub struct RelayedLine {
     pub failure: Option<String>,
     /// `smtp` or `lmtp`.
     pub protocol: Option<String>,
-    /// TLS wanted, in words.
-    pub tls: Option<String>,
     /// User name of the login.
     pub login: Option<String>,
     /// Servers in the order in which they are tried.
@@ -78,6 +80,8 @@ pub struct TargetLine {
     pub preference: Option<u16>,
     /// The address of ours that the connection goes out from; none: the system chooses.
     pub source: Option<String>,
+    /// What is demanded of TLS with it, and why; `text` is all of it in words.
+    pub tls: serde_json::Value,
 }
 
 /// Tells what would become of a message. `from`: an address, or `<>` or nothing for the null path.
@@ -93,12 +97,38 @@ pub(super) async fn run(
         "" | "<>" => ReversePath::Null,
         from => ReversePath::Address(address(from)?),
     };
-    let Router { resolver, srs, random } = router;
-    let told = forecast(store, live, resolver, srs, random, (&sender, &address(to)?)).await;
-    Ok(Response::Route(Box::new(answer(live, told))))
+    let Router { resolver, srs, random, tls } = router;
+    let mut told = forecast(store, live, resolver, srs, random, (&sender, &address(to)?)).await;
+    let relayed = told.verdict.as_mut().map(|accepted| std::mem::take(&mut accepted.relayed));
+    let mut lines = Vec::new();
+    for relayed in relayed.unwrap_or_default() {
+        let policies = policies(&relayed, tls, live, store.now()).await;
+        lines.push(relayed_line(relayed, &policies)?);
+    }
+    Ok(Response::Route(Box::new(answer(live, told, lines))))
 }
 
-fn answer(live: &Live, forecast: Forecast) -> RouteAnswer {
+/// What is demanded of each target; as of a message that wishes nothing.
+async fn policies(relayed: &Relayed, tls: &Policies, live: &Live, now: Timestamp) -> Vec<TlsPolicy> {
+    let RoutePlan::Send(Route { targets, .. }) = &relayed.plan else { return Vec::new() };
+    let towards = Towards {
+        policies: tls,
+        config: &live.config.outbound_tls,
+        whose: relayed.destination.whose(),
+        wish: Wish::Usual,
+        now,
+    };
+    let mut policies = Vec::new();
+    for host in targets.chunk_by(Target::is_same_host) {
+        if let Some(first) = host.first() {
+            let policy = tls_policy(&towards, first).await;
+            policies.extend(std::iter::repeat_n(policy, host.len()));
+        }
+    }
+    policies
+}
+
+fn answer(live: &Live, forecast: Forecast, relayed: Vec<RelayedLine>) -> RouteAnswer {
     let Forecast { standing, is_return, steps, verdict } = forecast;
     let sender = match standing {
         Standing::User(user) => format!("{user}, who has logged in"),
@@ -110,14 +140,13 @@ fn answer(live: &Live, forecast: Forecast) -> RouteAnswer {
         steps.push("a return path that this server made: leads back to the sender".to_owned());
     }
     let refused = verdict.as_ref().err().map(ToString::to_string);
-    let (mailboxes, relayed) =
-        verdict.map_or_else(|_| Default::default(), |Accepted { mailboxes, relayed }| (mailboxes, relayed));
+    let mailboxes = verdict.map_or_else(|_| Vec::new(), |accepted| accepted.mailboxes);
     RouteAnswer {
         sender,
         steps,
         refused,
         mailboxes: mailboxes.iter().map(ToString::to_string).collect(),
-        relayed: relayed.into_iter().map(relayed_line).collect(),
+        relayed,
     }
 }
 
@@ -147,8 +176,8 @@ fn in_words(live: &Live, step: &Step) -> String {
     format!("{}{means} leads to {leads}", step.address)
 }
 
-fn relayed_line(relayed: Relayed) -> RelayedLine {
-    let Relayed { recipient, alias, reverse_path, reason, plan } = relayed;
+fn relayed_line(relayed: Relayed, policies: &[TlsPolicy]) -> Result<RelayedLine, String> {
+    let Relayed { recipient, alias, reverse_path, reason, plan, .. } = relayed;
     let line = RelayedLine {
         recipient: recipient.to_string(),
         alias: alias.map(|alias| alias.to_string()),
@@ -156,29 +185,29 @@ fn relayed_line(relayed: Relayed) -> RelayedLine {
         reason: reason.to_string(),
         failure: None,
         protocol: None,
-        tls: None,
         login: None,
         targets: Vec::new(),
     };
-    match plan {
+    Ok(match plan {
         RoutePlan::Fail(refusal) => RelayedLine { failure: Some(refusal.to_string()), ..line },
-        RoutePlan::Send(Route { targets, protocol, encryption, login }) => RelayedLine {
+        RoutePlan::Send(Route { targets, protocol, login, .. }) => RelayedLine {
             protocol: Some(protocol.to_string()),
-            tls: Some(encryption.to_string()),
             login: login.map(|login| login.user),
-            targets: targets
-                .into_iter()
-                .map(|target| TargetLine {
-                    address: match &target.place {
-                        Place::Tcp(address) => address.to_string(),
-                        Place::Socket(path) => path.display().to_string(),
-                    },
-                    host: target.host,
-                    preference: target.preference,
-                    source: target.source.map(|source| source.to_string()),
-                })
-                .collect(),
+            targets: targets.into_iter().zip(policies).map(target_line).collect::<Result<_, _>>()?,
             ..line
         },
-    }
+    })
+}
+
+fn target_line((target, policy): (Target, &TlsPolicy)) -> Result<TargetLine, String> {
+    Ok(TargetLine {
+        address: match &target.place {
+            Place::Tcp(address) => address.to_string(),
+            Place::Socket(path) => path.display().to_string(),
+        },
+        host: target.host,
+        preference: target.preference,
+        source: target.source.map(|source| source.to_string()),
+        tls: serde_json::to_value(policy).map_err(|error| error.to_string())?,
+    })
 }

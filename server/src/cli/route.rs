@@ -28,7 +28,7 @@ fn lines(answer: &RouteAnswer) -> Vec<String> {
 }
 
 fn relayed(line: &RelayedLine) -> Vec<String> {
-    let RelayedLine { recipient, alias, reverse_path, reason, failure, protocol, tls, login, targets } = line;
+    let RelayedLine { recipient, alias, reverse_path, reason, failure, protocol, login, targets } = line;
     let forwarded = alias.as_ref().map_or_else(String::new, |alias| format!(", forwarded by {alias}"));
     let mut lines = vec![
         format!("relayed to {recipient}{forwarded}"),
@@ -37,16 +37,17 @@ fn relayed(line: &RelayedLine) -> Vec<String> {
     ];
     lines.extend(failure.iter().map(|reply| format!("    cannot be sent: {reply}")));
     lines.extend(protocol.iter().map(|protocol| format!("    protocol {protocol}")));
-    lines.extend(tls.iter().map(|tls| format!("    {tls}")));
     lines.extend(login.iter().map(|user| format!("    logs in as {user}")));
-    lines.extend(
-        targets.iter().enumerate().map(|(at, line)| format!("    {}. {}", at + 1, target_line(line))),
-    );
+    for (at, target) in targets.iter().enumerate() {
+        lines.push(format!("    {}. {}", at + 1, target_line(target)));
+        let tls = target.tls.get("text").and_then(serde_json::Value::as_str);
+        lines.extend(tls.map(|text| format!("       {text}")));
+    }
     lines
 }
 
 fn target_line(line: &TargetLine) -> String {
-    let TargetLine { host, address, preference, source } = line;
+    let TargetLine { host, address, preference, source, .. } = line;
     let preference = preference.map_or_else(String::new, |preference| format!("MX {preference} "));
     let source = source.as_ref().map_or_else(String::new, |source| format!(" from {source}"));
     format!("{preference}{host} at {address}{source}")
@@ -63,6 +64,7 @@ mod tests {
             address: address.into(),
             preference,
             source: source.map(str::to_owned),
+            tls: serde_json::json!({ "demand": "none", "text": "no TLS (the route says so)" }),
         };
         let relayed = RelayedLine {
             recipient: "x@b.test".into(),
@@ -71,7 +73,6 @@ mod tests {
             reason: "no [[route]]: by DNS".into(),
             failure: None,
             protocol: Some("smtp".into()),
-            tls: Some("no TLS".into()),
             login: None,
             targets: vec![
                 target("mx.b.test", "[2001:db8::1]:25", Some(10), Some("2001:db8::9")),
@@ -81,7 +82,6 @@ mod tests {
         let later = RelayedLine {
             failure: Some("451 4.4.3 later".into()),
             protocol: None,
-            tls: None,
             targets: Vec::new(),
             alias: None,
             ..relayed.clone()
@@ -99,8 +99,8 @@ mod tests {
              team@a.test leads to x@b.test\n\
              delivered here, to the mailbox of anna@a.test\n\
              relayed to x@b.test, forwarded by team@a.test\n    reverse path <s@a.test>\n    no [[route]]: by DNS\n    \
-             protocol smtp\n    no TLS\n    1. MX 10 mx.b.test at [2001:db8::1]:25 from 2001:db8::9\n    \
-             2. MX 10 mx.b.test at 192.0.2.1:25\n\
+             protocol smtp\n    1. MX 10 mx.b.test at [2001:db8::1]:25 from 2001:db8::9\n       no TLS (the route says so)\n    \
+             2. MX 10 mx.b.test at 192.0.2.1:25\n       no TLS (the route says so)\n\
              relayed to x@b.test\n    reverse path <s@a.test>\n    no [[route]]: by DNS\n    cannot be sent: 451 4.4.3 later"
         );
         let refused = RouteAnswer {

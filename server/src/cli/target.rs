@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use waypost_auth::Live;
 use waypost_config::Config;
-use waypost_mta::{Random, dns::Resolver};
+use waypost_mail::Timestamp;
+use waypost_mta::{Random, dns::Resolver, tls_policy::Policies};
 use waypost_storage::Store;
 
 use crate::{
@@ -112,8 +113,14 @@ impl Target {
 
 async fn open(config: Arc<Config>) -> Result<Opened, Failure> {
     make_state_dir(&config.state_dir).map_err(Failure::new)?;
-    let router = router(&config)?;
     let store = Store::open(store_options(&config)).await.map_err(Failure::new)?;
+    let router = match router(&config, store.now()) {
+        Ok(router) => router,
+        Err(failure) => {
+            store.close().await;
+            return Err(failure);
+        }
+    };
     let adopted = directory::adopt_file_accounts(&store, &config).await;
     match adopted.and_then(|()| directory::live(&store, config)) {
         Ok(live) => Ok(Opened { store, live, parts: Parts { router, control: None } }),
@@ -125,8 +132,9 @@ async fn open(config: Arc<Config>) -> Result<Opened, Failure> {
 }
 
 /// What the server would have: DNS as the configuration says, and the key of return paths.
-fn router(config: &Config) -> Result<Router, Failure> {
+fn router(config: &Config, now: Timestamp) -> Result<Router, Failure> {
     let resolver = Resolver::new(&config.dns).map_err(Failure::new)?;
     let srs = secret::srs(&config.state_dir).map_err(Failure::new)?;
-    Ok(Router { resolver, srs, random: Random::default() })
+    let tls = Policies::open(resolver.clone(), &config.state_dir.join("tls"), now);
+    Ok(Router { resolver, tls, srs, random: Random::default() })
 }

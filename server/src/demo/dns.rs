@@ -50,7 +50,7 @@ impl Dns {
         let name = |text: &str| Name::from_ascii(text).map_err(|error| invalid(&error));
         let origin = name("test.")?;
         let mut zone: InMemoryZoneHandler<TokioRuntimeProvider> =
-            InMemoryZoneHandler::empty(origin.clone(), ZoneType::Primary, AxfrPolicy::Deny);
+            InMemoryZoneHandler::empty(origin.clone(), ZoneType::Primary, AxfrPolicy::Deny, None);
         let soa = SOA::new(name("ns.test.")?, name("hostmaster.test.")?, 1, 3600, 600, 86_400, 1);
         zone.upsert_mut(Record::from_rdata(origin.clone(), 60, RData::SOA(soa)), 1);
         for (owner, data) in records {

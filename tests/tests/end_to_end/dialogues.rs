@@ -4,11 +4,14 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
+use waypost_config::{DnsConfig, OutboundTlsConfig};
 use waypost_mail::{Address, Domain, Reply, ReversePath, Severity, Timestamp};
 use waypost_mta::{
     client::{Delivery, Outbox, deliver},
+    dns::Resolver,
     route::{Route, Target},
     smtp::client::{Encryption, Finished, Login, Octets, Outgoing, Protocol},
+    tls_policy::{Policies, Towards, Whose, Wish, next_hop_policy},
 };
 use waypost_net::{Dialler, Shutdown};
 use waypost_storage::Dialogue;
@@ -81,7 +84,16 @@ async fn send_message(route: &Route, recipients: usize, left: Bytes) -> Told {
     let message = Outgoing::new(from, to, left.len() as u64);
     let one = One { message: Some(message), left, finished: Vec::new(), dialogues: Vec::new() };
     let hostname = Domain::new("a.test").unwrap();
-    let (one, delivery) = deliver(one, route, &hostname, &Dialler::default(), &Shutdown::new()).await;
+    let nowhere = DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() };
+    let towards = Towards {
+        policies: &Policies::in_memory(Resolver::new(&nowhere).unwrap()),
+        config: &OutboundTlsConfig::default(),
+        whose: Whose::NextHop(route.encryption.into()),
+        wish: Wish::Usual,
+        now: Timestamp(0),
+    };
+    let dialler = Dialler::default();
+    let (one, delivery) = deliver(one, route, &towards, &hostname, &dialler, &Shutdown::new()).await;
     let (replies, dialogues) = match delivery {
         Delivery::Done => {
             assert_eq!(one.finished.len(), 1, "told once");
@@ -269,7 +281,8 @@ async fn tls_that_is_broken_wrong_or_stripped_is_told_apart() {
             assert_eq!(sink.seen().accepted, usize::from(expected == Delivered), "{name} {encryption}");
             if expected == Retry {
                 let dialogue = told.dialogues.last().unwrap();
-                assert_eq!(dialogue.policy, encryption.to_string());
+                let policy = next_hop_policy(encryption.into(), "sink.test");
+                assert_eq!(dialogue.policy, policy.to_string());
                 assert!(told.replies[0].status.is_some_and(|status| status.1 == 7), "{:?}", told.replies);
             }
         }

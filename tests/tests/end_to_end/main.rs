@@ -5,6 +5,7 @@ mod binary;
 mod certificates;
 mod clients;
 mod command_line;
+mod dane;
 mod dialogues;
 mod hostile;
 mod local;

@@ -16,8 +16,7 @@ use waypost_config::{Service, TlsMode};
 use waypost_mail::{Address, ReversePath};
 use waypost_server::agent::{AgentError, Submission, Tls, submit};
 use waypost_tests::{
-    Site, SiteBuilder, after_added_fields, client::installed, not_run, sample, scripted::certificate,
-    site::free_port,
+    Site, SiteBuilder, after_added_fields, client::installed, not_run, sample, scripted, site::free_port,
 };
 
 /// What `tests/clients/peer` ends with where the machine does not allow what it needs.
@@ -26,20 +25,29 @@ const LOOKS_MAX: usize = 400;
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// A mail server of others. It ends with our end of its standard input.
-struct Peer {
-    folder: tempfile::TempDir,
-    address: SocketAddr,
+pub(super) struct Peer {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) address: SocketAddr,
     process: Child,
 }
 
 impl Peer {
     /// Starts one that relays everything to that port. `None`: the machine does not allow it, which is said.
     async fn start(name: &str, next: SocketAddr) -> Option<Self> {
+        Self::start_with(name, next, |folder| drop(scripted::certificate(folder, "mx.far.test"))).await
+    }
+
+    /// The same, with a certificate that somebody else writes into its folder.
+    pub(super) async fn start_with(
+        name: &str,
+        next: SocketAddr,
+        certificate: impl FnOnce(&Path),
+    ) -> Option<Self> {
         installed("peers");
         let folder = tempfile::tempdir().unwrap();
         // Their users are not ours.
         fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        certificate(folder.path(), "mx.far.test");
+        certificate(folder.path());
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let port = free_port(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)));
         let process = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/peer"))
@@ -62,7 +70,7 @@ impl Peer {
         panic!("{name} does not listen:\n{}", peer.log());
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         let log = fs::read(self.folder.path().join("log")).unwrap_or_default();
         String::from_utf8_lossy(&log).into_owned()
     }
@@ -91,7 +99,7 @@ impl Peer {
         String::from_utf8_lossy(&stored[..stored.len() - message.len()]).into_owned()
     }
 
-    async fn end(mut self) {
+    pub(super) async fn end(mut self) {
         drop(self.process.stdin.take());
         assert!(self.process.wait().await.unwrap().success());
     }

@@ -34,7 +34,7 @@ async fn send(site: &Site, user: &str, to: &[&str], message: &[u8]) {
 }
 
 /// `waypost route`, as JSON.
-async fn route(folder: &Path, from: &str, to: &str) -> Value {
+pub(super) async fn route(folder: &Path, from: &str, to: &str) -> Value {
     let config = folder.join("waypost.toml").display().to_string();
     let home = tempfile::tempdir().unwrap();
     let text = Client::new(program().to_str().unwrap(), home.path())
@@ -74,6 +74,11 @@ async fn the_way_of_a_message_is_told_before_it_goes() {
             format!("20 second.b.test 127.0.0.9:{port}"),
         ]
     );
+    for target in relayed["targets"].as_array().unwrap() {
+        let tls = &target["tls"];
+        assert_eq!((&tls["demand"], &tls["failure"]), (&"offered".into(), &"without".into()), "{tls}");
+        assert!(tls["text"].as_str().unwrap().starts_with("TLS where offered"), "{tls}");
+    }
     assert_eq!((&relayed["reason"], &relayed["protocol"]), (&"no [[route]]: by DNS".into(), &"smtp".into()));
     assert!(told["refused"].is_null() && told["sender"].as_str().unwrap().starts_with("alice@a.test"));
     send(&world.a, "alice", &["bob@b.test"], &sample("alice@a.test", "bob@b.test", 1)).await;

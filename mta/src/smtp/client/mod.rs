@@ -116,6 +116,8 @@ pub struct Client {
     /// What was said before the first message, and of the present one.
     opening: Record,
     said: Record,
+    /// The server offers no TLS, or refused it.
+    without_tls: bool,
 }
 
 impl Client {
@@ -135,7 +137,18 @@ impl Client {
             transactions: 0,
             opening: Record::new(OPENING_BYTES_MAX),
             said: Record::new(MESSAGE_BYTES_MAX),
+            without_tls: false,
         }
+    }
+
+    /// TLS, where it is on.
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.settings.tls.as_ref()
+    }
+
+    /// Whether the server was asked for TLS, by EHLO or STARTTLS, and has none for us.
+    pub fn is_without_tls(&self) -> bool {
+        self.without_tls
     }
 
     /// After the session: what is not told yet. `lost` says why the connection ended, for what was open then.

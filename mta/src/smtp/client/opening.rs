@@ -68,13 +68,16 @@ impl Client {
             self.line("STARTTLS");
             self.state = State::StartTls;
         } else if self.settings.encryption == Encryption::Required {
+            self.without_tls = true;
             self.give_up_by_ourselves(refusals::tls_missing());
         } else {
+            self.without_tls = true;
             self.log_in();
         }
     }
 
     pub(super) fn tls_answered(&mut self, reply: &Reply) {
+        self.without_tls = !(200..300).contains(&reply.code);
         match (reply.code, self.settings.encryption) {
             (200..300, _) => self.state = State::Handshake,
             (_, Encryption::Required) => self.give_up(refusals::tls_refused(reply)),

@@ -55,12 +55,11 @@ pub(super) fn no_requiretls() -> Reply {
 }
 
 pub(super) fn tls_missing() -> Reply {
-    Reply::new(454, EnhancedStatus(4, 7, 0), "the next server offers no TLS, which the route requires")
+    Reply::new(454, EnhancedStatus(4, 7, 0), "the next server offers no TLS, which is required")
 }
 
 pub(super) fn tls_refused(reply: &Reply) -> Reply {
-    let text =
-        format!("the next server refused TLS, which the route requires: {} {}", reply.code, reply.text());
+    let text = format!("the next server refused TLS, which is required: {} {}", reply.code, reply.text());
     Reply::new(454, EnhancedStatus(4, 7, 0), text)
 }
 

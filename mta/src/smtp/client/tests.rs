@@ -444,14 +444,14 @@ fn tls_is_used_where_it_is_offered() {
 fn without_the_tls_that_a_route_requires_nothing_is_sent() {
     let required = settings(Encryption::Required);
     for (script, expected) in [
-        ("S: 250 b.test\n", "454 4.7.0 the next server offers no TLS, which the route requires"),
+        ("S: 250 b.test\n", "454 4.7.0 the next server offers no TLS, which is required"),
         (
             "S: 250-b.test\nS: 250 STARTTLS\nC: STARTTLS\nS: 454 4.7.0 not now\n",
-            "454 4.7.0 the next server refused TLS, which the route requires: 454 not now",
+            "454 4.7.0 the next server refused TLS, which is required: 454 not now",
         ),
         (
             "S: 502 what?\nC: HELO a.test\nS: 250 b.test\n",
-            "454 4.7.0 the next server offers no TLS, which the route requires",
+            "454 4.7.0 the next server offers no TLS, which is required",
         ),
     ] {
         let (replies, refused) = run(&required, &one(&["x@b.test"]), &format!("{HELLO}{script}{BYE}"));
@@ -538,14 +538,7 @@ fn what_came_of_a_message_is_told_also_where_nobody_heard_it_first() {
 
 #[test]
 fn what_requires_tls_goes_only_where_it_is_sure() {
-    let tls = |verified| TlsInfo {
-        version: "TLSv1.3".into(),
-        cipher: String::new(),
-        server_name: None,
-        verified,
-        binding: Default::default(),
-        certificate: None,
-    };
+    let tls = |verified| TlsInfo { version: "TLSv1.3".into(), verified, ..TlsInfo::default() };
     let under = |verified| Settings { tls: Some(tls(verified)), ..plain() };
     let required = Outgoing { require_tls: true, priority: -3, ..message(&["x@b.test"]) };
     let no_offer = "S: 220 b\nC: EHLO a.test\nS: 250-b\nS: 250 MT-PRIORITY\nC: QUIT\nS: 221 bye";

@@ -12,6 +12,7 @@ use waypost_mail::{Address, Domain, EntryId, ReversePath};
 use waypost_mta::{
     queue::{Control, Place},
     route::destination,
+    tls_policy::Wish,
 };
 use waypost_storage::{QueueEntry, Store};
 
@@ -253,7 +254,7 @@ fn named(live: &Live, store: &Store, name: &str, paused: bool) -> Result<String,
     let unknown = || format!("there is no destination {name}: `waypost queue destinations` lists them");
     let domain = Domain::new(name).map_err(|_| unknown())?;
     // whoever sends it; routes for some senders are next hops
-    let place = Place::Elsewhere(destination(&live.config, None, &domain));
+    let place = Place::Elsewhere(destination(&live.config, None, &domain), Wish::Usual);
     let place = if live.directory.is_local(&domain) { Place::Here } else { place }.to_string();
     match place == domain.to_string() {
         true => Ok(place),

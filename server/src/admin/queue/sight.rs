@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use waypost_auth::Live;
 use waypost_mail::{EntryId, Overdue, Reply, ReversePath, Timestamp};
-use waypost_mta::queue::{Control, Place, SiteStatus};
+use waypost_mta::{
+    queue::{Control, Place, SiteStatus},
+    tls_policy::Wish,
+};
 use waypost_storage::{
     Dialogue, DialogueTls, Outcome, QueueEntry, QueueEvent, QueuedRecipient, RecipientOutcome, Store,
 };
@@ -51,7 +54,7 @@ impl<'a> Sight<'a> {
             Some(Outcome::Failed { .. }) => "failed",
             Some(Outcome::Deferred { .. }) | None => "waiting",
         };
-        let place = Place::of(self.live, &entry.reverse_path, &queued.recipient);
+        let place = Place::of(self.live, entry, &queued.recipient);
         let is_open = queued.is_open();
         let status = self.control.filter(|_| is_open).and_then(|control| control.destination(&place));
         RecipientLine {
@@ -101,7 +104,7 @@ impl<'a> Sight<'a> {
     fn destinations_of(&self, entry: &QueueEntry) -> Vec<DestinationLine> {
         let mut lines = BTreeMap::new();
         for (_, queued) in entry.open() {
-            let place = Place::of(self.live, &entry.reverse_path, &queued.recipient);
+            let place = Place::of(self.live, entry, &queued.recipient);
             let status = self.control.and_then(|control| control.destination(&place));
             let name = place.to_string();
             let line = status.map_or_else(
@@ -131,7 +134,7 @@ impl<'a> Sight<'a> {
                 });
             }
         }
-        lines.sort_by(|a, b| a.destination.cmp(&b.destination));
+        lines.sort_by(|a, b| (&a.destination, &a.wish).cmp(&(&b.destination, &b.wish)));
         lines
     }
 
@@ -149,7 +152,7 @@ impl<'a> Sight<'a> {
     fn count(&self, entry: &QueueEntry, lines: &mut BTreeMap<String, DestinationLine>) {
         let mut due: BTreeMap<String, bool> = BTreeMap::new();
         for (_, queued) in entry.open() {
-            let place = Place::of(self.live, &entry.reverse_path, &queued.recipient);
+            let place = Place::of(self.live, entry, &queued.recipient);
             *due.entry(place.to_string()).or_default() |= queued.next_attempt <= self.now;
         }
         let paused = self.store.directory().borrow().paused.clone();
@@ -166,6 +169,7 @@ impl DestinationLine {
     fn new(destination: String) -> Self {
         Self {
             destination,
+            wish: None,
             waiting: None,
             due: None,
             connections: None,
@@ -179,6 +183,11 @@ impl DestinationLine {
 fn destination(status: SiteStatus<Place>) -> DestinationLine {
     DestinationLine {
         destination: status.place.to_string(),
+        wish: match status.place.wish() {
+            Wish::Usual => None,
+            Wish::Optional => Some("TLS-Required: No".to_owned()),
+            Wish::Required => Some("REQUIRETLS".to_owned()),
+        },
         waiting: Some(status.waiting as u64),
         due: Some(status.due as u64),
         connections: Some(status.connections as u64),

@@ -71,6 +71,8 @@ pub struct RestLine {
 pub struct DestinationLine {
     /// Its name, as `pause` takes it.
     pub destination: String,
+    /// What the senders of its messages wish of TLS, which have a line of their own: `REQUIRETLS` or `TLS-Required: No`.
+    pub wish: Option<String>,
     /// Messages that wait; `None` where they were not counted.
     pub waiting: Option<u64>,
     /// How many of those are due.

@@ -92,8 +92,9 @@ pub(super) fn destinations(lines: &[DestinationLine]) -> Vec<String> {
 }
 
 fn destination(line: &DestinationLine) -> String {
-    let DestinationLine { destination, waiting, due, connections, window, paused, resting } = line;
+    let DestinationLine { destination, wish, waiting, due, connections, window, paused, resting } = line;
     let said = [
+        wish.clone(),
         waiting.zip(*due).map(|(waiting, due)| format!("{waiting} waiting, {due} due")),
         connections.zip(*window).map(|(now, most)| format!("{now} of {most} connections")),
         paused.then(|| "paused".to_owned()),
@@ -215,6 +216,7 @@ mod tests {
     fn destinations_say_what_is_known_of_them() {
         let nothing = DestinationLine {
             destination: "b.test".to_owned(),
+            wish: None,
             waiting: None,
             due: None,
             connections: None,
@@ -226,6 +228,7 @@ mod tests {
         for (line, expected) in [
             (nothing.clone(), "b.test"),
             (DestinationLine { paused: true, ..nothing.clone() }, "b.test  paused"),
+            (DestinationLine { wish: Some("REQUIRETLS".into()), ..nothing.clone() }, "b.test  REQUIRETLS"),
             (
                 DestinationLine {
                     waiting: Some(9),

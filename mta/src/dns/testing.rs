@@ -1,0 +1,147 @@
+//! A signed zone on loopback, for tests.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use hickory_resolver::{
+    net::runtime::TokioRuntimeProvider,
+    proto::{
+        dnssec::{DnssecSigner, PublicKey, SigningKey, crypto::Ed25519SigningKey, rdata::DNSKEY},
+        op::Message,
+        rr::{
+            LowerName, Name, RData, Record, RecordType,
+            rdata::{self, tlsa},
+        },
+    },
+};
+use hickory_server::{
+    Server,
+    dnssec::NxProofKind,
+    store::in_memory::InMemoryZoneHandler,
+    zone_handler::{AxfrPolicy, Catalog, ZoneType},
+};
+use tempfile::TempDir;
+use tokio::net::UdpSocket;
+use tokio_util::task::AbortOnDropHandle;
+use waypost_config::{DnsConfig, Dnssec};
+use waypost_net::TlsaRecord;
+
+use super::Resolver;
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::from_ascii(text).unwrap()
+}
+
+pub(crate) fn a(last: u8) -> RData {
+    RData::A(rdata::A::new(192, 0, 2, last))
+}
+
+pub(crate) fn mx(host: &str) -> RData {
+    RData::MX(rdata::MX::new(10, name(host)))
+}
+
+pub(crate) fn alias(host: &str) -> RData {
+    RData::CNAME(rdata::CNAME(name(host)))
+}
+
+pub(crate) fn tlsa(record: &TlsaRecord) -> RData {
+    let (usage, selector, matching) = (record.usage.into(), record.selector.into(), record.matching.into());
+    RData::TLSA(tlsa::TLSA::new(usage, selector, matching, record.data.clone()))
+}
+
+type Zone = InMemoryZoneHandler<TokioRuntimeProvider>;
+
+/// What is delegated without DS, so that nothing in it is secure.
+const UNSIGNED: &str = "unsigned.test.";
+
+/// A DNS server for `test.` and, not signed, `unsigned.test.`, by UDP only; it ends when it is dropped.
+pub(crate) struct SignedZone {
+    pub(crate) address: SocketAddr,
+    folder: TempDir,
+    _servers: [Server<Catalog>; 2],
+    _relay: AbortOnDropHandle<()>,
+}
+
+impl SignedZone {
+    /// Signs the first records, but those of `unsigned.test.`, and not the second ones.
+    pub(crate) async fn start(signed: &[(&str, RData)], forged: &[(&str, RData)]) -> Self {
+        let (mut zone, mut child) = (empty("test.", Some(NxProofKind::Nsec)), empty(UNSIGNED, None));
+        add(&mut zone, UNSIGNED, &RData::NS(rdata::NS(name("ns.test."))));
+        for (owner, data) in signed {
+            add(if owner.ends_with(UNSIGNED) { &mut child } else { &mut zone }, owner, data);
+        }
+        let key = Ed25519SigningKey::from_pkcs8(&Ed25519SigningKey::generate_pkcs8().unwrap()).unwrap();
+        let public = key.to_public_key().unwrap();
+        let (dnskey, day) = (DNSKEY::from_key(&public), Duration::from_secs(86_400));
+        zone.add_zone_signing_key_mut(DnssecSigner::new(dnskey, Box::new(key), name("test."), day)).unwrap();
+        zone.secure_zone_mut().unwrap();
+        forged.iter().for_each(|(owner, data)| add(&mut zone, owner, data));
+        let (parent, parent_address) = serve("test.", zone).await;
+        let (child, child_address) = serve(UNSIGNED, child).await;
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let relay = AbortOnDropHandle::new(tokio::spawn(relay(socket, parent_address, child_address)));
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("test. 60 IN DNSKEY 257 3 15 {}\n", base64(public.public_bytes()));
+        std::fs::write(folder.path().join("anchors"), text).unwrap();
+        Self { address, folder, _servers: [parent, child], _relay: relay }
+    }
+
+    /// A resolver that asks it.
+    pub(crate) fn resolver(&self, dnssec: Dnssec) -> Resolver {
+        Resolver::new(&self.config(dnssec)).unwrap()
+    }
+
+    pub(crate) fn config(&self, dnssec: Dnssec) -> DnsConfig {
+        DnsConfig { servers: vec![self.address], dnssec, trust_anchors: Some(self.anchors()) }
+    }
+
+    pub(crate) fn anchors(&self) -> PathBuf {
+        self.folder.path().join("anchors")
+    }
+}
+
+fn empty(origin: &str, proof: Option<NxProofKind>) -> Zone {
+    let mut zone = Zone::empty(name(origin), ZoneType::Primary, AxfrPolicy::Deny, proof);
+    let soa = rdata::SOA::new(name("ns.test."), name("root.test."), 1, 60, 60, 60, 60);
+    add(&mut zone, origin, &RData::SOA(soa));
+    add(&mut zone, origin, &RData::NS(rdata::NS(name("ns.test."))));
+    zone
+}
+
+fn add(zone: &mut Zone, owner: &str, data: &RData) {
+    assert!(zone.upsert_mut(Record::from_rdata(name(owner), 60, data.clone()), 1), "{owner}");
+}
+
+async fn serve(origin: &str, zone: Zone) -> (Server<Catalog>, SocketAddr) {
+    let mut catalog = Catalog::new();
+    catalog.upsert(LowerName::from(name(origin)), vec![Arc::new(zone)]);
+    let mut server = Server::new(catalog);
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    server.register_socket(socket);
+    (server, address)
+}
+
+/// Asks the child's server what is the child's. A DS record is the parent's, which one server for both would not see.
+async fn relay(socket: UdpSocket, parent: SocketAddr, child: SocketAddr) {
+    let socket = Arc::new(socket);
+    let mut octets = [0; 4096];
+    while let Ok((length, client)) = socket.recv_from(&mut octets).await {
+        let (request, socket) = (octets[..length].to_vec(), socket.clone());
+        let query = Message::from_vec(&request).unwrap().queries[0].clone();
+        let is_childs = name(UNSIGNED).zone_of(query.name())
+            && !(*query.name() == name(UNSIGNED) && query.query_type() == RecordType::DS);
+        tokio::spawn(async move {
+            let asking = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            asking.send_to(&request, if is_childs { child } else { parent }).await.unwrap();
+            let mut octets = [0; 4096];
+            let length = asking.recv(&mut octets).await.unwrap();
+            socket.send_to(&octets[..length], client).await.unwrap();
+        });
+    }
+}
+
+fn base64(octets: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(octets)
+}
