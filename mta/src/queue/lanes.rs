@@ -16,6 +16,8 @@ pub const CONNECTIONS_PER_DESTINATION_MAX: usize = 5;
 
 #[derive(Debug)]
 struct Lane<J> {
+    /// How many lanes began before it.
+    place: u64,
     waiting: VecDeque<J>,
     /// Connections that serve the lane.
     running: usize,
@@ -28,25 +30,32 @@ struct Lane<J> {
 #[derive(Debug)]
 pub(super) struct Lanes<D, J> {
     lanes: HashMap<D, Lane<J>>,
+    /// How many lanes have begun.
+    begun: u64,
     running: usize,
 }
 
-impl<J> Default for Lane<J> {
-    fn default() -> Self {
-        Self { waiting: VecDeque::new(), running: 0, connecting: 0, limit: CONNECTIONS_PER_DESTINATION_MAX }
+impl<J> Lane<J> {
+    fn new(place: u64) -> Self {
+        let limit = CONNECTIONS_PER_DESTINATION_MAX;
+        Self { place, waiting: VecDeque::new(), running: 0, connecting: 0, limit }
     }
 }
 
 impl<D, J> Default for Lanes<D, J> {
     fn default() -> Self {
-        Self { lanes: HashMap::new(), running: 0 }
+        Self { lanes: HashMap::new(), begun: 0, running: 0 }
     }
 }
 
 impl<D: Clone + Eq + Hash, J> Lanes<D, J> {
     /// Puts a job into a lane, behind those that are as urgent: `urgency` tells of each how urgent it is.
     pub(super) fn push<U: Ord>(&mut self, destination: D, job: J, urgency: impl Fn(&J) -> U) {
-        let waiting = &mut self.lanes.entry(destination).or_default().waiting;
+        let begin = || {
+            self.begun += 1;
+            Lane::new(self.begun)
+        };
+        let waiting = &mut self.lanes.entry(destination).or_insert_with(begin).waiting;
         let of_this = urgency(&job);
         let behind = waiting.iter().rposition(|other| urgency(other) >= of_this);
         waiting.insert(behind.map_or(0, |place| place + 1), job);
@@ -59,9 +68,9 @@ impl<D: Clone + Eq + Hash, J> Lanes<D, J> {
             return None;
         }
         let wants = |lane: &Lane<J>| lane.waiting.len() > lane.connecting && lane.running < lane.limit;
-        // the one with the fewest connections first, so that a busy destination does not take them all
+        // the one with the fewest connections first, so that a busy destination does not take them all; of equals the oldest
         let candidates = self.lanes.iter_mut().filter(|(_, lane)| wants(lane));
-        let (destination, lane) = candidates.min_by_key(|(_, lane)| lane.running)?;
+        let (destination, lane) = candidates.min_by_key(|(_, lane)| (lane.running, lane.place))?;
         lane.running += 1;
         lane.connecting += 1;
         self.running += 1;
@@ -154,6 +163,14 @@ mod tests {
         lanes.ended(&1);
         // 1 still has more connections than those without any
         assert!(lanes.start().is_some_and(|destination| destination != 1));
+    }
+
+    #[test]
+    fn of_lanes_with_as_many_connections_the_oldest_is_served_first() {
+        let mut lanes = Lanes::default();
+        let order = [7, 3, 9, 1, 8, 2];
+        order.into_iter().for_each(|destination| lanes.push(destination, 0, alike));
+        assert_eq!(starts(&mut lanes), order);
     }
 
     #[test]
