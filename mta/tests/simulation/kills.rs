@@ -7,7 +7,7 @@ use crate::{
     network::Death,
     peer::Submission,
     simulate,
-    world::{Control, Doom, NODES, Outcome, World, text},
+    world::{Control, Doom, NODES, Outcome, Way, World, text},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -18,7 +18,7 @@ const IDLE: Duration = Duration::from_secs(6 * 3600);
 async fn die_before(victim: usize, step: u64, death: Death) -> (Outcome, bool) {
     let world = World::new(1, true, Control::None);
     let absence = Duration::from_secs(10);
-    let doom = Doom { at: Duration::ZERO, steps: Some(step), death, absence, again: None };
+    let doom = Doom { at: Duration::ZERO, way: Way::BeforeStep(step), death, absence, again: None };
     for place in 0..NODES {
         world.operate(place, if place == victim { vec![doom.clone()] } else { Vec::new() });
     }

@@ -24,6 +24,8 @@ pub(crate) struct Life {
     end: AtomicU64,
     /// The next write does nothing and says that it was done.
     forgets: AtomicBool,
+    /// A write or sync of its disk has failed: it records nothing any more.
+    disk_failed: AtomicBool,
     /// Told when it ended by itself.
     pub(crate) ended: Notify,
 }
@@ -46,6 +48,17 @@ impl Life {
 
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn disk_has_failed(&self) -> bool {
+        self.disk_failed.load(Ordering::Relaxed)
+    }
+
+    fn note<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        if done.is_err() {
+            self.disk_failed.store(true, Ordering::Relaxed);
+        }
+        done
     }
 
     pub(crate) fn end_now(&self) {
@@ -141,11 +154,11 @@ impl DiskFile for MortalFile {
         if self.life.forgets.swap(false, Ordering::Relaxed) {
             return Ok(());
         }
-        self.file.write_at(offset, octets)
+        self.life.note(self.file.write_at(offset, octets))
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.life.step().and_then(|()| self.file.sync())
+        self.life.step().and_then(|()| self.life.note(self.file.sync()))
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -21,7 +21,12 @@ use tokio::{
 };
 use waypost_net::{Dialled, Dialling, Network};
 
-use crate::{chance::Chance, life::Life, tap::Tap, trace::Trace};
+use crate::{
+    chance::Chance,
+    life::Life,
+    tap::{Disks, Tap},
+    trace::Trace,
+};
 
 /// Octets that are under way in one direction before the writer has to wait.
 const WINDOW_BYTES: usize = 64 * 1024;
@@ -85,6 +90,8 @@ struct State {
     count: u64,
     /// How often each message may have been taken without its sender's knowledge.
     unclear: BTreeMap<u64, u64>,
+    /// Transactions that were begun although what comes of them cannot be recorded.
+    rash: u64,
 }
 
 pub(crate) fn address(host: Host) -> SocketAddr {
@@ -107,7 +114,7 @@ impl Net {
     pub(crate) fn new(hosts: usize, chance: Chance, trace: Trace, weather: Weather) -> Self {
         let doors = (0..hosts).map(|_| Door::Refuses).collect();
         let (parted, links, unclear) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        let state = State { chance, trace, weather, doors, parted, links, count: 0, unclear };
+        let state = State { chance, trace, weather, doors, parted, links, count: 0, unclear, rash: 0 };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -156,6 +163,7 @@ impl Net {
     fn note(&self, link: &mut Link) {
         let Some(tap) = &mut link.tap else { return };
         let mut state = self.lock();
+        state.rash += std::mem::take(&mut tap.rash);
         for token in tap.end() {
             state.trace.tell(|| format!("{} unclear {token}", link.number));
             *state.unclear.entry(token).or_default() += 1;
@@ -164,6 +172,11 @@ impl Net {
 
     pub(crate) fn unclear(&self, token: u64) -> u64 {
         self.lock().unclear.get(&token).copied().unwrap_or(0)
+    }
+
+    /// Transactions that were begun although what comes of them cannot be recorded.
+    pub(crate) fn rash(&self) -> u64 {
+        self.lock().rash
     }
 
     /// Connections that are still open.
@@ -222,6 +235,7 @@ impl Net {
         let link = Link {
             number,
             hosts,
+            lives: lives.clone(),
             halves: Default::default(),
             left: breaks.then(|| 1 + state.chance.below(BREAK_WITHIN_BYTES)),
             broken: false,
@@ -279,11 +293,17 @@ impl Network for Seen {
     }
 }
 
+fn disks(lives: &[Arc<Life>; 2]) -> Disks {
+    let [client_failed, server_failed] = [&lives[0], &lives[1]].map(|life| life.disk_has_failed());
+    Disks { client_failed, server_failed }
+}
+
 /// A connection: side 0 is the client.
 #[derive(Debug)]
 struct Link {
     number: u64,
     hosts: [Host; 2],
+    lives: [Arc<Life>; 2],
     /// What each side has sent.
     halves: [Half; 2],
     /// Octets until it breaks.
@@ -335,6 +355,11 @@ pub(crate) struct End {
 }
 
 impl End {
+    /// Whether the disk of the server has failed.
+    pub(crate) fn server_disk_failed(&self) -> bool {
+        self.link.lock().unwrap().lives[1].disk_has_failed()
+    }
+
     fn wait_until(&mut self, at: Instant, context: &mut Context<'_>) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if timer.deadline() != at {
@@ -382,8 +407,9 @@ impl AsyncRead for End {
             half.bytes -= count;
             half.writer.take().into_iter().for_each(Waker::wake);
             buffer.put_slice(&taken);
+            let disks = disks(&link.lives);
             if let Some(tap) = link.tap.as_mut().filter(|_| this.side == 0) {
-                tap.client_read(&taken);
+                tap.client_read(&taken, disks);
                 if this.forgets && std::mem::take(&mut tap.just_taken) {
                     this.life.forget_next_write();
                 }
@@ -411,7 +437,7 @@ impl AsyncWrite for End {
             *left -= count as u64;
         }
         if let Some(tap) = link.tap.as_mut().filter(|_| this.side == 0) {
-            tap.client_writes(&octets[..count]);
+            tap.client_writes(&octets[..count], disks(&link.lives));
         }
         if link.broken {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));

@@ -141,6 +141,7 @@ impl Node {
     /// It dies, if it has not yet: the process is killed, or the power goes.
     pub(crate) fn bury(&self, life: &Life, death: Death) {
         life.end_now();
+        self.disk.mend();
         self.net.sever(self.host, death);
         match death {
             Death::Resets => self.disk.restart(),

@@ -237,40 +237,48 @@ pub(crate) enum Handed {
 impl Submission {
     pub(crate) async fn hand(&self, stream: End) -> Handed {
         let (mut taken, mut is_sent) = (Vec::new(), false);
-        match self.talk(stream, &mut taken, &mut is_sent).await {
+        let mut stream = BufReader::new(stream);
+        let said = self.talk(&mut stream, &mut taken, &mut is_sent).await;
+        // What a server refuses whose disk fails may be found on it later.
+        is_sent &= said.is_err() || stream.get_ref().server_disk_failed();
+        match said {
             Ok(true) => Handed::Accepted(taken),
-            Err(_) if is_sent => Handed::Unclear(taken),
+            Ok(false) | Err(_) if is_sent => Handed::Unclear(taken),
             Ok(false) | Err(_) => Handed::Refused,
         }
     }
 
-    async fn talk(&self, stream: End, taken: &mut Vec<String>, is_sent: &mut bool) -> io::Result<bool> {
-        let mut stream = BufReader::new(stream);
-        if code(&mut stream).await? != 220 {
+    async fn talk(
+        &self,
+        stream: &mut BufReader<End>,
+        taken: &mut Vec<String>,
+        is_sent: &mut bool,
+    ) -> io::Result<bool> {
+        if code(stream).await? != 220 {
             return Ok(false);
         }
         for command in ["EHLO ua.test".to_owned(), format!("MAIL FROM:<{}>", self.from)] {
-            say(&mut stream, &command).await?;
-            if code(&mut stream).await? != 250 {
+            say(stream, &command).await?;
+            if code(stream).await? != 250 {
                 return Ok(false);
             }
         }
         for to in &self.to {
-            say(&mut stream, &format!("RCPT TO:<{to}>")).await?;
-            if code(&mut stream).await? == 250 {
+            say(stream, &format!("RCPT TO:<{to}>")).await?;
+            if code(stream).await? == 250 {
                 taken.push(to.clone());
             }
         }
-        say(&mut stream, "DATA").await?;
-        if code(&mut stream).await? != 354 {
+        say(stream, "DATA").await?;
+        if code(stream).await? != 354 {
             return Ok(false);
         }
         let stuffed = self.text.replace("\r\n.", "\r\n..");
         *is_sent = true;
         stream.write_all(format!("{stuffed}.\r\n").as_bytes()).await?;
-        let is_taken = code(&mut stream).await? == 250;
+        let is_taken = code(stream).await? == 250;
         // What follows changes nothing.
-        if say(&mut stream, "QUIT").await.is_ok() {
+        if say(stream, "QUIT").await.is_ok() {
             let mut rest = Vec::new();
             stream.read_to_end(&mut rest).await.ok();
         }

@@ -3,7 +3,8 @@
 //!
 //! The window opens when the client sends the end of a message. It closes when a refusal is read, or when the client goes on
 //! after it read that the message was taken: it records before it says anything more. A connection that ends while the window is
-//! open may cost a duplicate, and nothing else may.
+//! open may cost a duplicate. So may a disk that fails: the client's, so that nothing can be recorded, or the server's, which refuses for now
+//! what may be found on it later. Nothing else may.
 
 /// The line by which a message is known, also in notifications that bring its header block back.
 pub(crate) const TOKEN_FIELD: &str = "X-Sim: ";
@@ -18,7 +19,14 @@ enum State {
     /// Within a chunk of which so many octets are still to come.
     Chunk { left: usize, last: bool },
     /// The message was sent. Whether it was taken is known once the reply was read.
-    Sent { taken: bool },
+    Sent { taken: bool, could_store: bool },
+}
+
+/// Whether disks have failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Disks {
+    pub(crate) client_failed: bool,
+    pub(crate) server_failed: bool,
 }
 
 /// Follows one connection.
@@ -37,6 +45,8 @@ pub(crate) struct Tap {
     unclear: Vec<u64>,
     /// The client has read that a message was taken, and has not recorded it yet.
     pub(crate) just_taken: bool,
+    /// Transactions that were begun although what comes of them cannot be recorded.
+    pub(crate) rash: u64,
 }
 
 impl Tap {
@@ -50,13 +60,14 @@ impl Tap {
             token: None,
             unclear: Vec::new(),
             just_taken: false,
+            rash: 0,
         }
     }
 
     /// The client sends, or tries to.
-    pub(crate) fn client_writes(&mut self, octets: &[u8]) {
-        if let State::Sent { taken } = self.state {
-            if !taken {
+    pub(crate) fn client_writes(&mut self, octets: &[u8], disks: Disks) {
+        if let State::Sent { taken, .. } = self.state {
+            if !taken || disks.client_failed {
                 self.unclear.extend(self.token);
             }
             self.token = None;
@@ -64,17 +75,17 @@ impl Tap {
             self.just_taken = false;
         }
         for octet in octets {
-            self.client_writes_one(*octet);
+            self.client_writes_one(*octet, disks);
         }
     }
 
-    fn client_writes_one(&mut self, octet: u8) {
+    fn client_writes_one(&mut self, octet: u8, disks: Disks) {
         if let State::Chunk { left, last } = &mut self.state {
             *left -= 1;
             let ended = (*left == 0).then_some(*last);
             self.gather(octet);
             match ended {
-                Some(true) => self.state = State::Sent { taken: false },
+                Some(true) => self.state = State::Sent { taken: false, could_store: !disks.server_failed },
                 Some(false) => self.state = State::Commands,
                 None => return,
             }
@@ -85,10 +96,10 @@ impl Tap {
         match self.state {
             State::Data if line == b"." => {
                 self.outstanding += 1;
-                self.state = State::Sent { taken: false };
+                self.state = State::Sent { taken: false, could_store: !disks.server_failed };
             }
             State::Data => {}
-            _ => self.command(&String::from_utf8_lossy(&line)),
+            _ => self.command(&String::from_utf8_lossy(&line), disks),
         }
     }
 
@@ -109,14 +120,17 @@ impl Tap {
         Some(line)
     }
 
-    fn command(&mut self, line: &str) {
+    fn command(&mut self, line: &str, disks: Disks) {
         self.outstanding += 1;
+        if line.starts_with("MAIL") && disks.client_failed {
+            self.rash += 1;
+        }
         let mut words = line.split(' ');
         if words.next() == Some("BDAT") {
             let left = words.next().and_then(|size| size.parse().ok()).unwrap_or(0);
             let last = words.next().is_some();
             self.state = match left {
-                0 if last => State::Sent { taken: false },
+                0 if last => State::Sent { taken: false, could_store: !disks.server_failed },
                 0 => State::Commands,
                 left => State::Chunk { left, last },
             };
@@ -124,7 +138,7 @@ impl Tap {
     }
 
     /// The client has read octets of the server.
-    pub(crate) fn client_read(&mut self, octets: &[u8]) {
+    pub(crate) fn client_read(&mut self, octets: &[u8], disks: Disks) {
         for octet in octets {
             self.reply.push(*octet);
             if !self.reply.ends_with(b"\r\n") {
@@ -133,21 +147,22 @@ impl Tap {
             let line = std::mem::take(&mut self.reply);
             if line.get(3) != Some(&b'-') {
                 let code = String::from_utf8_lossy(&line[..line.len().min(3)]).parse().unwrap_or(0);
-                self.replied(code);
+                self.replied(code, disks);
             }
         }
     }
 
-    fn replied(&mut self, code: u16) {
+    fn replied(&mut self, code: u16, disks: Disks) {
         self.outstanding = self.outstanding.saturating_sub(1);
         self.last_code = code;
         match &mut self.state {
             State::Commands if code == 354 => self.state = State::Data,
-            State::Sent { taken } if self.outstanding == 0 => {
+            State::Sent { taken, could_store } if self.outstanding == 0 => {
                 if (200..300).contains(&code) {
                     (*taken, self.just_taken) = (true, true);
                 } else {
-                    self.token = None;
+                    let token = self.token.take();
+                    self.unclear.extend(token.filter(|_| *could_store && disks.server_failed));
                     self.state = State::Commands;
                 }
             }
@@ -165,6 +180,9 @@ impl Tap {
     }
 }
 
+#[cfg(test)]
+const WELL: Disks = Disks { client_failed: false, server_failed: false };
+
 #[test]
 fn windows_open_and_close() {
     let body = "X-Sim: 7\r\n\r\n.\r\n";
@@ -179,15 +197,15 @@ fn windows_open_and_close() {
         (vec![("S", "451 no\r\n"), ("C", "QUIT\r\n")], vec![]),
     ] {
         let mut tap = Tap::new();
-        tap.client_read(b"220 hello\r\n");
-        tap.client_writes(b"EHLO a\r\n");
-        tap.client_read(b"250-b\r\n250 PIPELINING\r\n");
-        tap.client_writes(b"MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\n");
-        tap.client_read(b"250 ok\r\n250 ok\r\n");
+        tap.client_read(b"220 hello\r\n", WELL);
+        tap.client_writes(b"EHLO a\r\n", WELL);
+        tap.client_read(b"250-b\r\n250 PIPELINING\r\n", WELL);
+        tap.client_writes(b"MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\n", WELL);
+        tap.client_read(b"250 ok\r\n250 ok\r\n", WELL);
         for (who, text) in &steps {
             match *who {
-                "S" => tap.client_read(text.as_bytes()),
-                _ => tap.client_writes(text.as_bytes()),
+                "S" => tap.client_read(text.as_bytes(), WELL),
+                _ => tap.client_writes(text.as_bytes(), WELL),
             }
         }
         assert_eq!(tap.end(), unclear, "{steps:?}");
@@ -196,9 +214,9 @@ fn windows_open_and_close() {
     let bdat = format!("MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBDAT {} LAST\r\n{chunk}", chunk.len());
     for (replies, unclear) in [("250 1\r\n250 2\r\n", vec![9]), ("250 1\r\n250 2\r\n550 3\r\n", vec![])] {
         let mut tap = Tap::new();
-        tap.client_read(b"220 hello\r\n");
-        tap.client_writes(bdat.as_bytes());
-        tap.client_read(replies.as_bytes());
+        tap.client_read(b"220 hello\r\n", WELL);
+        tap.client_writes(bdat.as_bytes(), WELL);
+        tap.client_read(replies.as_bytes(), WELL);
         assert_eq!(tap.end(), unclear);
     }
 }

@@ -60,6 +60,10 @@ pub(crate) async fn judge(world: &World) -> Outcome {
         judge_entry(world, entry, all.get(&entry.token).unwrap_or(&Found::default()), &mut outcome);
     }
     back_off(world, &mut outcome);
+    if world.net.rash() > 0 {
+        let what = format!("{} transactions were begun that could not be recorded", world.net.rash());
+        outcome.problems.push(what);
+    }
     outcome
 }
 

@@ -81,12 +81,22 @@ pub(crate) struct Outcome {
     pub(crate) problems: Vec<String>,
 }
 
+/// How a life ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    /// At the moment.
+    AtOnce,
+    /// Before the nth step after it.
+    BeforeStep(u64),
+    /// From the moment on the nth sync, or write, of its disk fails; it is started again some time later.
+    DiskFails { sync: bool, nth: u64, lives_on: Duration },
+}
+
 /// A death to come.
 #[derive(Clone, Debug)]
 pub(crate) struct Doom {
     pub(crate) at: Duration,
-    /// Steps after that moment; `None`: at the moment.
-    pub(crate) steps: Option<u64>,
+    pub(crate) way: Way,
     pub(crate) death: Death,
     pub(crate) absence: Duration,
     /// It dies again at this step of its next start.
@@ -201,10 +211,21 @@ impl World {
             for doom in dooms {
                 let life = start(&node, &living, again).await;
                 sleep_until(node.begun + doom.at).await;
-                if let Some(steps) = doom.steps {
-                    life.end_before(steps.max(1));
-                    // Where nothing happens it dies all the same.
-                    timeout(6 * HOUR, life.ended.notified()).await.ok();
+                match doom.way {
+                    Way::AtOnce => {}
+                    Way::BeforeStep(nth) => {
+                        life.end_before(nth);
+                        // Where nothing happens it dies all the same.
+                        timeout(6 * HOUR, life.ended.notified()).await.ok();
+                    }
+                    Way::DiskFails { sync, nth, lives_on } => {
+                        if sync {
+                            node.disk.fail_sync(nth)
+                        } else {
+                            node.disk.fail_write(nth)
+                        }
+                        sleep(lives_on).await;
+                    }
                 }
                 node.bury(&life, doom.death);
                 trace.tell(|| format!("{} dies", node.host));
@@ -284,7 +305,7 @@ async fn start(node: &Node, place: &Mutex<Option<Living>>, mut again: Option<u64
                 return life;
             }
             Ok(living) => drop(tokio::spawn(living.end())),
-            Err(_) if life.is_dead() => {}
+            Err(_) if life.is_dead() || life.disk_has_failed() => {}
             Err(error) => panic!("{} does not start: {error}", node.domain()),
         }
         node.bury(&life, *node.chance.pick(&[Death::Resets, Death::Silent]));
@@ -323,7 +344,16 @@ pub(crate) async fn run_seed(seed: u64, control: Control) -> Outcome {
             at += MINUTE + HOUR * u32::try_from(chance.below(10)).unwrap() / 2;
             dooms.push(Doom {
                 at,
-                steps: chance.permille(700).then(|| 1 + chance.below(150)),
+                way: match chance.below(10) {
+                    0..=1 => Way::AtOnce,
+                    _ if is_calm => Way::AtOnce,
+                    2..=7 => Way::BeforeStep(1 + chance.below(150)),
+                    _ => Way::DiskFails {
+                        sync: chance.permille(500),
+                        nth: 1 + chance.below(20),
+                        lives_on: MINUTE * (1 + chance.below(240)) as u32,
+                    },
+                },
                 death: *chance.pick(&[Death::Resets, Death::Silent]),
                 absence: Duration::from_secs(1 + chance.below(3000)),
                 again: chance.permille(300).then(|| 1 + chance.below(25)),
