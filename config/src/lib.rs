@@ -12,7 +12,8 @@ pub use load::{ConfigError, load, parse};
 pub use reader::size as parse_size;
 pub use reference::{explain, reference};
 pub use types::{
-    AccountConfig, AliasConfig, CertificateConfig, Config, DnsConfig, Dnssec, DomainConfig, LimitsConfig,
-    ListenerConfig, ListenerRules, Listeners, Network, NextHop, OauthConfig, Password, QueueConfig,
-    RatesConfig, RouteConfig, RouteTls, Service, SrsConfig, StorageConfig, TlsConfig, TlsMode,
+    AccountConfig, AliasConfig, CertificateConfig, Config, DestinationConfig, DnsConfig, Dnssec,
+    DomainConfig, LimitsConfig, ListenerConfig, ListenerRules, Listeners, Network, NextHop, OauthConfig,
+    Password, QueueConfig, RatesConfig, RouteConfig, RouteTls, Schedule, Service, SrsConfig, StorageConfig,
+    TlsConfig, TlsMode,
 };

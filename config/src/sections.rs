@@ -1,6 +1,7 @@
 //! Each section of the file, from its table to its type.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -409,27 +410,66 @@ pub(crate) fn dns(root: &Section<'_, '_>) -> DnsConfig {
     DnsConfig { servers: servers.into_iter().map(|server| server.value).collect(), dnssec }
 }
 
+/// Bounds of what the queue makes at the same time.
+const CONNECTIONS: std::ops::RangeInclusive<u64> = 1..=100_000;
+
 pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
     let section = root.table("queue");
-    let retry = section.list("retry", |text| {
-        duration(text).and_then(|wait| if wait.is_zero() { Err("a wait of 0".to_owned()) } else { Ok(wait) })
-    });
-    let lifetime = section.duration("lifetime").unwrap_or(Duration::from_secs(5 * 86_400));
-    let warn_after = section.duration("warn_after").unwrap_or(Duration::from_secs(4 * 3_600));
-    let mx_port =
-        section.number("mx_port", 1..=65_535).and_then(|port| u16::try_from(port).ok()).unwrap_or(25);
-    let retry = retry.map(|waits| waits.into_iter().map(|wait| wait.value).collect::<Vec<_>>());
-    if section.is_empty_list("retry") {
-        section.wrong("queue.retry is empty");
+    let default = QueueConfig::default();
+    let mx_port = section.number("mx_port", 1..=65_535).and_then(|port| u16::try_from(port).ok());
+    let destinations = section.tables("destination").into_iter().filter_map(destination);
+    let config = QueueConfig {
+        retry: waits(&section, "queue").unwrap_or(default.retry),
+        lifetime: section.duration("lifetime").unwrap_or(default.lifetime),
+        warn_after: section.duration("warn_after").unwrap_or(default.warn_after),
+        mx_port: mx_port.unwrap_or(default.mx_port),
+        connections: count(&section, "connections").unwrap_or(default.connections),
+        connections_per_destination: count(&section, "connections_per_destination")
+            .unwrap_or(default.connections_per_destination),
+        messages_per_connection: count(&section, "messages_per_connection")
+            .unwrap_or(default.messages_per_connection),
+        destinations: destinations.collect(),
+    };
+    let mut seen = BTreeSet::new();
+    for destination in &config.destinations {
+        if !seen.insert(&destination.domain) {
+            section.wrong(format!("two [[queue.destination]] have the domain {}", destination.domain));
+        }
     }
     section.end();
-    let default_retry = || [5, 15, 60, 240].map(|minutes| Duration::from_secs(60 * minutes)).to_vec();
-    QueueConfig {
-        retry: retry.filter(|r| !r.is_empty()).unwrap_or_else(default_retry),
-        lifetime,
-        warn_after,
-        mx_port,
+    config
+}
+
+fn destination(section: Section<'_, '_>) -> Option<DestinationConfig> {
+    let name = section.need("domain", section.parsed("domain", domain));
+    let per_minute = section.number("messages_per_minute", 0..=1_000_000);
+    let config = DestinationConfig {
+        retry: waits(&section, "queue.destination"),
+        lifetime: section.duration("lifetime"),
+        warn_after: section.duration("warn_after"),
+        connections: count(&section, "connections"),
+        messages_per_connection: count(&section, "messages_per_connection"),
+        messages_per_minute: per_minute.and_then(|number| u32::try_from(number).ok()).unwrap_or(0),
+        domain: name?.value,
+    };
+    section.end();
+    Some(config)
+}
+
+/// Waits between tries, at least one.
+fn waits(section: &Section<'_, '_>, path: &str) -> Option<Vec<Duration>> {
+    let wait = |text: &str| {
+        duration(text).and_then(|wait| if wait.is_zero() { Err("a wait of 0".to_owned()) } else { Ok(wait) })
+    };
+    let waits = section.list("retry", wait);
+    if section.is_empty_list("retry") {
+        section.wrong(format!("{path}.retry is empty"));
     }
+    waits.map(|waits| waits.into_iter().map(|wait| wait.value).collect::<Vec<_>>()).filter(|w| !w.is_empty())
+}
+
+fn count(section: &Section<'_, '_>, key: &str) -> Option<usize> {
+    section.number(key, CONNECTIONS).and_then(|number| usize::try_from(number).ok())
 }
 
 pub(crate) fn srs(root: &Section<'_, '_>, domains: &[Found<DomainConfig>]) -> SrsConfig {

@@ -314,6 +314,76 @@ pub struct QueueConfig {
     pub warn_after: Duration,
     /// Port of the hosts that MX records name; 25 but in tests.
     pub mx_port: u16,
+    /// Most connections to other servers at the same time; default 500.
+    pub connections: usize,
+    /// Most of them to one destination; default 20.
+    pub connections_per_destination: usize,
+    /// Most messages over one connection; default 100.
+    pub messages_per_connection: usize,
+    /// What differs for some domains.
+    pub destinations: Vec<DestinationConfig>,
+}
+
+/// `[[queue.destination]]`: what differs for mail to one domain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DestinationConfig {
+    /// The domain.
+    pub domain: Domain,
+    /// See [`QueueConfig::retry`].
+    pub retry: Option<Vec<Duration>>,
+    /// See [`QueueConfig::lifetime`].
+    pub lifetime: Option<Duration>,
+    /// See [`QueueConfig::warn_after`].
+    pub warn_after: Option<Duration>,
+    /// Most connections to its mail exchangers at the same time.
+    pub connections: Option<usize>,
+    /// Most messages over one of them.
+    pub messages_per_connection: Option<usize>,
+    /// Most messages to them in a minute; 0: any number, the default.
+    pub messages_per_minute: u32,
+}
+
+/// When messages to one domain are tried again, their senders told, and given up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Schedule<'a> {
+    /// Waits between tries; the last one repeats.
+    pub retry: &'a [Duration],
+    /// After which time a message is given up.
+    pub lifetime: Duration,
+    /// After which time its sender is told that it waits.
+    pub warn_after: Duration,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            retry: [5, 15, 60, 240].map(|minutes| Duration::from_secs(60 * minutes)).to_vec(),
+            lifetime: Duration::from_secs(5 * 86_400),
+            warn_after: Duration::from_secs(4 * 3_600),
+            mx_port: 25,
+            connections: 500,
+            connections_per_destination: 20,
+            messages_per_connection: 100,
+            destinations: Vec::new(),
+        }
+    }
+}
+
+impl QueueConfig {
+    /// What differs for a domain, if anything does.
+    pub fn destination(&self, domain: &Domain) -> Option<&DestinationConfig> {
+        self.destinations.iter().find(|destination| destination.domain == *domain)
+    }
+
+    /// The times of messages to a domain.
+    pub fn schedule(&self, domain: &Domain) -> Schedule<'_> {
+        let own = self.destination(domain);
+        Schedule {
+            retry: own.and_then(|own| own.retry.as_deref()).unwrap_or(&self.retry),
+            lifetime: own.and_then(|own| own.lifetime).unwrap_or(self.lifetime),
+            warn_after: own.and_then(|own| own.warn_after).unwrap_or(self.warn_after),
+        }
+    }
 }
 
 /// `[srs]`: the reverse path of what aliases forward to addresses elsewhere. The default is off, which is not that of a file.

@@ -2,14 +2,16 @@
 
 use crate::{Address, ReversePath};
 
-/// Which octets a message holds, as declared by MAIL (RFC 6152).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// Which octets a message holds, as declared by MAIL (RFC 6152, RFC 3030 section 3); each holds what those before it hold.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum BodyType {
     /// Only US-ASCII.
     #[default]
     SevenBit,
     /// Octets above 127, too.
     EightBitMime,
+    /// Any octets, in lines or not: they travel counted, not ended by a dot.
+    BinaryMime,
 }
 
 /// Sender and recipients of a message on its way.

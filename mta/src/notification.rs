@@ -93,11 +93,10 @@ fn destinations(
     let body = if smtputf8 { BodyType::EightBitMime } else { BodyType::SevenBit };
     let recipients: Vec<_> = remote.into_iter().map(recipient).collect();
     let relay = (!recipients.is_empty()).then_some(Relay {
-        reverse_path: ReversePath::Null,
-        recipients,
         body,
         smtputf8,
         wishes: Wishes { require_tls, ..Wishes::default() },
+        ..Relay::new(ReversePath::Null, recipients)
     });
     Some((accounts.into_iter().map(delivery).collect(), relay))
 }

@@ -6,6 +6,7 @@
 
 pub mod connect;
 pub mod driver;
+pub mod https;
 pub mod listener;
 pub mod machine;
 pub mod proxy;
@@ -19,6 +20,7 @@ mod testing;
 
 pub use connect::{ConnectError, Dialled, Dialler, Dialling, Network, connect};
 pub use driver::{Connection, Disconnect, Stream, TlsRole, drive};
+pub use https::{Bounds, HttpsAnswer, HttpsClient, HttpsError, HttpsRequest, HttpsUrl, Payload};
 pub use listener::{Acceptor, AddressCount, DescriptorError, Limits, bind, network, raise_descriptor_limit};
 pub use machine::{Handler, Machine, Step};
 pub use proxy::Proxies;

@@ -213,6 +213,13 @@ impl ClientTls {
         Ok(Self { server_name: server_name.to_owned(), name: parse_name(server_name)?, ..self.clone() })
     }
 
+    /// The same policy for one application protocol (ALPN, RFC 7301).
+    pub(crate) fn speaking(&self, protocol: &str) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![protocol.into()];
+        Self { config: Arc::new(config), ..self.clone() }
+    }
+
     /// The handshake, within [`HANDSHAKE_TIMEOUT`].
     pub async fn connect(&self, stream: Box<dyn Stream>) -> Result<(Box<dyn Stream>, TlsInfo), TlsError> {
         let connecting = TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), stream);

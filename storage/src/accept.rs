@@ -69,6 +69,25 @@ pub struct Relay {
     pub smtputf8: bool,
     /// What the sender asked for.
     pub wishes: Wishes,
+    /// When it is sent at the earliest; `None`: at once (RFC 4865).
+    pub not_before: Option<Timestamp>,
+    /// Why it is held until it is released; `None`: it is not.
+    pub held: Option<String>,
+}
+
+impl Relay {
+    /// Seven-bit mail of a sender who asks for nothing, to be sent at once.
+    pub fn new(reverse_path: ReversePath, recipients: Vec<RelayRecipient>) -> Self {
+        Self {
+            reverse_path,
+            recipients,
+            body: BodyType::SevenBit,
+            smtputf8: false,
+            wishes: Wishes::default(),
+            not_before: None,
+            held: None,
+        }
+    }
 }
 
 /// What a sender asks for with a message: parameters of MAIL that travel with it.

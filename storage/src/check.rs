@@ -1,20 +1,18 @@
 //! The store's own check: live state against a rebuild from the journal, the index against its digests, every message
 //! against its checks.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::{Arc, PoisonError};
 
 use waypost_mail::AccountId;
 
 use crate::{
-    apply::{QueueState, apply_queue, rows},
+    apply::{QueueState, rows},
     content::Content,
-    decide::QUEUE,
     error::StoreError,
     progress::{Progress, Report},
-    record::{self, Change},
+    queue::replay::replay,
     recovery,
     shared::Shared,
-    snapshot,
     state::{AccountState, MailboxState, RETAINED},
     store::Store,
 };
@@ -145,14 +143,14 @@ fn check_index(shared: &Shared, id: AccountId) -> Vec<String> {
 }
 
 async fn check_queue(store: &Store, problems: &mut Vec<String>) -> Result<(), StoreError> {
+    let live = || store.shared().queue.read().unwrap_or_else(PoisonError::into_inner).clone();
     for _ in 0..LOOKS_MAX {
-        let live: BTreeMap<_, _> = store.queue().into_iter().map(|entry| (entry.id, entry)).collect();
+        let before = live();
         let rebuilt = store.blocking(replay_queue).await?;
-        if live == rebuilt.entries {
+        if before == rebuilt.entries.into_all() {
             break;
         }
-        let again: BTreeMap<_, _> = store.queue().into_iter().map(|entry| (entry.id, entry)).collect();
-        if again == live {
+        if live() == before {
             problems.push("the queue differs from the journal".to_owned());
             break;
         }
@@ -165,18 +163,9 @@ async fn check_queue(store: &Store, problems: &mut Vec<String>) -> Result<(), St
     Ok(())
 }
 
-/// The queue as its records say.
+/// The queue as its records say. What cannot be applied was reported when the store was opened.
 pub(crate) fn replay_queue(shared: &Shared) -> Result<QueueState, StoreError> {
-    let records = recovery::records_of::<QueueState>(&shared.files, QUEUE)?;
-    let mut queue = snapshot::newest::<QueueState>(&records).unwrap_or_default();
-    let of = queue.seq;
-    for stored in records.iter().filter(|stored| stored.record.seq > of) {
-        if let Some(Change::Queue(change)) = record::decode(&stored.record)? {
-            // What cannot be applied was reported when the store was opened.
-            let _reported = apply_queue(&mut queue, stored.record.seq, &change, &stored.placement);
-        }
-    }
-    Ok(queue)
+    replay(&shared.files, |_| {})
 }
 
 async fn read_through(store: &Store, content: &Content) -> Result<(), StoreError> {

@@ -89,10 +89,11 @@ impl Store {
     /// Writes the queue's snapshot; up to which seq its records are in it.
     async fn snapshot_queue(&self) -> Result<u64, StoreError> {
         let queue = self.blocking(crate::check::replay_queue).await?;
-        for parts in snapshot::written(queue.seq, queue.parts()) {
+        let of = queue.seq;
+        for parts in snapshot::of_queue(queue) {
             self.submit(SnapshotQueue(parts)).await?;
         }
-        Ok(queue.seq)
+        Ok(of)
     }
 }
 
@@ -220,20 +221,23 @@ impl Search {
 
     fn queue(&mut self, shared: &Shared) -> Result<(), StoreError> {
         let mut weight = Weight::default();
-        for stored in shared.files.read_stream(QUEUE, 0)? {
-            let change = record::decode(&stored.record);
-            if let Ok(Some(Change::Queue(QueueChange::Queued(queued)))) = &change {
-                self.note_body(&stored, &queued.content);
+        shared.files.read_segments(QUEUE, 0, |records| {
+            for stored in records {
+                let change = record::decode(&stored.record);
+                if let Ok(Some(Change::Queue(QueueChange::Queued(queued)))) = &change {
+                    self.note_body(&stored, &queued.content);
+                }
+                let closed = change.ok().flatten().as_ref().and_then(snapshot::closed_by);
+                weight.add(&stored, closed.map(|closed| closed.of));
             }
-            let closed = change.ok().flatten().as_ref().and_then(snapshot::closed_by);
-            weight.add(&stored, closed.map(|closed| closed.of));
-        }
+            Ok(())
+        })?;
         if let Some(of) = weight.superseded {
             self.needed.supersede(QUEUE, of);
         }
         let queue = shared.queue.read().unwrap_or_else(PoisonError::into_inner);
         self.queue_outweighed = weight.outweighs(queue.len() as u64 * MESSAGE_BYTES, shared.segment_bytes);
-        queue.values().for_each(|entry| self.need_content(&entry.content));
+        queue.values().for_each(|packed| self.need_content(&packed.entry().content));
         Ok(())
     }
 

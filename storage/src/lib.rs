@@ -50,6 +50,9 @@ pub use content::{Body, BodyWriter, Content, Reader};
 pub use error::StoreError;
 pub use message::{MessageError, MessageWriter, Written};
 pub use progress::{Progress, Report};
-pub use queue::{Attempt, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome};
+pub use queue::{
+    Attempt, Dialogue, DialogueTls, Held, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome,
+    history::QueueEvent,
+};
 pub use state::{AccountState, DirectoryState, Grave, MailboxState, Message, Origin, Row, SpecialUse};
 pub use store::{NewAccount, Options, Store};

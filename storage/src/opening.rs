@@ -1,10 +1,10 @@
 //! Opening a store: the lock, the journal, directory and queue, what lies behind the index, and the threads.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs::File,
     path::Path,
-    sync::{Arc, Mutex, RwLock, atomic::AtomicU64, mpsc as std_mpsc},
+    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicU64, mpsc as std_mpsc},
     thread,
 };
 
@@ -17,16 +17,18 @@ use tokio::{
 use waypost_mail::{AccountId, EntryId, Timestamp};
 
 use crate::{
-    apply::{QueueState, State, apply, apply_directory, apply_queue},
+    apply::{QueueState, State, apply, apply_directory},
     backup, checkpoint,
-    decide::{QUEUE, directory::restored},
+    decide::directory::restored,
     error::StoreError,
     index::{Index, heads::Heads},
     journal::{Files, Journal, NewEntry, Stored, Stream, Syncer},
+    queue::{
+        entries::{Durable, Entries},
+        replay::{Met, replay},
+    },
     record::{self, Change, Record},
-    recovery,
     shared::Shared,
-    snapshot,
     state::DirectoryState,
     store::Options,
     writer::{Group, Message, Progress, Writer},
@@ -96,8 +98,8 @@ pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
         index: if has_files { Index::open(&options.directory) } else { Index::none() },
         accounts: RwLock::default(),
         directory: watch::Sender::new(Arc::clone(&found.state.directory)),
-        queue: RwLock::new(found.state.queue.entries.clone()),
-        queue_changed: Mutex::new(found.state.queue.entries.keys().copied().collect()),
+        queue_changed: Mutex::new(names(&found.queue)),
+        queue: found.queue,
         queue_notify: Notify::new(),
         structures: RwLock::default(),
         pins: Mutex::default(),
@@ -177,6 +179,11 @@ fn start(
     Ok(Opened { shared, messages, work: Work::Thread(thread) })
 }
 
+/// The names of all entries.
+fn names(queue: &Durable) -> BTreeSet<EntryId> {
+    queue.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+}
+
 /// Takes `STATE/lock` until the file is dropped.
 pub(crate) fn lock(directory: &Path) -> Result<File, StoreError> {
     let path = directory.join("lock");
@@ -197,6 +204,7 @@ pub(crate) fn read_directory(files: &Files) -> Result<Arc<DirectoryState>, Store
 #[derive(Default)]
 struct Found {
     state: State,
+    queue: Durable,
     /// Records behind the heads.
     pending: HashMap<AccountId, Vec<Stored>>,
     /// How many of all streams are behind them.
@@ -227,23 +235,17 @@ impl Found {
     }
 
     fn queue(&mut self, journal: &Journal) -> Result<(), StoreError> {
-        let records = recovery::records_of::<QueueState>(&journal.files(), QUEUE)?;
-        records.iter().for_each(|stored| self.last_entry = self.last_entry.max(stored.entry.0));
-        let mut queue = snapshot::newest::<QueueState>(&records).unwrap_or_default();
-        let behind = records.into_iter().filter(|stored| stored.record.seq > queue.seq).collect::<Vec<_>>();
-        for stored in behind {
-            let missing = stored.record.seq.saturating_sub(queue.seq + 1);
-            if missing > 0 {
-                self.damage.push(format!("{missing} records of the queue are missing in the journal"));
+        let Self { last_entry, damage, .. } = self;
+        let QueueState { seq, entries } = replay(&journal.files(), |met| match met {
+            Met::Record(stored) => *last_entry = stored.entry.0.max(*last_entry),
+            Met::Missing(count) => {
+                damage.push(format!("{count} records of the queue are missing in the journal"));
             }
-            if let Some(Change::Queue(change)) = self.change(&stored)?
-                && let Err(error) = apply_queue(&mut queue, stored.record.seq, &change, &stored.placement)
-            {
-                self.damage.push(format!("record {} of the queue: {error}", stored.record.seq));
-            }
-            queue.seq = stored.record.seq;
-        }
-        self.state.queue = queue;
+            Met::Damaged(sentence) => damage.push(sentence),
+            Met::Inapplicable(seq, error) => damage.push(format!("record {seq} of the queue: {error}")),
+        })?;
+        self.queue = Arc::new(RwLock::new(entries.into_all()));
+        self.state.queue = QueueState { seq, entries: Entries::over(Arc::clone(&self.queue)) };
         Ok(())
     }
 
@@ -283,7 +285,7 @@ impl Found {
         if let Err(error) = apply(&mut self.state, &record, &placement) {
             self.damage.push(format!("record {seq} of the directory: {error}"));
         }
-        let queued = self.state.queue.entries.len();
+        let queued = self.queue.read().unwrap_or_else(PoisonError::into_inner).len();
         if queued > 0 {
             tracing::warn!(
                 event = "restored_queue",

@@ -1,6 +1,10 @@
 //! The queue: messages on their way to other servers. It lives in memory and is loaded from the journal.
 
-use std::sync::{Arc, PoisonError};
+pub(crate) mod entries;
+pub(crate) mod history;
+pub(crate) mod replay;
+
+use std::{ops::Bound, sync::PoisonError};
 
 use minicbor::{Decode, Encode};
 use waypost_mail::{BodyType, EntryId, Reply, ReversePath, Timestamp};
@@ -8,12 +12,15 @@ use waypost_mail::{BodyType, EntryId, Reply, ReversePath, Timestamp};
 use crate::{
     accept::{RelayRecipient, Wishes},
     content::Content,
-    decide::queue::Reschedule,
+    decide::queue::{Hold, Pause, Remove, Reschedule},
     error::StoreError,
     record::codec,
     shared::locked,
     store::Store,
 };
+
+/// Most names of changed entries that are given at once.
+const CHANGES_MAX: usize = 1024;
 
 /// A message in the queue.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,14 +39,42 @@ pub struct QueueEntry {
     pub smtputf8: bool,
     /// Its octets; no prefix.
     pub content: Content,
-    /// When it is tried next.
-    pub next_attempt: Timestamp,
-    /// How often it was tried.
+    /// How many tries were recorded, each for some of its recipients.
     pub attempts: u32,
-    /// Whether a delay notification was sent.
-    pub warned: bool,
     /// What the sender asked for.
     pub wishes: Wishes,
+    /// It was to be sent no earlier (RFC 4865).
+    pub not_before: Option<Timestamp>,
+    /// Why it is held, if it is: then it is not tried.
+    pub held: Option<Held>,
+}
+
+impl QueueEntry {
+    /// The recipients that must still be tried, with their indexes.
+    pub fn open(&self) -> impl Iterator<Item = (usize, &QueuedRecipient)> {
+        self.recipients.iter().enumerate().filter(|(_, queued)| queued.is_open())
+    }
+
+    /// When the first of them is tried next; `None` where there is none.
+    pub fn next_attempt(&self) -> Option<Timestamp> {
+        self.open().map(|(_, queued)| queued.next_attempt).min()
+    }
+
+    /// From when on its time in the queue counts: when it was accepted, or could be sent first.
+    pub fn begun(&self) -> Timestamp {
+        self.not_before.map_or(self.accepted, |earliest| earliest.max(self.accepted))
+    }
+}
+
+/// A message is held.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub struct Held {
+    /// Since when.
+    #[cbor(n(0), with = "codec::timestamp")]
+    pub at: Timestamp,
+    /// Why, in words.
+    #[n(1)]
+    pub why: String,
 }
 
 /// One recipient of a message in the queue.
@@ -49,9 +84,20 @@ pub struct QueuedRecipient {
     pub recipient: RelayRecipient,
     /// What came of the last try.
     pub outcome: Option<Outcome>,
+    /// How often it was tried.
+    pub tries: u32,
+    /// When it is tried next.
+    pub next_attempt: Timestamp,
+    /// Whether the sender was told that it is late.
+    pub warned: bool,
 }
 
 impl QueuedRecipient {
+    /// One that was not tried yet.
+    pub(crate) fn new(recipient: RelayRecipient, next_attempt: Timestamp) -> Self {
+        Self { recipient, outcome: None, tries: 0, next_attempt, warned: false }
+    }
+
     /// Whether it must still be tried.
     pub fn is_open(&self) -> bool {
         !matches!(self.outcome, Some(Outcome::Delivered { .. } | Outcome::Failed { .. }))
@@ -124,38 +170,114 @@ pub struct Attempt {
     pub at: Timestamp,
     /// What came of it, for the recipients that were tried.
     pub outcomes: Vec<RecipientOutcome>,
-    /// When the rest is tried next.
+    /// When those of them that are deferred are tried next.
     pub next_attempt: Timestamp,
-    /// Whether it comes with a delay notification.
+    /// Whether it comes with a notification that those are late.
     pub warned: bool,
+    /// What was said with each server that did not take the message for all of them.
+    pub dialogues: Vec<Dialogue>,
+}
+
+/// What was said with one server, without secrets and without the message. Its octets are bounded by who makes it.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub struct Dialogue {
+    /// When it began.
+    #[cbor(n(0), with = "codec::timestamp")]
+    pub at: Timestamp,
+    /// With whom: name and address.
+    #[n(1)]
+    pub peer: String,
+    /// TLS, once it was on.
+    #[n(2)]
+    pub tls: Option<DialogueTls>,
+    /// Which TLS was wanted and why, in words.
+    #[n(3)]
+    pub policy: String,
+    /// Lines in their order: `S: ` the server's, `C: ` ours, `*: ` what happened.
+    #[n(4)]
+    pub lines: Vec<String>,
+}
+
+/// TLS of a dialogue.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub struct DialogueTls {
+    /// `TLSv1.3`, `TLSv1.2`.
+    #[n(0)]
+    pub version: String,
+    /// The cipher suite's IANA name.
+    #[n(1)]
+    pub cipher: String,
+    /// Whether the server's certificate was verified.
+    #[n(2)]
+    pub verified: bool,
 }
 
 impl Store {
-    /// All entries, ascending by name.
-    pub fn queue(&self) -> Vec<Arc<QueueEntry>> {
-        self.shared().queue.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    /// All entries, ascending by name; for a queue that may be long, see [`Store::queue_page`].
+    pub fn queue(&self) -> Vec<QueueEntry> {
+        self.queue_page(None, usize::MAX)
+    }
+
+    /// The first entries, at most `most`, ascending by name, behind `after`.
+    pub fn queue_page(&self, after: Option<EntryId>, most: usize) -> Vec<QueueEntry> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let queue = self.shared().queue.read().unwrap_or_else(PoisonError::into_inner);
+        queue.range((from, Bound::Unbounded)).take(most).map(|(_, packed)| packed.entry()).collect()
+    }
+
+    /// How many entries there are.
+    pub fn queue_len(&self) -> usize {
+        self.shared().queue.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// One entry; `None` when it is not or no longer in the queue.
-    pub fn queue_entry(&self, id: EntryId) -> Option<Arc<QueueEntry>> {
-        self.shared().queue.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    pub fn queue_entry(&self, id: EntryId) -> Option<QueueEntry> {
+        let queue = self.shared().queue.read().unwrap_or_else(PoisonError::into_inner);
+        let packed = queue.get(&id).cloned();
+        drop(queue);
+        packed.map(|packed| packed.entry())
     }
 
-    /// Waits until entries were added, changed or settled, and gives their names; the first call gives all that are there.
-    /// For one reader, the queue runner.
+    /// Waits until entries were added, rescheduled, held or released, and gives the names of some; the first calls give all that are
+    /// there. What came of tries is not told of: who asks for it has recorded it. For one reader, the queue runner. Cancel-safe.
     pub async fn queue_changes(&self) -> Vec<EntryId> {
         loop {
-            let changed = std::mem::take(&mut *locked(&self.shared().queue_changed));
+            let changed = self.take_changes();
             if !changed.is_empty() {
-                return changed.into_iter().collect();
+                return changed;
             }
             // What changes from here on leaves a permit, so that none is missed.
             self.shared().queue_notify.notified().await;
         }
     }
 
-    /// Makes entries due at `at`, as `waypost queue retry` does. Errors: `NoSuchEntry`, `Full`, `Poisoned`, `Closed`.
+    fn take_changes(&self) -> Vec<EntryId> {
+        let mut changed = locked(&self.shared().queue_changed);
+        match changed.len() > CHANGES_MAX {
+            true => (0..CHANGES_MAX).map_while(|_| changed.pop_first()).collect(),
+            false => std::mem::take(&mut *changed).into_iter().collect(),
+        }
+    }
+
+    /// Makes the open recipients of an entry due at `at`, as `waypost queue retry` does. Errors: `NoSuchEntry`, `Full`, `Poisoned`,
+    /// `Closed`.
     pub async fn reschedule(&self, id: EntryId, at: Timestamp) -> Result<(), StoreError> {
         self.submit(Reschedule { id, at }).await
+    }
+
+    /// Holds an entry, so that it is not tried, or releases it (`None`). Errors as [`Store::reschedule`].
+    pub async fn hold(&self, id: EntryId, why: Option<String>) -> Result<(), StoreError> {
+        self.submit(Hold { id, why }).await
+    }
+
+    /// Pauses a destination, so that nothing is sent there, or lets it go on; see [`crate::DirectoryState::paused`]. Errors: `Full`,
+    /// `Poisoned`, `Closed`.
+    pub async fn pause(&self, destination: String, paused: bool) -> Result<(), StoreError> {
+        self.submit(Pause { destination, paused }).await
+    }
+
+    /// Takes an entry out of the queue; its sender is not told. Errors as [`Store::reschedule`].
+    pub async fn remove_queued(&self, id: EntryId) -> Result<(), StoreError> {
+        self.submit(Remove { id }).await
     }
 }

@@ -1,7 +1,7 @@
 //! What all threads of a store share: the published state, the index, the clock, and where the journal is read.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -17,7 +17,7 @@ use crate::{
     disk::Disk,
     index::{Index, heads::Heads, structures::Structures},
     journal::{Files, Room, Stored},
-    queue::QueueEntry,
+    queue::entries::Durable,
     state::{AccountState, DirectoryState},
 };
 
@@ -34,8 +34,8 @@ pub(crate) struct Shared {
     /// Accounts that are loaded, as last published.
     pub(crate) accounts: RwLock<HashMap<AccountId, watch::Sender<Arc<AccountState>>>>,
     pub(crate) directory: watch::Sender<Arc<DirectoryState>>,
-    pub(crate) queue: RwLock<BTreeMap<EntryId, Arc<QueueEntry>>>,
-    /// Entries that changed and were not yet reported.
+    pub(crate) queue: Durable,
+    /// Entries that the runner must look at, and was not yet told of.
     pub(crate) queue_changed: Mutex<BTreeSet<EntryId>>,
     pub(crate) queue_notify: Notify,
     /// Structures that are not in the index yet.

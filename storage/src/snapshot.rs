@@ -22,10 +22,9 @@ use crate::{
     decide::snapshot::Parts,
     index::structures::Structures,
     journal::Stored,
-    queue::QueueEntry,
     record::{
         self, AccountChange, AccountPart, AccountSnapshotPart, Change, EntryPart, MailboxPart, QueueChange,
-        QueueSnapshotPart, SnapshotClosed, cbor,
+        SnapshotClosed, cbor,
     },
     state::{AccountState, CHUNK_ROWS_MAX, Chunk, MailboxState, RETAINED},
 };
@@ -49,7 +48,7 @@ pub(crate) trait Snapshot: Sized {
 }
 
 /// The digest of a part: a snapshot's is the sum of those of its parts.
-fn digest(number: usize, part: &impl Encode<()>) -> u64 {
+pub(crate) fn digest(number: usize, part: &impl Encode<()>) -> u64 {
     xxh3_64(&cbor(part)).rotate_left(number as u32 % 64)
 }
 
@@ -185,31 +184,28 @@ impl WholeAccount {
     }
 }
 
-impl Snapshot for QueueState {
-    type Part = Vec<EntryPart>;
-
-    fn part(change: Change) -> Option<(u64, u32, Vec<EntryPart>)> {
-        match change {
-            Change::Queue(QueueChange::QueueSnapshotPart(QueueSnapshotPart { of, number, entries })) => {
-                Some((of, number, entries))
+/// The queue in groups of parts that are written as one entry each, made one after the other.
+pub(crate) fn of_queue(queue: QueueState) -> impl Iterator<Item = Parts<Vec<EntryPart>>> {
+    let of = queue.seq;
+    let mut packed = queue.entries.into_all().into_values();
+    let (mut number, mut sum, mut is_closed) = (0, 0_u64, false);
+    std::iter::from_fn(move || {
+        let (mut parts, mut bytes) = (Vec::new(), 0);
+        while !is_closed && bytes <= ENTRY_BYTES {
+            let part: Vec<EntryPart> =
+                packed.by_ref().take(PART_ENTRIES).map(|packed| packed.part()).collect();
+            if part.is_empty() {
+                is_closed = true;
+                let end = Some(SnapshotClosed { of, parts: number, digest: sum });
+                return Some(Parts { of, parts, end });
             }
-            _ => None,
+            bytes += cbor(&part).len();
+            sum = sum.wrapping_add(digest(number as usize, &part));
+            parts.push((number, part));
+            number += 1;
         }
-    }
-
-    fn assemble(of: u64, parts: Vec<Vec<EntryPart>>) -> Option<Self> {
-        let entries = parts.into_iter().flatten().map(EntryPart::into_entry);
-        Some(Self { seq: of, entries: entries.map(|entry| (entry.id, Arc::new(entry))).collect() })
-    }
-}
-
-impl QueueState {
-    /// Its parts.
-    pub(crate) fn parts(&self) -> Vec<Vec<EntryPart>> {
-        let entries: Vec<&Arc<QueueEntry>> = self.entries.values().collect();
-        let part = |entries: &[&Arc<QueueEntry>]| entries.iter().map(|entry| EntryPart::new(entry)).collect();
-        entries.chunks(PART_ENTRIES).map(part).collect()
-    }
+        (!parts.is_empty()).then_some(Parts { of, parts, end: None })
+    })
 }
 
 /// Parts in groups that are written as one entry each.

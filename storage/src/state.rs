@@ -315,6 +315,8 @@ pub struct DirectoryState {
     pub accounts: BTreeMap<AccountId, AccountRecord>,
     /// Id of the next account. Ids are never reused.
     pub next_account: u64,
+    /// Destinations to which nothing is sent, by the names that the queue has for them.
+    pub paused: BTreeSet<String>,
     /// When the state came out of a backup.
     pub(crate) restores: Vec<Restore>,
 }

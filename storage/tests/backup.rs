@@ -14,13 +14,13 @@ use std::{
 
 use bytes::Bytes;
 use waypost_mail::{
-    AccountId, AccountSource, Address, BodyType, DateTime, Flag, Flags, ReversePath, Timestamp, Uid,
-    UidValidity, UidlId,
+    AccountId, AccountSource, Address, DateTime, Flag, Flags, ReversePath, Timestamp, Uid, UidValidity,
+    UidlId,
 };
 use waypost_message::Structure;
 use waypost_storage::{
     Acceptance, Delivery, FlagChange, FlagMode, Missing, NewAccount, Options, Placed, Progress, Relay,
-    RelayRecipient, Report, Store, StoreError, Wishes,
+    RelayRecipient, Report, Store, StoreError,
     backup::{BackedUp, Damaged, Found, Wanted, restore, verify},
     disk::{Disk, Real, Simulated},
     progress::silent,
@@ -126,13 +126,7 @@ async fn deliver(store: &Store, to: AccountId, body: &[u8], relay: bool) -> Resu
         flags: Flags::default(),
         internal_date: DateTime { seconds: 1_700_000_000, offset_minutes: 60 },
     };
-    let relay = relay.then(|| Relay {
-        reverse_path: ReversePath::Null,
-        recipients: vec![RelayRecipient::new(address("far"))],
-        body: BodyType::SevenBit,
-        smtputf8: false,
-        wishes: Wishes::default(),
-    });
+    let relay = relay.then(|| Relay::new(ReversePath::Null, vec![RelayRecipient::new(address("far"))]));
     let acceptance = Acceptance {
         id: store.new_entry_id(),
         header: Bytes::from_static(b"Message-ID: <one@example.org>\r\n\r\n"),

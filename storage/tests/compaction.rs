@@ -14,13 +14,13 @@ use std::{
 
 use bytes::Bytes;
 use waypost_mail::{
-    AccountId, AccountSource, Address, BodyType, DateTime, EnhancedStatus, EntryId, Flag, Flags, Reply,
-    ReversePath, Timestamp, Uid,
+    AccountId, AccountSource, Address, DateTime, EnhancedStatus, EntryId, Flag, Flags, Reply, ReversePath,
+    Timestamp, Uid,
 };
 use waypost_message::Structure;
 use waypost_storage::{
     Acceptance, AccountState, Attempt, Compacted, Delivery, FlagChange, FlagMode, MailboxState, NewAccount,
-    Options, Outcome, RecipientOutcome, Relay, RelayRecipient, Store, StoreError, Wishes,
+    Options, Outcome, RecipientOutcome, Relay, RelayRecipient, Store, StoreError,
     disk::{Disk, Simulated},
 };
 
@@ -87,13 +87,7 @@ impl World {
             flags: Flags::default(),
             internal_date: DateTime { seconds: 1_700_000_000, offset_minutes: 0 },
         };
-        let relay = relay.then(|| Relay {
-            reverse_path: ReversePath::Null,
-            recipients: vec![RelayRecipient::new(address("far"))],
-            body: BodyType::SevenBit,
-            smtputf8: false,
-            wishes: Wishes::default(),
-        });
+        let relay = relay.then(|| Relay::new(ReversePath::Null, vec![RelayRecipient::new(address("far"))]));
         let queued = relay.is_some();
         let acceptance = Acceptance {
             id: self.store.new_entry_id(),
@@ -124,7 +118,14 @@ impl World {
         let reply = Reply::new(250, EnhancedStatus(2, 0, 0), "taken");
         let outcome = Outcome::Delivered { peer: "mx.far.test".into(), reply };
         let outcomes = vec![RecipientOutcome { recipient: 0, outcome }];
-        let attempt = Attempt { id, at: Timestamp(0), outcomes, next_attempt: Timestamp(0), warned: false };
+        let attempt = Attempt {
+            id,
+            at: Timestamp(0),
+            outcomes,
+            next_attempt: Timestamp(0),
+            warned: false,
+            dialogues: Vec::new(),
+        };
         self.store.settle(attempt, None).await.unwrap();
         self.queued.remove(&id);
     }

@@ -23,7 +23,7 @@ use waypost_mail::{
 use waypost_message::Splitter;
 use waypost_storage::{
     Acceptance, Attempt, Delivery, FlagChange, FlagMode, Missing, NewAccount, Options, Outcome,
-    RecipientOutcome, Relay, RelayRecipient, Store, Wishes,
+    RecipientOutcome, Relay, RelayRecipient, Store,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -141,13 +141,15 @@ async fn dump(store: &Store) -> String {
         let octets = store.read(&entry.content, 0, u64::MAX).await.unwrap();
         let recipients: Vec<_> =
             entry.recipients.iter().map(|to| (to.recipient.address.to_string(), to.is_open())).collect();
+        // Once an entry had one time for all its recipients, which they have now that were tried.
+        let last = entry.open().map(|(_, queued)| queued.next_attempt).max();
         writeln!(
             text,
             "queued {} from {} to {recipients:?} attempts {} next {} octets {} {:016x}",
             entry.id,
             entry.reverse_path,
             entry.attempts,
-            entry.next_attempt,
+            last.unwrap(),
             octets.len(),
             xxh3_64(&octets)
         )
@@ -194,11 +196,9 @@ async fn deliver(store: &Store, body: &str, to: &[AccountId], relay: bool) -> En
     let recipient =
         |name| RelayRecipient { original: Some(address("alias")), ..RelayRecipient::new(address(name)) };
     let relay = relay.then(|| Relay {
-        reverse_path: ReversePath::Address(address("sender")),
-        recipients: vec![recipient("far"), recipient("farther")],
         body: BodyType::EightBitMime,
         smtputf8: true,
-        wishes: Wishes::default(),
+        ..Relay::new(ReversePath::Address(address("sender")), vec![recipient("far"), recipient("farther")])
     });
     let acceptance = Acceptance {
         id: store.new_entry_id(),
@@ -219,6 +219,7 @@ async fn attempt(store: &Store, id: EntryId, recipient: usize, outcome: Outcome)
         outcomes,
         next_attempt: Timestamp(1_900_000_000_000),
         warned: true,
+        dialogues: Vec::new(),
     };
     store.settle(attempt, None).await.unwrap();
 }

@@ -15,13 +15,13 @@ use std::{
 
 use bytes::Bytes;
 use waypost_mail::{
-    AccountId, AccountSource, Address, BodyType, DateTime, EnhancedStatus, EntryId, Flags, ModSeq, Reply,
-    ReversePath, SystemFlags, Timestamp, Uid,
+    AccountId, AccountSource, Address, DateTime, EnhancedStatus, EntryId, Flags, ModSeq, Reply, ReversePath,
+    SystemFlags, Timestamp, Uid,
 };
 use waypost_message::Structure;
 use waypost_storage::{
     Acceptance, Attempt, Delivery, FlagChange, FlagMode, NewAccount, Options, Outcome, RecipientOutcome,
-    Relay, RelayRecipient, Store, StoreError, Wishes, disk::Simulated,
+    Relay, RelayRecipient, Store, StoreError, disk::Simulated,
 };
 
 const WRITERS: usize = 4;
@@ -104,13 +104,7 @@ async fn acceptance(
         flags: Flags::default(),
         internal_date,
     };
-    let relay = relay.then(|| Relay {
-        reverse_path: ReversePath::Null,
-        recipients: vec![RelayRecipient::new(address("far"))],
-        body: BodyType::SevenBit,
-        smtputf8: false,
-        wishes: Wishes::default(),
-    });
+    let relay = relay.then(|| Relay::new(ReversePath::Null, vec![RelayRecipient::new(address("far"))]));
     Ok(Acceptance {
         id: store.new_entry_id(),
         header: Bytes::from_static(b"\r\n"),
@@ -207,6 +201,7 @@ impl Writer {
             outcomes: vec![RecipientOutcome { recipient: 0, outcome }],
             next_attempt: Timestamp(0),
             warned: false,
+            dialogues: Vec::new(),
         };
         self.store.settle(attempt, None).await?;
         self.known.lock().unwrap().queue.insert(id, Presence::Gone);

@@ -79,6 +79,7 @@ fn said_parameters(parameters: &MailParameters) -> String {
     let body = match parameters.body {
         BodyType::SevenBit => "",
         BodyType::EightBitMime => " BODY=8BITMIME",
+        BodyType::BinaryMime => " BODY=BINARYMIME",
     };
     let smtputf8 = if parameters.smtputf8 { " SMTPUTF8" } else { "" };
     let ret = match parameters.return_content {

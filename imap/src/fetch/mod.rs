@@ -185,7 +185,7 @@ impl<'a, 'o> Responder<'a, 'o> {
         self.send().await?;
         while !octets.is_empty() && octets.len() as u64 <= left {
             left -= octets.len() as u64;
-            self.output.write(&octets).await?;
+            self.output.write(&encode::char8(&octets)).await?;
             octets = reader.next().await.map_err(|error| Disconnect::Handler(error.to_string()))?;
         }
         match left {

@@ -249,6 +249,14 @@ mod tests {
     }
 
     #[test]
+    fn nul_in_a_field_of_a_binary_message_is_shown_as_0x80() {
+        let envelope_of = MessageEnvelope { subject: Some(b"a\0b".to_vec()), ..MessageEnvelope::default() };
+        let mut shown = Vec::new();
+        envelope(&mut shown, &envelope_of);
+        assert!(shown.starts_with(b"(NIL {3}\r\na\x80b NIL"), "{}", shown.escape_ascii());
+    }
+
+    #[test]
     fn bodies_of_each_kind() {
         let plain = "\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7BIT\"";
         assert_eq!(

@@ -45,12 +45,7 @@ fn config() -> Config {
         routes: Vec::new(),
         trust: Vec::new(),
         dns: DnsConfig::default(),
-        queue: QueueConfig {
-            retry: Vec::new(),
-            lifetime: Duration::ZERO,
-            warn_after: Duration::ZERO,
-            mx_port: 25,
-        },
+        queue: QueueConfig::default(),
         limits: LimitsConfig {
             message_size: 1_000_000,
             recipients: 10,

@@ -1,5 +1,7 @@
 //! What we say, as octets: one function per rule of RFC 3501 section 9, each appending to what was said before.
 
+use std::borrow::Cow;
+
 use waypost_mail::{DateTime, Flags};
 
 use super::{Spelling, mutf7};
@@ -111,7 +113,15 @@ fn quoted(out: &mut Vec<u8>, octets: &[u8]) {
 /// `literal = "{" number "}" CRLF *CHAR8`
 pub fn literal(out: &mut Vec<u8>, octets: &[u8]) {
     literal_head(out, octets.len() as u64);
-    out.extend(octets);
+    out.extend(&*char8(octets));
+}
+
+/// `CHAR8 = %x01-ff`: NUL, for which only a literal8 has room, becomes 0x80, so that sizes and places stay.
+pub fn char8(octets: &[u8]) -> Cow<'_, [u8]> {
+    match octets.contains(&0) {
+        true => octets.iter().map(|octet| if *octet == 0 { 0x80 } else { *octet }).collect(),
+        false => octets.into(),
+    }
 }
 
 /// The first line of a literal whose octets are sent by themselves.

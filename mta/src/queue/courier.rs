@@ -1,17 +1,19 @@
-//! A courier: one connection to one destination, job after job, each outcome recorded before the next message is sent.
+//! A courier: one connection to one destination, message after message, each outcome recorded before the next one is sent.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, hash::Hash, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use waypost_auth::{Live, srs};
-use waypost_mail::{BodyType, DeliverBy, Domain, Overdue, Reply, ReversePath, Timestamp};
-use waypost_storage::{
-    Attempt, Deadline, Outcome, QueueEntry, QueuedRecipient, Reader, RecipientOutcome, StoreError,
+use waypost_mail::{
+    BodyType, DeliverBy, Domain, EnhancedStatus, EntryId, Overdue, Reply, ReversePath, Severity, Timestamp,
 };
+use waypost_storage::{Deadline, Dialogue, QueueEntry, QueuedRecipient, Reader};
 
 use super::{
-    Recorded, Report, Shared, notification,
-    schedule::{self, Span},
+    Place, RECIPIENTS_PER_TRANSACTION_MAX, Shared, due_at,
+    outcome::{Settlement, outcomes},
+    schedule,
+    sites::{Next, SiteId},
 };
 use crate::{
     client::{Delivery, Outbox, deliver},
@@ -22,26 +24,29 @@ use crate::{
     },
 };
 
-/// Most messages over one connection: then another one is made, perhaps to another server of the destination.
-const MESSAGES_PER_CONNECTION_MAX: usize = 100;
-/// Wait before outcomes are offered to a full store again.
-const STORE_RETRY_WAIT: Duration = Duration::from_secs(10);
+/// How long a connection is kept for the next message.
+const LINGER: Duration = Duration::from_secs(1);
+/// Status of a connection that was lost on the way.
+const LOST: EnhancedStatus = EnhancedStatus(4, 4, 2);
 
 /// Recipients of one entry that go to one destination in one transaction.
 #[derive(Clone, Debug)]
-pub(super) struct Job {
-    /// The entry as it was when it came due.
-    pub(super) entry: Arc<QueueEntry>,
+struct Job {
     /// Indexes in its recipients.
-    pub(super) recipients: Vec<usize>,
+    recipients: Vec<usize>,
     /// The domain of the alias that forwards to them, if one does.
-    pub(super) alias: Option<Domain>,
-    /// How often it was tried before.
-    pub(super) tries: u32,
+    alias: Option<Domain>,
+}
+
+/// The message that is in flight.
+struct Item {
+    entry: Arc<QueueEntry>,
+    jobs: VecDeque<Job>,
 }
 
 /// The job that is under way.
 struct Current {
+    entry: Arc<QueueEntry>,
     job: Job,
     reader: Reader,
 }
@@ -49,163 +54,208 @@ struct Current {
 /// A courier.
 pub(super) struct Courier {
     shared: Arc<Shared>,
+    site: SiteId,
+    place: Place,
     destination: Destination,
+    item: Option<Item>,
     current: Option<Current>,
     taken: usize,
+    is_connected: bool,
+    is_idle: bool,
 }
 
 impl Courier {
-    pub(super) fn new(shared: Arc<Shared>, destination: Destination) -> Self {
-        Self { shared, destination, current: None, taken: 0 }
+    pub(super) fn new(shared: Arc<Shared>, site: SiteId, destination: Destination) -> Self {
+        let place = Place::Elsewhere(destination.clone());
+        let (item, current) = (None, None);
+        Self {
+            shared,
+            site,
+            place,
+            destination,
+            item,
+            current,
+            taken: 0,
+            is_connected: false,
+            is_idle: false,
+        }
     }
 
-    /// Serves the lane of the destination over one connection.
+    /// Serves the destination over one connection.
     pub(super) async fn run(self) {
         let shared = self.shared.clone();
         let context = &shared.context;
         let live = context.live();
         let seed = context.random.next();
         match resolve(&context.resolver, &live.config, &self.destination, seed).await {
-            RoutePlan::Fail(refusal) => self.fail("", &refusal.into()).await,
+            RoutePlan::Fail(refusal) => self.refused("", &refusal.into(), Vec::new()).await,
             RoutePlan::Send(route) => {
                 let (courier, delivery) =
                     deliver(self, &route, &live.config.hostname, &context.dialler, &context.shutdown).await;
                 match delivery {
-                    Delivery::Done => shared.lanes().ended(&courier.destination),
-                    Delivery::Refused { peer, reply } => courier.fail(&peer, &reply).await,
+                    Delivery::Refused { peer, reply } => courier.refused(&peer, &reply, Vec::new()).await,
                     // what waits is still due when the server runs again
-                    Delivery::Stopped => drop(shared.lanes().failed(&courier.destination)),
+                    Delivery::Done | Delivery::Stopped => courier.ended(),
                 }
             }
         }
-        shared.report(Report::Ended).await;
     }
 
-    /// No server took the connection: so it went for all that waits, unless other connections serve the lane.
-    async fn fail(self, peer: &str, reply: &Reply) {
-        let jobs = self.shared.lanes().failed(&self.destination);
-        for job in jobs {
-            let replies = vec![reply.clone(); job.recipients.len()];
-            self.settle(&job, peer, Finished { replies, tls: None, tells: Tells::default() }).await;
+    /// The connection has ended. What is left of the message is due still.
+    fn ended(mut self) {
+        self.close();
+        self.shared.ended(self.site, self.is_idle);
+    }
+
+    /// No server takes a session. What is refused for ever is refused for all that is due; else one message stands for the others,
+    /// which wait until the destination is awake, and where other connections work, none does.
+    async fn refused(mut self, peer: &str, reply: &Reply, dialogues: Vec<Dialogue>) {
+        let shared = self.shared.clone();
+        if reply.severity() == Severity::Permanent {
+            while self.open(None) {
+                self.settle_all(peer, reply, dialogues.clone()).await;
+            }
+            return self.ended();
+        }
+        let is_open = self.open(None);
+        let (now, live) = (shared.now(), shared.context.live());
+        let random = shared.context.random.next();
+        let schedule = match &self.destination {
+            Destination::Exchangers(domain) => live.config.queue.schedule(domain),
+            Destination::NextHop { .. } => live.config.queue.schedule(&live.config.hostname),
+        };
+        let wait = |failures| schedule::next_probe(schedule, now, failures, random);
+        let rests = shared.sites().refused(self.site, peer, reply, now, wait);
+        if is_open && rests {
+            self.settle_all(peer, reply, dialogues).await;
+        }
+        self.close();
+        shared.bell.notify_one();
+    }
+
+    /// Takes a message that is ready into flight, this one or the next; whether there is one.
+    fn open(&mut self, id: Option<EntryId>) -> bool {
+        let (shared, given) = (self.shared.clone(), id.is_some());
+        let live = shared.context.live();
+        loop {
+            let Some(id) = id.or_else(|| shared.sites().take_ready(self.site)) else { return false };
+            let entry = shared.context.store.queue_entry(id).filter(|entry| entry.held.is_none());
+            let jobs = entry.as_ref().map(|entry| jobs(&live, entry, &self.place, shared.now()));
+            match (entry, jobs) {
+                (Some(entry), Some(jobs)) if !jobs.is_empty() => {
+                    self.item = Some(Item { entry: Arc::new(entry), jobs });
+                    return true;
+                }
+                // taken out of the queue, held or settled by hand while it waited, or not due any more
+                _ => shared.done(self.site, &self.place, id),
+            }
+            if given {
+                return false;
+            }
         }
     }
 
-    /// Records what came of a job, and tells the runner.
-    async fn settle(&self, job: &Job, peer: &str, finished: Finished) {
-        let Finished { replies, tls, tells } = finished;
-        let (now, live) = (self.shared.context.store.now(), self.shared.context.live());
-        let expired = schedule::is_expired(&live.config.queue, Span::of(&job.entry), now);
-        let outcome = |(recipient, reply): (&usize, Reply)| RecipientOutcome {
-            recipient: *recipient,
-            outcome: schedule::outcome(peer.to_owned(), reply, expired),
-        };
-        let outcomes: Vec<_> = job.recipients.iter().zip(replies).map(outcome).collect();
-        outcomes.iter().for_each(|outcome| log(&job.entry, outcome, tls.as_deref(), now));
-        let recorded = self.record(job, &live, now, outcomes, tells).await;
-        self.shared.report(Report::Job(job.entry.id, recorded)).await;
+    /// The message is not in flight any more.
+    fn close(&mut self) {
+        if let Some(item) = self.item.take() {
+            self.shared.done(self.site, &self.place, item.entry.id);
+        }
     }
 
-    /// Records outcomes with the notification that they cause. A store that is full is asked again until it is not.
-    async fn record(
+    /// Settles all that is left of the message.
+    async fn settle_all(&mut self, peer: &str, reply: &Reply, dialogues: Vec<Dialogue>) {
+        let Some(item) = self.item.take() else { return };
+        let recipients: Vec<usize> = item.jobs.into_iter().flat_map(|job| job.recipients).collect();
+        let replies = vec![reply.clone(); recipients.len()];
+        let finished = Finished { replies, tls: None, tells: Tells::default() };
+        if self.settle(&item.entry, &recipients, peer, finished, dialogues).await {
+            self.shared.done(self.site, &self.place, item.entry.id);
+        }
+    }
+
+    /// Records what came of a try; whether it is durable. Where it is not, the message stays in flight until a restart: to send it again
+    /// now what may have arrived would be worse.
+    async fn settle(
         &self,
-        job: &Job,
-        live: &Live,
-        now: Timestamp,
-        outcomes: Vec<RecipientOutcome>,
-        tells: Tells,
-    ) -> Recorded {
-        let (store, shutdown) = (&self.shared.context.store, &self.shared.context.shutdown);
-        let (id, queue) = (job.entry.id, &live.config.queue);
-        let random = self.shared.context.random.next();
-        let next_attempt = schedule::next_attempt(queue, Span::of(&job.entry), now, job.tries, random);
-        let late = !job.entry.warned && schedule::is_late(queue, Span::of(&job.entry), now);
-        let mut told = notification::Told::new(
-            &job.entry.recipients,
-            job.entry.wishes.deliver_by,
-            &outcomes,
-            late,
-            tells,
-        );
+        entry: &QueueEntry,
+        recipients: &[usize],
+        peer: &str,
+        finished: Finished,
+        dialogues: Vec<Dialogue>,
+    ) -> bool {
+        let Finished { replies, tls, tells } = finished;
+        let (now, live) = (self.shared.now(), self.shared.context.live());
+        let outcomes = outcomes(&live, entry, recipients, (peer, tls.as_deref()), replies, now);
+        self.shared.record(Settlement { entry, outcomes, tells, dialogues }).await.is_ok()
+    }
+
+    /// Waits for the next message; whether there may be one.
+    async fn wait(&self, bell: &tokio::sync::Notify, until: Option<Timestamp>) -> bool {
+        let millis = |until: Timestamp| u64::try_from(until.0 - self.shared.now().0).unwrap_or(0);
+        let slot = until.map(|until| Duration::from_millis(millis(until))).filter(|wait| *wait <= LINGER);
+        tokio::select! {
+            biased;
+            () = self.shared.context.shutdown.stopping() => false,
+            () = bell.notified() => true,
+            () = tokio::time::sleep(slot.unwrap_or(LINGER)) => slot.is_some(),
+        }
+    }
+
+    fn messages_max(&self, live: &Live) -> usize {
+        let queue = &live.config.queue;
+        let own = match &self.destination {
+            Destination::Exchangers(domain) => queue.destination(domain),
+            Destination::NextHop { .. } => None,
+        };
+        own.and_then(|own| own.messages_per_connection).unwrap_or(queue.messages_per_connection)
+    }
+
+    /// The next transaction of the message in flight, or of the next one.
+    async fn next_job(&mut self) -> Option<(Arc<QueueEntry>, Job)> {
         loop {
-            let random = self.shared.context.random.next();
-            let notification = match told.is_empty() {
-                false => notification::build(store, live, &job.entry, &outcomes, &told, now, random).await,
-                true => Ok(None),
-            };
-            let warned = told.of_delay();
-            let attempt = Attempt { id, at: now, outcomes: outcomes.clone(), next_attempt, warned };
-            let settled = match notification {
-                Ok(notification) => store.settle(attempt, notification).await,
-                Err(error) => Err(error),
-            };
-            match settled {
-                Ok(()) | Err(StoreError::NoSuchEntry) => return Recorded::Yes,
-                Err(StoreError::Full | StoreError::Io(_)) if !shutdown.is_stopping() => {
-                    tracing::warn!(%id, "the store is full: the outcome of a delivery waits");
-                    tokio::select! {
-                        biased;
-                        () = shutdown.stopping() => {}
-                        () = tokio::time::sleep(STORE_RETRY_WAIT) => {}
+            if let Some(item) = &mut self.item
+                && let Some(job) = item.jobs.pop_front()
+            {
+                return Some((item.entry.clone(), job));
+            }
+            self.close();
+            let next = self.shared.sites().next(self.site, self.is_idle, self.shared.now());
+            self.is_idle = matches!(next, Next::Wait(..));
+            match next {
+                Next::End => return None,
+                Next::Message(id) => drop(self.open(Some(id))),
+                Next::Wait(bell, until) => {
+                    if !self.wait(&bell, until).await {
+                        return None;
                     }
                 }
-                // it is the notification that cannot be placed: the sender's mailbox is full or gone
-                Err(error) if !told.is_empty() && is_of_notification(&error) => {
-                    tracing::warn!(%id, sender = %job.entry.reverse_path, %error, "the notification is dropped");
-                    told = notification::Told::default();
-                }
-                Err(error) => {
-                    tracing::error!(%id, %error, "the outcome of a delivery is not recorded");
-                    return Recorded::No;
-                }
             }
         }
-    }
-}
-
-/// Whether the store refused the notification, and not the record of the outcomes.
-fn is_of_notification(error: &StoreError) -> bool {
-    matches!(
-        error,
-        StoreError::OverQuota
-            | StoreError::NoSuchAccount
-            | StoreError::NoSuchMailbox
-            | StoreError::Limit(_)
-            | StoreError::Damaged(_)
-    )
-}
-
-impl Shared {
-    async fn report(&self, report: Report) {
-        // the runner is gone only when the server has stopped; then there is no one to tell
-        self.reports.send(report).await.ok();
     }
 }
 
 impl Outbox for Courier {
     async fn next(&mut self) -> Option<Outgoing> {
-        if self.taken == 0 {
-            self.shared.lanes().connected(&self.destination);
+        if !self.is_connected {
+            self.is_connected = true;
+            self.shared.sites().connected(self.site, self.shared.now());
+            self.shared.bell.notify_one();
         }
-        if self.taken == MESSAGES_PER_CONNECTION_MAX || self.shared.context.shutdown.is_stopping() {
+        let live = self.shared.context.live();
+        if self.taken >= self.messages_max(&live) || self.shared.context.shutdown.is_stopping() {
             return None;
         }
-        loop {
-            let job = self.shared.lanes().pop(&self.destination)?;
-            // taken out of the queue, or settled by hand, while it waited
-            if self.shared.context.store.queue_entry(job.entry.id).is_none() {
-                self.shared.report(Report::Job(job.entry.id, Recorded::Yes)).await;
-                continue;
-            }
-            self.taken += 1;
-            let now = self.shared.context.store.now();
-            let outgoing = Outgoing { reverse_path: self.reverse_path(&job), ..outgoing(&job, now) };
-            self.current = Some(Current { reader: self.reader(&job.entry), job });
-            return Some(outgoing);
-        }
+        let (entry, job) = self.next_job().await?;
+        self.taken += 1;
+        let now = self.shared.now();
+        let outgoing =
+            Outgoing { reverse_path: self.reverse_path(&entry, &job), ..outgoing(&entry, &job, now) };
+        self.current = Some(Current { reader: self.reader(&entry), entry, job });
+        Some(outgoing)
     }
 
     async fn octets(&mut self) -> Option<Octets> {
-        let mut reader = self.reader(&self.current.as_ref()?.job.entry);
+        let mut reader = self.reader(&self.current.as_ref()?.entry);
         let mut scan = Scan::default();
         loop {
             let octets = self.read(&mut reader).await?;
@@ -224,29 +274,62 @@ impl Outbox for Courier {
     }
 
     async fn finish(&mut self, peer: &str, finished: Finished) {
-        if let Some(Current { job, .. }) = self.current.take() {
-            self.settle(&job, peer, finished).await;
+        let Some(Current { entry, job, .. }) = self.current.take() else { return };
+        let is_lost = finished.replies.iter().all(|reply| reply.code == 421 || reply.status == Some(LOST));
+        match is_lost {
+            true => self.shared.sites().troubled(self.site),
+            false => self.shared.sites().answered(self.site, self.shared.now()),
+        }
+        if !self.settle(&entry, &job.recipients, peer, finished, Vec::new()).await {
+            self.item = None;
         }
     }
 }
 
+/// The open recipients of an entry at a place that are due, in transactions. What is forwarded has a reverse path of its own, so it goes
+/// in a transaction of its own.
+fn jobs(live: &Live, entry: &QueueEntry, place: &Place, now: Timestamp) -> VecDeque<Job> {
+    let due = due_at(live, entry, place, now);
+    let due = due.map(|(recipient, queued)| {
+        (recipient, queued.recipient.original.as_ref().map(|alias| alias.domain.clone()))
+    });
+    transactions(due).into_iter().map(|(alias, recipients)| Job { recipients, alias }).collect()
+}
+
+/// Groups recipients, in transactions of bounded size, in the order in which they came.
+fn transactions<D: Clone + Eq + Hash>(recipients: impl Iterator<Item = (usize, D)>) -> Vec<(D, Vec<usize>)> {
+    let mut transactions: Vec<(D, Vec<usize>)> = Vec::new();
+    let mut open: std::collections::HashMap<D, usize> = std::collections::HashMap::new();
+    for (recipient, group) in recipients {
+        let place = open.get(&group).copied();
+        match place.and_then(|place| transactions.get_mut(place)) {
+            Some((_, members)) if members.len() < RECIPIENTS_PER_TRANSACTION_MAX => members.push(recipient),
+            _ => {
+                open.insert(group.clone(), transactions.len());
+                transactions.push((group, vec![recipient]));
+            }
+        }
+    }
+    transactions
+}
+
 impl Courier {
     /// The sender, or, where an alias forwards what comes from elsewhere, a path of ours that leads back to him.
-    fn reverse_path(&self, job: &Job) -> ReversePath {
+    fn reverse_path(&self, entry: &QueueEntry, job: &Job) -> ReversePath {
         let context = &self.shared.context;
         let live = context.live();
-        let (sender, alias) = match (&job.entry.reverse_path, &job.alias) {
+        let (sender, alias) = match (&entry.reverse_path, &job.alias) {
             (ReversePath::Address(sender), Some(alias)) if live.config.srs.enabled => (sender, alias),
             (unchanged, _) => return unchanged.clone(),
         };
         // Our own mail needs no other path.
         if live.directory.is_local(&sender.domain) {
-            return job.entry.reverse_path.clone();
+            return entry.reverse_path.clone();
         }
         let domain = live.config.srs.domain.as_ref().unwrap_or(alias);
         let rewritten = context.srs.forward(sender, domain, srs::day(context.store.now()));
         if rewritten.is_none() {
-            tracing::debug!(id = %job.entry.id, %sender, "the sender is too long to be rewritten");
+            tracing::debug!(id = %entry.id, %sender, "the sender is too long to be rewritten");
         }
         ReversePath::Address(rewritten.unwrap_or_else(|| sender.clone()))
     }
@@ -262,8 +345,7 @@ impl Courier {
     }
 }
 
-fn outgoing(job: &Job, now: Timestamp) -> Outgoing {
-    let entry = &job.entry;
+fn outgoing(entry: &QueueEntry, job: &Job, now: Timestamp) -> Outgoing {
     let queued = || job.recipients.iter().filter_map(|index| entry.recipients.get(*index));
     let parameters = |queued: &QueuedRecipient| RcptParameters {
         notify: queued.recipient.notify,
@@ -290,28 +372,6 @@ fn left(deadline: Deadline, now: Timestamp) -> DeliverBy {
     // With none left it is given up, or told of, before it is sent.
     let seconds = if deadline.overdue == Overdue::Return { seconds.max(1) } else { seconds };
     DeliverBy { seconds, overdue: deadline.overdue, trace: deadline.trace }
-}
-
-fn log(entry: &QueueEntry, outcome: &RecipientOutcome, tls: Option<&str>, now: Timestamp) {
-    let Some(to) = entry.recipients.get(outcome.recipient).map(|queued| &queued.recipient.address) else {
-        return;
-    };
-    let (name, peer, reply) = match &outcome.outcome {
-        Outcome::Delivered { peer, reply } => ("delivered", peer, reply),
-        Outcome::Deferred { peer, reply } => ("deferred", peer, reply),
-        Outcome::Failed { peer, reply } => ("failed", peer, reply),
-    };
-    let status = reply.status.map_or_else(String::new, |status| format!("{status} "));
-    tracing::info!(
-        id = %entry.id,
-        %to,
-        peer,
-        tls = tls.unwrap_or("none"),
-        outcome = name,
-        reply = %format_args!("{} {status}{}", reply.code, reply.text()),
-        delay_seconds = now.seconds().saturating_sub(entry.accepted.seconds()),
-        "delivery attempt"
-    );
 }
 
 /// Looks for octets above 127, before and behind the empty line.
@@ -344,6 +404,17 @@ impl Scan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn recipients_are_grouped() {
+        let group = |all: &str| transactions(all.chars().enumerate());
+        assert_eq!(group(""), []);
+        assert_eq!(group("abac"), [('a', vec![0, 2]), ('b', vec![1]), ('c', vec![3])]);
+        let sizes =
+            |count| group(&"a".repeat(count)).iter().map(|(_, group)| group.len()).collect::<Vec<_>>();
+        assert_eq!(sizes(RECIPIENTS_PER_TRANSACTION_MAX), [100]);
+        assert_eq!(sizes(RECIPIENTS_PER_TRANSACTION_MAX + 1), [100, 1]);
+    }
 
     #[test]
     fn octets_are_found_where_they_are() {

@@ -1,50 +1,59 @@
-//! The queue runner: wakes entries when they are due, groups recipients by destination, records what came of each try.
+//! The queue runner: looks at entries when they are due, hands them to their destinations, makes connections, records what came
+//! of each try. docs/queue.md tells how it behaves.
 //!
 //! ```text
-//! store ──changes──► waiting (by due time) ──due──► lanes (jobs by destination) ──► couriers (one connection each)
-//!                       ▲                                                              │ settle: outcomes, notification
-//!                       └──────────────────── all jobs of the entry are done ◄─────────┘
+//! store ──changes──► sites (by destination: later, ready, resting) ──start──► couriers (one connection each)
+//!                       ▲                                                         │ settle: outcomes, notification
+//!                       └──────────── what is still open, due later ◄─────────────┘
 //! ```
-//! An entry waits, or has jobs; never both. What is durable is the store's; all here can be made anew from it.
-//! Nothing is polled: the runner sleeps until the next entry is due, the store changes or a courier has done something.
+//! What is durable is the store's; all here can be made anew from it. Nothing is polled: the runner sleeps until something is
+//! due, the store changes or a courier has done something.
 
+mod control;
 mod courier;
-mod lanes;
+mod local;
 mod notification;
+mod outcome;
+mod pace;
+mod ready;
 mod schedule;
-mod waiting;
+mod sites;
 
 use std::{
-    collections::HashMap,
-    hash::Hash,
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
 use waypost_auth::{Live, Srs};
 use waypost_config::Config;
-use waypost_mail::{EntryId, Timestamp};
+use waypost_mail::{Domain, EntryId, ReversePath, Timestamp};
 use waypost_net::{Dialler, Shutdown};
-use waypost_storage::{QueueEntry, QueuedRecipient, Store, StoreError};
+use waypost_storage::{QueueEntry, QueuedRecipient, Store};
 
 use crate::{
     Random,
     dns::Resolver,
     route::{Destination, destination},
 };
-use courier::{Courier, Job};
-use lanes::Lanes;
-use waiting::Waiting;
+use courier::Courier;
+use outcome::Touch;
+use pace::Bounds;
+use schedule::Span;
+use sites::{Because, SiteId, Sites};
 
-pub use lanes::{CONNECTIONS_MAX, CONNECTIONS_PER_DESTINATION_MAX};
+pub use control::{Control, Handed, Unavailable};
+pub use sites::SiteStatus;
 
 /// Most recipients in one transaction: what each server must take (RFC 5321 section 4.5.3.1.8).
 pub const RECIPIENTS_PER_TRANSACTION_MAX: usize = 100;
 /// Longest sleep without looking at the clock, which may have been set.
 const SLEEP_MAX: Duration = Duration::from_secs(60 * 60);
-/// Reports of couriers that the runner has not read yet.
-const REPORTS_MAX: usize = 1024;
+/// Most messages that are settled without a connection at the same time.
+const TOUCHES_MAX: usize = 32;
+/// Items that are looked at before connections are made and others have their turn.
+const LOOKS_MAX: usize = 1024;
 
 /// What the runner needs.
 #[derive(Clone, Debug)]
@@ -72,182 +81,293 @@ impl Context {
     }
 }
 
+/// Where a message goes: what shares connections.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Place {
+    /// Mailboxes here: of messages that were held, or were to be sent later.
+    Here,
+    /// Another server.
+    Elsewhere(Destination),
+}
+
+impl Place {
+    /// Where mail for a domain goes.
+    pub fn of(live: &Live, domain: &Domain) -> Self {
+        match live.directory.is_local(domain) {
+            true => Self::Here,
+            false => Self::Elsewhere(destination(&live.config, domain)),
+        }
+    }
+
+    fn bounds(&self, config: &Config) -> Bounds {
+        let own = match self {
+            Self::Elsewhere(Destination::Exchangers(domain)) => config.queue.destination(domain),
+            Self::Elsewhere(Destination::NextHop { .. }) | Self::Here => None,
+        };
+        Bounds {
+            connections: own
+                .and_then(|own| own.connections)
+                .unwrap_or(config.queue.connections_per_destination),
+            messages_per_minute: own.map_or(0, |own| own.messages_per_minute),
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    /// The domain whose exchangers are asked, the next hop, or `here`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Here => f.write_str("here"),
+            Self::Elsewhere(destination) => destination.fmt(f),
+        }
+    }
+}
+
 /// Runs the queue until shutdown; deliveries in flight end first, within the drain deadline.
 pub async fn run(context: Context) {
-    let (reports, from_couriers) = mpsc::channel(REPORTS_MAX);
-    let shared = Arc::new(Shared { context, lanes: Mutex::default(), reports });
-    Runner::new(shared).run(from_couriers).await;
+    run_with(context, &Control::default()).await;
 }
 
-/// Makes an entry due now, as `waypost queue retry` does. Errors as `Store::reschedule`.
-pub async fn retry_now(store: &Store, id: EntryId) -> Result<(), StoreError> {
-    store.reschedule(id, store.now()).await
-}
-
-/// What couriers tell the runner.
-#[derive(Debug)]
-enum Report {
-    /// A job is done with.
-    Job(EntryId, Recorded),
-    /// A connection has ended.
-    Ended,
-}
-
-/// Whether the outcomes of a job are durable.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Recorded {
-    Yes,
-    /// The store takes no more: to send again what may have arrived would be worse than to wait for a restart.
-    No,
+/// The same, for one who looks at it and gives it orders.
+pub async fn run_with(context: Context, control: &Control) {
+    let connections = context.live().config.queue.connections;
+    let shared = Arc::new(Shared {
+        context,
+        sites: Mutex::new(Sites::new(connections)),
+        bell: Notify::new(),
+        touches: tokio::sync::Semaphore::new(TOUCHES_MAX),
+    });
+    control.begin(&shared);
+    Runner { shared, routes: 0 }.run().await;
 }
 
 /// What runner and couriers share.
 #[derive(Debug)]
 struct Shared {
     context: Context,
-    lanes: Mutex<Lanes<Destination, Job>>,
-    reports: mpsc::Sender<Report>,
+    sites: Mutex<Sites<Place>>,
+    /// Wakes the runner.
+    bell: Notify,
+    touches: tokio::sync::Semaphore,
 }
 
 impl Shared {
-    /// The lanes. Each change of them is complete, so that a poisoned lock is no reason to stop.
-    fn lanes(&self) -> MutexGuard<'_, Lanes<Destination, Job>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The sites. Each change of them is complete, so that a poisoned lock is no reason to stop.
+    fn sites(&self) -> MutexGuard<'_, Sites<Place>> {
+        self.sites.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.context.store.now()
+    }
+
+    /// Notes where and when an entry is due.
+    fn schedule(&self, live: &Live, entry: &QueueEntry) {
+        if entry.held.is_some() {
+            return;
+        }
+        let now = self.now();
+        for (place, due) in places(live, entry) {
+            self.sites().add(&place, place.bounds(&live.config), entry.id, due, now);
+        }
+    }
+
+    /// What was in flight at a site is over: what of it is open comes again.
+    fn done(&self, site: SiteId, place: &Place, id: EntryId) {
+        if let Some(entry) = self.context.store.queue_entry(id).filter(|entry| entry.held.is_none()) {
+            let live = self.context.live();
+            let due = places(&live, &entry).into_iter().find(|(other, _)| other == place);
+            if let Some((place, due)) = due {
+                let now = self.now();
+                self.sites().add(&place, place.bounds(&live.config), id, due, now);
+            }
+        }
+        self.sites().done(site, id);
+        self.bell.notify_one();
     }
 }
 
-/// An entry with jobs.
-#[derive(Debug)]
-struct Round {
-    jobs: usize,
-    recorded: Recorded,
+/// Where the open recipients of an entry are, with the time at which the first of them is due there.
+fn places(live: &Live, entry: &QueueEntry) -> Vec<(Place, Timestamp)> {
+    let mut places: Vec<(Place, Timestamp)> = Vec::new();
+    for (_, queued) in entry.open() {
+        let place = Place::of(live, &queued.recipient.address.domain);
+        match places.iter_mut().find(|(other, _)| *other == place) {
+            Some((_, due)) => *due = queued.next_attempt.min(*due),
+            None => places.push((place, queued.next_attempt)),
+        }
+    }
+    places
+}
+
+/// The open recipients of an entry at one place that are due by then, with their indexes.
+fn due_at<'a>(
+    live: &'a Live,
+    entry: &'a QueueEntry,
+    place: &'a Place,
+    by: Timestamp,
+) -> impl Iterator<Item = (usize, &'a QueuedRecipient)> {
+    entry.open().filter(move |(_, queued)| {
+        queued.next_attempt <= by && Place::of(live, &queued.recipient.address.domain) == *place
+    })
 }
 
 struct Runner {
     shared: Arc<Shared>,
-    waiting: Waiting,
-    jobs: HashMap<EntryId, Round>,
-    /// How often each entry was tried. The store counts one try for each destination, the schedule one for all of them; so
-    /// what was tried before the start is told by the time that has passed, and is no more than what the store counted.
-    tries: HashMap<EntryId, u32>,
+    /// Tells configurations apart that lead mail elsewhere.
+    routes: u64,
 }
 
 impl Runner {
-    fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, waiting: Waiting::default(), jobs: HashMap::new(), tries: HashMap::new() }
-    }
-
-    async fn run(mut self, mut reports: mpsc::Receiver<Report>) {
+    async fn run(mut self) {
         let shared = self.shared.clone();
-        let Context { store, shutdown, .. } = &shared.context;
-        // kept over the turns of the loop: nothing says that it may be dropped half-way
-        let mut changes = Box::pin(store.queue_changes());
+        let Context { store, shutdown, live, .. } = &shared.context;
+        let (mut live, mut directory) = (live.clone(), store.directory());
+        self.routes = routes(&live.borrow_and_update());
+        self.pause(&directory.borrow_and_update().paused);
         while !shutdown.is_stopping() {
-            // all of these are cancel-safe or outlive the turn
+            let wake = shared.sites().next_wake();
+            // all of these are cancel-safe
             tokio::select! {
                 biased;
                 () = shutdown.stopping() => break,
-                Some(report) = reports.recv() => self.heard(&report),
-                ids = &mut changes => {
-                    changes.set(store.queue_changes());
-                    ids.into_iter().for_each(|id| self.schedule(id));
-                }
-                () = sleep_until(self.waiting.next(), store.now()) => {}
+                Ok(()) = live.changed() => self.reconfigured(&live.borrow_and_update().clone()),
+                Ok(()) = directory.changed() => self.pause(&directory.borrow_and_update().paused),
+                () = shared.bell.notified() => {}
+                ids = store.queue_changes() => self.changed(&ids),
+                () = sleep_until(wake, store.now()) => {}
             }
-            while let Ok(report) = reports.try_recv() {
-                self.heard(&report);
-            }
-            self.wake();
+            self.look();
+            self.start();
         }
-        while shared.lanes().running() > 0 && reports.recv().await.is_some() {}
-    }
-
-    fn heard(&mut self, report: &Report) {
-        let Report::Job(id, recorded) = *report else { return };
-        let Some(round) = self.jobs.get_mut(&id) else { return };
-        round.jobs -= 1;
-        if recorded == Recorded::No {
-            round.recorded = Recorded::No;
-        }
-        if round.jobs > 0 {
-            return;
-        }
-        if let Some(Round { recorded: Recorded::Yes, .. }) = self.jobs.remove(&id) {
-            self.schedule(id);
+        shared.sites().ring_all();
+        while shared.sites().running() > 0 {
+            shared.bell.notified().await;
         }
     }
 
-    /// Notes when an entry is due, unless it has jobs.
-    fn schedule(&mut self, id: EntryId) {
-        if self.jobs.contains_key(&id) {
-            return;
-        }
-        match self.shared.context.store.queue_entry(id) {
-            Some(entry) => self.waiting.insert(id, entry.next_attempt),
-            None => {
-                self.waiting.remove(id);
-                self.tries.remove(&id);
-            }
-        }
-    }
-
-    /// Makes jobs of what is due, and connections for what waits in the lanes.
-    fn wake(&mut self) {
-        let now = self.shared.context.store.now();
+    fn changed(&self, ids: &[EntryId]) {
         let live = self.shared.context.live();
-        while let Some(id) = self.waiting.pop_due(now) {
-            let Some(entry) = self.shared.context.store.queue_entry(id) else { continue };
-            let before = || {
-                let by_time = schedule::tries_until(&live.config.queue, entry.accepted, entry.next_attempt);
-                entry.attempts.min(by_time)
-            };
-            let tries = self.tries.entry(id).or_insert_with(before);
-            let jobs = jobs(&entry, *tries, &live.config);
-            *tries = tries.saturating_add(1);
-            if !jobs.is_empty() {
-                self.jobs.insert(id, Round { jobs: jobs.len(), recorded: Recorded::Yes });
+        for id in ids {
+            if let Some(entry) = self.shared.context.store.queue_entry(*id) {
+                self.shared.schedule(&live, &entry);
             }
-            let mut lanes = self.shared.lanes();
-            jobs.into_iter().for_each(|(destination, job)| {
-                lanes.push(destination, job, |job| job.entry.wishes.priority);
-            });
         }
+    }
+
+    /// Where routes or our domains are others now, all is looked at again.
+    fn reconfigured(&mut self, live: &Live) {
+        self.shared.sites().set_connections_max(live.config.queue.connections);
+        let routes = routes(live);
+        if routes == self.routes {
+            return;
+        }
+        self.routes = routes;
+        let now = self.shared.now();
+        self.shared.sites().clear(now);
+        let mut after = None;
         loop {
-            let Some(destination) = self.shared.lanes().start() else { return };
-            let courier = Courier::new(self.shared.clone(), destination);
-            self.shared.context.shutdown.spawn(courier.run());
+            let page = self.shared.context.store.queue_page(after, LOOKS_MAX);
+            let Some(last) = page.last() else { return };
+            after = Some(last.id);
+            page.iter().for_each(|entry| self.shared.schedule(live, entry));
         }
     }
-}
 
-/// The open recipients of an entry as jobs.
-fn jobs(entry: &Arc<QueueEntry>, tries: u32, config: &Config) -> Vec<(Destination, Job)> {
-    let open = entry.recipients.iter().enumerate().filter(|(_, queued)| queued.is_open());
-    // What is forwarded has a reverse path of its own, so it goes in a transaction of its own.
-    let open = open.map(|(index, QueuedRecipient { recipient, .. })| {
-        let alias = recipient.original.as_ref().map(|alias| alias.domain.clone());
-        (index, (destination(config, &recipient.address.domain), alias))
-    });
-    let job = |recipients, alias| Job { entry: entry.clone(), recipients, alias, tries };
-    let jobs = transactions(open).into_iter();
-    jobs.map(|((destination, alias), recipients)| (destination, job(recipients, alias))).collect()
-}
+    fn pause(&self, paused: &std::collections::BTreeSet<String>) {
+        let now = self.shared.now();
+        self.shared.sites().pause(paused, now);
+    }
 
-/// Groups recipients by destination, in transactions of bounded size, in the order in which they came.
-fn transactions<D: Clone + Eq + Hash>(recipients: impl Iterator<Item = (usize, D)>) -> Vec<(D, Vec<usize>)> {
-    let mut transactions: Vec<(D, Vec<usize>)> = Vec::new();
-    let mut open: HashMap<D, usize> = HashMap::new();
-    for (recipient, destination) in recipients {
-        let place = open.get(&destination).copied();
-        match place.and_then(|place| transactions.get_mut(place)) {
-            Some((_, group)) if group.len() < RECIPIENTS_PER_TRANSACTION_MAX => group.push(recipient),
-            _ => {
-                open.insert(destination.clone(), transactions.len());
-                transactions.push((destination, vec![recipient]));
+    /// Looks at what comes up: makes it ready, puts it to rest, or drops it.
+    fn look(&self) {
+        let shared = &self.shared;
+        let live = shared.context.live();
+        let mut looks = 0;
+        while looks < LOOKS_MAX {
+            let now = shared.now();
+            let due = shared.sites().due(now);
+            if due.is_empty() {
+                return;
+            }
+            looks += due.len();
+            due.into_iter().for_each(|(site, id, because)| self.look_at(&live, site, id, because, now));
+        }
+        shared.bell.notify_one();
+    }
+
+    fn look_at(&self, live: &Live, site: SiteId, id: EntryId, because: Because, now: Timestamp) {
+        let shared = &self.shared;
+        let Some(place) = shared.sites().place(site).cloned() else { return };
+        let entry = shared.context.store.queue_entry(id).filter(|entry| entry.held.is_none());
+        let Some(entry) = entry else { return };
+        let Some((_, due)) = places(live, &entry).into_iter().find(|(other, _)| *other == place) else {
+            return;
+        };
+        if due > now {
+            // one that was rescheduled stands there for its new time, too; but a clock may have been set back
+            if because == Because::Due(due) {
+                shared.sites().add(&place, place.bounds(&live.config), id, due, now);
+            }
+            return;
+        }
+        let resting = shared.sites().resting(site, now);
+        let Some(resting) = resting else {
+            let mut sites = shared.sites();
+            return sites.make_ready(site, id, entry.wishes.priority, sender(&entry.reverse_path), now);
+        };
+        let deadline = deadline(live, &entry, &place);
+        match deadline > now {
+            true => shared.sites().rest(site, id, deadline, now),
+            false if shared.sites().take(site, id) => {
+                let touch = Touch { site, place, entry, resting };
+                shared.context.shutdown.spawn(shared.clone().touch(touch));
+            }
+            false => {}
+        }
+    }
+
+    /// Makes connections for what is ready.
+    fn start(&self) {
+        let shared = &self.shared;
+        loop {
+            let now = shared.now();
+            let Some((site, place)) = shared.sites().start(now) else { return };
+            match place {
+                Place::Here => drop(shared.context.shutdown.spawn(local::run(shared.clone(), site))),
+                Place::Elsewhere(destination) => {
+                    let courier = Courier::new(shared.clone(), site, destination);
+                    shared.context.shutdown.spawn(courier.run());
+                }
             }
         }
     }
-    transactions
+}
+
+/// When the sender of a message that waits at a place is told of it, or it is given up.
+fn deadline(live: &Live, entry: &QueueEntry, place: &Place) -> Timestamp {
+    let queue = &live.config.queue;
+    let of = |(_, queued): (usize, &QueuedRecipient)| {
+        let schedule = queue.schedule(&queued.recipient.address.domain);
+        Span::of(entry).next_word(schedule, queued.warned)
+    };
+    let last = Timestamp(i64::MAX);
+    due_at(live, entry, place, last).map(of).min().unwrap_or(last)
+}
+
+/// Tells senders apart.
+fn sender(reverse_path: &ReversePath) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    reverse_path.to_string().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Tells configurations apart that lead mail elsewhere.
+fn routes(live: &Live) -> u64 {
+    let Config { routes, domains, .. } = &*live.config;
+    let mut hasher = DefaultHasher::new();
+    format!("{routes:?}{domains:?}").hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Sleeps until an instant; for ever where nothing waits.

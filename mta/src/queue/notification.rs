@@ -7,7 +7,7 @@ use waypost_storage::{
     Acceptance, Deadline, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome, Store, StoreError,
 };
 
-use super::schedule::EXPIRED;
+use super::schedule::{EXPIRED, Span};
 use crate::{
     notification::{Notice, header_block},
     smtp::client::Tells,
@@ -23,23 +23,32 @@ const RETURNED_BYTES_MAX: u64 = 1024 * 1024;
 pub(super) struct Told(Vec<(usize, Action)>);
 
 impl Told {
-    /// `late`: the sender may be told of delays now. `tells`: what the server tells it. Where some recipients failed, others are told to be
+    /// `late`: whether the sender may be told now that a recipient waits. `tells`: what the server tells it. Where some recipients failed, others are told to be
     /// late at a later try.
     pub(super) fn new(
+        entry: &QueueEntry,
+        outcomes: &[RecipientOutcome],
+        late: impl Fn(&QueuedRecipient) -> bool,
+        tells: Tells,
+    ) -> Self {
+        Self::of(&entry.recipients, entry.wishes.deliver_by, outcomes, late, tells)
+    }
+
+    fn of(
         recipients: &[QueuedRecipient],
         deadline: Option<Deadline>,
         outcomes: &[RecipientOutcome],
-        late: bool,
+        late: impl Fn(&QueuedRecipient) -> bool,
         tells: Tells,
     ) -> Self {
         // Of a server that does not watch the time, and of each where that is asked for (RFC 2852 sections 4.1.2 and 4.1.3).
         let watched = deadline.is_some_and(|deadline| deadline.trace || !tells.overdue);
         let action = |(place, outcome): (usize, &RecipientOutcome)| {
-            let asked = recipients.get(outcome.recipient).and_then(|queued| queued.recipient.notify);
-            let notify = asked.unwrap_or(Notify::UNASKED);
+            let queued = recipients.get(outcome.recipient)?;
+            let notify = queued.recipient.notify.unwrap_or(Notify::UNASKED);
             let action = match &outcome.outcome {
                 Outcome::Failed { .. } => notify.failure.then_some(Action::Failed),
-                Outcome::Deferred { .. } => (notify.delay && late).then_some(Action::Delayed),
+                Outcome::Deferred { .. } => (notify.delay && late(queued)).then_some(Action::Delayed),
                 Outcome::Delivered { .. } => {
                     let is_told = notify.success && !tells.dsn || watched && notify != Notify::default();
                     is_told.then_some(Action::Relayed)
@@ -78,7 +87,9 @@ pub(super) async fn build(
     now: Timestamp,
     random: u64,
 ) -> Result<Option<Acceptance>, StoreError> {
-    let end = entry.accepted.after(live.config.queue.lifetime);
+    let end = |queued: &QueuedRecipient| {
+        Span::of(entry).end(live.config.queue.schedule(&queued.recipient.address.domain))
+    };
     let notice = Notice {
         of: entry.id,
         reverse_path: &entry.reverse_path,
@@ -117,11 +128,12 @@ fn reports(
     outcomes: &[RecipientOutcome],
     told: &Told,
     now: Timestamp,
-    end: Timestamp,
+    end: impl Fn(&QueuedRecipient) -> Timestamp,
 ) -> Vec<RecipientReport> {
     let report = |(place, action): &(usize, Action)| {
         let outcome = outcomes.get(*place)?;
-        let recipient = &recipients.get(outcome.recipient)?.recipient;
+        let queued = recipients.get(outcome.recipient)?;
+        let recipient = &queued.recipient;
         let (peer, reply) = outcome.outcome.said();
         let text = answer(reply);
         // no server says that we gave up
@@ -135,7 +147,7 @@ fn reports(
             remote_mta: peer.split_once(' ').map(|(host, _)| host.to_owned()),
             diagnostic: Some(if ours { Diagnostic::Local(text) } else { Diagnostic::Smtp(text) }),
             last_attempt: Some(DateTime::utc(now)),
-            will_retry_until: Some(DateTime::utc(end)),
+            will_retry_until: Some(DateTime::utc(end(queued))),
         })
     };
     told.0.iter().filter_map(report).collect()
@@ -188,7 +200,14 @@ mod tests {
             notify: notify.map(|notify| Notify::parse(notify).unwrap()),
             ..RelayRecipient::new(Address::parse(&format!("r{n}@b.test")).unwrap())
         };
-        (0..5).map(|n| QueuedRecipient { recipient: recipient(n), outcome: None }).collect()
+        let queued = |n| QueuedRecipient {
+            recipient: recipient(n),
+            outcome: None,
+            tries: 0,
+            next_attempt: Timestamp(0),
+            warned: false,
+        };
+        (0..5).map(queued).collect()
     }
 
     #[test]
@@ -211,7 +230,7 @@ mod tests {
             (Some("SUCCESS,DELAY"), 1..3, true, false, &[(0, Delayed), (1, Relayed)]),
         ] {
             let tells = Tells { dsn, overdue: false };
-            let told = Told::new(&recipients(notify), None, &all_outcomes[outcomes.clone()], late, tells);
+            let told = Told::of(&recipients(notify), None, &all_outcomes[outcomes.clone()], |_| late, tells);
             assert_eq!(told.0, expected, "{notify:?} {outcomes:?} {late} {dsn}");
         }
     }
@@ -229,7 +248,7 @@ mod tests {
             (Some("DELAY"), at(false), false, true),
         ] {
             let tells = Tells { dsn: true, overdue };
-            let told = Told::new(&recipients(notify), deadline, delivered, false, tells);
+            let told = Told::of(&recipients(notify), deadline, delivered, |_| false, tells);
             assert_eq!(!told.is_empty(), is_told, "{notify:?} {deadline:?} {overdue}");
         }
     }
@@ -238,8 +257,8 @@ mod tests {
     fn each_recipient_is_told_what_happened_to_it() {
         let told = |outcomes: &[RecipientOutcome], dsn| {
             let recipients = recipients(Some("SUCCESS,FAILURE,DELAY"));
-            let told = Told::new(&recipients, None, outcomes, true, Tells { dsn, overdue: false });
-            let reports = reports(&recipients, outcomes, &told, Timestamp(1000), Timestamp(9000));
+            let told = Told::of(&recipients, None, outcomes, |_| true, Tells { dsn, overdue: false });
+            let reports = reports(&recipients, outcomes, &told, Timestamp(1000), |_| Timestamp(9000));
             let line = |report: &RecipientReport| {
                 assert_eq!(report.last_attempt.unwrap().seconds, 1);
                 assert_eq!(report.will_retry_until.unwrap().seconds, 9);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use waypost_config::QueueConfig;
+use waypost_config::Schedule;
 use waypost_mail::{EnhancedStatus, Overdue, Reply, Severity, Timestamp};
 use waypost_storage::{Deadline, Outcome, QueueEntry};
 
@@ -20,61 +20,67 @@ pub(super) const EXPIRED: EnhancedStatus = EnhancedStatus(5, 4, 7);
 /// The time that a message has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
-    accepted: Timestamp,
+    begun: Timestamp,
     /// By when its sender wants it delivered (RFC 2852).
     deadline: Option<Deadline>,
 }
 
 impl Span {
     pub(super) fn of(entry: &QueueEntry) -> Self {
-        Self { accepted: entry.accepted, deadline: entry.wishes.deliver_by }
+        Self { begun: entry.begun(), deadline: entry.wishes.deliver_by }
     }
 
     /// When it is given up.
-    fn end(self, queue: &QueueConfig) -> Timestamp {
-        let end = self.accepted.after(queue.lifetime);
+    pub(super) fn end(self, schedule: Schedule<'_>) -> Timestamp {
+        let end = self.begun.after(schedule.lifetime);
         let deadline = self.deadline.filter(|deadline| deadline.overdue == Overdue::Return);
         deadline.map_or(end, |deadline| end.min(deadline.at))
+    }
+
+    /// When the sender hears of it, if nothing happens before: that it is late, unless it was told so, or that it is given up.
+    pub(super) fn next_word(self, schedule: Schedule<'_>, warned: bool) -> Timestamp {
+        let late = self.begun.after(schedule.warn_after);
+        let late = self.deadline.map_or(late, |deadline| late.min(deadline.at));
+        if warned { self.end(schedule) } else { self.end(schedule).min(late) }
     }
 }
 
 /// When a message that was tried `tries` times before and now once more is tried next; at the end of its lifetime, and at
 /// its deadline, at the latest, so that it is given up, or told of, then and not hours later. The last wait repeats.
 pub(super) fn next_attempt(
-    queue: &QueueConfig,
+    schedule: Schedule<'_>,
     span: Span,
     now: Timestamp,
     tries: u32,
     random: u64,
 ) -> Timestamp {
-    let at = usize::try_from(tries).unwrap_or(usize::MAX);
-    let wait = queue.retry.get(at).or(queue.retry.last()).copied().unwrap_or(WAIT_WITHOUT_SCHEDULE);
-    let permille = 1000 - JITTER_PERMILLE_MAX + random % (2 * JITTER_PERMILLE_MAX + 1);
-    let wait = wait.as_millis().saturating_mul(permille.into()) / 1000;
-    let next = now.after(Duration::from_millis(u64::try_from(wait).unwrap_or(u64::MAX)));
-    let bounds = [Some(span.end(queue)), span.deadline.map(|deadline| deadline.at)];
+    let next = now.after(wait(schedule, tries, random));
+    let bounds = [Some(span.end(schedule)), span.deadline.map(|deadline| deadline.at)];
     bounds.into_iter().flatten().filter(|bound| now < *bound).fold(next, Timestamp::min)
 }
 
-/// How often a message that is due then was tried before, by the schedule: the waits that fit in between.
-pub(super) fn tries_until(queue: &QueueConfig, accepted: Timestamp, due: Timestamp) -> u32 {
-    let passed = u128::try_from(due.0.saturating_sub(accepted.0)).unwrap_or(0);
-    let mut waited = 0;
-    let fits = |wait: &&Duration| {
-        waited += wait.as_millis().saturating_mul((1000 - JITTER_PERMILLE_MAX).into()) / 1000;
-        waited <= passed
-    };
-    u32::try_from(queue.retry.iter().take_while(fits).count()).unwrap_or(u32::MAX)
+/// The wait after so many tries before this one; a little longer or shorter.
+fn wait(schedule: Schedule<'_>, tries: u32, random: u64) -> Duration {
+    let at = usize::try_from(tries).unwrap_or(usize::MAX);
+    let wait = schedule.retry.get(at).or(schedule.retry.last()).copied().unwrap_or(WAIT_WITHOUT_SCHEDULE);
+    let permille = 1000 - JITTER_PERMILLE_MAX + random % (2 * JITTER_PERMILLE_MAX + 1);
+    let wait = wait.as_millis().saturating_mul(permille.into()) / 1000;
+    Duration::from_millis(u64::try_from(wait).unwrap_or(u64::MAX))
+}
+
+/// When a destination that took nothing `failures` times before and now again is tried next.
+pub(super) fn next_probe(schedule: Schedule<'_>, now: Timestamp, failures: u32, random: u64) -> Timestamp {
+    now.after(wait(schedule, failures, random))
 }
 
 /// Whether a message is given up when it is not delivered by now.
-pub(super) fn is_expired(queue: &QueueConfig, span: Span, now: Timestamp) -> bool {
-    now >= span.end(queue)
+pub(super) fn is_expired(schedule: Schedule<'_>, span: Span, now: Timestamp) -> bool {
+    now >= span.end(schedule)
 }
 
 /// Whether the sender of a message should know by now that it waits.
-pub(super) fn is_late(queue: &QueueConfig, span: Span, now: Timestamp) -> bool {
-    now >= span.accepted.after(queue.warn_after) || span.deadline.is_some_and(|deadline| now >= deadline.at)
+pub(super) fn is_late(schedule: Schedule<'_>, span: Span, now: Timestamp) -> bool {
+    now >= span.begun.after(schedule.warn_after) || span.deadline.is_some_and(|deadline| now >= deadline.at)
 }
 
 /// What a reply means for a recipient.
@@ -108,37 +114,75 @@ fn code(reply: &Reply) -> String {
 
 #[cfg(test)]
 mod tests {
+    use waypost_config::QueueConfig;
+
     use super::*;
 
     const MINUTE: i64 = 60_000;
-    const SPAN: Span = Span { accepted: Timestamp(0), deadline: None };
+    const SPAN: Span = Span { begun: Timestamp(0), deadline: None };
     const NO_JITTER: u64 = JITTER_PERMILLE_MAX;
 
     fn queue() -> QueueConfig {
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         let retry = [5, 15, 60, 240].map(minutes).to_vec();
-        QueueConfig { retry, lifetime: minutes(5 * 24 * 60), warn_after: minutes(240), mx_port: 25 }
+        QueueConfig {
+            retry,
+            lifetime: minutes(5 * 24 * 60),
+            warn_after: minutes(240),
+            ..QueueConfig::default()
+        }
+    }
+
+    fn schedule(queue: &QueueConfig) -> Schedule<'_> {
+        queue.schedule(&waypost_mail::Domain::new("b.test").unwrap())
     }
 
     #[test]
     fn waits_follow_the_schedule_and_the_last_one_repeats() {
         for (tries, minutes) in [(0, 5), (1, 15), (2, 60), (3, 240), (4, 240), (u32::MAX, 240)] {
-            let next = next_attempt(&queue(), SPAN, Timestamp(MINUTE), tries, NO_JITTER);
+            let next = next_attempt(schedule(&queue()), SPAN, Timestamp(MINUTE), tries, NO_JITTER);
             assert_eq!(next, Timestamp(MINUTE + minutes * MINUTE), "{tries}");
         }
         let none = QueueConfig { retry: Vec::new(), ..queue() };
-        assert_eq!(next_attempt(&none, SPAN, Timestamp(0), 0, NO_JITTER), Timestamp(240 * MINUTE));
+        assert_eq!(next_attempt(schedule(&none), SPAN, Timestamp(0), 0, NO_JITTER), Timestamp(240 * MINUTE));
     }
 
     #[test]
-    fn the_place_in_the_schedule_is_found_by_time() {
-        for (minutes, tries) in [(0, 0), (4, 0), (5, 1), (19, 2), (20, 2), (80, 3), (320, 4), (9999, 4)] {
-            let found = tries_until(&queue(), Timestamp(MINUTE), Timestamp(MINUTE + minutes * MINUTE));
-            assert_eq!(found, tries, "{minutes}");
+    fn a_sender_hears_of_what_waits_when_it_is_late_and_when_it_is_given_up() {
+        let (late, end) = (Timestamp(240 * MINUTE), Timestamp(5 * 24 * 60 * MINUTE));
+        let soon = Timestamp(7 * MINUTE);
+        let by = |overdue| Span { deadline: Some(Deadline { at: soon, overdue, trace: false }), ..SPAN };
+        for (span, warned, expected) in [
+            (SPAN, false, late),
+            (SPAN, true, end),
+            (by(Overdue::Notify), false, soon),
+            (by(Overdue::Notify), true, end),
+            (by(Overdue::Return), true, soon),
+        ] {
+            assert_eq!(span.next_word(schedule(&queue()), warned), expected, "{span:?} {warned}");
         }
-        assert_eq!(tries_until(&queue(), Timestamp(MINUTE), Timestamp(0)), 0);
-        let none = QueueConfig { retry: Vec::new(), ..queue() };
-        assert_eq!(tries_until(&none, Timestamp(0), Timestamp(MINUTE)), 0);
+    }
+
+    #[test]
+    fn a_domain_can_have_a_schedule_of_its_own() {
+        let domain = waypost_mail::Domain::new("slow.test").unwrap();
+        let own = waypost_config::DestinationConfig {
+            domain: domain.clone(),
+            retry: Some(vec![Duration::from_secs(60)]),
+            lifetime: Some(Duration::from_secs(3600)),
+            warn_after: None,
+            connections: None,
+            messages_per_connection: None,
+            messages_per_minute: 0,
+        };
+        let queue = QueueConfig { destinations: vec![own], ..queue() };
+        let schedule = queue.schedule(&domain);
+        assert_eq!(next_attempt(schedule, SPAN, Timestamp(0), 7, NO_JITTER), Timestamp(MINUTE));
+        assert_eq!(next_probe(schedule, Timestamp(0), 7, NO_JITTER), Timestamp(MINUTE));
+        assert_eq!(
+            (SPAN.end(schedule), is_late(schedule, SPAN, Timestamp(59 * MINUTE))),
+            (Timestamp(60 * MINUTE), false)
+        );
     }
 
     #[test]
@@ -146,19 +190,23 @@ mod tests {
         let at = Timestamp(7 * MINUTE);
         let span = |overdue| Span { deadline: Some(Deadline { at, overdue, trace: false }), ..SPAN };
         for overdue in [Overdue::Return, Overdue::Notify] {
-            let next = |now| next_attempt(&queue(), span(overdue), Timestamp(now * MINUTE), 1, NO_JITTER);
+            let next =
+                |now| next_attempt(schedule(&queue()), span(overdue), Timestamp(now * MINUTE), 1, NO_JITTER);
             assert_eq!((next(0), next(8)), (at, Timestamp(23 * MINUTE)));
             for (minute, is_over) in [(6, false), (7, true)] {
                 let now = Timestamp(minute * MINUTE);
-                assert_eq!(is_late(&queue(), span(overdue), now), is_over);
-                assert_eq!(is_expired(&queue(), span(overdue), now), is_over && overdue == Overdue::Return);
+                assert_eq!(is_late(schedule(&queue()), span(overdue), now), is_over);
+                assert_eq!(
+                    is_expired(schedule(&queue()), span(overdue), now),
+                    is_over && overdue == Overdue::Return
+                );
             }
         }
     }
 
     #[test]
     fn jitter_stays_within_a_tenth() {
-        let next = |random| next_attempt(&queue(), SPAN, Timestamp(0), 2, random).0;
+        let next = |random| next_attempt(schedule(&queue()), SPAN, Timestamp(0), 2, random).0;
         assert_eq!((next(0), next(200), next(201)), (54 * MINUTE, 66 * MINUTE, 54 * MINUTE));
         assert!((0..500).map(|n| next(u64::MAX - n)).all(|at| (54 * MINUTE..=66 * MINUTE).contains(&at)));
     }
@@ -166,16 +214,16 @@ mod tests {
     #[test]
     fn the_last_try_is_at_the_end_of_the_lifetime() {
         let end = 5 * 24 * 60 * MINUTE;
-        let next = |now| next_attempt(&queue(), SPAN, Timestamp(now), 9, NO_JITTER).0;
+        let next = |now| next_attempt(schedule(&queue()), SPAN, Timestamp(now), 9, NO_JITTER).0;
         assert_eq!(next(end - 241 * MINUTE), end - MINUTE);
         assert_eq!(next(end - 239 * MINUTE), end);
         assert_eq!(next(end - 1), end);
         assert_eq!(next(end), end + 240 * MINUTE);
         for (now, expired) in [(end - 1, false), (end, true), (end + 1, true)] {
-            assert_eq!(is_expired(&queue(), SPAN, Timestamp(now)), expired);
+            assert_eq!(is_expired(schedule(&queue()), SPAN, Timestamp(now)), expired);
         }
         for (now, late) in [(240 * MINUTE - 1, false), (240 * MINUTE, true)] {
-            assert_eq!(is_late(&queue(), SPAN, Timestamp(now)), late);
+            assert_eq!(is_late(schedule(&queue()), SPAN, Timestamp(now)), late);
         }
     }
 

@@ -37,6 +37,16 @@ pub enum Destination {
     },
 }
 
+impl std::fmt::Display for Destination {
+    /// The domain whose mail exchangers are asked, or the next hop: `example.org`, `192.0.2.7:25`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exchangers(domain) => domain.fmt(f),
+            Self::NextHop { next_hop, .. } => write!(f, "{}:{}", next_hop.host, next_hop.port),
+        }
+    }
+}
+
 /// A server to try.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Target {

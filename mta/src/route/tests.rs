@@ -30,12 +30,7 @@ fn config() -> Config {
         routes: Vec::new(),
         trust: Vec::new(),
         dns: DnsConfig::default(),
-        queue: QueueConfig {
-            retry: Vec::new(),
-            lifetime: Duration::ZERO,
-            warn_after: Duration::ZERO,
-            mx_port: 2525,
-        },
+        queue: QueueConfig { mx_port: 2525, ..QueueConfig::default() },
         limits: LimitsConfig {
             message_size: 0,
             recipients: 0,

@@ -8,7 +8,7 @@ use waypost_mail::{BodyType, Refusal};
 use waypost_message::{HeaderBlock, HeaderCollector, HeaderError, Splitter, Structure};
 use waypost_storage::{Body, BodyWriter, Store};
 
-use super::{header::Arrival, refusal};
+use super::{header::Arrival, octets::Scan, refusal};
 
 #[derive(Debug)]
 enum Stage {
@@ -23,7 +23,7 @@ pub(super) struct Intake {
     /// Is fed with exactly the octets that are stored.
     splitter: Splitter,
     /// What the octets that came are, whatever was declared.
-    octets: BodyType,
+    scan: Scan,
 }
 
 /// A message that is in the store, but in no mailbox and in no queue.
@@ -33,15 +33,15 @@ pub(super) struct Complete {
     pub(super) body: Body,
     pub(super) structure: Structure,
     pub(super) bytes: u64,
-    /// What its octets are.
+    /// What it is declared to be to the next server.
     pub(super) octets: BodyType,
 }
 
 impl Intake {
-    /// Before the first octet.
-    pub(super) fn new() -> Self {
+    /// Before the first octet of a message that was declared so.
+    pub(super) fn new(declared: BodyType) -> Self {
         let stage = Stage::Header(HeaderCollector::default());
-        Self { stage, splitter: Splitter::new(), octets: BodyType::SevenBit }
+        Self { stage, splitter: Splitter::new(), scan: Scan::new(declared) }
     }
 
     /// Takes octets, and gives itself back where they could be taken.
@@ -51,9 +51,7 @@ impl Intake {
         arrival: &Arrival<'_>,
         octets: &[u8],
     ) -> Result<Self, Refusal> {
-        if !octets.is_ascii() {
-            self.octets = BodyType::EightBitMime;
-        }
+        self.scan.feed(octets);
         let mut body = octets;
         if let Stage::Header(collector) = &mut self.stage {
             let Some((header, used)) = collector.feed(octets).map_err(header_error)? else {
@@ -84,7 +82,8 @@ impl Intake {
         let bytes = header.octets().len() as u64 + writer.size();
         let body = writer.finish().await.map_err(|error| refusal::store_error(&error))?;
         let (header, structure) = (header.into_octets(), self.splitter.finish());
-        Ok(Complete { header, body, structure, bytes, octets: self.octets })
+        let octets = self.scan.finish(&structure);
+        Ok(Complete { header, body, structure, bytes, octets })
     }
 
     fn begin_body(&mut self, store: &Store, header: HeaderBlock) {

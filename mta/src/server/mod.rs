@@ -1,12 +1,14 @@
 //! Receiving: what the SMTP server machine asks is answered from directory, routes and store.
 //!
 //! `session` answers, `guard` counts what addresses and accounts do, `recipient` decides who may be a recipient, `header` rewrites the header block and holds the rules
-//! for users' mail, `intake` brings a message into the store while it arrives, `refusal` says what we say no with.
+//! for users' mail, `intake` brings a message into the store while it arrives, `octets` looks at what it is,
+//! `refusal` says what we say no with.
 //! Not here: the order of commands, bounds of lines and messages (`smtp::server`), sending (`client`, `queue`).
 
 mod guard;
 mod header;
 mod intake;
+mod octets;
 mod recipient;
 mod refusal;
 mod session;

@@ -10,9 +10,7 @@ use waypost_auth::{
     sasl::{Claim, Lookup},
     srs,
 };
-use waypost_mail::{
-    BodyType, DateTime, DeliverBy, EnhancedStatus, EntryId, LoginService, Refusal, Timestamp,
-};
+use waypost_mail::{DateTime, DeliverBy, EnhancedStatus, EntryId, LoginService, Refusal, Timestamp};
 use waypost_message::build::{Action, Original, RecipientReport};
 use waypost_net::{AddressCount, Disconnect, Handler, Output};
 use waypost_storage::{Acceptance, Deadline, Relay, Wishes};
@@ -209,7 +207,7 @@ impl Receiver {
         let allowance =
             submitter.as_ref().map(|identity| Allowance::new(&self.context.guard, identity.account));
         let id = self.context.store.new_entry_id();
-        let (recipients, intake) = (Recipients::default(), Some(Intake::new()));
+        let (recipients, intake) = (Recipients::default(), Some(Intake::new(mail.parameters.body)));
         self.transaction = Some(Transaction { live, id, mail, submitter, recipients, allowance, intake });
         Ok(())
     }
@@ -377,10 +375,6 @@ impl Transaction {
         let recipients = relayed(self.recipients.as_slice());
         let smtputf8 =
             self.mail.parameters.smtputf8 || recipients.iter().any(|to| to.address.needs_smtputf8());
-        // Octets above 127 that were not declared, in the header block or behind it, are declared to the next server; one without
-        // 8BITMIME must not get them (RFC 6152 section 3).
-        let declared = self.mail.parameters.body;
-        let body_type = if octets == BodyType::EightBitMime { octets } else { declared };
         let local = deliveries(self.recipients.as_slice(), &reverse_path, DateTime::utc(now));
         let parameters = &self.mail.parameters;
         let wishes = Wishes {
@@ -390,7 +384,7 @@ impl Transaction {
             priority: parameters.priority.unwrap_or(0),
             deliver_by: parameters.deliver_by.map(|by| deadline(by, now)),
         };
-        let relay = Relay { reverse_path, recipients, body: body_type, smtputf8, wishes };
+        let relay = Relay { body: octets, smtputf8, wishes, ..Relay::new(reverse_path, recipients) };
         let relay = (!relay.recipients.is_empty()).then_some(relay);
         Acceptance { id: self.id, header: header.into(), body, structure, local, relay }
     }

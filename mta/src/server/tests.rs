@@ -172,7 +172,7 @@ impl Site {
         messages
     }
 
-    async fn queued(&self) -> Vec<(Arc<QueueEntry>, String)> {
+    async fn queued(&self) -> Vec<(QueueEntry, String)> {
         let mut entries = Vec::new();
         for entry in self.context.store.queue() {
             let octets = self.context.store.read(&entry.content, 0, entry.content.size()).await.unwrap();
@@ -419,6 +419,29 @@ async fn octets_above_127_are_declared_to_the_next_server() {
             accepted(&site.relay(&mail).await);
             let (entry, _) = site.queued().await.pop().unwrap();
             assert_eq!((entry.body, entry.smtputf8), (expected, false), "{parameters} {data:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_declared_binary_and_is_text_goes_on_as_text() {
+    let mut site = Site::new().await;
+    let binary = "Subject: x\r\n\r\n\0\n.\r";
+    for transport_bytes in [1, 4096] {
+        site.transport_bytes = transport_bytes;
+        for (data, expected) in [
+            ("Subject: x\r\n\r\nbody\r\n", BodyType::SevenBit),
+            ("Subject: x\r\n\r\nbödy", BodyType::EightBitMime),
+            (binary, BodyType::BinaryMime),
+        ] {
+            let mail = format!(
+                "EHLO c\r\nMAIL FROM:<s@c.test> BODY=BINARYMIME\r\nRCPT TO:<x@backup.test>\r\nBDAT {} LAST\r\n{data}",
+                data.len()
+            );
+            accepted(&site.relay(&mail).await);
+            let (entry, stored) = site.queued().await.pop().unwrap();
+            assert_eq!(entry.body, expected, "{data:?}");
+            assert!(stored.ends_with(data), "{stored:?}");
         }
     }
 }

@@ -308,6 +308,10 @@ mod tests {
                     },
                 ),
             ),
+            (
+                "MAIL FROM:<a@b.test> BODY=BinaryMIME",
+                mail(path("a@b.test"), &MailParameters { body: BodyType::BinaryMime, ..plain.clone() }),
+            ),
             ("MAIL FROM:<a@b.test> BODY=7BIT AUTH=a+2Bb@c.test", mail(path("a@b.test"), &plain)),
             ("RCPT TO:<a@b.test>", rcpt_to("a@b.test")),
             (
@@ -390,7 +394,7 @@ mod tests {
             (b"MAIL FROM:<a@b.test> SIZE=-1", parameter("SIZE")),
             (b"MAIL FROM:<a@b.test> SIZE=100000000000000000000", parameter("SIZE")),
             (b"MAIL FROM:<a@b.test> SIZE=1 size=1", parameter("SIZE")),
-            (b"MAIL FROM:<a@b.test> BODY=BINARYMIME", parameter("BODY")),
+            (b"MAIL FROM:<a@b.test> BODY=BINARY", parameter("BODY")),
             (b"MAIL FROM:<a@b.test> SMTPUTF8=1", parameter("SMTPUTF8")),
             (b"MAIL FROM:<a@b.test> RET=ALL", parameter("RET")),
             (b"MAIL FROM:<a@b.test> RET", parameter("RET")),

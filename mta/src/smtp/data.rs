@@ -2,7 +2,8 @@
 //! are counted and have no transparency (RFC 3030 section 2).
 //!
 //! Only `CRLF "." CRLF` ends a message. A CR or LF that stands alone, and NUL, make the message refused (RFC 5321
-//! section 2.3.8), but only at its end: what follows is never taken for commands.
+//! section 2.3.8), but only at its end: what follows is never taken for commands. Behind the header block of a binary message
+//! (RFC 3030 section 3) any octet may stand: nothing in it ends anything.
 //!
 //! ```text
 //!               "."        CR          LF
@@ -12,6 +13,8 @@
 //!   │  └────────────│───────── Cr
 //!   │ else          ▼  CR      ▲
 //!   └────────────► Text ───────┘
+//!
+//! Counted and binary: LineStart ── CR ──► EmptyCr ── LF ──► Binary
 //! ```
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -53,12 +56,18 @@ enum Place {
     Text,
     /// Behind CR.
     Cr,
+    /// Behind CR at the start of a line of a binary message's header block.
+    EmptyCr,
+    /// Behind the header block of a binary message.
+    Binary,
 }
 
 /// Recognises the end of one message and undoes its transparency.
 #[derive(Debug)]
 pub struct DataReceiver {
     place: Place,
+    /// Whether any octet may stand behind the header block.
+    binary: bool,
     /// All octets that came, dots and refused ones included.
     received: u64,
     size: u64,
@@ -74,8 +83,13 @@ impl DataReceiver {
     /// RFC 1870 section 3).
     pub fn new(size_max: u64) -> Self {
         let (chunk, fault) = (BytesMut::new(), None);
-        let (place, discards, ended) = (Place::LineStart, false, false);
-        Self { place, received: 0, size: 0, size_max, chunk, fault, discards, ended }
+        let (place, binary, discards, ended) = (Place::LineStart, false, false, false);
+        Self { place, binary, received: 0, size: 0, size_max, chunk, fault, discards, ended }
+    }
+
+    /// Before the first octet of a binary message, all of whose octets are counted.
+    pub fn binary(size_max: u64) -> Self {
+        Self { binary: true, ..Self::new(size_max) }
     }
 
     /// Takes octets away from `input`: until the end of the message, until a chunk is full, or all.
@@ -99,8 +113,10 @@ impl DataReceiver {
         while at < here && self.chunk.len() < CHUNK_BYTES {
             at += match self.place {
                 Place::Text => self.text(&input[at..here]),
-                Place::Cr if input[at] != b'\n' => self.bare_carriage_return(),
+                Place::Binary => self.binary_octets(&input[at..here]),
+                Place::Cr | Place::EmptyCr if input[at] != b'\n' => self.bare_carriage_return(),
                 Place::Cr => self.octet(b'\n'),
+                Place::EmptyCr => self.end_header(),
                 _ => self.begin_line(input[at]),
             };
         }
@@ -111,7 +127,7 @@ impl DataReceiver {
 
     /// The last counted octet has come.
     pub fn end_counted(&mut self) {
-        if self.place == Place::Cr {
+        if matches!(self.place, Place::Cr | Place::EmptyCr) {
             self.fail(DataFault::BareCarriageReturn);
         }
         self.ended = true;
@@ -179,14 +195,32 @@ impl DataReceiver {
                 self.inside_line(octet)
             }
             (Place::LineStart | Place::Dot | Place::Text, _) => self.inside_line(octet),
+            // Only counted octets come to these, and not this way.
+            (Place::EmptyCr | Place::Binary, _) => self.inside_line(octet),
         };
         1
     }
 
     /// The first octet of a line, which may be a dot like any other.
     fn begin_line(&mut self, octet: u8) -> usize {
-        self.place = self.inside_line(octet);
+        self.place = match (self.binary, octet) {
+            (true, b'\r') => Place::EmptyCr,
+            _ => self.inside_line(octet),
+        };
         1
+    }
+
+    /// The LF of the empty line behind a binary message's header block.
+    fn end_header(&mut self) -> usize {
+        self.emit(b"\r\n");
+        self.place = Place::Binary;
+        1
+    }
+
+    /// Takes all of what is there.
+    fn binary_octets(&mut self, input: &[u8]) -> usize {
+        self.emit(input);
+        input.len()
     }
 
     /// A CR before an octet that is not taken yet.
@@ -322,6 +356,47 @@ mod tests {
             assert_eq!((data.fault(), rest), (fault, b"QUIT\r\n".to_vec()));
             assert_eq!(body, if fault.is_none() { b"12345678\r\n.\r\n".to_vec() } else { vec![] });
         }
+    }
+
+    /// What comes out for counted octets that arrive in pieces.
+    fn receive_counted(mut data: DataReceiver, wire: &[u8], piece: usize) -> (Option<DataFault>, Vec<u8>) {
+        let (mut body, mut input, mut left) = (Vec::new(), BytesMut::new(), wire.len() as u64);
+        for piece in wire.chunks(piece) {
+            input.extend_from_slice(piece);
+            while !input.is_empty() {
+                data.receive_counted(&mut input, &mut left);
+                body.extend(data.take_chunk().into_iter().flatten());
+            }
+        }
+        data.end_counted();
+        body.extend(data.take_chunk().into_iter().flatten());
+        (data.fault(), body)
+    }
+
+    #[test]
+    fn behind_the_header_block_of_a_binary_message_any_octet_stands() {
+        let all: Vec<u8> = (0..=255).cycle().take(200_000).collect();
+        for (wire, fault) in [
+            ([b"A: b\r\n\r\n", &all[..]].concat(), None),
+            ([b"\r\n", &all[..]].concat(), None),
+            (b"A: b\r\n\r\n\r\n.\r\n\n\r\0\r".to_vec(), None),
+            (b"A: b".to_vec(), None),
+            (b"".to_vec(), None),
+            (b"A: b\nC: d\r\n\r\n".to_vec(), Some(DataFault::BareLineFeed)),
+            (b"A: b\r\n\n\0".to_vec(), Some(DataFault::BareLineFeed)),
+            (b"A: b\r\n\r\r\n".to_vec(), Some(DataFault::BareCarriageReturn)),
+            (b"A: b\r\n\r".to_vec(), Some(DataFault::BareCarriageReturn)),
+            (b"A: b\r".to_vec(), Some(DataFault::BareCarriageReturn)),
+            (b"A: \0\r\n\r\n".to_vec(), Some(DataFault::Nul)),
+        ] {
+            for piece in [1, 3, 4096] {
+                let (found, body) = receive_counted(DataReceiver::binary(u64::MAX), &wire, piece);
+                assert_eq!(found, fault, "{}", wire[..wire.len().min(20)].escape_ascii());
+                assert!(fault.is_some() || body == wire);
+            }
+        }
+        let (fault, _) = receive_counted(DataReceiver::binary(9), b"A: b\r\n\r\n\0\0", 1);
+        assert_eq!(fault, Some(DataFault::TooLarge(9)));
     }
 
     #[test]

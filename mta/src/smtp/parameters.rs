@@ -1,4 +1,4 @@
-//! Parameters of MAIL and RCPT: SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), AUTH= (RFC 4954 section 5), what DSN has the
+//! Parameters of MAIL and RCPT: SIZE (RFC 1870), 8BITMIME (RFC 6152), BINARYMIME (RFC 3030 section 3), SMTPUTF8 (RFC 6531), AUTH= (RFC 4954 section 5), what DSN has the
 //! sender ask for (RFC 3461 section 4), REQUIRETLS (RFC 8689 section 2), MT-PRIORITY (RFC 6710 section 3)
 //! and BY (RFC 2852 section 4).
 
@@ -143,11 +143,12 @@ fn size_value(input: &str) -> IResult<&str, u64> {
     map(digits, |digits: &str| digits.parse().unwrap_or(u64::MAX)).parse(input)
 }
 
-/// `body-value = "7BIT" / "8BITMIME"` (RFC 6152 section 2)
+/// `body-value = "7BIT" / "8BITMIME" / "BINARYMIME"` (RFC 3030 section 3)
 fn body_value(value: &str) -> Option<BodyType> {
     match value.to_ascii_uppercase().as_str() {
         "7BIT" => Some(BodyType::SevenBit),
         "8BITMIME" => Some(BodyType::EightBitMime),
+        "BINARYMIME" => Some(BodyType::BinaryMime),
         _ => None,
     }
 }

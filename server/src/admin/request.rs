@@ -345,7 +345,7 @@ fn line(entry: &QueueEntry) -> QueueLine {
         size: entry.content.size(),
         from: entry.reverse_path.to_string(),
         attempts: entry.attempts,
-        next_attempt: entry.next_attempt.to_string(),
+        next_attempt: entry.next_attempt().map_or_else(String::new, |at| at.to_string()),
         recipients: recipients.collect(),
     }
 }

@@ -4,7 +4,7 @@ use waypost_mail::{AccountId, AccountRecord};
 
 use super::Inapplicable;
 use crate::{
-    record::{AccountCreated, DirectoryChange, StateRestored},
+    record::{AccountCreated, DestinationPaused, DirectoryChange, StateRestored},
     state::{DirectoryState, Restore},
 };
 
@@ -37,6 +37,13 @@ pub(crate) fn apply(
         DirectoryChange::AppPasswordsChanged(changed) => {
             let kept = changed.app_passwords.iter().map(|kept| kept.0.clone());
             account(state, changed.account)?.app_passwords = kept.collect();
+            Effect::None
+        }
+        DirectoryChange::DestinationPaused(DestinationPaused { destination, paused }) => {
+            match paused {
+                true => drop(state.paused.insert(destination.clone())),
+                false => drop(state.paused.remove(destination)),
+            }
             Effect::None
         }
         DirectoryChange::StateRestored(restored) => restore(state, restored),

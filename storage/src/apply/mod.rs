@@ -7,11 +7,7 @@ mod directory;
 mod queue;
 pub(crate) mod rows;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use waypost_mail::{AccountId, EntryId, MailboxId};
 
@@ -20,7 +16,7 @@ pub(crate) use self::{
 };
 use crate::{
     journal::{Placement, Stream},
-    queue::QueueEntry,
+    queue::entries::Entries,
     record::{Change, Record},
     state::{AccountState, DirectoryState},
 };
@@ -49,7 +45,7 @@ pub(crate) struct QueueState {
     /// Sequence number of the last record of its stream.
     pub(crate) seq: u64,
     /// The entries that are not settled.
-    pub(crate) entries: BTreeMap<EntryId, Arc<QueueEntry>>,
+    pub(crate) entries: Entries,
 }
 
 /// Why a record could not be applied. Records that were decided here always can be.

@@ -1,13 +1,11 @@
 //! What records of the queue's stream do.
 
-use std::sync::Arc;
-
 use waypost_mail::EntryId;
 
 use super::{Inapplicable, QueueState};
 use crate::{
     journal::Placement,
-    queue::{QueueEntry, QueuedRecipient},
+    queue::{Held, Outcome, QueueEntry, QueuedRecipient},
     record::{Attempted, QueueChange, Queued},
 };
 
@@ -19,16 +17,24 @@ pub(crate) fn apply(
     placement: &Placement,
 ) -> Result<(), Inapplicable> {
     match change {
-        QueueChange::Queued(queued) => {
-            state.entries.insert(queued.id, Arc::new(entry(queued, placement)));
+        QueueChange::Queued(queued) => state.entries.insert(&entry(queued, placement)),
+        QueueChange::Attempted(attempted) => {
+            changed(state, attempted.id, |entry| attempt(entry, attempted))?;
         }
-        QueueChange::Attempted(attempted) => attempt(existing(state, attempted.id)?, attempted)?,
         QueueChange::Settled(settled) => {
-            state.entries.remove(&settled.id).ok_or(Inapplicable::Entry(settled.id))?;
+            if !state.entries.remove(settled.id) {
+                return Err(Inapplicable::Entry(settled.id));
+            }
         }
-        QueueChange::Rescheduled(rescheduled) => {
-            existing(state, rescheduled.id)?.next_attempt = rescheduled.next_attempt;
-        }
+        QueueChange::Rescheduled(rescheduled) => changed(state, rescheduled.id, |entry| {
+            let open = entry.recipients.iter_mut().filter(|queued| queued.is_open());
+            open.for_each(|queued| queued.next_attempt = rescheduled.next_attempt);
+            Ok(())
+        })?,
+        QueueChange::HoldChanged(hold) => changed(state, hold.id, |entry| {
+            entry.held = hold.why.clone().map(|why| Held { at: hold.at, why });
+            Ok(())
+        })?,
         // They repeat the state, and change nothing of it.
         QueueChange::QueueSnapshotPart(_) | QueueChange::QueueSnapshotClosed(_) => {}
     }
@@ -37,9 +43,8 @@ pub(crate) fn apply(
 }
 
 fn entry(queued: &Queued, placement: &Placement) -> QueueEntry {
-    let open = |recipient: &crate::accept::RelayRecipient| QueuedRecipient {
-        recipient: recipient.clone(),
-        outcome: None,
+    let open = |recipient: &crate::accept::RelayRecipient| {
+        QueuedRecipient::new(recipient.clone(), queued.next_attempt)
     };
     QueueEntry {
         id: queued.id,
@@ -49,15 +54,22 @@ fn entry(queued: &Queued, placement: &Placement) -> QueueEntry {
         body: queued.body,
         smtputf8: queued.smtputf8,
         content: queued.content.resolve(placement),
-        next_attempt: queued.next_attempt,
         attempts: 0,
-        warned: false,
         wishes: queued.wishes.clone().unwrap_or_default(),
+        not_before: queued.not_before,
+        held: queued.held.clone(),
     }
 }
 
-fn existing(state: &mut QueueState, id: EntryId) -> Result<&mut QueueEntry, Inapplicable> {
-    state.entries.get_mut(&id).map(Arc::make_mut).ok_or(Inapplicable::Entry(id))
+fn changed(
+    state: &mut QueueState,
+    id: EntryId,
+    change: impl FnOnce(&mut QueueEntry) -> Result<(), Inapplicable>,
+) -> Result<(), Inapplicable> {
+    let mut entry = state.entries.entry(id).ok_or(Inapplicable::Entry(id))?;
+    change(&mut entry)?;
+    state.entries.insert(&entry);
+    Ok(())
 }
 
 fn attempt(entry: &mut QueueEntry, attempted: &Attempted) -> Result<(), Inapplicable> {
@@ -65,10 +77,11 @@ fn attempt(entry: &mut QueueEntry, attempted: &Attempted) -> Result<(), Inapplic
         let recipient = entry.recipients.get_mut(outcome.recipient);
         let recipient =
             recipient.ok_or(Inapplicable::Contradiction("an outcome for a recipient that does not exist"))?;
+        recipient.warned |= attempted.warned && matches!(outcome.outcome, Outcome::Deferred { .. });
         recipient.outcome = Some(outcome.outcome.clone());
+        recipient.tries = recipient.tries.saturating_add(1);
+        recipient.next_attempt = attempted.next_attempt;
     }
     entry.attempts = attempted.attempts;
-    entry.next_attempt = attempted.next_attempt;
-    entry.warned = attempted.warned;
     Ok(())
 }

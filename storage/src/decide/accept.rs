@@ -8,6 +8,7 @@ use crate::{
     accept::{Accepted, Placed, Relay},
     content::BodyPlace,
     error::StoreError,
+    queue::Held,
     record::{ContentPlace, MessageAdded, Queued},
 };
 
@@ -123,10 +124,11 @@ impl Incoming {
         if relay.recipients.is_empty() {
             return Err(StoreError::Limit("a message for the queue needs a recipient").into());
         }
-        if draft.state().queue.entries.contains_key(&self.id) {
+        if draft.state().queue.entries.contains(self.id) {
             return Err(StoreError::Limit("the queue holds an entry of that name").into());
         }
         let now = draft.now();
+        let held = |why: &String| Held { at: now, why: why.clone() };
         draft.queue(Queued {
             id: self.id,
             accepted: now,
@@ -135,8 +137,10 @@ impl Incoming {
             body: relay.body,
             smtputf8: relay.smtputf8,
             content: self.content((0, 0)),
-            next_attempt: now,
+            next_attempt: relay.not_before.map_or(now, |earliest| earliest.max(now)),
             wishes: relay.wishes.some(),
+            not_before: relay.not_before,
+            held: relay.held.as_ref().map(held),
         });
         Ok(())
     }

@@ -1,14 +1,12 @@
 //! Commands on the queue.
 
-use std::sync::Arc;
-
 use waypost_mail::{EntryId, Timestamp};
 
 use super::{Command, Draft, Undecided, accept::Incoming};
 use crate::{
     error::StoreError,
     queue::{Attempt, Outcome, QueueEntry},
-    record::{Attempted, Rescheduled, Settled},
+    record::{Attempted, DestinationPaused, HoldChanged, Rescheduled, Settled},
 };
 
 /// Records what came of a try, and takes the notification that it caused.
@@ -40,10 +38,11 @@ impl Command for Settle {
             outcomes: attempt.outcomes.clone(),
             next_attempt: attempt.next_attempt,
             attempts: entry.attempts.saturating_add(1),
-            warned: entry.warned || attempt.warned,
+            warned: attempt.warned,
+            dialogues: (!attempt.dialogues.is_empty()).then(|| attempt.dialogues.clone()),
         });
         if !open.contains(&true) {
-            draft.queue(Settled { id: attempt.id });
+            draft.queue(Settled { id: attempt.id, removed: None });
         }
         if let Some(notification) = &self.notification {
             // A sender whose mailbox is full still learns that a message did not arrive.
@@ -64,12 +63,73 @@ impl Command for Reschedule {
     type Outcome = ();
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
-        entry(draft, self.id)?;
-        draft.queue(Rescheduled { id: self.id, next_attempt: self.at });
+        exists(draft, self.id)?;
+        let at = Some(draft.now());
+        draft.queue(Rescheduled { id: self.id, next_attempt: self.at, at });
         Ok(())
     }
 }
 
-fn entry(draft: &Draft<'_>, id: EntryId) -> Result<Arc<QueueEntry>, Undecided> {
-    draft.state().queue.entries.get(&id).cloned().ok_or_else(|| StoreError::NoSuchEntry.into())
+/// Holds an entry, or releases it.
+pub(crate) struct Hold {
+    pub(crate) id: EntryId,
+    pub(crate) why: Option<String>,
+}
+
+impl Command for Hold {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let entry = entry(draft, self.id)?;
+        if entry.held.as_ref().map(|held| &held.why) != self.why.as_ref() {
+            let at = draft.now();
+            draft.queue(HoldChanged { id: self.id, at, why: self.why.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// Pauses a destination, or lets it go on.
+pub(crate) struct Pause {
+    pub(crate) destination: String,
+    pub(crate) paused: bool,
+}
+
+impl Command for Pause {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        if draft.state().directory.paused.contains(&self.destination) != self.paused {
+            let destination = self.destination.clone();
+            draft.directory(DestinationPaused { destination, paused: self.paused });
+        }
+        Ok(())
+    }
+}
+
+/// Takes an entry out of the queue.
+pub(crate) struct Remove {
+    pub(crate) id: EntryId,
+}
+
+impl Command for Remove {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        exists(draft, self.id)?;
+        let removed = Some(draft.now());
+        draft.queue(Settled { id: self.id, removed });
+        Ok(())
+    }
+}
+
+fn entry(draft: &Draft<'_>, id: EntryId) -> Result<QueueEntry, Undecided> {
+    draft.state().queue.entries.entry(id).ok_or_else(|| StoreError::NoSuchEntry.into())
+}
+
+fn exists(draft: &Draft<'_>, id: EntryId) -> Result<(), Undecided> {
+    match draft.state().queue.entries.contains(id) {
+        true => Ok(()),
+        false => Err(StoreError::NoSuchEntry.into()),
+    }
 }

@@ -16,11 +16,11 @@ use super::{
     },
     mailboxes::{CreateMailbox, DeleteMailbox, MAILBOXES_MAX, RenameMailbox, Subscribe},
     messages::{ChangeFlags, Copy, Expunge, Originals, Which},
-    queue::{Reschedule, Settle},
+    queue::{Hold, Remove, Reschedule, Settle},
 };
 use crate::{
-    Attempt, FlagChange, FlagMode, Missing, NewAccount, Outcome, RecipientOutcome, Relay, RelayRecipient,
-    StoreError, Wishes,
+    Attempt, FlagChange, FlagMode, Missing, NewAccount, Outcome, QueueEntry, RecipientOutcome, Relay,
+    RelayRecipient, StoreError,
     apply::{State, apply, rows},
     content::BodyPlace,
     journal::{Placement, Position},
@@ -39,6 +39,10 @@ struct World {
 }
 
 impl World {
+    fn entry(&self, id: EntryId) -> QueueEntry {
+        self.state.queue.entries.entry(id).unwrap()
+    }
+
     fn new() -> Self {
         let mut world = Self { state: State::default(), entries: 0 };
         let account = NewAccount {
@@ -501,19 +505,25 @@ fn an_entry_leaves_the_queue_with_its_last_recipient() {
     let mut world = World::new();
     let recipient = |name: &str| RelayRecipient::new(Address::parse(name).unwrap());
     let relay = Relay {
-        reverse_path: ReversePath::Null,
-        recipients: vec![recipient("a@example.net"), recipient("b@example.net")],
         body: BodyType::EightBitMime,
         smtputf8: true,
-        wishes: Wishes::default(),
+        ..Relay::new(ReversePath::Null, vec![recipient("a@example.net"), recipient("b@example.net")])
     };
     let id = EntryId(5);
     world.run(&Accept(vec![incoming(id, Flags::default(), Some(relay))])).unwrap();
-    let entry = &world.state.queue.entries[&id];
-    assert_eq!((entry.content.prefix, entry.content.size(), entry.next_attempt), ((0, 0), 90, NOW));
+    let entry = world.entry(id);
+    assert_eq!((entry.content.prefix, entry.content.size()), ((0, 0), 90));
+    assert_eq!(entry.next_attempt(), Some(NOW));
     let reply = Reply::new(451, EnhancedStatus(4, 7, 1), "later");
     let attempt = |outcomes: Vec<RecipientOutcome>| Settle {
-        attempt: Attempt { id, at: NOW, outcomes, next_attempt: Timestamp(9), warned: true },
+        attempt: Attempt {
+            id,
+            at: NOW,
+            outcomes,
+            next_attempt: Timestamp(9),
+            warned: true,
+            dialogues: Vec::new(),
+        },
         notification: None,
     };
     let deferred = Outcome::Deferred { peer: String::new(), reply: reply.clone() };
@@ -525,17 +535,15 @@ fn an_entry_leaves_the_queue_with_its_last_recipient() {
             RecipientOutcome { recipient: 1, outcome: delivered.clone() },
         ]))
         .unwrap();
-    let entry = &world.state.queue.entries[&id];
-    assert_eq!((entry.attempts, entry.next_attempt, entry.warned), (1, Timestamp(9), true));
+    let entry = world.entry(id);
+    assert_eq!((entry.attempts, entry.next_attempt()), (1, Some(Timestamp(9))));
+    assert_eq!(entry.recipients.iter().map(|queued| queued.warned).collect::<Vec<_>>(), [true, false]);
     assert_eq!(
         entry.recipients.iter().map(crate::QueuedRecipient::is_open).collect::<Vec<_>>(),
         [true, false]
     );
     world.run(&Reschedule { id, at: Timestamp(3) }).unwrap();
-    assert_eq!(
-        (world.state.queue.entries[&id].next_attempt, world.state.queue.entries[&id].attempts),
-        (Timestamp(3), 1)
-    );
+    assert_eq!((world.entry(id).next_attempt(), world.entry(id).attempts), (Some(Timestamp(3)), 1));
     for recipient in [1, 2] {
         let outcome = RecipientOutcome { recipient, outcome: delivered.clone() };
         assert!(matches!(world.refused(&attempt(vec![outcome])), StoreError::Limit(_)));
@@ -545,9 +553,11 @@ fn an_entry_leaves_the_queue_with_its_last_recipient() {
     let mut last = attempt(vec![RecipientOutcome { recipient: 0, outcome: failed }]);
     last.notification = Some(incoming(EntryId(6), Flags::default(), None));
     world.run(&last).unwrap();
-    assert!(world.state.queue.entries.is_empty());
+    assert!(!world.state.queue.entries.contains(id));
     assert_eq!(world.uids(INBOX), [1, 2], "the notification came with it");
     assert_eq!(world.refused(&Reschedule { id, at: NOW }), StoreError::NoSuchEntry);
+    assert_eq!(world.refused(&Hold { id, why: None }), StoreError::NoSuchEntry);
+    assert_eq!(world.refused(&Remove { id }), StoreError::NoSuchEntry);
 }
 
 #[test]
@@ -574,4 +584,48 @@ fn unknown_records_are_passed_over_only_if_they_may_be() {
     assert_eq!(record::decode(&raw), Ok(None));
     (raw.version, raw.payload) = (1, vec![0xff]);
     assert!(matches!(record::decode(&raw), Err(StoreError::Damaged(_))));
+}
+
+#[test]
+fn each_recipient_has_its_own_times() {
+    let mut world = World::new();
+    let recipient = |name: &str| RelayRecipient::new(Address::parse(name).unwrap());
+    let earliest = Timestamp(NOW.0 + 50);
+    let relay = Relay {
+        not_before: Some(earliest),
+        held: Some("too many".to_owned()),
+        ..Relay::new(ReversePath::Null, vec![recipient("a@example.net"), recipient("b@example.org")])
+    };
+    let id = EntryId(5);
+    world.run(&Accept(vec![incoming(id, Flags::default(), Some(relay))])).unwrap();
+    let entry = world.entry(id);
+    assert_eq!((entry.next_attempt(), entry.begun()), (Some(earliest), earliest));
+    assert_eq!(entry.held, Some(crate::Held { at: NOW, why: "too many".to_owned() }));
+    world.run(&Hold { id, why: None }).unwrap();
+    let outcome = Outcome::Deferred { peer: "mx".into(), reply: Reply::plain(451, "later") };
+    let attempt = Attempt {
+        id,
+        at: NOW,
+        outcomes: vec![RecipientOutcome { recipient: 1, outcome }],
+        next_attempt: Timestamp(NOW.0 + 900),
+        warned: false,
+        dialogues: Vec::new(),
+    };
+    world.run(&Settle { attempt, notification: None }).unwrap();
+    let entry = world.entry(id);
+    let times = |entry: &QueueEntry| {
+        entry
+            .recipients
+            .iter()
+            .map(|queued| (queued.tries, queued.next_attempt.0 - NOW.0))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((times(&entry), &entry.held), (vec![(0, 50), (1, 900)], &None));
+    assert_eq!(entry.next_attempt(), Some(earliest));
+    world.run(&Hold { id, why: Some("by hand".to_owned()) }).unwrap();
+    world.run(&Hold { id, why: Some("by hand".to_owned()) }).unwrap();
+    world.run(&Reschedule { id, at: NOW }).unwrap();
+    assert_eq!(times(&world.entry(id)), [(0, 0), (1, 0)]);
+    world.run(&Remove { id }).unwrap();
+    assert!(!world.state.queue.entries.contains(id));
 }

@@ -303,17 +303,43 @@ impl Files {
         stream: Stream,
         mut enough: impl FnMut(&[Stored]) -> bool,
     ) -> Result<Vec<Stored>, StoreError> {
-        let numbers: Vec<u64> = self.catalog().keys().copied().collect();
         let mut parts = Vec::new();
-        for number in numbers.into_iter().rev() {
-            let part = self.read_part(number, stream, 0)?;
+        self.read_back(stream, |part| {
             let is_enough = enough(&part);
             parts.push(part);
-            if is_enough {
-                break;
+            is_enough
+        })?;
+        Ok(parts.into_iter().rev().flatten().collect())
+    }
+
+    /// Gives the records of one stream, those of one segment after the other, the last segment first, until that is enough; the
+    /// number of the segment where it was.
+    pub(crate) fn read_back(
+        &self,
+        stream: Stream,
+        mut enough: impl FnMut(Vec<Stored>) -> bool,
+    ) -> Result<u64, StoreError> {
+        let numbers: Vec<u64> = self.catalog().keys().copied().collect();
+        for number in numbers.into_iter().rev() {
+            if enough(self.read_part(number, stream, 0)?) {
+                return Ok(number);
             }
         }
-        Ok(parts.into_iter().rev().flatten().collect())
+        Ok(0)
+    }
+
+    /// Gives the records of one stream in order, those of one segment after the other, from segment `first` on.
+    pub(crate) fn read_segments(
+        &self,
+        stream: Stream,
+        first: u64,
+        mut take: impl FnMut(Vec<Stored>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let numbers: Vec<u64> = self.catalog().range(first..).map(|(number, _)| *number).collect();
+        for number in numbers {
+            take(self.read_part(number, stream, 0)?)?;
+        }
+        Ok(())
     }
 
     /// The records of one stream in one segment.

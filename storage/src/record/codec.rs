@@ -121,9 +121,14 @@ kept_as!(source: AccountSource as u8, |v| match v { AccountSource::Store => 0, A
     1 => Some(AccountSource::File),
     _ => None,
 });
-kept_as!(body_type: BodyType as u8, |v| match v { BodyType::SevenBit => 0, BodyType::EightBitMime => 1 }, |v| match v {
+kept_as!(body_type: BodyType as u8, |v| match v {
+    BodyType::SevenBit => 0,
+    BodyType::EightBitMime => 1,
+    BodyType::BinaryMime => 2,
+}, |v| match v {
     0 => Some(BodyType::SevenBit),
     1 => Some(BodyType::EightBitMime),
+    2 => Some(BodyType::BinaryMime),
     _ => None,
 });
 kept_as!(special_use: Option<SpecialUse> as Option<u8>, |v| v.map(special_use_number), |v| match v {

@@ -12,6 +12,7 @@
 //! | 4 | 1 | directory | `QuotaChanged` |
 //! | 5 | 1 | directory | `StateRestored` |
 //! | 6 | 1 | directory | `AppPasswordsChanged` |
+//! | 9 | 1 | directory | `DestinationPaused` |
 //! | 16 | 1 | account | `MailboxCreated` |
 //! | 17 | 1 | account | `MailboxDeleted` |
 //! | 18 | 1 | account | `MailboxRenamed` |
@@ -30,6 +31,7 @@
 //! | 35 | 1 | queue | `Rescheduled` |
 //! | 36 | 1 | queue | `QueueSnapshotPart` |
 //! | 37 | 1 | queue | `QueueSnapshotClosed` |
+//! | 38 | 1 | queue | `HoldChanged` |
 
 pub(crate) mod codec;
 mod snapshot;
@@ -49,7 +51,7 @@ use crate::{
     content::{BodyPlace, Content},
     error::StoreError,
     journal::{Placement, RawRecord, Stream},
-    queue::RecipientOutcome,
+    queue::{Dialogue, Held, RecipientOutcome},
     state::SpecialUse,
 };
 
@@ -106,7 +108,7 @@ changes! {
     /// Changes of the directory.
     DirectoryChange {
         AccountCreated = 1, AccountRemoved = 2, PasswordChanged = 3, QuotaChanged = 4, StateRestored = 5,
-        AppPasswordsChanged = 6,
+        AppPasswordsChanged = 6, DestinationPaused = 9,
     }
 }
 changes! {
@@ -121,7 +123,7 @@ changes! {
     /// Changes of the queue.
     QueueChange {
         Queued = 32, Attempted = 33, Settled = 34, Rescheduled = 35, QueueSnapshotPart = 36,
-        QueueSnapshotClosed = 37,
+        QueueSnapshotClosed = 37, HoldChanged = 38,
     }
 }
 
@@ -185,6 +187,15 @@ pub(crate) struct AppPasswordsChanged {
     pub(crate) account: AccountId,
     #[n(1)]
     pub(crate) app_passwords: Vec<KeptAppPassword>,
+}
+
+/// Nothing is sent to a destination, or something is again.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct DestinationPaused {
+    #[n(0)]
+    pub(crate) destination: String,
+    #[n(1)]
+    pub(crate) paused: bool,
 }
 
 /// An app password as it stands in a record.
@@ -426,6 +437,10 @@ pub(crate) struct Queued {
     pub(crate) next_attempt: Timestamp,
     #[n(8)]
     pub(crate) wishes: Option<Wishes>,
+    #[cbor(n(9), with = "codec::optional_timestamp", default)]
+    pub(crate) not_before: Option<Timestamp>,
+    #[n(10)]
+    pub(crate) held: Option<Held>,
 }
 
 /// A message in the queue was tried.
@@ -443,6 +458,8 @@ pub(crate) struct Attempted {
     pub(crate) attempts: u32,
     #[n(5)]
     pub(crate) warned: bool,
+    #[n(6)]
+    pub(crate) dialogues: Option<Vec<Dialogue>>,
 }
 
 /// A message left the queue: no recipient is open any more.
@@ -450,6 +467,21 @@ pub(crate) struct Attempted {
 pub(crate) struct Settled {
     #[cbor(n(0), with = "codec::entry")]
     pub(crate) id: EntryId,
+    /// When it was taken out by hand, if it was.
+    #[cbor(n(1), with = "codec::optional_timestamp", default)]
+    pub(crate) removed: Option<Timestamp>,
+}
+
+/// A message in the queue is held, or no longer.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct HoldChanged {
+    #[cbor(n(0), with = "codec::entry")]
+    pub(crate) id: EntryId,
+    #[cbor(n(1), with = "codec::timestamp")]
+    pub(crate) at: Timestamp,
+    /// Why it is held; missing: it is released.
+    #[n(2)]
+    pub(crate) why: Option<String>,
 }
 
 /// A message in the queue is due at another time.
@@ -459,6 +491,9 @@ pub(crate) struct Rescheduled {
     pub(crate) id: EntryId,
     #[cbor(n(1), with = "codec::timestamp")]
     pub(crate) next_attempt: Timestamp,
+    /// When that was said.
+    #[cbor(n(2), with = "codec::optional_timestamp", default)]
+    pub(crate) at: Option<Timestamp>,
 }
 
 /// Encodes a payload, or a part of one.

@@ -10,7 +10,7 @@ use crate::{
     accept::{RelayRecipient, Wishes},
     content::Content,
     journal::RawRecord,
-    queue::{Outcome, QueueEntry, QueuedRecipient},
+    queue::{Held, Outcome, QueueEntry, QueuedRecipient},
     state::{Grave, MailboxState, Row, SpecialUse},
 };
 
@@ -181,20 +181,51 @@ pub(crate) struct EntryPart {
     smtputf8: bool,
     #[cbor(n(6), with = "codec::content")]
     content: Content,
+    /// When recipients that [`EntryPart::tries`] does not tell of are tried next.
     #[cbor(n(7), with = "codec::timestamp")]
     next_attempt: Timestamp,
     #[n(8)]
     attempts: u32,
+    /// Of the recipients that `tries` does not tell of.
     #[n(9)]
     warned: bool,
     #[n(10)]
     wishes: Option<Wishes>,
+    /// Of each recipient; missing where they do not differ, and were tried as often as the entry.
+    #[n(11)]
+    tries: Option<Vec<RecipientTries>>,
+    #[cbor(n(12), with = "codec::optional_timestamp", default)]
+    not_before: Option<Timestamp>,
+    #[n(13)]
+    held: Option<Held>,
+}
+
+/// How often one recipient was tried, and when it is tried next.
+#[derive(Clone, Copy, Debug, Decode, Encode, PartialEq)]
+#[cbor(array)]
+struct RecipientTries {
+    #[n(0)]
+    tries: u32,
+    #[cbor(n(1), with = "codec::timestamp")]
+    next_attempt: Timestamp,
+    #[n(2)]
+    warned: bool,
+}
+
+impl RecipientTries {
+    fn of(queued: &QueuedRecipient) -> Self {
+        Self { tries: queued.tries, next_attempt: queued.next_attempt, warned: queued.warned }
+    }
 }
 
 impl EntryPart {
     /// Of an entry.
     pub(crate) fn new(entry: &QueueEntry) -> Self {
         let recipient = |queued: &QueuedRecipient| (queued.recipient.clone(), queued.outcome.clone());
+        let all = || entry.recipients.iter().map(RecipientTries::of);
+        let unknown = RecipientTries { tries: entry.attempts, next_attempt: entry.accepted, warned: false };
+        let first = all().next().unwrap_or(unknown);
+        let is_alike = first.tries == entry.attempts && all().all(|tries| tries == first);
         Self {
             id: entry.id,
             accepted: entry.accepted,
@@ -203,28 +234,37 @@ impl EntryPart {
             body: entry.body,
             smtputf8: entry.smtputf8,
             content: entry.content.clone(),
-            next_attempt: entry.next_attempt,
+            next_attempt: first.next_attempt,
             attempts: entry.attempts,
-            warned: entry.warned,
+            warned: first.warned,
             wishes: entry.wishes.some(),
+            tries: (!is_alike).then(|| all().collect()),
+            not_before: entry.not_before,
+            held: entry.held.clone(),
         }
     }
 
     /// The entry.
     pub(crate) fn into_entry(self) -> QueueEntry {
-        let queued = |(recipient, outcome)| QueuedRecipient { recipient, outcome };
+        let alike =
+            RecipientTries { tries: self.attempts, next_attempt: self.next_attempt, warned: self.warned };
+        let tries = self.tries.unwrap_or_default();
+        let queued = |(place, (recipient, outcome))| {
+            let RecipientTries { tries, next_attempt, warned } = *tries.get(place).unwrap_or(&alike);
+            QueuedRecipient { recipient, outcome, tries, next_attempt, warned }
+        };
         QueueEntry {
             id: self.id,
             accepted: self.accepted,
             reverse_path: self.reverse_path,
-            recipients: self.recipients.into_iter().map(queued).collect(),
+            recipients: self.recipients.into_iter().enumerate().map(queued).collect(),
             body: self.body,
             smtputf8: self.smtputf8,
             content: self.content,
-            next_attempt: self.next_attempt,
             attempts: self.attempts,
-            warned: self.warned,
             wishes: self.wishes.unwrap_or_default(),
+            not_before: self.not_before,
+            held: self.held,
         }
     }
 }

@@ -15,13 +15,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use waypost_mail::{
-    AccountId, AccountSource, Address, BodyType, DateTime, Flags, MailboxId, ReversePath, Timestamp,
-};
+use waypost_mail::{AccountId, AccountSource, Address, DateTime, Flags, MailboxId, ReversePath, Timestamp};
 use waypost_message::Structure;
 
 use crate::{
-    Acceptance, Accepted, Delivery, NewAccount, Options, Relay, RelayRecipient, Store, StoreError, Wishes,
+    Acceptance, Accepted, Delivery, NewAccount, Options, Relay, RelayRecipient, Store, StoreError,
     disk::{Disk, Simulated},
 };
 
@@ -88,11 +86,6 @@ pub(crate) async fn accept(store: &Store, body: &[u8], local: Vec<Delivery>) -> 
 
 pub(crate) fn relay(recipients: &[&str]) -> Relay {
     let recipient = |name: &&str| RelayRecipient::new(address(name));
-    Relay {
-        reverse_path: ReversePath::Address(address("sender")),
-        recipients: recipients.iter().map(recipient).collect(),
-        body: BodyType::SevenBit,
-        smtputf8: false,
-        wishes: Wishes::default(),
-    }
+    let sender = ReversePath::Address(address("sender"));
+    Relay::new(sender, recipients.iter().map(recipient).collect())
 }

@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use waypost_mail::{AppPassword, Flags, LoginService, MailboxId, SystemFlags, Timestamp, Uid};
+use waypost_mail::{
+    AppPassword, BodyType, EntryId, Flags, LoginService, MailboxId, Reply, SystemFlags, Timestamp, Uid,
+};
 use waypost_message::Structure;
 
 use super::{accept, acceptance, account, delivery, options, relay, simulated};
 use crate::{
-    FlagChange, FlagMode, Missing, Options, Store, StoreError,
+    Attempt, FlagChange, FlagMode, Missing, Options, Outcome, QueueEvent, RecipientOutcome, Relay, Store,
+    StoreError,
     disk::{Disk, Simulated},
 };
 
@@ -106,12 +109,66 @@ async fn the_queue_tells_of_its_changes() {
     assert!(tokio::time::timeout(Duration::from_millis(20), store.queue_changes()).await.is_err());
     store.reschedule(id, Timestamp(7)).await.unwrap();
     assert_eq!(store.queue_changes().await, [id]);
+    store.hold(id, Some("by hand".to_owned())).await.unwrap();
+    assert_eq!(store.queue_changes().await, [id]);
+    let reply = Reply::plain(451, "later");
+    let outcomes =
+        vec![RecipientOutcome { recipient: 0, outcome: Outcome::Deferred { peer: "mx".to_owned(), reply } }];
+    let dialogues = Vec::new();
+    let next_attempt = Timestamp(9);
+    let attempt = Attempt { id, at: Timestamp(5), outcomes, next_attempt, warned: true, dialogues };
+    store.settle(attempt, None).await.unwrap();
+    let told = tokio::time::timeout(Duration::from_millis(20), store.queue_changes()).await;
+    assert!(told.is_err(), "who settles knows it");
     store.close().await;
     let store = open(&directory, &disk).await;
     assert_eq!(store.queue_changes().await, [id], "the first call gives all that are there");
-    assert_eq!(store.queue_entry(id).unwrap().next_attempt, Timestamp(7));
+    let entry = store.queue_entry(id).unwrap();
+    assert_eq!((entry.next_attempt(), entry.attempts), (Some(Timestamp(7)), 1));
+    assert_eq!(entry.held.unwrap().why, "by hand");
+    assert_eq!((store.queue_len(), store.queue_page(Some(id), 9).len(), store.queue().len()), (1, 0, 1));
+    store.remove_queued(id).await.unwrap();
+    assert!(store.queue_entry(id).is_none());
+    let history = store.queue_history(id).await.unwrap();
+    assert!(
+        matches!(
+            &history[..],
+            [
+                QueueEvent::Queued { held: None, .. },
+                QueueEvent::Rescheduled { next_attempt: Timestamp(7), at: Some(_) },
+                QueueEvent::HoldChanged { why: Some(_), .. },
+                QueueEvent::Attempted { at: Timestamp(5), warned: true, .. },
+                QueueEvent::Settled { removed: Some(_) },
+            ]
+        ),
+        "{history:?}"
+    );
+    assert_eq!(store.queue_history(EntryId(1)).await.unwrap(), []);
     assert!(store.new_entry_id() > id);
     store.close().await;
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_queued_message_is_kept() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(5));
+    let store = open(&directory, &disk).await;
+    let mut kept = Vec::new();
+    for body in [BodyType::SevenBit, BodyType::EightBitMime, BodyType::BinaryMime] {
+        let relay = Relay { body, ..relay(&["a"]) };
+        let queued = acceptance(&store, b"x", Vec::new(), Some(relay)).await;
+        let id = store.accept(queued).await.unwrap().id;
+        kept.push(store.queue_entry(id).unwrap());
+        assert_eq!(kept.last().unwrap().body, body);
+    }
+    store.close().await;
+    // First from the records, then from the snapshot that a checkpoint makes.
+    for _ in 0..2 {
+        let store = open(&directory, &disk).await;
+        assert_eq!(store.queue(), kept);
+        store.checkpoint().await.unwrap();
+        store.compact().await.unwrap();
+        store.close().await;
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Groups of submissions: decided one after the other, made durable by one sync, shown and answered together.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     mem,
     sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
@@ -15,7 +15,7 @@ use crate::{
     decide::Undecided,
     error::StoreError,
     journal::{Batch, NewEntry, Placement, RawRecord, Room, Stream},
-    queue::QueueEntry,
+    queue::entries::Packed,
     record::{AccountChange, Change, DirectoryChange, ENTRY_RECORD_BYTES_MAX, QueueChange, Record},
     shared::locked,
     state::{AccountState, DirectoryState},
@@ -46,7 +46,8 @@ pub(crate) struct Group {
 struct Touched {
     accounts: BTreeSet<AccountId>,
     removed: BTreeSet<AccountId>,
-    queue: BTreeSet<EntryId>,
+    /// With whether the runner is told.
+    queue: BTreeMap<EntryId, bool>,
     directory: bool,
 }
 
@@ -55,7 +56,16 @@ pub(crate) struct Flight {
     group: Group,
     accounts: Vec<Arc<AccountState>>,
     directory: Option<Arc<DirectoryState>>,
-    queue: Vec<(EntryId, Option<Arc<QueueEntry>>)>,
+    queue: Vec<QueueEffect>,
+}
+
+/// An entry of the queue as a group leaves it.
+struct QueueEffect {
+    id: EntryId,
+    /// `None`: gone.
+    packed: Option<Packed>,
+    /// Whether the runner is told.
+    is_told: bool,
 }
 
 impl Group {
@@ -79,7 +89,12 @@ impl Flight {
         let touched = &group.touched;
         let accounts = touched.accounts.iter().filter_map(|id| state.accounts.get(id).cloned()).collect();
         let directory = touched.directory.then(|| Arc::clone(&state.directory));
-        let queue = touched.queue.iter().map(|id| (*id, state.queue.entries.get(id).cloned())).collect();
+        let effect = |(id, is_told): (&EntryId, &bool)| QueueEffect {
+            id: *id,
+            packed: state.queue.entries.get(*id),
+            is_told: *is_told,
+        };
+        let queue = touched.queue.iter().map(effect).collect();
         Self { accounts, directory, queue, group }
     }
 }
@@ -212,7 +227,11 @@ impl Writer {
                     touched.removed.insert(removed.account);
                 }
             }
-            (Change::Queue(change), _) => touched.queue.extend(queue_entry(change)),
+            (Change::Queue(change), _) => {
+                if let Some(id) = queue_entry(change) {
+                    *touched.queue.entry(id).or_default() |= is_told(change);
+                }
+            }
             (Change::Account(_), _) => {}
         }
         Ok(())
@@ -265,18 +284,24 @@ impl Writer {
         }
     }
 
-    fn show_queue(&self, changed: Vec<(EntryId, Option<Arc<QueueEntry>>)>) {
+    fn show_queue(&mut self, changed: Vec<QueueEffect>) {
         let mut queue = self.shared.queue.write().unwrap_or_else(PoisonError::into_inner);
-        let mut all_changed = locked(&self.shared.queue_changed);
-        for (id, entry) in changed {
-            all_changed.insert(id);
-            match entry {
-                Some(entry) => queue.insert(id, entry),
-                None => queue.remove(&id),
+        for QueueEffect { id, packed, .. } in &changed {
+            match packed {
+                Some(packed) => queue.insert(*id, packed.clone()),
+                None => queue.remove(id),
             };
         }
-        drop((queue, all_changed));
-        self.shared.queue_notify.notify_one();
+        drop(queue);
+        let told: Vec<EntryId> =
+            changed.iter().filter(|effect| effect.is_told).map(|effect| effect.id).collect();
+        for QueueEffect { id, packed, .. } in changed {
+            self.state.queue.entries.became_durable(id, packed.as_ref());
+        }
+        if !told.is_empty() {
+            locked(&self.shared.queue_changed).extend(told);
+            self.shared.queue_notify.notify_one();
+        }
     }
 }
 
@@ -296,9 +321,20 @@ fn held_bytes(state: &State, records: &[Record]) -> u64 {
         }
     }
     let accounts = accounts.iter().filter_map(|id| state.accounts.get(id));
-    let entries = entries.iter().filter_map(|id| state.queue.entries.get(id));
+    let entries = entries.iter().filter_map(|id| state.queue.entries.entry(*id));
     accounts.map(|account| account.bytes + account.retained.bytes).sum::<u64>()
         + entries.map(|entry| entry.content.size()).sum::<u64>()
+}
+
+/// Whether the runner does not know of a change by itself: what came of its own tries it does.
+fn is_told(change: &QueueChange) -> bool {
+    match change {
+        QueueChange::Queued(_) | QueueChange::Rescheduled(_) | QueueChange::HoldChanged(_) => true,
+        QueueChange::Attempted(_)
+        | QueueChange::Settled(_)
+        | QueueChange::QueueSnapshotPart(_)
+        | QueueChange::QueueSnapshotClosed(_) => false,
+    }
 }
 
 /// The entry that a record changes.
@@ -308,6 +344,7 @@ fn queue_entry(change: &QueueChange) -> Option<EntryId> {
         QueueChange::Attempted(change) => Some(change.id),
         QueueChange::Settled(change) => Some(change.id),
         QueueChange::Rescheduled(change) => Some(change.id),
+        QueueChange::HoldChanged(change) => Some(change.id),
         QueueChange::QueueSnapshotPart(_) | QueueChange::QueueSnapshotClosed(_) => None,
     }
 }

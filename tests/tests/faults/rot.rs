@@ -15,11 +15,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use waypost_mail::{AccountId, AccountSource, Address, BodyType, DateTime, Flags, ReversePath, SystemFlags};
+use waypost_mail::{AccountId, AccountSource, Address, DateTime, Flags, ReversePath, SystemFlags};
 use waypost_message::Structure;
 use waypost_storage::{
     Acceptance, Delivery, FlagChange, FlagMode, Missing, NewAccount, Options, Relay, RelayRecipient, Store,
-    Wishes,
 };
 
 use crate::{
@@ -82,13 +81,7 @@ async fn accept(store: &Store, number: usize, to: &[AccountId], relay: bool) {
         internal_date: DateTime { seconds: 1_700_000_000, offset_minutes: 0 },
     };
     let far = RelayRecipient::new(Address::parse("far@b.test").unwrap());
-    let relay = relay.then(|| Relay {
-        reverse_path: ReversePath::Null,
-        recipients: vec![far],
-        body: BodyType::SevenBit,
-        smtputf8: false,
-        wishes: Wishes::default(),
-    });
+    let relay = relay.then(|| Relay::new(ReversePath::Null, vec![far]));
     let acceptance = Acceptance {
         id: store.new_entry_id(),
         header: Bytes::from(format!("Subject: {number}\r\n\r\n")),

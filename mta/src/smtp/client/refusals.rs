@@ -26,6 +26,15 @@ pub(super) fn body_not_seven_bit() -> Reply {
     )
 }
 
+/// RFC 3030 section 3: binary octets go only where they are kept as they are.
+pub(super) fn not_binary() -> Reply {
+    Reply::new(
+        554,
+        EnhancedStatus(5, 6, 3),
+        "the message is binary (BODY=BINARYMIME), which the next server does not take from us, and it is not converted",
+    )
+}
+
 /// RFC 8689 section 4.2.1.
 pub(super) fn tls_not_sure() -> Reply {
     let text =

@@ -367,6 +367,12 @@ fn what_a_server_cannot_take_is_not_sent() {
             "554 5.6.3 the next server takes only 7-bit text, and the message is not converted",
         ),
         (
+            with(|message| message.body = BodyType::BinaryMime),
+            "A: b\r\n\r\nc\r\n",
+            "8BITMIME",
+            "554 5.6.3 the message is binary (BODY=BINARYMIME), which the next server does not take from us, and it is not converted",
+        ),
+        (
             utf8.clone(),
             "A: ü\r\n\r\nc\r\n",
             "8BITMIME",

@@ -87,7 +87,7 @@ impl Outgoing {
     /// Lowers the declaration to what the octets need.
     pub(super) fn declare(&mut self, octets: Octets) {
         self.smtputf8 &= self.addresses_need_smtputf8() || octets.header == BodyType::EightBitMime;
-        if octets == Octets::default() {
+        if octets == Octets::default() && self.body == BodyType::EightBitMime {
             self.body = BodyType::SevenBit;
         }
     }
@@ -127,7 +127,12 @@ impl Outgoing {
         if !server.smtputf8 && self.smtputf8 {
             return Some(refusals::header_not_ascii());
         }
-        (!server.eight_bit_mime && self.body == BodyType::EightBitMime).then(refusals::body_not_seven_bit)
+        match self.body {
+            BodyType::EightBitMime if !server.eight_bit_mime => Some(refusals::body_not_seven_bit()),
+            // It would have to go in chunks (BDAT), which are not sent.
+            BodyType::BinaryMime => Some(refusals::not_binary()),
+            BodyType::SevenBit | BodyType::EightBitMime => None,
+        }
     }
 }
 
@@ -332,7 +337,8 @@ impl Transaction {
         };
         let body = match self.message.body {
             BodyType::EightBitMime if server.eight_bit_mime => " BODY=8BITMIME",
-            _ => "",
+            // A binary message is not sent.
+            BodyType::SevenBit | BodyType::EightBitMime | BodyType::BinaryMime => "",
         };
         let utf8 = self.message.smtputf8 || self.message.addresses_need_smtputf8();
         let smtputf8 = if utf8 && server.smtputf8 { " SMTPUTF8" } else { "" };

@@ -1,5 +1,5 @@
 //! The server's side of a session as a machine: RFC 5321 with PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152),
-//! SMTPUTF8 (RFC 6531), ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207), AUTH (RFC 4954), CHUNKING (RFC 3030) and LIMITS (RFC 9422);
+//! SMTPUTF8 (RFC 6531), ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207), AUTH (RFC 4954), CHUNKING and BINARYMIME (RFC 3030) and LIMITS (RFC 9422);
 //! and of LMTP (RFC 2033).
 //!
 //! It knows grammar, order and bounds; whether a sender, a recipient or a password is good it asks ([`Question`]).
@@ -42,7 +42,7 @@ use std::{
 
 use bytes::BytesMut;
 use waypost_auth::sasl::Exchange;
-use waypost_mail::{EnhancedStatus, Refusal, Reply};
+use waypost_mail::{BodyType, EnhancedStatus, Refusal, Reply};
 use waypost_net::{Machine, Step, TlsInfo};
 
 use crate::smtp::xclient::XClient;
@@ -70,6 +70,7 @@ pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 struct Transaction {
     recipients: usize,
     smtputf8: bool,
+    body: BodyType,
 }
 
 #[derive(Debug)]

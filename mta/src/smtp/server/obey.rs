@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use waypost_auth::sasl::{Bindings, Exchange, Offer, Progress};
-use waypost_mail::{Reply, ReversePath};
+use waypost_mail::{BodyType, Reply, ReversePath};
 use waypost_net::Step;
 
 use super::{
@@ -71,6 +71,7 @@ impl Server {
             "SMTPUTF8".to_owned(),
             "ENHANCEDSTATUSCODES".to_owned(),
             "CHUNKING".to_owned(),
+            "BINARYMIME".to_owned(),
             "DSN".to_owned(),
             "MT-PRIORITY".to_owned(),
             "DELIVERBY".to_owned(),
@@ -126,7 +127,7 @@ impl Server {
         if parameters.size.is_some_and(|size| size > self.settings.message_size) {
             return self.refused(replies::TOO_LARGE, None);
         }
-        let open = Transaction { recipients: 0, smtputf8: parameters.smtputf8 };
+        let open = Transaction { recipients: 0, smtputf8: parameters.smtputf8, body: parameters.body };
         let (tls, login) = (self.settings.tls.clone(), self.login);
         let mail = Mail { client, tls, login, reverse_path, parameters };
         (State::OpeningTransaction(open), Some(Step::Ask(Question::Mail(Box::new(mail)))))
@@ -164,6 +165,9 @@ impl Server {
                 self.refuse(replies::NO_RECIPIENTS, State::Ready(transaction))
             }
             Some(_) if self.chunks.is_some() => self.refuse(replies::IN_CHUNKS, State::Ready(transaction)),
+            Some(Transaction { body: BodyType::BinaryMime, .. }) => {
+                self.refuse(replies::BINARY_NEEDS_BDAT, State::Ready(transaction))
+            }
             Some(open) => {
                 self.say(&Reply::plain(354, replies::START_INPUT));
                 State::Receiving(Reception::new(self.settings.message_size, open, now), Ok(()))

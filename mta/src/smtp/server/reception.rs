@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use waypost_mail::{EnhancedStatus, Refusal, Reply};
+use waypost_mail::{BodyType, EnhancedStatus, Refusal, Reply};
 use waypost_net::Step;
 
 use super::{
@@ -42,7 +42,11 @@ pub(super) struct Chunk {
 impl Reception {
     /// Before the first octet of a message.
     pub(super) fn new(size_max: u64, open: Transaction, now: Instant) -> Self {
-        Self { data: DataReceiver::new(size_max), since: now, open, chunk: None }
+        let data = match open.body {
+            BodyType::BinaryMime => DataReceiver::binary(size_max),
+            BodyType::SevenBit | BodyType::EightBitMime => DataReceiver::new(size_max),
+        };
+        Self { data, since: now, open, chunk: None }
     }
 
     /// The next chunk follows.

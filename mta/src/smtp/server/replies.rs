@@ -82,6 +82,9 @@ pub(super) const HELLO_FIRST: Fixed = Fixed(503, S(5, 5, 1), "Send EHLO first");
 pub(super) const MAIL_FIRST: Fixed = Fixed(503, S(5, 5, 1), "Send MAIL first");
 pub(super) const IN_CHUNKS: Fixed =
     Fixed(503, S(5, 5, 1), "A message has begun with BDAT: the rest of it comes the same way");
+/// RFC 3030 section 3.
+pub(super) const BINARY_NEEDS_BDAT: Fixed =
+    Fixed(503, S(5, 5, 1), "A message with BODY=BINARYMIME comes with BDAT, not with DATA");
 pub(super) const NESTED_MAIL: Fixed = Fixed(503, S(5, 5, 1), "A transaction is open already");
 pub(super) const AUTH_IN_TRANSACTION: Fixed = Fixed(503, S(5, 5, 1), "AUTH is not possible in a transaction");
 pub(super) const LOGGED_IN_ALREADY: Fixed = Fixed(503, S(5, 5, 1), "Logged in already");

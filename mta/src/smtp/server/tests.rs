@@ -8,8 +8,8 @@ use super::*;
 use crate::smtp::path::ForwardPath;
 
 const TLS: StartTls = StartTls::Offered;
-const MX_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-DELIVERBY\r\n250-LIMITS RCPTMAX=3\r\n250 STARTTLS\r\n";
-const TLS_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-DELIVERBY\r\n250-LIMITS RCPTMAX=3\r\n250-REQUIRETLS\r\n250 AUTH PLAIN LOGIN\r\n";
+const MX_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-DELIVERBY\r\n250-LIMITS RCPTMAX=3\r\n250 STARTTLS\r\n";
+const TLS_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-DELIVERBY\r\n250-LIMITS RCPTMAX=3\r\n250-REQUIRETLS\r\n250 AUTH PLAIN LOGIN\r\n";
 const DONE: &str = "250 2.0.0 0000000000007 accepted\r\n";
 
 /// The exchange of RFC 7677 section 3: user "user", password "pencil".
@@ -338,6 +338,41 @@ fn chunks_make_a_message() {
     );
     for session in sessions {
         assert_eq!(String::from_utf8(session.body).unwrap(), format!("{first}{second}"));
+    }
+}
+
+#[test]
+fn binary_messages_come_in_chunks_only() {
+    let begin = "MAIL FROM:<a@a.test> BODY=BINARYMIME\r\nRCPT TO:<b@b.test>\r\n";
+    let needs_bdat = "503 5.5.1 A message with BODY=BINARYMIME comes with BDAT, not with DATA\r\n";
+    let bare_lf = "554 5.6.0 The message holds a LF without CR: refused (RFC 5321 section 2.3.8)\r\n";
+    let (header, binary) = ("A: b\r\n\r\n", "\0\n.\n\r\r\n.\r\nQUIT\r\n");
+    let sessions = play(
+        &settings(Role::Relay),
+        &[
+            ("EHLO c\r\n", MX_EHLO),
+            (begin, STARTED),
+            ("DATA\r\n", needs_bdat),
+            (
+                &format!("BDAT 6\r\n{header}"),
+                "250 2.0.0 6 octets received\r\n500 5.5.2 Command not recognized\r\n",
+            ),
+            ("DATA\r\n", "503 5.5.1 A message has begun with BDAT: the rest of it comes the same way\r\n"),
+            ("RSET\r\n", "250 2.0.0 Ok\r\n"),
+            (begin, STARTED),
+            (
+                &format!("BDAT 8\r\n{header}BDAT 16 LAST\r\n{binary}"),
+                &format!("250 2.0.0 8 octets received\r\n{DONE}"),
+            ),
+            (begin, STARTED),
+            ("BDAT 13 LAST\r\nA: b\nC: d\r\n\r\n", bare_lf),
+            (begin, STARTED),
+            ("BDAT 8\r\nA: b\nC: ", bare_lf),
+            ("BDAT 1 LAST\r\n\0", "503 5.5.1 Send MAIL first\r\n"),
+        ],
+    );
+    for session in sessions {
+        assert_eq!(session.body, format!("{header}{binary}").as_bytes());
     }
 }
 

@@ -16,7 +16,5 @@ mod slow;
 mod smtp;
 mod target;
 
-use self::{
-    peer::Peer,
-    target::{Case, Protocol, Target, Way, case},
-};
+pub(crate) use self::peer::Peer;
+use self::target::{Case, Protocol, Target, Way, case};

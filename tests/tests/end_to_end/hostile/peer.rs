@@ -13,7 +13,7 @@ use waypost_net::{ClientTls, Stream};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One connection.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     stream: Option<Box<dyn Stream>>,
     received: Vec<u8>,
     ended: bool,
@@ -21,7 +21,7 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Connects; with TLS where there is one.
-    pub(super) async fn connect(address: SocketAddr, tls: Option<&ClientTls>) -> Self {
+    pub(crate) async fn connect(address: SocketAddr, tls: Option<&ClientTls>) -> Self {
         let stream: Box<dyn Stream> = Box::new(TcpStream::connect(address).await.unwrap());
         let stream = match tls {
             Some(tls) => tls.connect(stream).await.unwrap().0,
@@ -43,7 +43,7 @@ impl Peer {
 
     /// Sends, and reads meanwhile, so that neither side waits for the other. A server that has hung up is no error: what it said
     /// before decides.
-    pub(super) async fn send(&mut self, octets: &[u8]) {
+    pub(crate) async fn send(&mut self, octets: &[u8]) {
         let (mut reader, mut writer) = tokio::io::split(self.stream.as_mut().unwrap());
         let (mut sent, mut buffer) = (0, vec![0; 16 * 1024]);
         while sent < octets.len() && !self.ended {
@@ -83,19 +83,25 @@ impl Peer {
     }
 
     /// Reads until a text has come; gives all up to its end.
-    pub(super) async fn until(&mut self, expected: &str, place: &str) -> String {
+    pub(crate) async fn until(&mut self, expected: &str, place: &str) -> String {
+        let said = self.octets_until(expected.as_bytes(), place).await;
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
+    /// Reads until octets have come; gives all up to their end.
+    pub(crate) async fn octets_until(&mut self, expected: &[u8], place: &str) -> Vec<u8> {
         let mut searched = 0;
         loop {
             let found =
-                self.received[searched..].windows(expected.len()).position(|w| w == expected.as_bytes());
+                self.received[searched..].windows(expected.len()).position(|window| window == expected);
             if let Some(found) = found {
-                let said = self.received.drain(..searched + found + expected.len()).collect::<Vec<_>>();
-                return String::from_utf8_lossy(&said).into_owned();
+                return self.received.drain(..searched + found + expected.len()).collect();
             }
             searched = self.received.len().saturating_sub(expected.len());
             let what = || {
                 let shown = &self.received[self.received.len().saturating_sub(2_000)..];
-                format!("{place}: {expected:?} did not come, but {:?}", String::from_utf8_lossy(shown))
+                let (expected, shown) = (String::from_utf8_lossy(expected), String::from_utf8_lossy(shown));
+                format!("{place}: {expected:?} did not come, but {shown:?}")
             };
             assert!(!self.ended, "{}", what());
             let mut buffer = vec![0; 16 * 1024];

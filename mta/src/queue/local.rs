@@ -1,0 +1,163 @@
+//! Delivering what waits for mailboxes here: messages that were held, or were to be sent later (RFC 4865).
+
+use std::{sync::Arc, time::Duration};
+
+use waypost_auth::{Live, Resolution};
+use waypost_mail::{DateTime, EnhancedStatus, Flags, Refusal, Reply, ReversePath, Timestamp};
+use waypost_storage::{
+    Acceptance, Attempt, Body, Delivery, Outcome, QueueEntry, QueuedRecipient, Relay, RelayRecipient,
+    StoreError,
+};
+
+use super::{
+    Place, Shared, due_at,
+    outcome::{self, Settlement},
+    sites::{Next, SiteId},
+};
+use crate::smtp::client::Tells;
+
+/// Wait after a store that takes nothing now.
+const REST: Duration = Duration::from_secs(10);
+
+/// Delivers one message after the other.
+pub(super) async fn run(shared: Arc<Shared>, site: SiteId) {
+    shared.sites().connected(site, shared.now());
+    while !shared.context.shutdown.is_stopping() {
+        let next = shared.sites().next(site, false, shared.now());
+        let Next::Message(id) = next else {
+            let was_idle = matches!(next, Next::Wait(..));
+            return shared.ended(site, was_idle);
+        };
+        if let Some(entry) = shared.context.store.queue_entry(id).filter(|entry| entry.held.is_none())
+            && let Err(error) = shared.deliver(&entry).await
+        {
+            tracing::warn!(%id, %error, "a message for mailboxes here waits");
+            tokio::select! {
+                biased;
+                () = shared.context.shutdown.stopping() => {}
+                () = tokio::time::sleep(REST) => {}
+            }
+        }
+        shared.done(site, &Place::Here, id);
+    }
+    shared.ended(site, false);
+}
+
+impl Shared {
+    /// Delivers a message to all recipients here that are due, in one entry of the journal.
+    async fn deliver(&self, entry: &QueueEntry) -> Result<(), StoreError> {
+        let (live, now) = (self.context.live(), self.now());
+        let due: Vec<_> = due_at(&live, entry, &Place::Here, now).collect();
+        let (mut local, mut relay, mut replies) = (Vec::new(), Vec::new(), Vec::new());
+        for (_, queued) in &due {
+            replies.push(self.place(&live, entry, queued, now, &mut local, &mut relay));
+        }
+        let recipients: Vec<usize> = due.iter().map(|(recipient, _)| *recipient).collect();
+        let outcomes = outcome::outcomes(&live, entry, &recipients, ("", None), replies, now);
+        if local.is_empty() && relay.is_empty() {
+            let settlement = Settlement { entry, outcomes, tells: Tells::default(), dialogues: Vec::new() };
+            return self.record(settlement).await;
+        }
+        // who fails is told of with those; a message has one settlement or the other
+        let (failed, outcomes): (Vec<_>, Vec<_>) =
+            outcomes.into_iter().partition(|outcome| matches!(outcome.outcome, Outcome::Failed { .. }));
+        let acceptance = self.copy(entry, local, relay).await?;
+        let attempt = Attempt {
+            id: entry.id,
+            at: now,
+            outcomes,
+            next_attempt: now,
+            warned: false,
+            dialogues: Vec::new(),
+        };
+        self.context.store.settle(attempt, Some(acceptance)).await?;
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let settlement =
+            Settlement { entry, outcomes: failed, tells: Tells::default(), dialogues: Vec::new() };
+        self.record(settlement).await
+    }
+
+    /// Where a recipient's mail goes now, and what is said of it.
+    fn place(
+        &self,
+        live: &Live,
+        entry: &QueueEntry,
+        queued: &QueuedRecipient,
+        now: Timestamp,
+        local: &mut Vec<Delivery>,
+        relay: &mut Vec<RelayRecipient>,
+    ) -> Reply {
+        let address = &queued.recipient.address;
+        let Resolution::Deliver { accounts, remote } = live.directory.resolve(address) else {
+            return Refusal::new(550, EnhancedStatus(5, 1, 1), "there is no such user here any more").into();
+        };
+        let path = match &entry.reverse_path {
+            ReversePath::Null => String::new(),
+            ReversePath::Address(sender) => sender.to_string(),
+        };
+        let to = queued.recipient.original.as_ref().unwrap_or(address);
+        local.extend(accounts.into_iter().map(|account| Delivery {
+            account,
+            mailbox: None,
+            prefix: format!("Return-Path: <{path}>\r\nDelivered-To: {to}\r\n").into_bytes(),
+            flags: Flags::default(),
+            internal_date: DateTime::utc(now),
+        }));
+        let original = Some(to.clone());
+        relay.extend(remote.into_iter().map(|address| RelayRecipient {
+            address,
+            original: original.clone(),
+            ..queued.recipient.clone()
+        }));
+        Reply::new(250, EnhancedStatus(2, 1, 5), "delivered here")
+    }
+
+    /// The message once more, as it is accepted for mailboxes, and for those whom an alias leads elsewhere.
+    async fn copy(
+        &self,
+        entry: &QueueEntry,
+        local: Vec<Delivery>,
+        relay: Vec<RelayRecipient>,
+    ) -> Result<Acceptance, StoreError> {
+        let store = &self.context.store;
+        let (body, structure) = self.body(entry).await?;
+        let relay = (!relay.is_empty()).then(|| Relay {
+            body: entry.body,
+            smtputf8: entry.smtputf8,
+            wishes: entry.wishes.clone(),
+            ..Relay::new(entry.reverse_path.clone(), relay)
+        });
+        // header block and body are not told apart: they are one text
+        Ok(Acceptance {
+            id: store.new_entry_id(),
+            header: bytes::Bytes::new(),
+            body,
+            structure,
+            local,
+            relay,
+        })
+    }
+
+    async fn body(&self, entry: &QueueEntry) -> Result<(Body, waypost_message::Structure), StoreError> {
+        let content = entry.content.without_prefix();
+        let mut reader = self.context.store.reader(&content, 0, content.size());
+        let (mut writer, mut splitter) = (self.context.store.body_writer(), waypost_message::Splitter::new());
+        loop {
+            let octets = reader.next().await?;
+            if octets.is_empty() {
+                return Ok((writer.finish().await?, splitter.finish()));
+            }
+            splitter.feed(&octets);
+            writer.write(&octets).await?;
+        }
+    }
+
+    /// A connection, or what stands for one, has ended.
+    pub(super) fn ended(&self, site: SiteId, was_idle: bool) {
+        let now = self.now();
+        self.sites().ended(site, was_idle, now);
+        self.bell.notify_one();
+    }
+}

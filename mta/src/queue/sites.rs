@@ -1,0 +1,598 @@
+//! What waits for each destination, what is under way, and where the next connection goes. Pure.
+//!
+//! ```text
+//!  add ──► later (by time) ──due──► runner looks at the entry ──► ready (fair) ──pop──► in flight ──done──► later, or gone
+//!                                        │ destination rests          │ it comes to rest
+//!                                        ▼                            ▼
+//!                                     resting (by the time at which its sender is told, or it is given up) ──awake──► later
+//! ```
+//! An item is a message at one destination. Each that has open recipients there stands in one of these places, or is in
+//! flight. One that stands in more (it was rescheduled) is dropped where it comes up and is not due.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque},
+    hash::Hash,
+    sync::Arc,
+};
+
+use tokio::sync::Notify;
+use waypost_mail::{EntryId, Reply, Timestamp};
+
+use super::{
+    pace::{Bounds, Pace, Rest},
+    ready::Ready,
+};
+
+/// Items of one destination that are looked at in one go, so that no destination holds up the others.
+const DUE_PER_SITE: usize = 64;
+
+/// A destination among [`Sites`]. Valid as long as something waits or is under way there.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) struct SiteId(u32);
+
+type ByTime = BinaryHeap<Reverse<(Timestamp, EntryId)>>;
+
+#[derive(Debug)]
+struct Site<P> {
+    place: P,
+    later: ByTime,
+    ready: Ready,
+    resting: ByTime,
+    pace: Pace,
+    bounds: Bounds,
+    is_paused: bool,
+    /// Connections.
+    running: usize,
+    /// How many of those have not asked for a message yet.
+    connecting: usize,
+    /// How many wait for one.
+    idle: usize,
+    /// How many of those that run count as probes: they were begun before a server took a session.
+    probes: usize,
+    in_turn: bool,
+    /// When the site is looked at next.
+    wake: Option<Timestamp>,
+    /// Wakes connections that are idle.
+    bell: Arc<Notify>,
+}
+
+/// Why an item comes up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Because {
+    /// It is due, at this time.
+    Due(Timestamp),
+    /// Its destination rests, and its sender is to be told, or it is given up.
+    Deadline,
+}
+
+/// The next thing for a connection to do.
+#[derive(Clone, Debug)]
+pub(super) enum Next {
+    /// Send this one; it is in flight.
+    Message(EntryId),
+    /// Wait until the bell rings, or until then at the latest.
+    Wait(Arc<Notify>, Option<Timestamp>),
+    /// End.
+    End,
+}
+
+/// How a destination is.
+#[derive(Clone, Debug)]
+pub struct SiteStatus<P> {
+    /// Which one.
+    pub place: P,
+    /// Messages that wait there, those under way not counted.
+    pub waiting: usize,
+    /// How many of those are due.
+    pub due: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Most connections now.
+    pub window: usize,
+    /// Whether it is paused by hand.
+    pub is_paused: bool,
+    /// When one that takes nothing is tried again, how often it was tried in vain, who said what.
+    pub resting: Option<(Timestamp, u32, String, Reply)>,
+}
+
+/// All destinations.
+#[derive(Debug)]
+pub(super) struct Sites<P> {
+    by_place: HashMap<P, SiteId>,
+    sites: Vec<Option<Site<P>>>,
+    free: Vec<u32>,
+    wakes: BinaryHeap<Reverse<(Timestamp, SiteId)>>,
+    /// Destinations that want a connection, those that are known to take mail and the others.
+    proven: VecDeque<SiteId>,
+    unproven: VecDeque<SiteId>,
+    in_flight: HashSet<(SiteId, EntryId)>,
+    running: usize,
+    probes: usize,
+    connections_max: usize,
+    /// Names of destinations to which nothing is sent.
+    paused: BTreeSet<String>,
+}
+
+impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
+    pub(super) fn new(connections_max: usize) -> Self {
+        Self {
+            by_place: HashMap::new(),
+            sites: Vec::new(),
+            free: Vec::new(),
+            wakes: BinaryHeap::new(),
+            proven: VecDeque::new(),
+            unproven: VecDeque::new(),
+            in_flight: HashSet::new(),
+            running: 0,
+            probes: 0,
+            connections_max,
+            paused: BTreeSet::new(),
+        }
+    }
+
+    /// Most connections in all.
+    pub(super) fn set_connections_max(&mut self, most: usize) {
+        self.connections_max = most;
+    }
+
+    /// Notes that a message is due at a destination.
+    pub(super) fn add(&mut self, place: &P, bounds: Bounds, id: EntryId, due: Timestamp, now: Timestamp) {
+        let site_id = self.site_of(place);
+        if let Some(site) = self.site(site_id) {
+            site.bounds = bounds;
+            site.later.push(Reverse((due, id)));
+        }
+        self.consider(site_id, now);
+    }
+
+    /// Some items that come up, with why: each is to be made ready, put to rest, or dropped. Empty: none is due.
+    pub(super) fn due(&mut self, now: Timestamp) -> Vec<(SiteId, EntryId, Because)> {
+        while let Some(Reverse((at, site_id))) = self.wakes.peek().copied() {
+            if at > now {
+                return Vec::new();
+            }
+            self.wakes.pop();
+            let Some(site) = self.site(site_id).filter(|site| site.wake == Some(at)) else { continue };
+            site.wake = None;
+            let due = site.due(now, site_id);
+            self.consider(site_id, now);
+            if !due.is_empty() {
+                return due;
+            }
+        }
+        Vec::new()
+    }
+
+    /// When something comes up next.
+    pub(super) fn next_wake(&self) -> Option<Timestamp> {
+        self.wakes.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// What a destination is; `None` where it is no more.
+    pub(super) fn place(&self, site: SiteId) -> Option<&P> {
+        self.get(site).map(|site| &site.place)
+    }
+
+    /// What a destination that takes nothing said last, whether it rests now, or is paused: then what is due must wait.
+    pub(super) fn resting(&self, site: SiteId, now: Timestamp) -> Option<Resting> {
+        let site = self.get(site)?;
+        if site.is_paused {
+            return Some(Resting::Paused);
+        }
+        let rest = site.pace.rest()?;
+        // one message is let through when the rest is over
+        let is_over = rest.until <= now && site.ready.len() == 0 && site.running == 0;
+        (!is_over).then(|| Resting::Down(rest.clone()))
+    }
+
+    /// A message can be sent.
+    pub(super) fn make_ready(
+        &mut self,
+        site_id: SiteId,
+        id: EntryId,
+        priority: i8,
+        sender: u64,
+        now: Timestamp,
+    ) {
+        if self.in_flight.contains(&(site_id, id)) {
+            return;
+        }
+        if let Some(site) = self.site(site_id) {
+            site.ready.push(id, priority, sender);
+            if site.idle > 0 {
+                site.bell.notify_one();
+            }
+        }
+        self.consider(site_id, now);
+    }
+
+    /// A message waits until its destination is awake, or until this deadline.
+    pub(super) fn rest(&mut self, site_id: SiteId, id: EntryId, deadline: Timestamp, now: Timestamp) {
+        if let Some(site) = self.site(site_id) {
+            site.resting.push(Reverse((deadline, id)));
+        }
+        self.consider(site_id, now);
+    }
+
+    /// Takes an item that came up into flight, to settle it without a connection; whether it was not there already.
+    pub(super) fn take(&mut self, site: SiteId, id: EntryId) -> bool {
+        self.in_flight.insert((site, id))
+    }
+
+    /// Chooses a destination for a new connection, and counts that connection; `None` where none is wanted, or no more may be
+    /// made. Half of them are kept from destinations that may be dead.
+    pub(super) fn start(&mut self, now: Timestamp) -> Option<(SiteId, P)> {
+        while self.running < self.connections_max {
+            let site_id = self.turn()?;
+            let Some(site) = self.site(site_id) else { continue };
+            site.in_turn = false;
+            if !site.wants(now) {
+                continue;
+            }
+            let is_probe = !site.pace.is_proven();
+            site.running += 1;
+            site.connecting += 1;
+            site.probes += usize::from(is_probe);
+            let place = site.place.clone();
+            self.running += 1;
+            self.probes += usize::from(is_probe);
+            self.consider(site_id, now);
+            return Some((site_id, place));
+        }
+        None
+    }
+
+    /// Whose turn it is: that of destinations that are known to take mail, but some connections are for the others, and half of all
+    /// at most.
+    fn turn(&mut self) -> Option<SiteId> {
+        let Self { proven, unproven, probes, connections_max, .. } = self;
+        let first = if *probes < *connections_max / 8 { unproven.pop_front() } else { None };
+        let next = first.or_else(|| proven.pop_front());
+        let is_allowed = *probes < (*connections_max / 2).max(1);
+        next.or_else(|| is_allowed.then(|| unproven.pop_front()).flatten())
+    }
+
+    /// A server took a session: the connection asks for messages from here on.
+    pub(super) fn connected(&mut self, site_id: SiteId, now: Timestamp) {
+        let Some(site) = self.site(site_id) else { return };
+        site.connecting = site.connecting.saturating_sub(1);
+        let probes = std::mem::take(&mut site.probes);
+        if site.pace.connected() {
+            site.wake_up(now);
+        }
+        self.probes = self.probes.saturating_sub(probes);
+        self.consider(site_id, now);
+    }
+
+    /// What a connection does next. `is_idle`: it waited before.
+    pub(super) fn next(&mut self, site_id: SiteId, is_idle: bool, now: Timestamp) -> Next {
+        let crowded =
+            self.running >= self.connections_max && !(self.proven.is_empty() && self.unproven.is_empty());
+        let Self { sites, in_flight, .. } = self;
+        let Some(site) = sites.get_mut(site_id.0 as usize).and_then(Option::as_mut) else { return Next::End };
+        site.idle = site.idle.saturating_sub(usize::from(is_idle));
+        if site.is_paused || site.running > site.bounds.connections {
+            return Next::End;
+        }
+        let slot = site.pace.slot(now);
+        if slot.is_none() {
+            while let Some(id) = site.ready.pop() {
+                if in_flight.insert((site_id, id)) {
+                    site.pace.spend(site.bounds, now);
+                    return Next::Message(id);
+                }
+            }
+        }
+        if crowded {
+            return Next::End;
+        }
+        site.idle += 1;
+        Next::Wait(Arc::clone(&site.bell), slot.filter(|_| site.ready.len() > 0))
+    }
+
+    /// Takes the next message that is ready into flight, whatever the pace.
+    pub(super) fn take_ready(&mut self, site_id: SiteId) -> Option<EntryId> {
+        let Self { sites, in_flight, .. } = self;
+        let site = sites.get_mut(site_id.0 as usize)?.as_mut()?;
+        std::iter::from_fn(|| site.ready.pop()).find(|id| in_flight.insert((site_id, *id)))
+    }
+
+    /// A message is in flight no more: what is still to be done for it was added before.
+    pub(super) fn done(&mut self, site_id: SiteId, id: EntryId) {
+        self.in_flight.remove(&(site_id, id));
+        self.tidy(site_id);
+    }
+
+    /// A server answered for a message.
+    pub(super) fn answered(&mut self, site_id: SiteId, now: Timestamp) {
+        if let Some(site) = self.site(site_id) {
+            site.pace.answered(site.bounds);
+        }
+        self.consider(site_id, now);
+    }
+
+    /// A connection was lost on the way.
+    pub(super) fn troubled(&mut self, site_id: SiteId) {
+        if let Some(site) = self.site(site_id) {
+            site.pace.troubled();
+        }
+    }
+
+    /// A connection has ended that asked for messages. `was_idle`: it waited for one.
+    pub(super) fn ended(&mut self, site_id: SiteId, was_idle: bool, now: Timestamp) {
+        if let Some(site) = self.site(site_id) {
+            site.idle = site.idle.saturating_sub(usize::from(was_idle));
+            let lost = site.one_less();
+            self.probes = self.probes.saturating_sub(lost);
+        }
+        self.ended_one(now, site_id);
+    }
+
+    /// No server took a session. Where no other connection works, the destination rests until `wait(failures)`, and what is due
+    /// there with it; whether it does.
+    pub(super) fn refused(
+        &mut self,
+        site_id: SiteId,
+        peer: &str,
+        reply: &Reply,
+        now: Timestamp,
+        wait: impl Fn(u32) -> Timestamp,
+    ) -> bool {
+        let mut rests = false;
+        if let Some(site) = self.site(site_id) {
+            site.connecting = site.connecting.saturating_sub(1);
+            let lost = site.one_less();
+            rests = site.running == 0;
+            if rests {
+                site.pace.refused(peer.to_owned(), reply.clone(), wait);
+                let all = site.ready.drain();
+                site.later.extend(all.map(|id| Reverse((now, id))));
+            } else {
+                site.pace.troubled();
+            }
+            self.probes = self.probes.saturating_sub(lost);
+        }
+        self.ended_one(now, site_id);
+        rests
+    }
+
+    /// Ends the rest of a destination, as an operator asks who wants to have it tried now.
+    pub(super) fn wake_up(&mut self, place: &P, now: Timestamp) {
+        let Some(site_id) = self.by_place.get(place).copied() else { return };
+        if let Some(site) = self.site(site_id) {
+            site.pace.wake(now);
+            site.wake_up(now);
+        }
+        self.consider(site_id, now);
+    }
+
+    /// Pauses destinations, and lets go on those that are no longer paused.
+    pub(super) fn pause(&mut self, paused: &BTreeSet<String>, now: Timestamp) {
+        self.paused.clone_from(paused);
+        for site_id in self.all() {
+            let Some(site) = self.site(site_id) else { continue };
+            let paused = paused.contains(&site.place.to_string());
+            if paused == site.is_paused {
+                continue;
+            }
+            site.is_paused = paused;
+            if paused {
+                let all = site.ready.drain();
+                site.later.extend(all.map(|id| Reverse((now, id))));
+                site.bell.notify_waiters();
+            } else {
+                site.wake_up(now);
+            }
+            self.consider(site_id, now);
+        }
+    }
+
+    /// Forgets all that waits: it is added again where it goes now.
+    pub(super) fn clear(&mut self, now: Timestamp) {
+        for site_id in self.all() {
+            if let Some(site) = self.site(site_id) {
+                drop(site.ready.drain());
+                site.later.clear();
+                site.resting.clear();
+            }
+            self.consider(site_id, now);
+            self.tidy(site_id);
+        }
+    }
+
+    /// Connections at present.
+    pub(super) fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Whether a message is in flight at any destination.
+    pub(super) fn is_in_flight(&self, id: EntryId) -> bool {
+        self.in_flight.iter().any(|(_, other)| *other == id)
+    }
+
+    /// Wakes connections that wait for messages, so that they see that the server stops.
+    pub(super) fn ring_all(&self) {
+        self.sites.iter().flatten().for_each(|site| site.bell.notify_waiters());
+    }
+
+    /// How all destinations are.
+    pub(super) fn statuses(&self, now: Timestamp) -> Vec<SiteStatus<P>> {
+        let status = |site: &Site<P>| SiteStatus {
+            place: site.place.clone(),
+            waiting: site.later.len() + site.ready.len() + site.resting.len(),
+            due: site.ready.len() + site.resting.len(),
+            connections: site.running,
+            window: site.pace.limit(site.bounds, now),
+            is_paused: site.is_paused,
+            resting: site
+                .pace
+                .rest()
+                .map(|rest| (rest.until, rest.failures, rest.peer.clone(), rest.reply.clone())),
+        };
+        self.sites.iter().flatten().map(status).collect()
+    }
+
+    fn all(&self) -> Vec<SiteId> {
+        let used = self.sites.iter().zip(0..).filter(|(site, _)| site.is_some());
+        used.map(|(_, number)| SiteId(number)).collect()
+    }
+
+    fn site_of(&mut self, place: &P) -> SiteId {
+        if let Some(site_id) = self.by_place.get(place) {
+            return *site_id;
+        }
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.sites.push(None);
+            u32::try_from(self.sites.len() - 1).unwrap_or(u32::MAX)
+        });
+        if let Some(slot) = self.sites.get_mut(number as usize) {
+            let is_paused = !self.paused.is_empty() && self.paused.contains(&place.to_string());
+            *slot = Some(Site { is_paused, ..Site::new(place.clone()) });
+        }
+        self.by_place.insert(place.clone(), SiteId(number));
+        SiteId(number)
+    }
+
+    fn site(&mut self, id: SiteId) -> Option<&mut Site<P>> {
+        self.sites.get_mut(id.0 as usize).and_then(Option::as_mut)
+    }
+
+    fn get(&self, id: SiteId) -> Option<&Site<P>> {
+        self.sites.get(id.0 as usize).and_then(Option::as_ref)
+    }
+
+    /// Gives a destination its turn and its time, as it is now.
+    fn consider(&mut self, site_id: SiteId, now: Timestamp) {
+        let Self { sites, wakes, proven, unproven, .. } = self;
+        let Some(site) = sites.get_mut(site_id.0 as usize).and_then(Option::as_mut) else { return };
+        if !site.in_turn && site.wants(now) {
+            site.in_turn = true;
+            let turn = if site.pace.is_proven() { proven } else { unproven };
+            turn.push_back(site_id);
+        }
+        let next = site.next_event(now);
+        if let Some(at) = next
+            && site.wake.is_none_or(|before| at < before)
+        {
+            site.wake = Some(at);
+            wakes.push(Reverse((at, site_id)));
+        }
+    }
+
+    fn ended_one(&mut self, now: Timestamp, site_id: SiteId) {
+        self.running = self.running.saturating_sub(1);
+        self.consider(site_id, now);
+        self.tidy(site_id);
+    }
+
+    /// Forgets a destination where nothing waits and nothing is under way.
+    fn tidy(&mut self, site_id: SiteId) {
+        let is_over = self.get(site_id).is_some_and(Site::is_over);
+        if !is_over || self.in_flight.iter().any(|(site, _)| *site == site_id) {
+            return;
+        }
+        if let Some(site) = self.sites.get_mut(site_id.0 as usize).and_then(Option::take) {
+            self.by_place.remove(&site.place);
+            self.free.push(site_id.0);
+        }
+    }
+}
+
+/// Why a message that is due must wait.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Resting {
+    /// The destination takes nothing.
+    Down(Rest),
+    /// It is paused by hand.
+    Paused,
+}
+
+impl<P> Site<P> {
+    fn new(place: P) -> Self {
+        Self {
+            place,
+            later: ByTime::new(),
+            ready: Ready::default(),
+            resting: ByTime::new(),
+            pace: Pace::default(),
+            bounds: Bounds { connections: 1, messages_per_minute: 0 },
+            is_paused: false,
+            running: 0,
+            connecting: 0,
+            idle: 0,
+            probes: 0,
+            in_turn: false,
+            wake: None,
+            bell: Arc::default(),
+        }
+    }
+
+    /// Whether it wants one more connection.
+    fn wants(&self, now: Timestamp) -> bool {
+        !self.is_paused
+            && self.ready.len() > self.connecting + self.idle
+            && self.running < self.pace.limit(self.bounds, now)
+            && self.pace.slot(now).is_none()
+    }
+
+    /// One connection has ended; how many fewer are probes.
+    fn one_less(&mut self) -> usize {
+        let probes = self.probes;
+        self.running = self.running.saturating_sub(1);
+        // one that broke before it asked for a message connects no more
+        self.connecting = self.connecting.min(self.running);
+        self.probes = probes.min(self.running);
+        probes - self.probes
+    }
+
+    /// Items that come up now.
+    fn due(&mut self, now: Timestamp, id: SiteId) -> Vec<(SiteId, EntryId, Because)> {
+        let mut due = Vec::new();
+        while due.len() < DUE_PER_SITE
+            && let Some(Reverse((at, _))) = self.later.peek()
+            && *at <= now
+            && let Some(Reverse((at, entry))) = self.later.pop()
+        {
+            due.push((id, entry, Because::Due(at)));
+        }
+        while due.len() < DUE_PER_SITE
+            && let Some(Reverse((at, _))) = self.resting.peek()
+            && *at <= now
+            && let Some(Reverse((_, entry))) = self.resting.pop()
+        {
+            due.push((id, entry, Because::Deadline));
+        }
+        // the rest is over: one message is tried
+        let is_over = !self.is_paused && self.pace.rest().is_some_and(|rest| rest.until <= now);
+        if is_over
+            && self.running == 0
+            && self.ready.len() == 0
+            && due.is_empty()
+            && let Some(Reverse((_, entry))) = self.resting.pop()
+        {
+            due.push((id, entry, Because::Due(now)));
+        }
+        due
+    }
+
+    /// What rested is looked at again.
+    fn wake_up(&mut self, now: Timestamp) {
+        self.later.extend(self.resting.drain().map(|Reverse((_, id))| Reverse((now, id))));
+    }
+
+    /// When something comes up.
+    fn next_event(&self, now: Timestamp) -> Option<Timestamp> {
+        let first = |heap: &ByTime| heap.peek().map(|Reverse((at, _))| *at);
+        let rest = self.pace.rest().map(|rest| rest.until);
+        let rest = rest.filter(|_| {
+            !self.is_paused && self.running == 0 && self.ready.len() == 0 && !self.resting.is_empty()
+        });
+        let slot = self.pace.slot(now).filter(|_| self.running == 0 && self.ready.len() > 0);
+        [first(&self.later), first(&self.resting), rest, slot].into_iter().flatten().min()
+    }
+
+    fn is_over(&self) -> bool {
+        self.running == 0 && self.ready.len() == 0 && self.later.is_empty() && self.resting.is_empty()
+    }
+}
