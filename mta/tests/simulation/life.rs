@@ -7,13 +7,16 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use tokio::sync::Notify;
-use waypost_storage::disk::{Disk, DiskFile, Simulated};
+use waypost_storage::{
+    Store,
+    disk::{Disk, DiskFile, Simulated},
+};
 
 /// A life.
 #[derive(Debug, Default)]
@@ -24,8 +27,10 @@ pub(crate) struct Life {
     end: AtomicU64,
     /// The next write does nothing and says that it was done.
     forgets: AtomicBool,
-    /// A write or sync of its disk has failed: it records nothing any more.
+    /// A write or sync of its disk has failed.
     disk_failed: AtomicBool,
+    /// The store, while it lives.
+    store: Mutex<Option<Store>>,
     /// Told when it ended by itself.
     pub(crate) ended: Notify,
 }
@@ -52,6 +57,15 @@ impl Life {
 
     pub(crate) fn disk_has_failed(&self) -> bool {
         self.disk_failed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn keep(&self, store: Option<Store>) {
+        *self.store.lock().unwrap() = store;
+    }
+
+    /// Whether it records nothing any more, as a write of the journal has failed.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.disk_has_failed() && self.store.lock().unwrap().as_ref().is_some_and(Store::is_poisoned)
     }
 
     fn note<T>(&self, done: io::Result<T>) -> io::Result<T> {

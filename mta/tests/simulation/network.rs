@@ -294,7 +294,7 @@ impl Network for Seen {
 }
 
 fn disks(lives: &[Arc<Life>; 2]) -> Disks {
-    let [client_failed, server_failed] = [&lives[0], &lives[1]].map(|life| life.disk_has_failed());
+    let [client_failed, server_failed] = [&lives[0], &lives[1]].map(|life| life.is_poisoned());
     Disks { client_failed, server_failed }
 }
 
@@ -355,9 +355,9 @@ pub(crate) struct End {
 }
 
 impl End {
-    /// Whether the disk of the server has failed.
+    /// Whether the server records nothing any more, as its disk has failed.
     pub(crate) fn server_disk_failed(&self) -> bool {
-        self.link.lock().unwrap().lives[1].disk_has_failed()
+        self.link.lock().unwrap().lives[1].is_poisoned()
     }
 
     fn wait_until(&mut self, at: Instant, context: &mut Context<'_>) -> Poll<()> {

@@ -48,6 +48,7 @@ pub(crate) struct Node {
 pub(crate) struct Living {
     pub(crate) store: Store,
     pub(crate) shutdown: Shutdown,
+    life: Arc<Life>,
 }
 
 impl Node {
@@ -83,8 +84,9 @@ impl Node {
             }
         }
         let shutdown = Shutdown::new();
+        life.keep(Some(store.clone()));
         self.serve(&store, &shutdown, &life);
-        Ok(Living { store, shutdown })
+        Ok(Living { store, shutdown, life })
     }
 
     fn serve(&self, store: &Store, shutdown: &Shutdown, life: &Arc<Life>) {
@@ -167,5 +169,6 @@ impl Living {
     pub(crate) async fn end(self) {
         self.shutdown.drain(Duration::from_secs(3600)).await;
         self.store.close().await;
+        self.life.keep(None);
     }
 }

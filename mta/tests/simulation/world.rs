@@ -171,7 +171,7 @@ impl World {
             let mut config = Node::config(host, DOMAINS[host], &aliases(host));
             config.queue.lifetime = LIFETIME;
             if control == Control::NoBackOff {
-                (config.queue.retry, config.queue.lifetime) = (vec![Duration::from_secs(5)], HOUR);
+                (config.queue.retry, config.queue.lifetime) = (vec![Duration::from_secs(10)], HOUR / 2);
             }
             Node {
                 host,
