@@ -73,6 +73,12 @@ lmtp unix - - n - - lmtp
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 """
+POSTFIX_RELAY = """
+virtual_mailbox_domains =
+smtpd_relay_restrictions = permit_mynetworks, reject
+mynetworks = 127.0.0.0/8
+relayhost = [{host}]:{port}
+"""
 # Maildir, with Dovecot's default mail_fsync = optimized, written down as it matters here.
 DOVECOT = """
 protocols = imap lmtp
@@ -277,17 +283,21 @@ class Server:
 class Waypost(Server):
     name = "Waypost"
 
-    def __init__(self, home, program, **options):
+    def __init__(self, home, program, sink=None, **options):
         super().__init__(home, **options)
-        self.program = program
+        self.program, self.sink = program, sink
 
     def begin(self):
         config = self.home / "waypost.toml"
         config.touch(0o600)
         accounts = "".join(f'[[account]]\naddress = "user{n}@{DOMAIN}"\npassword = "{PASSWORD}"\n' for n in range(MAILBOXES))
+        domain = f'[[domain]]\nname = "{DOMAIN}"\n{accounts}'
+        if self.sink:
+            relayed = f'[[route]]\ndomain = "*"\nnext_hop = "{self.sink}"\ntls = "none"\n'
+            domain = f'[[domain]]\nname = "here.test"\n[[trust]]\nnetworks = ["127.0.0.0/8"]\n{relayed}'
         config.write_text(
             f'hostname = "mx.{DOMAIN}"\nstate_dir = "state"\n[tls]\ncertificate = "cert.pem"\nkey = "key.pem"\n'
-            f'[[domain]]\nname = "{DOMAIN}"\n{accounts}[limits]\nconnections = 12000\nconnections_per_address = 0\n'
+            f'{domain}[limits]\nconnections = 12000\nconnections_per_address = 0\n'
             f'[[listener]]\nservice = "smtp"\naddress = "127.0.0.1:0"\ntls = "{"starttls" if self.tls else "none"}"\n'
             '[[listener]]\nservice = "imap"\naddress = "127.0.0.1:0"\ntls = "none"\nauth_without_tls = true\n'
         )
@@ -300,29 +310,30 @@ class Waypost(Server):
         self.smtp, self.imap = services["smtp"], services["imap"]
 
 
-class PostfixDovecot(Server):
-    name = "Postfix + Dovecot"
+class Postfix(Server):
+    """Relays all to a sink."""
+
+    name = "Postfix"
+
+    def __init__(self, home, sink, **options):
+        super().__init__(home, **options)
+        self.sink = sink
 
     def begin(self):
-        smtp, imap = free_port(), free_port()
-        values = {"home": self.home, "peers": PEERS, "password": PASSWORD, "tls": "may" if self.tls else "none"}
-        self.write_postfix(values, smtp)
-        (self.home / "dovecot").mkdir()
-        mail = self.home / "mail"
-        mail.mkdir()
-        os.chown(mail, pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
-        (self.home / "dovecot.conf").write_text(DOVECOT.format(**values, port=imap))
-        postfix = [PEERS / "usr/lib/postfix/sbin/master", "-d", "-c", self.home / "postfix"]
-        environment = {"LD_LIBRARY_PATH": str(PEERS / "usr/lib/postfix"), "MAIL_CONFIG": str(self.home / "postfix"), "PATH": os.environ["PATH"]}
-        dovecot = ["/usr/sbin/dovecot", "-F", "-c", self.home / "dovecot.conf"]
+        smtp = free_port()
+        self.write_postfix({"home": self.home, "peers": PEERS, "tls": "none"}, smtp)
+        host, port = self.sink.split(":")
+        with open(self.home / "postfix/main.cf", "a") as main:
+            main.write(POSTFIX_RELAY.format(host=host, port=port))
         with open(self.home / "log", "w") as log:
-            self.mains = [
-                self.group.start([*self.wrap, *command], stdout=log, stderr=log, start_new_session=True, env=environment)
-                for command in (postfix, dovecot)
-            ]
+            self.mains = [self.start_postfix(log)]
         until("Postfix does not start", lambda: answers(smtp, b"220"))
-        until("Dovecot does not start", lambda: answers(imap, b"* OK"))
-        self.smtp, self.imap = f"127.0.0.1:{smtp}", f"127.0.0.1:{imap}"
+        self.smtp, self.imap = f"127.0.0.1:{smtp}", None
+
+    def start_postfix(self, log):
+        command = [PEERS / "usr/lib/postfix/sbin/master", "-d", "-c", self.home / "postfix"]
+        environment = {"LD_LIBRARY_PATH": str(PEERS / "usr/lib/postfix"), "MAIL_CONFIG": str(self.home / "postfix"), "PATH": os.environ["PATH"]}
+        return self.group.start([*self.wrap, *command], stdout=log, stderr=log, start_new_session=True, env=environment)
 
     def write_postfix(self, values, port):
         """Configuration, and the queue as `postfix check` makes it."""
@@ -342,6 +353,29 @@ class PostfixDovecot(Server):
             path.chmod(mode)
         (config / "data").mkdir(0o700)
         os.chown(config / "data", owner.pw_uid, 0)
+
+
+class PostfixDovecot(Postfix):
+    name = "Postfix + Dovecot"
+
+    def __init__(self, home, **options):
+        super().__init__(home, None, **options)
+
+    def begin(self):
+        smtp, imap = free_port(), free_port()
+        values = {"home": self.home, "peers": PEERS, "password": PASSWORD, "tls": "may" if self.tls else "none"}
+        self.write_postfix(values, smtp)
+        (self.home / "dovecot").mkdir()
+        mail = self.home / "mail"
+        mail.mkdir()
+        os.chown(mail, pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
+        (self.home / "dovecot.conf").write_text(DOVECOT.format(**values, port=imap))
+        dovecot = [*self.wrap, "/usr/sbin/dovecot", "-F", "-c", self.home / "dovecot.conf"]
+        with open(self.home / "log", "w") as log:
+            self.mains = [self.start_postfix(log), self.group.start(dovecot, stdout=log, stderr=log, start_new_session=True)]
+        until("Postfix does not start", lambda: answers(smtp, b"220"))
+        until("Dovecot does not start", lambda: answers(imap, b"* OK"))
+        self.smtp, self.imap = f"127.0.0.1:{smtp}", f"127.0.0.1:{imap}"
 
 
 class Null(Server):

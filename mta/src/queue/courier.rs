@@ -1,6 +1,14 @@
 //! A courier: one connection to one destination, message after message, each outcome recorded before the next one is sent.
 
-use std::{collections::VecDeque, hash::Hash, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use waypost_auth::{Live, srs};
@@ -26,6 +34,10 @@ use crate::{
 
 /// How long a connection is kept for the next message.
 const LINGER: Duration = Duration::from_secs(1);
+/// After which time a connection that no server takes stands in the way of others no more.
+const HANG_AFTER: Duration = Duration::from_secs(2);
+/// After which time it is given up where too many hang.
+const CLOGGED_AFTER: Duration = Duration::from_secs(10);
 /// Status of a connection that was lost on the way.
 const LOST: EnhancedStatus = EnhancedStatus(4, 4, 2);
 
@@ -60,7 +72,7 @@ pub(super) struct Courier {
     item: Option<Item>,
     current: Option<Current>,
     taken: usize,
-    is_connected: bool,
+    is_connected: Arc<AtomicBool>,
     is_idle: bool,
 }
 
@@ -76,7 +88,7 @@ impl Courier {
             item,
             current,
             taken: 0,
-            is_connected: false,
+            is_connected: Arc::default(),
             is_idle: false,
         }
     }
@@ -87,11 +99,23 @@ impl Courier {
         let context = &shared.context;
         let live = context.live();
         let seed = context.random.next();
+        let (site, destination) = (self.site, self.destination.clone());
+        let is_connected = Arc::clone(&self.is_connected);
         match resolve(&context.resolver, &live.config, &self.destination, seed).await {
             RoutePlan::Fail(refusal) => self.refused("", &refusal.into(), Vec::new()).await,
             RoutePlan::Send(route) => {
-                let (courier, delivery) =
-                    deliver(self, &route, &live.config.hostname, &context.dialler, &context.shutdown).await;
+                let delivering =
+                    deliver(self, &route, &live.config.hostname, &context.dialler, &context.shutdown);
+                let delivered = tokio::select! {
+                    biased;
+                    delivered = delivering => delivered,
+                    () = shared.clogged(site, &is_connected) => {
+                        // nothing was begun: the courier has no message before a server takes the session
+                        let reply = Reply::new(451, LOST, "no server took the session, and others waited for their turn");
+                        return Self::new(shared.clone(), site, destination).refused("", &reply, Vec::new()).await;
+                    }
+                };
+                let (courier, delivery) = delivered;
                 match delivery {
                     Delivery::Refused { peer, reply } => courier.refused(&peer, &reply, Vec::new()).await,
                     // what waits is still due when the server runs again
@@ -234,10 +258,27 @@ impl Courier {
     }
 }
 
+impl Shared {
+    /// Waits until a connection that no server takes is given up, because too many hang.
+    async fn clogged(&self, site: SiteId, is_connected: &AtomicBool) {
+        tokio::time::sleep(HANG_AFTER).await;
+        let mut waited = HANG_AFTER;
+        while !is_connected.load(Ordering::Relaxed) {
+            self.sites().hangs(site, self.now());
+            self.bell.notify_one();
+            if waited >= CLOGGED_AFTER && self.sites().is_clogged() {
+                return;
+            }
+            tokio::time::sleep(HANG_AFTER).await;
+            waited += HANG_AFTER;
+        }
+        std::future::pending().await
+    }
+}
+
 impl Outbox for Courier {
     async fn next(&mut self) -> Option<Outgoing> {
-        if !self.is_connected {
-            self.is_connected = true;
+        if !self.is_connected.swap(true, Ordering::Relaxed) {
             self.shared.sites().connected(self.site, self.shared.now());
             self.shared.bell.notify_one();
         }

@@ -50,6 +50,8 @@ struct Site<P> {
     idle: usize,
     /// How many of those that run count as probes: they were begun before a server took a session.
     probes: usize,
+    /// How many did, and have hung for so long that others must not wait for them.
+    hanging: usize,
     in_turn: bool,
     /// When the site is looked at next.
     wake: Option<Timestamp>,
@@ -109,6 +111,7 @@ pub(super) struct Sites<P> {
     in_flight: HashSet<(SiteId, EntryId)>,
     running: usize,
     probes: usize,
+    hanging: usize,
     connections_max: usize,
     /// Names of destinations to which nothing is sent.
     paused: BTreeSet<String>,
@@ -126,6 +129,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             in_flight: HashSet::new(),
             running: 0,
             probes: 0,
+            hanging: 0,
             connections_max,
             paused: BTreeSet::new(),
         }
@@ -223,7 +227,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     /// Chooses a destination for a new connection, and counts that connection; `None` where none is wanted, or no more may be
     /// made. Half of them are kept from destinations that may be dead.
     pub(super) fn start(&mut self, now: Timestamp) -> Option<(SiteId, P)> {
-        while self.running < self.connections_max {
+        while self.running - self.hanging < self.connections_max {
             let site_id = self.turn()?;
             let Some(site) = self.site(site_id) else { continue };
             site.in_turn = false;
@@ -257,18 +261,37 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     pub(super) fn connected(&mut self, site_id: SiteId, now: Timestamp) {
         let Some(site) = self.site(site_id) else { return };
         site.connecting = site.connecting.saturating_sub(1);
-        let probes = std::mem::take(&mut site.probes);
+        let (probes, hanging) = (std::mem::take(&mut site.probes), std::mem::take(&mut site.hanging));
         if site.pace.connected() {
             site.wake_up(now);
         }
-        self.probes = self.probes.saturating_sub(probes);
+        self.probes -= probes;
+        self.hanging -= hanging;
         self.consider(site_id, now);
+    }
+
+    /// A probe hangs: from now on it stands in the way of others no more, unless too many do.
+    pub(super) fn hangs(&mut self, site_id: SiteId, now: Timestamp) {
+        if self.hanging >= self.connections_max {
+            return;
+        }
+        let Some(site) = self.site(site_id).filter(|site| site.probes > 0) else { return };
+        site.probes -= 1;
+        site.hanging += 1;
+        self.probes -= 1;
+        self.hanging += 1;
+        self.consider(site_id, now);
+    }
+
+    /// Whether probes that hang keep others from being made.
+    pub(super) fn is_clogged(&self) -> bool {
+        self.hanging >= self.connections_max && !self.unproven.is_empty()
     }
 
     /// What a connection does next. `is_idle`: it waited before.
     pub(super) fn next(&mut self, site_id: SiteId, is_idle: bool, now: Timestamp) -> Next {
-        let crowded =
-            self.running >= self.connections_max && !(self.proven.is_empty() && self.unproven.is_empty());
+        let crowded = self.running - self.hanging >= self.connections_max
+            && !(self.proven.is_empty() && self.unproven.is_empty());
         let Self { sites, in_flight, .. } = self;
         let Some(site) = sites.get_mut(site_id.0 as usize).and_then(Option::as_mut) else { return Next::End };
         site.idle = site.idle.saturating_sub(usize::from(is_idle));
@@ -323,8 +346,9 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     pub(super) fn ended(&mut self, site_id: SiteId, was_idle: bool, now: Timestamp) {
         if let Some(site) = self.site(site_id) {
             site.idle = site.idle.saturating_sub(usize::from(was_idle));
-            let lost = site.one_less();
-            self.probes = self.probes.saturating_sub(lost);
+            let (probes, hanging) = site.one_less();
+            self.probes -= probes;
+            self.hanging -= hanging;
         }
         self.ended_one(now, site_id);
     }
@@ -342,7 +366,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         let mut rests = false;
         if let Some(site) = self.site(site_id) {
             site.connecting = site.connecting.saturating_sub(1);
-            let lost = site.one_less();
+            let (probes, hanging) = site.one_less();
             rests = site.running == 0;
             if rests {
                 site.pace.refused(peer.to_owned(), reply.clone(), wait);
@@ -351,7 +375,8 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             } else {
                 site.pace.troubled();
             }
-            self.probes = self.probes.saturating_sub(lost);
+            self.probes -= probes;
+            self.hanging -= hanging;
         }
         self.ended_one(now, site_id);
         rests
@@ -522,6 +547,7 @@ impl<P> Site<P> {
             connecting: 0,
             idle: 0,
             probes: 0,
+            hanging: 0,
             in_turn: false,
             wake: None,
             bell: Arc::default(),
@@ -536,14 +562,16 @@ impl<P> Site<P> {
             && self.pace.slot(now).is_none()
     }
 
-    /// One connection has ended; how many fewer are probes.
-    fn one_less(&mut self) -> usize {
-        let probes = self.probes;
+    /// One connection has ended; how many fewer are probes, and hang.
+    fn one_less(&mut self) -> (usize, usize) {
+        let (probes, hanging) = (self.probes, self.hanging);
         self.running = self.running.saturating_sub(1);
         // one that broke before it asked for a message connects no more
         self.connecting = self.connecting.min(self.running);
-        self.probes = probes.min(self.running);
-        probes - self.probes
+        // the first that hung is the first to end
+        self.hanging = hanging.saturating_sub(1).min(self.running);
+        self.probes = probes.min(self.running - self.hanging);
+        (probes - self.probes, hanging - self.hanging)
     }
 
     /// Items that come up now.

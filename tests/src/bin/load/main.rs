@@ -1,8 +1,8 @@
 //! The load of the benchmarks in `tests/bench`: sends mail, opens connections, does handshakes, and stands for the limits.
 //!
 //! ```text
-//! waypost-load send smtp=ADDRESS [imap=ADDRESS] mailboxes=N sessions=N octets=N seconds=N
-//! waypost-load null                          (an SMTP server that says 250 and keeps nothing; prints its address)
+//! waypost-load send smtp=ADDRESS [imap=ADDRESS] [sink=ADDRESS] mailboxes=N sessions=N octets=N seconds=N
+//! waypost-load null                          (an SMTP server that says 250, counts and keeps nothing; prints its address)
 //! waypost-load journal folder=PATH writers=N octets=N seconds=N
 //! waypost-load connections smtp=ADDRESS count=N sessions=N        (holds them until standard input ends)
 //! waypost-load handshakes smtp=ADDRESS sessions=N seconds=N resume=0|1

@@ -1,5 +1,5 @@
 //! Messages from several sessions at once, one transaction after the other in each; a message counts once it is accepted and
-//! IMAP shows it.
+//! IMAP shows it, or once the sink has it to which it is relayed.
 
 use std::{
     cell::Cell,
@@ -58,6 +58,10 @@ pub(crate) async fn run(words: &Words) -> serde_json::Value {
             looks.push(Look::new(imap, number).await);
         }
     }
+    let mut sink = match words.maybe("sink") {
+        Some(address) => Some(Sink::new(address).await),
+        None => None,
+    };
     let begun = Instant::now();
     let load = Rc::new(Load {
         smtp: words.of("smtp"),
@@ -78,6 +82,9 @@ pub(crate) async fn run(words: &Words) -> serde_json::Value {
         look.until(accepted.get()).await;
     }
     let messages: u64 = load.accepted.iter().map(Cell::get).sum();
+    if let Some(sink) = &mut sink {
+        sink.until(messages).await;
+    }
     serde_json::json!({
         "messages": messages,
         "accepted_seconds": accepted_seconds,
@@ -191,6 +198,40 @@ impl Look {
                 return;
             }
             assert!(begun.elapsed() < VISIBLE_TIMEOUT, "{shown} of {accepted} messages are shown");
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    }
+}
+
+/// A session that asks a null server how much it took.
+struct Sink {
+    peer: Peer,
+    before: u64,
+}
+
+impl Sink {
+    async fn new(address: SocketAddr) -> Self {
+        let mut sink = Self { peer: Peer::ehlo(address).await, before: 0 };
+        sink.before = sink.count().await;
+        sink
+    }
+
+    async fn count(&mut self) -> u64 {
+        self.peer.send(b"XCOUNT\r\n").await;
+        let line = self.peer.line().await;
+        line.strip_prefix("250 ").and_then(|rest| rest.trim_end().parse().ok()).expect("a count")
+    }
+
+    /// Waits until it took so many more.
+    async fn until(&mut self, accepted: u64) {
+        let begun = Instant::now();
+        loop {
+            let taken = self.count().await - self.before;
+            assert!(taken <= accepted, "{taken} messages were relayed, {accepted} were accepted");
+            if taken == accepted {
+                return;
+            }
+            assert!(begun.elapsed() < VISIBLE_TIMEOUT, "{taken} of {accepted} messages were relayed");
             tokio::time::sleep(LOOK_PAUSE).await;
         }
     }
