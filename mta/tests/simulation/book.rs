@@ -44,6 +44,20 @@ impl Leaf {
         self.path.last().unwrap()
     }
 
+    /// What its sender is told, where only one thing can be the reason (RFC 3463 section 3).
+    pub(crate) fn status(&self) -> Option<&'static str> {
+        let (local, domain) = self.address().split_once('@').unwrap();
+        match domain {
+            "null.test" => Some("5.1.10"),
+            "nx.test" => Some("5.1.2"),
+            "servfail.test" | "dead.test" | "hole.test" => Some("5.4.7"),
+            "good.test" if local.starts_with("later-") => Some("5.4.7"),
+            "good.test" if local.starts_with("no-") => Some("5.1.1"),
+            _ if local == "loop" => Some("5.4.6"),
+            _ => None,
+        }
+    }
+
     /// All places to which a recipient leads.
     pub(crate) fn all(recipient: &str) -> Vec<Self> {
         let mut leaves = Vec::new();

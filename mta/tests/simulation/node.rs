@@ -71,6 +71,9 @@ impl Node {
         .await?;
         for name in ACCOUNTS {
             let address = Address::parse(&format!("{name}@{}", self.domain())).unwrap();
+            if store.directory().borrow().accounts.values().any(|record| record.address == address) {
+                continue;
+            }
             let account = NewAccount {
                 address,
                 source: AccountSource::Store,
@@ -78,10 +81,7 @@ impl Node {
                 scram_verifiers: Vec::new(),
                 quota_bytes: None,
             };
-            match store.create_account(account).await {
-                Ok(_) | Err(StoreError::AccountExists) => {}
-                Err(error) => return Err(error),
-            }
+            store.create_account(account).await?;
         }
         let shutdown = Shutdown::new();
         life.keep(Some(store.clone()));

@@ -18,8 +18,8 @@ use crate::{
 struct Found {
     /// Where copies are: addresses.
     copies: Vec<String>,
-    /// Whom notifications went to, and the recipients that they say are given up.
-    notifications: Vec<(String, Vec<String>)>,
+    /// Whom notifications went to, and the recipients that they say are given up, with why.
+    notifications: Vec<(String, Vec<(String, String)>)>,
 }
 
 type All = BTreeMap<u64, Found>;
@@ -127,16 +127,17 @@ fn note(
     }
 }
 
-/// The recipients that a notification says are given up.
-fn given_up(text: &str) -> Vec<String> {
+/// The recipients that a notification says are given up, each with its status.
+fn given_up(text: &str) -> Vec<(String, String)> {
     let text = text.replace("\r\n ", " ").replace("\r\n\t", " ");
-    let mut recipient = None;
-    let mut failed = Vec::new();
+    let (mut recipient, mut has_failed, mut failed) = (None, false, Vec::new());
     for line in text.split("\r\n") {
         if let Some(address) = line.strip_prefix("Final-Recipient: ") {
-            recipient = address.split("; ").nth(1).map(str::to_owned);
+            (recipient, has_failed) = (address.split("; ").nth(1).map(str::to_owned), false);
         } else if line == "Action: failed" {
-            failed.extend(recipient.take());
+            has_failed = true;
+        } else if let Some(status) = line.strip_prefix("Status: ").filter(|_| has_failed) {
+            failed.extend(recipient.take().map(|recipient| (recipient, status.to_owned())));
         }
     }
     failed
@@ -167,7 +168,7 @@ fn judge_entry(world: &World, entry: &Entry, found: &Found, outcome: &mut Outcom
     }
     for leaf in &leaves {
         let copies = found.copies.iter().filter(|at| *at == leaf.address()).count() as u64;
-        let is_on_path = |recipient: &String| leaf.path.contains(recipient);
+        let is_on_path = |(recipient, _): &(String, String)| leaf.path.contains(recipient);
         let failures =
             found.notifications.iter().filter(|(_, failed)| failed.iter().any(is_on_path)).count() as u64;
         let (ends, at) = (copies + failures, leaf.address());
@@ -182,6 +183,13 @@ fn judge_entry(world: &World, entry: &Entry, found: &Found, outcome: &mut Outcom
         }
         if ends > 1 + windows {
             wrong(format!("has ended {ends} times at {at}"));
+        }
+        let statuses = found.notifications.iter().flat_map(|(_, failed)| failed);
+        let status = statuses.filter(|failed| is_on_path(failed)).map(|(_, status)| status.as_str()).next();
+        if let Some(wanted) = leaf.status()
+            && status.is_some_and(|status| status != wanted)
+        {
+            wrong(format!("failed at {at} with {status:?}"));
         }
         match leaf.duty {
             Duty::Arrives if failures > 0 => wrong(format!("failed at {at}")),

@@ -363,6 +363,16 @@ pub(crate) async fn run_seed(seed: u64, control: Control) -> Outcome {
         world.operate(place, dooms);
     }
     if !is_calm {
+        for node in world.nodes.iter().filter(|_| chance.permille(250)) {
+            let (disk, begun) = (node.disk.clone(), world.begun);
+            let (begin, length) = (1 + chance.below(10 * 60), 1 + chance.below(200));
+            tokio::spawn(async move {
+                sleep_until(begun + MINUTE * begin as u32).await;
+                disk.set_capacity(Some(0));
+                sleep(MINUTE * length as u32).await;
+                disk.set_capacity(None);
+            });
+        }
         for _ in 0..chance.below(4) {
             let (a, b) = (chance.below(6) as usize, chance.below(NODES as u64) as usize);
             let (begin, length) = (chance.below(10 * 60), 1 + chance.below(300));
