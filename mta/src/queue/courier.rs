@@ -272,7 +272,7 @@ impl Shared {
             tokio::time::sleep(HANG_AFTER).await;
             waited += HANG_AFTER;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

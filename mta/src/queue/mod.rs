@@ -229,14 +229,14 @@ impl Runner {
             // what cannot be recorded is not begun: it would be sent again after the restart
             let can_record = !store.is_poisoned();
             let wake = shared.sites().next_wake().filter(|_| can_record);
-            // all of these are cancel-safe
+            // all of these are cancel-safe; the bell comes last but one, as it only says that something is to be done below
             tokio::select! {
                 biased;
                 () = shutdown.stopping() => break,
                 Ok(()) = live.changed() => self.reconfigured(&live.borrow_and_update().clone()),
                 Ok(()) = directory.changed() => self.pause(&directory.borrow_and_update().paused),
-                () = shared.bell.notified() => {}
                 ids = store.queue_changes() => self.changed(&ids),
+                () = shared.bell.notified() => {}
                 () = sleep_until(wake, store.now()) => {}
             }
             if !store.is_poisoned() {
@@ -338,7 +338,7 @@ impl Runner {
             let now = shared.now();
             let Some((site, place)) = shared.sites().start(now) else { return };
             match place {
-                Place::Here => drop(shared.context.shutdown.spawn(local::run(shared.clone(), site))),
+                Place::Here => shared.context.shutdown.spawn(local::run(shared.clone(), site)),
                 Place::Elsewhere(destination) => {
                     let courier = Courier::new(shared.clone(), site, destination);
                     shared.context.shutdown.spawn(courier.run());

@@ -187,7 +187,7 @@ pub async fn execute(store: &Store, live: &Live, request: Request, events: mpsc:
             Ok(record) => done(store.set_quota(record.id, quota_bytes).await),
             Err(problem) => Err(problem),
         },
-        Request::QueueList => Ok(Response::Queue(store.queue().iter().map(|entry| line(entry)).collect())),
+        Request::QueueList => Ok(Response::Queue(store.queue().iter().map(line).collect())),
         Request::Port { address, job } => port(store, live, &address, job, events).await,
         Request::Maintain { job } => maintenance::run(store, job, events).await,
     };

@@ -65,7 +65,7 @@ fn base(files: &Files) -> Result<(u64, QueueState), StoreError> {
     }
     let mut closed = Vec::new();
     files.read_segments(QUEUE, 0, |records| {
-        closed.extend(records.iter().filter_map(|stored| closed_by(stored)));
+        closed.extend(records.iter().filter_map(closed_by));
         Ok(())
     })?;
     for end in closed.into_iter().rev() {
@@ -84,7 +84,7 @@ fn newest(files: &Files) -> Result<Option<(u64, SnapshotClosed)>, StoreError> {
             match closed {
                 None => closed = closed_by(stored),
                 Some(SnapshotClosed { of, .. }) => {
-                    parts += u32::from(part(stored).is_some_and(|part| part.of == of))
+                    parts += u32::from(part(stored).is_some_and(|part| part.of == of));
                 }
             }
         }
