@@ -220,9 +220,9 @@ impl World {
                     }
                     Way::DiskFails { sync, nth, lives_on } => {
                         if sync {
-                            node.disk.fail_sync(nth)
+                            node.disk.fail_sync(nth);
                         } else {
-                            node.disk.fail_write(nth)
+                            node.disk.fail_write(nth);
                         }
                         sleep(lives_on).await;
                     }
