@@ -18,7 +18,7 @@ use waypost_mail::{
 use waypost_storage::{Deadline, Dialogue, QueueEntry, QueuedRecipient, Reader};
 
 use super::{
-    Place, RECIPIENTS_PER_TRANSACTION_MAX, Shared, due_at,
+    Context, Place, RECIPIENTS_PER_TRANSACTION_MAX, Shared, due_at,
     outcome::{Settlement, outcomes},
     schedule,
     sites::{Next, SiteId, Stage},
@@ -285,10 +285,15 @@ impl Outbox for Courier {
             self.shared.bell.notify_one();
         }
         let live = self.shared.context.live();
-        if self.taken >= self.messages_max(&live) || self.shared.context.shutdown.is_stopping() {
+        let Context { store, shutdown, .. } = &self.shared.context;
+        if self.taken >= self.messages_max(&live) || shutdown.is_stopping() || store.is_poisoned() {
             return None;
         }
         let (entry, job) = self.next_job().await?;
+        // while it waited; what cannot be recorded is not sent
+        if self.shared.context.store.is_poisoned() {
+            return None;
+        }
         self.taken += 1;
         let now = self.shared.now();
         let outgoing =
