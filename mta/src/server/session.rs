@@ -9,10 +9,12 @@ use waypost_auth::{
     Identity, Live, Origin, Resolution, Seat,
     sasl::{Claim, Lookup},
 };
-use waypost_mail::{Address, DateTime, DeliverBy, EnhancedStatus, EntryId, LoginService, Refusal, Timestamp};
+use waypost_mail::{
+    Address, DateTime, Deadline, EnhancedStatus, EntryId, LoginService, Refusal, Timestamp, Wishes,
+};
 use waypost_message::build::{Action, Original, RecipientReport};
 use waypost_net::{AddressCount, Disconnect, Handler, Output};
-use waypost_storage::{Acceptance, Deadline, Relay, Wishes};
+use waypost_storage::{Acceptance, Relay};
 
 use super::{
     Context,
@@ -229,7 +231,7 @@ impl Receiver {
             None if is_trusted(&live, self.peer) => i8::MAX,
             None => 0,
         };
-        let priority = mail.parameters.priority.unwrap_or(0).min(most);
+        let priority = mail.parameters.wishes.priority.min(most);
         let id = self.context.store.new_entry_id();
         let (recipients, intake) = (Recipients::default(), Some(Intake::new(mail.parameters.body)));
         self.transaction =
@@ -311,7 +313,7 @@ impl Receiver {
             login = transaction.submitter.as_ref().map(|identity| identity.address.to_string()),
             "message accepted"
         );
-        let asked = transaction.mail.parameters.priority.unwrap_or(0);
+        let asked = transaction.mail.parameters.wishes.priority;
         let new_priority = (asked != transaction.priority).then_some(transaction.priority);
         Ok(Accepted { id, new_priority })
     }
@@ -375,8 +377,8 @@ impl Transaction {
             accepted: moment,
             now: moment,
             random: context.random.next(),
-            envelope_id: self.mail.parameters.envelope_id.clone(),
-            require_tls: self.mail.parameters.require_tls,
+            envelope_id: self.mail.parameters.wishes.envelope_id.clone(),
+            require_tls: self.mail.parameters.wishes.require_tls,
             recipients: reports,
         };
         let original = Original::Header(header_block(&message.header).to_vec());
@@ -394,25 +396,13 @@ impl Transaction {
         let smtputf8 =
             self.mail.parameters.smtputf8 || recipients.iter().any(|to| to.address.needs_smtputf8());
         let local = deliveries(self.recipients.as_slice(), &reverse_path, DateTime::utc(now));
-        let parameters = &self.mail.parameters;
-        let wishes = Wishes {
-            return_content: parameters.return_content,
-            envelope_id: parameters.envelope_id.clone(),
-            require_tls: parameters.require_tls,
-            priority: self.priority,
-            deliver_by: parameters.deliver_by.map(|by| deadline(by, now)),
-            tls_optional: tls_optional && !parameters.require_tls,
-        };
+        let wishes = self.mail.parameters.wishes.with_times(|by| Deadline::new(by, now));
+        let tls_optional = tls_optional && !wishes.require_tls;
+        let wishes = Wishes { priority: self.priority, tls_optional, ..wishes };
         let relay = Relay { body: octets, smtputf8, wishes, ..Relay::new(reverse_path, recipients) };
         let relay = (!relay.recipients.is_empty()).then_some(relay);
         Acceptance { id: self.id, header: header.into(), body, structure, local, relay }
     }
-}
-
-/// When the time is over that a message has from now on.
-fn deadline(by: DeliverBy, now: Timestamp) -> Deadline {
-    let at = Timestamp(now.0.saturating_add(by.seconds.saturating_mul(1000)));
-    Deadline { at, overdue: by.overdue, trace: by.trace }
 }
 
 /// A recipient whose mail is delivered, or goes on to several (RFC 3464 section 2.3).

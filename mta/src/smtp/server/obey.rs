@@ -121,7 +121,7 @@ impl Server {
         if !line.is_ascii() && !parameters.smtputf8 {
             return self.refused(replies::SENDER_NEEDS_SMTPUTF8, None);
         }
-        if parameters.require_tls && self.settings.tls.is_none() {
+        if parameters.wishes.require_tls && self.settings.tls.is_none() {
             return self.refused(replies::REQUIRETLS_NEEDS_TLS, None);
         }
         if parameters.size.is_some_and(|size| size > self.settings.message_size) {

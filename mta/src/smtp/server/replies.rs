@@ -158,7 +158,7 @@ pub(super) fn command_error(error: &CommandError) -> Reply {
             Reply::new(555, S(5, 5, 4), format!("Unknown parameter {}", shown(name)))
         }
         CommandError::Parameter(name) => {
-            Reply::new(501, S(5, 5, 4), format!("Bad or repeated parameter {}", shown(name)))
+            Reply::new(501, S(5, 5, 4), format!("Bad or repeated parameter {name}"))
         }
     }
 }
