@@ -1,16 +1,18 @@
 //! The directory: one immutable snapshot of domains, accounts and aliases, made from the configuration and the store's accounts.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use waypost_config::{Config, DomainConfig, Password};
-use waypost_mail::{AccountId, AccountRecord, AccountSource, Address, AppPassword, Domain, LoginService};
+use waypost_mail::{
+    AccountId, AccountRecord, AccountSource, Address, AppPassword, Domain, LoginService, TotpSecret,
+};
 
 use crate::{
     app_password,
-    sasl::{Scram, ScramHash, Verifier, prepare},
+    sasl::{Certificate, Scram, ScramHash, Verifier, prepare},
     token::Issuer,
 };
 
@@ -43,6 +45,43 @@ pub enum Resolution {
     BackupMx,
     /// Not one of our domains: only those who may relay.
     Elsewhere,
+}
+
+/// One step on the way from an address to where its mail goes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Step {
+    /// The address.
+    pub address: Address,
+    /// By what it leads on.
+    pub means: Means,
+    /// Where to.
+    pub leads: Leads,
+}
+
+/// By what an address leads on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Means {
+    /// By itself.
+    Itself,
+    /// Without its detail (`user+detail`).
+    Detail,
+    /// As `postmaster` or `abuse`, which every domain has.
+    Role,
+    /// By the domain's `catch_all`.
+    CatchAll,
+}
+
+/// Where an address leads in one step.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Leads {
+    /// Into the mailboxes of an account.
+    Account(AccountId),
+    /// To other addresses.
+    Addresses(Vec<Address>),
+    /// Elsewhere: it is none of ours.
+    Elsewhere,
+    /// Nowhere: nobody has it.
+    Nowhere,
 }
 
 /// Why a directory cannot be made.
@@ -79,12 +118,17 @@ struct Account {
     secret: Option<Secret>,
     verifiers: Vec<Verifier>,
     app_passwords: Vec<AppPassword>,
+    totp: Option<TotpSecret>,
     quota_bytes: Option<u64>,
+    /// SHA-256 of the certificates that log in to it; empty: those that name its address.
+    certificates: Vec<[u8; 32]>,
 }
 
 impl Account {
     fn scram_secret(&self, hash: ScramHash) -> Option<ScramSecret<'_>> {
         match &self.secret {
+            // No proof says anything of a code.
+            _ if self.totp.is_some() => None,
             Some(Secret::Plain(password)) => prepare(password).map(|_| ScramSecret::Plain(password)),
             Some(Secret::Hash(_)) => {
                 self.verifiers.iter().find(|verifier| verifier.hash == hash).map(ScramSecret::Stored)
@@ -159,7 +203,11 @@ impl Directory {
                 Some(record) if record.source == AccountSource::Store => {
                     return Err(DirectoryError::Twice(account.address.clone()));
                 }
-                Some(record) => directory.add(record, &account.address, Some(secret), account.quota_bytes),
+                Some(record) => {
+                    directory.add(record, &account.address, Some(secret), account.quota_bytes);
+                    let added = directory.accounts.get_mut(&record.id);
+                    added.into_iter().for_each(|added| added.certificates.clone_from(&account.certificates));
+                }
             }
         }
         let mut stored: Vec<_> =
@@ -191,7 +239,9 @@ impl Directory {
             secret,
             verifiers: record.scram_verifiers.iter().filter_map(|text| Verifier::parse(text)).collect(),
             app_passwords: record.app_passwords.clone(),
+            totp: record.totp.clone(),
             quota_bytes,
+            certificates: Vec::new(),
         };
         self.accounts.insert(id, account);
         self.by_address.insert(address.folded(), id);
@@ -208,7 +258,7 @@ impl Directory {
             Some(_) => {}
         }
         let mut expansion = Expansion::default();
-        self.expand(address, &mut expansion);
+        self.expand(address, &mut expansion, |_, _, _| ());
         let Expansion { accounts, remote, .. } = expansion;
         if accounts.is_empty() && remote.is_empty() {
             return Resolution::UnknownUser;
@@ -216,15 +266,37 @@ impl Directory {
         Resolution::Deliver { accounts, remote }
     }
 
+    /// The steps that [`Directory::resolve`] goes.
+    pub fn steps(&self, address: &Address) -> Vec<Step> {
+        let mut steps = Vec::new();
+        self.expand(address, &mut Expansion::default(), |address, means, next| {
+            let leads = match next {
+                Next::Account(id) => Leads::Account(*id),
+                Next::Addresses(targets) => Leads::Addresses(targets.to_vec()),
+                Next::Remote => Leads::Elsewhere,
+                Next::Nowhere => Leads::Nowhere,
+            };
+            steps.push(Step { address: address.clone(), means, leads });
+        });
+        steps
+    }
+
     /// Follows one address; each is followed once, so that loops end and the addresses of the configuration are the bound. None
     /// may be left out: who accepts mail for an alias owes it to all behind it.
-    fn expand(&self, address: &Address, expansion: &mut Expansion) {
+    fn expand(
+        &self,
+        address: &Address,
+        expansion: &mut Expansion,
+        mut tell: impl FnMut(&Address, Means, &Next<'_>),
+    ) {
         let mut open = vec![address.clone()];
         while let Some(address) = open.pop() {
             if !expansion.seen.insert(address.folded()) {
                 continue;
             }
-            match self.step(&address) {
+            let (means, next) = self.step(&address);
+            tell(&address, means, &next);
+            match next {
                 Next::Account(id) if !expansion.accounts.contains(&id) => expansion.accounts.push(id),
                 Next::Remote => expansion.remote.push(address),
                 Next::Addresses(targets) => open.extend(targets.iter().rev().cloned()),
@@ -234,10 +306,10 @@ impl Directory {
     }
 
     /// Where one address leads in one step.
-    fn step(&self, address: &Address) -> Next<'_> {
+    fn step(&self, address: &Address) -> (Means, Next<'_>) {
         let Some(domain) = self.domains.get(&address.domain).filter(|domain| domain.relay_to.is_none())
         else {
-            return Next::Remote;
+            return (Means::Itself, Next::Remote);
         };
         let known = |key: &str| {
             let account = self.by_address.get(key).map(|id| Next::Account(*id));
@@ -253,11 +325,13 @@ impl Directory {
         };
         let catch_all =
             || domain.catch_all.as_ref().map(|target| Next::Addresses(std::slice::from_ref(target)));
+        let by = |means: Means| move |next| (means, next);
         known(&address.folded())
-            .or_else(without_detail)
-            .or_else(role)
-            .or_else(catch_all)
-            .unwrap_or(Next::Nowhere)
+            .map(by(Means::Itself))
+            .or_else(|| without_detail().map(by(Means::Detail)))
+            .or_else(|| role().map(by(Means::Role)))
+            .or_else(|| catch_all().map(by(Means::CatchAll)))
+            .unwrap_or((Means::Itself, Next::Nowhere))
     }
 
     /// Accounts of the file that the store has no id for yet.
@@ -315,6 +389,20 @@ impl Directory {
         Some((Identity { account: id, address: account.address.clone() }, account.secret.as_ref()))
     }
 
+    /// The accounts that a certificate logs in to: those that name it, and those whose address it names and that name none.
+    pub(crate) fn of_certificate(&self, certificate: &Certificate) -> Vec<Identity> {
+        let named = certificate.emails.iter().filter_map(|email| {
+            let id = self.by_address.get(&Address::parse(email).ok()?.folded())?;
+            self.accounts.get(id).filter(|account| account.certificates.is_empty()).map(|_| *id)
+        });
+        let naming =
+            self.accounts.iter().filter(|(_, account)| account.certificates.contains(&certificate.sha256));
+        let ids: BTreeSet<AccountId> = named.chain(naming.map(|(id, _)| *id)).collect();
+        let identity =
+            |id| self.address(id).map(|address| Identity { account: id, address: address.clone() });
+        ids.into_iter().filter_map(identity).collect()
+    }
+
     /// A login name as it is counted, whether or not there is such an account: all ways to write it are one.
     pub(crate) fn login_name(&self, name: &str) -> String {
         self.login_address(name).map_or_else(|| name.to_lowercase(), |address| address.folded())
@@ -323,6 +411,12 @@ impl Directory {
     /// What a proof of the account is verified with; `None`: there is no account, or SCRAM is not possible for it.
     pub(crate) fn scram_secret(&self, name: &str, hash: ScramHash) -> Option<ScramSecret<'_>> {
         self.account(name).and_then(|(_, account)| account.scram_secret(hash))
+    }
+
+    /// What the account's codes are made of, where its password is protected by them.
+    pub(crate) fn totp(&self, name: &str) -> Option<(AccountId, &TotpSecret)> {
+        let (id, account) = self.account(name)?;
+        account.totp.as_ref().map(|secret| (id, secret))
     }
 
     /// The name of the account's app password that a password is, and that is for the service.
@@ -385,6 +479,7 @@ pub(crate) mod tests {
         address = "Alice@a.test"
         password = "open sesame"
         quota = "1 MiB"
+        certificate_sha256 = ["0707070707070707070707070707070707070707070707070707070707070707"]
         [[account]]
         address = "new@a.test"
         password = "x"
@@ -414,8 +509,17 @@ pub(crate) mod tests {
             password_hash: secrets.as_ref().map(|secrets| secrets.password_hash.clone()),
             app_passwords: secrets.iter().map(|_| phone.clone()).collect(),
             scram_verifiers: secrets.map(|secrets| secrets.scram_verifiers).unwrap_or_default(),
+            totp: None,
             quota_bytes: None,
         }
+    }
+
+    /// With codes for bob.
+    pub(crate) fn protected(secret: TotpSecret) -> Arc<Directory> {
+        let config = waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), CONFIG).unwrap();
+        let mut bob = record(2, "bob@a.test", AccountSource::Store);
+        bob.totp = Some(secret);
+        Directory::new(&config, &[record(1, "alice@a.test", AccountSource::File), bob]).unwrap()
     }
 
     pub(crate) fn directory() -> Arc<Directory> {
@@ -455,6 +559,42 @@ pub(crate) mod tests {
         ] {
             assert_eq!(resolve(address), expected, "{address}");
         }
+    }
+
+    #[test]
+    fn the_way_of_an_address_is_told_step_by_step() {
+        let address = |text: &str| Address::parse(text).unwrap();
+        let step = |text: &str, means, leads| Step { address: address(text), means, leads };
+        let steps = |text: &str| directory().steps(&address(text));
+        let alice = Leads::Account(AccountId(1));
+        for (text, means, leads) in [
+            ("alice@a.test", Means::Itself, alice.clone()),
+            ("Alice+lists@a.test", Means::Detail, alice.clone()),
+            ("abuse@a.test", Means::Role, alice.clone()),
+            ("nobody@a.test", Means::Itself, Leads::Nowhere),
+            ("x@backup.test", Means::Itself, Leads::Elsewhere),
+            ("x@elsewhere.test", Means::Itself, Leads::Elsewhere),
+        ] {
+            assert_eq!(steps(text), [step(text, means, leads)], "{text}");
+        }
+        let to_alice = Leads::Addresses(vec![address("Alice@a.test")]);
+        assert_eq!(
+            steps("any@c.test"),
+            [step("any@c.test", Means::CatchAll, to_alice), step("Alice@a.test", Means::Itself, alice)]
+        );
+        // Each address once, though the aliases lead in a circle.
+        let way: Vec<String> = steps("team@a.test").iter().map(|step| step.address.to_string()).collect();
+        assert_eq!(
+            way,
+            [
+                "team@a.test",
+                "alice@a.test",
+                "bob@a.test",
+                "far@elsewhere.test",
+                "again@a.test",
+                "x@backup.test"
+            ]
+        );
     }
 
     #[test]
@@ -572,6 +712,9 @@ pub(crate) mod tests {
             Scram::Absent,
             "SCRAM cannot carry the password"
         );
+        let mut protected = bob.clone();
+        protected.totp = Some(TotpSecret(vec![7]));
+        assert_eq!(scram(CONFIG, &[alice.clone(), protected]), Scram::Absent, "a proof has no code");
         bob.scram_verifiers.pop();
         assert_eq!(scram(CONFIG, &[alice.clone(), bob.clone()]), Scram::Absent, "a verifier is missing");
         bob.password_hash = None;

@@ -10,11 +10,12 @@ pub mod seats;
 pub mod srs;
 mod throttle;
 pub mod token;
+pub mod totp;
 mod verifiers;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use directory::{Directory, DirectoryError, Identity, Resolution};
+pub use directory::{Directory, DirectoryError, Identity, Leads, Means, Resolution, Step};
 pub use live::Live;
 pub use login::{Authenticator, LoginError, Origin};
 pub use password::{HashError, Secrets, hash_password};

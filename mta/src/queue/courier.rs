@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use waypost_auth::{Live, srs};
+use waypost_auth::Live;
 use waypost_mail::{
     BodyType, DeliverBy, Domain, EnhancedStatus, EntryId, Overdue, Reply, ReversePath, Severity, Timestamp,
 };
@@ -21,13 +21,13 @@ use super::{
     Context, Place, RECIPIENTS_PER_TRANSACTION_MAX, Shared, due_at,
     outcome::{Settlement, outcomes},
     schedule,
-    sites::{Next, SiteId},
+    sites::{Next, SiteId, Stage},
 };
 use crate::{
     client::{Delivery, Outbox, deliver},
-    route::{Destination, RoutePlan, resolve},
+    route::{Destination, RoutePlan, outgoing_path, resolve},
     smtp::{
-        client::{Finished, Octets, Outgoing, Tells},
+        client::{Finished, Octets, Outgoing},
         parameters::RcptParameters,
     },
 };
@@ -73,7 +73,7 @@ pub(super) struct Courier {
     current: Option<Current>,
     taken: usize,
     is_connected: Arc<AtomicBool>,
-    is_idle: bool,
+    stage: Stage,
 }
 
 impl Courier {
@@ -89,7 +89,7 @@ impl Courier {
             current,
             taken: 0,
             is_connected: Arc::default(),
-            is_idle: false,
+            stage: Stage::Connecting,
         }
     }
 
@@ -117,7 +117,9 @@ impl Courier {
                 };
                 let (courier, delivery) = delivered;
                 match delivery {
-                    Delivery::Refused { peer, reply } => courier.refused(&peer, &reply, Vec::new()).await,
+                    Delivery::Refused { peer, reply, dialogues } => {
+                        courier.refused(&peer, &reply, dialogues).await;
+                    }
                     // what waits is still due when the server runs again
                     Delivery::Done | Delivery::Stopped => courier.ended(),
                 }
@@ -128,7 +130,7 @@ impl Courier {
     /// The connection has ended. What is left of the message is due still.
     fn ended(mut self) {
         self.close();
-        self.shared.ended(self.site, self.is_idle);
+        self.shared.ended(self.site, self.stage);
     }
 
     /// No server takes a session. What is refused for ever is refused for all that is due; else one message stands for the others,
@@ -146,7 +148,7 @@ impl Courier {
         let random = shared.context.random.next();
         let schedule = match &self.destination {
             Destination::Exchangers(domain) => live.config.queue.schedule(domain),
-            Destination::NextHop { .. } => live.config.queue.schedule(&live.config.hostname),
+            Destination::NextHops(_) => live.config.queue.schedule(&live.config.hostname),
         };
         let wait = |failures| schedule::next_probe(schedule, now, failures, random);
         let rests = shared.sites().refused(self.site, peer, reply, now, wait);
@@ -171,7 +173,7 @@ impl Courier {
                     return true;
                 }
                 // taken out of the queue, held or settled by hand while it waited, or not due any more
-                _ => shared.done(self.site, &self.place, id),
+                _ => shared.done(self.site, id),
             }
             if given {
                 return false;
@@ -182,7 +184,7 @@ impl Courier {
     /// The message is not in flight any more.
     fn close(&mut self) {
         if let Some(item) = self.item.take() {
-            self.shared.done(self.site, &self.place, item.entry.id);
+            self.shared.done(self.site, item.entry.id);
         }
     }
 
@@ -191,9 +193,9 @@ impl Courier {
         let Some(item) = self.item.take() else { return };
         let recipients: Vec<usize> = item.jobs.into_iter().flat_map(|job| job.recipients).collect();
         let replies = vec![reply.clone(); recipients.len()];
-        let finished = Finished { replies, tls: None, tells: Tells::default() };
+        let finished = Finished { replies, ..Finished::default() };
         if self.settle(&item.entry, &recipients, peer, finished, dialogues).await {
-            self.shared.done(self.site, &self.place, item.entry.id);
+            self.shared.done(self.site, item.entry.id);
         }
     }
 
@@ -207,7 +209,7 @@ impl Courier {
         finished: Finished,
         dialogues: Vec<Dialogue>,
     ) -> bool {
-        let Finished { replies, tls, tells } = finished;
+        let Finished { replies, tls, tells, .. } = finished;
         let (now, live) = (self.shared.now(), self.shared.context.live());
         let outcomes = outcomes(&live, entry, recipients, (peer, tls.as_deref()), replies, now);
         self.shared.record(Settlement { entry, outcomes, tells, dialogues }).await.is_ok()
@@ -229,7 +231,7 @@ impl Courier {
         let queue = &live.config.queue;
         let own = match &self.destination {
             Destination::Exchangers(domain) => queue.destination(domain),
-            Destination::NextHop { .. } => None,
+            Destination::NextHops(_) => None,
         };
         own.and_then(|own| own.messages_per_connection).unwrap_or(queue.messages_per_connection)
     }
@@ -243,8 +245,8 @@ impl Courier {
                 return Some((item.entry.clone(), job));
             }
             self.close();
-            let next = self.shared.sites().next(self.site, self.is_idle, self.shared.now());
-            self.is_idle = matches!(next, Next::Wait(..));
+            let next = self.shared.sites().next(self.site, self.stage, self.shared.now());
+            self.stage = if matches!(next, Next::Wait(..)) { Stage::Idle } else { Stage::Busy };
             match next {
                 Next::End => return None,
                 Next::Message(id) => drop(self.open(Some(id))),
@@ -319,16 +321,47 @@ impl Outbox for Courier {
         octets
     }
 
-    async fn finish(&mut self, peer: &str, finished: Finished) {
+    async fn finish(&mut self, peer: &str, finished: Finished, dialogues: Vec<Dialogue>) {
         let Some(Current { entry, job, .. }) = self.current.take() else { return };
+        let (finished, tried, left) = job.split(finished);
+        if let Some(item) = &mut self.item {
+            item.jobs.extend(left.filter(|left| !left.recipients.is_empty()));
+        }
+        if tried.is_empty() {
+            return;
+        }
         let is_lost = finished.replies.iter().all(|reply| reply.code == 421 || reply.status == Some(LOST));
         match is_lost {
             true => self.shared.sites().troubled(self.site),
             false => self.shared.sites().answered(self.site, self.shared.now()),
         }
-        if !self.settle(&entry, &job.recipients, peer, finished, Vec::new()).await {
+        if !self.settle(&entry, &tried, peer, finished, dialogues).await {
             self.item = None;
         }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.now()
+    }
+}
+
+impl Job {
+    /// What was tried, with its replies; and what is left for a further transaction, or for another connection.
+    fn split(self, finished: Finished) -> (Finished, Vec<usize>, Option<Self>) {
+        if finished.unsent.is_empty() {
+            return (finished, self.recipients, None);
+        }
+        let (mut tried, mut left, mut replies) = (Vec::new(), Vec::new(), Vec::new());
+        let places = self.recipients.into_iter().zip(&finished.replies).enumerate();
+        for (place, (recipient, reply)) in places {
+            if finished.unsent.contains(&place) {
+                left.push(recipient);
+            } else {
+                tried.push(recipient);
+                replies.push(reply.clone());
+            }
+        }
+        (Finished { replies, ..finished }, tried, Some(Self { recipients: left, alias: self.alias }))
     }
 }
 
@@ -360,24 +393,9 @@ fn transactions<D: Clone + Eq + Hash>(recipients: impl Iterator<Item = (usize, D
 }
 
 impl Courier {
-    /// The sender, or, where an alias forwards what comes from elsewhere, a path of ours that leads back to him.
     fn reverse_path(&self, entry: &QueueEntry, job: &Job) -> ReversePath {
         let context = &self.shared.context;
-        let live = context.live();
-        let (sender, alias) = match (&entry.reverse_path, &job.alias) {
-            (ReversePath::Address(sender), Some(alias)) if live.config.srs.enabled => (sender, alias),
-            (unchanged, _) => return unchanged.clone(),
-        };
-        // Our own mail needs no other path.
-        if live.directory.is_local(&sender.domain) {
-            return entry.reverse_path.clone();
-        }
-        let domain = live.config.srs.domain.as_ref().unwrap_or(alias);
-        let rewritten = context.srs.forward(sender, domain, srs::day(context.store.now()));
-        if rewritten.is_none() {
-            tracing::debug!(id = %entry.id, %sender, "the sender is too long to be rewritten");
-        }
-        ReversePath::Address(rewritten.unwrap_or_else(|| sender.clone()))
+        outgoing_path(&context.live(), &context.srs, &entry.reverse_path, job.alias.as_ref(), self.now())
     }
 
     fn reader(&self, entry: &QueueEntry) -> Reader {

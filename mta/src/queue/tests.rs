@@ -273,7 +273,7 @@ fn queue() -> QueueConfig {
 }
 
 fn config(server: SocketAddr, queue: QueueConfig) -> Config {
-    let next_hop = NextHop { host: server.ip().to_string(), port: server.port() };
+    let next_hop = NextHop::server(server.ip().to_string(), server.port());
     let domain = DomainConfig {
         name: Domain::new("a.test").unwrap(),
         catch_all: None,
@@ -290,7 +290,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
         domains: vec![domain],
         accounts: Vec::new(),
         aliases: Vec::new(),
-        routes: vec![RouteConfig { domain: None, next_hop, tls: RouteTls::None, login: None }],
+        routes: vec![RouteConfig { tls: RouteTls::None, ..RouteConfig::new(None, next_hop) }],
         trust: Vec::new(),
         dns: DnsConfig::default(),
         queue,
@@ -301,6 +301,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
             connections_per_address: 0,
             auth_failures_per_minute: 0,
             error_delay: Duration::ZERO,
+            priority: 4,
             rates: Default::default(),
         },
         srs: SrsConfig { enabled: true, domain: None },

@@ -21,7 +21,7 @@ use waypost_net::Shutdown;
 use waypost_storage::Store;
 
 use crate::{
-    admin::request::{Request, Response, execute},
+    admin::request::{Parts, Request, Response, execute},
     port::Event,
 };
 
@@ -48,6 +48,7 @@ pub fn listen(
     state_dir: &Path,
     store: Store,
     live: watch::Receiver<Arc<Live>>,
+    parts: Parts,
     shutdown: &Shutdown,
 ) -> io::Result<()> {
     let path = path(state_dir);
@@ -60,7 +61,7 @@ pub fn listen(
     let stopping = shutdown.clone();
     shutdown.spawn(async move {
         tokio::select! {
-            () = accept(listener, store, live, &stopping) => (),
+            () = accept(listener, store, live, parts, &stopping) => (),
             () = stopping.stopping() => (),
         }
         if let Err(error) = std::fs::remove_file(&path) {
@@ -70,16 +71,22 @@ pub fn listen(
     Ok(())
 }
 
-async fn accept(listener: UnixListener, store: Store, live: watch::Receiver<Arc<Live>>, shutdown: &Shutdown) {
+async fn accept(
+    listener: UnixListener,
+    store: Store,
+    live: watch::Receiver<Arc<Live>>,
+    parts: Parts,
+    shutdown: &Shutdown,
+) {
     let permits = Arc::new(Semaphore::new(REQUESTS_MAX));
     // The semaphore is never closed.
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (store, live) = (store.clone(), live.borrow().clone());
+                let (store, live, parts) = (store.clone(), live.borrow().clone(), parts.clone());
                 let stopping = shutdown.clone();
                 shutdown.spawn(async move {
-                    if let Err(error) = answer(stream, &store, &live, &stopping).await {
+                    if let Err(error) = answer(stream, &store, &live, &parts, &stopping).await {
                         tracing::debug!(%error, "administration request");
                     }
                     drop(permit);
@@ -93,12 +100,18 @@ async fn accept(listener: UnixListener, store: Store, live: watch::Receiver<Arc<
     }
 }
 
-async fn answer(stream: UnixStream, store: &Store, live: &Live, shutdown: &Shutdown) -> io::Result<()> {
+async fn answer(
+    stream: UnixStream,
+    store: &Store,
+    live: &Live,
+    parts: &Parts,
+    shutdown: &Shutdown,
+) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     timeout(REQUEST_TIMEOUT, BufReader::new(read.take(REQUEST_BYTES_MAX)).read_line(&mut line)).await??;
     let response = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => carry_out(&mut write, store, live, request, shutdown).await,
+        Ok(request) => carry_out(&mut write, store, live, parts, request, shutdown).await,
         Err(error) => Response::Failed(format!("not a request that this server knows: {error}")),
     };
     say(&mut write, &response).await
@@ -109,11 +122,12 @@ async fn carry_out(
     write: &mut (impl AsyncWrite + Unpin),
     store: &Store,
     live: &Live,
+    parts: &Parts,
     request: Request,
     shutdown: &Shutdown,
 ) -> Response {
     let (sender, mut events) = mpsc::channel(EVENTS_MAX);
-    let work = execute(store, live, request, sender);
+    let work = execute(store, live, parts, request, sender);
     tokio::pin!(work);
     let mut ticks = interval(EVENT_INTERVAL);
     ticks.tick().await;

@@ -1,10 +1,13 @@
 //! What can be written on the command line.
 
+mod queue;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::port::Layout;
+pub use queue::{QueueCommand, QueueList, SomeMessages, SomeOrAll};
 
 /// A mail server: SMTP, IMAP and POP3 over one store.
 #[derive(Debug, Parser)]
@@ -35,6 +38,8 @@ pub enum Command {
     /// Mail on its way out
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Tells what would become of a message, and why, without sending it
+    Route(RouteOptions),
     /// The store: moving mail in and out, deleted mail, checks
     #[command(subcommand)]
     Store(StoreCommand),
@@ -131,9 +136,28 @@ pub enum AccountCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Protects the account's password by codes that a telephone shows (TOTP)
+    Totp {
+        /// Its address
+        address: String,
+        /// "on" prints what the telephone must know, this once; from then on the password logs in with a code behind it alone
+        state: Switch,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Further passwords, each for one program or device
     #[command(subcommand)]
     AppPassword(AppPasswordCommand),
+}
+
+/// Whether something is to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
 }
 
 /// `waypost account app-password`
@@ -221,18 +245,19 @@ pub struct SendOptions {
     pub ca: Option<PathBuf>,
 }
 
-/// `waypost queue`
-#[derive(Debug, Subcommand)]
-pub enum QueueCommand {
-    /// Lists the messages in the queue
-    List {
-        /// Prints JSON
-        #[arg(long)]
-        json: bool,
-        /// The configuration.
-        #[command(flatten)]
-        config: ConfigFile,
-    },
+/// `waypost route`
+#[derive(Args, Debug)]
+pub struct RouteOptions {
+    /// The sender's address; "<>" for a notification
+    pub from: String,
+    /// The recipient's address
+    pub to: String,
+    /// Prints JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 /// `waypost store`

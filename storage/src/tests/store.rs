@@ -3,14 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use waypost_mail::{
-    AppPassword, BodyType, EntryId, Flags, LoginService, MailboxId, Reply, SystemFlags, Timestamp, Uid,
+    AppPassword, BodyType, EntryId, Flags, LoginService, MailboxId, Reply, SystemFlags, Timestamp,
+    TotpSecret, Uid,
 };
 use waypost_message::Structure;
 
 use super::{accept, acceptance, account, delivery, options, relay, simulated};
 use crate::{
     Attempt, FlagChange, FlagMode, Missing, Options, Outcome, QueueEvent, RecipientOutcome, Relay, Store,
-    StoreError,
+    StoreError, Wishes,
     disk::{Disk, Simulated},
 };
 
@@ -67,9 +68,11 @@ async fn passwords_are_kept_with_all_that_belongs_to_them() {
         store.add_app_password(id, app_password).await.unwrap();
     }
     store.remove_app_password(id, "imap".to_owned()).await.unwrap();
+    store.set_totp(id, Some(TotpSecret(vec![0, 7, 255]))).await.unwrap();
     let kept = |store: &Store| store.directory().borrow().accounts[&id].clone();
     let before = kept(&store);
     assert_eq!((before.scram_verifiers.len(), before.app_passwords.len()), (2, 2));
+    assert_eq!(before.totp, Some(TotpSecret(vec![0, 7, 255])));
     store.close().await;
     let store = Store::open(Options::new(directory.path())).await.unwrap();
     assert_eq!(kept(&store), before);
@@ -154,7 +157,8 @@ async fn what_is_said_of_a_queued_message_is_kept() {
     let store = open(&directory, &disk).await;
     let mut kept = Vec::new();
     for body in [BodyType::SevenBit, BodyType::EightBitMime, BodyType::BinaryMime] {
-        let relay = Relay { body, ..relay(&["a"]) };
+        let wishes = Wishes { tls_optional: body == BodyType::SevenBit, ..Wishes::default() };
+        let relay = Relay { body, wishes, ..relay(&["a"]) };
         let queued = acceptance(&store, b"x", Vec::new(), Some(relay)).await;
         let id = store.accept(queued).await.unwrap().id;
         kept.push(store.queue_entry(id).unwrap());

@@ -7,7 +7,7 @@
 //! ```text
 //! Greeting ─220─► Ready(no transaction) ◄─────────────────────────────── all end here, but for those that are drawn
 //!                   │ AUTH ──► Authenticating ◄─► responses; ──► CheckingLogin (Authenticate)
-//!                   │           ▲ └──► FindingVerifier (Verifier) ──┐
+//!                   │           ▲ └──► LookingUp (LookUp) ──────────┐
 //!                   │           └───────────────────────────────────┘
 //!                   │ STARTTLS ──► StartingTls ── tls_started ──► Ready, before EHLO
 //!                   │ MAIL ──► OpeningTransaction (Mail)
@@ -19,6 +19,7 @@
 //!                   ▼
 //!                 EndingData (DataEnd)
 //! XCLIENT ──► Introducing (XClient) ──220─► Ready, before EHLO
+//! VRFY ──► Verifying (Verify) ──► as before
 //! QUIT, 421, the end of input ──► Closing
 //! ```
 //!
@@ -41,8 +42,8 @@ use std::{
 };
 
 use bytes::BytesMut;
-use waypost_auth::sasl::Exchange;
-use waypost_mail::{BodyType, EnhancedStatus, Refusal, Reply};
+use waypost_auth::sasl::{Claim, Exchange, Progress};
+use waypost_mail::{Address, BodyType, Refusal, Reply};
 use waypost_net::{Machine, Step, TlsInfo};
 
 use crate::smtp::xclient::XClient;
@@ -57,7 +58,8 @@ pub use self::{
     budget::{ANONYMOUS_TIMEOUT, ERRORS_MAX, JUNK_COMMANDS_MAX, LOGIN_TIMEOUT, REFUSED_RECIPIENTS_MAX},
     line::{AUTH_LINE_BYTES_MAX, COMMAND_LINE_BYTES_MAX},
     question::{
-        Answer, AuthPolicy, Client, Dialect, Login, Mail, Manners, Question, Role, Settings, StartTls,
+        Accepted, Answer, AuthPolicy, Client, Dialect, Login, Mail, Manners, Question, Role, Settings,
+        StartTls,
     },
     reception::{DATA_BLOCK_TIMEOUT, DATA_BYTES_PER_SECOND_MIN, DATA_TIMEOUT},
 };
@@ -78,9 +80,11 @@ enum State {
     Greeting,
     Ready(Option<Transaction>),
     Authenticating(Exchange),
-    FindingVerifier(Exchange),
+    LookingUp(Exchange),
+    Claiming(Claim),
     CheckingLogin,
     Introducing(Box<XClient>),
+    Verifying(Address, Option<Transaction>),
     OpeningTransaction(Transaction),
     AddingRecipient(Transaction),
     Receiving(Reception, Result<(), Refusal>),
@@ -95,9 +99,10 @@ impl State {
     fn has_open_question(&self) -> bool {
         matches!(
             self,
-            Self::FindingVerifier(_)
+            Self::LookingUp(_)
                 | Self::CheckingLogin
                 | Self::Introducing(_)
+                | Self::Verifying(..)
                 | Self::OpeningTransaction(_)
                 | Self::AddingRecipient(_)
                 | Self::Storing(_)
@@ -147,9 +152,9 @@ impl Machine for Server {
         self.deadline = None;
         self.state = match (mem::replace(&mut self.state, State::Closing), answer) {
             (State::Storing(message), answer) => self.stored(message, answer),
-            (State::EndingData(open), Answer::Accepted(id)) => {
+            (State::EndingData(open), Answer::Accepted(accepted)) => {
                 self.budget.accepted();
-                let reply = Reply::new(250, EnhancedStatus(2, 0, 0), format!("{id} accepted"));
+                let reply = replies::accepted(accepted);
                 for _ in 0..self.replies_at_end(open) {
                     self.say(&reply);
                 }
@@ -161,10 +166,10 @@ impl Machine for Server {
                 }
                 self.refuse(refusal, State::Ready(None))
             }
-            (State::FindingVerifier(mut exchange), Answer::Keys(keys)) => {
-                let progress = exchange.verifier(&keys);
-                self.progress(exchange, progress).0
-            }
+            (State::LookingUp(mut exchange), Answer::Found(found)) => match exchange.found(&found) {
+                Progress::Done(claim) => State::Claiming(claim),
+                progress => self.progress(exchange, progress).0,
+            },
             (State::CheckingLogin, Answer::Done) => {
                 self.login = Login::Authenticated;
                 self.reply(replies::LOGGED_IN, State::Ready(None))
@@ -178,15 +183,16 @@ impl Machine for Server {
                 self.reply(replies::RECIPIENT_OK, State::Ready(Some(open)))
             }
             (State::AddingRecipient(open), Answer::Refused(refusal)) => self.refuse_recipient(refusal, open),
-            (State::FindingVerifier(_) | State::CheckingLogin, Answer::Refused(refusal)) => {
+            (State::LookingUp(_) | State::CheckingLogin, Answer::Refused(refusal)) => {
                 // Also a login that is refused for now counts, or it could be tried for ever.
                 if refusal.code < 500 {
                     self.budget.error();
                 }
                 self.refuse(refusal, State::Ready(None))
             }
+            (State::Verifying(address, transaction), answer) => self.verified(&address, answer, transaction),
             (_, Answer::Refused(refusal)) => self.refuse(refusal, State::Ready(None)),
-            (_, Answer::Done | Answer::Accepted(_) | Answer::Keys(_)) => {
+            (_, Answer::Done | Answer::Accepted(_) | Answer::Found(_) | Answer::CannotTell) => {
                 self.refuse(replies::INTERNAL, State::Closing)
             }
         };
@@ -251,6 +257,7 @@ impl Server {
     fn advance(&mut self, state: State, now: Instant) -> Turn {
         match state {
             State::Greeting => self.greet(now),
+            State::Claiming(claim) => (State::CheckingLogin, Some(Step::Ask(Question::Authenticate(claim)))),
             State::Ready(_) | State::Authenticating(_) if let Some(reply) = self.exhausted(now) => {
                 (self.refuse(reply, State::Closing), None)
             }

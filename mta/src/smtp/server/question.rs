@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use waypost_auth::sasl::{Claim, Keys, Lookup, Offer};
-use waypost_mail::{Domain, EntryId, Refusal, ReversePath};
+use waypost_auth::sasl::{Claim, Found, Lookup, Offer};
+use waypost_mail::{Address, Domain, EntryId, Refusal, ReversePath};
 use waypost_net::TlsInfo;
 
 use crate::smtp::{
@@ -60,7 +60,7 @@ pub struct Settings {
     pub starttls: StartTls,
     /// When logging in is possible.
     pub auth: AuthPolicy,
-    /// By what logging in is possible; the channel bindings are those of `tls`.
+    /// By what logging in is possible; its channel is that of `tls`.
     pub offer: Offer,
     /// TLS that is on already.
     pub tls: Option<TlsInfo>,
@@ -77,6 +77,8 @@ pub struct Manners {
     pub strict_pipelining: bool,
     /// The client may say whom it speaks for.
     pub xclient: bool,
+    /// VRFY tells users who have logged in whether an address is one.
+    pub vrfy: bool,
 }
 
 /// How the client greeted.
@@ -133,12 +135,14 @@ pub struct Mail {
 /// What the machine asks.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Question {
-    /// What does SCRAM go on with? Answer: [`Answer::Keys`], or a refusal.
-    Verifier(Lookup),
+    /// What does an exchange go on with? Answer: [`Answer::Found`], or a refusal.
+    LookUp(Lookup),
     /// Is the claim good?
     Authenticate(Claim),
     /// The session is one of this client from now on. All that was before is forgotten; a login is checked.
     XClient(Box<XClient>),
+    /// Is there such an address? Answer: [`Answer::Done`], [`Answer::CannotTell`], or a refusal.
+    Verify(Address),
     /// May this transaction begin? An earlier one that was not ended is forgotten.
     Mail(Box<Mail>),
     /// May this be a recipient?
@@ -149,15 +153,26 @@ pub enum Question {
     DataEnd(Result<(), Refusal>),
 }
 
+/// A message that is ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Accepted {
+    /// Its name.
+    pub id: EntryId,
+    /// How urgent it is, where that is not what was asked for (RFC 6710).
+    pub new_priority: Option<i8>,
+}
+
 /// What the machine is told.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Answer {
     /// Yes.
     Done,
     /// Yes, to [`Question::DataEnd`]: the message is ours.
-    Accepted(EntryId),
-    /// What [`Question::Verifier`] asked for.
-    Keys(Box<Keys>),
+    Accepted(Accepted),
+    /// What [`Question::LookUp`] asked for.
+    Found(Box<Found>),
+    /// To [`Question::Verify`]: its mail is taken, but whether it exists others know.
+    CannotTell,
     /// No. With code 421 the session ends.
     Refused(Refusal),
 }
