@@ -21,4 +21,4 @@ pub use ids::{AccountId, EmailId, EntryId, MailboxId, ModSeq, ThreadId, Uid, Uid
 pub use notify::{DeliverBy, EnvelopeId, Notify, OriginalRecipient, Overdue, ReturnContent};
 pub use reply::{EnhancedStatus, Refusal, Reply, Severity};
 pub use time::{DateTime, Timestamp};
-pub use wishes::{Deadline, Wishes};
+pub use wishes::{Deadline, FutureRelease, Wishes};

@@ -50,6 +50,36 @@ impl<T: Copy> Wishes<T> {
     }
 }
 
+/// When a message is sent at the earliest (RFC 4865 section 4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FutureRelease {
+    /// After so many seconds.
+    For(u32),
+    /// Then.
+    Until(Timestamp),
+}
+
+impl FutureRelease {
+    /// The value of HOLDFOR: one to nine digits.
+    pub fn hold_for(text: &str) -> Option<Self> {
+        let is_interval = (1..=9).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_digit());
+        if is_interval { text.parse().ok().map(Self::For) } else { None }
+    }
+
+    /// The value of HOLDUNTIL: a date and time as RFC 3339 has it.
+    pub fn hold_until(text: &str) -> Option<Self> {
+        Timestamp::parse(text).map(Self::Until)
+    }
+
+    /// The moment, of what is said now.
+    pub fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::For(seconds) => now.after(std::time::Duration::from_secs(seconds.into())),
+            Self::Until(at) => at,
+        }
+    }
+}
+
 /// By when a message is to be delivered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Deadline {
@@ -109,5 +139,30 @@ mod tests {
         let kept = wishes.with_times(|by| Deadline::new(by, now));
         assert_eq!(kept.with_times(|deadline| deadline.left(now)), wishes);
         assert_eq!(Wishes::<Deadline>::default().with_times(|deadline| deadline), Wishes::default());
+    }
+
+    #[test]
+    fn a_release_is_an_interval_or_a_moment() {
+        for (text, expected) in [
+            ("0", Some(FutureRelease::For(0))),
+            ("999999999", Some(FutureRelease::For(999_999_999))),
+            ("1000000000", None),
+            ("", None),
+            ("+5", None),
+            ("1d", None),
+        ] {
+            assert_eq!(FutureRelease::hold_for(text), expected, "{text:?}");
+        }
+        for (text, expected) in [
+            ("1970-01-01T00:01:00Z", Some(FutureRelease::Until(Timestamp(60_000)))),
+            ("1970-01-01T01:01:00.5+01:00", Some(FutureRelease::Until(Timestamp(60_500)))),
+            ("1970-01-01", None),
+            ("1970-13-01T00:00:00Z", None),
+            ("60", None),
+        ] {
+            assert_eq!(FutureRelease::hold_until(text), expected, "{text:?}");
+        }
+        assert_eq!(FutureRelease::For(2).at(Timestamp(5)), Timestamp(2005));
+        assert_eq!(FutureRelease::Until(Timestamp(3)).at(Timestamp(5)), Timestamp(3));
     }
 }

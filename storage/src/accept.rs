@@ -170,13 +170,21 @@ impl Store {
         self.submit_package(area.package(id, Accept(incoming))).await
     }
 
-    /// Records what came of a try, and takes the notification that it caused, as one entry or not at all.
+    /// Records what came of a try, and takes what it caused (a notification, the delivery to mailboxes here), as one entry or not at all.
     /// Errors: `NoSuchEntry` and those of [`Store::accept`].
-    pub async fn settle(&self, attempt: Attempt, notification: Option<Acceptance>) -> Result<(), StoreError> {
-        let id = notification.as_ref().map_or_else(|| self.new_entry_id(), |notification| notification.id);
-        let mut area = Area::default();
-        let notification = notification.map(|acceptance| area.place(acceptance)).transpose()?;
-        self.submit_package(area.package(id, Settle { attempt, notification })).await
+    pub async fn settle(
+        &self,
+        attempt: Attempt,
+        caused: impl IntoIterator<Item = Acceptance>,
+    ) -> Result<(), StoreError> {
+        let (mut area, mut id) = (Area::default(), None);
+        let place = |acceptance: Acceptance| {
+            id.get_or_insert(acceptance.id);
+            area.place(acceptance)
+        };
+        let caused = caused.into_iter().map(place).collect::<Result<_, _>>()?;
+        let id = id.unwrap_or_else(|| self.new_entry_id());
+        self.submit_package(area.package(id, Settle { attempt, caused })).await
     }
 
     /// A new name for an acceptance: never given twice, ascending in time.

@@ -69,6 +69,13 @@ pub(super) fn mailbox_full(address: &Address) -> Refusal {
     Refusal::new(452, S(4, 2, 2), format!("<{address}>: the mailbox is full, try again later"))
 }
 
+pub(super) fn held_too_long(most: std::time::Duration) -> Refusal {
+    let (days, hours) = (most.as_secs() / 86_400, most.as_secs() / 3_600);
+    let most = if days > 1 { format!("{days} days") } else { format!("{hours} hours") };
+    let text = format!("messages are held for {most} at most, and this one asks for more");
+    Refusal::new(501, S(5, 5, 4), text)
+}
+
 pub(super) fn send_limit(login: &Address, most: u32, window: &str) -> Refusal {
     Refusal::new(
         452,

@@ -21,7 +21,7 @@ use super::{
     guard::{Allowance, Harvest, instant},
     header::Arrival,
     intake::{Complete, Intake},
-    recipient::{Recipient, Recipients, Trust, deliveries, relayed},
+    recipient::{Recipient, Recipients, Trust, deliveries, relayed, waiting},
     refusal,
 };
 use crate::{
@@ -61,6 +61,8 @@ struct Transaction {
     recipients: Recipients,
     /// What the submitter's limits were charged with.
     allowance: Option<Allowance>,
+    /// Why the message is held, if it is.
+    held: Option<String>,
     /// `None` once something was wrong with the message.
     intake: Option<Intake>,
 }
@@ -232,10 +234,23 @@ impl Receiver {
             None => 0,
         };
         let priority = mail.parameters.wishes.priority.min(most);
+        let (now, most) = (self.context.store.now(), live.config.limits.future_release);
+        if mail.parameters.release.is_some_and(|release| release.at(now) > now.after(most)) {
+            return Err(refusal::held_too_long(most));
+        }
         let id = self.context.store.new_entry_id();
         let (recipients, intake) = (Recipients::default(), Some(Intake::new(mail.parameters.body)));
-        self.transaction =
-            Some(Transaction { live, id, mail, submitter, priority, recipients, allowance, intake });
+        self.transaction = Some(Transaction {
+            live,
+            id,
+            mail,
+            submitter,
+            priority,
+            recipients,
+            allowance,
+            held: None,
+            intake,
+        });
         Ok(())
     }
 
@@ -262,7 +277,8 @@ impl Receiver {
             }
         };
         if let (Some(allowance), Some(submitter)) = (&mut transaction.allowance, &transaction.submitter) {
-            guard.submit(allowance, &submitter.address, rates, now)?;
+            let held = guard.submit(allowance, &submitter.address, rates, now)?;
+            transaction.held = held.or(transaction.held.take());
         }
         transaction.check_quotas(&self.context, &recipient).await?;
         transaction.recipients.add(recipient)
@@ -320,6 +336,16 @@ impl Receiver {
 }
 
 impl Transaction {
+    /// When the message is sent at the earliest, if that is not now.
+    fn release(&self, now: Timestamp) -> Option<Timestamp> {
+        self.mail.parameters.release.map(|release| release.at(now)).filter(|at| *at > now)
+    }
+
+    /// Whether it stays in the queue for a while.
+    fn waits(&self, now: Timestamp) -> bool {
+        self.held.is_some() || self.release(now).is_some()
+    }
+
     /// Who a recipient is: where a return path leads back to, or whom the directory knows.
     fn decide(
         &self,
@@ -366,6 +392,9 @@ impl Transaction {
     async fn notification(&self, context: &Context, message: &Acceptance) -> Option<Acceptance> {
         let told =
             self.recipients.as_slice().iter().filter_map(|recipient| Some((recipient, recipient.told()?)));
+        // What waits is in no mailbox yet.
+        let waits = self.waits(context.store.now());
+        let told = told.filter(|(_, action)| !waits || *action != Action::Delivered);
         let reports: Vec<_> = told.map(|(recipient, action)| report(recipient, action)).collect();
         if reports.is_empty() {
             return None;
@@ -395,11 +424,25 @@ impl Transaction {
         let recipients = relayed(self.recipients.as_slice());
         let smtputf8 =
             self.mail.parameters.smtputf8 || recipients.iter().any(|to| to.address.needs_smtputf8());
-        let local = deliveries(self.recipients.as_slice(), &reverse_path, DateTime::utc(now));
+        let not_before = self.release(now);
+        let (mut recipients, mut local) = (recipients, Vec::new());
+        match self.waits(now) {
+            // What waits is delivered from the queue, to mailboxes here, too.
+            true => recipients.extend(waiting(self.recipients.as_slice(), &self.live.directory)),
+            false => local = deliveries(self.recipients.as_slice(), &reverse_path, DateTime::utc(now)),
+        }
         let wishes = self.mail.parameters.wishes.with_times(|by| Deadline::new(by, now));
         let tls_optional = tls_optional && !wishes.require_tls;
         let wishes = Wishes { priority: self.priority, tls_optional, ..wishes };
-        let relay = Relay { body: octets, smtputf8, wishes, ..Relay::new(reverse_path, recipients) };
+        let held = self.held.clone();
+        let relay = Relay {
+            body: octets,
+            smtputf8,
+            wishes,
+            not_before,
+            held,
+            ..Relay::new(reverse_path, recipients)
+        };
         let relay = (!relay.recipients.is_empty()).then_some(relay);
         Acceptance { id: self.id, header: header.into(), body, structure, local, relay }
     }

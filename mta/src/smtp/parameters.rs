@@ -1,6 +1,6 @@
 //! Parameters of MAIL and RCPT: SIZE (RFC 1870), 8BITMIME (RFC 6152), BINARYMIME (RFC 3030 section 3), SMTPUTF8 (RFC 6531), AUTH= (RFC 4954 section 5), what DSN has the
 //! sender ask for (RFC 3461 section 4), REQUIRETLS (RFC 8689 section 2), MT-PRIORITY (RFC 6710 section 3)
-//! and BY (RFC 2852 section 4). Not here: SOLICIT (RFC 3865), as NO-SOLICITING is not announced, and the priority that a header field
+//! BY (RFC 2852 section 4), HOLDFOR and HOLDUNTIL (RFC 4865 section 4). Not here: SOLICIT (RFC 3865), as NO-SOLICITING is not announced, and the priority that a header field
 //! carries (RFC 6758).
 
 use nom::{
@@ -11,7 +11,9 @@ use nom::{
     combinator::{eof, opt, peek, recognize},
     sequence::{pair, preceded, terminated},
 };
-use waypost_mail::{BodyType, DeliverBy, EnvelopeId, Notify, OriginalRecipient, ReturnContent, Wishes};
+use waypost_mail::{
+    BodyType, DeliverBy, EnvelopeId, FutureRelease, Notify, OriginalRecipient, ReturnContent, Wishes,
+};
 
 use super::command::CommandError;
 
@@ -24,6 +26,8 @@ pub struct MailParameters {
     pub body: BodyType,
     /// Whether addresses or header fields hold UTF-8.
     pub smtputf8: bool,
+    /// When the message is sent at the earliest.
+    pub release: Option<FutureRelease>,
     /// What travels with the message.
     pub wishes: Wishes<DeliverBy>,
 }
@@ -50,6 +54,8 @@ const MAIL_KEYWORDS: &[Keyword<MailParameters>] = &[
     ("REQUIRETLS", |mail, value| value.is_none().then(|| mail.wishes.require_tls = true)),
     ("BY", |mail, value| set(&mut mail.wishes.deliver_by, DeliverBy::parse(value?))),
     ("MT-PRIORITY", |mail, value| priority_value(value?).map(|priority| mail.wishes.priority = priority)),
+    ("HOLDFOR", |mail, value| set_once(&mut mail.release, FutureRelease::hold_for(value?))),
+    ("HOLDUNTIL", |mail, value| set_once(&mut mail.release, FutureRelease::hold_until(value?))),
     ("RET", |mail, value| set(&mut mail.wishes.return_content, ret_value(value?))),
     ("ENVID", |mail, value| set(&mut mail.wishes.envelope_id, EnvelopeId::new(value?))),
     // Nobody is trusted to say who the first sender was: read as `AUTH=<>` (RFC 4954 section 5).
@@ -64,6 +70,11 @@ const RCPT_KEYWORDS: &[Keyword<RcptParameters>] = &[
 fn set<T>(place: &mut Option<T>, value: Option<T>) -> Option<()> {
     *place = Some(value?);
     Some(())
+}
+
+/// The same where two keywords say it in different ways: only one of them may.
+fn set_once<T>(place: &mut Option<T>, value: Option<T>) -> Option<()> {
+    if place.is_some() { None } else { set(place, value) }
 }
 
 impl MailParameters {

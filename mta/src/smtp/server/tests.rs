@@ -38,6 +38,7 @@ fn settings(role: Role) -> Settings {
         auth: AuthPolicy::UnderTls,
         offer: Offer::default(),
         tls: None,
+        future_release: None,
         manners: Manners::default(),
     }
 }
