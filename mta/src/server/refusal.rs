@@ -139,6 +139,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_failed_login_says_what_can_be_done() {
+        for (error, reply) in [
+            (LoginError::Invalid, "535 5.7.8 Wrong user name or password"),
+            (
+                LoginError::CodeMissing,
+                "534 5.7.9 This account needs an app password, or a code behind its password",
+            ),
+            (LoginError::Throttled, "454 4.7.0 Too many failed logins, try again later"),
+            (LoginError::AnotherUser, "535 5.7.8 Acting as another user is not possible"),
+            (LoginError::Busy, "454 4.7.0 The password cannot be checked now, try again later"),
+        ] {
+            let refusal = login_error(error);
+            assert_eq!(format!("{} {} {}", refusal.code, refusal.status, refusal.text), reply);
+        }
+    }
+
+    #[test]
     fn only_bounds_of_the_store_are_permanent() {
         for (error, code, status) in [
             (StoreError::OverQuota, 452, S(4, 2, 2)),
