@@ -253,7 +253,9 @@ impl Runner {
         self.routes = routes(&live.borrow_and_update());
         self.pause(&directory.borrow_and_update().paused);
         while !shutdown.is_stopping() {
-            let wake = shared.sites().next_wake();
+            // what cannot be recorded is not begun: it would be sent again after the restart
+            let can_record = !store.is_poisoned();
+            let wake = shared.sites().next_wake().filter(|_| can_record);
             // all of these are cancel-safe; the bell comes last but one, as it only says that something is to be done below
             tokio::select! {
                 biased;
@@ -264,8 +266,10 @@ impl Runner {
                 () = shared.bell.notified() => {}
                 () = sleep_until(wake, store.now()) => {}
             }
-            self.look();
-            self.start();
+            if !store.is_poisoned() {
+                self.look();
+                self.start();
+            }
         }
         shared.sites().ring_all();
         while shared.sites().running() > 0 {

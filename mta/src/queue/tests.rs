@@ -18,7 +18,10 @@ use waypost_mail::{
     ReturnContent, ReversePath,
 };
 use waypost_message::Splitter;
-use waypost_storage::{Acceptance, NewAccount, Options, Outcome, Relay, RelayRecipient, StoreError, Wishes};
+use waypost_storage::{
+    Acceptance, NewAccount, Options, Outcome, Relay, RelayRecipient, StoreError, Wishes,
+    disk::{Disk, Real, Simulated},
+};
 
 use super::*;
 use crate::{
@@ -131,14 +134,18 @@ struct World {
 
 impl World {
     async fn start(server: SocketAddr, queue: QueueConfig) -> Self {
-        let nowhere = DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() };
-        Self::start_with(config(server, queue), Resolver::new(&nowhere).unwrap()).await
+        Self::start_on(Arc::new(Real), server, queue).await
     }
 
-    async fn start_with(config: Config, resolver: Resolver) -> Self {
+    async fn start_on(disk: Arc<dyn Disk>, server: SocketAddr, queue: QueueConfig) -> Self {
+        let nowhere = DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() };
+        Self::start_with(disk, config(server, queue), Resolver::new(&nowhere).unwrap()).await
+    }
+
+    async fn start_with(disk: Arc<dyn Disk>, config: Config, resolver: Resolver) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store =
-            Store::open(Options { segment_bytes: 1 << 20, ..Options::new(directory.path()) }).await.unwrap();
+        let options = Options { disk, segment_bytes: 1 << 20, ..Options::new(directory.path()) };
+        let store = Store::open(options).await.unwrap();
         let account = NewAccount {
             address: address("s@a.test"),
             source: AccountSource::Store,
@@ -305,6 +312,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
             auth_failures_per_minute: 0,
             error_delay: Duration::ZERO,
             priority: 4,
+            future_release: Duration::ZERO,
             rates: Default::default(),
         },
         srs: SrsConfig { enabled: true, domain: None },
@@ -690,6 +698,27 @@ async fn what_waits_is_found_again_after_a_restart() {
     world.stop().await;
 }
 
+#[tokio::test]
+async fn nothing_is_sent_whose_outcome_cannot_be_recorded() {
+    let peer = Peer::start("451 4.7.1 later").await;
+    let disk = Simulated::new(1);
+    let retry = vec![Duration::from_secs(1)];
+    let queue = QueueConfig { retry, ..queue() };
+    let world = World::start_on(Arc::new(disk.clone()), peer.address, queue).await;
+    let id = world.submit(sender(), &["x@b.test"]).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.submit(sender(), &["y@b.test"]).await;
+    world.until_tried(id, 2).await;
+    disk.fail_sync(1);
+    world.until("the disk has failed", Store::is_poisoned).await;
+    // What was under way ends.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let sent = peer.senders().len();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(peer.senders().len(), sent, "the other one is sent");
+    world.context.shutdown.drain(Duration::from_secs(5)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn sleeps_end_when_an_entry_is_due() {
     let started = tokio::time::Instant::now();
@@ -714,7 +743,7 @@ async fn messages_with_different_wishes_of_tls_share_no_connection() {
     let zone = SignedZone::start(&records, &[]).await;
     let queue = QueueConfig { mx_port: server.port(), connections_per_destination: 1, ..queue() };
     let config = Config { routes: Vec::new(), ..config(server, queue) };
-    let world = World::start_with(config, zone.resolver(Dnssec::Validate)).await;
+    let world = World::start_with(Arc::new(Real), config, zone.resolver(Dnssec::Validate)).await;
     let submit = async |wishes| {
         world.submit_relay(sender(), vec![RelayRecipient::new(address("x@b.test"))], wishes, "text\r\n").await
     };

@@ -7,9 +7,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use waypost_config::{LostTls, TlsLevel};
-use waypost_mail::{Domain, ReversePath};
+use waypost_mail::{Domain, ReversePath, Wishes};
 use waypost_net::Dane;
-use waypost_storage::Wishes;
 
 use super::sts::{Mode, StsPolicy, matches};
 use crate::dns::{HostSecurity, Security, Tlsa};

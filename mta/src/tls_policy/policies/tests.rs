@@ -3,7 +3,7 @@
 use hickory_resolver::proto::rr::{RData, rdata};
 use tokio::net::TcpListener;
 use waypost_config::{Dnssec, TlsPolicyConfig};
-use waypost_mail::{Address, ReversePath};
+use waypost_mail::{Address, ReversePath, Wishes};
 use waypost_net::{Dialler, TlsaRecord};
 use waypost_storage::Dialogue;
 
@@ -181,8 +181,10 @@ impl Outbox for One {
 /// Sends one message; gives the first replies, `sent` where there is none.
 async fn send(towards: &Towards<'_>, server: SocketAddr, require_tls: bool) -> String {
     let sender = ReversePath::Address(Address::parse("s@a.test").unwrap());
-    let message =
-        Outgoing { require_tls, ..Outgoing::new(sender, vec![Address::parse("x@b.test").unwrap()], 3) };
+    let message = Outgoing {
+        wishes: Wishes { require_tls, ..Wishes::default() },
+        ..Outgoing::new(sender, vec![Address::parse("x@b.test").unwrap()], 3)
+    };
     let targets = vec![Target::new("mx.b.test", server)];
     let route = Route { targets, protocol: Protocol::Smtp, encryption: Encryption::Offered, login: None };
     let hostname = Domain::new("a.test").unwrap();
