@@ -3,6 +3,8 @@
 //! Commands go out as far as the window lets them: one without PIPELINING, [`WINDOW_COMMANDS_MAX`] with it. Replies are told
 //! apart by counting (RFC 2920 section 3.1).
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, BytesMut};
 use waypost_mail::{
     Address, BodyType, DeliverBy, EnvelopeId, OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath,
@@ -291,10 +293,21 @@ impl Transaction {
         let given = self.message.parameters.get(at).filter(|_| server.dsn);
         let notify = given.and_then(|given| given.notify);
         let notify = notify.map_or_else(String::new, |notify| format!(" NOTIFY={notify}"));
-        let orcpt = given.and_then(|given| given.orcpt.as_ref()).map(OriginalRecipient::as_str);
-        let orcpt = orcpt.filter(|orcpt| orcpt.is_ascii() || server.smtputf8);
+        let orcpt = given.and_then(|given| given.orcpt.as_ref()).and_then(|orcpt| self.orcpt(orcpt, server));
         let orcpt = orcpt.map_or_else(String::new, |orcpt| format!(" ORCPT={orcpt}"));
         format!("RCPT TO:<{}>{notify}{orcpt}\r\n", self.message.recipients[at])
+    }
+
+    /// In UTF-8 only where the transaction is of SMTPUTF8 (RFC 6533 section 3).
+    fn orcpt<'a>(&self, orcpt: &'a OriginalRecipient, server: &Capabilities) -> Option<Cow<'a, str>> {
+        match self.has_smtputf8(server) {
+            true => Some(orcpt.with_smtputf8()),
+            false => orcpt.without_smtputf8(),
+        }
+    }
+
+    fn has_smtputf8(&self, server: &Capabilities) -> bool {
+        server.smtputf8 && (self.message.smtputf8 || self.message.addresses_need_smtputf8())
     }
 
     /// `REQUIRETLS` (RFC 8689 section 2), `MT-PRIORITY` (RFC 6710 section 3) and `BY` (RFC 2852 section 4).
@@ -340,8 +353,7 @@ impl Transaction {
             // A binary message is not sent.
             BodyType::SevenBit | BodyType::EightBitMime | BodyType::BinaryMime => "",
         };
-        let utf8 = self.message.smtputf8 || self.message.addresses_need_smtputf8();
-        let smtputf8 = if utf8 && server.smtputf8 { " SMTPUTF8" } else { "" };
+        let smtputf8 = if self.has_smtputf8(server) { " SMTPUTF8" } else { "" };
         let envelope = self.envelope(server) + &self.handling(server);
         format!("MAIL FROM:<{}>{size}{body}{smtputf8}{envelope}\r\n", self.message.reverse_path)
     }
