@@ -320,6 +320,8 @@ pub struct QueueConfig {
     pub connections_per_destination: usize,
     /// Most messages over one connection; default 100.
     pub messages_per_connection: usize,
+    /// Whether the postmaster is told of notifications that cannot be delivered; default yes.
+    pub double_bounces: bool,
     /// What differs for some domains.
     pub destinations: Vec<DestinationConfig>,
 }
@@ -364,6 +366,7 @@ impl Default for QueueConfig {
             connections: 500,
             connections_per_destination: 20,
             messages_per_connection: 100,
+            double_bounces: true,
             destinations: Vec::new(),
         }
     }

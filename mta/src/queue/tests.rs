@@ -13,13 +13,15 @@ use waypost_config::{
     StorageConfig,
 };
 use waypost_mail::{
-    AccountId, AccountSource, Address, Domain, EnhancedStatus, EnvelopeId, Notify, OriginalRecipient,
-    ReturnContent, ReversePath,
+    AccountId, AccountSource, Address, BodyType, Domain, EnhancedStatus, EnvelopeId, Notify,
+    OriginalRecipient, ReturnContent, ReversePath,
 };
 use waypost_message::Splitter;
 use waypost_storage::{Acceptance, NewAccount, Options, Outcome, Relay, RelayRecipient, StoreError, Wishes};
 
 use super::*;
+
+mod notices;
 
 /// What a server says to RCPT, and how many connections it takes.
 #[derive(Clone, Debug)]
@@ -126,6 +128,10 @@ struct World {
 
 impl World {
     async fn start(server: SocketAddr, queue: QueueConfig) -> Self {
+        Self::start_with(config(server, queue)).await
+    }
+
+    async fn start_with(config: Config) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store =
             Store::open(Options { segment_bytes: 1 << 20, ..Options::new(directory.path()) }).await.unwrap();
@@ -137,7 +143,6 @@ impl World {
             quota_bytes: None,
         };
         let account = store.create_account(account).await.unwrap();
-        let config = config(server, queue);
         let records: Vec<_> = store.directory().borrow().accounts.values().cloned().collect();
         let live = Live { directory: Directory::new(&config, &records).unwrap(), config: Arc::new(config) };
         let nowhere = DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() };
@@ -188,13 +193,19 @@ impl World {
     }
 
     async fn accept(&self, relay: Relay, text: &str) -> EntryId {
+        self.accept_octets(relay, "Subject: hello\r\n\r\n", text).await
+    }
+
+    /// `{id}` in the header block stands for the name of the message.
+    async fn accept_octets(&self, relay: Relay, header: &str, text: &str) -> EntryId {
         let store = &self.context.store;
-        let header = "Subject: hello\r\n\r\n";
+        let id = store.new_entry_id();
+        let header = header.replace("{id}", &id.to_string());
         let mut body = store.body_writer();
         body.write(text.as_bytes()).await.unwrap();
         let acceptance = Acceptance {
-            id: store.new_entry_id(),
-            header: Bytes::from_static(header.as_bytes()),
+            id,
+            header: Bytes::copy_from_slice(header.as_bytes()),
             body: body.finish().await.unwrap(),
             structure: Splitter::split(format!("{header}{text}").as_bytes()),
             local: Vec::new(),

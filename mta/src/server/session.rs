@@ -11,7 +11,7 @@ use waypost_auth::{
     srs,
 };
 use waypost_mail::{DateTime, DeliverBy, EnhancedStatus, EntryId, LoginService, Refusal, Timestamp};
-use waypost_message::build::{Action, Original, RecipientReport};
+use waypost_message::build::{Action, Original, Reader, RecipientReport};
 use waypost_net::{AddressCount, Disconnect, Handler, Output};
 use waypost_storage::{Acceptance, Deadline, Relay, Wishes};
 
@@ -347,18 +347,19 @@ impl Transaction {
         let told =
             self.recipients.as_slice().iter().filter_map(|recipient| Some((recipient, recipient.told()?)));
         let reports: Vec<_> = told.map(|(recipient, action)| report(recipient, action)).collect();
-        if reports.is_empty() {
-            return None;
-        }
+        // who has no address is not told (RFC 5321 section 4.5.5)
+        let sender = self.mail.reverse_path.address().filter(|_| !reports.is_empty())?;
         let moment = context.store.now();
         let notice = Notice {
             of: self.id,
-            reverse_path: &self.mail.reverse_path,
+            to: sender.clone(),
+            reader: Reader::Sender,
             accepted: moment,
             now: moment,
             random: context.random.next(),
             envelope_id: self.mail.parameters.envelope_id.clone(),
             require_tls: self.mail.parameters.require_tls,
+            smtputf8: self.mail.parameters.smtputf8 || reports.iter().any(|to| to.address.needs_smtputf8()),
             recipients: reports,
         };
         let original = Original::Header(header_block(&message.header).to_vec());
@@ -405,6 +406,7 @@ fn report(recipient: &Recipient, action: Action) -> RecipientReport {
         action,
         status: EnhancedStatus(2, 1, 5),
         remote_mta: None,
+        remote_address: None,
         diagnostic: None,
         last_attempt: None,
         will_retry_until: None,
