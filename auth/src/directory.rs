@@ -1,16 +1,18 @@
 //! The directory: one immutable snapshot of domains, accounts and aliases, made from the configuration and the store's accounts.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use waypost_config::{Config, DomainConfig, Password};
-use waypost_mail::{AccountId, AccountRecord, AccountSource, Address, AppPassword, Domain, LoginService};
+use waypost_mail::{
+    AccountId, AccountRecord, AccountSource, Address, AppPassword, Domain, LoginService, TotpSecret,
+};
 
 use crate::{
     app_password,
-    sasl::{Scram, ScramHash, Verifier, prepare},
+    sasl::{Certificate, Scram, ScramHash, Verifier, prepare},
     token::Issuer,
 };
 
@@ -79,12 +81,17 @@ struct Account {
     secret: Option<Secret>,
     verifiers: Vec<Verifier>,
     app_passwords: Vec<AppPassword>,
+    totp: Option<TotpSecret>,
     quota_bytes: Option<u64>,
+    /// SHA-256 of the certificates that log in to it; empty: those that name its address.
+    certificates: Vec<[u8; 32]>,
 }
 
 impl Account {
     fn scram_secret(&self, hash: ScramHash) -> Option<ScramSecret<'_>> {
         match &self.secret {
+            // No proof says anything of a code.
+            _ if self.totp.is_some() => None,
             Some(Secret::Plain(password)) => prepare(password).map(|_| ScramSecret::Plain(password)),
             Some(Secret::Hash(_)) => {
                 self.verifiers.iter().find(|verifier| verifier.hash == hash).map(ScramSecret::Stored)
@@ -159,7 +166,11 @@ impl Directory {
                 Some(record) if record.source == AccountSource::Store => {
                     return Err(DirectoryError::Twice(account.address.clone()));
                 }
-                Some(record) => directory.add(record, &account.address, Some(secret), account.quota_bytes),
+                Some(record) => {
+                    directory.add(record, &account.address, Some(secret), account.quota_bytes);
+                    let added = directory.accounts.get_mut(&record.id);
+                    added.into_iter().for_each(|added| added.certificates.clone_from(&account.certificates));
+                }
             }
         }
         let mut stored: Vec<_> =
@@ -191,7 +202,9 @@ impl Directory {
             secret,
             verifiers: record.scram_verifiers.iter().filter_map(|text| Verifier::parse(text)).collect(),
             app_passwords: record.app_passwords.clone(),
+            totp: record.totp.clone(),
             quota_bytes,
+            certificates: Vec::new(),
         };
         self.accounts.insert(id, account);
         self.by_address.insert(address.folded(), id);
@@ -315,6 +328,20 @@ impl Directory {
         Some((Identity { account: id, address: account.address.clone() }, account.secret.as_ref()))
     }
 
+    /// The accounts that a certificate logs in to: those that name it, and those whose address it names and that name none.
+    pub(crate) fn of_certificate(&self, certificate: &Certificate) -> Vec<Identity> {
+        let named = certificate.emails.iter().filter_map(|email| {
+            let id = self.by_address.get(&Address::parse(email).ok()?.folded())?;
+            self.accounts.get(id).filter(|account| account.certificates.is_empty()).map(|_| *id)
+        });
+        let naming =
+            self.accounts.iter().filter(|(_, account)| account.certificates.contains(&certificate.sha256));
+        let ids: BTreeSet<AccountId> = named.chain(naming.map(|(id, _)| *id)).collect();
+        let identity =
+            |id| self.address(id).map(|address| Identity { account: id, address: address.clone() });
+        ids.into_iter().filter_map(identity).collect()
+    }
+
     /// A login name as it is counted, whether or not there is such an account: all ways to write it are one.
     pub(crate) fn login_name(&self, name: &str) -> String {
         self.login_address(name).map_or_else(|| name.to_lowercase(), |address| address.folded())
@@ -323,6 +350,12 @@ impl Directory {
     /// What a proof of the account is verified with; `None`: there is no account, or SCRAM is not possible for it.
     pub(crate) fn scram_secret(&self, name: &str, hash: ScramHash) -> Option<ScramSecret<'_>> {
         self.account(name).and_then(|(_, account)| account.scram_secret(hash))
+    }
+
+    /// What the account's codes are made of, where its password is protected by them.
+    pub(crate) fn totp(&self, name: &str) -> Option<(AccountId, &TotpSecret)> {
+        let (id, account) = self.account(name)?;
+        account.totp.as_ref().map(|secret| (id, secret))
     }
 
     /// The name of the account's app password that a password is, and that is for the service.
@@ -385,6 +418,7 @@ pub(crate) mod tests {
         address = "Alice@a.test"
         password = "open sesame"
         quota = "1 MiB"
+        certificate_sha256 = ["0707070707070707070707070707070707070707070707070707070707070707"]
         [[account]]
         address = "new@a.test"
         password = "x"
@@ -414,8 +448,17 @@ pub(crate) mod tests {
             password_hash: secrets.as_ref().map(|secrets| secrets.password_hash.clone()),
             app_passwords: secrets.iter().map(|_| phone.clone()).collect(),
             scram_verifiers: secrets.map(|secrets| secrets.scram_verifiers).unwrap_or_default(),
+            totp: None,
             quota_bytes: None,
         }
+    }
+
+    /// With codes for bob.
+    pub(crate) fn protected(secret: TotpSecret) -> Arc<Directory> {
+        let config = waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), CONFIG).unwrap();
+        let mut bob = record(2, "bob@a.test", AccountSource::Store);
+        bob.totp = Some(secret);
+        Directory::new(&config, &[record(1, "alice@a.test", AccountSource::File), bob]).unwrap()
     }
 
     pub(crate) fn directory() -> Arc<Directory> {
@@ -572,6 +615,9 @@ pub(crate) mod tests {
             Scram::Absent,
             "SCRAM cannot carry the password"
         );
+        let mut protected = bob.clone();
+        protected.totp = Some(TotpSecret(vec![7]));
+        assert_eq!(scram(CONFIG, &[alice.clone(), protected]), Scram::Absent, "a proof has no code");
         bob.scram_verifiers.pop();
         assert_eq!(scram(CONFIG, &[alice.clone(), bob.clone()]), Scram::Absent, "a verifier is missing");
         bob.password_hash = None;

@@ -10,6 +10,7 @@ pub mod seats;
 pub mod srs;
 mod throttle;
 pub mod token;
+pub mod totp;
 mod verifiers;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
 //! Logins of all protocols: whether a claim is good.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use aws_lc_rs::rand;
 use waypost_mail::LoginService;
@@ -8,9 +8,11 @@ use waypost_mail::LoginService;
 use crate::{
     directory::{Directory, Identity},
     password::Passwords,
-    sasl::{Bearer, Claim, Credentials, Keys, Lookup, Proof},
+    sasl::{Bearer, Claim, Credentials, Found, Lookup, Proof, Shown},
     seats::Seats,
     throttle::Throttle,
+    token::{Ask, Checker, Issuer},
+    totp::{self, UsedCodes},
     verifiers::Verifiers,
 };
 
@@ -20,6 +22,9 @@ pub enum LoginError {
     /// Unknown user or wrong password: not told apart, also not by time.
     #[error("wrong user name or password")]
     Invalid,
+    /// The password is right, but the account wants a code behind it, or another password.
+    #[error("this account needs an app password, or a code behind its password")]
+    CodeMissing,
     /// Too many failures from this address or for this account; try later.
     #[error("too many failed logins, try again later")]
     Throttled,
@@ -52,6 +57,8 @@ struct Shared {
     throttle: Throttle,
     passwords: Passwords,
     verifiers: Verifiers,
+    tokens: Checker,
+    codes: UsedCodes,
 }
 
 impl Authenticator {
@@ -62,15 +69,17 @@ impl Authenticator {
         if rand::fill(&mut salt_key).is_err() {
             tracing::warn!("no system randomness for the salts of unknown users");
         }
-        Self::with_salt_key(failures_per_minute, &salt_key)
+        Self::with_salt_key(failures_per_minute, &salt_key, None)
     }
 
     /// The same with a key that stays, so that after a restart the salts of users who have none stored are what they were: else
-    /// the others, which stay, could be told apart.
-    pub fn with_salt_key(failures_per_minute: u32, salt_key: &[u8; 32]) -> Self {
+    /// the others, which stay, could be told apart. `ask` fetches from the issuer of tokens.
+    pub fn with_salt_key(failures_per_minute: u32, salt_key: &[u8; 32], ask: Option<Ask>) -> Self {
         let throttle = Throttle::new(failures_per_minute);
         let (passwords, verifiers) = (Passwords::new(), Verifiers::new(salt_key));
-        Self { shared: Arc::new(Shared { throttle, passwords, verifiers }), seats: Seats::default() }
+        let codes = UsedCodes::new(now());
+        let shared = Shared { throttle, passwords, verifiers, tokens: Checker::new(ask), codes };
+        Self { shared: Arc::new(shared), seats: Seats::default() }
     }
 
     /// How many sessions each account has: who logs in takes a seat for as long as the session lasts.
@@ -78,15 +87,30 @@ impl Authenticator {
         &self.seats
     }
 
-    /// What a SCRAM exchange goes on with. Errors: `Throttled`, `Busy`.
-    pub async fn keys(
+    /// Fetches the keys of an issuer anew, where they are at a URL. Errors: they cannot be had; the last ones serve on.
+    pub async fn refresh_keys(&self, issuer: &Arc<Issuer>) -> Result<(), String> {
+        self.shared.tokens.refresh(issuer).await
+    }
+
+    /// What an exchange goes on with. Errors: `Throttled`, `Busy`.
+    pub async fn look_up(
         &self,
         directory: &Directory,
         lookup: &Lookup,
         origin: Origin,
-    ) -> Result<Keys, LoginError> {
-        self.admit(directory, &lookup.login, origin)?;
-        self.shared.verifiers.find(directory, &self.shared.passwords, lookup).await
+    ) -> Result<Found, LoginError> {
+        match lookup {
+            Lookup::Verifier { login, hash } => {
+                self.admit(directory, login, origin)?;
+                let found = self.shared.verifiers.find(directory, &self.shared.passwords, login, *hash);
+                found.await.map(Found::Keys)
+            }
+            Lookup::Token { authorization, token } => {
+                self.admit(directory, authorization, origin)?;
+                let issuer = directory.issuer().ok_or(LoginError::Busy)?;
+                self.shared.tokens.judge(issuer, token).await.map(Found::Token)
+            }
+        }
     }
 
     /// Checks a login. The failed ones are logged with the peer's address, never the password.
@@ -96,25 +120,37 @@ impl Authenticator {
         claim: &Claim,
         origin: Origin,
     ) -> Result<Identity, LoginError> {
+        let certified = match claim {
+            Claim::Certificate(shown) => certified(directory, shown),
+            _ => Ok(String::new()),
+        };
         let (login, authorization) = match claim {
+            Claim::Certificate(Shown { authorization, .. }) => {
+                (certified.as_ref().unwrap_or(authorization), authorization)
+            }
             Claim::Password(Credentials { login, authorization, .. })
             | Claim::Scram(Proof { login, authorization, .. })
             | Claim::Token(Bearer { login, authorization, .. }) => (login, authorization),
         };
         self.admit(directory, login, origin)?;
         let (matches, reason) = match claim {
-            Claim::Password(credentials) => (
-                self.is_right(directory, credentials, origin).await?,
-                "wrong user name or password".to_owned(),
-            ),
+            Claim::Password(credentials) => match self.check(directory, credentials, origin, now()).await? {
+                Password::Right => (true, String::new()),
+                Password::Wrong => (false, "wrong user name or password".to_owned()),
+                Password::WithoutCode => (false, WITHOUT_CODE.to_owned()),
+            },
             Claim::Scram(Proof { verdict: Err(fault), .. }) => (false, fault.to_string()),
             Claim::Token(Bearer { verdict: Err(fault), .. }) => (false, fault.to_string()),
+            Claim::Certificate(_) => {
+                (certified.is_ok(), certified.as_ref().err().copied().unwrap_or_default().to_owned())
+            }
             Claim::Scram(_) | Claim::Token(_) => (true, "no such account".to_owned()),
         };
         // Many logins at once from one address wait for each other's hashes: what failed meanwhile counts, too.
         self.admit(directory, login, origin)?;
         let Some(identity) = directory.login(login).map(|(identity, _)| identity).filter(|_| matches) else {
-            return Err(self.failed(directory, login, &reason, origin));
+            let error = self.failed(directory, login, &reason, origin);
+            return Err(if reason == WITHOUT_CODE { LoginError::CodeMissing } else { error });
         };
         let acting = directory.login(authorization).map(|(acting, _)| acting.account);
         if !authorization.is_empty() && acting != Some(identity.account) {
@@ -125,19 +161,35 @@ impl Authenticator {
         Ok(identity)
     }
 
-    /// Whether a password is the account's, or one of its app passwords.
-    async fn is_right(
+    /// Whether a password is the account's, with a code where it needs one, or one of its app passwords.
+    async fn check(
         &self,
         directory: &Directory,
         Credentials { login, password, .. }: &Credentials,
         origin: Origin,
-    ) -> Result<bool, LoginError> {
+        now: u64,
+    ) -> Result<Password, LoginError> {
         if let Some(name) = directory.app_password(login, password, origin.service) {
             tracing::debug!(account = login, app_password = name, "app password");
-            return Ok(true);
+            return Ok(Password::Right);
         }
         let secret = directory.login(login).and_then(|(_, secret)| secret);
-        self.shared.passwords.verify(secret, password).await
+        let Some((account, totp)) = directory.totp(login) else {
+            let matches = self.shared.passwords.verify(secret, password).await?;
+            return Ok(if matches { Password::Right } else { Password::Wrong });
+        };
+        // One look at a password, as for all accounts: what ends with six digits is one with a code.
+        let (password, code) = match totp::split(password) {
+            Some((password, code)) => (password, Some(code)),
+            None => (password.as_str(), None),
+        };
+        let matches = self.shared.passwords.verify(secret, password).await?;
+        Ok(match code {
+            _ if !matches => Password::Wrong,
+            Some(code) if self.shared.codes.take(account, totp, code, now) => Password::Right,
+            Some(_) => Password::Wrong,
+            None => Password::WithoutCode,
+        })
     }
 
     fn admit(&self, directory: &Directory, login: &str, origin: Origin) -> Result<(), LoginError> {
@@ -153,6 +205,35 @@ impl Authenticator {
         self.shared.throttle.note_failure(origin.peer, directory.login_name(login));
         log(login, reason, origin);
         LoginError::Invalid
+    }
+}
+
+/// What a password is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Password {
+    Right,
+    Wrong,
+    /// Right, but not enough.
+    WithoutCode,
+}
+
+/// Why a password that is right does not log in.
+const WITHOUT_CODE: &str = "the password without a code";
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Whom a certificate makes of a client: the one account that it logs in to, of several the one that the client wants to act as.
+/// Errors: why it is nobody.
+fn certified(directory: &Directory, shown: &Shown) -> Result<String, &'static str> {
+    let accounts = directory.of_certificate(&shown.certificate);
+    let wanted = directory.identity(&shown.authorization).map(|identity| identity.account);
+    match (accounts.as_slice(), accounts.iter().find(|identity| Some(identity.account) == wanted)) {
+        (_, Some(identity)) | ([identity], None) => Ok(identity.address.to_string()),
+        ([], None) => Err("a certificate of no account"),
+        _ => Err("a certificate of several accounts, and none of them was named"),
     }
 }
 

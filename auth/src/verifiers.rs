@@ -12,7 +12,7 @@ use crate::{
     directory::ScramSecret,
     locked,
     password::Passwords,
-    sasl::{Keys, Lookup, Verifier, scram::ITERATIONS},
+    sasl::{Keys, ScramHash, Verifier, scram::ITERATIONS},
 };
 
 /// Most verifiers that are kept.
@@ -39,11 +39,12 @@ impl Verifiers {
         &self,
         directory: &Directory,
         passwords: &Passwords,
-        lookup: &Lookup,
+        login: &str,
+        hash: ScramHash,
     ) -> Result<Keys, LoginError> {
         let mut nonce = [0; NONCE_BYTES];
         rand::fill(&mut nonce).map_err(|_| LoginError::Busy)?;
-        let verifier = self.verifier(directory, passwords, lookup).await?;
+        let verifier = self.verifier(directory, passwords, login, hash).await?;
         Ok(Keys { verifier, nonce: BASE64_STANDARD.encode(nonce) })
     }
 
@@ -51,10 +52,11 @@ impl Verifiers {
         &self,
         directory: &Directory,
         passwords: &Passwords,
-        Lookup { login, hash }: &Lookup,
+        login: &str,
+        hash: ScramHash,
     ) -> Result<Verifier, LoginError> {
         let name = directory.login_name(login);
-        let secret = directory.scram_secret(login, *hash);
+        let secret = directory.scram_secret(login, hash);
         let (password, stored) = match &secret {
             Some(ScramSecret::Plain(password)) => (*password, None),
             Some(ScramSecret::Stored(verifier)) => ("", Some(*verifier)),
@@ -75,7 +77,7 @@ impl Verifiers {
         // Who has no password gets the verifier of one that nobody knows.
         let nobodys = BASE64_STANDARD.encode(self.tag(&[b"nobody", name.as_bytes()]));
         let password = if password.is_empty() { nobodys } else { password.to_owned() };
-        let derived = passwords.derive(*hash, password, salt, ITERATIONS).await?;
+        let derived = passwords.derive(hash, password, salt, ITERATIONS).await?;
         let verifier = stored.cloned().or(derived).ok_or(LoginError::Invalid)?;
         let mut kept = locked(&self.kept);
         if kept.len() >= VERIFIERS_MAX {

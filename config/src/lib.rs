@@ -13,7 +13,7 @@ pub use reader::size as parse_size;
 pub use reference::{explain, reference};
 pub use types::{
     AccountConfig, AliasConfig, CertificateConfig, Config, DestinationConfig, DnsConfig, Dnssec,
-    DomainConfig, LimitsConfig, ListenerConfig, ListenerRules, Listeners, Network, NextHop, OauthConfig,
-    Password, QueueConfig, RatesConfig, RouteConfig, RouteTls, Schedule, Service, SrsConfig, StorageConfig,
-    TlsConfig, TlsMode,
+    DomainConfig, Introspection, LimitsConfig, ListenerConfig, ListenerRules, Listeners, Network, NextHop,
+    OauthConfig, Password, QueueConfig, RatesConfig, RouteConfig, RouteTls, Schedule, Service, SrsConfig,
+    StorageConfig, TlsConfig, TlsMode, TokenSource,
 };

@@ -74,7 +74,8 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     let storage = sections::storage(&root);
     let tls = facts.tls(&root);
     let oauth = facts.oauth(&root);
-    let listeners: Vec<_> = root.tables("listener").into_iter().filter_map(sections::listener).collect();
+    let listeners: Vec<_> =
+        root.tables("listener").into_iter().filter_map(|section| facts.listener(section)).collect();
     let domains: Vec<_> = root.tables("domain").into_iter().filter_map(sections::domain_section).collect();
     let accounts: Vec<_> =
         root.tables("account").into_iter().filter_map(|section| facts.account(section)).collect();

@@ -34,6 +34,9 @@ fn entries() -> Vec<(String, String)> {
         let bare = line.strip_prefix("#=").unwrap_or(line).trim();
         if bare.is_empty() {
             comment.clear();
+        } else if let Some(key) = alternative(bare) {
+            entries.push((format!("{section}.{key}"), format!("{comment}{line}\n")));
+            comment.clear();
         } else if bare.starts_with('#') {
             comment.push_str(line);
             comment.push('\n');
@@ -49,4 +52,10 @@ fn entries() -> Vec<(String, String)> {
         }
     }
     entries
+}
+
+/// The key that a line shows which stands for another one, and so cannot be set beside it: `# keys_url = "…"`.
+fn alternative(line: &str) -> Option<&str> {
+    let (key, _) = line.strip_prefix("# ")?.split_once(" = ")?;
+    key.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_').then_some(key)
 }

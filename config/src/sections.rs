@@ -53,6 +53,35 @@ fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an IP address with a port, like 0.0.0.0:25 or [::]:25"))
 }
 
+/// SHA-256 in hexadecimal digits, with or without colons between the octets.
+fn fingerprint(text: &str) -> Result<[u8; 32], String> {
+    let problem = || {
+        format!(
+            "{text:?} is no SHA-256 fingerprint: 64 hexadecimal digits, as `openssl x509 -fingerprint -sha256` prints"
+        )
+    };
+    let digits: String = text.chars().filter(|c| *c != ':').collect();
+    let is_hex = digits.len() == 64 && digits.bytes().all(|octet| octet.is_ascii_hexdigit());
+    let mut octets = [0; 32];
+    for (at, octet) in octets.iter_mut().enumerate().filter(|_| is_hex) {
+        let pair = digits.get(2 * at..2 * at + 2).ok_or_else(problem)?;
+        *octet = u8::from_str_radix(pair, 16).map_err(|_| problem())?;
+    }
+    if is_hex { Ok(octets) } else { Err(problem()) }
+}
+
+/// Whoever fetches from it looks at the rest.
+fn https_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("https://").unwrap_or_default();
+    let host = rest.split(['/', '?']).next().unwrap_or_default();
+    let is_url = text.bytes().all(|octet| octet.is_ascii_graphic()) && !host.is_empty();
+    if is_url && !host.contains('@') && !text.contains('#') {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not a URL, like https://id.example.org/keys"))
+    }
+}
+
 fn next_hop(text: &str) -> Result<NextHop, String> {
     if let Some(socket) = text.parse::<SocketAddr>().ok().filter(|socket| socket.port() != 0) {
         return Ok(NextHop { host: socket.ip().to_string(), port: socket.port() });
@@ -214,27 +243,142 @@ impl FileFacts<'_> {
         let string = |key: &str| section.string(key).map(|found| found.value.to_owned());
         let (issuer, audience) =
             (section.need("issuer", string("issuer")), section.need("audience", string("audience")));
-        let claim = string("claim").unwrap_or_else(|| "email".to_owned());
-        let file = self.file(&section, "keys");
-        let keys = file.and_then(|file| match std::fs::read_to_string(&file) {
-            Ok(keys) => Some(keys),
+        let source = self.token_source(&section);
+        // What OpenID's tokens and what introspection (RFC 7662 section 2.2) call it.
+        let usual = if matches!(source, Some(TokenSource::Introspection(_))) { "username" } else { "email" };
+        let claim = string("claim").unwrap_or_else(|| usual.to_owned());
+        let roots = section.list("roots", |file| self.readable(file)).unwrap_or_default();
+        let roots = roots.into_iter().map(|file| file.value).collect();
+        section.end();
+        Some(OauthConfig { issuer: issuer?, audience: audience?, claim, source: source?, roots })
+    }
+
+    fn token_source(&self, section: &Section<'_, '_>) -> Option<TokenSource> {
+        const WAYS: [&str; 3] = ["keys", "keys_url", "introspection_url"];
+        let (keys_url, asked) =
+            (section.parsed("keys_url", https_url), section.parsed("introspection_url", https_url));
+        let client_id = section.string("client_id").map(|found| found.value.to_owned());
+        let client_secret = self.secret(section, "client_secret").map(|found| found.value);
+        let keys = section.has("keys").then(|| self.text(section, "keys")).flatten();
+        if WAYS.iter().filter(|way| section.has(way)).count() != 1 {
+            section.wrong("oauth has one of keys, keys_url and introspection_url");
+            return None;
+        }
+        let credentials = ["client_id", "client_secret", "client_secret_file"];
+        if !section.has("introspection_url") && credentials.iter().any(|key| section.has(key)) {
+            section.wrong("oauth.client_id and oauth.client_secret_file are only for introspection_url");
+        }
+        if let Some(url) = asked {
+            let (client_id, client_secret) = client_id.zip(client_secret).or_else(|| {
+                section.wrong("oauth.introspection_url needs client_id and client_secret_file");
+                None
+            })?;
+            return Some(TokenSource::Introspection(Introspection {
+                url: url.value,
+                client_id,
+                client_secret,
+            }));
+        }
+        keys_url.map(|url| TokenSource::KeysUrl(url.value)).or_else(|| keys.map(TokenSource::Keys))
+    }
+
+    /// The text of a file.
+    fn text(&self, section: &Section<'_, '_>, key: &str) -> Option<String> {
+        let file = self.file(section, key)?;
+        match std::fs::read_to_string(&file) {
+            Ok(text) => Some(text),
             Err(error) => {
-                let place = section.string("keys").map(|found| found.place);
+                let place = section.string(key).map(|found| found.place);
                 section.problems().add(place, format!("{}: {error}", file.display()));
                 None
             }
+        }
+    }
+
+    /// A file of a list, which must be there and readable.
+    fn readable(&self, file: &str) -> Result<PathBuf, String> {
+        let path = self.folder.join(file);
+        match std::fs::File::open(&path) {
+            Ok(_) if !file.is_empty() => Ok(path),
+            Ok(_) => Err("an empty file name".to_owned()),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        }
+    }
+
+    pub(crate) fn listener(&self, section: Section<'_, '_>) -> Option<Found<ListenerConfig>> {
+        let service = section.parsed("service", |text| match text {
+            "smtp" => Ok(Service::Smtp),
+            "submission" => Ok(Service::Submission),
+            "imap" => Ok(Service::Imap),
+            "pop3" => Ok(Service::Pop3),
+            "lmtp" => Ok(Service::Lmtp),
+            "http" => Err(format!("the service {text:?} is not available in this version")),
+            _ => Err(format!("{text:?} is none of \"smtp\", \"submission\", \"lmtp\", \"imap\", \"pop3\"")),
         });
+        let service = section.need("service", service);
+        let address = section.need("address", section.parsed("address", socket));
+        let tls = section.word("tls", &TLS_MODES);
+        let auth_without_tls = section.boolean("auth_without_tls");
+        let rules = self.rules(&section, service.as_ref().map(|service| service.value));
+        let problems = section.problems();
         section.end();
-        Some(OauthConfig { issuer: issuer?, audience: audience?, claim, keys: keys? })
+        let (service, Found { value: address, place }) = (service?.value, address?);
+        if let Some(auth) = auth_without_tls.as_ref().filter(|auth| auth.value && !address.ip().is_loopback())
+        {
+            let text = "listener.auth_without_tls is only accepted on loopback addresses: passwords would cross the network in the clear";
+            problems.add(Some(auth.place.clone()), text);
+        }
+        let auth_without_tls = auth_without_tls.is_some_and(|auth| auth.value);
+        let tls = tls.unwrap_or(if auth_without_tls { TlsMode::None } else { TlsMode::StartTls });
+        if tls == TlsMode::None && rules.client_certificates.is_some() {
+            problems.add(Some(place.clone()), "listener.client_certificates needs TLS");
+        }
+        let listener = ListenerConfig { service, address, tls, auth_without_tls, rules };
+        Some(Found { value: listener, place })
+    }
+
+    /// What a listener believes and demands; a key that means nothing for its service is told of, or it would be relied on.
+    fn rules(&self, section: &Section<'_, '_>, service: Option<Service>) -> ListenerRules {
+        let relays: &[Service] = &[Service::Smtp];
+        let takes_mail: &[Service] = &[Service::Smtp, Service::Submission];
+        let has_users: &[Service] = &[Service::Submission, Service::Imap, Service::Pop3];
+        for (key, services) in [
+            ("xclient", takes_mail),
+            ("strict_pipelining", takes_mail),
+            ("greeting_delay", relays),
+            ("client_certificates", has_users),
+        ] {
+            if let Some(service) = service.filter(|service| section.has(key) && !services.contains(service)) {
+                section.wrong(format!("listener.{key} means nothing for the service {:?}", service.name()));
+            }
+        }
+        ListenerRules {
+            client_certificates: section
+                .has("client_certificates")
+                .then(|| self.file(section, "client_certificates"))
+                .flatten(),
+            proxy_protocol: networks(section, "proxy_protocol"),
+            xclient: networks(section, "xclient"),
+            greeting_delay: section
+                .parsed("greeting_delay", short)
+                .map(|found| found.value)
+                .unwrap_or_default(),
+            strict_pipelining: section.boolean("strict_pipelining").is_some_and(|strict| strict.value),
+        }
     }
 
     pub(crate) fn account(&self, section: Section<'_, '_>) -> Option<Found<AccountConfig>> {
         let address = section.need("address", section.parsed("address", address));
         let quota_bytes = section.parsed("quota", size).map(|found| found.value);
         let password = self.password(&section);
+        let certificates = section.list("certificate_sha256", fingerprint).unwrap_or_default();
+        let certificates = certificates.into_iter().map(|fingerprint| fingerprint.value).collect();
         section.end();
         let Found { value: address, place } = address?;
-        Some(Found { value: AccountConfig { address, password: password?, quota_bytes }, place })
+        Some(Found {
+            value: AccountConfig { address, password: password?, quota_bytes, certificates },
+            place,
+        })
     }
 
     fn password(&self, section: &Section<'_, '_>) -> Option<Password> {
@@ -308,53 +452,6 @@ pub(crate) fn storage(root: &Section<'_, '_>) -> StorageConfig {
     section.not_available(&["url", "bodies"]);
     section.end();
     StorageConfig { retention }
-}
-
-pub(crate) fn listener(section: Section<'_, '_>) -> Option<Found<ListenerConfig>> {
-    let service = section.parsed("service", |text| match text {
-        "smtp" => Ok(Service::Smtp),
-        "submission" => Ok(Service::Submission),
-        "imap" => Ok(Service::Imap),
-        "pop3" => Ok(Service::Pop3),
-        "lmtp" => Ok(Service::Lmtp),
-        "http" => Err(format!("the service {text:?} is not available in this version")),
-        _ => Err(format!("{text:?} is none of \"smtp\", \"submission\", \"lmtp\", \"imap\", \"pop3\"")),
-    });
-    let service = section.need("service", service);
-    let address = section.need("address", section.parsed("address", socket));
-    let tls = section.word("tls", &TLS_MODES);
-    let auth_without_tls = section.boolean("auth_without_tls");
-    let rules = rules(&section, service.as_ref().map(|service| service.value));
-    let problems = section.problems();
-    section.end();
-    let (service, Found { value: address, place }) = (service?.value, address?);
-    if let Some(auth) = auth_without_tls.as_ref().filter(|auth| auth.value && !address.ip().is_loopback()) {
-        let text = "listener.auth_without_tls is only accepted on loopback addresses: passwords would cross the network in the clear";
-        problems.add(Some(auth.place.clone()), text);
-    }
-    let auth_without_tls = auth_without_tls.is_some_and(|auth| auth.value);
-    let tls = tls.unwrap_or(if auth_without_tls { TlsMode::None } else { TlsMode::StartTls });
-    let listener = ListenerConfig { service, address, tls, auth_without_tls, rules };
-    Some(Found { value: listener, place })
-}
-
-/// What a listener believes and demands; a key that means nothing for its service is told of, or it would be relied on.
-fn rules(section: &Section<'_, '_>, service: Option<Service>) -> ListenerRules {
-    let relays: &[Service] = &[Service::Smtp];
-    let takes_mail: &[Service] = &[Service::Smtp, Service::Submission];
-    for (key, services) in
-        [("xclient", takes_mail), ("strict_pipelining", takes_mail), ("greeting_delay", relays)]
-    {
-        if let Some(service) = service.filter(|service| section.has(key) && !services.contains(service)) {
-            section.wrong(format!("listener.{key} means nothing for the service {:?}", service.name()));
-        }
-    }
-    ListenerRules {
-        proxy_protocol: networks(section, "proxy_protocol"),
-        xclient: networks(section, "xclient"),
-        greeting_delay: section.parsed("greeting_delay", short).map(|found| found.value).unwrap_or_default(),
-        strict_pipelining: section.boolean("strict_pipelining").is_some_and(|strict| strict.value),
-    }
 }
 
 /// Networks whose word is taken for something; none where the key is missing.

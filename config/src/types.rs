@@ -52,8 +52,38 @@ pub struct OauthConfig {
     pub audience: String,
     /// The claim that holds the login name.
     pub claim: String,
-    /// The issuer's keys: a JSON Web Key Set (RFC 7517).
-    pub keys: String,
+    /// How tokens are checked.
+    pub source: TokenSource,
+    /// PEM files with the roots that the issuer's host is verified by; empty: the system's.
+    pub roots: Vec<PathBuf>,
+}
+
+/// How tokens are checked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TokenSource {
+    /// By the issuer's keys: a JSON Web Key Set (RFC 7517).
+    Keys(String),
+    /// By the keys that are found at this `https` URL.
+    KeysUrl(String),
+    /// By asking the issuer (RFC 7662).
+    Introspection(Introspection),
+}
+
+/// Whom is asked about tokens, and as whom.
+#[derive(Clone, PartialEq)]
+pub struct Introspection {
+    /// An `https` URL.
+    pub url: String,
+    /// Our name there.
+    pub client_id: String,
+    /// Our password there.
+    pub client_secret: String,
+}
+
+impl std::fmt::Debug for Introspection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Introspection").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 /// All listeners.
@@ -147,6 +177,8 @@ pub struct ListenerConfig {
 /// What a listener believes and demands of its clients; by default nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListenerRules {
+    /// PEM file with the authorities whose certificates clients are asked for.
+    pub client_certificates: Option<PathBuf>,
     /// Proxies that say who their client is (PROXY protocol).
     pub proxy_protocol: Vec<Network>,
     /// Proxies that say who their client is by XCLIENT.
@@ -203,6 +235,8 @@ pub struct AccountConfig {
     pub password: Password,
     /// Bytes it may hold.
     pub quota_bytes: Option<u64>,
+    /// SHA-256 of the certificates that log in to it. Empty: those that name its address.
+    pub certificates: Vec<[u8; 32]>,
 }
 
 /// `[[alias]]`

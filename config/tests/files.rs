@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use waypost_config::{Config, Service, TlsMode, explain, parse, reference};
+use waypost_config::{Config, Introspection, Service, TlsMode, TokenSource, explain, parse, reference};
 
 fn check(text: &str) -> Result<Config, Vec<String>> {
     parse(Path::new("/nowhere/waypost.toml"), text).map_err(|error| error.problems)
@@ -245,5 +245,94 @@ fn a_password_in_a_file_that_others_can_read_is_refused() {
 fn keys_are_explained() {
     assert!(explain("queue.retry").unwrap().contains("Waits between tries"));
     assert!(explain("queue").unwrap().contains("lifetime"));
+    assert!(explain("oauth.keys_url").unwrap().contains("fetched at start"));
+    assert!(explain("account.password").unwrap().contains("instead of its hash"));
+    assert!(!explain("account.quota").unwrap().contains("instead of its hash"));
     assert_eq!(explain("queue.rety"), Err(Some("queue.retry".into())));
+}
+
+#[test]
+fn tokens_are_checked_in_one_way() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, text) in [("jwks.json", "{}"), ("ca.pem", ""), ("secret", "s3cret\n")] {
+        std::fs::write(folder.path().join(file), text).unwrap();
+    }
+    let source = |keys: &str| {
+        let text = minimal(&format!("[oauth]\nissuer = \"i\"\naudience = \"a\"\n{keys}"));
+        parse(&folder.path().join("waypost.toml"), &text).map(|config| config.oauth.unwrap())
+    };
+    let asked =
+        "introspection_url = \"https://id.test/x\"\nclient_id = \"me\"\nclient_secret_file = \"secret\"";
+    let config = source(&format!("{asked}\nroots = [\"ca.pem\"]")).unwrap();
+    assert_eq!((config.claim.as_str(), config.roots), ("username", vec![folder.path().join("ca.pem")]));
+    assert!(!format!("{:?}", config.source).contains("s3cret"));
+    assert_eq!(
+        config.source,
+        TokenSource::Introspection(Introspection {
+            url: "https://id.test/x".into(),
+            client_id: "me".into(),
+            client_secret: "s3cret".into()
+        })
+    );
+    let fetched = source("keys_url = \"https://id.test:8443/keys\"").unwrap();
+    assert_eq!(fetched.source, TokenSource::KeysUrl("https://id.test:8443/keys".into()));
+    assert_eq!(fetched.claim, "email");
+    assert_eq!(source("keys = \"jwks.json\"").unwrap().source, TokenSource::Keys("{}".into()));
+    for (keys, problem) in [
+        ("", "one of keys, keys_url and introspection_url"),
+        ("keys = \"jwks.json\"\nkeys_url = \"https://id.test/\"", "one of keys"),
+        (&format!("keys = \"jwks.json\"\n{asked}"), "one of keys"),
+        ("keys_url = \"http://id.test/\"", "is not a URL"),
+        ("keys_url = \"https:///keys\"", "is not a URL"),
+        ("keys_url = \"https://me@id.test/\"", "is not a URL"),
+        ("keys_url = \"https://id.test/a b\"", "is not a URL"),
+        ("keys_url = \"https://id.test/\"\nclient_id = \"x\"", "only for introspection_url"),
+        ("introspection_url = \"https://id.test/\"", "needs client_id and client_secret_file"),
+        ("introspection_url = \"https://id.test/\"\nclient_id = \"x\"", "needs client_id"),
+        ("keys_url = \"https://id.test/\"\nroots = [\"none.pem\"]", "none.pem"),
+        ("keys = \"none.json\"", "none.json"),
+    ] {
+        let error = source(keys).unwrap_err().to_string();
+        assert!(error.contains(problem), "{keys}: {error}");
+    }
+}
+
+#[test]
+fn certificates_of_clients() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["ca.pem", "cert.pem", "key.pem"] {
+        std::fs::write(folder.path().join(file), "").unwrap();
+    }
+    let parsed = |text: &str| {
+        let tls = "[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n[[domain]]\nname = \"a.test\"";
+        parse(&folder.path().join("waypost.toml"), &minimal(&format!("{tls}\n{text}")))
+    };
+    let listener = |service: &str, more: &str| {
+        format!("[[listener]]\nservice = \"{service}\"\naddress = \"127.0.0.1:0\"\n{more}")
+    };
+    let asking = "client_certificates = \"ca.pem\"";
+    for service in ["imap", "pop3", "submission"] {
+        let config = parsed(&listener(service, asking)).unwrap();
+        assert_eq!(config.listeners[1].rules.client_certificates, Some(folder.path().join("ca.pem")));
+    }
+    let account = |list: &str| {
+        format!("[[account]]\naddress = \"a@a.test\"\npassword = \"x\"\ncertificate_sha256 = [{list}]")
+    };
+    let (plain, colons) = ("0a".repeat(32), "0A:".repeat(32));
+    let both = parsed(&account(&format!("\"{plain}\", \"{}\"", colons.trim_end_matches(':')))).unwrap();
+    assert_eq!(both.accounts[0].certificates, [[10; 32], [10; 32]]);
+    for (text, problem) in [
+        (listener("smtp", asking), "means nothing for the service"),
+        (listener("lmtp", asking), "means nothing for the service"),
+        (listener("imap", &format!("{asking}\ntls = \"none\"")), "needs TLS"),
+        (listener("imap", "client_certificates = \"none.pem\""), "none.pem"),
+        (account("\"\""), "no SHA-256 fingerprint"),
+        (account(&format!("\"{}\"", &plain[1..])), "no SHA-256 fingerprint"),
+        (account(&format!("\"{plain}0\"")), "no SHA-256 fingerprint"),
+        (account(&format!("\"+{}\"", &plain[1..])), "no SHA-256 fingerprint"),
+        (account(&format!("\"é{}\"", &plain[2..])), "no SHA-256 fingerprint"),
+    ] {
+        let error = parsed(&text).unwrap_err().to_string();
+        assert!(error.contains(problem), "{text}: {error}");
+    }
 }

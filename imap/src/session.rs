@@ -8,17 +8,14 @@ use std::{net::IpAddr, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use waypost_auth::{
-    Authenticator, Identity, Live, Origin, Seat,
-    sasl::{Bindings, Claim},
-};
+use waypost_auth::{Authenticator, Identity, Live, Origin, Seat, sasl::Claim};
 use waypost_config::ListenerConfig;
 use waypost_mail::{LoginService, Uid};
 use waypost_net::{AddressCount, Connection, Disconnect, Handler, Output, TlsRole};
 use waypost_storage::{Account, Selection, Store};
 
 use crate::{
-    machine::{Answer, Event, ImapMachine, PlaintextLogin, Privacy, Question, Settings},
+    machine::{Answer, Event, ImapMachine, PlaintextLogin, Privacy, Question, Settings, channel},
     op::{self, Enabled, Expunges, Failure, Operation, append::Appending},
     view::{Recent, View},
     wire::{Access, Numbers, SequenceSet},
@@ -60,9 +57,7 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
         if listener.auth_without_tls { PlaintextLogin::Allowed } else { PlaintextLogin::Refused };
     let live = context.live();
     let hostname = live.config.hostname.to_string();
-    let binding = connection.tls.as_ref().map(|tls| tls.binding.clone()).unwrap_or_default();
-    let bindings = Bindings { exporter: binding.exporter, end_point: binding.end_point };
-    let offer = live.offer(bindings);
+    let offer = live.offer(connection.tls.as_ref().map(channel).unwrap_or_default());
     let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer });
     let peer = connection.peer;
     let counted = connection.counted.clone();
@@ -171,9 +166,9 @@ fn claim(
 impl Handler<ImapMachine> for Session {
     async fn answer(&mut self, question: Question, output: &mut Output<'_>) -> Result<Answer, Disconnect> {
         let answer = match question {
-            Question::Verifier(lookup) => {
-                let keys = op::login::keys(&self.context, self.origin(), &lookup).await;
-                keys.map(|keys| Answer::Keys(Box::new(keys)))
+            Question::LookUp(lookup) => {
+                let found = op::login::look_up(&self.context, self.origin(), &lookup).await;
+                found.map(|found| Answer::Found(Box::new(found)))
             }
             Question::Login(claim) => self.login(&claim).await,
             question => self.operate(question, output).await,
@@ -234,7 +229,7 @@ impl Session {
         user.still_exists(&self.context).map_err(Failure::Bye)?;
         let mut operation = Operation { context: &self.context, user, output };
         match question {
-            Question::Login(_) | Question::Verifier(_) => Err(Failure::bad(op::NOT_NOW)),
+            Question::Login(_) | Question::LookUp(_) => Err(Failure::bad(op::NOT_NOW)),
             Question::Run(command) => operation.run(command).await.map(Answer::Ran),
             Question::AppendStart(append) => operation.append_start(append).map(|()| Answer::Go),
             Question::AppendChunk(octets) => operation.append_chunk(&octets).await.map(|()| Answer::Go),

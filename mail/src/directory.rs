@@ -28,8 +28,20 @@ pub struct AccountRecord {
     pub scram_verifiers: Vec<String>,
     /// Further passwords, each for one program or device.
     pub app_passwords: Vec<AppPassword>,
+    /// What its codes are made of; where there is one, its password logs in with a code alone.
+    pub totp: Option<TotpSecret>,
     /// Bytes it may hold; `None`: no bound of its own.
     pub quota_bytes: Option<u64>,
+}
+
+/// What the codes of an account are made of (RFC 6238).
+#[derive(Clone, Eq, PartialEq)]
+pub struct TotpSecret(pub Vec<u8>);
+
+impl fmt::Debug for TotpSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TotpSecret")
+    }
 }
 
 /// A password of an account beside its own: random, for one program, revocable by its name.

@@ -13,7 +13,7 @@ pub mod reply;
 pub mod time;
 
 pub use address::{Address, AddressError, Domain, LocalPart, ReversePath};
-pub use directory::{AccountRecord, AccountSource, AppPassword, LoginService};
+pub use directory::{AccountRecord, AccountSource, AppPassword, LoginService, TotpSecret};
 pub use envelope::{BodyType, Envelope};
 pub use flags::{Flag, Flags, Keyword, SystemFlags};
 pub use ids::{AccountId, EmailId, EntryId, MailboxId, ModSeq, ThreadId, Uid, UidValidity, UidlId};

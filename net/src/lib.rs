@@ -27,6 +27,7 @@ pub use proxy::Proxies;
 pub use rates::Rates;
 pub use shutdown::Shutdown;
 pub use tls::{
-    CertificateFiles, ChannelBinding, ClientTls, ServerTls, TlsError, TlsInfo, TlsMode, Verification,
+    CertificateFiles, ChannelBinding, ClientCertificate, ClientTls, ServerTls, TlsError, TlsInfo, TlsMode,
+    Verification,
 };
 pub use wire::Output;

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -198,6 +199,8 @@ pub struct Acceptor {
     pub mode: TlsMode,
     /// The newest certificates; `None`: no TLS.
     pub tls: watch::Receiver<Option<ServerTls>>,
+    /// Whose certificates clients are asked for: the file that the certificates were loaded with.
+    pub client_certificates: Option<PathBuf>,
     /// Bounds.
     pub limits: Limits,
     /// Who begins with a PROXY header.
@@ -278,6 +281,10 @@ impl Acceptor {
             }
         };
         let tls = self.tls.borrow().clone();
+        let tls = match (tls, &self.client_certificates) {
+            (Some(tls), Some(file)) => Some(tls.asking(file)),
+            (tls, _) => tls,
+        };
         // Held to the end, whatever the session does with its connection.
         let held = (counted.clone(), permit);
         match prepare(stream, (peer, counted), self.mode, tls, self.shutdown).await {
@@ -353,7 +360,8 @@ mod tests {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, tls) = (Shutdown::new(), watch::channel(None).1);
-        let acceptor = Acceptor { mode, tls, limits, proxies, shutdown: shutdown.clone() };
+        let acceptor =
+            Acceptor { mode, tls, client_certificates: None, limits, proxies, shutdown: shutdown.clone() };
         // Says hello, and stays until the peer hangs up or the server stops.
         shutdown.spawn(acceptor.run(listener, "421 too many", |mut connection: Connection| async move {
             connection.stream.write_all(b"hello").await.unwrap();

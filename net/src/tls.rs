@@ -1,6 +1,7 @@
 //! TLS by rustls: server configurations that can be swapped while serving, client policies.
 
 mod binding;
+mod client_certificate;
 
 use std::{
     collections::HashMap,
@@ -31,8 +32,9 @@ use rustls_pki_types::{
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-pub use self::binding::ChannelBinding;
 use self::binding::end_point;
+use self::client_certificate::ClientAuthorities;
+pub use self::{binding::ChannelBinding, client_certificate::ClientCertificate};
 use crate::driver::Stream;
 
 /// Longest handshake.
@@ -64,6 +66,8 @@ pub struct TlsInfo {
     pub verified: bool,
     /// What ties a login to the connection (inbound).
     pub binding: ChannelBinding,
+    /// The client's certificate, verified (inbound, where it was asked for and shown).
+    pub certificate: Option<ClientCertificate>,
 }
 
 /// What went wrong with TLS.
@@ -141,19 +145,43 @@ fn date_error(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<Certifi
 pub struct ServerTls {
     config: Arc<ServerConfig>,
     certificates: Arc<Certificates>,
+    /// Whose certificates of clients are asked for.
+    authorities: Option<ClientAuthorities>,
+    /// The same for other authorities, by their files.
+    asking: Arc<HashMap<PathBuf, (Arc<ServerConfig>, ClientAuthorities)>>,
 }
 
 impl ServerTls {
     /// Loads certificates; the first whose `names` are empty is the default. Errors name the file.
     pub fn load(files: &[CertificateFiles]) -> Result<Self, TlsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let certificates = Arc::new(Certificates::load(files, &provider)?);
-        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(VERSIONS);
-        let builder = builder.map_err(|error| TlsError::Certificate(error.to_string()))?;
-        let mut config = builder.with_no_client_auth().with_cert_resolver(certificates.clone());
-        config.ticketer =
-            aws_lc_rs::Ticketer::new().map_err(|error| TlsError::Certificate(error.to_string()))?;
-        Ok(Self { config: Arc::new(config), certificates })
+        let certificates = Arc::new(Certificates::load(files, &aws_lc_rs::default_provider())?);
+        let config = server_config(&certificates, None)?;
+        Ok(Self { config, certificates, authorities: None, asking: Arc::default() })
+    }
+
+    /// So that listeners can ask for clients' certificates which the authorities in one of these PEM files have issued. Errors
+    /// name the file.
+    pub fn with_client_certificates(self, files: &[PathBuf]) -> Result<Self, TlsError> {
+        let mut asking = HashMap::new();
+        for file in files {
+            let provider = Arc::new(aws_lc_rs::default_provider());
+            let authorities = ClientAuthorities::load(file, &provider)?;
+            let config = server_config(&self.certificates, Some(&authorities))?;
+            asking.insert(file.clone(), (config, authorities));
+        }
+        Ok(Self { asking: Arc::new(asking), ..self })
+    }
+
+    /// For a listener that asks for certificates by a file's authorities. A file that was not loaded: none are asked for.
+    #[must_use]
+    pub fn asking(&self, file: &Path) -> Self {
+        match self.asking.get(file) {
+            Some((config, authorities)) => {
+                let (config, authorities) = (Arc::clone(config), Some(authorities.clone()));
+                Self { config, authorities, ..self.clone() }
+            }
+            None => self.clone(),
+        }
     }
 
     /// The handshake, within [`HANDSHAKE_TIMEOUT`].
@@ -165,9 +193,28 @@ impl ServerTls {
         let end_point =
             self.certificates.choose(session.server_name()).and_then(|served| end_point(&served.cert));
         let binding = ChannelBinding::new(session, end_point);
-        let info = TlsInfo { binding, ..TlsInfo::new(session, session.server_name().map(Into::into), false) };
+        let certificate = self.authorities.as_ref().and_then(|authorities| authorities.verify(session));
+        let known = TlsInfo::new(session, session.server_name().map(Into::into), false);
+        let info = TlsInfo { binding, certificate, ..known };
         Ok((Box::new(stream), info))
     }
+}
+
+/// Each has tickets of its own: a session that began by other authorities is not resumed.
+fn server_config(
+    certificates: &Arc<Certificates>,
+    authorities: Option<&ClientAuthorities>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(VERSIONS);
+    let builder = builder.map_err(|error| TlsError::Certificate(error.to_string()))?;
+    let builder = match authorities {
+        Some(authorities) => builder.with_client_cert_verifier(authorities.requested()),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(certificates.clone());
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| TlsError::Certificate(error.to_string()))?;
+    Ok(Arc::new(config))
 }
 
 /// How a server's certificate is verified.
@@ -241,6 +288,7 @@ impl TlsInfo {
             server_name,
             verified,
             binding: ChannelBinding::default(),
+            certificate: None,
         }
     }
 }

@@ -72,7 +72,7 @@ impl Question {
             machine::Question::Login(Claim::Password(shown)) if shown.password == "x" => {
                 machine::Answer::Opened(Err(WRONG))
             }
-            machine::Question::Verifier(_) => machine::Answer::Keys(Err(WRONG)),
+            machine::Question::LookUp(_) => machine::Answer::Found(Err(WRONG)),
             machine::Question::Login(_) => machine::Answer::Opened(Ok(maildrop())),
             machine::Question::Retrieve { message, .. } => {
                 assert!(message < maildrop().len(), "no such message");

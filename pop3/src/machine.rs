@@ -10,7 +10,7 @@
 //!                 ▼ │   ▼ │ *, not base 64                      │     RETR, TOP  ▼ │ sent
 //!          StartingTls  Exchanging ─────────────────────────────┘          Listing, Retrieving
 //! ```
-//! SCRAM goes from Exchanging to FindingVerifier and back. AUTHORIZATION is the left half, TRANSACTION the right one; UPDATE is entered by QUIT only, so a lost connection deletes nothing.
+//! SCRAM and tokens go from Exchanging to LookingUp and back, or on to Claiming. AUTHORIZATION is the left half, TRANSACTION the right one; UPDATE is entered by QUIT only, so a lost connection deletes nothing.
 
 mod authorization;
 mod transaction;
@@ -18,7 +18,7 @@ mod transaction;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use waypost_auth::sasl::{Bindings, Claim, Exchange, Keys, Lookup, Offer, Progress};
+use waypost_auth::sasl::{Certificate, Channel, Claim, Exchange, Found, Lookup, Offer, Progress};
 use waypost_mail::Domain;
 use waypost_net::{Machine, Step, TlsInfo};
 
@@ -55,7 +55,7 @@ const CONFUSED: Refusal = Refusal::with(Code::SysPerm, "internal error");
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Question {
     /// Finds what SCRAM goes on with.
-    Verifier(Lookup),
+    LookUp(Lookup),
     /// Judges the claim and opens the maildrop.
     Login(Claim),
     /// Sends a positive multi-line reply with the message, or with as much of it as TOP shows.
@@ -77,8 +77,8 @@ pub(crate) enum Question {
 /// What the world answers.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Answer {
-    /// What SCRAM goes on with.
-    Keys(Result<Box<Keys>, Refusal>),
+    /// What an exchange goes on with.
+    Found(Result<Box<Found>, Refusal>),
     /// The maildrop is open and locked.
     Opened(Result<Vec<Message>, Refusal>),
     /// The whole reply is sent; after a refusal nothing of it.
@@ -116,8 +116,10 @@ enum State {
     },
     /// A challenge was sent.
     Exchanging(Exchange),
-    /// What SCRAM needs is looked for.
-    FindingVerifier(Exchange),
+    /// What the exchange needs is looked for.
+    LookingUp(Exchange),
+    /// The exchange is over; what it came to is to be judged.
+    Claiming(Claim),
     /// The credentials are being checked.
     LoggingIn,
     /// STLS was answered.
@@ -261,6 +263,13 @@ impl Session {
     }
 }
 
+/// What logins can stand on.
+pub(crate) fn channel(TlsInfo { binding, certificate, .. }: &TlsInfo) -> Channel {
+    let certificate =
+        certificate.as_ref().map(|shown| Certificate { emails: shown.emails.clone(), sha256: shown.sha256 });
+    Channel { exporter: binding.exporter, end_point: binding.end_point.clone(), certificate }
+}
+
 impl Machine for Session {
     type Question = Question;
     type Answer = Answer;
@@ -278,13 +287,15 @@ impl Machine for Session {
         match (std::mem::replace(&mut self.state, State::Closing), answer) {
             (state, Answer::Flushed) => self.state = state,
             (State::LoggingIn, Answer::Opened(Ok(messages))) => self.opened(messages),
-            (State::FindingVerifier(mut exchange), Answer::Keys(Ok(keys))) => {
-                let progress = exchange.verifier(&keys);
-                self.state = State::Exchanging(exchange);
-                // A step would be a question: there is none after a verifier.
-                self.exchange(progress);
-            }
-            (State::FindingVerifier(_), Answer::Keys(Err(refusal)))
+            (State::LookingUp(mut exchange), Answer::Found(Ok(found))) => match exchange.found(&found) {
+                Progress::Done(claim) => self.state = State::Claiming(claim),
+                progress => {
+                    self.state = State::Exchanging(exchange);
+                    // A step would be a question: there is none after a challenge, nor after an end without a claim.
+                    self.exchange(progress);
+                }
+            },
+            (State::LookingUp(_), Answer::Found(Err(refusal)))
             | (State::LoggingIn, Answer::Opened(Err(refusal))) => {
                 self.state = State::Authorization { user: None };
                 self.fault(refusal);
@@ -306,8 +317,7 @@ impl Machine for Session {
     fn tls_started(&mut self, info: &TlsInfo) {
         self.input.clear();
         self.tls = Tls::Active;
-        self.offer.bindings =
-            Bindings { exporter: info.binding.exporter, end_point: info.binding.end_point.clone() };
+        self.offer.channel = channel(info);
         self.state = State::Authorization { user: None };
     }
 
@@ -320,6 +330,10 @@ impl Machine for Session {
         loop {
             match std::mem::replace(&mut self.state, State::Closing) {
                 State::Closing => return Step::Close,
+                State::Claiming(claim) => {
+                    self.state = State::LoggingIn;
+                    return Step::Ask(Question::Login(claim));
+                }
                 State::Listing { listing, list, next } => self.list_more(listing, list, next),
                 state => self.state = state,
             }

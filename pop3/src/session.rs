@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 use waypost_auth::{
     Authenticator, Identity, Live, LoginError, Origin, Seat,
-    sasl::{Bindings, Claim, Keys, Lookup},
+    sasl::{Claim, Found, Lookup},
 };
 use waypost_config::ListenerConfig;
 use waypost_mail::LoginService;
@@ -22,12 +22,14 @@ use waypost_storage::Store;
 use crate::{
     body::{DotStuffer, Top},
     listing::Message,
-    machine::{Answer, Login, Question, Session, Tls},
+    machine::{Answer, Login, Question, Session, Tls, channel},
     maildrop::{Maildrop, Registry, refusal},
     wire::{Code, Encode, Refusal},
 };
 
 const WRONG_PASSWORD: Refusal = Refusal::with(Code::Auth, "wrong user name or password");
+const CODE_MISSING: Refusal =
+    Refusal::with(Code::Auth, "this account needs an app password, or a code behind its password");
 const THROTTLED: Refusal = Refusal::with(Code::SysTemp, "too many failed logins, try again later");
 const BUSY: Refusal = Refusal::with(Code::SysTemp, "the password cannot be checked now, try again later");
 const TOO_MANY: Refusal = Refusal::with(Code::SysTemp, "too many sessions of this account, try again later");
@@ -58,9 +60,7 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
         (None, _) => Tls::None,
     };
     let live = context.live.borrow().clone();
-    let binding = connection.tls.as_ref().map(|tls| tls.binding.clone()).unwrap_or_default();
-    let bindings = Bindings { exporter: binding.exporter, end_point: binding.end_point };
-    let offer = live.offer(bindings);
+    let offer = live.offer(connection.tls.as_ref().map(channel).unwrap_or_default());
     let machine = Session::new(&live.config.hostname, tls, login_policy(&listener, peer), offer);
     drop(live);
     let counted = connection.counted.clone();
@@ -93,7 +93,7 @@ struct Answers {
 impl Handler<Session> for Answers {
     async fn answer(&mut self, question: Question, output: &mut Output<'_>) -> Result<Answer, Disconnect> {
         match question {
-            Question::Verifier(lookup) => Ok(Answer::Keys(self.keys(&lookup).await.map(Box::new))),
+            Question::LookUp(lookup) => Ok(Answer::Found(self.look_up(&lookup).await.map(Box::new))),
             Question::Login(claim) => Ok(Answer::Opened(self.log_in(&claim).await)),
             Question::Retrieve { message, lines } => {
                 let maildrop =
@@ -131,9 +131,9 @@ impl Answers {
         Ok(messages)
     }
 
-    async fn keys(&self, lookup: &Lookup) -> Result<Keys, Refusal> {
+    async fn look_up(&self, lookup: &Lookup) -> Result<Found, Refusal> {
         let live = Arc::clone(&self.context.live.borrow());
-        let found = self.context.authenticator.keys(&live.directory, lookup, self.origin()).await;
+        let found = self.context.authenticator.look_up(&live.directory, lookup, self.origin()).await;
         self.admitted(found).await
     }
 
@@ -145,6 +145,7 @@ impl Answers {
     async fn admitted<T>(&self, checked: Result<T, LoginError>) -> Result<T, Refusal> {
         let checked = match checked {
             Ok(found) => return Ok(found),
+            Err(LoginError::CodeMissing) => Err(CODE_MISSING),
             Err(LoginError::Invalid) => Err(WRONG_PASSWORD),
             Err(LoginError::Throttled) => Err(THROTTLED),
             Err(LoginError::AnotherUser) => Err(ANOTHER_USER),

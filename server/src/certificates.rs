@@ -2,7 +2,7 @@
 
 use std::{
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -22,7 +22,10 @@ pub const EXPIRY_DAYS_WARNED: u64 = 14;
 /// Loads the certificates of a configuration; `None` where it has no `[tls]`.
 pub fn load_tls(config: &Config) -> Result<Option<ServerTls>, TlsError> {
     let files = certificate_files(config);
-    if files.is_empty() { Ok(None) } else { ServerTls::load(&files).map(Some) }
+    if files.is_empty() {
+        return Ok(None);
+    }
+    ServerTls::load(&files)?.with_client_certificates(&authorities(config)).map(Some)
 }
 
 /// Checks that no certificate of a configuration is out of date. Who changes a configuration should hear of it; a running server
@@ -89,7 +92,14 @@ fn fingerprints(config: &Config) -> Vec<Fingerprint> {
         Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
     };
     let files = certificate_files(config);
-    files.iter().flat_map(|files| [&files.certificate, &files.key]).map(|file| fingerprint(file)).collect()
+    let (served, issuing) =
+        (files.iter().flat_map(|files| [&files.certificate, &files.key]), authorities(config));
+    served.chain(&issuing).map(|file| fingerprint(file)).collect()
+}
+
+/// The files with the authorities of clients' certificates.
+fn authorities(config: &Config) -> Vec<PathBuf> {
+    config.listeners.iter().filter_map(|listener| listener.rules.client_certificates.clone()).collect()
 }
 
 fn certificate_files(config: &Config) -> Vec<CertificateFiles> {

@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod cli;
 pub mod demo;
 pub mod directory;
+mod issuer;
 pub mod port;
 mod secret;
 pub mod start;

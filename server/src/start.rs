@@ -14,7 +14,10 @@ use std::{
 use tokio::{net::TcpListener, sync::watch};
 use waypost_auth::{Authenticator, Live, Srs};
 use waypost_config::{Config, LimitsConfig, ListenerConfig, Service, TlsMode};
-use waypost_mta::dns::{DnsError, Resolver};
+use waypost_mta::{
+    dns::{DnsError, Resolver},
+    queue,
+};
 use waypost_net::{Acceptor, Connection, Dialler, Limits, Proxies, ServerTls, Shutdown, TlsError};
 use waypost_storage::{Options, Store, StoreError, disk::Disk};
 
@@ -22,7 +25,7 @@ use crate::{
     admin,
     certificates::{self, load_tls},
     directory::{self, DirectoryProblem},
-    secret,
+    issuer, secret,
 };
 
 /// How long sessions may take to end after SIGTERM.
@@ -155,7 +158,9 @@ impl Server {
         let config = Arc::new(config);
         let live = Arc::new(watch::Sender::new(directory::live(&store, config.clone())?));
         let salt_key = salt_key(&config.state_dir)?;
-        let authenticator = Authenticator::with_salt_key(config.limits.auth_failures_per_minute, &salt_key);
+        let ask = issuer::ask(resolver.clone());
+        let authenticator =
+            Authenticator::with_salt_key(config.limits.auth_failures_per_minute, &salt_key, Some(ask));
         let running = Running {
             bound: listeners.iter().map(|(bound, _, _)| *bound).collect(),
             services: Services::new(&store, &live, &authenticator, &srs),
@@ -183,6 +188,7 @@ impl Running {
             let acceptor = Acceptor {
                 mode: net_tls_mode(bound.tls),
                 tls: self.tls.subscribe(),
+                client_certificates: listener_config.rules.client_certificates.clone(),
                 limits: self.limits.clone(),
                 proxies: proxies(&listener_config),
                 shutdown: self.shutdown.clone(),
@@ -193,7 +199,7 @@ impl Running {
             }));
         }
         let (store, live, shutdown) = (self.store.clone(), self.live.subscribe(), self.shutdown.clone());
-        self.shutdown.spawn(waypost_mta::queue::run(waypost_mta::queue::Context {
+        let queue = queue::Context {
             store,
             live,
             resolver,
@@ -201,21 +207,29 @@ impl Running {
             dialler: Dialler::default(),
             random: self.services.mta.random.clone(),
             shutdown,
-        }));
+        };
+        let control = queue::Control::default();
+        let controlled = control.clone();
+        self.shutdown.spawn(async move { queue::run_with(queue, &controlled).await });
         let follow = directory::follow(self.store.clone(), self.live.clone(), self.changing.clone());
         let stopping = self.shutdown.clone();
         self.shutdown.spawn(async move {
             tokio::select! { () = follow => (), () = stopping.stopping() => () }
+        });
+        let keys = issuer::keep_keys(self.services.mta.authenticator.clone(), self.live.subscribe());
+        let stopping = self.shutdown.clone();
+        self.shutdown.spawn(async move {
+            tokio::select! { () = keys => (), () = stopping.stopping() => () }
         });
         let watch = certificates::watch(self.live.subscribe(), self.tls.clone());
         let stopping = self.shutdown.clone();
         self.shutdown.spawn(async move {
             tokio::select! { () = watch => (), () = stopping.stopping() => () }
         });
-        admin::socket::listen(&config.state_dir, self.store.clone(), self.live.subscribe(), &self.shutdown)
-            .map_err(|error| {
-                StartError::Admin(admin::socket::path(&config.state_dir).display().to_string(), error)
-            })
+        let (store, live) = (self.store.clone(), self.live.subscribe());
+        admin::socket::listen(&config.state_dir, store, live, control, &self.shutdown).map_err(|error| {
+            StartError::Admin(admin::socket::path(&config.state_dir).display().to_string(), error)
+        })
     }
 
     /// Each bound service with its address.

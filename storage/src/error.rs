@@ -9,6 +9,9 @@ pub enum StoreError {
     /// The address has an account already.
     #[error("the address has an account already")]
     AccountExists,
+    /// The account's password is protected by codes already.
+    #[error("the account has codes already: turn them off first")]
+    TotpExists,
     /// The account has an app password of that name already.
     #[error("the account has an app password of that name already")]
     AppPasswordExists,

@@ -8,13 +8,15 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
-use waypost_mail::{AccountId, AccountSource, Address, AppPassword, MailboxId, Timestamp};
+use waypost_mail::{AccountId, AccountSource, Address, AppPassword, MailboxId, Timestamp, TotpSecret};
 
 use crate::{
     decide::{
         Command, Undecided,
         accept::RECIPIENTS_MAX,
-        directory::{AddAppPassword, CreateAccount, RemoveAccount, RemoveAppPassword, SetPassword, SetQuota},
+        directory::{
+            AddAppPassword, CreateAccount, RemoveAccount, RemoveAppPassword, SetPassword, SetQuota, SetTotp,
+        },
     },
     disk::{Disk, Real},
     error::StoreError,
@@ -176,6 +178,11 @@ impl Store {
     /// Takes an app password away from an account. Errors: `NoSuchAccount`, `NoSuchAppPassword` and those of writing.
     pub async fn remove_app_password(&self, account: AccountId, name: String) -> Result<(), StoreError> {
         self.submit(RemoveAppPassword { account, name }).await
+    }
+
+    /// Protects an account's password by codes, or (`None`) no longer. Errors: `NoSuchAccount`, `TotpExists` and those of writing.
+    pub async fn set_totp(&self, account: AccountId, secret: Option<TotpSecret>) -> Result<(), StoreError> {
+        self.submit(SetTotp { account, secret }).await
     }
 
     /// Changes an account's quota.

@@ -1,4 +1,5 @@
-"""Issues bearer tokens: bearer.py FOLDER makes a key and its set, jwks.json; bearer.py FOLDER ADDRESS SECONDS prints a token."""
+"""Issues bearer tokens: bearer.py FOLDER makes a key and its set, jwks.json; bearer.py FOLDER ADDRESS SECONDS [SECONDS] prints a token, which
+ends, and perhaps begins, after so many."""
 
 import base64
 import json
@@ -19,9 +20,10 @@ if not claims:
     with open(os.path.join(folder, "jwks.json"), "w") as file:
         json.dump({"keys": [public]}, file)
 else:
-    address, seconds = claims
+    address, seconds, *begins = claims
     now = int(time.time())
     header = {"alg": "RS256", "kid": "1"}
     body = {"iss": "https://id.a.test", "aud": "mail", "email": address, "exp": now + int(seconds)}
+    body.update({"nbf": now + int(seconds) for seconds in begins})
     signed = ".".join(encoded(json.dumps(part).encode()) for part in (header, body))
     print(signed + "." + encoded(run("dgst", "-sha256", "-sign", key, input=signed.encode())))

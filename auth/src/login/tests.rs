@@ -1,10 +1,12 @@
 use std::net::Ipv6Addr;
 
+use waypost_mail::TotpSecret;
+
 use super::*;
 use crate::{
-    directory::tests::directory,
+    directory::tests::{directory, protected},
     password::HASHES_AT_ONCE,
-    sasl::{Fault, ScramHash},
+    sasl::{Certificate, Fault, ScramHash},
 };
 
 const PEER: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 3, 4, 5, 6));
@@ -94,6 +96,75 @@ async fn an_app_password_is_for_its_services() {
 }
 
 #[tokio::test]
+async fn a_protected_password_needs_a_code() {
+    let secret = TotpSecret(b"12345678901234567890".to_vec());
+    let (directory, authenticator) = (protected(secret), Authenticator::new(0));
+    let check = async |login: &str, password: &str, now| {
+        let (authorization, login) = (String::new(), login.to_owned());
+        let shown = Credentials { authorization, login, password: password.to_owned() };
+        authenticator.check(&directory, &shown, from(PEER), now).await.unwrap()
+    };
+    // RFC 6238 appendix B: all later than the test's start.
+    let (one, two) = (20_000_000_000, 20_000_000_030);
+    assert_eq!(check("bob", "bob's353130", one).await, Password::Right);
+    assert_eq!(check("bob", "bob's353130", one).await, Password::Wrong, "a code is good once");
+    assert_eq!(check("bob", "bob's353130", two).await, Password::Wrong);
+    assert_eq!(check("bob", "bob's000000", one).await, Password::Wrong);
+    assert_eq!(check("bob", "Bob's353130", one).await, Password::Wrong);
+    assert_eq!(check("bob", "353130", one).await, Password::Wrong);
+    assert_eq!(check("bob", "bob's", one).await, Password::WithoutCode);
+    assert_eq!(check("bob", "Bob's", one).await, Password::Wrong);
+    assert_eq!(check("bob", "bobs-telephone", one).await, Password::Right, "an app password needs none");
+    assert_eq!(check("alice", "open sesame", one).await, Password::Right);
+    assert_eq!(check("alice", "open sesame353130", one).await, Password::Wrong);
+    let alone = credentials("", "bob", "bob's");
+    let refused = authenticator.login(&directory, &alone, from(PEER)).await;
+    assert_eq!(refused, Err(LoginError::CodeMissing));
+    // SCRAM cannot carry a code: it goes on, as for somebody who does not exist, with what no password fits.
+    let lookup = Lookup::Verifier { login: "bob".into(), hash: ScramHash::Sha256 };
+    let Ok(Found::Keys(keys)) = authenticator.look_up(&directory, &lookup, from(PEER)).await else {
+        panic!("SCRAM goes on")
+    };
+    let record = crate::directory::tests::record(2, "bob@a.test", waypost_mail::AccountSource::Store);
+    assert!(record.scram_verifiers.iter().all(|stored| *stored != keys.verifier.to_string()));
+    // A wrong code is a failed login like any other.
+    let limited = Authenticator::new(1);
+    let wrong = credentials("", "bob", "bob's");
+    assert_eq!(limited.login(&directory, &wrong, from(PEER)).await, Err(LoginError::CodeMissing));
+    assert_eq!(limited.login(&directory, &wrong, from(PEER)).await, Err(LoginError::Throttled));
+}
+
+#[tokio::test]
+async fn a_certificate_is_somebodys() {
+    let (directory, authenticator) = (directory(), Authenticator::new(0));
+    for (authorization, emails, sha256, expected) in [
+        ("", &["bob@a.test"][..], 1, Ok("bob@a.test")),
+        ("", &["BOB@A.test", "x@elsewhere.test", "no address"], 1, Ok("bob@a.test")),
+        ("bob", &["bob@a.test"], 1, Ok("bob@a.test")),
+        ("alice@a.test", &["bob@a.test"], 1, Err(LoginError::AnotherUser)),
+        ("nobody@a.test", &["bob@a.test"], 1, Err(LoginError::AnotherUser)),
+        ("", &[], 1, Err(LoginError::Invalid)),
+        ("bob@a.test", &[], 1, Err(LoginError::Invalid)),
+        ("", &["team@a.test", "gone@a.test"], 1, Err(LoginError::Invalid)),
+        // Alice's account names its certificates: her address in another one is not enough.
+        ("", &["alice@a.test"], 1, Err(LoginError::Invalid)),
+        ("", &[], 7, Ok("Alice@a.test")),
+        // Two accounts.
+        ("", &["bob@a.test"], 7, Err(LoginError::Invalid)),
+        ("alice", &["bob@a.test"], 7, Ok("Alice@a.test")),
+        ("bob", &["bob@a.test"], 7, Ok("bob@a.test")),
+        ("x@elsewhere.test", &["bob@a.test"], 7, Err(LoginError::Invalid)),
+    ] {
+        let emails = emails.iter().map(|email| (*email).to_owned()).collect();
+        let certificate = Certificate { emails, sha256: [sha256; 32] };
+        let claim = Claim::Certificate(Shown { authorization: authorization.into(), certificate });
+        let identity = authenticator.login(&directory, &claim, from(PEER)).await;
+        let address = identity.map(|identity| identity.address.to_string());
+        assert_eq!(address.as_deref().map_err(|error| *error), expected, "{claim:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_address_that_fails_too_often_waits() {
     let (directory, authenticator) = (directory(), Authenticator::new(2));
     let login = async |peer, password| {
@@ -105,8 +176,8 @@ async fn an_address_that_fails_too_often_waits() {
     let failed = authenticator.login(&directory, &wrong, from(NEIGHBOUR)).await;
     assert_eq!(failed, Err(LoginError::Invalid));
     assert_eq!(login(PEER, "open sesame").await, Err(LoginError::Throttled));
-    let lookup = Lookup { login: "alice@a.test".into(), hash: ScramHash::Sha256 };
-    let keys = async |peer| authenticator.keys(&directory, &lookup, from(peer)).await;
+    let lookup = Lookup::Verifier { login: "alice@a.test".into(), hash: ScramHash::Sha256 };
+    let keys = async |peer| authenticator.look_up(&directory, &lookup, from(peer)).await;
     assert_eq!(keys(PEER).await, Err(LoginError::Throttled));
     let elsewhere = "192.0.2.1".parse().unwrap();
     assert!(keys(elsewhere).await.is_ok());
@@ -117,11 +188,15 @@ async fn an_address_that_fails_too_often_waits() {
 async fn users_who_do_not_exist_look_as_if_they_did() {
     let directory = directory();
     let keys = async |authenticator: &Authenticator, login: &str, hash| {
-        let lookup = Lookup { login: login.into(), hash };
-        authenticator.keys(&directory, &lookup, from(PEER)).await.unwrap()
+        let lookup = Lookup::Verifier { login: login.into(), hash };
+        match authenticator.look_up(&directory, &lookup, from(PEER)).await {
+            Ok(Found::Keys(keys)) => keys,
+            other => panic!("{other:?}"),
+        }
     };
-    let (one, two) = (Authenticator::with_salt_key(0, &[1; 32]), Authenticator::with_salt_key(0, &[1; 32]));
-    let other = Authenticator::with_salt_key(0, &[2; 32]);
+    let (one, two) =
+        (Authenticator::with_salt_key(0, &[1; 32], None), Authenticator::with_salt_key(0, &[1; 32], None));
+    let other = Authenticator::with_salt_key(0, &[2; 32], None);
     for hash in ScramHash::ALL {
         // alice's are made of her password, bob's are stored, nobody and gone have none.
         for login in ["alice@a.test", "bob@a.test", "nobody@a.test", "gone@a.test"] {

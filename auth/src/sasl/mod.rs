@@ -1,9 +1,9 @@
 //! SASL exchanges on the server's side (RFC 4422): PLAIN (RFC 4616), LOGIN, SCRAM (RFC 5802, RFC 7677), and
-//! OAUTHBEARER (RFC 7628). Pure: challenges and
+//! OAUTHBEARER (RFC 7628), EXTERNAL. Pure: challenges and
 //! responses, decoded from base 64 by the exchange itself.
 //!
-//! A session offers mechanisms by its [`Offer`]. What the exchange cannot know it asks for: SCRAM's verifier of a user
-//! ([`Progress::NeedsVerifier`]), and at the end whether the client's [`Claim`] is good.
+//! A session offers mechanisms by its [`Offer`]. What the exchange cannot know it asks for: SCRAM's verifier of a user,
+//! whether a token is valid ([`Progress::Needs`]), and at the end whether the client's [`Claim`] is good.
 
 mod oauth;
 mod offer;
@@ -18,9 +18,10 @@ pub(crate) use self::prepare::prepare;
 use self::scram::Dialogue;
 pub use self::{
     oauth::Bearer,
-    offer::{Bindings, Mechanism, Offer, Scram, Tokens},
-    scram::{Fault, Keys, Lookup, Proof, ScramHash, Verifier},
+    offer::{Certificate, Channel, Mechanism, Offer, Scram, Tokens},
+    scram::{Fault, Keys, Proof, ScramHash, Verifier},
 };
+use crate::token::TokenFault;
 
 /// A name and a password, as a client has shown them.
 #[derive(Clone, Eq, PartialEq)]
@@ -48,6 +49,58 @@ pub enum Claim {
     Scram(Proof),
     /// By a bearer token, which the exchange has checked.
     Token(Bearer),
+    /// By its certificate, which TLS has checked.
+    Certificate(Shown),
+}
+
+/// What a client has shown with its certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Shown {
+    /// Whom the client wants to act as; empty: as the certificate says.
+    pub authorization: String,
+    /// Its certificate.
+    pub certificate: Certificate,
+}
+
+/// What an exchange must be told.
+#[derive(Clone, Eq, PartialEq)]
+pub enum Lookup {
+    /// The verifier of a user.
+    Verifier {
+        /// The name that the client gave.
+        login: String,
+        /// For this hash.
+        hash: ScramHash,
+    },
+    /// Whether a bearer token is valid, and whose it is.
+    Token {
+        /// Whom the client wants to act as; may be empty.
+        authorization: String,
+        /// The token: a secret.
+        token: String,
+    },
+}
+
+impl std::fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Verifier { login, hash } => {
+                f.debug_struct("Verifier").field("login", login).field("hash", hash).finish()
+            }
+            Self::Token { authorization, .. } => {
+                f.debug_struct("Token").field("authorization", authorization).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
+/// What an exchange is told for a [`Lookup`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Found {
+    /// For [`Lookup::Verifier`].
+    Keys(Keys),
+    /// For [`Lookup::Token`]: the login name in it, or why it is not valid.
+    Token(Result<String, TokenFault>),
 }
 
 /// What comes next in an exchange.
@@ -55,8 +108,8 @@ pub enum Claim {
 pub enum Progress {
     /// Send this challenge (base 64, may be empty) and give the response to [`Exchange::respond`].
     Challenge(String),
-    /// Find this verifier and give it to [`Exchange::verifier`].
-    NeedsVerifier(Lookup),
+    /// Find this and give it to [`Exchange::found`].
+    Needs(Lookup),
     /// The exchange is over; the claim is to be judged.
     Done(Claim),
     /// The client cancelled with `*`.
@@ -74,6 +127,8 @@ pub const RESPONSE_BYTES_MAX: usize = 12_288;
 /// PLAIN:  start ──(initial response)──► Done
 ///         start ── "" ──► message ──► Done
 /// LOGIN:  start ── "Username:" ──► user ── "Password:" ──► password ──► Done     (an initial response is the user name)
+/// EXTERNAL: start ──(initial response)──► Done
+///           start ── "" ──► authorization identity, may be empty ──► Done
 /// SCRAM:  see `scram`; OAUTHBEARER, XOAUTH2: see `oauth`
 /// ```
 #[derive(Debug)]
@@ -83,6 +138,7 @@ pub struct Exchange {
 
 #[derive(Debug)]
 enum Awaits {
+    External(Certificate),
     PlainMessage,
     LoginUser,
     LoginPassword { user: String },
@@ -120,16 +176,21 @@ impl Exchange {
         }
     }
 
-    /// Takes the verifier that was asked for.
-    pub fn verifier(&mut self, keys: &Keys) -> Progress {
-        match std::mem::replace(&mut self.awaits, Awaits::Nothing) {
-            Awaits::Scram(dialogue) => self.go_on(dialogue.verifier(keys)),
+    /// Takes what was asked for.
+    pub fn found(&mut self, found: &Found) -> Progress {
+        match (std::mem::replace(&mut self.awaits, Awaits::Nothing), found) {
+            (Awaits::Scram(dialogue), Found::Keys(keys)) => self.go_on(dialogue.verifier(keys)),
+            (Awaits::Oauth(dialogue), Found::Token(verdict)) => self.go_on_oauth(dialogue.judged(verdict)),
             _ => Progress::Malformed,
         }
     }
 
     fn take(&mut self, text: String) -> Progress {
         match std::mem::replace(&mut self.awaits, Awaits::Nothing) {
+            // extern-resp = *( UTF8-char-no-nul )
+            Awaits::External(certificate) if !text.contains('\0') => {
+                Progress::Done(Claim::Certificate(Shown { authorization: text, certificate }))
+            }
             Awaits::PlainMessage => plain_message(&text)
                 .map_or(Progress::Malformed, |shown| Progress::Done(Claim::Password(shown))),
             Awaits::LoginUser if !text.is_empty() => {
@@ -141,17 +202,18 @@ impl Exchange {
                 Progress::Done(Claim::Password(Credentials { authorization, login, password }))
             }
             Awaits::Scram(dialogue) => self.go_on(dialogue.take(&text)),
-            Awaits::Oauth(dialogue) => {
-                let (next, progress) = dialogue.take(&text);
-                self.awaits = next.map_or(Awaits::Nothing, Awaits::Oauth);
-                progress
-            }
-            Awaits::LoginUser | Awaits::Nothing => Progress::Malformed,
+            Awaits::Oauth(dialogue) => self.go_on_oauth(dialogue.take(&text)),
+            Awaits::External(_) | Awaits::LoginUser | Awaits::Nothing => Progress::Malformed,
         }
     }
 
     fn go_on(&mut self, (next, progress): (Option<Dialogue>, Progress)) -> Progress {
         self.awaits = next.map_or(Awaits::Nothing, Awaits::Scram);
+        progress
+    }
+
+    fn go_on_oauth(&mut self, (next, progress): (Option<oauth::Dialogue>, Progress)) -> Progress {
+        self.awaits = next.map_or(Awaits::Nothing, Awaits::Oauth);
         progress
     }
 

@@ -1,13 +1,13 @@
 //! OAuth 2.0 bearer tokens: OAUTHBEARER (RFC 7628), and XOAUTH2, which came before it and many clients still use.
 //!
 //! ```text
-//! Message ── client-resp, a valid token ──► Done
-//!    └── a token that is not ──► error as JSON ──► Refused ── ^A, or anything ──► Done, with the fault
+//! Message ── client-resp ──► Judging ── a valid token ──► Done
+//!                               └── a token that is not ──► error as JSON ──► Refused ── ^A, or anything ──► Done, with the fault
 //! ```
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-use super::{Claim, Progress, offer::Tokens, scram::gs2_header};
+use super::{Claim, Lookup, Progress, scram::gs2_header};
 use crate::token::TokenFault;
 
 /// What stands between the pairs of a message.
@@ -44,31 +44,46 @@ pub(super) struct Dialogue {
 
 #[derive(Debug)]
 enum State {
-    Message(Tokens),
+    Message,
+    Judging { authorization: String },
     Refused(Bearer),
 }
 
 impl Dialogue {
-    pub(super) fn new(dialect: Dialect, tokens: Tokens) -> Self {
-        Self { dialect, state: State::Message(tokens) }
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self { dialect, state: State::Message }
     }
 
     /// Takes a message of the client.
     pub(super) fn take(self, text: &str) -> (Option<Self>, Progress) {
         let Self { dialect, state } = self;
-        let tokens = match state {
-            State::Message(tokens) => tokens,
+        match state {
+            State::Message => match parse(dialect, text) {
+                Some((authorization, token)) => {
+                    let lookup =
+                        Lookup::Token { authorization: authorization.clone(), token: token.to_owned() };
+                    (Some(Self { dialect, state: State::Judging { authorization } }), Progress::Needs(lookup))
+                }
+                None => (None, Progress::Malformed),
+            },
             // RFC 7628 section 3.2.3: the client says something before it is told that it failed; what, does not matter.
-            State::Refused(bearer) => return (None, Progress::Done(Claim::Token(bearer))),
+            State::Refused(bearer) => (None, Progress::Done(Claim::Token(bearer))),
+            State::Judging { .. } => (None, Progress::Malformed),
+        }
+    }
+
+    /// Takes the verdict on the token.
+    pub(super) fn judged(self, verdict: &Result<String, TokenFault>) -> (Option<Self>, Progress) {
+        let Self { dialect, state: State::Judging { authorization } } = self else {
+            return (None, Progress::Malformed);
         };
-        let Some((authorization, token)) = parse(dialect, text) else { return (None, Progress::Malformed) };
-        match tokens.issuer.verify(token, tokens.now) {
+        match verdict {
             Ok(login) => {
-                let bearer = Bearer { authorization, login, verdict: Ok(()) };
+                let bearer = Bearer { authorization, login: login.clone(), verdict: Ok(()) };
                 (None, Progress::Done(Claim::Token(bearer)))
             }
             Err(fault) => {
-                let bearer = Bearer { login: authorization.clone(), authorization, verdict: Err(fault) };
+                let bearer = Bearer { login: authorization.clone(), authorization, verdict: Err(*fault) };
                 let error = match dialect {
                     Dialect::OauthBearer => INVALID_TOKEN,
                     Dialect::Xoauth2 => INVALID_TOKEN_OF_XOAUTH2,

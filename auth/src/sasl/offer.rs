@@ -1,17 +1,16 @@
 //! Which mechanisms a session offers, and what ties them to its TLS.
 
-use std::sync::Arc;
-
 use super::{
     Awaits, Exchange, Progress,
     oauth::{self, Dialect},
     scram::{Dialogue, ScramHash},
 };
-use crate::token::Issuer;
 
 /// A mechanism.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mechanism {
+    /// RFC 4422 appendix A: who the client is was shown by TLS.
+    External,
     /// RFC 5802, bound to the TLS connection.
     ScramPlus(ScramHash),
     /// RFC 5802.
@@ -28,7 +27,8 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// All that there are, strongest first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::External,
         Self::ScramPlus(ScramHash::Sha256),
         Self::ScramPlus(ScramHash::Sha1),
         Self::Scram(ScramHash::Sha256),
@@ -42,6 +42,7 @@ impl Mechanism {
     /// Its registered name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::External => "EXTERNAL",
             Self::ScramPlus(ScramHash::Sha256) => "SCRAM-SHA-256-PLUS",
             Self::ScramPlus(ScramHash::Sha1) => "SCRAM-SHA-1-PLUS",
             Self::Scram(hash) => hash.scheme(),
@@ -70,16 +71,28 @@ pub enum Scram {
     Bound,
 }
 
-/// What only the two ends of one TLS connection know: the channel bindings of RFC 5929 and RFC 9266.
+/// What is known of a session's TLS that a login can stand on: the channel bindings of RFC 5929 and RFC 9266, which only the two
+/// ends of one connection know, and who the client is.
 #[derive(Clone, Default, Eq, PartialEq)]
-pub struct Bindings {
+pub struct Channel {
     /// `tls-exporter`
     pub exporter: Option<[u8; 32]>,
     /// `tls-server-end-point`
     pub end_point: Option<Vec<u8>>,
+    /// The client's certificate, where it has shown one and it was verified.
+    pub certificate: Option<Certificate>,
 }
 
-impl Bindings {
+/// What a client's certificate, verified, says of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Certificate {
+    /// Its addresses.
+    pub emails: Vec<String>,
+    /// SHA-256 of all of it.
+    pub sha256: [u8; 32],
+}
+
+impl Channel {
     /// The data of a channel binding type by its registered name.
     pub(super) fn by_name(&self, name: &str) -> Option<&[u8]> {
         match name {
@@ -89,15 +102,17 @@ impl Bindings {
         }
     }
 
-    fn are_there(&self) -> bool {
+    fn has_binding(&self) -> bool {
         self.exporter.is_some() || self.end_point.is_some()
     }
 }
 
-impl std::fmt::Debug for Bindings {
+impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (exporter, end_point) = (self.exporter.is_some(), self.end_point.is_some());
-        f.debug_struct("Bindings").field("exporter", &exporter).field("end_point", &end_point).finish()
+        let mut shown = f.debug_struct("Channel");
+        shown.field("exporter", &exporter).field("end_point", &end_point);
+        shown.field("certificate", &self.certificate).finish()
     }
 }
 
@@ -106,19 +121,20 @@ impl std::fmt::Debug for Bindings {
 pub struct Offer {
     /// Whether SCRAM is.
     pub scram: Scram,
-    /// Of the session's TLS.
-    pub bindings: Bindings,
-    /// How bearer tokens are checked, where they are.
-    pub tokens: Option<Tokens>,
+    /// The session's TLS.
+    pub channel: Channel,
+    /// Whether bearer tokens are taken.
+    pub tokens: Tokens,
 }
 
-/// What bearer tokens are checked with.
-#[derive(Clone, Debug)]
-pub struct Tokens {
-    /// Who issues them.
-    pub issuer: Arc<Issuer>,
-    /// The time, in seconds since 1970: when the session began.
-    pub now: i64,
+/// Whether bearer tokens are taken.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Tokens {
+    /// Nobody issues any.
+    #[default]
+    Absent,
+    /// They are.
+    Offered,
 }
 
 impl Offer {
@@ -137,26 +153,26 @@ impl Offer {
     pub fn begin(&self, mechanism: &str, initial: Option<&str>) -> Option<(Exchange, Progress)> {
         let mechanism = Mechanism::by_name(mechanism).filter(|mechanism| self.has(*mechanism))?;
         let awaits = match mechanism {
-            Mechanism::OauthBearer => {
-                Awaits::Oauth(oauth::Dialogue::new(Dialect::OauthBearer, self.tokens.clone()?))
-            }
-            Mechanism::Xoauth2 => Awaits::Oauth(oauth::Dialogue::new(Dialect::Xoauth2, self.tokens.clone()?)),
+            Mechanism::External => Awaits::External(self.channel.certificate.clone()?),
+            Mechanism::OauthBearer => Awaits::Oauth(oauth::Dialogue::new(Dialect::OauthBearer)),
+            Mechanism::Xoauth2 => Awaits::Oauth(oauth::Dialogue::new(Dialect::Xoauth2)),
             Mechanism::Plain => Awaits::PlainMessage,
             Mechanism::Login => Awaits::LoginUser,
             Mechanism::Scram(hash) => {
                 Awaits::Scram(Dialogue::unbound(hash, self.has(Mechanism::ScramPlus(hash))))
             }
-            Mechanism::ScramPlus(hash) => Awaits::Scram(Dialogue::bound(hash, self.bindings.clone())),
+            Mechanism::ScramPlus(hash) => Awaits::Scram(Dialogue::bound(hash, self.channel.clone())),
         };
         Some(Exchange::begin(awaits, initial))
     }
 
     fn has(&self, mechanism: Mechanism) -> bool {
         match mechanism {
-            Mechanism::ScramPlus(_) => self.scram == Scram::Bound && self.bindings.are_there(),
+            Mechanism::External => self.channel.certificate.is_some(),
+            Mechanism::ScramPlus(_) => self.scram == Scram::Bound && self.channel.has_binding(),
             Mechanism::Scram(_) => self.scram != Scram::Absent,
             Mechanism::Plain | Mechanism::Login => true,
-            Mechanism::OauthBearer | Mechanism::Xoauth2 => self.tokens.is_some(),
+            Mechanism::OauthBearer | Mechanism::Xoauth2 => self.tokens == Tokens::Offered,
         }
     }
 }

@@ -1,12 +1,5 @@
-use std::sync::Arc;
-
-use serde_json::json;
-
 use super::*;
-use crate::token::{
-    TokenFault,
-    tests::{Keys, NOW, claims},
-};
+use crate::token::TokenFault;
 
 fn encoded(text: &str) -> String {
     BASE64_STANDARD.encode(text)
@@ -64,13 +57,13 @@ fn login() {
 
 #[test]
 fn what_is_offered() {
-    let bound = Bindings { exporter: Some([7; 32]), end_point: None };
-    let offer = |scram, bindings: &Bindings| Offer { scram, bindings: bindings.clone(), tokens: None };
+    let bound = Channel { exporter: Some([7; 32]), ..Channel::default() };
+    let offer = |scram, channel: &Channel| Offer { scram, channel: channel.clone(), tokens: Tokens::Absent };
     for (offer, names) in [
         (Offer::default(), "PLAIN LOGIN"),
         (offer(Scram::Absent, &bound), "PLAIN LOGIN"),
         (offer(Scram::Offered, &bound), "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN"),
-        (offer(Scram::Bound, &Bindings::default()), "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN"),
+        (offer(Scram::Bound, &Channel::default()), "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN"),
         (
             offer(Scram::Bound, &bound),
             "SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN",
@@ -87,39 +80,77 @@ fn what_is_offered() {
 
 #[test]
 fn bearer_tokens() {
-    let keys = Keys::new();
-    let tokens = Tokens { issuer: Arc::new(keys.issuer()), now: NOW };
-    let offer = Offer { tokens: Some(tokens), ..Offer::default() };
+    let offer = Offer { tokens: Tokens::Offered, ..Offer::default() };
     assert_eq!(offer.names(), "PLAIN LOGIN OAUTHBEARER XOAUTH2");
     assert!(Offer::default().begin("OAUTHBEARER", None).is_none());
-    let token = |claims: &serde_json::Value| keys.sign(&json!({"alg": "ES256"}), claims);
-    let (valid, mut old) = (token(&claims("alice@a.test")), claims("alice@a.test"));
-    old["exp"] = json!(NOW - 1000);
-    let old = token(&old);
     let done = |authorization: &str, login: &str, verdict| {
         let (authorization, login) = (authorization.to_owned(), login.to_owned());
         Progress::Done(Claim::Token(Bearer { authorization, login, verdict }))
     };
-    let message =
-        |token: &str| encoded(&format!("n,a=bob,\u{1}host=mx.a.test\u{1}auth=Bearer {token}\u{1}\u{1}"));
-    let of_xoauth2 = |token: &str| encoded(&format!("user=bob\u{1}auth=Bearer {token}\u{1}\u{1}"));
-    for (mechanism, valid, old, error) in [
-        ("OAUTHBEARER", message(&valid), message(&old), r#"{"status":"invalid_token"}"#),
-        ("XOAUTH2", of_xoauth2(&valid), of_xoauth2(&old), r#"{"status":"401","schemes":"Bearer"}"#),
+    let asked = Progress::Needs(Lookup::Token { authorization: "bob".into(), token: "t0k.en".into() });
+    assert!(!format!("{asked:?}").contains("t0k"), "a token is a secret");
+    let valid = Found::Token(Ok("alice@a.test".to_owned()));
+    let old = Found::Token(Err(TokenFault::Time));
+    for (mechanism, message, error) in [
+        (
+            "OAUTHBEARER",
+            "n,a=bob,\u{1}host=mx.a.test\u{1}auth=Bearer t0k.en\u{1}\u{1}",
+            r#"{"status":"invalid_token"}"#,
+        ),
+        ("XOAUTH2", "user=bob\u{1}auth=Bearer t0k.en\u{1}\u{1}", r#"{"status":"401","schemes":"Bearer"}"#),
     ] {
-        let begin = |initial: &str| offer.begin(mechanism, Some(initial)).unwrap();
-        assert_eq!(begin(&valid).1, done("bob", "alice@a.test", Ok(())), "{mechanism}");
+        let message = encoded(message);
+        let begin = || offer.begin(mechanism, Some(&message)).unwrap();
+        let (mut exchange, progress) = begin();
+        assert_eq!(progress, asked, "{mechanism}");
+        assert_eq!(exchange.found(&valid), done("bob", "alice@a.test", Ok(())), "{mechanism}");
+        assert_eq!(exchange.found(&valid), Progress::Malformed, "an exchange ends once");
         let (mut exchange, challenge) = offer.begin(mechanism, None).unwrap();
         assert_eq!(challenge, Progress::Challenge(String::new()));
-        assert_eq!(exchange.respond(&valid), done("bob", "alice@a.test", Ok(())));
-        assert_eq!(exchange.respond(&valid), Progress::Malformed, "an exchange ends once");
-        for response in ["AQ==", "", &valid] {
-            let (mut exchange, challenge) = begin(&old);
-            assert_eq!(challenge, Progress::Challenge(encoded(error)));
+        assert_eq!(exchange.found(&valid), Progress::Malformed, "a verdict before it is asked for");
+        let (mut exchange, _) = offer.begin(mechanism, None).unwrap();
+        assert_eq!(exchange.respond(&message), asked);
+        assert_eq!(exchange.respond(&message), Progress::Malformed, "a response where none is asked for");
+        for response in ["AQ==", "", &message] {
+            let (mut exchange, _) = begin();
+            assert_eq!(exchange.found(&old), Progress::Challenge(encoded(error)));
             assert_eq!(exchange.respond(response), done("bob", "bob", Err(TokenFault::Time)), "{mechanism}");
         }
-        assert_eq!(begin(&old).0.respond("*"), Progress::Cancelled);
-        assert_eq!(begin("AQ==").1, Progress::Malformed);
-        assert_eq!(begin("=").1, Progress::Malformed);
+        let (mut exchange, _) = begin();
+        exchange.found(&old);
+        assert_eq!(exchange.respond("*"), Progress::Cancelled);
+        assert_eq!(offer.begin(mechanism, Some("AQ==")).unwrap().1, Progress::Malformed);
+        assert_eq!(offer.begin(mechanism, Some("=")).unwrap().1, Progress::Malformed);
+    }
+}
+
+#[test]
+fn a_certificate_that_was_shown() {
+    let certificate = Certificate { emails: vec!["tim@a.test".into()], sha256: [7; 32] };
+    let channel = Channel { certificate: Some(certificate.clone()), ..Channel::default() };
+    let offer = Offer { channel, ..Offer::default() };
+    assert_eq!(offer.names(), "EXTERNAL PLAIN LOGIN");
+    assert!(Offer::default().begin("EXTERNAL", Some("=")).is_none(), "none was shown");
+    let done = |authorization: &str| {
+        let (authorization, certificate) = (authorization.to_owned(), certificate.clone());
+        Progress::Done(Claim::Certificate(Shown { authorization, certificate }))
+    };
+    for (response, expected) in [
+        ("", done("")),
+        ("dGltQGEudGVzdA==", done("tim@a.test")),
+        ("w7w=", done("ü")),
+        // "a", NUL, "b"; an octet that is no UTF-8; no base 64
+        ("YQBi", Progress::Malformed),
+        ("/w==", Progress::Malformed),
+        ("!", Progress::Malformed),
+        ("*", Progress::Cancelled),
+        (&"A".repeat(RESPONSE_BYTES_MAX + 4), Progress::Malformed),
+    ] {
+        let (mut exchange, challenge) = offer.begin("external", None).unwrap();
+        assert_eq!(challenge, Progress::Challenge(String::new()));
+        assert_eq!(exchange.respond(response), expected, "{response}");
+        assert_eq!(exchange.respond(""), Progress::Malformed, "an exchange ends once");
+        let initial = if response.is_empty() { "=" } else { response };
+        assert_eq!(offer.begin("EXTERNAL", Some(initial)).unwrap().1, expected, "{response}");
     }
 }

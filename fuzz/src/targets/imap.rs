@@ -149,7 +149,7 @@ impl World {
         assert!(self.logged_in || matches!(question, Question::Login(_)), "before login: {question:?}");
         match question {
             Question::Login(Claim::Password(shown)) if shown.password == "x" => Answer::Ran(Ran::no("wrong")),
-            Question::Verifier(_) => Answer::Ran(Ran::no("wrong")),
+            Question::LookUp(_) => Answer::Ran(Ran::no("wrong")),
             Question::Login(_) => {
                 self.logged_in = true;
                 Answer::Ran(Ran::ok("welcome").with_state(NewState::Authenticated))

@@ -67,7 +67,7 @@ impl World {
         };
         match question {
             server::Question::Authenticate(Claim::Password(shown)) if shown.password == "x" => no(535),
-            server::Question::Verifier(_) => no(535),
+            server::Question::LookUp(_) => no(535),
             server::Question::Authenticate(_) => server::Answer::Done,
             server::Question::XClient(client) if client.login.is_some() => no(535),
             server::Question::XClient(_) => server::Answer::Done,

@@ -16,6 +16,8 @@ mod tests;
 
 pub(crate) use obey::IMAP4REV2;
 
+pub(crate) use session::channel;
+
 pub use capability::{CAPABILITIES, Privacy};
 pub use framing::{
     COMMAND_BYTES_MAX, COMMAND_BYTES_MAX_BEFORE_LOGIN, LITERAL_BYTES_MAX, SKIPPED_LITERAL_BYTES_MAX,

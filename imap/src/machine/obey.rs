@@ -106,9 +106,7 @@ impl ImapMachine {
                 self.phase = Phase::Sasl { tag, exchange };
                 Turn::Again
             }
-            Progress::NeedsVerifier(lookup) => {
-                self.ask(Asked::Verifier { tag, exchange }, Question::Verifier(lookup))
-            }
+            Progress::Needs(lookup) => self.ask(Asked::LookUp { tag, exchange }, Question::LookUp(lookup)),
             Progress::Done(claim) => self.ask(Asked::Login { tag }, Question::Login(claim)),
             Progress::Cancelled => self.done(tag, Ran::bad("AUTHENTICATE cancelled")),
             Progress::Malformed => self.done(tag, Ran::bad("malformed response")),

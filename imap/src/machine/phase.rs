@@ -1,6 +1,6 @@
 //! Where a session stands: its state towards the client, and what it does right now.
 
-use waypost_auth::sasl::Exchange;
+use waypost_auth::sasl::{Claim, Exchange};
 
 use super::{
     framing::{Framing, Skipping},
@@ -89,6 +89,8 @@ pub(super) enum Phase {
     Skip(Skipping, Reply),
     /// A response in an AUTHENTICATE exchange arrives.
     Sasl { tag: String, exchange: Exchange },
+    /// An exchange is over; what it came to is to be judged.
+    Claiming { tag: String, claim: Claim },
     /// The message of an APPEND arrives; so many octets are missing.
     Append { tag: String, left: u64 },
     /// The client idles.
@@ -104,7 +106,7 @@ pub(super) enum Phase {
 /// What was asked, and for which command.
 #[derive(Debug)]
 pub(super) enum Asked {
-    Verifier { tag: String, exchange: Exchange },
+    LookUp { tag: String, exchange: Exchange },
     Login { tag: String },
     Run { tag: String },
     AppendStart { tag: String, size: u64, sync: crate::wire::literal::Sync },

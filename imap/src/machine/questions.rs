@@ -1,15 +1,15 @@
 //! What the machine asks its handler, and what it is told.
 
 use bytes::Bytes;
-use waypost_auth::sasl::{Claim, Keys, Lookup};
+use waypost_auth::sasl::{Claim, Found, Lookup};
 
 use crate::wire::{Append, Command, encode::Status};
 
 /// What the machine asks. One question is open at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Question {
-    /// AUTHENTICATE: what does SCRAM go on with? Answer: [`Answer::Keys`], or [`Answer::Ran`] as the refusal.
-    Verifier(Lookup),
+    /// AUTHENTICATE: what does the exchange go on with? Answer: [`Answer::Found`], or [`Answer::Ran`] as the refusal.
+    LookUp(Lookup),
     /// LOGIN or AUTHENTICATE: is the claim good? Answer: [`Answer::Ran`], with [`NewState::Authenticated`] where it is. The
     /// machine adds the capabilities to the answer.
     Login(Claim),
@@ -36,8 +36,8 @@ pub enum Question {
 pub enum Answer {
     /// Go on.
     Go,
-    /// What [`Question::Verifier`] asked for.
-    Keys(Box<Keys>),
+    /// What [`Question::LookUp`] asked for.
+    Found(Box<Found>),
     /// The command is over: what its tagged response says.
     Ran(Ran),
     /// The session is over; why. (`* BYE`)

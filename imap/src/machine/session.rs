@@ -5,7 +5,7 @@
 //!               │
 //!               ▼      line, literals          question           answer
 //!  ┌────────► Command ──────────────────► Asked(Login, Run) ─────────────► tagged response ──┐
-//!  │            │ ├── AUTHENTICATE ──► Sasl ⇄ challenge, response, Asked(Verifier) ──► Asked(Login) ┤
+//!  │            │ ├── AUTHENTICATE ──► Sasl ⇄ challenge, response, Asked(LookUp) ──► Asked(Login) ┤
 //!  │            │ ├── APPEND ──► Asked(AppendStart) ──► Append ⇄ Asked(AppendChunk) ─────────┤
 //!  │            │ │                                      └─► Asked(AppendEnd, AppendAbort) ──┤
 //!  │            │ ├── IDLE ──► Asked(IdleStart) ──► Idle ⇄ event ── DONE ────────────────────┤
@@ -23,7 +23,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use waypost_auth::sasl::{Bindings, Offer};
+use waypost_auth::sasl::{Certificate, Channel, Offer, Progress};
 use waypost_net::{Machine, Step, TlsInfo};
 
 use super::{
@@ -192,11 +192,13 @@ impl ImapMachine {
             (_, Answer::Bye(text)) => {
                 self.bye(None, &text);
             }
-            (Asked::Verifier { tag, mut exchange }, Answer::Keys(keys)) => {
-                let progress = exchange.verifier(&keys);
-                self.exchange(tag, exchange, progress);
-            }
-            (Asked::Login { tag } | Asked::Verifier { tag, .. }, Answer::Ran(ran)) => {
+            (Asked::LookUp { tag, mut exchange }, Answer::Found(found)) => match exchange.found(&found) {
+                Progress::Done(claim) => self.phase = Phase::Claiming { tag, claim },
+                progress => {
+                    self.exchange(tag, exchange, progress);
+                }
+            },
+            (Asked::Login { tag } | Asked::LookUp { tag, .. }, Answer::Ran(ran)) => {
                 self.login(tag, ran);
             }
             (Asked::AppendStart { tag, size, sync }, Answer::Go) => {
@@ -224,7 +226,7 @@ impl ImapMachine {
             }
             (
                 Asked::Login { tag }
-                | Asked::Verifier { tag, .. }
+                | Asked::LookUp { tag, .. }
                 | Asked::Run { tag }
                 | Asked::AppendEnd { tag },
                 Answer::Go,
@@ -237,7 +239,7 @@ impl ImapMachine {
                 | Asked::AppendEnd { tag }
                 | Asked::AppendAbort { tag }
                 | Asked::IdleStart { tag },
-                Answer::Keys(_),
+                Answer::Found(_),
             ) => {
                 self.done(tag, Ran::no(TEXT_SERVER_BUG).with_code("SERVERBUG"));
             }
@@ -322,6 +324,13 @@ impl Transfer {
     }
 }
 
+/// What logins can stand on.
+pub(crate) fn channel(TlsInfo { binding, certificate, .. }: &TlsInfo) -> Channel {
+    let certificate =
+        certificate.as_ref().map(|shown| Certificate { emails: shown.emails.clone(), sha256: shown.sha256 });
+    Channel { exporter: binding.exporter, end_point: binding.end_point.clone(), certificate }
+}
+
 impl Machine for ImapMachine {
     type Question = Question;
     type Answer = Answer;
@@ -362,8 +371,7 @@ impl Machine for ImapMachine {
     fn tls_started(&mut self, info: &TlsInfo) {
         self.input.clear();
         self.settings.privacy = Privacy::Tls;
-        self.settings.offer.bindings =
-            Bindings { exporter: info.binding.exporter, end_point: info.binding.end_point.clone() };
+        self.settings.offer.channel = channel(info);
         self.silent_since = None;
         self.login_since = None;
         self.phase = Phase::Command(Framing::default());
@@ -383,6 +391,7 @@ impl Machine for ImapMachine {
                 Phase::Command(framing) => self.gather(framing),
                 Phase::Skip(skipping, refusal) => self.skip(skipping, refusal),
                 Phase::Sasl { tag, exchange } => self.sasl_response(tag, exchange),
+                Phase::Claiming { tag, claim } => self.ask(Asked::Login { tag }, Question::Login(claim)),
                 Phase::Append { tag, left } => self.append_message(tag, left),
                 Phase::Idle { tag } => self.idle(tag),
                 // A step without the answer, or without TLS, is not to be had: the session ends.

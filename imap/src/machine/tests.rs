@@ -6,8 +6,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use waypost_auth::sasl::{Claim, Credentials, Keys, Offer, Scram, Verifier};
-use waypost_net::{Machine, Step, TlsInfo};
+use waypost_auth::sasl::{Claim, Credentials, Found, Keys, Lookup, Offer, Scram, Tokens, Verifier};
+use waypost_auth::token::TokenFault;
+use waypost_net::{ClientCertificate, Machine, Step, TlsInfo};
 
 use super::{
     framing::{
@@ -49,6 +50,7 @@ struct World {
     answers: VecDeque<Answer>,
     events: VecDeque<Event>,
     closed: bool,
+    certificate: Option<ClientCertificate>,
 }
 
 fn settings(privacy: Privacy, plaintext_login: PlaintextLogin) -> Settings {
@@ -60,7 +62,16 @@ impl World {
         let (output, questions) = (String::new(), Vec::new());
         let (answers, events) = (VecDeque::new(), VecDeque::new());
         let machine = ImapMachine::new(settings);
-        Self { machine, now: Instant::now(), output, questions, answers, events, closed: false }
+        Self {
+            machine,
+            now: Instant::now(),
+            output,
+            questions,
+            answers,
+            events,
+            closed: false,
+            certificate: None,
+        }
     }
 
     fn tls() -> Self {
@@ -114,7 +125,8 @@ impl World {
                 Step::StartTls => {
                     let (version, cipher) = ("TLSv1.3".into(), "TLS13_AES_128_GCM_SHA256".into());
                     self.output.push_str("<TLS>");
-                    self.machine.tls_started(&TlsInfo { version, cipher, ..TlsInfo::default() });
+                    let certificate = self.certificate.clone();
+                    self.machine.tls_started(&TlsInfo { version, cipher, certificate, ..TlsInfo::default() });
                 }
                 Step::Close => {
                     self.closed = true;
@@ -127,11 +139,26 @@ impl World {
     /// Notes the question and answers it as a friendly handler does.
     fn canned(&mut self, question: Question) -> Answer {
         let (noted, answer) = match question {
-            Question::Verifier(lookup) => (
-                format!("verifier of {} for {}", lookup.login, lookup.hash.scheme()),
-                Answer::Keys(Box::new(scram_keys())),
+            Question::LookUp(Lookup::Verifier { login, hash }) => (
+                format!("verifier of {login} for {}", hash.scheme()),
+                Answer::Found(Box::new(Found::Keys(scram_keys()))),
             ),
-            Question::Login(Claim::Token(_)) => panic!("tokens are not offered"),
+            Question::LookUp(Lookup::Token { token, .. }) => {
+                let verdict = if token == "valid" { Ok("a".into()) } else { Err(TokenFault::Time) };
+                (format!("token {token}"), Answer::Found(Box::new(Found::Token(verdict))))
+            }
+            Question::Login(Claim::Certificate(shown)) => (
+                format!(
+                    "certificate of {} for {:?}",
+                    shown.certificate.emails.join(" "),
+                    shown.authorization
+                ),
+                Answer::Ran(Ran::ok("welcome")),
+            ),
+            Question::Login(Claim::Token(bearer)) => (
+                format!("bearer {}: {:?}", bearer.login, bearer.verdict),
+                Answer::Ran(if bearer.verdict.is_ok() { Ran::ok("welcome") } else { Ran::no("wrong") }),
+            ),
             Question::Login(Claim::Scram(proof)) => (
                 format!("proof of {}: {:?}", proof.login, proof.verdict),
                 Answer::Ran(if proof.verdict.is_ok() { Ran::ok("welcome") } else { Ran::no("wrong") }),
@@ -311,6 +338,51 @@ fn scram_logs_in_and_says_no() {
     throttled.answers.push_back(Answer::Ran(Ran::no("later").with_code("UNAVAILABLE")));
     throttled.send(begin.as_bytes(), 4096);
     assert_eq!(throttled.take(), format!("{greeting}a NO [UNAVAILABLE] later\r\n"));
+}
+
+#[test]
+fn tokens_log_in_and_are_told_why_not() {
+    let offer = Offer { tokens: Tokens::Offered, ..Offer::default() };
+    let world =
+        || World::new(Settings { offer: offer.clone(), ..settings(Privacy::Tls, PlaintextLogin::Refused) });
+    let greeting = GREETING.replace("AUTH=LOGIN", "AUTH=LOGIN AUTH=OAUTHBEARER AUTH=XOAUTH2");
+    // "n,,^Aauth=Bearer valid^A^A", the same with "old"
+    let (valid, old) = ("biwsAWF1dGg9QmVhcmVyIHZhbGlkAQE=", "biwsAWF1dGg9QmVhcmVyIG9sZAEB");
+    // {"status":"invalid_token"}
+    let invalid = "+ eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIn0=\r\n";
+    let passes = ["token valid", "bearer a: Ok(())"];
+    check(
+        world,
+        &format!("l AUTHENTICATE OAUTHBEARER {valid}\r\n"),
+        &format!("{greeting}{LOGGED_IN}"),
+        &passes,
+    );
+    let asked = ["token old", "bearer : Err(Time)"];
+    for (response, reply, asked) in [
+        ("AQ==", "a NO wrong", &asked[..]),
+        ("", "a NO wrong", &asked),
+        ("*", "a BAD AUTHENTICATE cancelled", &asked[..1]),
+    ] {
+        let said = format!("{greeting}{invalid}{reply}\r\nb OK NOOP completed\r\n");
+        let sent = format!("a AUTHENTICATE OAUTHBEARER {old}\r\n{response}\r\nb NOOP\r\n");
+        check(world, &sent, &said, asked);
+    }
+}
+
+#[test]
+fn a_certificate_is_announced_once_it_was_shown() {
+    let mut world = World::new(settings(Privacy::StartTls, PlaintextLogin::Refused));
+    world.certificate = Some(ClientCertificate { emails: vec!["a@a.test".into()], sha256: [7; 32] });
+    world.send(b"a AUTHENTICATE EXTERNAL =\r\n", 3);
+    assert!(world.take().ends_with("a NO [PRIVACYREQUIRED] login needs TLS\r\n"));
+    world.send(b"b STARTTLS\r\n", 3);
+    world.send(b"c CAPABILITY\r\n", 3);
+    assert!(world.take().contains(" SASL-IR AUTH=EXTERNAL AUTH=PLAIN AUTH=LOGIN\r\n"));
+    world.send(b"d AUTHENTICATE EXTERNAL\r\n*\r\n", 3);
+    assert_eq!(world.take(), "+ \r\nd BAD AUTHENTICATE cancelled\r\n");
+    world.send(b"l AUTHENTICATE EXTERNAL\r\n\r\n", 3);
+    assert_eq!(world.take(), format!("+ \r\n{LOGGED_IN}"));
+    assert_eq!(world.questions, ["certificate of a@a.test for \"\""]);
 }
 
 #[test]

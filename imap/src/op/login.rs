@@ -2,7 +2,7 @@
 
 use waypost_auth::{
     LoginError, Origin,
-    sasl::{Claim, Keys, Lookup},
+    sasl::{Claim, Found, Lookup},
 };
 
 use super::{Enabled, Failure};
@@ -13,16 +13,17 @@ use crate::{
 
 const LOGGED_IN: &str = "logged in";
 const WRONG: &str = "wrong user name or password";
+const CODE_MISSING: &str = "this account needs an app password, or a code behind its password";
 const THROTTLED: &str = "too many failed logins, try again later";
 const BUSY: &str = "the password cannot be checked now, try again later";
 const TOO_MANY: &str = "too many sessions of this account";
 const OTHERS: &str = "acting as another user is not possible";
 
-/// What SCRAM goes on with.
-pub(crate) async fn keys(context: &Context, origin: Origin, lookup: &Lookup) -> Result<Keys, Failure> {
+/// What an exchange goes on with.
+pub(crate) async fn look_up(context: &Context, origin: Origin, lookup: &Lookup) -> Result<Found, Failure> {
     let live = context.live();
-    match context.authenticator.keys(&live.directory, lookup, origin).await {
-        Ok(keys) => Ok(keys),
+    match context.authenticator.look_up(&live.directory, lookup, origin).await {
+        Ok(found) => Ok(found),
         Err(error) => Err(refused(context, error).await),
     }
 }
@@ -46,6 +47,7 @@ pub(crate) async fn login(context: &Context, origin: Origin, claim: &Claim) -> R
 async fn refused(context: &Context, error: LoginError) -> Failure {
     tokio::time::sleep(context.live().config.limits.error_delay).await;
     match error {
+        LoginError::CodeMissing => Failure::no("AUTHENTICATIONFAILED", CODE_MISSING),
         LoginError::Invalid => Failure::no("AUTHENTICATIONFAILED", WRONG),
         LoginError::Throttled => Failure::no("UNAVAILABLE", THROTTLED),
         LoginError::AnotherUser => Failure::no("AUTHORIZATIONFAILED", OTHERS),

@@ -94,6 +94,7 @@ impl From<StoreError> for Failure {
             StoreError::Io(_)
             | StoreError::Open(_)
             | StoreError::NoSuchEntry
+            | StoreError::TotpExists
             | StoreError::AppPasswordExists
             | StoreError::NoSuchAppPassword => "SERVERBUG",
         };

@@ -40,6 +40,7 @@ fn config() -> Config {
             address: Address::parse(testing::USER).unwrap(),
             password: Password::Plain("secret".to_owned()),
             quota_bytes: None,
+            certificates: Vec::new(),
         }],
         aliases: Vec::new(),
         routes: Vec::new(),

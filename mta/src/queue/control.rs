@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use waypost_mail::{EnhancedStatus, EntryId, Reply};
-use waypost_storage::{Outcome, RecipientOutcome, StoreError};
+use waypost_storage::{Outcome, QueueEntry, RecipientOutcome, StoreError};
 
 use super::{Place, Shared, SiteStatus, outcome::Settlement};
 use crate::smtp::client::Tells;
@@ -46,6 +46,13 @@ impl Control {
         self.shared().map(|shared| shared.sites().statuses(shared.now())).unwrap_or_default()
     }
 
+    /// How one destination is; `None`: nothing is on its way there.
+    pub fn destination(&self, place: &Place) -> Option<SiteStatus<Place>> {
+        let shared = self.shared().ok()?;
+        let now = shared.now();
+        shared.sites().status(place, now)
+    }
+
     /// Makes a message due now, and has its destinations tried that rest. Errors: those of `Store::reschedule`, and
     /// [`Unavailable::Stopped`].
     pub async fn retry(&self, id: EntryId) -> Result<(), Unavailable> {
@@ -71,21 +78,28 @@ impl Control {
     /// Sends a message back to its sender, with this reason. Errors as [`Control::retry`].
     pub async fn bounce(&self, id: EntryId, why: &str) -> Result<Handed, Unavailable> {
         let shared = self.shared()?;
-        if shared.sites().is_in_flight(id) {
-            return Ok(Handed::UnderWay);
-        }
-        let Some(entry) = shared.context.store.queue_entry(id) else {
-            return Err(StoreError::NoSuchEntry.into());
+        let live = shared.context.live();
+        let entry = || shared.context.store.queue_entry(id).ok_or(StoreError::NoSuchEntry);
+        let places: Vec<Place> =
+            super::places(&live, &entry()?).into_iter().map(|(place, _)| place).collect();
+        // taken into flight, so that it is not sent meanwhile
+        let Some(taken) = shared.sites().take_all(id, &places) else { return Ok(Handed::UnderWay) };
+        let recorded = match entry() {
+            Ok(entry) => shared.record(sent_back(&entry, why)).await,
+            Err(error) => Err(error),
         };
-        let reply = Reply::new(554, EnhancedStatus(5, 3, 0), why);
-        let failed = |recipient| RecipientOutcome {
-            recipient,
-            outcome: Outcome::Failed { peer: String::new(), reply: reply.clone() },
-        };
-        let outcomes = entry.open().map(|(recipient, _)| failed(recipient)).collect();
-        let settlement =
-            Settlement { entry: &entry, outcomes, tells: Tells::default(), dialogues: Vec::new() };
-        shared.record(settlement).await?;
-        Ok(Handed::Done)
+        taken.into_iter().for_each(|site| shared.done(site, id));
+        recorded.map(|()| Handed::Done).map_err(Unavailable::Store)
     }
+}
+
+/// All that is open of a message has failed, for this reason.
+fn sent_back<'a>(entry: &'a QueueEntry, why: &str) -> Settlement<'a> {
+    let reply = Reply::new(554, EnhancedStatus(5, 3, 0), why);
+    let failed = |recipient| RecipientOutcome {
+        recipient,
+        outcome: Outcome::Failed { peer: String::new(), reply: reply.clone() },
+    };
+    let outcomes = entry.open().map(|(recipient, _)| failed(recipient)).collect();
+    Settlement { entry, outcomes, tells: Tells::default(), dialogues: Vec::new() }
 }

@@ -21,7 +21,7 @@ use super::{
     Place, RECIPIENTS_PER_TRANSACTION_MAX, Shared, due_at,
     outcome::{Settlement, outcomes},
     schedule,
-    sites::{Next, SiteId},
+    sites::{Next, SiteId, Stage},
 };
 use crate::{
     client::{Delivery, Outbox, deliver},
@@ -73,7 +73,7 @@ pub(super) struct Courier {
     current: Option<Current>,
     taken: usize,
     is_connected: Arc<AtomicBool>,
-    is_idle: bool,
+    stage: Stage,
 }
 
 impl Courier {
@@ -89,7 +89,7 @@ impl Courier {
             current,
             taken: 0,
             is_connected: Arc::default(),
-            is_idle: false,
+            stage: Stage::Connecting,
         }
     }
 
@@ -128,7 +128,7 @@ impl Courier {
     /// The connection has ended. What is left of the message is due still.
     fn ended(mut self) {
         self.close();
-        self.shared.ended(self.site, self.is_idle);
+        self.shared.ended(self.site, self.stage);
     }
 
     /// No server takes a session. What is refused for ever is refused for all that is due; else one message stands for the others,
@@ -171,7 +171,7 @@ impl Courier {
                     return true;
                 }
                 // taken out of the queue, held or settled by hand while it waited, or not due any more
-                _ => shared.done(self.site, &self.place, id),
+                _ => shared.done(self.site, id),
             }
             if given {
                 return false;
@@ -182,7 +182,7 @@ impl Courier {
     /// The message is not in flight any more.
     fn close(&mut self) {
         if let Some(item) = self.item.take() {
-            self.shared.done(self.site, &self.place, item.entry.id);
+            self.shared.done(self.site, item.entry.id);
         }
     }
 
@@ -193,7 +193,7 @@ impl Courier {
         let replies = vec![reply.clone(); recipients.len()];
         let finished = Finished { replies, tls: None, tells: Tells::default() };
         if self.settle(&item.entry, &recipients, peer, finished, dialogues).await {
-            self.shared.done(self.site, &self.place, item.entry.id);
+            self.shared.done(self.site, item.entry.id);
         }
     }
 
@@ -243,8 +243,8 @@ impl Courier {
                 return Some((item.entry.clone(), job));
             }
             self.close();
-            let next = self.shared.sites().next(self.site, self.is_idle, self.shared.now());
-            self.is_idle = matches!(next, Next::Wait(..));
+            let next = self.shared.sites().next(self.site, self.stage, self.shared.now());
+            self.stage = if matches!(next, Next::Wait(..)) { Stage::Idle } else { Stage::Busy };
             match next {
                 Next::End => return None,
                 Next::Message(id) => drop(self.open(Some(id))),

@@ -12,7 +12,7 @@ use waypost_storage::{
 use super::{
     Place, Shared, due_at,
     outcome::{self, Settlement},
-    sites::{Next, SiteId},
+    sites::{Next, SiteId, Stage},
 };
 use crate::smtp::client::Tells;
 
@@ -22,11 +22,12 @@ const REST: Duration = Duration::from_secs(10);
 /// Delivers one message after the other.
 pub(super) async fn run(shared: Arc<Shared>, site: SiteId) {
     shared.sites().connected(site, shared.now());
+    let mut stage = Stage::Connecting;
     while !shared.context.shutdown.is_stopping() {
-        let next = shared.sites().next(site, false, shared.now());
+        let next = shared.sites().next(site, stage, shared.now());
+        stage = Stage::Busy;
         let Next::Message(id) = next else {
-            let was_idle = matches!(next, Next::Wait(..));
-            return shared.ended(site, was_idle);
+            return shared.ended(site, if matches!(next, Next::Wait(..)) { Stage::Idle } else { stage });
         };
         if let Some(entry) = shared.context.store.queue_entry(id).filter(|entry| entry.held.is_none())
             && let Err(error) = shared.deliver(&entry).await
@@ -38,9 +39,9 @@ pub(super) async fn run(shared: Arc<Shared>, site: SiteId) {
                 () = tokio::time::sleep(REST) => {}
             }
         }
-        shared.done(site, &Place::Here, id);
+        shared.done(site, id);
     }
-    shared.ended(site, false);
+    shared.ended(site, stage);
 }
 
 impl Shared {
@@ -155,9 +156,9 @@ impl Shared {
     }
 
     /// A connection, or what stands for one, has ended.
-    pub(super) fn ended(&self, site: SiteId, was_idle: bool) {
+    pub(super) fn ended(&self, site: SiteId, stage: Stage) {
         let now = self.now();
-        self.sites().ended(site, was_idle, now);
+        self.sites().ended(site, stage, now);
         self.bell.notify_one();
     }
 }

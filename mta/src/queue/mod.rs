@@ -173,16 +173,17 @@ impl Shared {
     }
 
     /// What was in flight at a site is over: what of it is open comes again.
-    fn done(&self, site: SiteId, place: &Place, id: EntryId) {
-        if let Some(entry) = self.context.store.queue_entry(id).filter(|entry| entry.held.is_none()) {
-            let live = self.context.live();
-            let due = places(&live, &entry).into_iter().find(|(other, _)| other == place);
-            if let Some((place, due)) = due {
-                let now = self.now();
-                self.sites().add(&place, place.bounds(&live.config), id, due, now);
-            }
-        }
-        self.sites().done(site, id);
+    fn done(&self, site: SiteId, id: EntryId) {
+        let (live, now) = (self.context.live(), self.now());
+        let mut sites = self.sites();
+        // Read while the sites are locked: what is changed from here on comes up when this is not in flight any more.
+        let entry = self.context.store.queue_entry(id).filter(|entry| entry.held.is_none());
+        let open = entry.iter().flat_map(|entry| places(&live, entry)).map(|(place, due)| {
+            let bounds = place.bounds(&live.config);
+            (place, bounds, due)
+        });
+        sites.done(site, id, open.collect(), now);
+        drop(sites);
         self.bell.notify_one();
     }
 }

@@ -56,7 +56,7 @@ impl Shared {
         let settlement =
             Settlement { entry: &entry, outcomes, tells: Tells::default(), dialogues: Vec::new() };
         if self.record(settlement).await.is_ok() {
-            self.done(site, &place, entry.id);
+            self.done(site, entry.id);
         }
     }
 

@@ -60,6 +60,11 @@ impl Ready {
         self.all.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn holds(&self, id: EntryId) -> bool {
+        self.all.contains(&id)
+    }
+
     /// Gives memory back after a crowd.
     fn shrink(&mut self) {
         if self.all.capacity() > 1024 && self.all.len() < self.all.capacity() / 8 {

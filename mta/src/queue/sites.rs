@@ -7,11 +7,12 @@
 //!                                     resting (by the time at which its sender is told, or it is given up) ──awake──► later
 //! ```
 //! An item is a message at one destination. Each that has open recipients there stands in one of these places, or is in
-//! flight. One that stands in more (it was rescheduled) is dropped where it comes up and is not due.
+//! flight. One that stands in more (it was rescheduled) is dropped where it comes up and is not due, or in flight: then it comes
+//! again when it is done.
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, BinaryHeap, HashMap, VecDeque},
     hash::Hash,
     sync::Arc,
 };
@@ -50,6 +51,8 @@ struct Site<P> {
     idle: usize,
     /// How many of those that run count as probes: they were begun before a server took a session.
     probes: usize,
+    /// Messages in flight, on connections and without.
+    in_flight: usize,
     /// How many did, and have hung for so long that others must not wait for them.
     hanging: usize,
     in_turn: bool,
@@ -66,6 +69,17 @@ pub(super) enum Because {
     Due(Timestamp),
     /// Its destination rests, and its sender is to be told, or it is given up.
     Deadline,
+}
+
+/// What a connection did when it ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// It had not asked for a message yet.
+    Connecting,
+    /// It had asked.
+    Busy,
+    /// It waited for one.
+    Idle,
 }
 
 /// The next thing for a connection to do.
@@ -108,7 +122,11 @@ pub(super) struct Sites<P> {
     /// Destinations that want a connection, those that are known to take mail and the others.
     proven: VecDeque<SiteId>,
     unproven: VecDeque<SiteId>,
-    in_flight: HashSet<(SiteId, EntryId)>,
+    in_flight: BTreeSet<(EntryId, SiteId)>,
+    /// Messages that were in flight when routes changed: where they go now they wait until they are done.
+    rerouted: BTreeSet<EntryId>,
+    /// Where items came up last: they are being looked at.
+    looked_at: Option<SiteId>,
     running: usize,
     probes: usize,
     hanging: usize,
@@ -126,7 +144,9 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             wakes: BinaryHeap::new(),
             proven: VecDeque::new(),
             unproven: VecDeque::new(),
-            in_flight: HashSet::new(),
+            in_flight: BTreeSet::new(),
+            rerouted: BTreeSet::new(),
+            looked_at: None,
             running: 0,
             probes: 0,
             hanging: 0,
@@ -150,8 +170,12 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         self.consider(site_id, now);
     }
 
-    /// Some items that come up, with why: each is to be made ready, put to rest, or dropped. Empty: none is due.
+    /// Some items that come up, with why: each is to be made ready, put to rest, or dropped, before this is asked again. Empty: none
+    /// is due.
     pub(super) fn due(&mut self, now: Timestamp) -> Vec<(SiteId, EntryId, Because)> {
+        if let Some(before) = self.looked_at.take() {
+            self.tidy(before);
+        }
         while let Some(Reverse((at, site_id))) = self.wakes.peek().copied() {
             if at > now {
                 return Vec::new();
@@ -162,6 +186,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             let due = site.due(now, site_id);
             self.consider(site_id, now);
             if !due.is_empty() {
+                self.looked_at = Some(site_id);
                 return due;
             }
         }
@@ -199,7 +224,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         sender: u64,
         now: Timestamp,
     ) {
-        if self.in_flight.contains(&(site_id, id)) {
+        if self.in_flight.contains(&(id, site_id)) || self.rerouted.contains(&id) {
             return;
         }
         if let Some(site) = self.site(site_id) {
@@ -220,8 +245,23 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     }
 
     /// Takes an item that came up into flight, to settle it without a connection; whether it was not there already.
-    pub(super) fn take(&mut self, site: SiteId, id: EntryId) -> bool {
-        self.in_flight.insert((site, id))
+    pub(super) fn take(&mut self, site_id: SiteId, id: EntryId) -> bool {
+        if self.rerouted.contains(&id) || !self.in_flight.insert((id, site_id)) {
+            return false;
+        }
+        if let Some(site) = self.site(site_id) {
+            site.in_flight += 1;
+        }
+        true
+    }
+
+    /// Takes a message into flight at all these destinations, to settle it by hand; `None`: it is in flight already.
+    pub(super) fn take_all(&mut self, id: EntryId, places: &[P]) -> Option<Vec<SiteId>> {
+        if self.is_in_flight(id) {
+            return None;
+        }
+        let sites: Vec<SiteId> = places.iter().map(|place| self.site_of(place)).collect();
+        Some(sites.into_iter().filter(|site| self.take(*site, id)).collect())
     }
 
     /// Chooses a destination for a new connection, and counts that connection; `None` where none is wanted, or no more may be
@@ -257,16 +297,43 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         next.or_else(|| is_allowed.then(|| unproven.pop_front()).flatten())
     }
 
-    /// A server took a session: the connection asks for messages from here on.
+    /// Whether another destination needs the place of a connection that has nothing to do.
+    fn is_crowded(&mut self, now: Timestamp) -> bool {
+        if self.running - self.hanging < self.connections_max {
+            return false;
+        }
+        let Self { sites, proven, unproven, probes, connections_max, .. } = self;
+        let mut is_wanted = |turn: &mut VecDeque<SiteId>| {
+            while let Some(first) = turn.front() {
+                let site = sites.get_mut(first.0 as usize).and_then(Option::as_mut);
+                match site {
+                    Some(site) if site.wants(now) => return true,
+                    Some(site) => site.in_turn = false,
+                    None => {}
+                }
+                turn.pop_front();
+            }
+            false
+        };
+        let is_allowed = *probes < (*connections_max / 2).max(1);
+        is_wanted(proven) || (is_allowed && is_wanted(unproven))
+    }
+
+    /// A server took a session: the connection will ask for a message.
     pub(super) fn connected(&mut self, site_id: SiteId, now: Timestamp) {
         let Some(site) = self.site(site_id) else { return };
-        site.connecting = site.connecting.saturating_sub(1);
         let (probes, hanging) = (std::mem::take(&mut site.probes), std::mem::take(&mut site.hanging));
+        let was_proven = site.pace.is_proven();
         if site.pace.connected() {
             site.wake_up(now);
         }
+        // it waits for no other that may be dead
+        let is_promoted = site.in_turn && !was_proven;
         self.probes -= probes;
         self.hanging -= hanging;
+        if is_promoted {
+            self.proven.push_back(site_id);
+        }
         self.consider(site_id, now);
     }
 
@@ -288,24 +355,21 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         self.hanging >= self.connections_max && !self.unproven.is_empty()
     }
 
-    /// What a connection does next. `is_idle`: it waited before.
-    pub(super) fn next(&mut self, site_id: SiteId, is_idle: bool, now: Timestamp) -> Next {
-        let crowded = self.running - self.hanging >= self.connections_max
-            && !(self.proven.is_empty() && self.unproven.is_empty());
+    /// What a connection does next; `stage`: what it did before.
+    pub(super) fn next(&mut self, site_id: SiteId, stage: Stage, now: Timestamp) -> Next {
+        let crowded = self.is_crowded(now);
         let Self { sites, in_flight, .. } = self;
         let Some(site) = sites.get_mut(site_id.0 as usize).and_then(Option::as_mut) else { return Next::End };
-        site.idle = site.idle.saturating_sub(usize::from(is_idle));
+        site.leave(stage);
         if site.is_paused || site.running > site.bounds.connections {
             return Next::End;
         }
         let slot = site.pace.slot(now);
-        if slot.is_none() {
-            while let Some(id) = site.ready.pop() {
-                if in_flight.insert((site_id, id)) {
-                    site.pace.spend(site.bounds, now);
-                    return Next::Message(id);
-                }
-            }
+        if slot.is_none()
+            && let Some(id) = site.take_ready(site_id, in_flight)
+        {
+            site.pace.spend(site.bounds, now);
+            return Next::Message(id);
         }
         if crowded {
             return Next::End;
@@ -317,13 +381,32 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     /// Takes the next message that is ready into flight, whatever the pace.
     pub(super) fn take_ready(&mut self, site_id: SiteId) -> Option<EntryId> {
         let Self { sites, in_flight, .. } = self;
-        let site = sites.get_mut(site_id.0 as usize)?.as_mut()?;
-        std::iter::from_fn(|| site.ready.pop()).find(|id| in_flight.insert((site_id, *id)))
+        sites.get_mut(site_id.0 as usize)?.as_mut()?.take_ready(site_id, in_flight)
     }
 
-    /// A message is in flight no more: what is still to be done for it was added before.
-    pub(super) fn done(&mut self, site_id: SiteId, id: EntryId) {
-        self.in_flight.remove(&(site_id, id));
+    /// A message is in flight no more at a destination. `open`: where its open recipients are, and when they are due.
+    pub(super) fn done(
+        &mut self,
+        site_id: SiteId,
+        id: EntryId,
+        open: Vec<(P, Bounds, Timestamp)>,
+        now: Timestamp,
+    ) {
+        if self.in_flight.remove(&(id, site_id))
+            && let Some(site) = self.site(site_id)
+        {
+            site.in_flight -= 1;
+        }
+        if self.rerouted.contains(&id) && self.is_in_flight(id) {
+            // it comes again everywhere when the last one is done
+            return self.tidy(site_id);
+        }
+        let was_rerouted = self.rerouted.remove(&id);
+        for (place, bounds, due) in open {
+            if was_rerouted || self.by_place.get(&place) == Some(&site_id) {
+                self.add(&place, bounds, id, due, now);
+            }
+        }
         self.tidy(site_id);
     }
 
@@ -342,11 +425,10 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         }
     }
 
-    /// A connection has ended that asked for messages. `was_idle`: it waited for one.
-    pub(super) fn ended(&mut self, site_id: SiteId, was_idle: bool, now: Timestamp) {
+    /// A connection has ended.
+    pub(super) fn ended(&mut self, site_id: SiteId, stage: Stage, now: Timestamp) {
         if let Some(site) = self.site(site_id) {
-            site.idle = site.idle.saturating_sub(usize::from(was_idle));
-            let (probes, hanging) = site.one_less();
+            let (probes, hanging) = site.one_less(stage);
             self.probes -= probes;
             self.hanging -= hanging;
         }
@@ -365,8 +447,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     ) -> bool {
         let mut rests = false;
         if let Some(site) = self.site(site_id) {
-            site.connecting = site.connecting.saturating_sub(1);
-            let (probes, hanging) = site.one_less();
+            let (probes, hanging) = site.one_less(Stage::Connecting);
             rests = site.running == 0;
             if rests {
                 site.pace.refused(peer.to_owned(), reply.clone(), wait);
@@ -413,8 +494,9 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         }
     }
 
-    /// Forgets all that waits: it is added again where it goes now.
+    /// Forgets all that waits, as routes have changed: it is added again where it goes now.
     pub(super) fn clear(&mut self, now: Timestamp) {
+        self.rerouted = self.in_flight.iter().map(|(id, _)| *id).collect();
         for site_id in self.all() {
             if let Some(site) = self.site(site_id) {
                 drop(site.ready.drain());
@@ -433,7 +515,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
 
     /// Whether a message is in flight at any destination.
     pub(super) fn is_in_flight(&self, id: EntryId) -> bool {
-        self.in_flight.iter().any(|(_, other)| *other == id)
+        self.in_flight.range((id, SiteId(0))..=(id, SiteId(u32::MAX))).next().is_some()
     }
 
     /// Wakes connections that wait for messages, so that they see that the server stops.
@@ -443,19 +525,12 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
 
     /// How all destinations are.
     pub(super) fn statuses(&self, now: Timestamp) -> Vec<SiteStatus<P>> {
-        let status = |site: &Site<P>| SiteStatus {
-            place: site.place.clone(),
-            waiting: site.later.len() + site.ready.len() + site.resting.len(),
-            due: site.ready.len() + site.resting.len(),
-            connections: site.running,
-            window: site.pace.limit(site.bounds, now),
-            is_paused: site.is_paused,
-            resting: site
-                .pace
-                .rest()
-                .map(|rest| (rest.until, rest.failures, rest.peer.clone(), rest.reply.clone())),
-        };
-        self.sites.iter().flatten().map(status).collect()
+        self.sites.iter().flatten().map(|site| site.status(now)).collect()
+    }
+
+    /// How one is; `None`: nothing waits or is under way there.
+    pub(super) fn status(&self, place: &P, now: Timestamp) -> Option<SiteStatus<P>> {
+        self.by_place.get(place).and_then(|id| self.get(*id)).map(|site| site.status(now))
     }
 
     fn all(&self) -> Vec<SiteId> {
@@ -513,8 +588,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
 
     /// Forgets a destination where nothing waits and nothing is under way.
     fn tidy(&mut self, site_id: SiteId) {
-        let is_over = self.get(site_id).is_some_and(Site::is_over);
-        if !is_over || self.in_flight.iter().any(|(site, _)| *site == site_id) {
+        if self.looked_at == Some(site_id) || !self.get(site_id).is_some_and(Site::is_over) {
             return;
         }
         if let Some(site) = self.sites.get_mut(site_id.0 as usize).and_then(Option::take) {
@@ -533,6 +607,21 @@ pub(super) enum Resting {
     Paused,
 }
 
+impl<P: Clone> Site<P> {
+    fn status(&self, now: Timestamp) -> SiteStatus<P> {
+        let rest = |rest: &Rest| (rest.until, rest.failures, rest.peer.clone(), rest.reply.clone());
+        SiteStatus {
+            place: self.place.clone(),
+            waiting: self.later.len() + self.ready.len() + self.resting.len(),
+            due: self.ready.len() + self.resting.len(),
+            connections: self.running,
+            window: self.pace.limit(self.bounds, now),
+            is_paused: self.is_paused,
+            resting: self.pace.rest().map(rest),
+        }
+    }
+}
+
 impl<P> Site<P> {
     fn new(place: P) -> Self {
         Self {
@@ -547,6 +636,7 @@ impl<P> Site<P> {
             connecting: 0,
             idle: 0,
             probes: 0,
+            in_flight: 0,
             hanging: 0,
             in_turn: false,
             wake: None,
@@ -562,12 +652,31 @@ impl<P> Site<P> {
             && self.pace.slot(now).is_none()
     }
 
+    /// Takes the next message that is ready into flight.
+    fn take_ready(
+        &mut self,
+        site_id: SiteId,
+        in_flight: &mut BTreeSet<(EntryId, SiteId)>,
+    ) -> Option<EntryId> {
+        let id = std::iter::from_fn(|| self.ready.pop()).find(|id| in_flight.insert((*id, site_id)))?;
+        self.in_flight += 1;
+        Some(id)
+    }
+
+    /// A connection does something else now.
+    fn leave(&mut self, stage: Stage) {
+        match stage {
+            Stage::Connecting => self.connecting = self.connecting.saturating_sub(1),
+            Stage::Idle => self.idle = self.idle.saturating_sub(1),
+            Stage::Busy => {}
+        }
+    }
+
     /// One connection has ended; how many fewer are probes, and hang.
-    fn one_less(&mut self) -> (usize, usize) {
+    fn one_less(&mut self, stage: Stage) -> (usize, usize) {
         let (probes, hanging) = (self.probes, self.hanging);
         self.running = self.running.saturating_sub(1);
-        // one that broke before it asked for a message connects no more
-        self.connecting = self.connecting.min(self.running);
+        self.leave(stage);
         // the first that hung is the first to end
         self.hanging = hanging.saturating_sub(1).min(self.running);
         self.probes = probes.min(self.running - self.hanging);
@@ -621,6 +730,13 @@ impl<P> Site<P> {
     }
 
     fn is_over(&self) -> bool {
-        self.running == 0 && self.ready.len() == 0 && self.later.is_empty() && self.resting.is_empty()
+        self.running == 0
+            && self.in_flight == 0
+            && self.ready.len() == 0
+            && self.later.is_empty()
+            && self.resting.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tracing::Instrument;
-use waypost_auth::{Authenticator, Live, Srs, sasl::Bindings};
+use waypost_auth::{Authenticator, Live, Srs, sasl::Channel};
 use waypost_config::{ListenerConfig, Service};
 use waypost_mail::EntryId;
 use waypost_net::{Connection, TlsRole, drive};
@@ -89,7 +89,7 @@ fn settings(session: EntryId, live: &Live, listener: &ListenerConfig, connection
         recipients: live.config.limits.recipients,
         starttls: if can_start_tls { StartTls::Offered } else { StartTls::Absent },
         auth: if listener.auth_without_tls { AuthPolicy::Always } else { AuthPolicy::UnderTls },
-        offer: live.offer(Bindings::default()),
+        offer: live.offer(Channel::default()),
         tls: connection.tls.clone(),
         manners: manners(listener, connection),
     }

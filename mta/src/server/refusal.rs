@@ -39,6 +39,9 @@ pub(super) const TOO_MANY_SESSIONS: Fixed =
 pub(super) const LOGIN_BUSY: Fixed =
     Fixed(454, S(4, 7, 0), "The password cannot be checked now, try again later");
 pub(super) const ANOTHER_USER: Fixed = Fixed(535, S(5, 7, 8), "Acting as another user is not possible");
+/// RFC 4954 section 6.
+pub(super) const CODE_MISSING: Fixed =
+    Fixed(534, S(5, 7, 9), "This account needs an app password, or a code behind its password");
 pub(super) const BAD_LOGIN: Fixed = Fixed(535, S(5, 7, 8), "Wrong user name or password");
 pub(super) const NO_POSTMASTER: Fixed = Fixed(550, S(5, 1, 1), "There is no postmaster here");
 pub(super) const HEADER_TOO_LARGE: Fixed = Fixed(552, S(5, 3, 4), "The header of the message is too large");
@@ -101,6 +104,7 @@ pub(super) fn delivered_before(address: &Address) -> Refusal {
 pub(super) fn login_error(error: LoginError) -> Refusal {
     match error {
         LoginError::Invalid => BAD_LOGIN.into(),
+        LoginError::CodeMissing => CODE_MISSING.into(),
         LoginError::Throttled => THROTTLED.into(),
         LoginError::AnotherUser => ANOTHER_USER.into(),
         LoginError::Busy => LOGIN_BUSY.into(),

@@ -65,7 +65,7 @@ struct Transaction {
 impl Handler<Server> for Receiver {
     async fn answer(&mut self, question: Question, _: &mut Output<'_>) -> Result<Answer, Disconnect> {
         Ok(match question {
-            Question::Verifier(lookup) => self.keys(&lookup).await,
+            Question::LookUp(lookup) => self.look_up(&lookup).await,
             Question::Authenticate(claim) => {
                 let outcome = self.log_in(&claim).await;
                 self.verdict(outcome, "login refused").await
@@ -143,10 +143,10 @@ impl Receiver {
         Origin { peer: self.peer, service: LoginService::Submission }
     }
 
-    async fn keys(&self, lookup: &Lookup) -> Answer {
+    async fn look_up(&self, lookup: &Lookup) -> Answer {
         let live = self.live();
-        match self.context.authenticator.keys(&live.directory, lookup, self.origin()).await {
-            Ok(keys) => Answer::Keys(Box::new(keys)),
+        match self.context.authenticator.look_up(&live.directory, lookup, self.origin()).await {
+            Ok(found) => Answer::Found(Box::new(found)),
             Err(error) => self.verdict(Err(refusal::login_error(error)), "login refused").await,
         }
     }

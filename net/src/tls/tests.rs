@@ -1,7 +1,7 @@
 use std::fs;
 
 use ::aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},
@@ -57,7 +57,8 @@ async fn handshake(
     server: ServerTls,
     client: &ClientTls,
 ) -> (Result<TlsInfo, TlsError>, Result<TlsInfo, TlsError>) {
-    let (ours, theirs) = duplex(1000);
+    // Room for tickets with the client's certificate, which nobody reads here.
+    let (ours, theirs) = duplex(16 * 1024);
     let accepting: Accepting = tokio::spawn(async move { server.accept(Box::new(theirs)).await });
     let connected = client.connect(Box::new(ours)).await;
     // Both streams live until both handshakes are over.
@@ -206,8 +207,8 @@ fn dates_are_checked() {
     let files = Files::new();
     let dated = files.certificate("dated.example", &[]);
     let mut params = CertificateParams::new(["dated.example".to_owned()]).unwrap();
-    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-    params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2021, 1, 1);
     let key = KeyPair::generate().unwrap();
     // Behind a good one: each of the chain is looked at.
     let good = files.certificate("good.example", &[]);
@@ -336,4 +337,91 @@ async fn a_client_session_upgrades_too() {
     let mut output = String::new();
     stream.read_to_string(&mut output).await.unwrap();
     assert_eq!(output, "TLSv1.3 mx.example\nbye\n");
+}
+
+/// An authority of clients, in `NAME.pem`.
+struct Authority(Issuer<'static, KeyPair>);
+
+impl Authority {
+    fn new(files: &Files, name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        fs::write(files.path(&format!("{name}.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
+        Self(Issuer::new(params, key))
+    }
+
+    /// A client with a certificate for addresses; also one whose time is over.
+    fn client(&self, files: &Files, emails: &[&str], until: i32) -> ClientTls {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([]).unwrap();
+        let names = emails.iter().map(|email| SanType::Rfc822Name((*email).try_into().unwrap()));
+        params.subject_alt_names = names.collect();
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(until, 1, 1));
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(read_certificates(&files.path("mx.example.pem")).unwrap().remove(0)).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(VERSIONS).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+        let builder = builder.with_root_certificates(roots);
+        let config = builder.with_client_auth_cert(vec![certificate.der().clone()], key).unwrap();
+        ClientTls { config: Arc::new(config), ..files.client("mx.example", "mx.example.pem") }
+    }
+}
+
+#[tokio::test]
+async fn clients_are_asked_for_certificates() {
+    let files = Files::new();
+    let (ours, theirs) = (Authority::new(&files, "ours"), Authority::new(&files, "theirs"));
+    let roots = [files.path("ours.pem"), files.path("theirs.pem")];
+    let server = files.server().with_client_certificates(&roots).unwrap();
+    let asking = server.asking(&roots[0]);
+    let alice = ours.client(&files, &["alice@a.test", "a@b.test"], 2100);
+    let emails = async |server: &ServerTls, client: &ClientTls| {
+        let (connected, accepted) = handshake(server.clone(), client).await;
+        assert!(connected.is_ok(), "{connected:?}");
+        accepted.unwrap().certificate.map(|certificate| certificate.emails.join(" "))
+    };
+    let both = Some("alice@a.test a@b.test".to_owned());
+    assert_eq!(emails(&asking, &alice).await, both);
+    // Nobody is kept out: without a certificate, with one of another authority, with an old one, one with no address.
+    assert_eq!(emails(&asking, &files.client("mx.example", "mx.example.pem")).await, None);
+    assert_eq!(emails(&asking, &theirs.client(&files, &["alice@a.test"], 2100)).await, None);
+    assert_eq!(emails(&asking, &ours.client(&files, &["alice@a.test"], 2021)).await, None);
+    assert_eq!(emails(&asking, &ours.client(&files, &[], 2100)).await, Some(String::new()));
+    // Not asked for: not by other listeners, nor by a file that was not loaded.
+    assert_eq!(emails(&server, &alice).await, None);
+    assert_eq!(emails(&server.asking(&files.path("none.pem")), &alice).await, None);
+    // Another listener believes others; a session that began at ours is not resumed there.
+    assert_eq!(emails(&server.asking(&roots[1]), &alice).await, None);
+    let error = files.server().with_client_certificates(&[files.path("none.pem")]).unwrap_err().to_string();
+    assert!(error.contains("none.pem"), "{error}");
+}
+
+#[tokio::test]
+async fn a_resumed_session_has_its_certificate() {
+    let files = Files::new();
+    let authority = Authority::new(&files, "ours");
+    let roots = [files.path("ours.pem")];
+    let server = files.server().with_client_certificates(&roots).unwrap().asking(&roots[0]);
+    let client = authority.client(&files, &["alice@a.test"], 2100);
+    let mut kinds = Vec::new();
+    for _ in 0..2 {
+        let (ours, theirs) = duplex(10_000);
+        let accepting = server.clone();
+        let accepting = tokio::spawn(async move {
+            let (mut stream, info) = accepting.accept(Box::new(theirs)).await.unwrap();
+            stream.write_all(b"x").await.unwrap();
+            stream.shutdown().await.unwrap();
+            info
+        });
+        let connecting = TlsConnector::from(client.config.clone()).connect(client.name.clone(), ours).await;
+        let mut stream = connecting.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        kinds.push(stream.get_ref().1.handshake_kind().unwrap());
+        let certificate = accepting.await.unwrap().certificate.unwrap();
+        assert_eq!(certificate.emails, ["alice@a.test"]);
+    }
+    assert_eq!(kinds, [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed]);
 }

@@ -71,11 +71,11 @@ impl Session {
                 self.output.line(format_args!("+ {challenge}"));
                 return None;
             }
-            Progress::NeedsVerifier(lookup) => {
+            Progress::Needs(lookup) => {
                 if let State::Exchanging(exchange) = std::mem::replace(&mut self.state, State::Closing) {
-                    self.state = State::FindingVerifier(exchange);
+                    self.state = State::LookingUp(exchange);
                 }
-                return Some(Step::Ask(Question::Verifier(lookup)));
+                return Some(Step::Ask(Question::LookUp(lookup)));
             }
             Progress::Done(claim) => return self.log_in(claim),
             Progress::Cancelled => CANCELLED,

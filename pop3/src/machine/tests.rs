@@ -1,5 +1,9 @@
-use waypost_auth::sasl::{Credentials, Scram, Verifier};
+use waypost_auth::{
+    sasl::{Credentials, Keys, Scram, Tokens, Verifier},
+    token::TokenFault,
+};
 use waypost_mail::{AccountId, UidlId};
+use waypost_net::ClientCertificate;
 
 use super::*;
 use crate::listing::UniqueId;
@@ -33,6 +37,7 @@ struct World {
     closed: bool,
     maildrop: Vec<Message>,
     update: Result<(), Refusal>,
+    certificate: Option<ClientCertificate>,
 }
 
 impl World {
@@ -51,6 +56,7 @@ impl World {
             closed: false,
             maildrop: maildrop(),
             update,
+            certificate: None,
         };
         world.run();
         world
@@ -91,7 +97,8 @@ impl World {
                 Step::StartTls => {
                     self.said.push_str("[TLS]\r\n");
                     let (version, cipher) = ("TLSv1.3".into(), "TLS_AES_256_GCM_SHA384".into());
-                    self.session.tls_started(&TlsInfo { version, cipher, ..TlsInfo::default() });
+                    let certificate = self.certificate.clone();
+                    self.session.tls_started(&TlsInfo { version, cipher, certificate, ..TlsInfo::default() });
                 }
                 Step::Close => {
                     self.said.push_str("[closed]\r\n");
@@ -104,9 +111,22 @@ impl World {
     /// Questions are put between what is said.
     fn answer(&mut self, question: Question) -> Answer {
         match question {
-            Question::Verifier(lookup) if lookup.login == "user" => Answer::Keys(Ok(Box::new(scram_keys()))),
-            Question::Verifier(_) => Answer::Keys(Err(Refusal::with(Code::SysTemp, "later"))),
-            Question::Login(Claim::Token(_)) => panic!("tokens are not offered"),
+            Question::LookUp(Lookup::Verifier { login, .. }) if login == "user" => {
+                Answer::Found(Ok(Box::new(Found::Keys(scram_keys()))))
+            }
+            Question::LookUp(Lookup::Token { token, .. }) => {
+                let verdict = if token == "valid" { Ok("user".into()) } else { Err(TokenFault::Time) };
+                Answer::Found(Ok(Box::new(Found::Token(verdict))))
+            }
+            Question::LookUp(_) => Answer::Found(Err(Refusal::with(Code::SysTemp, "later"))),
+            Question::Login(Claim::Certificate(shown)) => {
+                self.said.push_str(&format!("[certificate of {}]\r\n", shown.certificate.emails.join(" ")));
+                Answer::Opened(Ok(self.maildrop.clone()))
+            }
+            Question::Login(Claim::Token(bearer)) => Answer::Opened(match bearer.verdict {
+                Ok(()) => Ok(self.maildrop.clone()),
+                Err(_) => Err(Refusal::with(Code::Auth, "wrong")),
+            }),
             Question::Login(Claim::Scram(proof)) => Answer::Opened(match proof.verdict {
                 Ok(()) => Ok(self.maildrop.clone()),
                 Err(_) => Err(Refusal::with(Code::Auth, "wrong")),
@@ -322,6 +342,48 @@ fn scram_logs_in_and_says_no() {
             world.say(&sent, chunk);
             assert_eq!(world.said, said, "{sent} in chunks of {chunk}");
         }
+    }
+}
+
+#[test]
+fn tokens_log_in_and_are_told_why_not() {
+    let offer = Offer { tokens: Tokens::Offered, ..Offer::default() };
+    // "n,,^Aauth=Bearer valid^A^A", the same with "old"
+    let (valid, old) = ("biwsAWF1dGg9QmVhcmVyIHZhbGlkAQE=", "biwsAWF1dGg9QmVhcmVyIG9sZAEB");
+    // {"status":"invalid_token"}
+    let invalid = "+ eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIn0=\r\n";
+    for chunk in [1, 3, 4096] {
+        let mut world = World::offering(Tls::Active, Login::WithTls, offer.clone());
+        for (sent, said) in [
+            (format!("AUTH OAUTHBEARER {old}\r\nAQ==\r\n"), format!("{invalid}-ERR [AUTH] wrong\r\n")),
+            (
+                format!("AUTH OAUTHBEARER {old}\r\n*\r\n"),
+                format!("{invalid}-ERR authentication cancelled\r\n"),
+            ),
+            ("AUTH OAUTHBEARER AQ==\r\n".into(), "-ERR this is no valid response\r\n".into()),
+            (format!("AUTH OAUTHBEARER\r\n{valid}\r\n"), "+ \r\n+OK 3 messages (600 octets)\r\n".into()),
+        ] {
+            world.said.clear();
+            world.say(&sent, chunk);
+            assert_eq!(world.said, said, "{sent} in chunks of {chunk}");
+        }
+    }
+}
+
+#[test]
+fn a_certificate_is_announced_once_it_was_shown() {
+    for chunk in [1, 3, 4096] {
+        let mut world = World::new(Tls::Offered, Login::WithTls);
+        world.certificate = Some(ClientCertificate { emails: vec!["a@a.test".into()], sha256: [7; 32] });
+        world.say("AUTH EXTERNAL =\r\n", chunk);
+        assert!(world.said.ends_with("-ERR no login without TLS; use STLS first\r\n"), "{}", world.said);
+        world.say("STLS\r\n", chunk);
+        world.say("CAPA\r\n", chunk);
+        assert!(world.said.contains("\r\nSASL EXTERNAL PLAIN LOGIN\r\n"), "{}", world.said);
+        world.said.clear();
+        world.say("AUTH EXTERNAL\r\n*\r\nAUTH EXTERNAL =\r\n", chunk);
+        let said = "+ \r\n-ERR authentication cancelled\r\n[certificate of a@a.test]\r\n+OK 3 messages (600 octets)\r\n";
+        assert_eq!(world.said, said);
     }
 }
 

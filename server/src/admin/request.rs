@@ -4,12 +4,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use waypost_auth::{Live, Secrets};
 use waypost_config::Config;
-use waypost_mail::{AccountRecord, AccountSource, Address};
-use waypost_storage::{NewAccount, Outcome, QueueEntry, Store, StoreError};
+use waypost_mail::{AccountRecord, AccountSource, Address, TotpSecret};
+use waypost_mta::queue::Control;
+use waypost_storage::{NewAccount, Store, StoreError};
 
 use super::{
     app_password::{self, AppPasswordLine},
     maintenance::{self, Maintained, Maintenance},
+    queue::{self, QueueAnswer, QueueJob},
 };
 use crate::port::{self, Event, Job, Summary};
 
@@ -49,6 +51,13 @@ pub enum Request {
         #[serde(default)]
         scram_verifiers: Vec<String>,
     },
+    /// Protects an account's password by codes, or no longer.
+    AccountTotp {
+        /// Its address.
+        address: String,
+        /// What the codes are made of; `None`: no longer.
+        secret: Option<Vec<u8>>,
+    },
     /// Gives an account an app password.
     AppPasswordAdd {
         /// The account's address.
@@ -79,8 +88,11 @@ pub enum Request {
         /// Bytes it may hold; `None`: no bound.
         quota_bytes: Option<u64>,
     },
-    /// Lists the queue.
-    QueueList,
+    /// Looks at the queue, or gives it orders. Progress may come before the answer.
+    Queue {
+        /// What is asked of it.
+        job: QueueJob,
+    },
     /// Moves mail of an account in or out; its paths are absolute. Events come before the answer.
     Port {
         /// Its address.
@@ -105,8 +117,8 @@ pub enum Response {
     Accounts(Vec<AccountLine>),
     /// App passwords of one account.
     AppPasswords(Vec<AppPasswordLine>),
-    /// The queue.
-    Queue(Vec<QueueLine>),
+    /// What the queue answers.
+    Queue(QueueAnswer),
     /// Not the answer yet: how far it is, and what cannot be done.
     Event(Event),
     /// Mail was moved.
@@ -132,37 +144,15 @@ pub struct AccountLine {
     pub quota_bytes: Option<u64>,
 }
 
-/// One message of the queue in a listing.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct QueueLine {
-    /// Its id.
-    pub id: String,
-    /// When it was accepted, RFC 3339.
-    pub accepted: String,
-    /// Octets.
-    pub size: u64,
-    /// Sender; empty: a notification.
-    pub from: String,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// When it is tried next, RFC 3339.
-    pub next_attempt: String,
-    /// Recipients that are still open, with what was said last.
-    pub recipients: Vec<RecipientLine>,
-}
-
-/// One open recipient.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct RecipientLine {
-    /// The address.
-    pub address: String,
-    /// What was said at the last try; empty before it.
-    pub last_reply: String,
-}
-
-/// Carries a request out. `live` is there in a running server. What takes long tells `events`, and ends early where nobody
-/// takes them.
-pub async fn execute(store: &Store, live: &Live, request: Request, events: mpsc::Sender<Event>) -> Response {
+/// Carries a request out. `control` of the queue is there in a running server. What takes long tells `events`, and ends early where
+/// nobody takes them.
+pub async fn execute(
+    store: &Store,
+    live: &Live,
+    control: Option<&Control>,
+    request: Request,
+    events: mpsc::Sender<Event>,
+) -> Response {
     let result = match request {
         Request::AccountAdd { address, password_hash, scram_verifiers, quota_bytes } => {
             add(store, live, &address, Secrets { password_hash, scram_verifiers }, quota_bytes).await
@@ -178,6 +168,10 @@ pub async fn execute(store: &Store, live: &Live, request: Request, events: mpsc:
                 Err(problem) => Err(problem),
             }
         }
+        Request::AccountTotp { address, secret } => match named(store, &address) {
+            Ok(record) => done(store.set_totp(record.id, secret.map(TotpSecret)).await),
+            Err(problem) => Err(problem),
+        },
         Request::AppPasswordAdd { address, name, hash, services } => {
             app_password::add(store, &address, name, hash, &services).await
         }
@@ -187,7 +181,7 @@ pub async fn execute(store: &Store, live: &Live, request: Request, events: mpsc:
             Ok(record) => done(store.set_quota(record.id, quota_bytes).await),
             Err(problem) => Err(problem),
         },
-        Request::QueueList => Ok(Response::Queue(store.queue().iter().map(line).collect())),
+        Request::Queue { job } => queue::run(store, live, control, job, &events).await.map(Response::Queue),
         Request::Port { address, job } => port(store, live, &address, job, events).await,
         Request::Maintain { job } => maintenance::run(store, job, events).await,
     };
@@ -328,24 +322,4 @@ async fn accounts(store: &Store, config: &Config) -> Vec<AccountLine> {
     }
     lines.sort_by(|a, b| a.address.cmp(&b.address));
     lines
-}
-
-fn line(entry: &QueueEntry) -> QueueLine {
-    let open = entry.recipients.iter().filter(|recipient| recipient.is_open());
-    let recipients = open.map(|recipient| RecipientLine {
-        address: recipient.recipient.address.to_string(),
-        last_reply: match &recipient.outcome {
-            Some(Outcome::Deferred { peer, reply }) => format!("{peer}: {} {}", reply.code, reply.text()),
-            _ => String::new(),
-        },
-    });
-    QueueLine {
-        id: entry.id.to_string(),
-        accepted: entry.accepted.to_string(),
-        size: entry.content.size(),
-        from: entry.reverse_path.to_string(),
-        attempts: entry.attempts,
-        next_attempt: entry.next_attempt().map_or_else(String::new, |at| at.to_string()),
-        recipients: recipients.collect(),
-    }
 }

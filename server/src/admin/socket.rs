@@ -17,6 +17,7 @@ use tokio::{
     time::{interval, timeout},
 };
 use waypost_auth::Live;
+use waypost_mta::queue::Control;
 use waypost_net::Shutdown;
 use waypost_storage::Store;
 
@@ -48,6 +49,7 @@ pub fn listen(
     state_dir: &Path,
     store: Store,
     live: watch::Receiver<Arc<Live>>,
+    control: Control,
     shutdown: &Shutdown,
 ) -> io::Result<()> {
     let path = path(state_dir);
@@ -60,7 +62,7 @@ pub fn listen(
     let stopping = shutdown.clone();
     shutdown.spawn(async move {
         tokio::select! {
-            () = accept(listener, store, live, &stopping) => (),
+            () = accept(listener, store, live, control, &stopping) => (),
             () = stopping.stopping() => (),
         }
         if let Err(error) = std::fs::remove_file(&path) {
@@ -70,16 +72,22 @@ pub fn listen(
     Ok(())
 }
 
-async fn accept(listener: UnixListener, store: Store, live: watch::Receiver<Arc<Live>>, shutdown: &Shutdown) {
+async fn accept(
+    listener: UnixListener,
+    store: Store,
+    live: watch::Receiver<Arc<Live>>,
+    control: Control,
+    shutdown: &Shutdown,
+) {
     let permits = Arc::new(Semaphore::new(REQUESTS_MAX));
     // The semaphore is never closed.
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (store, live) = (store.clone(), live.borrow().clone());
+                let (store, live, control) = (store.clone(), live.borrow().clone(), control.clone());
                 let stopping = shutdown.clone();
                 shutdown.spawn(async move {
-                    if let Err(error) = answer(stream, &store, &live, &stopping).await {
+                    if let Err(error) = answer(stream, &store, &live, &control, &stopping).await {
                         tracing::debug!(%error, "administration request");
                     }
                     drop(permit);
@@ -93,12 +101,18 @@ async fn accept(listener: UnixListener, store: Store, live: watch::Receiver<Arc<
     }
 }
 
-async fn answer(stream: UnixStream, store: &Store, live: &Live, shutdown: &Shutdown) -> io::Result<()> {
+async fn answer(
+    stream: UnixStream,
+    store: &Store,
+    live: &Live,
+    control: &Control,
+    shutdown: &Shutdown,
+) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     timeout(REQUEST_TIMEOUT, BufReader::new(read.take(REQUEST_BYTES_MAX)).read_line(&mut line)).await??;
     let response = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => carry_out(&mut write, store, live, request, shutdown).await,
+        Ok(request) => carry_out(&mut write, store, live, control, request, shutdown).await,
         Err(error) => Response::Failed(format!("not a request that this server knows: {error}")),
     };
     say(&mut write, &response).await
@@ -109,11 +123,12 @@ async fn carry_out(
     write: &mut (impl AsyncWrite + Unpin),
     store: &Store,
     live: &Live,
+    control: &Control,
     request: Request,
     shutdown: &Shutdown,
 ) -> Response {
     let (sender, mut events) = mpsc::channel(EVENTS_MAX);
-    let work = execute(store, live, request, sender);
+    let work = execute(store, live, Some(control), request, sender);
     tokio::pin!(work);
     let mut ticks = interval(EVENT_INTERVAL);
     ticks.tick().await;

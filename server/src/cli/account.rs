@@ -1,6 +1,6 @@
 //! `waypost account …`
 
-use waypost_auth::{Secrets, app_password};
+use waypost_auth::{Secrets, app_password, totp};
 use waypost_config::Config;
 use waypost_mail::Address;
 
@@ -8,7 +8,7 @@ use crate::{
     admin::{self, AccountLine, AppPasswordLine, Request, Response},
     cli::{
         Failure,
-        arguments::{AccountCommand, AppPasswordCommand},
+        arguments::{AccountCommand, AppPasswordCommand, Switch},
         target, terminal,
     },
 };
@@ -48,6 +48,19 @@ pub async fn run(command: AccountCommand) -> Result<(), Failure> {
             let quota_bytes = if quota == "none" { None } else { Some(size(&quota)?) };
             target::ask(&config, Request::AccountQuota { address: address.clone(), quota_bytes }).await?;
             terminal::say(&format!("changed the quota of {address}"));
+        }
+        AccountCommand::Totp { address, state: Switch::On, config } => {
+            let hostname = target::load(&config)?.hostname;
+            let secret = totp::generate().map_err(Failure::new)?;
+            let kept = Some(secret.0.clone());
+            target::ask(&config, Request::AccountTotp { address: address.clone(), secret: kept }).await?;
+            // The one time that they are shown.
+            terminal::say(&totp::uri(hostname.as_str(), &address, &secret));
+            terminal::say(&totp::base32(&secret));
+        }
+        AccountCommand::Totp { address, state: Switch::Off, config } => {
+            target::ask(&config, Request::AccountTotp { address: address.clone(), secret: None }).await?;
+            terminal::say(&format!("the password of {address} needs no code"));
         }
         AccountCommand::AppPassword(command) => app_passwords(command).await?,
     }

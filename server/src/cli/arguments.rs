@@ -1,10 +1,13 @@
 //! What can be written on the command line.
 
+mod queue;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::port::Layout;
+pub use queue::{QueueCommand, QueueList, SomeMessages, SomeOrAll};
 
 /// A mail server: SMTP, IMAP and POP3 over one store.
 #[derive(Debug, Parser)]
@@ -131,9 +134,28 @@ pub enum AccountCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Protects the account's password by codes that a telephone shows (TOTP)
+    Totp {
+        /// Its address
+        address: String,
+        /// "on" prints what the telephone must know, this once; from then on the password logs in with a code behind it alone
+        state: Switch,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Further passwords, each for one program or device
     #[command(subcommand)]
     AppPassword(AppPasswordCommand),
+}
+
+/// Whether something is to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
 }
 
 /// `waypost account app-password`
@@ -219,20 +241,6 @@ pub struct SendOptions {
     /// PEM file of the authority that the server's certificate is checked against; default: the system's
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
-}
-
-/// `waypost queue`
-#[derive(Debug, Subcommand)]
-pub enum QueueCommand {
-    /// Lists the messages in the queue
-    List {
-        /// Prints JSON
-        #[arg(long)]
-        json: bool,
-        /// The configuration.
-        #[command(flatten)]
-        config: ConfigFile,
-    },
 }
 
 /// `waypost store`

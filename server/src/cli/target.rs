@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use waypost_auth::Live;
 use waypost_config::Config;
 use waypost_storage::Store;
 
@@ -31,43 +32,83 @@ pub async fn ask_long(
     request: Request,
     tell: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Response, Failure> {
-    let config = load(file)?;
-    let response = match socket::ask(&config.state_dir, &request, tell).await {
-        Some(response) => response.map_err(|error| {
-            Failure::new(format!(
-                "the running server, {}: {error}",
-                socket::path(&config.state_dir).display()
-            ))
-        })?,
-        None => offline(config, request, tell).await?,
-    };
-    match response {
-        Response::Failed(text) => Err(Failure::new(text)),
-        response => Ok(response),
+    let mut target = Target::new(file)?;
+    let response = target.ask(request, tell).await;
+    target.close().await;
+    response
+}
+
+/// Takes several requests. A store that was opened for the first one stays open, and closed to a server, until [`Target::close`].
+#[derive(Debug)]
+pub struct Target {
+    config: Arc<Config>,
+    opened: Option<(Store, Arc<Live>)>,
+}
+
+impl Target {
+    /// Reads the configuration.
+    pub fn new(file: &ConfigFile) -> Result<Self, Failure> {
+        Ok(Self { config: Arc::new(load(file)?), opened: None })
+    }
+
+    /// Carries a request out. Errors as [`ask`].
+    pub async fn ask(
+        &mut self,
+        request: Request,
+        tell: &mut (dyn FnMut(Event) + Send),
+    ) -> Result<Response, Failure> {
+        let state_dir = &self.config.state_dir;
+        let answer = match self.opened {
+            Some(_) => None,
+            None => socket::ask(state_dir, &request, tell).await,
+        };
+        let response = match answer {
+            Some(response) => response.map_err(|error| {
+                Failure::new(format!("the running server, {}: {error}", socket::path(state_dir).display()))
+            })?,
+            None => self.alone(request, tell).await?,
+        };
+        match response {
+            Response::Failed(text) => Err(Failure::new(text)),
+            response => Ok(response),
+        }
+    }
+
+    /// Ends what was opened.
+    pub async fn close(self) {
+        if let Some((store, _)) = self.opened {
+            store.close().await;
+        }
+    }
+
+    async fn alone(
+        &mut self,
+        request: Request,
+        tell: &mut (dyn FnMut(Event) + Send),
+    ) -> Result<Response, Failure> {
+        let (store, live) = match &mut self.opened {
+            Some(opened) => opened,
+            none => none.insert(open(self.config.clone()).await?),
+        };
+        let (sender, mut events) = mpsc::channel(socket::EVENTS_MAX);
+        let told = async {
+            while let Some(event) = events.recv().await {
+                tell(event);
+            }
+        };
+        Ok(tokio::join!(execute(store, live, None, request, sender), told).0)
     }
 }
 
-async fn offline(
-    config: Config,
-    request: Request,
-    tell: &mut (dyn FnMut(Event) + Send),
-) -> Result<Response, Failure> {
+async fn open(config: Arc<Config>) -> Result<(Store, Arc<Live>), Failure> {
     make_state_dir(&config.state_dir).map_err(Failure::new)?;
     let store = Store::open(store_options(&config)).await.map_err(Failure::new)?;
     let adopted = directory::adopt_file_accounts(&store, &config).await;
-    let live = adopted.and_then(|()| directory::live(&store, Arc::new(config)));
-    let response = match live {
-        Ok(live) => {
-            let (sender, mut events) = mpsc::channel(socket::EVENTS_MAX);
-            let told = async {
-                while let Some(event) = events.recv().await {
-                    tell(event);
-                }
-            };
-            Ok(tokio::join!(execute(&store, &live, request, sender), told).0)
+    match adopted.and_then(|()| directory::live(&store, config)) {
+        Ok(live) => Ok((store, live)),
+        Err(problem) => {
+            store.close().await;
+            Err(Failure::configuration(problem))
         }
-        Err(problem) => Err(Failure::configuration(problem)),
-    };
-    store.close().await;
-    response
+    }
 }

@@ -12,6 +12,22 @@ pub fn say(text: &str) {
     drop(writeln!(io::stdout(), "{text}"));
 }
 
+/// The same; whether somebody reads it.
+pub fn tell(text: &str) -> bool {
+    writeln!(io::stdout(), "{text}").is_ok()
+}
+
+/// Asks on a terminal whether something is to be done; where there is none, it is.
+pub fn confirm(question: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Ok(true);
+    }
+    drop(write!(io::stderr(), "{question} [y/N] "));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(Failure::new)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
 /// A line on standard error.
 pub fn complain(text: &str) {
     drop(writeln!(io::stderr(), "{text}"));

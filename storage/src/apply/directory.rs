@@ -39,6 +39,10 @@ pub(crate) fn apply(
             account(state, changed.account)?.app_passwords = kept.collect();
             Effect::None
         }
+        DirectoryChange::TotpChanged(changed) => {
+            account(state, changed.account)?.totp.clone_from(&changed.secret);
+            Effect::None
+        }
         DirectoryChange::DestinationPaused(DestinationPaused { destination, paused }) => {
             match paused {
                 true => drop(state.paused.insert(destination.clone())),
@@ -64,6 +68,7 @@ fn create(state: &mut DirectoryState, created: &AccountCreated) -> Effect {
         password_hash: created.password_hash.clone(),
         scram_verifiers: created.scram_verifiers.clone(),
         app_passwords: Vec::new(),
+        totp: None,
         quota_bytes: created.quota_bytes,
     };
     state.accounts.insert(created.account, record);

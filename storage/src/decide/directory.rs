@@ -1,13 +1,13 @@
 //! Commands on the accounts.
 
-use waypost_mail::{AccountId, AppPassword, MailboxId, Timestamp};
+use waypost_mail::{AccountId, AppPassword, MailboxId, Timestamp, TotpSecret};
 
 use super::{Command, Draft, Undecided, mailboxes, name::INBOX};
 use crate::{
     error::StoreError,
     record::{
         AccountCreated, AccountRemoved, AppPasswordsChanged, KeptAppPassword, NewValidity, PasswordChanged,
-        QuotaChanged, StateRestored, Subscribed, UidValidityChanged,
+        QuotaChanged, StateRestored, Subscribed, TotpChanged, UidValidityChanged,
     },
     state::{DirectoryState, SpecialUse},
     store::NewAccount,
@@ -127,6 +127,27 @@ impl Command for RemoveAppPassword {
 
 fn changed(account: AccountId, app_passwords: Vec<AppPassword>) -> AppPasswordsChanged {
     AppPasswordsChanged { account, app_passwords: app_passwords.into_iter().map(KeptAppPassword).collect() }
+}
+
+/// Protects an account's password by codes, or no longer. Errors: `TotpExists` where it is protected already.
+pub(crate) struct SetTotp {
+    pub(crate) account: AccountId,
+    pub(crate) secret: Option<TotpSecret>,
+}
+
+impl Command for SetTotp {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let current = draft.state().directory.accounts.get(&self.account).ok_or(StoreError::NoSuchAccount)?;
+        if self.secret.is_some() && current.totp.is_some() {
+            return Err(StoreError::TotpExists.into());
+        }
+        if current.totp != self.secret {
+            draft.directory(TotpChanged { account: self.account, secret: self.secret.clone() });
+        }
+        Ok(())
+    }
 }
 
 /// Changes an account's quota.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use waypost_mail::{
     AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EnhancedStatus, EntryId, Flag, Flags,
-    LoginService, MailboxId, ModSeq, Reply, ReversePath, Timestamp, Uid,
+    LoginService, MailboxId, ModSeq, Reply, ReversePath, Timestamp, TotpSecret, Uid,
 };
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     accept::{Accept, Deliver, Incoming, Local},
     decide,
     directory::{
-        AddAppPassword, CreateAccount, Mend, RemoveAccount, RemoveAppPassword, SetPassword, SetQuota,
+        AddAppPassword, CreateAccount, Mend, RemoveAccount, RemoveAppPassword, SetPassword, SetQuota, SetTotp,
     },
     mailboxes::{CreateMailbox, DeleteMailbox, MAILBOXES_MAX, RenameMailbox, Subscribe},
     messages::{ChangeFlags, Copy, Expunge, Originals, Which},
@@ -473,6 +473,24 @@ fn app_passwords_have_names_and_a_bound() {
     assert!(matches!(world.refused(&add("one more")), StoreError::Limit(_)));
     let nobody = RemoveAppPassword { account: AccountId(99), name: "two".into() };
     assert_eq!(world.refused(&nobody), StoreError::NoSuchAccount);
+}
+
+#[test]
+fn codes_are_turned_on_once() {
+    let mut world = World::new();
+    let set = |account, secret: Option<&[u8]>| SetTotp {
+        account,
+        secret: secret.map(|octets| TotpSecret(octets.to_vec())),
+    };
+    let kept = |world: &World| world.state.directory.accounts[&ACCOUNT].totp.clone();
+    world.run(&set(ACCOUNT, None)).unwrap();
+    world.run(&set(ACCOUNT, Some(b"one"))).unwrap();
+    assert_eq!(world.refused(&set(ACCOUNT, Some(b"two"))), StoreError::TotpExists);
+    assert_eq!(kept(&world), Some(TotpSecret(b"one".to_vec())));
+    assert!(!format!("{:?}", kept(&world)).contains("one"), "a secret in a log");
+    world.run(&set(ACCOUNT, None)).unwrap();
+    assert_eq!(kept(&world), None);
+    assert_eq!(world.refused(&set(AccountId(99), Some(b"one"))), StoreError::NoSuchAccount);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! How values of the vocabulary stand in CBOR. Each module is one `with` of a derive; what is read is valid again.
 
-use minicbor::{Decoder, Encoder, decode, encode, encode::Write};
+use minicbor::{Decoder, Encoder, bytes::ByteVec, decode, encode, encode::Write};
 use waypost_mail::{
     AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EmailId, EnhancedStatus, EntryId,
     EnvelopeId, Keyword, LoginService, MailboxId, ModSeq, Notify, OriginalRecipient, Overdue, Reply,
-    ReturnContent, ReversePath, SystemFlags, ThreadId, Timestamp, Uid, UidValidity, UidlId,
+    ReturnContent, ReversePath, SystemFlags, ThreadId, Timestamp, TotpSecret, Uid, UidValidity, UidlId,
 };
 
 use crate::{
@@ -115,6 +115,9 @@ kept_as!(app_password: AppPassword as (String, String, Vec<u8>, i64),
 |(name, hash, services, created)| {
     let services = services.into_iter().map(service_of).collect::<Option<_>>()?;
     Some(AppPassword { name, hash, services, created: Timestamp(created) })
+});
+kept_as!(totp: Option<TotpSecret> as Option<ByteVec>, |v| v.as_ref().map(|v| v.0.clone().into()), |v| {
+    Some(v.map(|v| TotpSecret(v.into())))
 });
 kept_as!(source: AccountSource as u8, |v| match v { AccountSource::Store => 0, AccountSource::File => 1 }, |v| match v {
     0 => Some(AccountSource::Store),

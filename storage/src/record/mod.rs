@@ -12,6 +12,7 @@
 //! | 4 | 1 | directory | `QuotaChanged` |
 //! | 5 | 1 | directory | `StateRestored` |
 //! | 6 | 1 | directory | `AppPasswordsChanged` |
+//! | 7 | 1 | directory | `TotpChanged` |
 //! | 9 | 1 | directory | `DestinationPaused` |
 //! | 16 | 1 | account | `MailboxCreated` |
 //! | 17 | 1 | account | `MailboxDeleted` |
@@ -43,7 +44,7 @@ pub(crate) use self::snapshot::{
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use waypost_mail::{
     AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EmailId, EntryId, Keyword, MailboxId,
-    ReversePath, SystemFlags, ThreadId, Timestamp, Uid, UidValidity, UidlId,
+    ReversePath, SystemFlags, ThreadId, Timestamp, TotpSecret, Uid, UidValidity, UidlId,
 };
 
 use crate::{
@@ -108,7 +109,7 @@ changes! {
     /// Changes of the directory.
     DirectoryChange {
         AccountCreated = 1, AccountRemoved = 2, PasswordChanged = 3, QuotaChanged = 4, StateRestored = 5,
-        AppPasswordsChanged = 6, DestinationPaused = 9,
+        AppPasswordsChanged = 6, TotpChanged = 7, DestinationPaused = 9,
     }
 }
 changes! {
@@ -201,6 +202,15 @@ pub(crate) struct DestinationPaused {
 /// An app password as it stands in a record.
 #[derive(Clone, Debug, Decode, Encode, PartialEq)]
 pub(crate) struct KeptAppPassword(#[cbor(n(0), with = "codec::app_password")] pub(crate) AppPassword);
+
+/// The codes of an account are made of something else, or it has none.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct TotpChanged {
+    #[cbor(n(0), with = "codec::account")]
+    pub(crate) account: AccountId,
+    #[cbor(n(1), with = "codec::totp")]
+    pub(crate) secret: Option<TotpSecret>,
+}
 
 /// An account has another quota.
 #[derive(Clone, Debug, Decode, Encode, PartialEq)]

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use waypost_mail::{
-    AppPassword, BodyType, EntryId, Flags, LoginService, MailboxId, Reply, SystemFlags, Timestamp, Uid,
+    AppPassword, BodyType, EntryId, Flags, LoginService, MailboxId, Reply, SystemFlags, Timestamp,
+    TotpSecret, Uid,
 };
 use waypost_message::Structure;
 
@@ -67,9 +68,11 @@ async fn passwords_are_kept_with_all_that_belongs_to_them() {
         store.add_app_password(id, app_password).await.unwrap();
     }
     store.remove_app_password(id, "imap".to_owned()).await.unwrap();
+    store.set_totp(id, Some(TotpSecret(vec![0, 7, 255]))).await.unwrap();
     let kept = |store: &Store| store.directory().borrow().accounts[&id].clone();
     let before = kept(&store);
     assert_eq!((before.scram_verifiers.len(), before.app_passwords.len()), (2, 2));
+    assert_eq!(before.totp, Some(TotpSecret(vec![0, 7, 255])));
     store.close().await;
     let store = Store::open(Options::new(directory.path())).await.unwrap();
     assert_eq!(kept(&store), before);

@@ -191,6 +191,55 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+/// Codes of a telephone: the password alone logs in nowhere any more, with a code it does once, an app password goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_is_protected_by_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let config = SiteBuilder::new("a.test").write(home);
+    let file = config.display().to_string();
+    let account = |args: &[&str]| waypost(home).args(["account"]).args(args).args(["-c", &file]);
+    account(&["add", "carol@a.test"]).input(b"carol's\n").run().await;
+    let server = Process::serve(&program(), &config).await;
+    let reader = account(&["app-password", "add", "carol@a.test", "reader"]).run().await;
+    let log_in = async |service: &str, user: &str, password: &str| {
+        let address = server.service(service)[0].to_string().replace("127.0.0.1", "localhost");
+        let url = format!("{}://{address}/", if service == "submission" { "smtp" } else { service });
+        let login = format!("{user}@a.test:{}", password.trim());
+        let curl = ["--verbose", "--ssl-reqd", "--cacert", "ca.pem", "--login-options", "AUTH=PLAIN"];
+        let more: &[&str] = if service == "submission" { &["--request", "NOOP"] } else { &[] };
+        Client::new("curl", home).args(curl).args(["--user", &login]).args(more).args([&url]).output().await
+    };
+    let shown = account(&["totp", "carol@a.test", "on"]).run().await;
+    let (uri, secret) = shown.trim().split_once('\n').unwrap();
+    assert!(uri.starts_with("otpauth://totp/mx.a.test:carol@a.test?secret="), "{uri}");
+    assert!(uri.ends_with(&format!("secret={secret}&issuer=mx.a.test")), "{uri}");
+    let again = account(&["totp", "carol@a.test", "on"]).output().await;
+    assert!(again.code == 1 && again.text.contains("turn them off first"), "{}", again.text);
+    let nobody = account(&["totp", "nobody@a.test", "on"]).output().await;
+    assert!(nobody.code == 1 && nobody.text.contains("there is no account"), "{}", nobody.text);
+    for service in ["imap", "pop3", "submission"] {
+        let alone = log_in(service, "carol", "carol's").await;
+        assert!(alone.code != 0 && alone.text.contains("needs an app password"), "{service}: {}", alone.text);
+        assert!(!alone.text.contains("SCRAM"), "{service}: a proof has no code: {}", alone.text);
+        assert_eq!(log_in(service, "carol", &reader).await.code, 0, "{service}");
+        assert_eq!(log_in(service, "alice", PASSWORD).await.code, 0, "{service}: others go on");
+    }
+    // The code of the next half minute: those of the time before the server's start are used up.
+    let script = "import base64, hmac, struct, sys, time\n\
+        tag = hmac.digest(base64.b32decode(sys.argv[1]), struct.pack('>Q', int(time.time()) // 30 + 1), 'sha1')\n\
+        at = tag[-1] & 15\n\
+        print('%06d' % ((struct.unpack('>I', tag[at:at + 4])[0] & 0x7fffffff) % 1000000))";
+    let code = Client::new("python3", home).args(["-c", script, secret]).run().await;
+    let typed = format!("carol's{}", code.trim());
+    assert_eq!(log_in("imap", "carol", &typed).await.code, 0);
+    assert_ne!(log_in("pop3", "carol", &typed).await.code, 0, "a code is good once");
+    account(&["totp", "carol@a.test", "off"]).run().await;
+    assert_eq!(log_in("imap", "carol", "carol's").await.code, 0);
+    server.logs("reason=\"the password without a code\"").await;
+    server.signal("TERM").await;
+}
+
 /// App passwords, made without and with a running server; SCRAM with the password that `account add` stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn app_passwords_come_and_go() {
@@ -425,9 +474,9 @@ async fn the_queue_is_listed() {
     // The same without a server.
     let listed = waypost(home).args(["queue", "list", "--json", "-c", &file]).run().await;
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
-    assert_eq!(listed[0]["id"], id);
-    assert_eq!(listed[0]["attempts"], 1);
-    assert_eq!(listed[0]["recipients"].as_array().unwrap().len(), 2);
+    assert_eq!(listed["id"], id);
+    assert_eq!(listed["attempts"], 1);
+    assert_eq!(listed["recipients"].as_array().unwrap().len(), 2);
 }
 
 /// A server for one session that says each of these lines when the client has said something; what the client said.

@@ -9,6 +9,7 @@ mod hostile;
 mod maildrop;
 mod moving;
 mod peers;
+mod queue;
 mod relay;
 mod restart;
 mod store;

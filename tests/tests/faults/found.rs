@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, path::Path};
 
 use waypost_server::admin::{
-    request::{QueueLine, Request, Response},
+    queue::{QueueAnswer, QueueFilter, QueueJob, QueueLine},
+    request::{Request, Response},
     socket,
 };
 use waypost_storage::{AccountState, MailboxState, Options, QueueEntry, QueuedRecipient, Store, StoreError};
@@ -125,11 +126,18 @@ fn compare_maildrop(
 
 /// The queue of a running server.
 pub(crate) async fn queue(state: &Path) -> Option<Vec<FoundEntry>> {
-    let answer = socket::ask(state, &Request::QueueList, &mut drop).await?.ok()?;
-    let Response::Queue(lines) = answer else { return None };
-    let entry = |line: QueueLine| {
-        let to: Vec<String> = line.recipients.into_iter().map(|recipient| recipient.address).collect();
-        FoundEntry { entry: line.id, to: to.clone(), open: to, wrong: None }
-    };
-    Some(lines.into_iter().map(entry).collect())
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let job = QueueJob::List { filter: QueueFilter::default(), after, most: usize::MAX };
+        let answer = socket::ask(state, &Request::Queue { job }, &mut drop).await?.ok()?;
+        let Response::Queue(QueueAnswer::Page { lines, next }) = answer else { return None };
+        found.extend(lines.into_iter().map(|line: QueueLine| {
+            let to: Vec<String> = line.recipients.into_iter().map(|recipient| recipient.address).collect();
+            FoundEntry { entry: line.id, to: to.clone(), open: to, wrong: None }
+        }));
+        if next.is_none() {
+            return Some(found);
+        }
+        after = next;
+    }
 }

@@ -20,18 +20,9 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 pub(super) use self::message::gs2_header;
 use self::message::{ClientFinal, ClientFirst, Flag};
 pub use self::verifier::{ITERATIONS, ScramHash, Verifier};
-use super::{Bindings, Claim, Progress};
+use super::{Channel, Claim, Lookup, Progress};
 
-/// Whose verifier an exchange needs.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Lookup {
-    /// The name that the client gave.
-    pub login: String,
-    /// For this hash.
-    pub hash: ScramHash,
-}
-
-/// What the exchange is given for a [`Lookup`].
+/// What the exchange is given for a [`Lookup::Verifier`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Keys {
     /// The account's verifier. Of a user who does not exist: one that no password fits.
@@ -71,7 +62,7 @@ enum Binding {
     /// None; whether a -PLUS mechanism was offered.
     Unbound { plus_offered: bool },
     /// It is a -PLUS mechanism.
-    Bound(Bindings),
+    Bound(Channel),
 }
 
 /// An exchange that goes on.
@@ -110,8 +101,8 @@ impl Dialogue {
     }
 
     /// SCRAM with channel binding.
-    pub(super) fn bound(hash: ScramHash, bindings: Bindings) -> Self {
-        Self { hash, state: State::First(Binding::Bound(bindings)) }
+    pub(super) fn bound(hash: ScramHash, channel: Channel) -> Self {
+        Self { hash, state: State::First(Binding::Bound(channel)) }
     }
 
     /// Takes a message of the client.
@@ -141,7 +132,7 @@ fn first(hash: ScramHash, binding: &Binding, text: &str) -> Turn {
     let data = match (binding, &message.flag) {
         (Binding::Unbound { plus_offered: true }, Flag::NotOffered) => return failed(Fault::Downgrade),
         (Binding::Unbound { .. }, Flag::Unsupported | Flag::NotOffered) => &[],
-        (Binding::Bound(bindings), Flag::Required(name)) => match bindings.by_name(name) {
+        (Binding::Bound(channel), Flag::Required(name)) => match channel.by_name(name) {
             Some(data) => data,
             None => return failed(Fault::Binding),
         },
@@ -156,8 +147,8 @@ fn first(hash: ScramHash, binding: &Binding, text: &str) -> Turn {
         bare: message.bare.to_owned(),
         binding_input: [message.header.as_bytes(), data].concat(),
     };
-    let lookup = Lookup { login: message.login, hash };
-    (Some(Dialogue { hash, state: State::Verifier(greeting) }), Progress::NeedsVerifier(lookup))
+    let lookup = Lookup::Verifier { login: message.login, hash };
+    (Some(Dialogue { hash, state: State::Verifier(greeting) }), Progress::Needs(lookup))
 }
 
 fn last(hash: ScramHash, greeting: Greeting, keys: &Keys, text: &str) -> Turn {

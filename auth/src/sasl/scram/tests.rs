@@ -1,7 +1,7 @@
 use std::num::NonZeroU32;
 
 use super::*;
-use crate::sasl::{Exchange, Offer, RESPONSE_BYTES_MAX, Scram};
+use crate::sasl::{Exchange, Found, Offer, RESPONSE_BYTES_MAX, Scram, Tokens};
 
 /// The exchange of an RFC.
 struct Example {
@@ -50,10 +50,10 @@ impl Example {
     fn begun(&self) -> Exchange {
         let (mut exchange, progress) =
             offer().begin(self.mechanism, Some(&encoded(self.client_first))).unwrap();
-        assert_eq!(progress, Progress::NeedsVerifier(Lookup { login: "user".into(), hash: self.hash }));
+        assert_eq!(progress, Progress::Needs(Lookup::Verifier { login: "user".into(), hash: self.hash }));
         let Example { client_nonce, server_nonce, salt, .. } = self;
         let server_first = format!("r={client_nonce}{server_nonce},s={salt},i=4096");
-        assert_eq!(exchange.verifier(&self.keys()), Progress::Challenge(encoded(&server_first)));
+        assert_eq!(exchange.found(&Found::Keys(self.keys())), Progress::Challenge(encoded(&server_first)));
         exchange
     }
 }
@@ -62,8 +62,8 @@ fn encoded(text: &str) -> String {
     BASE64_STANDARD.encode(text)
 }
 
-fn bindings() -> Bindings {
-    Bindings { exporter: Some([7; 32]), end_point: Some(vec![9; 48]) }
+fn channel() -> Channel {
+    Channel { exporter: Some([7; 32]), end_point: Some(vec![9; 48]), certificate: None }
 }
 
 fn offer() -> Offer {
@@ -106,7 +106,7 @@ fn the_examples_of_the_rfcs() {
         // Without an initial response the first challenge is empty.
         let (mut exchange, progress) = offer().begin(example.mechanism, None).unwrap();
         assert_eq!(progress, Progress::Challenge(String::new()));
-        assert!(matches!(exchange.respond(&encoded(example.client_first)), Progress::NeedsVerifier(_)));
+        assert!(matches!(exchange.respond(&encoded(example.client_first)), Progress::Needs(_)));
     }
 }
 
@@ -145,7 +145,7 @@ fn what_is_wrong_does_not_pass() {
         };
         let first = encoded(example.client_first);
         let (mut exchange, _) = offer().begin(example.mechanism, Some(&first)).unwrap();
-        exchange.verifier(&keys);
+        exchange.found(&Found::Keys(keys.clone()));
         let message = client_final(example.hash, example.client_first, "n,,", b"", &keys, "pencil");
         assert_eq!(exchange.respond(&encoded(&message)), done("", Err(Fault::Proof)));
     }
@@ -155,31 +155,35 @@ fn what_is_wrong_does_not_pass() {
 fn each_message_has_its_place() {
     let first = encoded(SHA_256.client_first);
     let (mut exchange, _) = offer().begin("SCRAM-SHA-256", None).unwrap();
-    assert_eq!(exchange.verifier(&SHA_256.keys()), Progress::Malformed, "a verifier before it is asked for");
+    assert_eq!(
+        exchange.found(&Found::Keys(SHA_256.keys())),
+        Progress::Malformed,
+        "a verifier before it is asked for"
+    );
     let (mut exchange, _) = offer().begin("SCRAM-SHA-256", Some(&first)).unwrap();
     assert_eq!(exchange.respond(&encoded(SHA_256.client_final)), Progress::Malformed);
     let mut exchange = SHA_256.begun();
-    assert_eq!(exchange.verifier(&SHA_256.keys()), Progress::Malformed, "a verifier twice");
+    assert_eq!(exchange.found(&Found::Keys(SHA_256.keys())), Progress::Malformed, "a verifier twice");
     assert_eq!(SHA_256.begun().respond(&first), Progress::Malformed);
     let mut exchange = SHA_256.begun();
     exchange.respond(&encoded(SHA_256.client_final));
     assert_eq!(exchange.respond(&first), Progress::Malformed, "something after our signature");
     let (mut exchange, _) = offer().begin("PLAIN", None).unwrap();
-    assert_eq!(exchange.verifier(&SHA_256.keys()), Progress::Malformed);
+    assert_eq!(exchange.found(&Found::Keys(SHA_256.keys())), Progress::Malformed);
 }
 
 #[test]
 fn exchanges_are_bound_to_their_connection() {
     let (exporter, end_point) = ([7; 32], vec![9; 48]);
     for example in EXAMPLES {
-        let offer = Offer { scram: Scram::Bound, bindings: bindings(), tokens: None };
+        let offer = Offer { scram: Scram::Bound, channel: channel(), tokens: Tokens::Absent };
         let mechanism = format!("{}-PLUS", example.mechanism);
         let run = |header: &str, data: &[u8]| {
             let first = format!("{header}n=user,r=abc");
             let (mut exchange, progress) = offer.begin(&mechanism, Some(&encoded(&first))).unwrap();
-            let Progress::NeedsVerifier(_) = progress else { return progress };
+            let Progress::Needs(_) = progress else { return progress };
             let keys = example.keys();
-            exchange.verifier(&keys);
+            exchange.found(&Found::Keys(keys.clone()));
             let message = client_final(example.hash, &first, header, data, &keys, "pencil");
             match exchange.respond(&encoded(&message)) {
                 Progress::Challenge(_) => exchange.respond(""),
@@ -205,12 +209,12 @@ fn exchanges_are_bound_to_their_connection() {
 #[test]
 fn an_announcement_that_was_changed_is_noticed() {
     let first = |flag: &str| encoded(&format!("{flag},,n=user,r=abc"));
-    let bound = Offer { scram: Scram::Bound, bindings: bindings(), tokens: None };
+    let bound = Offer { scram: Scram::Bound, channel: channel(), tokens: Tokens::Absent };
     let begin = |offer: &Offer, flag| offer.begin("SCRAM-SHA-256", Some(&first(flag))).unwrap().1;
     assert_eq!(begin(&bound, "y"), done("", Err(Fault::Downgrade)));
-    assert!(matches!(begin(&bound, "n"), Progress::NeedsVerifier(_)));
-    assert!(matches!(begin(&offer(), "y"), Progress::NeedsVerifier(_)));
+    assert!(matches!(begin(&bound, "n"), Progress::Needs(_)));
+    assert!(matches!(begin(&offer(), "y"), Progress::Needs(_)));
     assert_eq!(begin(&bound, "p=tls-exporter"), Progress::Malformed);
-    let not_offered = Offer { bindings: bindings(), ..offer() };
-    assert!(matches!(begin(&not_offered, "y"), Progress::NeedsVerifier(_)));
+    let not_offered = Offer { channel: channel(), ..offer() };
+    assert!(matches!(begin(&not_offered, "y"), Progress::Needs(_)));
 }

@@ -531,6 +531,7 @@ fn what_requires_tls_goes_only_where_it_is_sure() {
         server_name: None,
         verified,
         binding: Default::default(),
+        certificate: None,
     };
     let under = |verified| Settings { tls: Some(tls(verified)), ..plain() };
     let required = Outgoing { require_tls: true, priority: -3, ..message(&["x@b.test"]) };

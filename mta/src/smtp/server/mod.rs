@@ -7,7 +7,7 @@
 //! ```text
 //! Greeting ─220─► Ready(no transaction) ◄─────────────────────────────── all end here, but for those that are drawn
 //!                   │ AUTH ──► Authenticating ◄─► responses; ──► CheckingLogin (Authenticate)
-//!                   │           ▲ └──► FindingVerifier (Verifier) ──┐
+//!                   │           ▲ └──► LookingUp (LookUp) ──────────┐
 //!                   │           └───────────────────────────────────┘
 //!                   │ STARTTLS ──► StartingTls ── tls_started ──► Ready, before EHLO
 //!                   │ MAIL ──► OpeningTransaction (Mail)
@@ -41,7 +41,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use waypost_auth::sasl::Exchange;
+use waypost_auth::sasl::{Claim, Exchange, Progress};
 use waypost_mail::{BodyType, EnhancedStatus, Refusal, Reply};
 use waypost_net::{Machine, Step, TlsInfo};
 
@@ -78,7 +78,8 @@ enum State {
     Greeting,
     Ready(Option<Transaction>),
     Authenticating(Exchange),
-    FindingVerifier(Exchange),
+    LookingUp(Exchange),
+    Claiming(Claim),
     CheckingLogin,
     Introducing(Box<XClient>),
     OpeningTransaction(Transaction),
@@ -95,7 +96,7 @@ impl State {
     fn has_open_question(&self) -> bool {
         matches!(
             self,
-            Self::FindingVerifier(_)
+            Self::LookingUp(_)
                 | Self::CheckingLogin
                 | Self::Introducing(_)
                 | Self::OpeningTransaction(_)
@@ -161,10 +162,10 @@ impl Machine for Server {
                 }
                 self.refuse(refusal, State::Ready(None))
             }
-            (State::FindingVerifier(mut exchange), Answer::Keys(keys)) => {
-                let progress = exchange.verifier(&keys);
-                self.progress(exchange, progress).0
-            }
+            (State::LookingUp(mut exchange), Answer::Found(found)) => match exchange.found(&found) {
+                Progress::Done(claim) => State::Claiming(claim),
+                progress => self.progress(exchange, progress).0,
+            },
             (State::CheckingLogin, Answer::Done) => {
                 self.login = Login::Authenticated;
                 self.reply(replies::LOGGED_IN, State::Ready(None))
@@ -178,7 +179,7 @@ impl Machine for Server {
                 self.reply(replies::RECIPIENT_OK, State::Ready(Some(open)))
             }
             (State::AddingRecipient(open), Answer::Refused(refusal)) => self.refuse_recipient(refusal, open),
-            (State::FindingVerifier(_) | State::CheckingLogin, Answer::Refused(refusal)) => {
+            (State::LookingUp(_) | State::CheckingLogin, Answer::Refused(refusal)) => {
                 // Also a login that is refused for now counts, or it could be tried for ever.
                 if refusal.code < 500 {
                     self.budget.error();
@@ -186,7 +187,7 @@ impl Machine for Server {
                 self.refuse(refusal, State::Ready(None))
             }
             (_, Answer::Refused(refusal)) => self.refuse(refusal, State::Ready(None)),
-            (_, Answer::Done | Answer::Accepted(_) | Answer::Keys(_)) => {
+            (_, Answer::Done | Answer::Accepted(_) | Answer::Found(_)) => {
                 self.refuse(replies::INTERNAL, State::Closing)
             }
         };
@@ -251,6 +252,7 @@ impl Server {
     fn advance(&mut self, state: State, now: Instant) -> Turn {
         match state {
             State::Greeting => self.greet(now),
+            State::Claiming(claim) => (State::CheckingLogin, Some(Step::Ask(Question::Authenticate(claim)))),
             State::Ready(_) | State::Authenticating(_) if let Some(reply) = self.exhausted(now) => {
                 (self.refuse(reply, State::Closing), None)
             }

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use waypost_auth::sasl::{Bindings, Exchange, Offer, Progress};
+use waypost_auth::sasl::{Certificate, Channel, Exchange, Offer, Progress};
 use waypost_mail::{BodyType, Reply, ReversePath};
-use waypost_net::Step;
+use waypost_net::{Step, TlsInfo};
 
 use super::{
     AuthPolicy, Client, Dialect, Login, Mail, Question, Role, Server, StartTls, State, Transaction, Turn,
@@ -253,8 +253,8 @@ impl Server {
                 self.say(&Reply::plain(334, challenge));
                 (State::Authenticating(exchange), None)
             }
-            Progress::NeedsVerifier(lookup) => {
-                (State::FindingVerifier(exchange), Some(Step::Ask(Question::Verifier(lookup))))
+            Progress::Needs(lookup) => {
+                (State::LookingUp(exchange), Some(Step::Ask(Question::LookUp(lookup))))
             }
             Progress::Done(claim) => (State::CheckingLogin, Some(Step::Ask(Question::Authenticate(claim)))),
             Progress::Cancelled => self.refused(replies::CANCELLED, None),
@@ -273,14 +273,20 @@ impl Server {
 
     /// What can be logged in by at the moment.
     fn offer(&self) -> Offer {
-        let binding = self.settings.tls.as_ref().map(|tls| tls.binding.clone()).unwrap_or_default();
-        let bindings = Bindings { exporter: binding.exporter, end_point: binding.end_point };
-        Offer { bindings, ..self.settings.offer.clone() }
+        let channel = self.settings.tls.as_ref().map(channel).unwrap_or_default();
+        Offer { channel, ..self.settings.offer.clone() }
     }
 
     fn may_log_in(&self) -> bool {
         self.settings.tls.is_some() || self.settings.auth == AuthPolicy::Always
     }
+}
+
+/// What logins can stand on.
+fn channel(TlsInfo { binding, certificate, .. }: &TlsInfo) -> Channel {
+    let certificate =
+        certificate.as_ref().map(|shown| Certificate { emails: shown.emails.clone(), sha256: shown.sha256 });
+    Channel { exporter: binding.exporter, end_point: binding.end_point.clone(), certificate }
 }
 
 /// Whether a command must be the last of those that are sent without waiting (RFC 2920 section 3.1).

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use waypost_auth::sasl::{Claim, Keys, Lookup, Offer};
+use waypost_auth::sasl::{Claim, Found, Lookup, Offer};
 use waypost_mail::{Domain, EntryId, Refusal, ReversePath};
 use waypost_net::TlsInfo;
 
@@ -60,7 +60,7 @@ pub struct Settings {
     pub starttls: StartTls,
     /// When logging in is possible.
     pub auth: AuthPolicy,
-    /// By what logging in is possible; the channel bindings are those of `tls`.
+    /// By what logging in is possible; its channel is that of `tls`.
     pub offer: Offer,
     /// TLS that is on already.
     pub tls: Option<TlsInfo>,
@@ -133,8 +133,8 @@ pub struct Mail {
 /// What the machine asks.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Question {
-    /// What does SCRAM go on with? Answer: [`Answer::Keys`], or a refusal.
-    Verifier(Lookup),
+    /// What does an exchange go on with? Answer: [`Answer::Found`], or a refusal.
+    LookUp(Lookup),
     /// Is the claim good?
     Authenticate(Claim),
     /// The session is one of this client from now on. All that was before is forgotten; a login is checked.
@@ -156,8 +156,8 @@ pub enum Answer {
     Done,
     /// Yes, to [`Question::DataEnd`]: the message is ours.
     Accepted(EntryId),
-    /// What [`Question::Verifier`] asked for.
-    Keys(Box<Keys>),
+    /// What [`Question::LookUp`] asked for.
+    Found(Box<Found>),
     /// No. With code 421 the session ends.
     Refused(Refusal),
 }

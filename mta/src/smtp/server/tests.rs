@@ -1,8 +1,11 @@
 //! Transcripts of the machine alone: what a client sends in pieces, what it gets, what was asked.
 
-use waypost_auth::sasl::{Claim, Credentials, Fault, Keys, Offer, Proof, Scram, Verifier};
+use waypost_auth::{
+    sasl::{Bearer, Claim, Credentials, Fault, Found, Keys, Lookup, Offer, Proof, Scram, Tokens, Verifier},
+    token::TokenFault,
+};
 use waypost_mail::{Address, Domain, EntryId};
-use waypost_net::ChannelBinding;
+use waypost_net::{ChannelBinding, ClientCertificate};
 
 use super::*;
 use crate::smtp::path::ForwardPath;
@@ -110,10 +113,23 @@ impl Session {
         };
         match question {
             Question::Authenticate(Claim::Password(shown)) if shown.password == "secret" => Answer::Done,
+            Question::Authenticate(Claim::Certificate(shown)) if shown.authorization.is_empty() => {
+                Answer::Done
+            }
             Question::Authenticate(Claim::Scram(Proof { verdict: Ok(()), .. })) => Answer::Done,
+            Question::Authenticate(Claim::Token(Bearer { verdict: Ok(()), .. })) => Answer::Done,
             Question::Authenticate(_) => no(535, 8, "wrong"),
-            Question::Verifier(lookup) if lookup.login == "user" => Answer::Keys(Box::new(scram_keys())),
-            Question::Verifier(_) => no(454, 0, "later"),
+            Question::LookUp(Lookup::Verifier { login, .. }) if login == "user" => {
+                Answer::Found(Box::new(Found::Keys(scram_keys())))
+            }
+            Question::LookUp(Lookup::Token { token, .. }) => {
+                Answer::Found(Box::new(Found::Token(if token == "valid" {
+                    Ok("user".into())
+                } else {
+                    Err(TokenFault::Time)
+                })))
+            }
+            Question::LookUp(_) => no(454, 0, "later"),
             Question::Mail(mail) if mail.reverse_path.to_string() == "evil@a.test" => no(550, 7, "no"),
             Question::Recipient(path, _) if path.to_string().starts_with("unknown") => no(550, 1, "unknown"),
             Question::Chunk(chunk) if chunk.starts_with(b"FULL") => no(452, 1, "full"),
@@ -613,6 +629,66 @@ fn scram_logs_in_and_says_no() {
             .collect();
         assert_eq!(verdicts, [("user", Err(Fault::Proof)), ("user", Ok(()))]);
     }
+}
+
+#[test]
+fn tokens_log_in_and_are_told_why_not() {
+    let settings = Settings {
+        offer: Offer { tokens: Tokens::Offered, ..Offer::default() },
+        ..under_tls(Role::Submission)
+    };
+    let ehlo = TLS_EHLO.replace("PLAIN LOGIN", "PLAIN LOGIN OAUTHBEARER XOAUTH2");
+    // "n,,^Aauth=Bearer valid^A^A", the same with "old"; "user=user^Aauth=Bearer old^A^A"
+    let (valid, old) = ("biwsAWF1dGg9QmVhcmVyIHZhbGlkAQE=", "biwsAWF1dGg9QmVhcmVyIG9sZAEB");
+    let old_of_xoauth2 = "dXNlcj11c2VyAWF1dGg9QmVhcmVyIG9sZAEB";
+    let wrong = "535 5.1.8 wrong\r\n";
+    // {"status":"invalid_token"}; {"status":"401","schemes":"Bearer"}
+    let invalid = "334 eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIn0=\r\n";
+    let sessions = play(
+        &settings,
+        &[
+            ("EHLO c\r\n", &ehlo),
+            (&format!("AUTH OAUTHBEARER {old}\r\n"), invalid),
+            ("AQ==\r\n", wrong),
+            (&format!("AUTH OAUTHBEARER {old}\r\n"), invalid),
+            ("*\r\n", "501 5.7.0 Authentication cancelled\r\n"),
+            (
+                &format!("AUTH XOAUTH2 {old_of_xoauth2}\r\n"),
+                "334 eyJzdGF0dXMiOiI0MDEiLCJzY2hlbWVzIjoiQmVhcmVyIn0=\r\n",
+            ),
+            ("\r\n", wrong),
+            ("AUTH OAUTHBEARER AQ==\r\n", "501 5.5.2 Cannot decode the response\r\n"),
+            ("AUTH OAUTHBEARER\r\n", "334 \r\n"),
+            (&format!("{valid}\r\n"), "235 2.7.0 Authentication succeeded\r\n"),
+            ("MAIL FROM:<a@a.test>\r\n", "250 2.1.0 Sender ok\r\n"),
+        ],
+    );
+    for session in sessions {
+        let asked = session.asked.iter().filter(|question| matches!(question, Question::LookUp(_)));
+        assert_eq!(asked.count(), 4);
+        assert!(!format!("{:?}", session.asked).contains("valid"), "a token in a log");
+    }
+}
+
+#[test]
+fn a_certificate_is_announced_once_it_was_shown() {
+    let certificate = ClientCertificate { emails: vec!["user@a.test".into()], sha256: [7; 32] };
+    let shown = TlsInfo { certificate: Some(certificate), ..tls() };
+    let settings = Settings { tls: Some(shown), ..settings(Role::Submission) };
+    play(
+        &settings,
+        &[
+            ("EHLO c\r\n", &TLS_EHLO.replace("AUTH", "AUTH EXTERNAL")),
+            ("AUTH EXTERNAL\r\n*\r\n", "334 \r\n501 5.7.0 Authentication cancelled\r\n"),
+            ("AUTH EXTERNAL !\r\n", "501 5.5.2 Cannot decode the response\r\n"),
+            // "other"
+            ("AUTH EXTERNAL b3RoZXI=\r\n", "535 5.1.8 wrong\r\n"),
+            ("AUTH EXTERNAL\r\n\r\n", "334 \r\n235 2.7.0 Authentication succeeded\r\n"),
+        ],
+    );
+    let unshown =
+        [("EHLO c\r\n", TLS_EHLO), ("AUTH EXTERNAL =\r\n", "504 5.5.4 Unknown authentication mechanism\r\n")];
+    play(&under_tls(Role::Submission), &unshown);
 }
 
 #[test]

@@ -11,6 +11,8 @@ use waypost_config::{Service, TlsMode};
 use waypost_tests::{Client, Site, SiteBuilder, after_added_fields, sample, site::PASSWORD};
 
 mod bound;
+mod certificate;
+mod issuer;
 mod libraries;
 mod readers;
 mod real_mail;

@@ -7,7 +7,7 @@ use waypost_tests::{Client, SiteBuilder, site::PASSWORD};
 
 use super::{Scene, message, unix};
 
-async fn token(folder: &Path, more: &[&str]) -> String {
+pub(super) async fn token(folder: &Path, more: &[&str]) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/bearer.py");
     let client = Client::new("python3", folder).args([script.as_path(), folder]).args(more);
     client.run().await.trim().to_owned()

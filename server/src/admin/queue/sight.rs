@@ -1,0 +1,262 @@
+//! Looking at the queue: what its entries, their records and the destinations say, as listings show it.
+
+use std::collections::BTreeMap;
+
+use waypost_auth::Live;
+use waypost_mail::{EntryId, Overdue, Reply, ReversePath, Timestamp};
+use waypost_mta::queue::{Control, Place, SiteStatus};
+use waypost_storage::{
+    Dialogue, DialogueTls, Outcome, QueueEntry, QueueEvent, QueuedRecipient, RecipientOutcome, Store,
+};
+
+use super::view::{
+    DestinationLine, DialogueLine, HeldLine, HistoryLine, MessageView, OutcomeLine, QueueLine, RecipientLine,
+    RestLine, Shown,
+};
+
+/// From where the queue is looked at.
+pub(super) struct Sight<'a> {
+    pub(super) store: &'a Store,
+    live: &'a Live,
+    control: Option<&'a Control>,
+    now: Timestamp,
+}
+
+impl<'a> Sight<'a> {
+    pub(super) fn new(store: &'a Store, live: &'a Live, control: Option<&'a Control>) -> Self {
+        Self { store, live, control, now: store.now() }
+    }
+
+    /// A message with its open recipients.
+    pub(super) fn line(&self, entry: &QueueEntry) -> QueueLine {
+        QueueLine {
+            id: entry.id.to_string(),
+            accepted: entry.accepted.to_string(),
+            size: entry.content.size(),
+            from: sender(&entry.reverse_path),
+            attempts: entry.attempts,
+            next_attempt: entry.next_attempt().map_or_else(String::new, |at| at.to_string()),
+            due: entry.next_attempt().is_some_and(|at| at <= self.now),
+            held: entry
+                .held
+                .as_ref()
+                .map(|held| HeldLine { since: held.at.to_string(), why: held.why.clone() }),
+            recipients: entry.open().map(|(_, queued)| self.recipient(queued)).collect(),
+        }
+    }
+
+    fn recipient(&self, queued: &QueuedRecipient) -> RecipientLine {
+        let state = match &queued.outcome {
+            Some(Outcome::Delivered { .. }) => "delivered",
+            Some(Outcome::Failed { .. }) => "failed",
+            Some(Outcome::Deferred { .. }) | None => "waiting",
+        };
+        let place = Place::of(self.live, &queued.recipient.address.domain);
+        let is_open = queued.is_open();
+        let status = self.control.filter(|_| is_open).and_then(|control| control.destination(&place));
+        RecipientLine {
+            address: queued.recipient.address.to_string(),
+            state: state.to_owned(),
+            paused: is_open && self.is_paused(&place),
+            destination: place.to_string(),
+            tries: queued.tries,
+            next_attempt: is_open.then(|| queued.next_attempt.to_string()),
+            last_reply: queued.outcome.as_ref().map_or_else(String::new, |outcome| said(outcome.said())),
+            resting: status.and_then(rest),
+        }
+    }
+
+    fn is_paused(&self, place: &Place) -> bool {
+        self.store.directory().borrow().paused.contains(&place.to_string())
+    }
+
+    /// All about one message. Errors: nothing is known of it; the journal cannot be read.
+    pub(super) async fn show(&self, id: EntryId) -> Result<Shown, String> {
+        let entry = self.store.queue_entry(id);
+        let events = self.store.queue_history(id).await.map_err(|error| error.to_string())?;
+        if entry.is_none() && events.is_empty() {
+            return Err(format!("nothing is known of a message {id} in the queue"));
+        }
+        let history = events.into_iter().map(|event| history(entry.as_ref(), event)).collect();
+        let message = entry.as_ref().map(|entry| self.message(entry));
+        let destinations = entry.as_ref().map_or_else(Vec::new, |entry| self.destinations_of(entry));
+        Ok(Shown { id: id.to_string(), message, destinations, history })
+    }
+
+    fn message(&self, entry: &QueueEntry) -> MessageView {
+        let recipients = entry.recipients.iter().map(|queued| self.recipient(queued)).collect();
+        let wishes = &entry.wishes;
+        MessageView {
+            line: QueueLine { recipients, ..self.line(entry) },
+            priority: wishes.priority,
+            not_before: entry.not_before.map(|at| at.to_string()),
+            deliver_by: wishes.deliver_by.map(|deadline| deadline.at.to_string()),
+            return_overdue: wishes.deliver_by.is_some_and(|deadline| deadline.overdue == Overdue::Return),
+            require_tls: wishes.require_tls,
+            envelope_id: wishes.envelope_id.as_ref().map(waypost_mail::EnvelopeId::decoded),
+        }
+    }
+
+    /// The destinations of a message. Without a server nothing is counted.
+    fn destinations_of(&self, entry: &QueueEntry) -> Vec<DestinationLine> {
+        let mut lines = BTreeMap::new();
+        for (_, queued) in entry.open() {
+            let place = Place::of(self.live, &queued.recipient.address.domain);
+            let status = self.control.and_then(|control| control.destination(&place));
+            let name = place.to_string();
+            let line = status.map_or_else(
+                || DestinationLine { paused: self.is_paused(&place), ..DestinationLine::new(name.clone()) },
+                destination,
+            );
+            lines.insert(name, line);
+        }
+        lines.into_values().collect()
+    }
+
+    /// All destinations to which something is on its way, or that are paused.
+    pub(super) fn destinations(&self) -> Vec<DestinationLine> {
+        let mut lines = match self.control {
+            Some(control) => control.destinations().into_iter().map(destination).collect(),
+            None => self.counted().into_values().collect::<Vec<_>>(),
+        };
+        let paused = self.store.directory().borrow().paused.clone();
+        for name in paused {
+            if !lines.iter().any(|line| line.destination == name) {
+                let none = Some(0);
+                lines.push(DestinationLine {
+                    paused: true,
+                    waiting: none,
+                    due: none,
+                    ..DestinationLine::new(name)
+                });
+            }
+        }
+        lines.sort_by(|a, b| a.destination.cmp(&b.destination));
+        lines
+    }
+
+    /// What waits, counted through the whole queue.
+    fn counted(&self) -> BTreeMap<String, DestinationLine> {
+        let (mut lines, mut after) = (BTreeMap::new(), None);
+        loop {
+            let page = self.store.queue_page(after, super::PAGE_LOOKS);
+            let Some(last) = page.last() else { return lines };
+            after = Some(last.id);
+            page.iter().filter(|entry| entry.held.is_none()).for_each(|entry| self.count(entry, &mut lines));
+        }
+    }
+
+    fn count(&self, entry: &QueueEntry, lines: &mut BTreeMap<String, DestinationLine>) {
+        let mut due: BTreeMap<String, bool> = BTreeMap::new();
+        for (_, queued) in entry.open() {
+            let place = Place::of(self.live, &queued.recipient.address.domain);
+            *due.entry(place.to_string()).or_default() |= queued.next_attempt <= self.now;
+        }
+        let paused = self.store.directory().borrow().paused.clone();
+        for (name, is_due) in due {
+            let line = lines.entry(name.clone()).or_insert_with(|| DestinationLine::new(name));
+            line.paused = paused.contains(&line.destination);
+            line.waiting = Some(line.waiting.unwrap_or(0) + 1);
+            line.due = Some(line.due.unwrap_or(0) + u64::from(is_due));
+        }
+    }
+}
+
+impl DestinationLine {
+    fn new(destination: String) -> Self {
+        Self {
+            destination,
+            waiting: None,
+            due: None,
+            connections: None,
+            window: None,
+            paused: false,
+            resting: None,
+        }
+    }
+}
+
+fn destination(status: SiteStatus<Place>) -> DestinationLine {
+    DestinationLine {
+        destination: status.place.to_string(),
+        waiting: Some(status.waiting as u64),
+        due: Some(status.due as u64),
+        connections: Some(status.connections as u64),
+        window: Some(status.window as u64),
+        paused: status.is_paused,
+        resting: rest(status),
+    }
+}
+
+fn rest(status: SiteStatus<Place>) -> Option<RestLine> {
+    let (until, failures, peer, reply) = status.resting?;
+    Some(RestLine { until: until.to_string(), failures, last_reply: said((&peer, &reply)) })
+}
+
+fn sender(path: &ReversePath) -> String {
+    match path {
+        ReversePath::Null => String::new(),
+        ReversePath::Address(address) => address.to_string(),
+    }
+}
+
+/// `mx.example.org [192.0.2.1]: 451 4.7.1 later`
+fn said((peer, reply): (&str, &Reply)) -> String {
+    let text = wire(reply).join(" / ");
+    if peer.is_empty() { text } else { format!("{peer}: {text}") }
+}
+
+/// The lines of a reply as they came.
+fn wire(reply: &Reply) -> Vec<String> {
+    reply.to_string().lines().map(|line| line.trim_end().to_owned()).collect()
+}
+
+fn history(entry: Option<&QueueEntry>, event: QueueEvent) -> HistoryLine {
+    match event {
+        QueueEvent::Queued { at, next_attempt, held } => {
+            HistoryLine::Queued { at: at.to_string(), next_attempt: next_attempt.to_string(), held }
+        }
+        QueueEvent::Attempted { at, outcomes, next_attempt, warned, dialogues } => {
+            let is_deferred =
+                |outcome: &RecipientOutcome| matches!(outcome.outcome, Outcome::Deferred { .. });
+            HistoryLine::Attempted {
+                at: at.to_string(),
+                next_attempt: outcomes.iter().any(is_deferred).then(|| next_attempt.to_string()),
+                outcomes: outcomes.iter().map(|outcome| outcome_line(entry, outcome)).collect(),
+                warned,
+                dialogues: dialogues.into_iter().map(dialogue).collect(),
+            }
+        }
+        QueueEvent::Rescheduled { at, next_attempt } => HistoryLine::Rescheduled {
+            at: at.map(|at| at.to_string()),
+            next_attempt: next_attempt.to_string(),
+        },
+        QueueEvent::HoldChanged { at, why: Some(why) } => HistoryLine::Held { at: at.to_string(), why },
+        QueueEvent::HoldChanged { at, why: None } => HistoryLine::Released { at: at.to_string() },
+        QueueEvent::Settled { removed } => HistoryLine::Left { removed: removed.map(|at| at.to_string()) },
+    }
+}
+
+fn outcome_line(entry: Option<&QueueEntry>, outcome: &RecipientOutcome) -> OutcomeLine {
+    let queued = entry.and_then(|entry| entry.recipients.get(outcome.recipient));
+    let recipient = queued.map_or_else(
+        || format!("recipient {}", outcome.recipient + 1),
+        |queued| queued.recipient.address.to_string(),
+    );
+    let (peer, reply) = outcome.outcome.said();
+    let name = match outcome.outcome {
+        Outcome::Delivered { .. } => "delivered",
+        Outcome::Deferred { .. } => "deferred",
+        Outcome::Failed { .. } => "failed",
+    };
+    OutcomeLine { recipient, outcome: name.to_owned(), peer: peer.to_owned(), reply: wire(reply) }
+}
+
+fn dialogue(dialogue: Dialogue) -> DialogueLine {
+    let Dialogue { at, peer, tls, policy, lines } = dialogue;
+    let tls = tls.map(|DialogueTls { version, cipher, verified }| {
+        let verified = if verified { "certificate verified" } else { "certificate not verified" };
+        format!("{version} {cipher}, {verified}")
+    });
+    DialogueLine { at: at.to_string(), peer, tls, policy, lines }
+}

@@ -1,0 +1,244 @@
+//! The queue as a person reads it. What other servers said is shown without control characters. Pure.
+
+use crate::admin::queue::{
+    DestinationLine, DialogueLine, HistoryLine, MessageView, OutcomeLine, QueueLine, RecipientLine, RestLine,
+    Shown,
+};
+
+/// A message in a listing, and a line for each open recipient.
+pub(super) fn line(line: &QueueLine) -> Vec<String> {
+    let QueueLine { id, accepted, size, from, recipients, .. } = line;
+    let mut lines = vec![format!("{id}  {accepted}  {size} octets  from <{from}>  {}", state(line))];
+    lines.extend(recipients.iter().map(|recipient| format!("    {}", waiting(recipient))));
+    cleaned(lines)
+}
+
+/// Whether it is held, or when it is tried.
+fn state(line: &QueueLine) -> String {
+    let QueueLine { attempts, next_attempt, due, held, .. } = line;
+    match held {
+        Some(held) => format!("tried {attempts}×, held since {}: {}", held.since, held.why),
+        None if *due => format!("tried {attempts}×, due since {next_attempt}"),
+        None => format!("tried {attempts}×, next {next_attempt}"),
+    }
+}
+
+/// What was said of a recipient, and why its destination does not get it now.
+fn waiting(recipient: &RecipientLine) -> String {
+    let RecipientLine { address, last_reply, destination, paused, resting, .. } = recipient;
+    let said = if last_reply.is_empty() { "not tried yet" } else { last_reply };
+    let paused = if *paused { format!("; {destination} is paused") } else { String::new() };
+    let resting = resting.as_ref().map(|rest| format!("; {destination} {}", resting_until(rest)));
+    format!("<{address}>  {said}{paused}{}", resting.unwrap_or_default())
+}
+
+fn resting_until(rest: &RestLine) -> String {
+    let RestLine { until, failures, last_reply } = rest;
+    format!("rests until {until}, tried in vain {failures}×: {last_reply}")
+}
+
+/// All about a message.
+pub(super) fn message(shown: &Shown) -> Vec<String> {
+    let Shown { id, message, destinations, history } = shown;
+    let mut lines = match message {
+        Some(message) => head(message),
+        None => vec![format!("{id}  has left the queue")],
+    };
+    if !destinations.is_empty() {
+        lines.push("destinations:".to_owned());
+        lines.extend(destinations.iter().map(|line| format!("  {}", destination(line))));
+    }
+    lines.push("history:".to_owned());
+    lines.extend(history.iter().flat_map(happened).map(|line| format!("  {line}")));
+    cleaned(lines)
+}
+
+fn head(message: &MessageView) -> Vec<String> {
+    let MessageView { line, priority, not_before, deliver_by, return_overdue, require_tls, envelope_id } =
+        message;
+    let overdue = if *return_overdue { "else it comes back" } else { "else its sender is told" };
+    let wishes = [
+        (*priority != 0).then(|| format!("priority {priority}")),
+        not_before.as_ref().map(|at| format!("to be sent no earlier than {at}")),
+        deliver_by.as_ref().map(|at| format!("to be delivered by {at}, {overdue}")),
+        require_tls.then(|| "only where TLS is sure".to_owned()),
+        envelope_id.as_ref().map(|id| format!("its sender calls it {id}")),
+    ];
+    let QueueLine { id, accepted, size, from, recipients, .. } = line;
+    let mut lines = vec![
+        format!("{id}  from <{from}>  {size} octets"),
+        format!("  accepted {accepted}"),
+        format!("  {}", state(line)),
+    ];
+    lines.extend(wishes.into_iter().flatten().map(|wish| format!("  {wish}")));
+    lines.push("recipients:".to_owned());
+    for recipient in recipients {
+        let RecipientLine { address, state, destination, tries, next_attempt, last_reply, .. } = recipient;
+        let next = next_attempt.as_ref().map(|at| format!(", due {at}")).unwrap_or_default();
+        lines.push(format!("  <{address}>  {state}, by {destination}, tried {tries}×{next}"));
+        if !last_reply.is_empty() {
+            lines.push(format!("      {last_reply}"));
+        }
+    }
+    lines
+}
+
+/// A line for each destination.
+pub(super) fn destinations(lines: &[DestinationLine]) -> Vec<String> {
+    match lines {
+        [] => vec!["nothing is on its way".to_owned()],
+        lines => cleaned(lines.iter().map(destination).collect()),
+    }
+}
+
+fn destination(line: &DestinationLine) -> String {
+    let DestinationLine { destination, waiting, due, connections, window, paused, resting } = line;
+    let said = [
+        waiting.zip(*due).map(|(waiting, due)| format!("{waiting} waiting, {due} due")),
+        connections.zip(*window).map(|(now, most)| format!("{now} of {most} connections")),
+        paused.then(|| "paused".to_owned()),
+        resting.as_ref().map(resting_until),
+    ];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    format!("{destination}  {}", said.join(", ")).trim_end().to_owned()
+}
+
+fn happened(line: &HistoryLine) -> Vec<String> {
+    let one = |at: &str, what: String| vec![format!("{at}  {what}")];
+    match line {
+        HistoryLine::Queued { at, next_attempt, held } => {
+            let held = held.as_ref().map(|why| format!(", held: {why}")).unwrap_or_default();
+            one(at, format!("queued, due {next_attempt}{held}"))
+        }
+        HistoryLine::Attempted { at, outcomes, next_attempt, warned, dialogues } => {
+            let next = next_attempt.as_ref().map(|next| format!(", next try {next}")).unwrap_or_default();
+            let warned = if *warned { ", its sender was told that it is late" } else { "" };
+            let mut lines = one(at, format!("tried{next}{warned}"));
+            lines.extend(outcomes.iter().flat_map(outcome));
+            lines.extend(dialogues.iter().flat_map(dialogue));
+            lines
+        }
+        HistoryLine::Rescheduled { at, next_attempt } => {
+            one(at.as_deref().unwrap_or("(unknown)"), format!("made due {next_attempt}"))
+        }
+        HistoryLine::Held { at, why } => one(at, format!("held: {why}")),
+        HistoryLine::Released { at } => one(at, "released".to_owned()),
+        HistoryLine::Left { removed: Some(at) } => one(at, "removed by hand".to_owned()),
+        HistoryLine::Left { removed: None } => vec!["all its recipients are settled".to_owned()],
+    }
+}
+
+fn outcome(outcome: &OutcomeLine) -> Vec<String> {
+    let OutcomeLine { recipient, outcome, peer, reply } = outcome;
+    let by = if peer.is_empty() { "without asking a server".to_owned() } else { format!("by {peer}") };
+    let mut lines = vec![format!("    <{recipient}>  {outcome} {by}")];
+    lines.extend(reply.iter().map(|line| format!("        {line}")));
+    lines
+}
+
+fn dialogue(dialogue: &DialogueLine) -> Vec<String> {
+    let DialogueLine { at, peer, tls, policy, lines } = dialogue;
+    let tls = tls.as_deref().unwrap_or("no TLS");
+    let mut said = vec![format!("    what was said with {peer} at {at}; {tls}; {policy}")];
+    said.extend(lines.iter().map(|line| format!("        {line}")));
+    said
+}
+
+/// Octets that a terminal obeys, or that end lines, are not shown.
+fn cleaned(lines: Vec<String>) -> Vec<String> {
+    let clean = |line: String| line.replace(char::is_control, "\u{fffd}");
+    lines.into_iter().map(clean).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::queue::HeldLine;
+
+    fn held() -> QueueLine {
+        QueueLine {
+            id: "0000000000001".to_owned(),
+            accepted: "A".to_owned(),
+            size: 7,
+            from: String::new(),
+            attempts: 2,
+            next_attempt: "N".to_owned(),
+            due: false,
+            held: None,
+            recipients: Vec::new(),
+        }
+    }
+
+    fn recipient() -> RecipientLine {
+        RecipientLine {
+            address: "x@b.test".to_owned(),
+            state: "waiting".to_owned(),
+            destination: "b.test".to_owned(),
+            tries: 0,
+            next_attempt: None,
+            last_reply: String::new(),
+            paused: false,
+            resting: None,
+        }
+    }
+
+    fn rest() -> Option<RestLine> {
+        Some(RestLine { until: "U".to_owned(), failures: 3, last_reply: "mx: 421 no".to_owned() })
+    }
+
+    #[test]
+    fn a_listing_says_why_a_message_waits() {
+        let hold = Some(HeldLine { since: "S".to_owned(), why: "asked for".to_owned() });
+        for (message, expected) in [
+            (held(), "tried 2×, next N"),
+            (QueueLine { due: true, ..held() }, "tried 2×, due since N"),
+            (QueueLine { due: true, held: hold, ..held() }, "tried 2×, held since S: asked for"),
+        ] {
+            assert_eq!(line(&message), [format!("0000000000001  A  7 octets  from <>  {expected}")]);
+        }
+        let said = RecipientLine { last_reply: "mx: 451 la\x1b[2Jter".to_owned(), ..recipient() };
+        for (recipient, expected) in [
+            (recipient(), "not tried yet"),
+            (RecipientLine { paused: true, ..recipient() }, "not tried yet; b.test is paused"),
+            (
+                RecipientLine { resting: rest(), ..recipient() },
+                "not tried yet; b.test rests until U, tried in vain 3×: mx: 421 no",
+            ),
+            (said, "mx: 451 la\u{fffd}[2Jter"),
+        ] {
+            let lines = line(&QueueLine { recipients: vec![recipient], ..held() });
+            assert_eq!(lines[1], format!("    <x@b.test>  {expected}"));
+        }
+    }
+
+    #[test]
+    fn destinations_say_what_is_known_of_them() {
+        let nothing = DestinationLine {
+            destination: "b.test".to_owned(),
+            waiting: None,
+            due: None,
+            connections: None,
+            window: None,
+            paused: false,
+            resting: None,
+        };
+        assert_eq!(destinations(&[]), ["nothing is on its way"]);
+        for (line, expected) in [
+            (nothing.clone(), "b.test"),
+            (DestinationLine { paused: true, ..nothing.clone() }, "b.test  paused"),
+            (
+                DestinationLine {
+                    waiting: Some(9),
+                    due: Some(1),
+                    connections: Some(0),
+                    window: Some(5),
+                    resting: rest(),
+                    ..nothing
+                },
+                "b.test  9 waiting, 1 due, 0 of 5 connections, rests until U, tried in vain 3×: mx: 421 no",
+            ),
+        ] {
+            assert_eq!(destinations(&[line]), [expected]);
+        }
+    }
+}
