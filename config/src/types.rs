@@ -356,6 +356,8 @@ pub struct QueueConfig {
     pub messages_per_connection: usize,
     /// Whether the postmaster is told of notifications that cannot be delivered; default yes.
     pub double_bounces: bool,
+    /// Whether mail of our users goes on with a reverse path that names the message (VERP); default no.
+    pub verp: bool,
     /// What differs for some domains.
     pub destinations: Vec<DestinationConfig>,
 }
@@ -401,6 +403,7 @@ impl Default for QueueConfig {
             connections_per_destination: 20,
             messages_per_connection: 100,
             double_bounces: true,
+            verp: false,
             destinations: Vec::new(),
         }
     }

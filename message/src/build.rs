@@ -11,7 +11,7 @@ pub use notification::{
 };
 
 /// A value for one line: control characters, which could begin another one, become spaces.
-fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

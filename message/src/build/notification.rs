@@ -36,8 +36,16 @@ pub enum Action {
 }
 
 impl Action {
+    /// All there are.
+    const ALL: [Self; 5] = [Self::Failed, Self::Delayed, Self::Delivered, Self::Relayed, Self::Expanded];
+
+    /// Reads `action-value`, in any case.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name().eq_ignore_ascii_case(text.trim()))
+    }
+
     /// `action-value`
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Failed => "failed",
             Self::Delayed => "delayed",

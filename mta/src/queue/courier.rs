@@ -355,18 +355,19 @@ fn transactions<D: Clone + Eq + Hash>(recipients: impl Iterator<Item = (usize, D
 }
 
 impl Courier {
-    /// The sender, or, where an alias forwards what comes from elsewhere, a path of ours that leads back to him.
+    /// The sender, or a path of ours that leads back to him: where he is one of ours and each message is to have its own, and where an
+    /// alias forwards what comes from elsewhere.
     fn reverse_path(&self, entry: &QueueEntry, job: &Job) -> ReversePath {
         let context = &self.shared.context;
         let live = context.live();
-        let (sender, alias) = match (&entry.reverse_path, &job.alias) {
-            (ReversePath::Address(sender), Some(alias)) if live.config.srs.enabled => (sender, alias),
-            (unchanged, _) => return unchanged.clone(),
-        };
-        // Our own mail needs no other path.
+        let ReversePath::Address(sender) = &entry.reverse_path else { return ReversePath::Null };
         if live.directory.is_local(&sender.domain) {
-            return entry.reverse_path.clone();
+            let own = context.srs.bounce_path(sender, entry.id).filter(|_| live.config.queue.verp);
+            return ReversePath::Address(own.unwrap_or_else(|| sender.clone()));
         }
+        let Some(alias) = job.alias.as_ref().filter(|_| live.config.srs.enabled) else {
+            return entry.reverse_path.clone();
+        };
         let domain = live.config.srs.domain.as_ref().unwrap_or(alias);
         let rewritten = context.srs.forward(sender, domain, srs::day(context.store.now()));
         if rewritten.is_none() {

@@ -11,9 +11,12 @@ use waypost_auth::{
     srs,
 };
 use waypost_mail::{DateTime, DeliverBy, EnhancedStatus, EntryId, LoginService, Refusal, Timestamp};
-use waypost_message::build::{Action, Original, Reader, RecipientReport};
+use waypost_message::{
+    build::{Action, Original, Reader, RecipientReport},
+    report::{Feedback, RecipientStatus, Report},
+};
 use waypost_net::{AddressCount, Disconnect, Handler, Output};
-use waypost_storage::{Acceptance, Deadline, Relay, Wishes};
+use waypost_storage::{Acceptance, Deadline, Relay, ReturnedReport, Wishes};
 
 use super::{
     Context,
@@ -35,6 +38,8 @@ use crate::{
 
 /// Room for the fields that we add to a message: trace fields (RFC 5321 section 4.4) and what submission lacks.
 const ADDED_FIELDS_BYTES: u64 = 1024;
+/// Most messages that one report is noted with.
+const REPORTED_MESSAGES_MAX: usize = 10;
 
 /// Answers for one session.
 #[derive(Debug)]
@@ -272,6 +277,7 @@ impl Receiver {
         let store = &self.context.store;
         let message = intake.finish(store, &transaction.arrival(self.peer, store.now())).await?;
         let bytes = message.bytes;
+        let reports = transaction.reports(&message);
         let acceptance = transaction.acceptance(message, store.now());
         let notification = transaction.notification(&self.context, &acceptance).await;
         let accepted = store.deliver(acceptance, notification).await;
@@ -286,7 +292,20 @@ impl Receiver {
             login = transaction.submitter.as_ref().map(|identity| identity.address.to_string()),
             "message accepted"
         );
+        self.note(reports).await;
         Ok(id)
+    }
+
+    /// Notes reports with the messages that they are about. The mail itself is accepted already.
+    async fn note(&self, reports: Vec<(EntryId, Vec<ReturnedReport>)>) {
+        for (id, reports) in reports {
+            for ReturnedReport { recipient, what, status, .. } in &reports {
+                tracing::info!(%id, to = recipient, what, status, "a report came back");
+            }
+            if let Err(error) = self.context.store.note_reports(id, reports).await {
+                tracing::warn!(%id, %error, "a report is not noted with its message");
+            }
+        }
     }
 }
 
@@ -307,6 +326,9 @@ impl Transaction {
             if let Some(returned) = returned {
                 return returned;
             }
+        }
+        if let Some(recipient) = Recipient::decide_bounce(directory, &context.srs, &path, &parameters) {
+            return Ok(recipient);
         }
         let may_relay = self.submitter.is_some() || is_trusted(&self.live, peer);
         let trust = if may_relay { Trust::MayRelay } else { Trust::Stranger };
@@ -370,6 +392,17 @@ impl Transaction {
         })
     }
 
+    /// What the message reports of others, where it came to their return paths. A body too large to be held in memory is not looked at.
+    fn reports(&self, message: &Complete) -> Vec<(EntryId, Vec<ReturnedReport>)> {
+        let mut ids: Vec<EntryId> =
+            self.recipients.as_slice().iter().filter_map(|recipient| recipient.returned).collect();
+        ids.truncate(REPORTED_MESSAGES_MAX);
+        let body = message.body.memory().filter(|_| !ids.is_empty());
+        let report = body.and_then(|body| Report::read(&message.structure, message.header.len(), body));
+        let Some(reports) = report.map(returned) else { return Vec::new() };
+        ids.into_iter().map(|id| (id, reports.clone())).collect()
+    }
+
     fn acceptance(&self, message: Complete, now: Timestamp) -> Acceptance {
         let Complete { header, body, structure, octets, .. } = message;
         let reverse_path = self.mail.reverse_path.clone();
@@ -410,6 +443,27 @@ fn report(recipient: &Recipient, action: Action) -> RecipientReport {
         diagnostic: None,
         last_attempt: None,
         will_retry_until: None,
+    }
+}
+
+/// A report as it is noted.
+fn returned(report: Report) -> Vec<ReturnedReport> {
+    match report {
+        Report::Delivery(recipients) => recipients
+            .into_iter()
+            .map(|RecipientStatus { recipient, action, status, diagnostic }| ReturnedReport {
+                recipient,
+                what: action.name().to_owned(),
+                status: status.map(|status| status.to_string()),
+                said: diagnostic,
+            })
+            .collect(),
+        Report::Feedback(Feedback { kind, recipient }) => vec![ReturnedReport {
+            recipient: recipient.unwrap_or_default(),
+            what: format!("complaint: {kind}"),
+            status: None,
+            said: None,
+        }],
     }
 }
 

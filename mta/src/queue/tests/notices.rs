@@ -171,3 +171,23 @@ async fn internationalised_original_recipients_go_on_in_the_form_that_the_server
         world.stop().await;
     }
 }
+
+#[tokio::test]
+async fn mail_of_our_users_has_a_return_path_of_its_own_where_that_is_wanted() {
+    let peer = Peer::start("250 ok").await;
+    for (verp, from) in [(true, sender()), (true, far()), (true, ReversePath::Null), (false, sender())] {
+        let world = World::start(peer.address, QueueConfig { verp, ..queue() }).await;
+        let id = world.submit(from.clone(), &["x@b.test"]).await;
+        world.until_empty().await;
+        let path = peer.senders().pop().unwrap();
+        let path =
+            path.strip_prefix("MAIL FROM:<").and_then(|path| path.strip_suffix('>')).unwrap().to_owned();
+        if verp && from == sender() {
+            let path = address(&path);
+            assert_eq!(world.context.srs.bounced(&path), Some((address("s@a.test"), id)), "{path}");
+        } else {
+            assert_eq!(path, from.to_string());
+        }
+        world.stop().await;
+    }
+}
