@@ -47,6 +47,43 @@ pub enum Resolution {
     Elsewhere,
 }
 
+/// One step on the way from an address to where its mail goes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Step {
+    /// The address.
+    pub address: Address,
+    /// By what it leads on.
+    pub means: Means,
+    /// Where to.
+    pub leads: Leads,
+}
+
+/// By what an address leads on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Means {
+    /// By itself.
+    Itself,
+    /// Without its detail (`user+detail`).
+    Detail,
+    /// As `postmaster` or `abuse`, which every domain has.
+    Role,
+    /// By the domain's `catch_all`.
+    CatchAll,
+}
+
+/// Where an address leads in one step.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Leads {
+    /// Into the mailboxes of an account.
+    Account(AccountId),
+    /// To other addresses.
+    Addresses(Vec<Address>),
+    /// Elsewhere: it is none of ours.
+    Elsewhere,
+    /// Nowhere: nobody has it.
+    Nowhere,
+}
+
 /// Why a directory cannot be made.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DirectoryError {
@@ -221,7 +258,7 @@ impl Directory {
             Some(_) => {}
         }
         let mut expansion = Expansion::default();
-        self.expand(address, &mut expansion);
+        self.expand(address, &mut expansion, |_, _, _| ());
         let Expansion { accounts, remote, .. } = expansion;
         if accounts.is_empty() && remote.is_empty() {
             return Resolution::UnknownUser;
@@ -229,15 +266,37 @@ impl Directory {
         Resolution::Deliver { accounts, remote }
     }
 
+    /// The steps that [`Directory::resolve`] goes.
+    pub fn steps(&self, address: &Address) -> Vec<Step> {
+        let mut steps = Vec::new();
+        self.expand(address, &mut Expansion::default(), |address, means, next| {
+            let leads = match next {
+                Next::Account(id) => Leads::Account(*id),
+                Next::Addresses(targets) => Leads::Addresses(targets.to_vec()),
+                Next::Remote => Leads::Elsewhere,
+                Next::Nowhere => Leads::Nowhere,
+            };
+            steps.push(Step { address: address.clone(), means, leads });
+        });
+        steps
+    }
+
     /// Follows one address; each is followed once, so that loops end and the addresses of the configuration are the bound. None
     /// may be left out: who accepts mail for an alias owes it to all behind it.
-    fn expand(&self, address: &Address, expansion: &mut Expansion) {
+    fn expand(
+        &self,
+        address: &Address,
+        expansion: &mut Expansion,
+        mut tell: impl FnMut(&Address, Means, &Next<'_>),
+    ) {
         let mut open = vec![address.clone()];
         while let Some(address) = open.pop() {
             if !expansion.seen.insert(address.folded()) {
                 continue;
             }
-            match self.step(&address) {
+            let (means, next) = self.step(&address);
+            tell(&address, means, &next);
+            match next {
                 Next::Account(id) if !expansion.accounts.contains(&id) => expansion.accounts.push(id),
                 Next::Remote => expansion.remote.push(address),
                 Next::Addresses(targets) => open.extend(targets.iter().rev().cloned()),
@@ -247,10 +306,10 @@ impl Directory {
     }
 
     /// Where one address leads in one step.
-    fn step(&self, address: &Address) -> Next<'_> {
+    fn step(&self, address: &Address) -> (Means, Next<'_>) {
         let Some(domain) = self.domains.get(&address.domain).filter(|domain| domain.relay_to.is_none())
         else {
-            return Next::Remote;
+            return (Means::Itself, Next::Remote);
         };
         let known = |key: &str| {
             let account = self.by_address.get(key).map(|id| Next::Account(*id));
@@ -266,11 +325,13 @@ impl Directory {
         };
         let catch_all =
             || domain.catch_all.as_ref().map(|target| Next::Addresses(std::slice::from_ref(target)));
+        let by = |means: Means| move |next| (means, next);
         known(&address.folded())
-            .or_else(without_detail)
-            .or_else(role)
-            .or_else(catch_all)
-            .unwrap_or(Next::Nowhere)
+            .map(by(Means::Itself))
+            .or_else(|| without_detail().map(by(Means::Detail)))
+            .or_else(|| role().map(by(Means::Role)))
+            .or_else(|| catch_all().map(by(Means::CatchAll)))
+            .unwrap_or((Means::Itself, Next::Nowhere))
     }
 
     /// Accounts of the file that the store has no id for yet.
@@ -498,6 +559,42 @@ pub(crate) mod tests {
         ] {
             assert_eq!(resolve(address), expected, "{address}");
         }
+    }
+
+    #[test]
+    fn the_way_of_an_address_is_told_step_by_step() {
+        let address = |text: &str| Address::parse(text).unwrap();
+        let step = |text: &str, means, leads| Step { address: address(text), means, leads };
+        let steps = |text: &str| directory().steps(&address(text));
+        let alice = Leads::Account(AccountId(1));
+        for (text, means, leads) in [
+            ("alice@a.test", Means::Itself, alice.clone()),
+            ("Alice+lists@a.test", Means::Detail, alice.clone()),
+            ("abuse@a.test", Means::Role, alice.clone()),
+            ("nobody@a.test", Means::Itself, Leads::Nowhere),
+            ("x@backup.test", Means::Itself, Leads::Elsewhere),
+            ("x@elsewhere.test", Means::Itself, Leads::Elsewhere),
+        ] {
+            assert_eq!(steps(text), [step(text, means, leads)], "{text}");
+        }
+        let to_alice = Leads::Addresses(vec![address("Alice@a.test")]);
+        assert_eq!(
+            steps("any@c.test"),
+            [step("any@c.test", Means::CatchAll, to_alice), step("Alice@a.test", Means::Itself, alice)]
+        );
+        // Each address once, though the aliases lead in a circle.
+        let way: Vec<String> = steps("team@a.test").iter().map(|step| step.address.to_string()).collect();
+        assert_eq!(
+            way,
+            [
+                "team@a.test",
+                "alice@a.test",
+                "bob@a.test",
+                "far@elsewhere.test",
+                "again@a.test",
+                "x@backup.test"
+            ]
+        );
     }
 
     #[test]

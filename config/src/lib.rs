@@ -3,6 +3,7 @@
 //! `reference.toml` documents every key; unknown keys are errors with line, column and the nearest known key.
 
 pub mod load;
+mod next_hop;
 mod reader;
 pub mod reference;
 mod sections;
@@ -13,7 +14,8 @@ pub use reader::size as parse_size;
 pub use reference::{explain, reference};
 pub use types::{
     AccountConfig, AliasConfig, CertificateConfig, Config, DestinationConfig, DnsConfig, Dnssec,
-    DomainConfig, Introspection, LimitsConfig, ListenerConfig, ListenerRules, Listeners, Network, NextHop,
-    OauthConfig, Password, QueueConfig, RatesConfig, RouteConfig, RouteTls, Schedule, Service, SrsConfig,
-    StorageConfig, TlsConfig, TlsMode, TokenSource,
+    DomainConfig, Introspection, LimitsConfig, ListenAddress, ListenerConfig, ListenerRules, Listeners,
+    Network, NextHop, OauthConfig, Password, QueueConfig, RatesConfig, RouteConfig, RouteProtocol, RouteTls,
+    Schedule, Service, SocketFile, SourceAddresses, SrsConfig, StorageConfig, TlsConfig, TlsMode,
+    TokenSource,
 };

@@ -13,7 +13,7 @@ use toml::de::DeTable;
 use crate::{
     reader::{Found, Problems, Section},
     sections::{self, FileFacts},
-    types::{Config, ListenerConfig, TlsMode},
+    types::{Config, ListenAddress, ListenerConfig, TlsMode},
 };
 
 /// Errors of one file, printed one below the other with line, column and the line itself.
@@ -74,8 +74,11 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     let storage = sections::storage(&root);
     let tls = facts.tls(&root);
     let oauth = facts.oauth(&root);
-    let listeners: Vec<_> =
-        root.tables("listener").into_iter().filter_map(|section| facts.listener(section)).collect();
+    let listeners: Vec<_> = root
+        .tables("listener")
+        .into_iter()
+        .filter_map(|section| sections::listener(&facts, section))
+        .collect();
     let domains: Vec<_> = root.tables("domain").into_iter().filter_map(sections::domain_section).collect();
     let accounts: Vec<_> =
         root.tables("account").into_iter().filter_map(|section| facts.account(section)).collect();
@@ -97,13 +100,14 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         }
     }
     root.end();
-    let fixed = listeners.iter().filter(|listener| listener.value.address.port() != 0);
-    unique(problems, fixed, |listener| listener.address, "the listener's address");
+    let any_port = |address: &ListenAddress| address.socket().is_some_and(|address| address.port() == 0);
+    let fixed = listeners.iter().filter(|listener| !any_port(&listener.value.address));
+    unique(problems, fixed, |listener| listener.address.to_string(), "the listener's address");
     overlapping(problems, &listeners);
     unique(problems, &domains, |domain| domain.name.clone(), "the domain");
     unique(problems, &accounts, |account| account.address.folded(), "the account");
     unique(problems, &aliases, |alias| alias.from.folded(), "the alias");
-    unique(problems, &routes, |route| route.domain.clone(), "the route");
+    unique(problems, &routes, |route| (route.domain.clone(), route.sender.clone()), "the route");
     let is_ours = |domain| domains.iter().any(|ours| ours.value.name == domain);
     let owned = accounts.iter().map(|account| (&account.value.address, &account.place));
     for (address, place) in owned.chain(aliases.iter().map(|alias| (&alias.value.from, &alias.place))) {
@@ -160,9 +164,9 @@ fn unique<'a, T: 'a, K: Eq + Hash>(
 /// A listener on all addresses takes the port of one on a single address.
 fn overlapping(problems: &Problems, listeners: &[Found<ListenerConfig>]) {
     for (number, listener) in listeners.iter().enumerate() {
-        let address = listener.value.address;
+        let Some(address) = listener.value.address.socket() else { continue };
         let taken = |other: &&Found<ListenerConfig>| {
-            let other = other.value.address;
+            let Some(other) = other.value.address.socket() else { return false };
             address.port() != 0
                 && other.port() == address.port()
                 && other.is_ipv4() == address.is_ipv4()

@@ -169,6 +169,17 @@ impl<'a, 'i> Section<'a, 'i> {
         Some(values)
     }
 
+    /// One text or several, each of a form of its own.
+    pub(crate) fn one_or_more<T>(
+        &self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<Found<T>>> {
+        let is_text =
+            self.table.and_then(|table| table.get(key)).is_some_and(|value| value.get_ref().is_str());
+        if is_text { self.parsed(key, parse).map(|found| vec![found]) } else { self.list(key, parse) }
+    }
+
     /// A table `[key]`; an empty one where it is missing.
     pub(crate) fn table(&self, key: &str) -> Section<'a, 'i> {
         let found = self.convert(key, "a table", DeValue::as_table);

@@ -10,6 +10,7 @@ use std::{
 use waypost_mail::{Address, Domain};
 
 use crate::{
+    next_hop::{SOCKET_PATH_BYTES_MAX, next_hop, server, source_addresses},
     reader::{Found, Section, duration, size},
     types::*,
 };
@@ -26,6 +27,8 @@ const TLS_MODES: [(&str, TlsMode); 3] =
     [("none", TlsMode::None), ("starttls", TlsMode::StartTls), ("implicit", TlsMode::Implicit)];
 const ROUTE_TLS: [(&str, RouteTls); 3] =
     [("opportunistic", RouteTls::Opportunistic), ("required", RouteTls::Required), ("none", RouteTls::None)];
+const ROUTE_PROTOCOLS: [(&str, RouteProtocol); 2] =
+    [("smtp", RouteProtocol::Smtp), ("lmtp", RouteProtocol::Lmtp)];
 const DNSSEC: [(&str, Dnssec); 3] =
     [("validate", Dnssec::Validate), ("trust-ad", Dnssec::TrustAd), ("off", Dnssec::Off)];
 
@@ -33,8 +36,6 @@ const DNSSEC: [(&str, Dnssec); 3] =
 const TRUST_PREFIX_MIN_V4: u8 = 8;
 /// The largest IPv6 network of one owner: fc00::/7, unique local addresses (RFC 4193 section 3.1).
 const TRUST_PREFIX_MIN_V6: u8 = 7;
-/// Longest path of a Unix socket in octets (unix(7): 108 with the closing zero).
-const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// What is put behind `state_dir` for the administration socket.
 const SOCKET_NAME: &str = "waypost.sock";
 /// Bounds of `limits.message_size`: every server takes 64 KiB (RFC 5321 section 4.5.3.1.7), and IMAP tells sizes in 32 bits
@@ -82,21 +83,27 @@ fn https_url(text: &str) -> Result<String, String> {
     }
 }
 
-fn next_hop(text: &str) -> Result<NextHop, String> {
-    if let Some(socket) = text.parse::<SocketAddr>().ok().filter(|socket| socket.port() != 0) {
-        return Ok(NextHop { host: socket.ip().to_string(), port: socket.port() });
+/// Three octal digits, with or without a zero before them.
+fn socket_mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix('0').unwrap_or(text);
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|_| digits.len() == 3 && !digits.contains('+'));
+    mode.ok_or_else(|| format!("{text:?} is not the mode of a file, like \"0660\""))
+}
+
+/// The id of a user: a number, or a name in /etc/passwd.
+fn user(text: &str) -> Result<u32, String> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
     }
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    if let Ok(ip) = bare.parse::<IpAddr>() {
-        return Ok(NextHop { host: ip.to_string(), port: 25 });
-    }
-    let (host, port) = text.rsplit_once(':').unwrap_or((text, "25"));
-    let port = port.parse().ok().filter(|port| *port != 0);
-    let host = domain(host).ok().filter(|host| host.as_ip().is_none());
-    match (host, port) {
-        (Some(host), Some(port)) => Ok(NextHop { host: host.as_str().to_owned(), port }),
-        _ => Err(format!("{text:?} is not a host with a port, like mail.example.org:25 or 192.0.2.7:25")),
-    }
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let id = |line: &str| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(text)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    };
+    users
+        .lines()
+        .find_map(id)
+        .ok_or_else(|| format!("{text:?} is neither a user in /etc/passwd nor a number"))
 }
 
 fn network(text: &str) -> Result<Network, String> {
@@ -157,6 +164,16 @@ impl FileFacts<'_> {
             return None;
         }
         Some(self.folder.join(found.value))
+    }
+
+    fn listen_address(&self, text: &str) -> Result<ListenAddress, String> {
+        let Some(path) = text.strip_prefix("unix:") else { return socket(text).map(ListenAddress::Ip) };
+        let file = SocketFile { path: self.folder.join(path), mode: 0o660, users: Vec::new() };
+        match file.path.as_os_str().len() {
+            _ if path.is_empty() => Err(format!("{text:?} has no path")),
+            ..=SOCKET_PATH_BYTES_MAX => Ok(ListenAddress::Unix(file)),
+            _ => Err(format!("the path of a socket has at most {SOCKET_PATH_BYTES_MAX} octets")),
+        }
     }
 
     /// A file that must be there and readable.
@@ -305,68 +322,6 @@ impl FileFacts<'_> {
         }
     }
 
-    pub(crate) fn listener(&self, section: Section<'_, '_>) -> Option<Found<ListenerConfig>> {
-        let service = section.parsed("service", |text| match text {
-            "smtp" => Ok(Service::Smtp),
-            "submission" => Ok(Service::Submission),
-            "imap" => Ok(Service::Imap),
-            "pop3" => Ok(Service::Pop3),
-            "lmtp" => Ok(Service::Lmtp),
-            "http" => Err(format!("the service {text:?} is not available in this version")),
-            _ => Err(format!("{text:?} is none of \"smtp\", \"submission\", \"lmtp\", \"imap\", \"pop3\"")),
-        });
-        let service = section.need("service", service);
-        let address = section.need("address", section.parsed("address", socket));
-        let tls = section.word("tls", &TLS_MODES);
-        let auth_without_tls = section.boolean("auth_without_tls");
-        let rules = self.rules(&section, service.as_ref().map(|service| service.value));
-        let problems = section.problems();
-        section.end();
-        let (service, Found { value: address, place }) = (service?.value, address?);
-        if let Some(auth) = auth_without_tls.as_ref().filter(|auth| auth.value && !address.ip().is_loopback())
-        {
-            let text = "listener.auth_without_tls is only accepted on loopback addresses: passwords would cross the network in the clear";
-            problems.add(Some(auth.place.clone()), text);
-        }
-        let auth_without_tls = auth_without_tls.is_some_and(|auth| auth.value);
-        let tls = tls.unwrap_or(if auth_without_tls { TlsMode::None } else { TlsMode::StartTls });
-        if tls == TlsMode::None && rules.client_certificates.is_some() {
-            problems.add(Some(place.clone()), "listener.client_certificates needs TLS");
-        }
-        let listener = ListenerConfig { service, address, tls, auth_without_tls, rules };
-        Some(Found { value: listener, place })
-    }
-
-    /// What a listener believes and demands; a key that means nothing for its service is told of, or it would be relied on.
-    fn rules(&self, section: &Section<'_, '_>, service: Option<Service>) -> ListenerRules {
-        let relays: &[Service] = &[Service::Smtp];
-        let takes_mail: &[Service] = &[Service::Smtp, Service::Submission];
-        let has_users: &[Service] = &[Service::Submission, Service::Imap, Service::Pop3];
-        for (key, services) in [
-            ("xclient", takes_mail),
-            ("strict_pipelining", takes_mail),
-            ("greeting_delay", relays),
-            ("client_certificates", has_users),
-        ] {
-            if let Some(service) = service.filter(|service| section.has(key) && !services.contains(service)) {
-                section.wrong(format!("listener.{key} means nothing for the service {:?}", service.name()));
-            }
-        }
-        ListenerRules {
-            client_certificates: section
-                .has("client_certificates")
-                .then(|| self.file(section, "client_certificates"))
-                .flatten(),
-            proxy_protocol: networks(section, "proxy_protocol"),
-            xclient: networks(section, "xclient"),
-            greeting_delay: section
-                .parsed("greeting_delay", short)
-                .map(|found| found.value)
-                .unwrap_or_default(),
-            strict_pipelining: section.boolean("strict_pipelining").is_some_and(|strict| strict.value),
-        }
-    }
-
     pub(crate) fn account(&self, section: Section<'_, '_>) -> Option<Found<AccountConfig>> {
         let address = section.need("address", section.parsed("address", address));
         let quota_bytes = section.parsed("quota", size).map(|found| found.value);
@@ -419,25 +374,53 @@ impl FileFacts<'_> {
     pub(crate) fn route(&self, section: Section<'_, '_>) -> Option<Found<RouteConfig>> {
         let any_domain = |text: &str| if text == "*" { Ok(None) } else { domain(text).map(Some) };
         let destination = section.need("domain", section.parsed("domain", any_domain));
-        let hop = section.need("next_hop", section.parsed("next_hop", next_hop));
+        let sender = section.parsed("sender", domain).map(|found| found.value);
+        let hops = section.need("next_hop", section.one_or_more("next_hop", next_hop));
+        let hops: Option<Vec<NextHop>> = hops.map(|hops| hops.into_iter().map(|hop| hop.value).collect());
+        if section.is_empty_list("next_hop") {
+            section.wrong("route.next_hop is empty");
+        }
+        let hops = hops.filter(|hops| !hops.is_empty());
+        let protocol = section.word("protocol", &ROUTE_PROTOCOLS);
         let tls = section.word("tls", &ROUTE_TLS);
         let (username, password) = (section.string("username"), self.secret(&section, "password"));
         if username.is_some() != password.is_some() {
             section.wrong("route.username and route.password_file go together");
         }
-        let is_loopback = |hop: &NextHop| hop.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if username.is_some()
-            && tls == Some(RouteTls::None)
-            && hop.as_ref().is_some_and(|hop| !is_loopback(&hop.value))
-        {
-            section.wrong("route.tls is \"none\", but there is a username: the password would cross the network in the clear");
-        }
-        section.end();
+        let sources = source_addresses(&section);
         let login = username.zip(password).map(|(name, password)| (name.value.to_owned(), password.value));
-        // A login without a word about TLS is not sent over a connection that was not verified.
-        let tls = tls.unwrap_or(if login.is_some() { RouteTls::Required } else { RouteTls::default() });
+        let route = hops.map(|next_hops| {
+            // What has a socket here has no port 25, and is no server on the Internet.
+            let sockets = next_hops.iter().all(|hop| matches!(hop, NextHop::Socket(_)));
+            let protocol =
+                protocol.unwrap_or(if sockets { RouteProtocol::Lmtp } else { RouteProtocol::Smtp });
+            // A login without a word about TLS is not sent over a connection that was not verified.
+            let tls = tls.unwrap_or(if login.is_some() && !sockets {
+                RouteTls::Required
+            } else {
+                RouteTls::default()
+            });
+            RouteConfig { domain: None, sender, next_hops, protocol, tls, login, sources }
+        });
+        route.iter().for_each(|route| check_route(&section, route));
+        section.end();
         let Found { value: domain, place } = destination?;
-        Some(Found { value: RouteConfig { domain, next_hop: hop?.value, tls, login }, place })
+        Some(Found { value: RouteConfig { domain, ..route? }, place })
+    }
+}
+
+/// What of a route does not go together.
+fn check_route(section: &Section<'_, '_>, route: &RouteConfig) {
+    let RouteConfig { next_hops, protocol, tls, login, .. } = route;
+    if login.is_some() && *tls == RouteTls::None && !next_hops.iter().all(NextHop::is_local) {
+        section.wrong("route.tls is \"none\", but there is a username: the password would cross the network in the clear");
+    }
+    if *tls == RouteTls::Required && next_hops.iter().any(|hop| matches!(hop, NextHop::Socket(_))) {
+        section.wrong("route.tls is \"required\", but a Unix socket has no TLS");
+    }
+    let is_smtp_port = |hop: &NextHop| matches!(hop, NextHop::Server { port: 25, .. });
+    if *protocol == RouteProtocol::Lmtp && next_hops.iter().any(is_smtp_port) {
+        section.wrong("route.protocol is \"lmtp\", which is never spoken on port 25 (RFC 2033 section 5): name another port");
     }
 }
 
@@ -452,6 +435,102 @@ pub(crate) fn storage(root: &Section<'_, '_>) -> StorageConfig {
     section.not_available(&["url", "bodies"]);
     section.end();
     StorageConfig { retention }
+}
+
+pub(crate) fn listener(facts: &FileFacts<'_>, section: Section<'_, '_>) -> Option<Found<ListenerConfig>> {
+    let service = section.parsed("service", |text| match text {
+        "smtp" => Ok(Service::Smtp),
+        "submission" => Ok(Service::Submission),
+        "imap" => Ok(Service::Imap),
+        "pop3" => Ok(Service::Pop3),
+        "lmtp" => Ok(Service::Lmtp),
+        "http" => Err(format!("the service {text:?} is not available in this version")),
+        _ => Err(format!("{text:?} is none of \"smtp\", \"submission\", \"lmtp\", \"imap\", \"pop3\"")),
+    });
+    let service = section.need("service", service);
+    let address = section.need("address", section.parsed("address", |text| facts.listen_address(text)));
+    let address =
+        address.map(|found| unix_socket(&section, found, service.as_ref().map(|service| service.value)));
+    let tls = section.word("tls", &TLS_MODES);
+    let auth_without_tls = section.boolean("auth_without_tls");
+    let rules = rules(facts, &section, service.as_ref().map(|service| service.value));
+    let problems = section.problems();
+    section.end();
+    let (service, Found { value: address, place }) = (service?.value, address?);
+    let is_loopback = address.socket().is_some_and(|address| address.ip().is_loopback());
+    if let Some(auth) = auth_without_tls.as_ref().filter(|auth| auth.value && !is_loopback) {
+        let text = "listener.auth_without_tls is only accepted on loopback addresses: passwords would cross the network in the clear";
+        problems.add(Some(auth.place.clone()), text);
+    }
+    let auth_without_tls = auth_without_tls.is_some_and(|auth| auth.value);
+    let without_tls = auth_without_tls || address.socket().is_none();
+    let tls = tls.unwrap_or(if without_tls { TlsMode::None } else { TlsMode::StartTls });
+    if address.socket().is_none() && tls != TlsMode::None {
+        problems.add(Some(place.clone()), "listener.tls is \"none\" on a Unix socket");
+    }
+    if tls == TlsMode::None && rules.client_certificates.is_some() {
+        problems.add(Some(place.clone()), "listener.client_certificates needs TLS");
+    }
+    if address.socket().is_none() && !rules.proxy_protocol.is_empty() {
+        problems.add(Some(place.clone()), "listener.proxy_protocol means nothing on a Unix socket");
+    }
+    let listener = ListenerConfig { service, address, tls, auth_without_tls, rules };
+    Some(Found { value: listener, place })
+}
+
+/// Adds to a Unix socket what stands beside its path; these keys mean nothing elsewhere.
+fn unix_socket(
+    section: &Section<'_, '_>,
+    found: Found<ListenAddress>,
+    service: Option<Service>,
+) -> Found<ListenAddress> {
+    let mode = section.parsed("socket_mode", socket_mode);
+    let users = section.list("socket_users", user);
+    let Found { value, place } = found;
+    let value = match value {
+        ListenAddress::Unix(file) => {
+            if service.is_some_and(|service| service != Service::Lmtp) {
+                section.wrong("a Unix socket is for the service \"lmtp\" only");
+            }
+            let mode = mode.map_or(file.mode, |mode| mode.value);
+            let users = users.into_iter().flatten().map(|user| user.value).collect();
+            ListenAddress::Unix(SocketFile { mode, users, ..file })
+        }
+        ip @ ListenAddress::Ip(_) => {
+            for key in ["socket_mode", "socket_users"].into_iter().filter(|key| section.has(key)) {
+                section.wrong(format!("listener.{key} means nothing without a Unix socket"));
+            }
+            ip
+        }
+    };
+    Found { value, place }
+}
+
+/// What a listener believes and demands; a key that means nothing for its service is told of, or it would be relied on.
+fn rules(facts: &FileFacts<'_>, section: &Section<'_, '_>, service: Option<Service>) -> ListenerRules {
+    let relays: &[Service] = &[Service::Smtp];
+    let takes_mail: &[Service] = &[Service::Smtp, Service::Submission];
+    let has_users: &[Service] = &[Service::Submission, Service::Imap, Service::Pop3];
+    for (key, services) in [
+        ("xclient", takes_mail),
+        ("strict_pipelining", takes_mail),
+        ("vrfy", takes_mail),
+        ("greeting_delay", relays),
+        ("client_certificates", has_users),
+    ] {
+        if let Some(service) = service.filter(|service| section.has(key) && !services.contains(service)) {
+            section.wrong(format!("listener.{key} means nothing for the service {:?}", service.name()));
+        }
+    }
+    let certificates = section.has("client_certificates");
+    ListenerRules {
+        client_certificates: certificates.then(|| facts.file(section, "client_certificates")).flatten(),
+        proxy_protocol: networks(section, "proxy_protocol"),
+        xclient: networks(section, "xclient"),
+        greeting_delay: section.parsed("greeting_delay", short).map(|found| found.value).unwrap_or_default(),
+        vrfy: section.boolean("vrfy").is_some_and(|vrfy| vrfy.value),
+        strict_pipelining: section.boolean("strict_pipelining").is_some_and(|strict| strict.value),
+    }
 }
 
 /// Networks whose word is taken for something; none where the key is missing.
@@ -470,7 +549,7 @@ pub(crate) fn domain_section(section: Section<'_, '_>) -> Option<Found<DomainCon
             _ => Err(format!("{text:?} is not one of + - _ = # ~ ! $ % & *, nor empty for no separator")),
         }
     });
-    let relay_to = section.parsed("relay_to", next_hop).map(|found| found.value);
+    let relay_to = section.parsed("relay_to", server).map(|found| found.value);
     section.end();
     let Found { value: name, place } = name?;
     let separator = separator.map_or(Some('+'), |found| found.value);
@@ -528,6 +607,7 @@ pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
         verp: section.boolean("verp").map_or(default.verp, |found| found.value),
         double_bounces: section.boolean("double_bounces").map_or(default.double_bounces, |found| found.value),
         destinations: destinations.collect(),
+        sources: source_addresses(&section),
     };
     let mut seen = BTreeSet::new();
     for destination in &config.destinations {
@@ -616,6 +696,7 @@ pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
         connections_per_address: number("connections_per_address", 0, 50),
         auth_failures_per_minute: number("auth_failures_per_minute", 0, 10).try_into().unwrap_or(u32::MAX),
         error_delay: delay("error_delay", 1),
+        priority: section.number("priority", 0..=9).and_then(|most| i8::try_from(most).ok()).unwrap_or(4),
         rates: RatesConfig {
             connections_per_minute: rate("connections_per_minute", 300),
             messages_per_minute: rate("messages_per_minute", 300),

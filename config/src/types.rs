@@ -8,6 +8,8 @@ use std::{
 
 use waypost_mail::{Address, Domain};
 
+pub use crate::next_hop::{NextHop, SourceAddresses};
+
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -164,14 +166,59 @@ pub enum TlsMode {
 pub struct ListenerConfig {
     /// What it speaks.
     pub service: Service,
-    /// Where; port 0: any free one.
-    pub address: SocketAddr,
+    /// Where.
+    pub address: ListenAddress,
     /// When TLS begins.
     pub tls: TlsMode,
     /// Login without TLS; only true on loopback addresses.
     pub auth_without_tls: bool,
     /// What it believes and demands.
     pub rules: ListenerRules,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum ListenAddress {
+    /// IP address and port; port 0: any free one.
+    Ip(SocketAddr),
+    /// A Unix socket.
+    Unix(SocketFile),
+}
+
+/// A Unix socket to listen on.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct SocketFile {
+    /// Its path, of at most 107 octets.
+    pub path: PathBuf,
+    /// The mode of the file; default 0660.
+    pub mode: u32,
+    /// Ids of the users who may connect; empty: whom the mode lets.
+    pub users: Vec<u32>,
+}
+
+impl ListenAddress {
+    /// The IP address with its port.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for ListenAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self::Ip(address)
+    }
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(file) => write!(f, "unix:{}", file.path.display()),
+        }
+    }
 }
 
 /// What a listener believes and demands of its clients; by default nothing.
@@ -187,6 +234,8 @@ pub struct ListenerRules {
     pub greeting_delay: Duration,
     /// Whether octets behind a command that must be the last of its group end the session.
     pub strict_pipelining: bool,
+    /// Whether VRFY tells users who have logged in what exists.
+    pub vrfy: bool,
 }
 
 /// `[[domain]]`
@@ -200,15 +249,6 @@ pub struct DomainConfig {
     pub separator: Option<char>,
     /// Where a backup MX hands the domain's mail on.
     pub relay_to: Option<NextHop>,
-}
-
-/// A server by host name or address, with its port.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct NextHop {
-    /// Host name or address literal without brackets.
-    pub host: String,
-    /// Port; default 25.
-    pub port: u16,
 }
 
 /// A password that the file declares.
@@ -260,17 +300,48 @@ pub enum RouteTls {
     None,
 }
 
+/// What is spoken to a next hop.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum RouteProtocol {
+    /// SMTP.
+    #[default]
+    Smtp,
+    /// LMTP: one answer for each recipient (RFC 2033).
+    Lmtp,
+}
+
 /// `[[route]]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteConfig {
     /// Destination; `None`: `"*"`, all others.
     pub domain: Option<Domain>,
-    /// Where its mail goes.
-    pub next_hop: NextHop,
+    /// Only for senders of this domain.
+    pub sender: Option<Domain>,
+    /// Where its mail goes: these in their order; at least one.
+    pub next_hops: Vec<NextHop>,
+    /// What is spoken there.
+    pub protocol: RouteProtocol,
     /// TLS towards it.
     pub tls: RouteTls,
     /// Login there.
     pub login: Option<(String, String)>,
+    /// Where connections go out from.
+    pub sources: SourceAddresses,
+}
+
+impl RouteConfig {
+    /// To one server by SMTP with opportunistic TLS, without login.
+    pub fn new(domain: Option<Domain>, next_hop: NextHop) -> Self {
+        Self {
+            domain,
+            sender: None,
+            next_hops: vec![next_hop],
+            protocol: RouteProtocol::Smtp,
+            tls: RouteTls::Opportunistic,
+            login: None,
+            sources: SourceAddresses::default(),
+        }
+    }
 }
 
 /// A network: address and prefix length.
@@ -358,6 +429,8 @@ pub struct QueueConfig {
     pub double_bounces: bool,
     /// Whether mail of our users goes on with a reverse path that names the message (VERP); default no.
     pub verp: bool,
+    /// Where connections go out from, unless a route says otherwise.
+    pub sources: SourceAddresses,
     /// What differs for some domains.
     pub destinations: Vec<DestinationConfig>,
 }
@@ -404,6 +477,7 @@ impl Default for QueueConfig {
             messages_per_connection: 100,
             double_bounces: true,
             verp: false,
+            sources: SourceAddresses::default(),
             destinations: Vec::new(),
         }
     }
@@ -450,6 +524,8 @@ pub struct LimitsConfig {
     pub auth_failures_per_minute: u32,
     /// Wait before an error is answered; default 1 s; 0 = off.
     pub error_delay: Duration,
+    /// The most urgent priority that a user may give a message, 0 to 9; default 4.
+    pub priority: i8,
     /// What an address, or an account, may do in a time.
     pub rates: RatesConfig,
 }

@@ -3,7 +3,10 @@
 
 use std::path::Path;
 
-use waypost_config::{Config, Introspection, Service, TlsMode, TokenSource, explain, parse, reference};
+use waypost_config::{
+    Config, Introspection, ListenAddress, RouteProtocol, RouteTls, Service, TlsMode, TokenSource, explain,
+    parse, reference,
+};
 
 fn check(text: &str) -> Result<Config, Vec<String>> {
     parse(Path::new("/nowhere/waypost.toml"), text).map_err(|error| error.problems)
@@ -103,6 +106,47 @@ fn wide_networks_are_told_apart() {
 }
 
 #[test]
+fn routes_have_next_hops_protocol_and_sources() {
+    let more = r#"
+        [queue]
+        source_addresses = ["192.0.2.1", "2001:db8::1"]
+        [[route]]
+        domain = "x.test"
+        next_hop = ["one.test:587", "two.test"]
+        source_addresses = ["192.0.2.2"]
+        [[route]]
+        domain = "x.test"
+        sender = "y.test"
+        next_hop = "unix:/run/dovecot/lmtp"
+        [[route]]
+        domain = "*"
+        next_hop = "[::1]:24"
+        protocol = "lmtp"
+    "#;
+    let config = check(&minimal(more)).unwrap();
+    let shown: Vec<_> = config
+        .routes
+        .iter()
+        .map(|route| {
+            let hops: Vec<String> = route.next_hops.iter().map(ToString::to_string).collect();
+            (hops.join(" "), route.protocol, route.tls)
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("one.test:587 two.test:25".to_owned(), RouteProtocol::Smtp, RouteTls::Opportunistic),
+            ("unix:/run/dovecot/lmtp".to_owned(), RouteProtocol::Lmtp, RouteTls::Opportunistic),
+            ("[::1]:24".to_owned(), RouteProtocol::Lmtp, RouteTls::Opportunistic),
+        ]
+    );
+    let sources = config.routes[0].sources.or(config.queue.sources);
+    assert_eq!(sources.towards("203.0.113.1".parse().unwrap()), Some("192.0.2.2".parse().unwrap()));
+    assert_eq!(sources.towards("2001:db8::9".parse().unwrap()), Some("2001:db8::1".parse().unwrap()));
+    assert_eq!(config.routes[1].sender.as_ref().map(waypost_mail::Domain::as_str), Some("y.test"));
+}
+
+#[test]
 fn an_error_delay_is_short() {
     for (delay, good) in [("0", true), ("60s", true), ("61s", false), ("1d", false)] {
         assert_eq!(
@@ -129,6 +173,29 @@ fn all_errors_are_told_at_once_with_their_places() {
         ]
     );
     assert!(problems[0].ends_with("\n 8 | conections = 5\n   | ^^^^^^^^^^"), "{}", problems[0]);
+}
+
+/// A listener on a Unix socket with these keys.
+fn unix(keys: &str) -> String {
+    format!("[[listener]]\naddress = \"unix:run/lmtp\"\n{keys}\n")
+}
+
+#[test]
+fn lmtp_has_unix_sockets() {
+    let address = |keys: &str| {
+        let config = check(&minimal(&unix(&format!("service = \"lmtp\"\n{keys}")))).unwrap();
+        config.listeners.last().unwrap().clone()
+    };
+    let plain = address("");
+    assert_eq!((plain.tls, plain.address.to_string().as_str()), (TlsMode::None, "unix:/nowhere/run/lmtp"));
+    let ListenAddress::Unix(file) = plain.address else { panic!() };
+    assert_eq!((file.mode, file.users), (0o660, vec![]));
+    let ListenAddress::Unix(file) =
+        address("socket_mode = \"600\"\nsocket_users = [\"root\", \"103\"]").address
+    else {
+        panic!()
+    };
+    assert_eq!((file.mode, file.users), (0o600, vec![0, 103]));
 }
 
 #[test]
@@ -166,6 +233,24 @@ fn what_must_not_be_is_refused() {
             "[[listener]]\nservice = \"smtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\ngreeting_delay = \"61s\"",
             "at most 1 minute",
         ),
+        (
+            "[[listener]]\nservice = \"lmtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nvrfy = true",
+            "listener.vrfy means nothing for the service \"lmtp\"",
+        ),
+        ("[limits]\npriority = 10", "between 0 and 9"),
+        (&unix("service = \"smtp\""), "a Unix socket is for the service \"lmtp\" only"),
+        (&unix("service = \"lmtp\"\ntls = \"starttls\""), "listener.tls is \"none\" on a Unix socket"),
+        (&unix("service = \"lmtp\"\nproxy_protocol = [\"127.0.0.0/8\"]"), "means nothing on a Unix socket"),
+        (&unix("service = \"lmtp\"\nsocket_mode = \"0888\""), "is not the mode of a file"),
+        (&unix("service = \"lmtp\"\nsocket_mode = \"+77\""), "is not the mode of a file"),
+        (&unix("service = \"lmtp\"\nsocket_users = [\"no such user\"]"), "neither a user in /etc/passwd nor"),
+        (&unix("service = \"lmtp\"").replace("run/lmtp", ""), "has no path"),
+        (&unix("service = \"lmtp\"").replace("run/lmtp", &"x".repeat(108)), "has at most 107 octets"),
+        (&unix("service = \"lmtp\"").repeat(2), "the listener's address is there twice"),
+        (
+            "[[listener]]\nservice = \"lmtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nsocket_mode = \"0600\"",
+            "listener.socket_mode means nothing without a Unix socket",
+        ),
         ("[srs]\ndomain = \"far.test\"", "no [[domain]] whose mail"),
         ("[limits]\nrecipients = 99", "between 100 and"),
         ("[limits]\nrecipients = -1", "between 100 and"),
@@ -186,6 +271,29 @@ fn what_must_not_be_is_refused() {
             "[[route]]\ndomain = \"*\"\nnext_hop = \"192.0.2.7:25\"\ntls = \"none\"\nusername = \"u\"\npassword = \"p\"",
             "would cross the network in the clear",
         ),
+        ("[[route]]\ndomain = \"x.test\"\nnext_hop = []", "route.next_hop is empty"),
+        ("[[route]]\ndomain = \"x.test\"\nnext_hop = 25", "route.next_hop is a list of texts"),
+        (
+            "[[route]]\ndomain = \"x.test\"\nnext_hop = [\"mx.test\", \"unix:lmtp\"]",
+            "absolute path of a socket",
+        ),
+        (
+            "[[route]]\ndomain = \"x.test\"\nnext_hop = \"mx.test\"\nprotocol = \"lmtp\"",
+            "never spoken on port 25",
+        ),
+        ("[[route]]\ndomain = \"x.test\"\nnext_hop = \"unix:/run/lmtp\"\ntls = \"required\"", "has no TLS"),
+        (
+            "[[route]]\ndomain = \"x.test\"\nnext_hop = \"mx.test\"\nsource_addresses = [\"127.0.0.1\", \"127.0.0.2\"]",
+            "two addresses of one family",
+        ),
+        ("[queue]\nsource_addresses = [\"0.0.0.0\"]", "the address of no host"),
+        ("[queue]\nsource_addresses = [\"mx.test\"]", "is not an IP address"),
+        (
+            "[[route]]\ndomain = \"x.test\"\nsender = \"y.test\"\nnext_hop = \"mx.test\"\n\
+             [[route]]\ndomain = \"x.test\"\nsender = \"y.test\"\nnext_hop = \"mx.test\"",
+            "the route is there twice",
+        ),
+        ("[[domain]]\nname = \"b.test\"\nrelay_to = \"unix:/run/lmtp\"", "no other server"),
         (
             "[[domain]]\nname = \"b.test\"\n[[account]]\naddress = \"a@b.test\"\npassword_hash = \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ\"",
             "not a whole argon2",

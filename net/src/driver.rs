@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
@@ -28,6 +28,11 @@ use crate::{
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(300);
 /// The machine is not asked for more while this much is unsent.
 pub const UNSENT_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest wait for what a peer had said when sending to it failed.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(200);
+/// Most reads of it.
+const LAST_WORDS_READS_MAX: usize = 8;
 
 /// Any byte stream.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -95,6 +100,9 @@ pub async fn drive<M: Machine, H: Handler<M>>(
     let Connection { stream, starttls, shutdown, .. } = connection;
     let mut session = Session { wire: Wire::new(stream), starttls, shutdown, told: false, ended: false };
     let result = session.run(&mut machine, &mut handler).await;
+    if matches!(result, Err(Disconnect::Io(_) | Disconnect::Stalled)) && !session.ended {
+        session.hear(&mut machine).await;
+    }
     if matches!(result, Ok(()) | Err(Disconnect::Handler(_))) {
         session.wire.close().await;
     }
@@ -145,6 +153,16 @@ impl Session {
                     machine.tls_started(&info);
                 }
                 Step::Close => return Ok(()),
+            }
+        }
+    }
+
+    /// Gives the machine what had arrived when sending failed.
+    async fn hear<M: Machine>(&mut self, machine: &mut M) {
+        for _ in 0..LAST_WORDS_READS_MAX {
+            match timeout(LAST_WORDS_TIMEOUT, self.wire.read()).await {
+                Ok(Ok(octets)) if !octets.is_empty() => machine.last_words(octets),
+                _ => return,
             }
         }
     }

@@ -8,8 +8,10 @@ pub mod connect;
 pub mod driver;
 pub mod https;
 pub mod listener;
+pub mod local;
 pub mod machine;
 pub mod proxy;
+pub mod race;
 pub mod rates;
 pub mod shutdown;
 pub mod tls;
@@ -18,12 +20,14 @@ mod wire;
 #[cfg(test)]
 mod testing;
 
-pub use connect::{ConnectError, Dialled, Dialler, Dialling, Network, connect};
+pub use connect::{ConnectError, Dial, Dialled, Dialler, Dialling, Network, Raced, connect};
 pub use driver::{Connection, Disconnect, Stream, TlsRole, drive};
 pub use https::{Bounds, HttpsAnswer, HttpsClient, HttpsError, HttpsRequest, HttpsUrl, Payload};
 pub use listener::{Acceptor, AddressCount, DescriptorError, Limits, bind, network, raise_descriptor_limit};
+pub use local::LocalListener;
 pub use machine::{Handler, Machine, Step};
 pub use proxy::Proxies;
+pub use race::{ATTEMPT_DELAY, is_local};
 pub use rates::Rates;
 pub use shutdown::Shutdown;
 pub use tls::{

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Connections that the kernel may hold for us before they are accepted.
-const BACKLOG: i32 = 1024;
+pub(crate) const BACKLOG: i32 = 1024;
 /// First and longest wait after accept failed for want of descriptors or memory.
 const ACCEPT_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Longest wait for a refused peer to take the refusal.
@@ -98,7 +98,7 @@ fn descriptors(connections: u64) -> u64 {
 /// Bounds shared by all listeners of a server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    connections: Arc<Semaphore>,
+    pub(crate) connections: Arc<Semaphore>,
     per_address: usize,
     per_minute: u32,
     addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
@@ -221,12 +221,12 @@ impl Acceptor {
         F: Future<Output = ()> + Send + 'static,
     {
         let refusal = if self.mode == TlsMode::Implicit { "" } else { refusal };
-        let mut wait = ACCEPT_RETRY.0;
+        let mut wait = AcceptWait::default();
         // Cancel-safe: a connection that is not accepted stays with the kernel.
         while let Some(accepted) = self.unless_stopping(listener.accept()).await {
             match accepted {
                 Ok((stream, peer)) => {
-                    wait = ACCEPT_RETRY.0;
+                    wait = AcceptWait::default();
                     let counted = if self.proxies.trust(peer.ip()) {
                         None
                     } else if let Some(counted) = self.limits.admit(peer) {
@@ -241,19 +241,13 @@ impl Acceptor {
                     let arrived = Arrived { stream, peer, counted, permit, refusal };
                     self.shutdown.spawn(self.clone().begin(arrived, session.clone()));
                 }
-                // The peer was gone before we came.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections");
-                    sleep(wait).await;
-                    wait = (wait * 2).min(ACCEPT_RETRY.1);
-                }
+                Err(error) => wait.after(&error).await,
             }
         }
     }
 
     /// `None` when the server stops first.
-    async fn unless_stopping<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn unless_stopping<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
             () = self.shutdown.stopping() => None,
@@ -292,6 +286,28 @@ impl Acceptor {
             Err(error) => tracing::info!(%peer, %error, "no session"),
         }
         drop(held);
+    }
+}
+
+/// How long the next failure to accept is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AcceptWait(Duration);
+
+impl Default for AcceptWait {
+    fn default() -> Self {
+        Self(ACCEPT_RETRY.0)
+    }
+}
+
+impl AcceptWait {
+    /// Waits after a failure, longer each time.
+    pub(crate) async fn after(&mut self, error: &io::Error) {
+        // The peer was gone before we came.
+        if error.kind() != io::ErrorKind::ConnectionAborted {
+            tracing::warn!(%error, "cannot accept connections");
+            sleep(self.0).await;
+            self.0 = (self.0 * 2).min(ACCEPT_RETRY.1);
+        }
     }
 }
 

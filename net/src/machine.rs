@@ -25,6 +25,11 @@ pub trait Machine: Send {
     fn event(&mut self, event: Self::Event);
     /// TLS is there, as [`Step::StartTls`] asked: what arrived before it and was not obeyed is forgotten.
     fn tls_started(&mut self, info: &TlsInfo);
+    /// Takes octets that had arrived when sending failed: the peer may have said why it takes no more. Nothing is done after it.
+    fn last_words(&mut self, octets: &[u8]) {
+        // most machines have no use for them
+        let _unheard = octets;
+    }
     /// The server stops: says so to the peer (421, BYE) and closes at the next step.
     fn shutdown(&mut self);
     /// What is needed to go on. Called again after each input, and when a deadline has passed.

@@ -13,12 +13,14 @@ use std::{
 
 use tokio::{net::TcpListener, sync::watch};
 use waypost_auth::{Authenticator, Live, Srs};
-use waypost_config::{Config, LimitsConfig, ListenerConfig, Service, TlsMode};
+use waypost_config::{Config, LimitsConfig, ListenAddress, ListenerConfig, Service, TlsMode};
 use waypost_mta::{
     dns::{DnsError, Resolver},
     queue,
 };
-use waypost_net::{Acceptor, Connection, Dialler, Limits, Proxies, ServerTls, Shutdown, TlsError};
+use waypost_net::{
+    Acceptor, Connection, Dialler, Limits, LocalListener, Proxies, ServerTls, Shutdown, TlsError,
+};
 use waypost_storage::{Options, Store, StoreError, disk::Disk};
 
 use crate::{
@@ -57,8 +59,8 @@ pub enum StartError {
     #[error("cannot make {0}: {1}")]
     StateDir(String, io::Error),
     /// A listening socket.
-    #[error("cannot listen on {0}: {1}{hint}", hint = listen_hint(*.0, .1))]
-    Listen(SocketAddr, io::Error),
+    #[error("cannot listen on {0}: {1}{hint}", hint = listen_hint(.0, .1))]
+    Listen(ListenAddress, io::Error),
     /// File descriptors.
     #[error("{0}")]
     Descriptors(#[from] waypost_net::DescriptorError),
@@ -80,11 +82,12 @@ pub enum StartError {
 }
 
 /// What the user may not know: who may listen on low ports.
-fn listen_hint(address: SocketAddr, error: &io::Error) -> &'static str {
+fn listen_hint(address: &ListenAddress, error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+        io::ErrorKind::PermissionDenied if address.socket().is_some_and(|address| address.port() < 1024) => {
             "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE"
         }
+        io::ErrorKind::AddrInUse if address.socket().is_none() => "; another program serves it",
         io::ErrorKind::AddrInUse => "; another program listens there: `ss -ltnp` shows which",
         io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
         _ => "",
@@ -96,14 +99,14 @@ fn listen_hint(address: SocketAddr, error: &io::Error) -> &'static str {
 pub struct Server;
 
 /// A bound service.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Bound {
     /// What it speaks.
     pub service: Service,
     /// When TLS begins.
     pub tls: TlsMode,
     /// Where.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
 }
 
 impl fmt::Display for Bound {
@@ -162,7 +165,7 @@ impl Server {
         let authenticator =
             Authenticator::with_salt_key(config.limits.auth_failures_per_minute, &salt_key, Some(ask));
         let running = Running {
-            bound: listeners.iter().map(|(bound, _, _)| *bound).collect(),
+            bound: listeners.iter().map(|(bound, _, _)| bound.clone()).collect(),
             services: Services::new(&store, &live, &authenticator, &srs),
             limits: Limits::new(connections, config.limits.connections_per_address)
                 .per_minute(config.limits.rates.connections_per_minute),
@@ -194,11 +197,20 @@ impl Running {
                 shutdown: self.shutdown.clone(),
             };
             let services = self.services.clone();
-            self.shutdown.spawn(acceptor.run(listener, refusal(bound.service), move |connection| {
-                services.clone().serve(connection, listener_config.clone())
-            }));
+            let session = move |connection| services.clone().serve(connection, Arc::clone(&listener_config));
+            match listener {
+                Socket::Ip(listener) => {
+                    self.shutdown.spawn(acceptor.run(listener, refusal(bound.service), session));
+                }
+                Socket::Unix(listener) => self.shutdown.spawn(acceptor.run_local(listener, session)),
+            }
         }
         let (store, live, shutdown) = (self.store.clone(), self.live.subscribe(), self.shutdown.clone());
+        let router = admin::Router {
+            resolver: resolver.clone(),
+            srs: self.services.mta.srs.clone(),
+            random: self.services.mta.random.clone(),
+        };
         let queue = queue::Context {
             store,
             live,
@@ -227,7 +239,8 @@ impl Running {
             tokio::select! { () = watch => (), () = stopping.stopping() => () }
         });
         let (store, live) = (self.store.clone(), self.live.subscribe());
-        admin::socket::listen(&config.state_dir, store, live, control, &self.shutdown).map_err(|error| {
+        let parts = admin::Parts { router, control: Some(control) };
+        admin::socket::listen(&config.state_dir, store, live, parts, &self.shutdown).map_err(|error| {
             StartError::Admin(admin::socket::path(&config.state_dir).display().to_string(), error)
         })
     }
@@ -242,12 +255,12 @@ impl Running {
         self.live.borrow().config.clone()
     }
 
-    /// The first bound address of a service.
+    /// The first bound IP address of a service.
     pub fn address(&self, service: Service, tls: TlsMode) -> Option<SocketAddr> {
         self.bound
             .iter()
-            .find(|bound| bound.service == service && bound.tls == tls)
-            .map(|bound| bound.address)
+            .filter(|bound| bound.service == service && bound.tls == tls)
+            .find_map(|bound| bound.address.socket())
     }
 
     /// Serves a connection that did not come through a listener, as `listener` says.
@@ -353,7 +366,13 @@ fn salt_key(state_dir: &Path) -> Result<[u8; 32], StartError> {
     written.map(|()| key).map_err(at)
 }
 
-type Listening = (Bound, TcpListener, Arc<ListenerConfig>);
+type Listening = (Bound, Socket, Arc<ListenerConfig>);
+
+/// A listening socket.
+enum Socket {
+    Ip(TcpListener),
+    Unix(LocalListener),
+}
 
 /// The limit that differs and is fixed when the server starts.
 fn fixed_limit(new: &LimitsConfig, old: &LimitsConfig) -> Option<&'static str> {
@@ -372,13 +391,25 @@ fn fixed_limit(new: &LimitsConfig, old: &LimitsConfig) -> Option<&'static str> {
 
 fn bind_all(config: &Config) -> Result<Vec<Listening>, StartError> {
     let bind = |listener: &ListenerConfig| {
-        let at = |error| StartError::Listen(listener.address, error);
-        let socket = waypost_net::bind(listener.address).map_err(at)?;
-        let address = socket.local_addr().map_err(at)?;
+        let (address, socket) = bind_one(&listener.address)
+            .map_err(|error| StartError::Listen(listener.address.clone(), error))?;
         let bound = Bound { service: listener.service, tls: listener.tls, address };
         Ok((bound, socket, Arc::new(listener.clone())))
     };
     config.listeners.iter().map(bind).collect()
+}
+
+fn bind_one(address: &ListenAddress) -> io::Result<(ListenAddress, Socket)> {
+    Ok(match address {
+        ListenAddress::Ip(address) => {
+            let socket = waypost_net::bind(*address)?;
+            (ListenAddress::Ip(socket.local_addr()?), Socket::Ip(socket))
+        }
+        ListenAddress::Unix(file) => {
+            let socket = LocalListener::bind(&file.path, file.mode, file.users.clone())?;
+            (address.clone(), Socket::Unix(socket))
+        }
+    })
 }
 
 fn net_tls_mode(mode: TlsMode) -> waypost_net::TlsMode {

@@ -108,6 +108,10 @@ pub struct Wishes {
     /// By when it is to be delivered (RFC 2852).
     #[n(4)]
     pub deliver_by: Option<Deadline>,
+    /// Whether it goes also where TLS fails, whatever the recipient's domain asks for: `TLS-Required: No` (RFC 8689 section 3). Never with
+    /// `require_tls`.
+    #[cbor(n(5), default)]
+    pub tls_optional: bool,
 }
 
 /// By when a message is to be delivered.

@@ -218,6 +218,11 @@ impl Store {
         (self.shared().clock)()
     }
 
+    /// Whether a write has failed: nothing is written until the next start.
+    pub fn is_poisoned(&self) -> bool {
+        self.files().is_poisoned()
+    }
+
     /// Whether the writer ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.inner.messages.is_closed()

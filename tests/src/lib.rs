@@ -7,6 +7,7 @@ pub mod machine;
 pub mod message;
 pub mod process;
 pub mod script;
+pub mod scripted;
 pub mod sink;
 pub mod site;
 
@@ -16,5 +17,6 @@ pub use machine::{not_run, say};
 pub use message::{after_added_fields, sample};
 pub use process::{Process, program};
 pub use script::{Script, Transport};
+pub use scripted::{Act, Manners, ScriptedSink, Seen, Stage};
 pub use sink::sink;
 pub use site::{Site, SiteBuilder, World};

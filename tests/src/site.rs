@@ -235,8 +235,13 @@ impl Site {
             counted: AddressCount::default(),
         };
         let auth_without_tls = tls == TlsMode::None && service != Service::Smtp;
-        let listener =
-            ListenerConfig { service, address: loopback, tls, auth_without_tls, rules: Default::default() };
+        let listener = ListenerConfig {
+            service,
+            address: loopback.into(),
+            tls,
+            auth_without_tls,
+            rules: Default::default(),
+        };
         tokio::spawn(self.running.attach(connection, listener));
     }
 

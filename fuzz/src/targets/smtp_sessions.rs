@@ -32,6 +32,7 @@ pub(crate) fn server(octets: &[u8]) {
 struct World {
     recipients: usize,
     in_transaction: bool,
+    is_binary: bool,
     message: Vec<u8>,
     messages: Vec<Vec<u8>>,
 }
@@ -52,7 +53,12 @@ fn served(bits: u8, octets: &[u8], piece: usize) -> (Played, World) {
         auth: if is(8) { server::AuthPolicy::Always } else { server::AuthPolicy::UnderTls },
         offer: Offer { scram: if is(64) { Scram::Bound } else { Scram::Absent }, ..Offer::default() },
         tls: is(16).then(tls),
-        manners: server::Manners { greeting_delay: None, strict_pipelining: false, xclient: is(64) },
+        manners: server::Manners {
+            greeting_delay: None,
+            strict_pipelining: false,
+            xclient: is(64),
+            vrfy: is(64),
+        },
         session: EntryId(9),
     });
     let played = play(&mut machine, octets, piece, |question| world.answer(question, is(32)));
@@ -72,7 +78,9 @@ impl World {
             server::Question::XClient(client) if client.login.is_some() => no(535),
             server::Question::XClient(_) => server::Answer::Done,
             server::Question::Mail(mail) if mail.reverse_path.to_string().starts_with('x') => no(550),
-            server::Question::Mail(_) => {
+            server::Question::Verify(_) => server::Answer::CannotTell,
+            server::Question::Mail(mail) => {
+                self.is_binary = mail.parameters.body == BodyType::BinaryMime;
                 (self.in_transaction, self.recipients) = (true, 0);
                 self.message.clear();
                 server::Answer::Done
@@ -96,16 +104,21 @@ impl World {
                 if let Err(refusal) = end {
                     return server::Answer::Refused(refusal);
                 }
+                // Of a binary message only the header block is lines.
+                let header = message.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
+                let header = if message.starts_with(b"\r\n") { Some(2) } else { header };
+                let text =
+                    if self.is_binary { &message[..header.unwrap_or(message.len())] } else { &message[..] };
                 // The last line of a message that came in chunks may have no end.
-                let pairs = message.windows(2).filter(|pair| *pair == b"\r\n").count();
-                let ends = |wanted: u8| message.iter().filter(|octet| **octet == wanted).count();
+                let pairs = text.windows(2).filter(|pair| *pair == b"\r\n").count();
+                let ends = |wanted: u8| text.iter().filter(|octet| **octet == wanted).count();
                 assert_eq!(
                     (ends(b'\r'), ends(b'\n'), ends(0)),
                     (pairs, pairs, 0),
                     "a lone CR or LF, or a NUL"
                 );
                 self.messages.push(message);
-                server::Answer::Accepted(EntryId(7))
+                server::Answer::Accepted(server::Accepted { id: EntryId(7), new_priority: None })
             }
         }
     }
@@ -128,8 +141,10 @@ pub(crate) fn client(octets: &[u8]) {
         assert_lines(&played.output);
         assert!(played.output.len() <= 4096 + 64 * octets.len());
         let lines = played.output.split(|octet| *octet == b'\n');
+        // In chunks dots are not doubled.
+        let in_chunks = lines.clone().any(|line| line.starts_with(b"BDAT "));
         let ends = lines.clone().filter(|line| *line == b".\r").count();
-        assert!(ends <= MESSAGES, "{ends} ends of {MESSAGES} messages");
+        assert!(in_chunks || ends <= MESSAGES, "{ends} ends of {MESSAGES} messages");
         assert!(lines.clone().all(|line| line.len() < client::COMMAND_LINE_BYTES_MAX), "a long command");
         assert!(outcomes.len() <= MESSAGES && outcomes.iter().all(|count| *count == RECIPIENTS.len()));
     }
@@ -151,6 +166,8 @@ fn sent(bits: u8, octets: &[u8], piece: usize) -> (Played, Vec<usize>) {
         tls: (bits & 4 != 0).then(tls),
         login: (bits & 8 != 0).then(login),
         login_in_clear: bits & 16 != 0,
+        protocol: client::Protocol::Smtp,
+        nonce: "nonce".into(),
     });
     let (mut outcomes, mut begun, mut chunks) = (Vec::new(), 0, CHUNKS.iter());
     let played = play(&mut machine, octets, piece, |question| match question {
@@ -159,6 +176,10 @@ fn sent(bits: u8, octets: &[u8], piece: usize) -> (Played, Vec<usize>) {
             chunks = CHUNKS.iter();
             begun += 1;
             client::Answer::Message((begun <= MESSAGES).then(|| outgoing(bits)))
+        }
+        client::Question::LastFinished { finished } => {
+            outcomes.push(finished.replies.len());
+            client::Answer::Heard
         }
         client::Question::Octets => client::Answer::Octets(client::Octets::default()),
         client::Question::NextChunk if bits & 128 != 0 => client::Answer::Unreadable,

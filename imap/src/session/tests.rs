@@ -54,6 +54,7 @@ fn config() -> Config {
             connections_per_address: 0,
             auth_failures_per_minute: 0,
             error_delay: Duration::ZERO,
+            priority: 4,
             rates: Default::default(),
         },
         srs: Default::default(),
@@ -92,7 +93,7 @@ impl World {
         };
         let listener = ListenerConfig {
             service: Service::Imap,
-            address: ([127, 0, 0, 1], 0).into(),
+            address: std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(),
             tls: TlsMode::None,
             auth_without_tls: true,
             rules: Default::default(),

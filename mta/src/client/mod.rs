@@ -1,19 +1,22 @@
 //! Sending: connects to the servers of a route one after the other until one takes a session, and runs the client machine.
 //!
-//! What is sent, and what becomes of it, is an [`Outbox`]'s: the queue's, or a user agent's with one message.
+//! The addresses of one host are tried as RFC 8305 has it: a quarter of a second after one, the next. What is sent, and what becomes of
+//! it, is an [`Outbox`]'s: the queue's, or a user agent's with one message.
 
 use std::{future::Future, time::Duration};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use waypost_mail::{Domain, EnhancedStatus, Reply, Severity};
+use waypost_mail::{Domain, EnhancedStatus, Reply, Severity, Timestamp};
 use waypost_net::{
-    ClientTls, ConnectError, Connection, Dialler, Disconnect, Handler, Output, Shutdown, TlsError, TlsRole,
-    Verification, drive,
+    ClientTls, ConnectError, Connection, Dial, Dialled, Dialler, Disconnect, Handler, Output, Shutdown,
+    TlsError, TlsRole, Verification, drive,
 };
+use waypost_storage::{Dialogue, DialogueTls};
 
 use crate::{
-    route::{Route, Target},
-    smtp::client::{Answer, Client, Encryption, End, Finished, Octets, Outgoing, Question, Settings},
+    route::{Place, Route, Target},
+    smtp::client::{Answer, Client, Encryption, End, Finished, Octets, Outgoing, Question, Said, Settings},
 };
 
 /// Longest wait for a TCP connection (and the handshake of implicit TLS). Shorter than RFC 1123 would have it: the next
@@ -21,17 +24,27 @@ use crate::{
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// SMTP with TLS from the first octet (RFC 8314 section 7.3).
 pub const IMPLICIT_TLS_PORT: u16 = 465;
+/// Octets of a nonce before base 64.
+const NONCE_BYTES: usize = 18;
 
 /// Has the messages for a connection, and records what became of them.
 pub trait Outbox: Send {
+    /// The time, for what is recorded.
+    fn now(&self) -> Timestamp;
     /// The next message to be sent; `None`: there is no more for this connection.
     fn next(&mut self) -> impl Future<Output = Option<Outgoing>> + Send;
     /// What the message given last really holds; `None` if it cannot be read.
     fn octets(&mut self) -> impl Future<Output = Option<Octets>> + Send;
     /// The next octets of the message given last, empty at its end; `None` if it cannot be read.
     fn chunk(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
-    /// The message given last is done with. Called once for each.
-    fn finish(&mut self, peer: &str, finished: Finished) -> impl Future<Output = ()> + Send;
+    /// The message given last is done with. Called once for each. `dialogues`: with servers that did not take the session before, and
+    /// with this one where it did not take the message for all.
+    fn finish(
+        &mut self,
+        peer: &str,
+        finished: Finished,
+        dialogues: Vec<Dialogue>,
+    ) -> impl Future<Output = ()> + Send;
 }
 
 /// How it went.
@@ -45,6 +58,8 @@ pub enum Delivery {
         peer: String,
         /// Its answer, or what happened.
         reply: Reply,
+        /// What was said with each that was tried.
+        dialogues: Vec<Dialogue>,
     },
     /// The server stops; nothing was begun.
     Stopped,
@@ -58,27 +73,73 @@ pub async fn deliver<O: Outbox>(
     dialler: &Dialler,
     shutdown: &Shutdown,
 ) -> (O, Delivery) {
-    let mut session = Session { outbox, peer: String::new() };
+    let caller = Caller { route, hostname, dialler, shutdown };
+    let mut session = Session::new(outbox, route.encryption);
     let mut refused = None;
-    for target in &route.targets {
-        if shutdown.is_stopping() {
-            return (session.outbox, Delivery::Stopped);
-        }
-        session.peer = target.to_string();
-        let end;
-        (session, end) = speak(session, target, route, hostname, dialler, shutdown).await;
-        match end {
-            End::Done(finished) => {
-                if let Some(finished) = finished {
-                    session.outbox.finish(&session.peer, finished).await;
-                }
-                return (session.outbox, Delivery::Done);
+    for host in route.targets.chunk_by(Target::is_same_host) {
+        let mut left: Vec<&Target> = host.iter().collect();
+        while !left.is_empty() {
+            if shutdown.is_stopping() {
+                return (session.outbox, Delivery::Stopped);
             }
-            End::Refused(reply) => refused = Some(worth_more(refused, session.peer.clone(), reply)),
+            let Reached { won, failed } = reach(dialler, &left).await;
+            for (target, error) in &failed {
+                let reply = connect_failure(error);
+                session.call(target);
+                session.failed(&Said { tls: None, lines: vec![format!("*: {}", reply.text())] });
+                refused = Some(worth_more(refused, session.peer.clone(), reply));
+            }
+            left.retain(|target| !failed.iter().any(|(failed, _)| failed == target));
+            let Some((target, line)) = won else { continue };
+            left.retain(|other| *other != target);
+            let end;
+            (session, end) = caller.speak(session, target, line).await;
+            match end {
+                End::Done(finished) => {
+                    if let Some(finished) = finished {
+                        session.finish(finished).await;
+                    }
+                    return (session.outbox, Delivery::Done);
+                }
+                End::Refused(reply, said) => {
+                    session.failed(&said);
+                    refused = Some(worth_more(refused, session.peer.clone(), reply));
+                }
+            }
         }
     }
     let (peer, reply) = refused.unwrap_or_else(|| (String::new(), failure("the route has no server")));
-    (session.outbox, Delivery::Refused { peer, reply })
+    (session.outbox, Delivery::Refused { peer, reply, dialogues: session.dialogues })
+}
+
+/// Octets to and from a server, before TLS.
+enum Line {
+    Tcp(Dialled),
+    Socket,
+}
+
+/// What came of trying the addresses of one host.
+struct Reached<'a> {
+    won: Option<(&'a Target, Line)>,
+    failed: Vec<(&'a Target, ConnectError)>,
+}
+
+/// Connects to one of the addresses of one host, or says that it is behind a socket, which is connected to later.
+async fn reach<'a>(dialler: &Dialler, targets: &[&'a Target]) -> Reached<'a> {
+    let dial = |target: &&'a Target| match target.place {
+        Place::Tcp(address) => Some(Dial { address, source: target.source }),
+        Place::Socket(_) => None,
+    };
+    let dials: Option<Vec<Dial>> = targets.iter().map(dial).collect();
+    let Some(dials) = dials else {
+        return Reached { won: targets.first().map(|target| (*target, Line::Socket)), failed: Vec::new() };
+    };
+    let raced = dialler.race(&dials, CONNECT_TIMEOUT).await;
+    let target = |at: usize| targets.get(at).copied();
+    Reached {
+        won: raced.won.and_then(|(at, stream)| Some((target(at)?, Line::Tcp(stream)))),
+        failed: raced.failed.into_iter().filter_map(|(at, error)| Some((target(at)?, error))).collect(),
+    }
 }
 
 /// The answer that counts where several servers refused: a temporary one, because that server may take the mail later.
@@ -93,71 +154,105 @@ fn worth_more(before: Option<(String, Reply)>, peer: String, reply: Reply) -> (S
     }
 }
 
-/// One session with one server; where opportunistic TLS fails, another one without TLS (RFC 7435 section 3).
-async fn speak<O: Outbox>(
-    session: Session<O>,
-    target: &Target,
-    route: &Route,
-    hostname: &Domain,
-    dialler: &Dialler,
-    shutdown: &Shutdown,
-) -> (Session<O>, End) {
-    let (session, end, tls_failed) =
-        speak_once(session, target, route, route.encryption, hostname, dialler, shutdown).await;
-    if !tls_failed || route.encryption != Encryption::Offered {
-        return (session, end);
+/// What all sessions of a delivery have in common.
+struct Caller<'a> {
+    route: &'a Route,
+    hostname: &'a Domain,
+    dialler: &'a Dialler,
+    shutdown: &'a Shutdown,
+}
+
+impl Caller<'_> {
+    /// One session with one server; where opportunistic TLS fails, another one without TLS (RFC 7435 section 3).
+    async fn speak<O: Outbox>(&self, session: Session<O>, target: &Target, line: Line) -> (Session<O>, End) {
+        let encryption = self.route.encryption;
+        let (mut session, end, tls_failed) = self.speak_once(session, target, line, encryption).await;
+        let End::Refused(_, said) = &end else { return (session, end) };
+        if !tls_failed || encryption != Encryption::Offered {
+            return (session, end);
+        }
+        tracing::info!(peer = %target, "the TLS handshake failed; once more without");
+        session.failed(said);
+        match reach(self.dialler, &[target]).await {
+            Reached { won: Some((target, line)), .. } => {
+                let (session, end, _) = self.speak_once(session, target, line, Encryption::Never).await;
+                (session, end)
+            }
+            Reached { failed, .. } => {
+                let reply = failed.first().map(|(_, error)| connect_failure(error));
+                (session, refused(reply.unwrap_or_else(|| failure("no connection"))))
+            }
+        }
     }
-    tracing::info!(peer = %target, "the TLS handshake failed; once more without");
-    let (session, end, _) =
-        speak_once(session, target, route, Encryption::Never, hostname, dialler, shutdown).await;
-    (session, end)
+
+    async fn speak_once<O: Outbox>(
+        &self,
+        mut session: Session<O>,
+        target: &Target,
+        line: Line,
+        encryption: Encryption,
+    ) -> (Session<O>, End, bool) {
+        session.call(target);
+        let connection = match self.open(target, line, encryption).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                let tls_failed = matches!(error, ConnectError::Tls(_));
+                return (session, refused(connect_failure(&error)), tls_failed);
+            }
+        };
+        let settings = Settings {
+            hostname: self.hostname.to_string(),
+            protocol: self.route.protocol,
+            encryption: if target.ip().is_some() { encryption } else { Encryption::Never },
+            tls: connection.tls.clone(),
+            login: self.route.login.clone(),
+            login_in_clear: target.is_local(),
+            nonce: self.route.login.as_ref().map_or_else(String::new, |_| nonce()),
+        };
+        let (machine, session, result) = drive(connection, Client::new(settings), session).await;
+        let lost = result.as_ref().map_or_else(lost, |()| failure("the session ended too early"));
+        let end = machine.end(&lost);
+        let tls_failed = matches!((&result, &end), (Err(Disconnect::Tls(_)), End::Refused(..)));
+        (session, end, tls_failed)
+    }
+
+    /// Makes a connection of it; on the port for it with implicit TLS, unless the route is without.
+    async fn open(
+        &self,
+        target: &Target,
+        line: Line,
+        encryption: Encryption,
+    ) -> Result<Connection, ConnectError> {
+        let (dialled, address) = match (line, &target.place) {
+            (Line::Tcp(dialled), Place::Tcp(address)) => (dialled, *address),
+            (_, Place::Socket(path)) => {
+                return self.dialler.connect_socket(path, CONNECT_TIMEOUT, self.shutdown.clone()).await;
+            }
+            (Line::Socket, Place::Tcp(_)) => return Err(ConnectError::Io("not connected".into())),
+        };
+        let verification = match self.route.encryption {
+            Encryption::Required => Verification::Pkix(Vec::new()),
+            Encryption::Offered | Encryption::Never => Verification::None,
+        };
+        let (implicit, starttls) = match (encryption, address.port()) {
+            (Encryption::Never, _) => (None, TlsRole::None),
+            (_, IMPLICIT_TLS_PORT) => (Some(client_tls(target, &verification)?), TlsRole::None),
+            _ => (None, TlsRole::Client(client_tls(target, &verification)?)),
+        };
+        dialled.connection(address, implicit, starttls, self.shutdown.clone()).await
+    }
 }
 
-async fn speak_once<O: Outbox>(
-    session: Session<O>,
-    target: &Target,
-    route: &Route,
-    encryption: Encryption,
-    hostname: &Domain,
-    dialler: &Dialler,
-    shutdown: &Shutdown,
-) -> (Session<O>, End, bool) {
-    let connection = match open(target, route.encryption, encryption, dialler, shutdown).await {
-        Ok(connection) => connection,
-        Err(error) => return (session, End::Refused(connect_failure(&error)), false),
-    };
-    let settings = Settings {
-        hostname: hostname.to_string(),
-        encryption,
-        tls: connection.tls.clone(),
-        login: route.login.clone(),
-        login_in_clear: target.address.ip().is_loopback(),
-    };
-    let (machine, session, result) = drive(connection, Client::new(settings), session).await;
-    let lost = result.as_ref().map_or_else(lost, |()| failure("the session ended too early"));
-    let end = machine.end(&lost);
-    let tls_failed = matches!((&result, &end), (Err(Disconnect::Tls(_)), End::Refused(_)));
-    (session, end, tls_failed)
+/// A session that did not begin.
+fn refused(reply: Reply) -> End {
+    let lines = vec![format!("*: {}", reply.text())];
+    End::Refused(reply, Said { tls: None, lines })
 }
 
-/// Connects; on the port for it with implicit TLS, unless the route is without.
-async fn open(
-    target: &Target,
-    wanted: Encryption,
-    encryption: Encryption,
-    dialler: &Dialler,
-    shutdown: &Shutdown,
-) -> Result<Connection, ConnectError> {
-    let verification = match wanted {
-        Encryption::Required => Verification::Pkix(Vec::new()),
-        Encryption::Offered | Encryption::Never => Verification::None,
-    };
-    let (implicit, starttls) = match (encryption, target.address.port()) {
-        (Encryption::Never, _) => (None, TlsRole::None),
-        (_, IMPLICIT_TLS_PORT) => (Some(client_tls(target, &verification)?), TlsRole::None),
-        _ => (None, TlsRole::Client(client_tls(target, &verification)?)),
-    };
-    dialler.connect(target.address, CONNECT_TIMEOUT, implicit, starttls, shutdown.clone()).await
+/// Printable and random; empty where there is no randomness, and then there is no SCRAM.
+fn nonce() -> String {
+    let mut octets = [0; NONCE_BYTES];
+    getrandom::fill(&mut octets).map_or_else(|_| String::new(), |()| STANDARD.encode(octets))
 }
 
 /// TLS towards a server by its name; by its address where the name is none that a certificate can have, as an address literal.
@@ -165,9 +260,10 @@ async fn open(
 fn client_tls(target: &Target, verification: &Verification) -> Result<ClientTls, TlsError> {
     let is_literal = target.host.starts_with('[');
     match ClientTls::new(&target.host, verification) {
-        Err(_) if is_literal || *verification == Verification::None => {
-            ClientTls::new(&target.address.ip().to_string(), verification)
-        }
+        Err(_) if is_literal || *verification == Verification::None => match target.ip() {
+            Some(ip) => ClientTls::new(&ip.to_string(), verification),
+            None => ClientTls::new(&target.host, verification),
+        },
         named => named,
     }
 }
@@ -202,6 +298,47 @@ fn failure(text: &str) -> Reply {
 struct Session<O> {
     outbox: O,
     peer: String,
+    policy: String,
+    /// When the dialogue with the peer began.
+    begun: Timestamp,
+    /// Those that failed and are not told of yet.
+    dialogues: Vec<Dialogue>,
+}
+
+impl<O: Outbox> Session<O> {
+    fn new(outbox: O, encryption: Encryption) -> Self {
+        let policy = encryption.to_string();
+        Self { begun: outbox.now(), outbox, peer: String::new(), policy, dialogues: Vec::new() }
+    }
+
+    /// Another server is asked.
+    fn call(&mut self, target: &Target) {
+        (self.peer, self.begun) = (target.to_string(), self.outbox.now());
+    }
+
+    /// The dialogue with the present one failed.
+    fn failed(&mut self, said: &Said) {
+        let tls = said.tls.as_ref().map(|tls| DialogueTls {
+            version: tls.version.clone(),
+            cipher: tls.cipher.clone(),
+            verified: tls.verified,
+        });
+        self.dialogues.push(Dialogue {
+            at: self.begun,
+            peer: self.peer.clone(),
+            tls,
+            policy: self.policy.clone(),
+            lines: said.lines.clone(),
+        });
+    }
+
+    async fn finish(&mut self, mut finished: Finished) {
+        if let Some(said) = finished.said.take() {
+            self.failed(&said);
+        }
+        let dialogues = std::mem::take(&mut self.dialogues);
+        self.outbox.finish(&self.peer, finished, dialogues).await;
+    }
 }
 
 impl<O: Outbox> Handler<Client> for Session<O> {
@@ -209,9 +346,13 @@ impl<O: Outbox> Handler<Client> for Session<O> {
         Ok(match question {
             Question::NextMessage { finished } => {
                 if let Some(finished) = finished {
-                    self.outbox.finish(&self.peer, finished).await;
+                    self.finish(finished).await;
                 }
                 Answer::Message(self.outbox.next().await)
+            }
+            Question::LastFinished { finished } => {
+                self.finish(finished).await;
+                Answer::Heard
             }
             Question::Octets => self.outbox.octets().await.map_or(Answer::Unreadable, Answer::Octets),
             Question::NextChunk => self.outbox.chunk().await.map_or(Answer::Unreadable, Answer::Chunk),

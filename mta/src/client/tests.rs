@@ -10,6 +10,7 @@ use tokio::{
 use waypost_mail::{Address, ReversePath};
 
 use super::*;
+use crate::smtp::client::Protocol;
 
 /// One message, and what became of it.
 #[derive(Default)]
@@ -17,9 +18,14 @@ struct One {
     message: Option<Outgoing>,
     body: Bytes,
     finished: Vec<(String, Vec<u16>)>,
+    dialogues: Vec<Dialogue>,
 }
 
 impl Outbox for One {
+    fn now(&self) -> Timestamp {
+        Timestamp(0)
+    }
+
     async fn next(&mut self) -> Option<Outgoing> {
         self.message.take()
     }
@@ -32,14 +38,15 @@ impl Outbox for One {
         Some(std::mem::take(&mut self.body))
     }
 
-    async fn finish(&mut self, peer: &str, finished: Finished) {
+    async fn finish(&mut self, peer: &str, finished: Finished, dialogues: Vec<Dialogue>) {
+        self.dialogues.extend(dialogues);
         self.finished.push((peer.to_owned(), finished.replies.iter().map(|reply| reply.code).collect()));
     }
 }
 
 fn one() -> One {
     let message = Outgoing::new(ReversePath::Null, vec![Address::parse("x@b.test").unwrap()], 3);
-    One { message: Some(message), body: Bytes::from_static(b"x\r\n"), finished: Vec::new() }
+    One { message: Some(message), body: Bytes::from_static(b"x\r\n"), ..One::default() }
 }
 
 const TAKES_IT: &[&str] =
@@ -68,8 +75,11 @@ async fn server(sessions: &'static [&'static [&'static str]]) -> (SocketAddr, Jo
 }
 
 fn route(encryption: Encryption, addresses: &[SocketAddr]) -> Route {
-    let target = |address: &SocketAddr| Target { host: "b.test".into(), address: *address };
-    Route { targets: addresses.iter().map(target).collect(), encryption, login: None }
+    to(addresses.iter().map(|address| Target::new("b.test", *address)).collect(), encryption)
+}
+
+fn to(targets: Vec<Target>, encryption: Encryption) -> Route {
+    Route { targets, protocol: Protocol::Smtp, encryption, login: None }
 }
 
 async fn send(route: &Route) -> (One, Delivery) {
@@ -102,7 +112,9 @@ async fn a_temporary_refusal_counts_more_than_a_permanent_one() {
     let (permanent, _) = server(&[&["554 5.7.1 not you\r\n", "221 bye\r\n"]]).await;
     let (_, delivery) = send(&route(Encryption::Offered, &[permanent])).await;
     let reply = Reply::new(554, EnhancedStatus(5, 7, 1), "not you");
-    assert_eq!(delivery, Delivery::Refused { peer: "b.test [127.0.0.1]".into(), reply });
+    let Delivery::Refused { peer, reply: is, dialogues } = delivery else { panic!("{delivery:?}") };
+    assert_eq!((peer.as_str(), is), ("b.test [127.0.0.1]", reply));
+    assert_eq!(dialogues[0].lines, ["S: 554 5.7.1 not you"]);
 }
 
 #[tokio::test]
@@ -147,10 +159,42 @@ async fn a_server_that_stops_begins_nothing() {
 async fn hosts_that_no_certificate_names_get_mail_too() {
     for host in ["[127.0.0.1]", "[IPv6:::1]", "mx..b.test"] {
         let (address, _) = server(&[TAKES_IT]).await;
-        let target = Target { host: host.into(), address };
-        let route = Route { targets: vec![target], encryption: Encryption::Offered, login: None };
+        let route = to(vec![Target::new(host, address)], Encryption::Offered);
         let (outbox, delivery) = send(&route).await;
         assert_eq!(delivery, Delivery::Done, "{host}");
         assert_eq!(outbox.finished, [(format!("{host} [127.0.0.1]"), vec![250])]);
     }
+}
+
+#[tokio::test]
+async fn the_addresses_of_one_host_are_tried_until_one_takes_the_session() {
+    let (refusing, _) = server(&[&["421 4.3.2 busy\r\n"]]).await;
+    let (taking, _) = server(&[TAKES_IT]).await;
+    let host = |host: &str, address| Target::new(host, address);
+    let targets = vec![
+        host("one.test", nobody().await),
+        host("one.test", refusing),
+        host("one.test", nobody().await),
+        host("two.test", taking),
+    ];
+    let (outbox, delivery) = send(&to(targets, Encryption::Offered)).await;
+    assert_eq!(delivery, Delivery::Done);
+    assert_eq!(outbox.finished, [("two.test [127.0.0.1]".to_owned(), vec![250])]);
+    // Each that failed is told of once, though the message was delivered.
+    let told: Vec<&str> =
+        outbox.dialogues.iter().map(|dialogue| dialogue.lines[0].split(':').next().unwrap()).collect();
+    assert_eq!((told, outbox.dialogues[1].lines[0].as_str()), (vec!["*", "S", "*"], "S: 421 4.3.2 busy"));
+}
+
+#[tokio::test]
+async fn connections_go_out_from_their_source() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = Target {
+        source: Some("127.0.0.8".parse().unwrap()),
+        ..Target::new("b.test", listener.local_addr().unwrap())
+    };
+    let peer = tokio::spawn(async move { listener.accept().await.unwrap().1.ip() });
+    let (_, delivery) = send(&to(vec![target], Encryption::Offered)).await;
+    assert!(matches!(delivery, Delivery::Refused { .. }));
+    assert_eq!(peer.await.unwrap().to_string(), "127.0.0.8");
 }

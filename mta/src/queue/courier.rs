@@ -11,23 +11,23 @@ use std::{
 };
 
 use bytes::Bytes;
-use waypost_auth::{Live, srs};
+use waypost_auth::Live;
 use waypost_mail::{
     BodyType, DeliverBy, Domain, EnhancedStatus, EntryId, Overdue, Reply, ReversePath, Severity, Timestamp,
 };
 use waypost_storage::{Deadline, Dialogue, QueueEntry, QueuedRecipient, Reader};
 
 use super::{
-    Place, RECIPIENTS_PER_TRANSACTION_MAX, Shared, due_at,
+    Context, Place, RECIPIENTS_PER_TRANSACTION_MAX, Shared, due_at,
     outcome::{Settlement, outcomes},
     schedule,
     sites::{Next, SiteId, Stage},
 };
 use crate::{
     client::{Delivery, Outbox, deliver},
-    route::{Destination, RoutePlan, resolve},
+    route::{Destination, RoutePlan, outgoing_path, resolve},
     smtp::{
-        client::{Finished, Octets, Outgoing, Tells},
+        client::{Finished, Octets, Outgoing},
         parameters::RcptParameters,
     },
 };
@@ -117,7 +117,9 @@ impl Courier {
                 };
                 let (courier, delivery) = delivered;
                 match delivery {
-                    Delivery::Refused { peer, reply } => courier.refused(&peer, &reply, Vec::new()).await,
+                    Delivery::Refused { peer, reply, dialogues } => {
+                        courier.refused(&peer, &reply, dialogues).await;
+                    }
                     // what waits is still due when the server runs again
                     Delivery::Done | Delivery::Stopped => courier.ended(),
                 }
@@ -146,7 +148,7 @@ impl Courier {
         let random = shared.context.random.next();
         let schedule = match &self.destination {
             Destination::Exchangers(domain) => live.config.queue.schedule(domain),
-            Destination::NextHop { .. } => live.config.queue.schedule(&live.config.hostname),
+            Destination::NextHops(_) => live.config.queue.schedule(&live.config.hostname),
         };
         let wait = |failures| schedule::next_probe(schedule, now, failures, random);
         let rests = shared.sites().refused(self.site, peer, reply, now, wait);
@@ -191,7 +193,7 @@ impl Courier {
         let Some(item) = self.item.take() else { return };
         let recipients: Vec<usize> = item.jobs.into_iter().flat_map(|job| job.recipients).collect();
         let replies = vec![reply.clone(); recipients.len()];
-        let finished = Finished { replies, tls: None, tells: Tells::default() };
+        let finished = Finished { replies, ..Finished::default() };
         if self.settle(&item.entry, &recipients, peer, finished, dialogues).await {
             self.shared.done(self.site, item.entry.id);
         }
@@ -207,7 +209,7 @@ impl Courier {
         finished: Finished,
         dialogues: Vec<Dialogue>,
     ) -> bool {
-        let Finished { replies, tls, tells } = finished;
+        let Finished { replies, tls, tells, .. } = finished;
         let (now, live) = (self.shared.now(), self.shared.context.live());
         let outcomes = outcomes(&live, entry, recipients, (peer, tls.as_deref()), replies, now);
         self.shared.record(Settlement { entry, outcomes, tells, dialogues }).await.is_ok()
@@ -229,7 +231,7 @@ impl Courier {
         let queue = &live.config.queue;
         let own = match &self.destination {
             Destination::Exchangers(domain) => queue.destination(domain),
-            Destination::NextHop { .. } => None,
+            Destination::NextHops(_) => None,
         };
         own.and_then(|own| own.messages_per_connection).unwrap_or(queue.messages_per_connection)
     }
@@ -283,10 +285,15 @@ impl Outbox for Courier {
             self.shared.bell.notify_one();
         }
         let live = self.shared.context.live();
-        if self.taken >= self.messages_max(&live) || self.shared.context.shutdown.is_stopping() {
+        let Context { store, shutdown, .. } = &self.shared.context;
+        if self.taken >= self.messages_max(&live) || shutdown.is_stopping() || store.is_poisoned() {
             return None;
         }
         let (entry, job) = self.next_job().await?;
+        // while it waited; what cannot be recorded is not sent
+        if self.shared.context.store.is_poisoned() {
+            return None;
+        }
         self.taken += 1;
         let now = self.shared.now();
         let outgoing =
@@ -314,16 +321,47 @@ impl Outbox for Courier {
         octets
     }
 
-    async fn finish(&mut self, peer: &str, finished: Finished) {
+    async fn finish(&mut self, peer: &str, finished: Finished, dialogues: Vec<Dialogue>) {
         let Some(Current { entry, job, .. }) = self.current.take() else { return };
+        let (finished, tried, left) = job.split(finished);
+        if let Some(item) = &mut self.item {
+            item.jobs.extend(left.filter(|left| !left.recipients.is_empty()));
+        }
+        if tried.is_empty() {
+            return;
+        }
         let is_lost = finished.replies.iter().all(|reply| reply.code == 421 || reply.status == Some(LOST));
         match is_lost {
             true => self.shared.sites().troubled(self.site),
             false => self.shared.sites().answered(self.site, self.shared.now()),
         }
-        if !self.settle(&entry, &job.recipients, peer, finished, Vec::new()).await {
+        if !self.settle(&entry, &tried, peer, finished, dialogues).await {
             self.item = None;
         }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.now()
+    }
+}
+
+impl Job {
+    /// What was tried, with its replies; and what is left for a further transaction, or for another connection.
+    fn split(self, finished: Finished) -> (Finished, Vec<usize>, Option<Self>) {
+        if finished.unsent.is_empty() {
+            return (finished, self.recipients, None);
+        }
+        let (mut tried, mut left, mut replies) = (Vec::new(), Vec::new(), Vec::new());
+        let places = self.recipients.into_iter().zip(&finished.replies).enumerate();
+        for (place, (recipient, reply)) in places {
+            if finished.unsent.contains(&place) {
+                left.push(recipient);
+            } else {
+                tried.push(recipient);
+                replies.push(reply.clone());
+            }
+        }
+        (Finished { replies, ..finished }, tried, Some(Self { recipients: left, alias: self.alias }))
     }
 }
 
@@ -355,25 +393,16 @@ fn transactions<D: Clone + Eq + Hash>(recipients: impl Iterator<Item = (usize, D
 }
 
 impl Courier {
-    /// The sender, or a path of ours that leads back to him: where he is one of ours and each message is to have its own, and where an
-    /// alias forwards what comes from elsewhere.
+    /// The path that the next server is told; of our users one for each message, where that is wanted.
     fn reverse_path(&self, entry: &QueueEntry, job: &Job) -> ReversePath {
         let context = &self.shared.context;
         let live = context.live();
-        let ReversePath::Address(sender) = &entry.reverse_path else { return ReversePath::Null };
-        if live.directory.is_local(&sender.domain) {
-            let own = context.srs.bounce_path(sender, entry.id).filter(|_| live.config.queue.verp);
-            return ReversePath::Address(own.unwrap_or_else(|| sender.clone()));
+        let sender = entry.reverse_path.address();
+        let ours = sender.filter(|sender| live.config.queue.verp && live.directory.is_local(&sender.domain));
+        if let Some(path) = ours.and_then(|sender| context.srs.bounce_path(sender, entry.id)) {
+            return ReversePath::Address(path);
         }
-        let Some(alias) = job.alias.as_ref().filter(|_| live.config.srs.enabled) else {
-            return entry.reverse_path.clone();
-        };
-        let domain = live.config.srs.domain.as_ref().unwrap_or(alias);
-        let rewritten = context.srs.forward(sender, domain, srs::day(context.store.now()));
-        if rewritten.is_none() {
-            tracing::debug!(id = %entry.id, %sender, "the sender is too long to be rewritten");
-        }
-        ReversePath::Address(rewritten.unwrap_or_else(|| sender.clone()))
+        outgoing_path(&live, &context.srs, &entry.reverse_path, job.alias.as_ref(), self.now())
     }
 
     fn reader(&self, entry: &QueueEntry) -> Reader {

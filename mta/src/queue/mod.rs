@@ -28,14 +28,14 @@ use std::{
 use tokio::sync::{Notify, watch};
 use waypost_auth::{Live, Srs};
 use waypost_config::Config;
-use waypost_mail::{Domain, EntryId, ReversePath, Timestamp};
+use waypost_mail::{EntryId, ReversePath, Timestamp};
 use waypost_net::{Dialler, Shutdown};
-use waypost_storage::{QueueEntry, QueuedRecipient, Store};
+use waypost_storage::{QueueEntry, QueuedRecipient, RelayRecipient, Store};
 
 use crate::{
     Random,
     dns::Resolver,
-    route::{Destination, destination},
+    route::{Destination, destination, outgoing_domain},
 };
 use courier::Courier;
 use outcome::Touch;
@@ -91,18 +91,21 @@ pub enum Place {
 }
 
 impl Place {
-    /// Where mail for a domain goes.
-    pub fn of(live: &Live, domain: &Domain) -> Self {
-        match live.directory.is_local(domain) {
-            true => Self::Here,
-            false => Self::Elsewhere(destination(&live.config, domain)),
+    /// Where mail of a sender goes for a recipient.
+    pub fn of(live: &Live, reverse_path: &ReversePath, recipient: &RelayRecipient) -> Self {
+        let domain = &recipient.address.domain;
+        if live.directory.is_local(domain) {
+            return Self::Here;
         }
+        let alias = recipient.original.as_ref().map(|alias| &alias.domain);
+        let sender = outgoing_domain(live, reverse_path, alias);
+        Self::Elsewhere(destination(&live.config, sender, domain))
     }
 
     fn bounds(&self, config: &Config) -> Bounds {
         let own = match self {
             Self::Elsewhere(Destination::Exchangers(domain)) => config.queue.destination(domain),
-            Self::Elsewhere(Destination::NextHop { .. }) | Self::Here => None,
+            Self::Elsewhere(Destination::NextHops(_)) | Self::Here => None,
         };
         Bounds {
             connections: own
@@ -192,7 +195,7 @@ impl Shared {
 fn places(live: &Live, entry: &QueueEntry) -> Vec<(Place, Timestamp)> {
     let mut places: Vec<(Place, Timestamp)> = Vec::new();
     for (_, queued) in entry.open() {
-        let place = Place::of(live, &queued.recipient.address.domain);
+        let place = Place::of(live, &entry.reverse_path, &queued.recipient);
         match places.iter_mut().find(|(other, _)| *other == place) {
             Some((_, due)) => *due = queued.next_attempt.min(*due),
             None => places.push((place, queued.next_attempt)),
@@ -209,7 +212,7 @@ fn due_at<'a>(
     by: Timestamp,
 ) -> impl Iterator<Item = (usize, &'a QueuedRecipient)> {
     entry.open().filter(move |(_, queued)| {
-        queued.next_attempt <= by && Place::of(live, &queued.recipient.address.domain) == *place
+        queued.next_attempt <= by && Place::of(live, &entry.reverse_path, &queued.recipient) == *place
     })
 }
 
@@ -227,7 +230,9 @@ impl Runner {
         self.routes = routes(&live.borrow_and_update());
         self.pause(&directory.borrow_and_update().paused);
         while !shutdown.is_stopping() {
-            let wake = shared.sites().next_wake();
+            // what cannot be recorded is not begun: it would be sent again after the restart
+            let can_record = !store.is_poisoned();
+            let wake = shared.sites().next_wake().filter(|_| can_record);
             // all of these are cancel-safe; the bell comes last but one, as it only says that something is to be done below
             tokio::select! {
                 biased;
@@ -238,8 +243,10 @@ impl Runner {
                 () = shared.bell.notified() => {}
                 () = sleep_until(wake, store.now()) => {}
             }
-            self.look();
-            self.start();
+            if !store.is_poisoned() {
+                self.look();
+                self.start();
+            }
         }
         shared.sites().ring_all();
         while shared.sites().running() > 0 {
@@ -365,9 +372,9 @@ fn sender(reverse_path: &ReversePath) -> u64 {
 
 /// Tells configurations apart that lead mail elsewhere.
 fn routes(live: &Live) -> u64 {
-    let Config { routes, domains, .. } = &*live.config;
+    let Config { routes, domains, srs, queue, .. } = &*live.config;
     let mut hasher = DefaultHasher::new();
-    format!("{routes:?}{domains:?}").hash(&mut hasher);
+    format!("{routes:?}{domains:?}{srs:?}{:?}", queue.sources).hash(&mut hasher);
     hasher.finish()
 }
 

@@ -17,7 +17,10 @@ use waypost_mail::{
     OriginalRecipient, ReturnContent, ReversePath,
 };
 use waypost_message::Splitter;
-use waypost_storage::{Acceptance, NewAccount, Options, Outcome, Relay, RelayRecipient, StoreError, Wishes};
+use waypost_storage::{
+    Acceptance, NewAccount, Options, Outcome, Relay, RelayRecipient, StoreError, Wishes,
+    disk::{Disk, Real, Simulated},
+};
 
 use super::*;
 
@@ -128,13 +131,17 @@ struct World {
 
 impl World {
     async fn start(server: SocketAddr, queue: QueueConfig) -> Self {
-        Self::start_with(config(server, queue)).await
+        Self::start_on(Arc::new(Real), server, queue).await
     }
 
-    async fn start_with(config: Config) -> Self {
+    async fn start_on(disk: Arc<dyn Disk>, server: SocketAddr, queue: QueueConfig) -> Self {
+        Self::start_with(disk, config(server, queue)).await
+    }
+
+    async fn start_with(disk: Arc<dyn Disk>, config: Config) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store =
-            Store::open(Options { segment_bytes: 1 << 20, ..Options::new(directory.path()) }).await.unwrap();
+        let options = Options { disk, segment_bytes: 1 << 20, ..Options::new(directory.path()) };
+        let store = Store::open(options).await.unwrap();
         let account = NewAccount {
             address: address("s@a.test"),
             source: AccountSource::Store,
@@ -277,7 +284,7 @@ fn queue() -> QueueConfig {
 }
 
 fn config(server: SocketAddr, queue: QueueConfig) -> Config {
-    let next_hop = NextHop { host: server.ip().to_string(), port: server.port() };
+    let next_hop = NextHop::server(server.ip().to_string(), server.port());
     let domain = DomainConfig {
         name: Domain::new("a.test").unwrap(),
         catch_all: None,
@@ -294,7 +301,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
         domains: vec![domain],
         accounts: Vec::new(),
         aliases: Vec::new(),
-        routes: vec![RouteConfig { domain: None, next_hop, tls: RouteTls::None, login: None }],
+        routes: vec![RouteConfig { tls: RouteTls::None, ..RouteConfig::new(None, next_hop) }],
         trust: Vec::new(),
         dns: DnsConfig::default(),
         queue,
@@ -305,6 +312,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
             connections_per_address: 0,
             auth_failures_per_minute: 0,
             error_delay: Duration::ZERO,
+            priority: 4,
             rates: Default::default(),
         },
         srs: SrsConfig { enabled: true, domain: None },
@@ -685,6 +693,27 @@ async fn what_waits_is_found_again_after_a_restart() {
     assert_eq!(peer.messages().len(), 1);
     assert!(context.shutdown.drain(Duration::from_secs(5)).await);
     world.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_sent_whose_outcome_cannot_be_recorded() {
+    let peer = Peer::start("451 4.7.1 later").await;
+    let disk = Simulated::new(1);
+    let retry = vec![Duration::from_secs(1)];
+    let queue = QueueConfig { retry, ..queue() };
+    let world = World::start_on(Arc::new(disk.clone()), peer.address, queue).await;
+    let id = world.submit(sender(), &["x@b.test"]).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.submit(sender(), &["y@b.test"]).await;
+    world.until_tried(id, 2).await;
+    disk.fail_sync(1);
+    world.until("the disk has failed", Store::is_poisoned).await;
+    // What was under way ends.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let sent = peer.senders().len();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(peer.senders().len(), sent, "the other one is sent");
+    world.context.shutdown.drain(Duration::from_secs(5)).await;
 }
 
 #[tokio::test(start_paused = true)]

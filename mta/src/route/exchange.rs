@@ -7,7 +7,7 @@ use std::{
 
 use waypost_mail::{Domain, EnhancedStatus, Refusal};
 
-use super::{ADDRESSES_MAX, Target, look_up_failure};
+use super::{ADDRESSES_MAX, Target, look_up_failure, target::interleave};
 use crate::dns::DnsError;
 
 /// A mail exchanger: a host with its preference; lower is better.
@@ -56,13 +56,16 @@ pub(super) fn exchangers(
     if exchangers.is_empty() { Err(circle()) } else { Ok(exchangers) }
 }
 
-/// The addresses to be tried, best first. `own` are addresses where we listen ourselves: what is not better than those is
-/// left out, too.
-pub(super) fn targets(found: Vec<Found>, own: &[SocketAddr], port: u16) -> Result<Vec<Target>, Refusal> {
-    let address = |ip: &IpAddr| SocketAddr::new(*ip, port);
-    let is_own = |found: &&Found| {
-        found.addresses.as_ref().is_ok_and(|ips| ips.iter().any(|ip| own.contains(&address(ip))))
-    };
+/// The addresses to be tried, best first. `is_own` tells of an address whether we listen there ourselves: what is not better than
+/// such a one is left out, too.
+pub(super) fn targets(
+    found: Vec<Found>,
+    is_own: &dyn Fn(SocketAddr) -> bool,
+    port: u16,
+) -> Result<Vec<Target>, Refusal> {
+    let address = |ip: IpAddr| SocketAddr::new(ip, port);
+    let is_own =
+        |found: &&Found| found.addresses.as_ref().is_ok_and(|ips| ips.iter().any(|ip| is_own(address(*ip))));
     let ourselves = found.iter().filter(is_own).map(|found| found.exchanger.preference).min();
     let (mut targets, mut seen, mut failures) = (Vec::new(), HashSet::new(), Vec::new());
     for Found { exchanger, addresses } in found {
@@ -70,12 +73,13 @@ pub(super) fn targets(found: Vec<Found>, own: &[SocketAddr], port: u16) -> Resul
             continue;
         }
         match addresses {
-            Ok(ips) => targets.extend(
-                ips.iter()
-                    .map(address)
-                    .filter(|address| seen.insert(*address))
-                    .map(|address| Target { host: exchanger.host.clone(), address }),
-            ),
+            Ok(ips) => {
+                let new = interleave(&ips).map(address).filter(|address| seen.insert(*address));
+                let preference = Some(exchanger.preference);
+                targets.extend(
+                    new.map(|address| Target { preference, ..Target::new(&exchanger.host, address) }),
+                );
+            }
             Err(error) => failures.push(error),
         }
     }

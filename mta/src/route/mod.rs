@@ -1,22 +1,27 @@
 //! Where mail goes (RFC 5321 section 5): what the configuration says, else the mail exchangers that DNS names.
 //!
-//! Deciding is pure: [`destination`] over the configuration, `exchange` over DNS answers. [`plan`] asks DNS in between.
+//! Deciding is pure: [`decide`] over the configuration, `exchange` over DNS answers. [`resolve`] asks DNS in between.
 //!
 //! A domain that became ours after its mail was queued is still routed: by its mail exchangers, which are we ourselves. The
 //! mail comes back through our own port 25 into mailboxes, or ends as a loop (5.4.6) where DNS names us by our host name.
 
 mod exchange;
+mod path;
+mod target;
 
 use std::net::{IpAddr, SocketAddr};
 
-use waypost_config::{Config, NextHop, RouteConfig, RouteTls, Service};
+use waypost_config::{Config, NextHop, RouteConfig, RouteProtocol, RouteTls, Service, SourceAddresses};
 use waypost_mail::{Domain, EnhancedStatus, Refusal};
 
 use crate::{
     dns::{DnsError, Resolver},
-    smtp::client::{Encryption, Login},
+    smtp::client::{Encryption, Login, Protocol},
 };
 use exchange::{Exchanger, Found};
+
+pub use path::{outgoing_domain, outgoing_path};
+pub use target::{Place, Target};
 
 /// Most addresses that are tried in one go (RFC 5321 section 5.1: at least two).
 pub const ADDRESSES_MAX: usize = 10;
@@ -26,55 +31,84 @@ pub const ADDRESSES_MAX: usize = 10;
 pub enum Destination {
     /// The domain's mail exchangers.
     Exchangers(Domain),
-    /// One server, by `[[route]]` or `relay_to`.
-    NextHop {
-        /// The server.
-        next_hop: NextHop,
-        /// TLS towards it.
-        encryption: Encryption,
-        /// Login there.
-        login: Option<Login>,
-    },
+    /// Servers by `[[route]]` or `relay_to`.
+    NextHops(NextHops),
 }
 
 impl std::fmt::Display for Destination {
-    /// The domain whose mail exchangers are asked, or the next hop: `example.org`, `192.0.2.7:25`.
+    /// The domain whose mail exchangers are asked, or the next hops: `example.org`, `192.0.2.7:25`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Exchangers(domain) => domain.fmt(f),
-            Self::NextHop { next_hop, .. } => write!(f, "{}:{}", next_hop.host, next_hop.port),
+            Self::NextHops(hops) => {
+                for (at, next_hop) in hops.next_hops.iter().enumerate() {
+                    write!(f, "{}{next_hop}", if at == 0 { "" } else { "," })?;
+                }
+                Ok(())
+            }
         }
     }
 }
 
-/// A server to try.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Target {
-    /// Its name, as TLS expects it.
-    pub host: String,
-    /// Where it is.
-    pub address: SocketAddr,
+/// Servers that the configuration names, and how to speak to them.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct NextHops {
+    /// To be tried in this order; at least one.
+    pub next_hops: Vec<NextHop>,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// TLS towards them.
+    pub encryption: Encryption,
+    /// Login there.
+    pub login: Option<Login>,
+    /// Where connections go out from.
+    pub sources: SourceAddresses,
 }
 
-impl std::fmt::Display for Target {
-    /// `mx.example.org [192.0.2.1]`
+/// Why mail for a domain goes where it goes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reason {
+    /// No route names the domain: DNS does.
+    Dns,
+    /// A `[[route]]`; `None`: its key is `"*"`, or not there.
+    Route {
+        /// Its `domain`.
+        domain: Option<Domain>,
+        /// Its `sender`.
+        sender: Option<Domain>,
+    },
+    /// `relay_to` of a domain whose backup MX we are.
+    BackupMx,
+}
+
+impl std::fmt::Display for Reason {
+    /// `[[route]] domain = "*"`
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} [{}]", self.host, self.address.ip())
+        match self {
+            Self::Dns => f.write_str("no [[route]]: by DNS"),
+            Self::BackupMx => f.write_str("relay_to of the [[domain]]"),
+            Self::Route { domain, sender } => {
+                write!(f, "[[route]] domain = \"{}\"", domain.as_ref().map_or("*", Domain::as_str))?;
+                sender.as_ref().map_or(Ok(()), |sender| write!(f, ", sender = \"{sender}\""))
+            }
+        }
     }
 }
 
 /// The servers for a destination, and how to speak to them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Route {
-    /// To be tried in this order; at least one.
+    /// To be tried in this order; at least one. Addresses of one host stand side by side, and are tried as RFC 8305 has it.
     pub targets: Vec<Target>,
+    /// What is spoken.
+    pub protocol: Protocol,
     /// TLS towards them.
     pub encryption: Encryption,
     /// Login there.
     pub login: Option<Login>,
 }
 
-/// What is to be done with mail for a destination.
+/// What is to be done with mail for a destination: the client carries it out, `waypost route` shows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RoutePlan {
     /// Send it there.
@@ -83,37 +117,62 @@ pub enum RoutePlan {
     Fail(Refusal),
 }
 
-/// Where mail for a domain goes, by the configuration: its own `[[route]]`, else `relay_to` of a domain whose backup MX we
-/// are, else the `[[route]]` for all others, else its mail exchangers.
-pub fn destination(config: &Config, domain: &Domain) -> Destination {
-    let route = |wanted: Option<&Domain>| config.routes.iter().find(|route| route.domain.as_ref() == wanted);
-    if let Some(route) = route(Some(domain)) {
-        return configured(route);
-    }
-    let backup =
-        config.domains.iter().find(|ours| ours.name == *domain).and_then(|ours| ours.relay_to.clone());
-    if let Some(next_hop) = backup {
-        return Destination::NextHop { next_hop, encryption: Encryption::Offered, login: None };
-    }
-    route(None).map_or_else(|| Destination::Exchangers(domain.clone()), configured)
+/// Where mail from a domain (`None`: the null reverse path) to a domain goes, as [`decide`] has it.
+pub fn destination(config: &Config, sender: Option<&Domain>, domain: &Domain) -> Destination {
+    decide(config, sender, domain).1
 }
 
-fn configured(route: &RouteConfig) -> Destination {
+/// Where mail from a domain (`None`: the null reverse path) to a domain goes, by the configuration, and why: the domain's own
+/// `[[route]]`, else `relay_to` of a domain whose backup MX we are, else the `[[route]]` for all others, else its mail
+/// exchangers. Of two routes that fit, the one for the sender is taken.
+pub fn decide(config: &Config, sender: Option<&Domain>, domain: &Domain) -> (Reason, Destination) {
+    if let Some(route) = route(config, sender, Some(domain)) {
+        return configured(config, route);
+    }
+    let ours = config.domains.iter().find(|ours| ours.name == *domain);
+    if let Some(next_hop) = ours.and_then(|ours| ours.relay_to.clone()) {
+        let next_hops = NextHops {
+            next_hops: vec![next_hop],
+            protocol: Protocol::Smtp,
+            encryption: Encryption::Offered,
+            login: None,
+            sources: config.queue.sources,
+        };
+        return (Reason::BackupMx, Destination::NextHops(next_hops));
+    }
+    let by_dns = || (Reason::Dns, Destination::Exchangers(domain.clone()));
+    route(config, sender, None).map_or_else(by_dns, |route| configured(config, route))
+}
+
+/// The route for a destination (`None`: all others).
+fn route<'a>(
+    config: &'a Config,
+    sender: Option<&Domain>,
+    domain: Option<&Domain>,
+) -> Option<&'a RouteConfig> {
+    let mut routes = config.routes.iter().filter(|route| route.domain.as_ref() == domain);
+    let for_all = routes.clone().find(|route| route.sender.is_none());
+    routes.find(|route| route.sender.is_some() && route.sender.as_ref() == sender).or(for_all)
+}
+
+fn configured(config: &Config, route: &RouteConfig) -> (Reason, Destination) {
     let encryption = match route.tls {
         RouteTls::Opportunistic => Encryption::Offered,
         RouteTls::Required => Encryption::Required,
         RouteTls::None => Encryption::Never,
     };
+    let protocol = match route.protocol {
+        RouteProtocol::Smtp => Protocol::Smtp,
+        RouteProtocol::Lmtp => Protocol::Lmtp,
+    };
     let login = route.login.clone().map(|(user, password)| Login { user, password });
-    Destination::NextHop { next_hop: route.next_hop.clone(), encryption, login }
+    let sources = route.sources.or(config.queue.sources);
+    let next_hops = NextHops { next_hops: route.next_hops.clone(), protocol, encryption, login, sources };
+    let reason = Reason::Route { domain: route.domain.clone(), sender: route.sender.clone() };
+    (reason, Destination::NextHops(next_hops))
 }
 
-/// What is to be done with mail for a domain. `seed` decides in which order equal mail exchangers are tried.
-pub async fn plan(resolver: &Resolver, config: &Config, domain: &Domain, seed: u64) -> RoutePlan {
-    resolve(resolver, config, &destination(config, domain), seed).await
-}
-
-/// Finds the servers of a destination; `seed` as for [`plan`].
+/// Finds the servers of a destination. `seed` decides in which order equal mail exchangers are tried.
 pub async fn resolve(
     resolver: &Resolver,
     config: &Config,
@@ -121,29 +180,52 @@ pub async fn resolve(
     seed: u64,
 ) -> RoutePlan {
     let found = match destination {
-        Destination::NextHop { next_hop, .. } => next_hop_targets(resolver, next_hop).await,
+        Destination::NextHops(hops) => next_hop_targets(resolver, hops).await,
         Destination::Exchangers(domain) => exchange_targets(resolver, config, domain, seed).await,
     };
-    let (encryption, login) = match destination {
-        Destination::NextHop { encryption, login, .. } => (*encryption, login.clone()),
-        Destination::Exchangers(_) => (Encryption::Offered, None),
+    let targets = match found {
+        Ok(targets) => targets,
+        Err(refusal) => return RoutePlan::Fail(refusal),
     };
-    match found {
-        Ok(targets) => RoutePlan::Send(Route { targets, encryption, login }),
-        Err(refusal) => RoutePlan::Fail(refusal),
-    }
+    RoutePlan::Send(match destination {
+        Destination::NextHops(NextHops { protocol, encryption, login, .. }) => {
+            Route { targets, protocol: *protocol, encryption: *encryption, login: login.clone() }
+        }
+        Destination::Exchangers(_) => {
+            Route { targets, protocol: Protocol::Smtp, encryption: Encryption::Offered, login: None }
+        }
+    })
 }
 
-/// A configured server that is not found is the operator's mistake: mail waits until it is mended.
-async fn next_hop_targets(resolver: &Resolver, next_hop: &NextHop) -> Result<Vec<Target>, Refusal> {
-    let addresses = match next_hop.host.parse::<IpAddr>() {
-        Ok(address) => Ok(vec![address]),
-        Err(_) => resolver.addresses(&next_hop.host).await,
-    };
-    let target = |ip| Target { host: next_hop.host.clone(), address: SocketAddr::new(ip, next_hop.port) };
-    match addresses {
-        Ok(addresses) => Ok(addresses.into_iter().take(ADDRESSES_MAX).map(target).collect()),
-        Err(error) => Err(Refusal::new(451, EnhancedStatus(4, 4, 4), format!("next hop: {error}"))),
+/// A configured server that is not found is the operator's mistake: where none is, mail waits until it is mended.
+async fn next_hop_targets(resolver: &Resolver, hops: &NextHops) -> Result<Vec<Target>, Refusal> {
+    let (mut targets, mut failure) = (Vec::new(), None);
+    for next_hop in &hops.next_hops {
+        let (host, port) = match next_hop {
+            NextHop::Socket(path) => {
+                targets.push(Target::socket(path));
+                continue;
+            }
+            NextHop::Server { host, port } => (host, *port),
+        };
+        let addresses = match host.parse::<IpAddr>() {
+            Ok(address) => Ok(vec![address]),
+            Err(_) => resolver.addresses(host).await,
+        };
+        match addresses {
+            Ok(found) => targets.extend(
+                target::interleave(&found)
+                    .map(|ip| Target::new(host, SocketAddr::new(ip, port)).from(&hops.sources)),
+            ),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    targets.truncate(ADDRESSES_MAX);
+    match failure {
+        Some(error) if targets.is_empty() => {
+            Err(Refusal::new(451, EnhancedStatus(4, 4, 4), format!("next hop: {error}")))
+        }
+        _ => Ok(targets),
     }
 }
 
@@ -153,11 +235,25 @@ async fn exchange_targets(
     domain: &Domain,
     seed: u64,
 ) -> Result<Vec<Target>, Refusal> {
-    let (port, own) = (config.queue.mx_port, own_addresses(config));
-    if let Some(address) = domain.as_ip() {
-        let exchanger = Exchanger { preference: 0, host: domain.to_string() };
-        return exchange::targets(vec![Found { exchanger, addresses: Ok(vec![address]) }], &own, port);
-    }
+    let (port, is_own) = (config.queue.mx_port, |address| is_own(config, address));
+    let sources = &config.queue.sources;
+    let found = match domain.as_ip() {
+        Some(address) => {
+            let exchanger = Exchanger { preference: 0, host: domain.to_string() };
+            vec![Found { exchanger, addresses: Ok(vec![address]) }]
+        }
+        None => exchangers(resolver, config, domain, seed).await?,
+    };
+    let targets = exchange::targets(found, &is_own, port)?;
+    Ok(targets.into_iter().map(|target| target.from(sources)).collect())
+}
+
+async fn exchangers(
+    resolver: &Resolver,
+    config: &Config,
+    domain: &Domain,
+    seed: u64,
+) -> Result<Vec<Found>, Refusal> {
     let exchangers = exchange::exchangers(domain, resolver.mx(domain).await, &config.hostname, seed)?;
     let (mut found, mut count) = (Vec::new(), 0);
     for exchanger in exchangers.into_iter().take(ADDRESSES_MAX) {
@@ -168,13 +264,18 @@ async fn exchange_targets(
             break;
         }
     }
-    exchange::targets(found, &own, port)
+    Ok(found)
 }
 
-/// Addresses on which we receive mail ourselves.
-fn own_addresses(config: &Config) -> Vec<SocketAddr> {
+/// Whether we receive mail there ourselves: on the address, or on all of this machine's.
+fn is_own(config: &Config, address: SocketAddr) -> bool {
     let smtp = config.listeners.iter().filter(|listener| listener.service == Service::Smtp);
-    smtp.map(|listener| listener.address).collect()
+    smtp.filter_map(|listener| listener.address.socket()).any(|ours| {
+        let all = ours.ip().is_unspecified()
+            && ours.port() == address.port()
+            && ours.is_ipv4() == address.is_ipv4();
+        ours == address || (all && waypost_net::is_local(address.ip()))
+    })
 }
 
 /// The reply for mail whose look-up failed.
@@ -186,5 +287,7 @@ fn look_up_failure(error: &DnsError) -> Refusal {
     }
 }
 
+#[cfg(test)]
+mod resolve_tests;
 #[cfg(test)]
 mod tests;

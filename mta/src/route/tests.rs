@@ -13,7 +13,7 @@ fn domain(text: &str) -> Domain {
 }
 
 fn next_hop(host: &str, port: u16) -> NextHop {
-    NextHop { host: host.into(), port }
+    NextHop::server(host, port)
 }
 
 fn config() -> Config {
@@ -38,6 +38,7 @@ fn config() -> Config {
             connections_per_address: 0,
             auth_failures_per_minute: 0,
             error_delay: Duration::ZERO,
+            priority: 4,
             rates: Default::default(),
         },
         srs: Default::default(),
@@ -47,7 +48,7 @@ fn config() -> Config {
 fn listening_on(address: &str) -> Config {
     let listener = ListenerConfig {
         service: Service::Smtp,
-        address: address.parse().unwrap(),
+        address: address.parse::<SocketAddr>().unwrap().into(),
         tls: TlsMode::None,
         auth_without_tls: false,
         rules: Default::default(),
@@ -58,10 +59,9 @@ fn listening_on(address: &str) -> Config {
 #[test]
 fn the_most_specific_of_the_configuration_decides() {
     let route = |domain: Option<&str>, host: &str, tls| RouteConfig {
-        domain: domain.map(self::domain),
-        next_hop: next_hop(host, 587),
         tls,
         login: Some(("u".into(), "p".into())),
+        ..RouteConfig::new(domain.map(self::domain), next_hop(host, 587))
     };
     let backup = |name: &str, relay_to| DomainConfig {
         name: domain(name),
@@ -79,10 +79,14 @@ fn the_most_specific_of_the_configuration_decides() {
         ..config()
     };
     let login = Some(Login { user: "u".into(), password: "p".into() });
-    let hop = |host: &str, port, encryption, login| Destination::NextHop {
-        next_hop: next_hop(host, port),
-        encryption,
-        login,
+    let hop = |host: &str, port, encryption, login| {
+        Destination::NextHops(NextHops {
+            next_hops: vec![next_hop(host, port)],
+            protocol: Protocol::Smtp,
+            encryption,
+            login,
+            sources: SourceAddresses::default(),
+        })
     };
     for (name, with_smarthost, expected) in [
         ("exact.test", true, hop("exact", 587, Encryption::Required, login.clone())),
@@ -94,7 +98,7 @@ fn the_most_specific_of_the_configuration_decides() {
     ] {
         config.routes.truncate(1);
         config.routes.extend(with_smarthost.then(|| route(None, "smart", RouteTls::None)));
-        assert_eq!(destination(&config, &domain(name)), expected, "{name}");
+        assert_eq!(destination(&config, None, &domain(name)), expected, "{name}");
     }
 }
 
@@ -158,7 +162,7 @@ fn addresses_are_listed_in_order_and_bounded() {
     let later = || DnsError::Temporary("h".into(), "SERVFAIL".into());
     let own = ["192.0.2.9:25".parse().unwrap(), "192.0.2.8:2525".parse().unwrap()];
     let targets = |found| {
-        exchange::targets(found, &own, 25)
+        exchange::targets(found, &|address| own.contains(&address), 25)
             .map(|targets| targets.iter().map(ToString::to_string).collect::<Vec<_>>())
             .map_err(|refusal| format!("{} {}", refusal.code, refusal.status))
     };
@@ -192,30 +196,26 @@ fn addresses_are_listed_in_order_and_bounded() {
     assert_eq!(targets(vec![found(1, "b", Ok(&many))]).unwrap().len(), ADDRESSES_MAX);
 }
 
+async fn plan(resolver: &Resolver, config: &Config, name: &str) -> RoutePlan {
+    resolve(resolver, config, &destination(config, None, &domain(name)), 1).await
+}
+
 #[tokio::test]
 async fn literals_and_next_hops_by_address_need_no_dns() {
     let nowhere = DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() };
     let resolver = Resolver::new(&nowhere).unwrap();
-    let RoutePlan::Send(route) = plan(&resolver, &config(), &domain("[IPv6:::1]"), 1).await else { panic!() };
-    assert_eq!(route.targets[0].address, "[::1]:2525".parse().unwrap());
+    let RoutePlan::Send(route) = plan(&resolver, &config(), "[IPv6:::1]").await else { panic!() };
+    assert_eq!(route.targets[0].place, Place::Tcp("[::1]:2525".parse().unwrap()));
     assert_eq!(route.encryption, Encryption::Offered);
-    let RoutePlan::Fail(refusal) =
-        plan(&resolver, &listening_on("192.0.2.1:2525"), &domain("[192.0.2.1]"), 1).await
+    let RoutePlan::Fail(refusal) = plan(&resolver, &listening_on("192.0.2.1:2525"), "[192.0.2.1]").await
     else {
         panic!()
     };
     assert_eq!((refusal.code, refusal.status), (554, EnhancedStatus(5, 4, 6)));
-    let smarthost = RouteConfig {
-        domain: None,
-        next_hop: next_hop("192.0.2.7", 465),
-        tls: RouteTls::Required,
-        login: None,
-    };
+    let smarthost =
+        RouteConfig { tls: RouteTls::Required, ..RouteConfig::new(None, next_hop("192.0.2.7", 465)) };
     let config = Config { routes: vec![smarthost], ..config() };
-    let RoutePlan::Send(route) = plan(&resolver, &config, &domain("b.test"), 1).await else { panic!() };
-    assert_eq!(
-        route.targets,
-        [Target { host: "192.0.2.7".into(), address: "192.0.2.7:465".parse().unwrap() }]
-    );
+    let RoutePlan::Send(route) = plan(&resolver, &config, "b.test").await else { panic!() };
+    assert_eq!(route.targets, [Target::new("192.0.2.7", "192.0.2.7:465".parse().unwrap())]);
     assert_eq!(route.encryption, Encryption::Required);
 }

@@ -146,6 +146,15 @@ impl Arrival<'_> {
     }
 }
 
+/// `requiretls-field = "TLS-Required:" [FWS] "No" CRLF` (RFC 8689 section 3). Of more than one, which must not be, none counts.
+pub(super) fn tls_optional(header: &HeaderBlock) -> bool {
+    let mut fields = header.fields().filter(|field| field.is("TLS-Required"));
+    match (fields.next(), fields.next()) {
+        (Some(only), None) => only.value().trim_ascii().eq_ignore_ascii_case(b"No"),
+        _ => false,
+    }
+}
+
 /// `Protocol` as registered by RFC 3848 and RFC 6531 section 4.3. SMTP without extensions has one form only, also where the
 /// client said EHLO and logged in before it said HELO.
 fn protocol(mail: &Mail) -> String {

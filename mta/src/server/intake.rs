@@ -8,7 +8,11 @@ use waypost_mail::{BodyType, Refusal};
 use waypost_message::{HeaderBlock, HeaderCollector, HeaderError, Splitter, Structure};
 use waypost_storage::{Body, BodyWriter, Store};
 
-use super::{header::Arrival, octets::Scan, refusal};
+use super::{
+    header::{Arrival, tls_optional},
+    octets::Scan,
+    refusal,
+};
 
 #[derive(Debug)]
 enum Stage {
@@ -35,6 +39,8 @@ pub(super) struct Complete {
     pub(super) bytes: u64,
     /// What it is declared to be to the next server.
     pub(super) octets: BodyType,
+    /// Whether its header says that it may go without TLS.
+    pub(super) tls_optional: bool,
 }
 
 impl Intake {
@@ -81,9 +87,10 @@ impl Intake {
         };
         let bytes = header.octets().len() as u64 + writer.size();
         let body = writer.finish().await.map_err(|error| refusal::store_error(&error))?;
+        let tls_optional = tls_optional(&header);
         let (header, structure) = (header.into_octets(), self.splitter.finish());
         let octets = self.scan.finish(&structure);
-        Ok(Complete { header, body, structure, bytes, octets })
+        Ok(Complete { header, body, structure, bytes, octets, tls_optional })
     }
 
     fn begin_body(&mut self, store: &Store, header: HeaderBlock) {

@@ -2,9 +2,10 @@
 //!
 //! `session` answers, `guard` counts what addresses and accounts do, `recipient` decides who may be a recipient, `header` rewrites the header block and holds the rules
 //! for users' mail, `intake` brings a message into the store while it arrives, `octets` looks at what it is,
-//! `refusal` says what we say no with.
+//! `refusal` says what we say no with; `forecast` tells what would become of a message.
 //! Not here: the order of commands, bounds of lines and messages (`smtp::server`), sending (`client`, `queue`).
 
+pub mod forecast;
 mod guard;
 mod header;
 mod intake;
@@ -25,8 +26,11 @@ use waypost_mail::EntryId;
 use waypost_net::{Connection, TlsRole, drive};
 use waypost_storage::Store;
 
-pub use self::guard::Guard;
 use self::session::Receiver;
+pub use self::{
+    forecast::{Forecast, forecast},
+    guard::Guard,
+};
 use crate::{
     Random,
     smtp::server::{AuthPolicy, Manners, Role, Server, Settings, StartTls},
@@ -101,6 +105,7 @@ fn manners(listener: &ListenerConfig, connection: &Connection) -> Manners {
     Manners {
         greeting_delay: is_relay.then(|| rules.greeting_delay.max(GREETING_DELAY_MIN)),
         strict_pipelining: rules.strict_pipelining,
+        vrfy: rules.vrfy,
         xclient: rules.xclient.iter().any(|network| network.contains(connection.peer.ip())),
     }
 }

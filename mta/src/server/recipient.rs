@@ -2,10 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use waypost_auth::{Directory, Resolution, Srs, srs::Return};
-use waypost_mail::{AccountId, Address, EntryId, LocalPart, Notify, OriginalRecipient, Refusal, ReversePath};
+use waypost_auth::{
+    Directory, Live, Resolution, Srs,
+    srs::{self, Return},
+};
+use waypost_mail::{
+    AccountId, Address, EntryId, LocalPart, Notify, OriginalRecipient, Refusal, ReversePath, Timestamp,
+};
 use waypost_message::build::Action;
-use waypost_storage::{Delivery, RelayRecipient};
+use waypost_storage::{Delivery, RelayRecipient, Store};
 
 use super::refusal;
 use crate::smtp::{parameters::RcptParameters, path::ForwardPath};
@@ -85,6 +90,46 @@ impl Recipient {
             }
             (Resolution::Elsewhere, Trust::Stranger) => Err(refusal::relaying_denied(&address)),
         }
+    }
+
+    /// Decides about a recipient of a message with this sender now: where a return path leads back to, or whom the directory knows.
+    pub(super) fn decide_in(
+        live: &Live,
+        srs: &Srs,
+        path: ForwardPath,
+        parameters: RcptParameters,
+        reverse_path: &ReversePath,
+        (trust, now): (Trust, Timestamp),
+    ) -> Result<Self, Refusal> {
+        let directory = &live.directory;
+        if live.config.srs.enabled {
+            let day = srs::day(now);
+            let returned = Self::decide_return(directory, srs, &path, reverse_path, day);
+            if let Some(returned) = returned {
+                return returned;
+            }
+        }
+        if let Some(returned) = Self::decide_bounce(directory, srs, &path, &parameters) {
+            return Ok(returned);
+        }
+        Self::decide(directory, path, parameters, trust)
+    }
+
+    /// Refuses it where one of its mailboxes has no room for so many octets.
+    pub(super) async fn check_quotas(
+        &self,
+        store: &Store,
+        directory: &Directory,
+        room: u64,
+    ) -> Result<(), Refusal> {
+        for account in &self.accounts {
+            let Some(quota) = directory.quota_bytes(*account) else { continue };
+            let loaded = store.account(*account).await.map_err(|error| refusal::store_error(&error))?;
+            if loaded.state().bytes.saturating_add(room) > quota {
+                return Err(refusal::mailbox_full(&self.address));
+            }
+        }
+        Ok(())
     }
 
     /// What its sender is told at once, if asked for: that the mail is in its mailbox, or that it goes to several (RFC 3461 sections

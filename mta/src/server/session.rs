@@ -6,11 +6,10 @@ use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use waypost_auth::{
-    Identity, Live, Origin, Seat,
+    Identity, Live, Origin, Resolution, Seat,
     sasl::{Claim, Lookup},
-    srs,
 };
-use waypost_mail::{DateTime, DeliverBy, EnhancedStatus, EntryId, LoginService, Refusal, Timestamp};
+use waypost_mail::{Address, DateTime, DeliverBy, EnhancedStatus, EntryId, LoginService, Refusal, Timestamp};
 use waypost_message::{
     build::{Action, Original, Reader, RecipientReport},
     report::{Feedback, RecipientStatus, Report},
@@ -31,7 +30,7 @@ use crate::{
     smtp::{
         parameters::RcptParameters,
         path::ForwardPath,
-        server::{Answer, Login, Mail, Question, Server},
+        server::{Accepted, Answer, Login, Mail, Question, Server},
         xclient::XClient,
     },
 };
@@ -60,6 +59,8 @@ struct Transaction {
     id: EntryId,
     mail: Mail,
     submitter: Option<Identity>,
+    /// How urgent it is; the sender may have asked for more.
+    priority: i8,
     recipients: Recipients,
     /// What the submitter's limits were charged with.
     allowance: Option<Allowance>,
@@ -78,6 +79,14 @@ impl Handler<Server> for Receiver {
             Question::XClient(client) => {
                 let outcome = self.introduce(&client);
                 self.verdict(outcome, "XCLIENT refused").await
+            }
+            Question::Verify(address) => {
+                let outcome = self.verify(&address);
+                match outcome {
+                    Ok(true) => Answer::Done,
+                    Ok(false) => Answer::CannotTell,
+                    Err(refusal) => self.verdict(Err(refusal), "VRFY refused").await,
+                }
             }
             Question::Mail(mail) => {
                 let outcome = self.begin(*mail);
@@ -191,6 +200,15 @@ impl Receiver {
         Ok(())
     }
 
+    /// Whether an address is one of this server; `false`: that others know.
+    fn verify(&self, address: &Address) -> Result<bool, Refusal> {
+        match self.live().directory.resolve(address) {
+            Resolution::Deliver { .. } => Ok(true),
+            Resolution::BackupMx | Resolution::Elsewhere => Ok(false),
+            Resolution::UnknownUser => Err(refusal::unknown_user(address)),
+        }
+    }
+
     fn begin(&mut self, mail: Mail) -> Result<(), Refusal> {
         self.transaction = None;
         let live = self.live();
@@ -211,9 +229,16 @@ impl Receiver {
         }
         let allowance =
             submitter.as_ref().map(|identity| Allowance::new(&self.context.guard, identity.account));
+        let most = match &submitter {
+            Some(_) => live.config.limits.priority,
+            None if is_trusted(&live, self.peer) => i8::MAX,
+            None => 0,
+        };
+        let priority = mail.parameters.priority.unwrap_or(0).min(most);
         let id = self.context.store.new_entry_id();
         let (recipients, intake) = (Recipients::default(), Some(Intake::new(mail.parameters.body)));
-        self.transaction = Some(Transaction { live, id, mail, submitter, recipients, allowance, intake });
+        self.transaction =
+            Some(Transaction { live, id, mail, submitter, priority, recipients, allowance, intake });
         Ok(())
     }
 
@@ -261,7 +286,7 @@ impl Receiver {
             Err(refusal) => Err(refusal),
         };
         let answer = match outcome {
-            Ok(id) => Answer::Accepted(id),
+            Ok(accepted) => Answer::Accepted(accepted),
             Err(refusal) => {
                 self.log(&refusal, "message refused");
                 Answer::Refused(refusal)
@@ -271,7 +296,7 @@ impl Receiver {
         answer
     }
 
-    async fn accept(&mut self) -> Result<EntryId, Refusal> {
+    async fn accept(&mut self) -> Result<Accepted, Refusal> {
         let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
         let intake = transaction.intake.take().ok_or(refusal::OUT_OF_STEP)?;
         let store = &self.context.store;
@@ -292,8 +317,10 @@ impl Receiver {
             login = transaction.submitter.as_ref().map(|identity| identity.address.to_string()),
             "message accepted"
         );
+        let asked = transaction.mail.parameters.priority.unwrap_or(0);
+        let new_priority = (asked != transaction.priority).then_some(transaction.priority);
         self.note(reports).await;
-        Ok(id)
+        Ok(Accepted { id, new_priority })
     }
 
     /// Notes reports with the messages that they are about. The mail itself is accepted already.
@@ -318,21 +345,17 @@ impl Transaction {
         parameters: RcptParameters,
         peer: IpAddr,
     ) -> Result<Recipient, Refusal> {
-        let directory = &self.live.directory;
-        if self.live.config.srs.enabled {
-            let day = srs::day(context.store.now());
-            let returned =
-                Recipient::decide_return(directory, &context.srs, &path, &self.mail.reverse_path, day);
-            if let Some(returned) = returned {
-                return returned;
-            }
-        }
-        if let Some(recipient) = Recipient::decide_bounce(directory, &context.srs, &path, &parameters) {
-            return Ok(recipient);
-        }
         let may_relay = self.submitter.is_some() || is_trusted(&self.live, peer);
         let trust = if may_relay { Trust::MayRelay } else { Trust::Stranger };
-        Recipient::decide(directory, path, parameters, trust)
+        let now = context.store.now();
+        Recipient::decide_in(
+            &self.live,
+            &context.srs,
+            path,
+            parameters,
+            &self.mail.reverse_path,
+            (trust, now),
+        )
     }
 
     /// Refuses a recipient whose mailbox has no room. Only here: at the end of DATA there is one answer for all recipients, and
@@ -340,15 +363,7 @@ impl Transaction {
     /// may go beyond a quota by its own size, which is at most `limits.message_size` for each transaction at a time.
     async fn check_quotas(&self, context: &Context, recipient: &Recipient) -> Result<(), Refusal> {
         let room = self.mail.parameters.size.map_or(1, |size| size.saturating_add(ADDED_FIELDS_BYTES));
-        for account in &recipient.accounts {
-            let Some(quota) = self.live.directory.quota_bytes(*account) else { continue };
-            let loaded =
-                context.store.account(*account).await.map_err(|error| refusal::store_error(&error))?;
-            if loaded.state().bytes.saturating_add(room) > quota {
-                return Err(refusal::mailbox_full(&recipient.address));
-            }
-        }
-        Ok(())
+        recipient.check_quotas(&context.store, &self.live.directory, room).await
     }
 
     fn arrival(&self, peer: IpAddr, now: Timestamp) -> Arrival<'_> {
@@ -404,7 +419,7 @@ impl Transaction {
     }
 
     fn acceptance(&self, message: Complete, now: Timestamp) -> Acceptance {
-        let Complete { header, body, structure, octets, .. } = message;
+        let Complete { header, body, structure, octets, tls_optional, .. } = message;
         let reverse_path = self.mail.reverse_path.clone();
         let recipients = relayed(self.recipients.as_slice());
         let smtputf8 =
@@ -415,8 +430,9 @@ impl Transaction {
             return_content: parameters.return_content,
             envelope_id: parameters.envelope_id.clone(),
             require_tls: parameters.require_tls,
-            priority: parameters.priority.unwrap_or(0),
+            priority: self.priority,
             deliver_by: parameters.deliver_by.map(|by| deadline(by, now)),
+            tls_optional: tls_optional && !parameters.require_tls,
         };
         let relay = Relay { body: octets, smtputf8, wishes, ..Relay::new(reverse_path, recipients) };
         let relay = (!relay.recipients.is_empty()).then_some(relay);

@@ -4,7 +4,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
 use waypost_auth::{Directory, Srs};
 use waypost_mail::{AccountId, AccountSource, Address, BodyType, ReturnContent};
-use waypost_net::{AddressCount, Shutdown};
+use waypost_net::{AddressCount, Shutdown, TlsInfo};
 use waypost_storage::{NewAccount, Options, QueueEntry};
 
 use super::*;
@@ -23,6 +23,7 @@ service = "submission"
 address = "127.0.0.1:0"
 tls = "none"
 auth_without_tls = true
+vrfy = true
 [[domain]]
 name = "a.test"
 [[domain]]
@@ -54,6 +55,8 @@ struct Site {
     bert: AccountId,
     /// So many octets are on their way at most.
     transport_bytes: usize,
+    /// TLS that sessions have.
+    tls: Option<TlsInfo>,
     _state: TempDir,
 }
 
@@ -82,7 +85,7 @@ impl Site {
             srs: Srs::new(&[7; 32]),
             random: Random::default(),
         };
-        Self { context, live, anna, bert, transport_bytes: 1 << 16, _state: state }
+        Self { context, live, anna, bert, transport_bytes: 1 << 16, tls: None, _state: state }
     }
 
     /// One session whose client sends this and is gone, without reading.
@@ -131,7 +134,7 @@ impl Site {
             stream: Box::new(server),
             peer: peer.parse().unwrap(),
             local: "127.0.0.1:25".parse().unwrap(),
-            tls: None,
+            tls: self.tls.clone(),
             starttls: TlsRole::None,
             shutdown: Shutdown::new(),
             counted: AddressCount::default(),
@@ -449,6 +452,81 @@ async fn what_is_declared_binary_and_is_text_goes_on_as_text() {
 }
 
 #[tokio::test]
+async fn a_message_may_say_that_it_can_go_without_tls() {
+    let mut site = Site::new().await;
+    let tls = TlsInfo { version: "TLSv1.3".into(), cipher: "AES".into(), ..TlsInfo::default() };
+    for (parameters, fields, expected) in [
+        ("", "TLS-Required: No\r\n", (true, false)),
+        ("", "tls-required:\r\n no\r\n", (true, false)),
+        ("", "Subject: x\r\n", (false, false)),
+        ("", "TLS-Required: Yes\r\n", (false, false)),
+        ("", "TLS-Required:\r\n", (false, false)),
+        ("", "TLS-Required: No\r\nTLS-Required: No\r\n", (false, false)),
+        ("", "Subject: x\r\n\r\nTLS-Required: No\r\n", (false, false)),
+        (" REQUIRETLS", "TLS-Required: No\r\n", (false, true)),
+    ] {
+        site.tls = (!parameters.is_empty()).then(|| tls.clone());
+        let mail = message("s@c.test", &["x@backup.test"], &format!("{fields}\r\n"));
+        let mail = mail.replacen("test>\r\n", &format!("test>{parameters}\r\n"), 1);
+        accepted(&site.relay(&mail).await);
+        let (entry, stored) = site.queued().await.pop().unwrap();
+        assert!(stored.contains(fields), "{stored}");
+        let wishes = &entry.wishes;
+        assert_eq!((wishes.tls_optional, wishes.require_tls), expected, "{parameters} {fields:?}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_more_urgent_than_he_may_be() {
+    let site = Site::new().await;
+    for (peer, login, asked, kept) in [
+        (STRANGER, false, None, 0),
+        (STRANGER, false, Some(9), 0),
+        (STRANGER, false, Some(1), 0),
+        (STRANGER, false, Some(0), 0),
+        (STRANGER, false, Some(-9), -9),
+        (PARTNER, false, Some(9), 9),
+        (STRANGER, true, Some(9), 4),
+        (STRANGER, true, Some(4), 4),
+        (STRANGER, true, Some(-1), -1),
+    ] {
+        let (from, service) =
+            if login { ("anna@a.test", Service::Submission) } else { ("s@c.test", Service::Smtp) };
+        let mail = message(from, &["x@backup.test"], "From: anna@a.test\r\n\r\n");
+        let parameter = asked.map(|asked: i8| format!(" MT-PRIORITY={asked}")).unwrap_or_default();
+        let mail = mail.replacen("test>\r\n", &format!("test>{parameter}\r\n"), 1);
+        let hello = if login { LOGIN } else { "EHLO c.test\r\n" };
+        let replies = site.talk(service, peer, &format!("{hello}{mail}")).await;
+        let (entry, _) = site.queued().await.pop().unwrap();
+        assert_eq!(entry.wishes.priority, kept, "{peer} {login} {asked:?}");
+        let expected = match asked.unwrap_or(0) == kept {
+            true => format!("250 2.0.0 {} accepted", entry.id),
+            false => format!("250 2.3.6 {kept} is the new priority of the message, {} accepted", entry.id),
+        };
+        assert_eq!(replies.last(), Some(&expected));
+    }
+}
+
+#[tokio::test]
+async fn users_may_ask_who_there_is() {
+    let site = Site::new().await;
+    let asked = "VRFY anna@a.test\r\nVRFY Anna+x@a.test\r\nVRFY team@a.test\r\nVRFY nobody@a.test\r\nVRFY x@backup.test\r\nVRFY x@far.test\r\n";
+    let cannot = "252 2.0.0 Cannot VRFY user, but will accept message and attempt delivery";
+    assert_eq!(
+        site.submit(asked).await,
+        [
+            "250 2.1.5 <anna@a.test>",
+            "250 2.1.5 <Anna+x@a.test>",
+            "250 2.1.5 <team@a.test>",
+            "550 5.1.1 <nobody@a.test>: there is no such user here",
+            cannot,
+            cannot,
+        ]
+    );
+    assert_eq!(site.relay(asked).await, [cannot; 6]);
+}
+
+#[tokio::test]
 async fn circles_are_cut() {
     let site = Site::new().await;
     let hops = |count: usize| format!("{}\r\n", "Received: from x by y\r\n".repeat(count));
@@ -760,6 +838,8 @@ async fn a_trusted_proxy_says_whose_session_it_is() {
         let input = format!("EHLO c\r\nXCLIENT LOGIN={login}\r\nEHLO c\r\nMAIL FROM:<bert@a.test>\r\n");
         let replies = site.talk(Service::Submission, PARTNER, &input).await;
         assert_eq!(replies.last().unwrap(), expected, "{replies:?}");
+        let refusal = "550 5.7.8 LOGIN: there is no such account".to_owned();
+        assert_eq!(replies.contains(&refusal), login == "nobody@a.test", "{replies:?}");
     }
 }
 

@@ -11,7 +11,7 @@ use nom::{
     combinator::{all_consuming, map, opt, rest, verify},
     sequence::{pair, preceded, terminated},
 };
-use waypost_mail::{Domain, ReversePath};
+use waypost_mail::{Address, Domain, ReversePath};
 
 use super::{
     parameters::{MailParameters, RcptParameters},
@@ -50,10 +50,10 @@ pub enum Command {
     Noop,
     /// `QUIT`
     Quit,
-    /// `VRFY`
-    Vrfy,
-    /// `HELP`
-    Help,
+    /// `VRFY`; the address that it names, if it is one.
+    Vrfy(Option<Address>),
+    /// `HELP`; the form of the command that it names.
+    Help(Option<&'static str>),
     /// `STARTTLS`
     StartTls,
     /// `XCLIENT`
@@ -104,6 +104,9 @@ pub enum CommandError {
     /// The arguments are wrong; what they look like.
     #[error("{0}")]
     Arguments(&'static str),
+    /// HELP with something that is no command.
+    #[error("no help on that")]
+    NoHelp,
     /// BDAT without a size: nobody knows where the next command begins.
     #[error("a chunk of unknown size")]
     Chunk,
@@ -129,7 +132,27 @@ const RCPT: &str = "RCPT TO:<address> [parameters]";
 const BDAT: &str = "BDAT octets [LAST]";
 const VRFY: &str = "VRFY address";
 const AUTH: &str = "AUTH mechanism [initial-response]";
+const XCLIENT: &str = xclient::FORM;
 const NO_ARGUMENTS: &str = "the command takes no arguments";
+
+/// How each command is written.
+const FORMS: [&str; 15] = [
+    EHLO,
+    HELO,
+    LHLO,
+    MAIL,
+    RCPT,
+    "DATA",
+    BDAT,
+    "RSET",
+    "NOOP",
+    "QUIT",
+    VRFY,
+    "HELP [command]",
+    "STARTTLS",
+    AUTH,
+    XCLIENT,
+];
 
 /// Longest verb in octets.
 const VERB_BYTES_MAX: usize = 8;
@@ -162,10 +185,10 @@ impl Command {
             b"STARTTLS" => without_arguments(arguments, Self::StartTls),
             b"XCLIENT" => match XClient::parse(arguments) {
                 Some(client) => Ok(Self::XClient(Box::new(client))),
-                None => Err(CommandError::Arguments(xclient::FORM)),
+                None => Err(CommandError::Arguments(XCLIENT)),
             },
             b"NOOP" => Ok(Self::Noop),
-            b"HELP" => Ok(Self::Help),
+            b"HELP" => help(arguments),
             b"VRFY" => complete(vrfy, arguments, VRFY),
             b"AUTH" => complete(auth, arguments, AUTH),
             b"EXPN" | b"ETRN" | b"TURN" | b"ATRN" | b"SEND" | b"SOML" | b"SAML" | b"BURL" => {
@@ -237,9 +260,26 @@ fn bdat(input: &str) -> IResult<&str, Command> {
     .parse(input)
 }
 
-/// `vrfy = "VRFY" SP String CRLF`; the string is not looked at
+/// `vrfy = "VRFY" SP String CRLF`; of strings only addresses are looked at, with or without angle brackets
 fn vrfy(input: &str) -> IResult<&str, Command> {
-    map(verify(preceded(char(' '), rest), |text: &str| !text.is_empty()), |_| Command::Vrfy).parse(input)
+    let string = verify(preceded(char(' '), rest), |text: &str| !text.is_empty());
+    let address = |text: &str| {
+        let bare = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text);
+        Command::Vrfy(Address::parse(bare).ok())
+    };
+    map(string, address).parse(input)
+}
+
+/// `help = "HELP" [ SP String ] CRLF`; the string is the name of a command
+fn help(arguments: &str) -> Result<Command, CommandError> {
+    let topic = arguments.trim_start();
+    let found =
+        FORMS.iter().find(|form| form.split(' ').next().is_some_and(|verb| verb.eq_ignore_ascii_case(topic)));
+    match (topic, found) {
+        ("", _) => Ok(Command::Help(None)),
+        (_, Some(form)) => Ok(Command::Help(Some(form))),
+        (_, None) => Err(CommandError::NoHelp),
+    }
 }
 
 /// `auth-command = "AUTH" SP sasl-mech [SP initial-response] *(CRLF [base64]) [CRLF cancel-response] CRLF`, its first line
@@ -259,7 +299,7 @@ fn visible(input: &str) -> IResult<&str, &str> {
 
 #[cfg(test)]
 mod tests {
-    use waypost_mail::{Address, BodyType, EnvelopeId, Notify, OriginalRecipient, ReturnContent};
+    use waypost_mail::{BodyType, EnvelopeId, Notify, OriginalRecipient, ReturnContent};
 
     use super::*;
 
@@ -346,8 +386,14 @@ mod tests {
             ("NOOP", Command::Noop),
             ("NOOP whatever it is", Command::Noop),
             ("QUIT", Command::Quit),
-            ("VRFY user", Command::Vrfy),
-            ("HELP MAIL", Command::Help),
+            ("VRFY user", Command::Vrfy(None)),
+            ("VRFY John Doe <a@b.test>", Command::Vrfy(None)),
+            ("VRFY a@b.test", Command::Vrfy(Some(Address::parse("a@b.test").unwrap()))),
+            ("vrfy <a@b.test>", Command::Vrfy(Some(Address::parse("a@b.test").unwrap()))),
+            ("HELP", Command::Help(None)),
+            ("HELP  ", Command::Help(None)),
+            ("HELP MAIL", Command::Help(Some(MAIL))),
+            ("help xclient", Command::Help(Some(XCLIENT))),
             ("STARTTLS", Command::StartTls),
             ("AUTH PLAIN", auth("PLAIN", None)),
             ("AUTH plain =", auth("plain", Some("="))),
@@ -401,6 +447,7 @@ mod tests {
             (b"MAIL FROM:<a@b.test> RET=FULL RET=HDRS", parameter("RET")),
             (b"MAIL FROM:<a@b.test> ENVID=a+b", parameter("ENVID")),
             (b"MAIL FROM:<a@b.test> NOTIFY=NEVER", unknown("NOTIFY")),
+            (b"MAIL FROM:<a@b.test> SOLICIT=org.example:ADV", unknown("SOLICIT")),
             (b"RCPT TO:<>", CommandError::ForwardPath),
             (b"RCPT TO:a@b.test", CommandError::ForwardPath),
             (b"RCPT FROM:<a@b.test>", CommandError::Arguments(RCPT)),
@@ -412,6 +459,8 @@ mod tests {
             (b"QUIT 1", CommandError::Arguments(NO_ARGUMENTS)),
             (b"STARTTLS 1", CommandError::Arguments(NO_ARGUMENTS)),
             (b"VRFY", CommandError::Arguments(VRFY)),
+            (b"HELP ME", CommandError::NoHelp),
+            (b"HELP MAIL FROM", CommandError::NoHelp),
             (b"AUTH", CommandError::Arguments(AUTH)),
             (b"AUTH PLAIN a b", CommandError::Arguments(AUTH)),
         ] {

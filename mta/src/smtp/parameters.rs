@@ -1,6 +1,7 @@
 //! Parameters of MAIL and RCPT: SIZE (RFC 1870), 8BITMIME (RFC 6152), BINARYMIME (RFC 3030 section 3), SMTPUTF8 (RFC 6531), AUTH= (RFC 4954 section 5), what DSN has the
 //! sender ask for (RFC 3461 section 4), REQUIRETLS (RFC 8689 section 2), MT-PRIORITY (RFC 6710 section 3)
-//! and BY (RFC 2852 section 4).
+//! and BY (RFC 2852 section 4). Not here: SOLICIT (RFC 3865), as NO-SOLICITING is not announced, and the priority that a header field
+//! carries (RFC 6758).
 
 use nom::{
     IResult, Parser,

@@ -3,6 +3,8 @@
 //! The parser takes octets cut anywhere. Bounds protect us from a hostile server, not the other way round: a line may be
 //! eight times as long as RFC 5321 section 4.5.3.1.5 allows.
 
+use std::num::NonZeroU32;
+
 use waypost_mail::{EnhancedStatus, Reply};
 
 /// Longest reply line in octets, its end included. RFC 5321 section 4.5.3.1.5 says 512; servers that quote URLs exceed it.
@@ -138,6 +140,35 @@ pub enum SizeLimit {
     Octets(u64),
 }
 
+/// Limits that a server announced (RFC 9422 section 4); `None`: not this one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Limits {
+    /// Transactions in one session.
+    pub mail: Option<NonZeroU32>,
+    /// Recipients in one transaction.
+    pub recipients: Option<NonZeroU32>,
+    /// Domains of the recipients of one transaction.
+    pub recipient_domains: Option<NonZeroU32>,
+}
+
+impl Limits {
+    /// `limits-param = limit-name-value 0*[SP limit-name-value]`; limits that we do not know, and values that are none, are passed over.
+    fn parse(line: &str) -> Self {
+        let mut limits = Self::default();
+        for limit in line.split(' ').skip(1) {
+            let Some((name, value)) = limit.split_once('=') else { continue };
+            let value = value.parse().ok();
+            match name.to_ascii_uppercase().as_str() {
+                "MAILMAX" => limits.mail = value,
+                "RCPTMAX" => limits.recipients = value,
+                "RCPTDOMAINMAX" => limits.recipient_domains = value,
+                _ => {}
+            }
+        }
+        limits
+    }
+}
+
 /// What a server announced in its reply to EHLO. After HELO: nothing.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Capabilities {
@@ -155,6 +186,14 @@ pub struct Capabilities {
     pub auth_plain: bool,
     /// RFC 4954: mechanism LOGIN.
     pub auth_login: bool,
+    /// RFC 4954: mechanism SCRAM-SHA-256 (RFC 7677).
+    pub auth_scram: bool,
+    /// RFC 3030.
+    pub chunking: bool,
+    /// RFC 3030; only with CHUNKING.
+    pub binary_mime: bool,
+    /// RFC 9422.
+    pub limits: Limits,
     /// RFC 3461.
     pub dsn: bool,
     /// RFC 8689.
@@ -182,6 +221,9 @@ impl Capabilities {
                 "DSN" => capabilities.dsn = true,
                 "REQUIRETLS" => capabilities.require_tls = true,
                 "MT-PRIORITY" => capabilities.mt_priority = true,
+                "CHUNKING" => capabilities.chunking = true,
+                "BINARYMIME" => capabilities.binary_mime = true,
+                "LIMITS" => capabilities.limits = Limits::parse(line),
                 "DELIVERBY" => {
                     let fewest = words.next().and_then(|fewest| fewest.parse().ok());
                     capabilities.deliver_by = Some(fewest.unwrap_or(0));
@@ -198,6 +240,7 @@ impl Capabilities {
         for name in names {
             self.auth_plain |= name.eq_ignore_ascii_case("PLAIN");
             self.auth_login |= name.eq_ignore_ascii_case("LOGIN");
+            self.auth_scram |= name.eq_ignore_ascii_case("SCRAM-SHA-256");
         }
     }
 }
@@ -288,7 +331,10 @@ mod tests {
             "8BITMIME",
             "SMTPUTF8",
             "STARTTLS",
-            "AUTH CRAM-MD5 plain",
+            "AUTH CRAM-MD5 plain SCRAM-SHA-256 SCRAM-SHA-256-PLUS",
+            "CHUNKING",
+            "binarymime",
+            "LIMITS MAILMAX=5 RCPTMAX=0 rcptdomainmax=1 OTHER=9 RCPTMAX",
             "AUTH=LOGIN",
             "X-OTHER",
             "dsn",
@@ -305,6 +351,14 @@ mod tests {
             size: SizeLimit::Octets(1000),
             auth_plain: true,
             auth_login: true,
+            auth_scram: true,
+            chunking: true,
+            binary_mime: true,
+            limits: Limits {
+                mail: NonZeroU32::new(5),
+                recipients: None,
+                recipient_domains: NonZeroU32::new(1),
+            },
             dsn: true,
             require_tls: true,
             mt_priority: true,

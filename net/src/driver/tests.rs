@@ -126,7 +126,7 @@ async fn a_flood_is_stopped_by_replies_that_are_not_read() {
     let mut session = plain(4096);
     let line = b"0123456789abcde\n".repeat(64);
     let mut taken = 0;
-    while let Ok(written) = tokio::time::timeout(Duration::from_secs(1), session.peer.write(&line)).await {
+    while let Ok(written) = timeout(Duration::from_secs(1), session.peer.write(&line)).await {
         taken += written.unwrap();
     }
     // One window each way, and one buffer between them.

@@ -4,8 +4,10 @@ pub mod app_password;
 pub mod maintenance;
 pub mod queue;
 pub mod request;
+pub mod route;
 pub mod socket;
 
 pub use app_password::AppPasswordLine;
 pub use maintenance::{Maintained, Maintenance, MessageLine, RestoredLine, Which as WhichDeleted};
-pub use request::{AccountLine, Request, Response, execute, may_be_added};
+pub use request::{AccountLine, Parts, Request, Response, execute, may_be_added};
+pub use route::{RelayedLine, RouteAnswer, Router, TargetLine};

@@ -12,6 +12,7 @@ use super::{
     app_password::{self, AppPasswordLine},
     maintenance::{self, Maintained, Maintenance},
     queue::{self, QueueAnswer, QueueJob},
+    route::{self, RouteAnswer, Router},
 };
 use crate::port::{self, Event, Job, Summary};
 
@@ -88,6 +89,13 @@ pub enum Request {
         /// Bytes it may hold; `None`: no bound.
         quota_bytes: Option<u64>,
     },
+    /// Tells what would become of a message.
+    Route {
+        /// Its sender; `<>` or empty: the null path.
+        from: String,
+        /// Its recipient.
+        to: String,
+    },
     /// Looks at the queue, or gives it orders. Progress may come before the answer.
     Queue {
         /// What is asked of it.
@@ -119,6 +127,8 @@ pub enum Response {
     AppPasswords(Vec<AppPasswordLine>),
     /// What the queue answers.
     Queue(QueueAnswer),
+    /// What would become of a message.
+    Route(Box<RouteAnswer>),
     /// Not the answer yet: how far it is, and what cannot be done.
     Event(Event),
     /// Mail was moved.
@@ -144,12 +154,20 @@ pub struct AccountLine {
     pub quota_bytes: Option<u64>,
 }
 
-/// Carries a request out. `control` of the queue is there in a running server. What takes long tells `events`, and ends early where
-/// nobody takes them.
+/// What requests are carried out with, besides the store.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Tells where mail goes.
+    pub router: Router,
+    /// The queue, where it runs.
+    pub control: Option<Control>,
+}
+
+/// Carries a request out. What takes long tells `events`, and ends early where nobody takes them.
 pub async fn execute(
     store: &Store,
     live: &Live,
-    control: Option<&Control>,
+    parts: &Parts,
     request: Request,
     events: mpsc::Sender<Event>,
 ) -> Response {
@@ -181,7 +199,10 @@ pub async fn execute(
             Ok(record) => done(store.set_quota(record.id, quota_bytes).await),
             Err(problem) => Err(problem),
         },
-        Request::Queue { job } => queue::run(store, live, control, job, &events).await.map(Response::Queue),
+        Request::Queue { job } => {
+            queue::run(store, live, parts.control.as_ref(), job, &events).await.map(Response::Queue)
+        }
+        Request::Route { from, to } => route::run(store, live, &parts.router, &from, &to).await,
         Request::Port { address, job } => port(store, live, &address, job, events).await,
         Request::Maintain { job } => maintenance::run(store, job, events).await,
     };

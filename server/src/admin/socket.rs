@@ -17,12 +17,11 @@ use tokio::{
     time::{interval, timeout},
 };
 use waypost_auth::Live;
-use waypost_mta::queue::Control;
 use waypost_net::Shutdown;
 use waypost_storage::Store;
 
 use crate::{
-    admin::request::{Request, Response, execute},
+    admin::request::{Parts, Request, Response, execute},
     port::Event,
 };
 
@@ -49,7 +48,7 @@ pub fn listen(
     state_dir: &Path,
     store: Store,
     live: watch::Receiver<Arc<Live>>,
-    control: Control,
+    parts: Parts,
     shutdown: &Shutdown,
 ) -> io::Result<()> {
     let path = path(state_dir);
@@ -62,7 +61,7 @@ pub fn listen(
     let stopping = shutdown.clone();
     shutdown.spawn(async move {
         tokio::select! {
-            () = accept(listener, store, live, control, &stopping) => (),
+            () = accept(listener, store, live, parts, &stopping) => (),
             () = stopping.stopping() => (),
         }
         if let Err(error) = std::fs::remove_file(&path) {
@@ -76,7 +75,7 @@ async fn accept(
     listener: UnixListener,
     store: Store,
     live: watch::Receiver<Arc<Live>>,
-    control: Control,
+    parts: Parts,
     shutdown: &Shutdown,
 ) {
     let permits = Arc::new(Semaphore::new(REQUESTS_MAX));
@@ -84,10 +83,10 @@ async fn accept(
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (store, live, control) = (store.clone(), live.borrow().clone(), control.clone());
+                let (store, live, parts) = (store.clone(), live.borrow().clone(), parts.clone());
                 let stopping = shutdown.clone();
                 shutdown.spawn(async move {
-                    if let Err(error) = answer(stream, &store, &live, &control, &stopping).await {
+                    if let Err(error) = answer(stream, &store, &live, &parts, &stopping).await {
                         tracing::debug!(%error, "administration request");
                     }
                     drop(permit);
@@ -105,14 +104,14 @@ async fn answer(
     stream: UnixStream,
     store: &Store,
     live: &Live,
-    control: &Control,
+    parts: &Parts,
     shutdown: &Shutdown,
 ) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     timeout(REQUEST_TIMEOUT, BufReader::new(read.take(REQUEST_BYTES_MAX)).read_line(&mut line)).await??;
     let response = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => carry_out(&mut write, store, live, control, request, shutdown).await,
+        Ok(request) => carry_out(&mut write, store, live, parts, request, shutdown).await,
         Err(error) => Response::Failed(format!("not a request that this server knows: {error}")),
     };
     say(&mut write, &response).await
@@ -123,12 +122,12 @@ async fn carry_out(
     write: &mut (impl AsyncWrite + Unpin),
     store: &Store,
     live: &Live,
-    control: &Control,
+    parts: &Parts,
     request: Request,
     shutdown: &Shutdown,
 ) -> Response {
     let (sender, mut events) = mpsc::channel(EVENTS_MAX);
-    let work = execute(store, live, Some(control), request, sender);
+    let work = execute(store, live, parts, request, sender);
     tokio::pin!(work);
     let mut ticks = interval(EVENT_INTERVAL);
     ticks.tick().await;

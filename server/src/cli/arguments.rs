@@ -38,6 +38,8 @@ pub enum Command {
     /// Mail on its way out
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Tells what would become of a message, and why, without sending it
+    Route(RouteOptions),
     /// The store: moving mail in and out, deleted mail, checks
     #[command(subcommand)]
     Store(StoreCommand),
@@ -241,6 +243,21 @@ pub struct SendOptions {
     /// PEM file of the authority that the server's certificate is checked against; default: the system's
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
+}
+
+/// `waypost route`
+#[derive(Args, Debug)]
+pub struct RouteOptions {
+    /// The sender's address; "<>" for a notification
+    pub from: String,
+    /// The recipient's address
+    pub to: String,
+    /// Prints JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 /// `waypost store`

@@ -7,6 +7,7 @@ pub mod config;
 pub mod maintenance;
 pub mod progress;
 pub mod queue;
+pub mod route;
 pub mod send;
 pub mod serve;
 pub mod store;
@@ -73,6 +74,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         }
         Command::Send(options) => block_on(send::run(options)),
         Command::Queue(command) => block_on(queue::run(command)),
+        Command::Route(options) => block_on(route::run(options)),
         Command::Store(command) => block_on(store::run(command)),
     }
 }

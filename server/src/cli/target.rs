@@ -5,13 +5,15 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use waypost_auth::Live;
 use waypost_config::Config;
+use waypost_mta::{Random, dns::Resolver};
 use waypost_storage::Store;
 
 use crate::{
-    admin::{Request, Response, execute, socket},
+    admin::{Parts, Request, Response, Router, execute, socket},
     cli::{Failure, arguments::ConfigFile},
     directory,
     port::Event,
+    secret,
     start::{make_state_dir, store_options},
 };
 
@@ -42,7 +44,15 @@ pub async fn ask_long(
 #[derive(Debug)]
 pub struct Target {
     config: Arc<Config>,
-    opened: Option<(Store, Arc<Live>)>,
+    opened: Option<Opened>,
+}
+
+/// A store that no server has.
+#[derive(Debug)]
+struct Opened {
+    store: Store,
+    live: Arc<Live>,
+    parts: Parts,
 }
 
 impl Target {
@@ -76,8 +86,8 @@ impl Target {
 
     /// Ends what was opened.
     pub async fn close(self) {
-        if let Some((store, _)) = self.opened {
-            store.close().await;
+        if let Some(opened) = self.opened {
+            opened.store.close().await;
         }
     }
 
@@ -86,7 +96,7 @@ impl Target {
         request: Request,
         tell: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Response, Failure> {
-        let (store, live) = match &mut self.opened {
+        let Opened { store, live, parts } = match &mut self.opened {
             Some(opened) => opened,
             none => none.insert(open(self.config.clone()).await?),
         };
@@ -96,19 +106,27 @@ impl Target {
                 tell(event);
             }
         };
-        Ok(tokio::join!(execute(store, live, None, request, sender), told).0)
+        Ok(tokio::join!(execute(store, live, parts, request, sender), told).0)
     }
 }
 
-async fn open(config: Arc<Config>) -> Result<(Store, Arc<Live>), Failure> {
+async fn open(config: Arc<Config>) -> Result<Opened, Failure> {
     make_state_dir(&config.state_dir).map_err(Failure::new)?;
+    let router = router(&config)?;
     let store = Store::open(store_options(&config)).await.map_err(Failure::new)?;
     let adopted = directory::adopt_file_accounts(&store, &config).await;
     match adopted.and_then(|()| directory::live(&store, config)) {
-        Ok(live) => Ok((store, live)),
+        Ok(live) => Ok(Opened { store, live, parts: Parts { router, control: None } }),
         Err(problem) => {
             store.close().await;
             Err(Failure::configuration(problem))
         }
     }
+}
+
+/// What the server would have: DNS as the configuration says, and the key of return paths.
+fn router(config: &Config) -> Result<Router, Failure> {
+    let resolver = Resolver::new(&config.dns).map_err(Failure::new)?;
+    let srs = secret::srs(&config.state_dir).map_err(Failure::new)?;
+    Ok(Router { resolver, srs, random: Random::default() })
 }

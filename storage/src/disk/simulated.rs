@@ -100,6 +100,12 @@ impl Simulated {
         self.lock().syncs_until_failure = Some(n);
     }
 
+    /// No write and no sync is to fail any more.
+    pub fn mend(&self) {
+        let mut state = self.lock();
+        (state.writes_until_failure, state.syncs_until_failure) = (None, None);
+    }
+
     /// After `n` more changing operations, the last of which fails, everything fails until [`Simulated::crash`] or
     /// [`Simulated::restart`].
     pub fn power_off_after(&self, n: u64) {
@@ -588,6 +594,9 @@ mod tests {
         file.write_at(0, b"ab").unwrap();
         assert!(file.write_at(2, b"cd").is_err());
         assert_eq!(content(&disk), Some(b"abc".to_vec()));
+        disk.fail_write(1);
+        disk.fail_sync(1);
+        disk.mend();
         disk.set_capacity(Some(4));
         file.write_at(0, b"abcd").unwrap();
         assert_eq!(file.allocate(5).unwrap_err().kind(), io::ErrorKind::StorageFull);

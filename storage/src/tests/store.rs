@@ -11,7 +11,7 @@ use waypost_message::Structure;
 use super::{accept, acceptance, account, delivery, options, relay, simulated};
 use crate::{
     Attempt, FlagChange, FlagMode, Missing, Options, Outcome, QueueEvent, RecipientOutcome, Relay,
-    ReturnedReport, Store, StoreError,
+    ReturnedReport, Store, StoreError, Wishes,
     disk::{Disk, Simulated},
 };
 
@@ -171,7 +171,8 @@ async fn what_is_said_of_a_queued_message_is_kept() {
     let store = open(&directory, &disk).await;
     let mut kept = Vec::new();
     for body in [BodyType::SevenBit, BodyType::EightBitMime, BodyType::BinaryMime] {
-        let relay = Relay { body, ..relay(&["a"]) };
+        let wishes = Wishes { tls_optional: body == BodyType::SevenBit, ..Wishes::default() };
+        let relay = Relay { body, wishes, ..relay(&["a"]) };
         let queued = acceptance(&store, b"x", Vec::new(), Some(relay)).await;
         let id = store.accept(queued).await.unwrap().id;
         kept.push(store.queue_entry(id).unwrap());

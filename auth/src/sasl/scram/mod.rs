@@ -9,6 +9,7 @@
 //! A proof that is wrong ends in [`Claim::Scram`] with its [`Fault`], so that it is counted as any failed login is; what is no
 //! message of SCRAM ends in [`Progress::Malformed`]. Clients are not told more than that they failed: `e=` is not sent.
 
+mod client;
 mod message;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,10 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 
 pub(super) use self::message::gs2_header;
 use self::message::{ClientFinal, ClientFirst, Flag};
-pub use self::verifier::{ITERATIONS, ScramHash, Verifier};
+pub use self::{
+    client::{ITERATIONS_MAX, ITERATIONS_MIN, ScramClient, ServerFault, ServerSignature},
+    verifier::{ITERATIONS, ScramHash, Verifier},
+};
 use super::{Channel, Claim, Lookup, Progress};
 
 /// What the exchange is given for a [`Lookup::Verifier`].

@@ -44,7 +44,7 @@ impl ScramHash {
     }
 
     /// `HMAC(key, text)`
-    fn hmac(self, key: &[u8], text: &str) -> Vec<u8> {
+    pub(super) fn hmac(self, key: &[u8], text: &str) -> Vec<u8> {
         let algorithm = match self {
             Self::Sha256 => hmac::HMAC_SHA256,
             Self::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
@@ -53,12 +53,12 @@ impl ScramHash {
     }
 
     /// `H(octets)`
-    fn hash(self, octets: &[u8]) -> Vec<u8> {
+    pub(super) fn hash(self, octets: &[u8]) -> Vec<u8> {
         digest::digest(self.digest(), octets).as_ref().to_vec()
     }
 
     /// `Hi(password, salt, i)`
-    fn salted(self, password: &str, salt: &[u8], iterations: NonZeroU32) -> Vec<u8> {
+    pub(super) fn salted(self, password: &str, salt: &[u8], iterations: NonZeroU32) -> Vec<u8> {
         let algorithm = match self {
             Self::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
             Self::Sha1 => pbkdf2::PBKDF2_HMAC_SHA1,

@@ -53,7 +53,7 @@ async fn what_the_postmaster_is_told_never_goes_round() {
     let peer = Peer::start("550 5.1.1 no such user").await;
     let alias = AliasConfig { from: address("postmaster@a.test"), to: vec![address("boss@c.test")] };
     let aliases = vec![alias];
-    let world = World::start_with(Config { aliases, ..config(peer.address, queue()) }).await;
+    let world = World::start_with(Arc::new(Real), Config { aliases, ..config(peer.address, queue()) }).await;
     world.submit(far(), &["y@b.test"]).await;
     world.until_empty().await;
     let recipients: Vec<_> =

@@ -1,7 +1,8 @@
 //! The SMTP client as a machine without I/O: one connection, any number of messages.
 //!
 //! RFC 5321, with PIPELINING (RFC 2920), STARTTLS (RFC 3207), AUTH (RFC 4954), SIZE (RFC 1870), 8BITMIME (RFC 6152),
-//! SMTPUTF8 (RFC 6531) and enhanced status codes (RFC 2034) where the server offers them.
+//! CHUNKING and BINARYMIME (RFC 3030), SMTPUTF8 (RFC 6531), LIMITS (RFC 9422) and enhanced status codes (RFC 2034) where the
+//! server offers them; or LMTP (RFC 2033) with the same.
 //!
 //! ```text
 //! Greeting ──220──► Hello ──250──┬─────────────► Login ──235──┐
@@ -11,38 +12,46 @@
 //!                                                            ├─ none ──► Quit ──► Closed    │
 //!                               8-bit? Octets ◄─ Scanning ◄──┤                              │
 //!                                                            ▼                              │
-//!                                              Envelope (RSET? MAIL RCPT* DATA) ──refused──►┤
-//!                                                  │354                    │354, no recipient
-//!                                                  ▼ NextChunk*            ▼                │
-//!                                                 Body ──► EndOfData     LoneDot ──────────►┤
-//!                                                              └──── any reply ────────────►┘
+//!                                   Envelope (RSET? MAIL RCPT* DATA, or chunks) ──refused──►┤
+//!                            354 or accepted │                    │354, no recipient        │
+//!                                            ▼ NextChunk*         ▼                         │
+//!                                           Body ──► EndOfData   LoneDot ──────────────────►┤
+//!                          chunk refused ──► Aborted     └── any reply (LMTP: each) ───────►┘
 //! 421, silence, nonsense, end of input in any state ──► Closed
-//! refusal before the first message ──► Quit
+//! refusal before the first message ──► Quit; as many messages as the server wants ──► Ended ──► Quit
 //! ```
 //!
 //! What came of a message is told with the next [`Question::NextMessage`], so that it can be recorded before another one is
 //! sent, or by [`Client::end`] where the session broke. Each recipient has exactly one reply then: the server's, word for
 //! word, or one that says why there is none.
 
+mod body;
+mod chunks;
 mod data;
 mod login;
+mod opening;
 mod refusals;
+mod said;
 mod talk;
 mod transaction;
 
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
-use waypost_mail::Reply;
+use waypost_mail::{Reply, Severity};
 use waypost_net::{Machine, Step, TlsInfo};
 
-use data::{DotStuffer, END_OF_DATA};
+use body::Body;
 use login::Exchange;
+use opening::Hello;
 use refusals::broken;
-use transaction::Transaction;
+use said::Record;
+use transaction::{Outcome, Transaction};
 
+pub use chunks::{CHUNK_BYTES, CHUNKS_UNANSWERED_MAX};
 pub use login::Login;
-pub use talk::{Answer, Encryption, End, Finished, Question, Settings, Tells};
+pub use said::{LINE_BYTES_MAX, MESSAGE_BYTES_MAX, OPENING_BYTES_MAX, Said};
+pub use talk::{Answer, Encryption, End, Finished, Protocol, Question, Settings, Tells};
 pub use transaction::{Octets, Outgoing, WINDOW_COMMANDS_MAX};
 
 use super::reply::{Capabilities, ReplyParser};
@@ -72,17 +81,16 @@ enum State {
     Ready(Option<Finished>),
     Scanning(Outgoing),
     Envelope(Transaction),
-    Body(Transaction, DotStuffer),
-    EndOfData(Transaction),
+    Body(Transaction, Body),
+    /// The message was sent whole; so many of its chunks before the last are not answered yet.
+    EndOfData(Transaction, usize),
     LoneDot(Transaction),
+    /// A chunk was refused; so many answers to others behind it are still to come.
+    Aborted(Transaction, usize),
+    /// The server wants no more messages over this connection.
+    Ended(Finished),
     Quit,
     Closed(Option<Finished>),
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Hello {
-    Ehlo,
-    Helo,
 }
 
 /// The machine.
@@ -103,6 +111,11 @@ pub struct Client {
     refusal: Option<Reply>,
     /// The first message was asked for.
     asked: bool,
+    /// Transactions that the server has answered.
+    transactions: u32,
+    /// What was said before the first message, and of the present one.
+    opening: Record,
+    said: Record,
 }
 
 impl Client {
@@ -119,30 +132,44 @@ impl Client {
             reset: false,
             refusal: None,
             asked: false,
+            transactions: 0,
+            opening: Record::new(OPENING_BYTES_MAX),
+            said: Record::new(MESSAGE_BYTES_MAX),
         }
     }
 
     /// After the session: what is not told yet. `lost` says why the connection ended, for what was open then.
-    pub fn end(self, lost: &Reply) -> End {
-        if !self.asked {
-            return End::Refused(self.refusal.unwrap_or_else(|| lost.clone()));
+    pub fn end(mut self, lost: &Reply) -> End {
+        let early = self.early_answer();
+        let lost = early.as_ref().unwrap_or(lost);
+        let is_over =
+            matches!(self.state, State::Closed(_) | State::Quit | State::Ready(_) | State::Ended(_));
+        if !is_over && early.is_none() {
+            self.note(&lost.text());
         }
-        let tells = self.tells();
-        let (tls, tells) = (self.settings.tls.map(|tls| tls.version), tells);
-        End::Done(match self.state {
-            State::Ready(finished) | State::Closed(finished) => finished,
-            State::Scanning(message) => {
-                Some(Finished { replies: vec![lost.clone(); message.recipients.len()], tls, tells })
+        if !self.asked {
+            let refusal = self.refusal.take();
+            return End::Refused(refusal.unwrap_or_else(|| lost.clone()), self.what_was_said());
+        }
+        match std::mem::replace(&mut self.state, State::Quit) {
+            State::Ready(finished) | State::Closed(finished) => End::Done(finished),
+            State::Ended(finished) => End::Done(Some(finished)),
+            state => End::Done(self.broken_off(state, lost, Ending::Lost)),
+        }
+    }
+
+    /// What a server said that took no more of the message before it was whole.
+    fn early_answer(&mut self) -> Option<Reply> {
+        if !matches!(self.state, State::Body(..) | State::EndOfData(..)) {
+            return None;
+        }
+        while let Ok(Some(reply)) = self.replies.next_reply() {
+            self.record_reply(&reply);
+            if reply.code >= 400 {
+                return Some(reply);
             }
-            State::Envelope(transaction)
-            | State::Body(transaction, _)
-            | State::EndOfData(transaction)
-            | State::LoneDot(transaction) => {
-                Some(Finished { replies: transaction.into_replies(lost), tls, tells })
-            }
-            State::Greeting | State::Hello(_) | State::StartTls | State::Handshake => None,
-            State::Login(_) | State::Quit => None,
-        })
+        }
+        None
     }
 
     /// Reads a reply or waits for it; `None`: the state changed.
@@ -150,16 +177,17 @@ impl Client {
         match self.replies.next_reply() {
             Ok(Some(reply)) => {
                 self.deadline = None;
+                self.record_reply(&reply);
                 self.reply(reply);
             }
-            Err(error) => self.fail(broken(&error.to_string())),
-            Ok(None) if self.ended => self.fail(refusals::lost(self.awaited())),
+            Err(error) => self.fail_by_ourselves(&broken(&error.to_string())),
+            Ok(None) if self.ended => self.lose(&refusals::lost(self.awaited())),
             Ok(None) => {
                 let deadline = *self.deadline.get_or_insert(now + self.patience());
                 if now < deadline {
                     return Some(Step::Read { deadline });
                 }
-                self.fail(refusals::overdue(self.awaited(), self.patience()));
+                self.fail_by_ourselves(&refusals::overdue(self.awaited(), self.patience()));
             }
         }
         None
@@ -168,7 +196,7 @@ impl Client {
     fn reply(&mut self, reply: Reply) {
         // RFC 5321 section 3.8: the server closes the channel
         if reply.code == 421 {
-            return self.fail(reply);
+            return self.lose(&reply);
         }
         match std::mem::replace(&mut self.state, State::Closed(None)) {
             State::Greeting => self.greeted(reply),
@@ -176,87 +204,21 @@ impl Client {
             State::StartTls => self.tls_answered(&reply),
             State::Login(exchange) => self.login_answered(exchange, &reply),
             State::Envelope(transaction) => self.envelope_answered(transaction, reply),
-            State::EndOfData(transaction) => self.message_answered(transaction, &reply),
-            State::LoneDot(transaction) => self.finish_ended(transaction, &reply),
+            State::Body(transaction, body) => self.chunk_answered(transaction, body, reply),
+            State::EndOfData(transaction, chunks) => self.end_answered(transaction, chunks, &reply),
+            State::Aborted(transaction, left) => self.abort(transaction, left.saturating_sub(1)),
+            State::LoneDot(mut transaction) => {
+                transaction.lone_dot_answered();
+                self.finish(transaction);
+            }
             // RFC 5321 section 4.1.1.10: after QUIT only closing is left
             State::Quit => {}
             // no reply is read in these
             state @ (State::Handshake
             | State::Ready(_)
             | State::Scanning(_)
-            | State::Body(..)
+            | State::Ended(_)
             | State::Closed(_)) => self.state = state,
-        }
-    }
-
-    fn greeted(&mut self, reply: Reply) {
-        match reply.code {
-            200..300 => self.hello(Hello::Ehlo),
-            300..400 => self.fail(broken("its greeting")),
-            _ => self.give_up(reply),
-        }
-    }
-
-    fn hello(&mut self, hello: Hello) {
-        let verb = if hello == Hello::Ehlo { "EHLO" } else { "HELO" };
-        let line = format!("{verb} {}\r\n", self.settings.hostname);
-        self.output.put_slice(line.as_bytes());
-        self.state = State::Hello(hello);
-    }
-
-    fn welcomed(&mut self, hello: Hello, reply: Reply) {
-        match (hello, reply.code) {
-            (Hello::Ehlo, 200..300) => self.server = Capabilities::from_ehlo(&reply),
-            (Hello::Helo, 200..300) => self.server = Capabilities::default(),
-            // RFC 5321 section 3.2: an old server gets HELO
-            (Hello::Ehlo, 500..) => return self.hello(Hello::Helo),
-            (_, 300..400) => return self.fail(broken("its reply to EHLO")),
-            _ => return self.give_up(reply),
-        }
-        if self.settings.tls.is_some() || self.settings.encryption == Encryption::Never {
-            self.log_in();
-        } else if self.server.starttls {
-            self.output.put_slice(b"STARTTLS\r\n");
-            self.state = State::StartTls;
-        } else if self.settings.encryption == Encryption::Required {
-            self.give_up(refusals::tls_missing());
-        } else {
-            self.log_in();
-        }
-    }
-
-    fn tls_answered(&mut self, reply: &Reply) {
-        match (reply.code, self.settings.encryption) {
-            (200..300, _) => self.state = State::Handshake,
-            (_, Encryption::Required) => self.give_up(refusals::tls_refused(reply)),
-            _ => self.log_in(),
-        }
-    }
-
-    fn log_in(&mut self) {
-        let Some(login) = &self.settings.login else {
-            return self.be_ready(None);
-        };
-        if self.settings.tls.is_none() && !self.settings.login_in_clear {
-            return self.give_up(refusals::login_in_clear());
-        }
-        match Exchange::begin(login, &self.server) {
-            Some((exchange, command)) => {
-                self.line(&command);
-                self.state = State::Login(exchange);
-            }
-            None => self.give_up(refusals::login_unknown()),
-        }
-    }
-
-    fn login_answered(&mut self, mut exchange: Exchange, reply: &Reply) {
-        match exchange.reply(reply) {
-            login::Progress::Respond(line) => {
-                self.line(&line);
-                self.state = State::Login(exchange);
-            }
-            login::Progress::Done => self.be_ready(None),
-            login::Progress::Refused => self.give_up(refusals::login_refused(reply)),
         }
     }
 
@@ -270,75 +232,63 @@ impl Client {
 
     /// Begins a message, unless the server cannot take it as it is.
     fn begin(&mut self, message: Outgoing) {
+        self.said = Record::new(MESSAGE_BYTES_MAX);
         if let Some(reply) = message.obstacle(&self.server, self.settings.tls.as_ref()) {
+            self.note(&reply.text());
             let replies = vec![reply; message.recipients.len()];
-            return self.be_ready(Some(Finished { replies, tls: self.tls_version(), tells: self.tells() }));
+            let finished = self.finished(Outcome { replies, unsent: Vec::new() });
+            return self.be_ready(Some(finished));
         }
-        let mut transaction = Transaction::new(message, self.reset);
+        let mut transaction = Transaction::new(message, &self.server, self.settings.protocol, self.reset);
         // a reply that nobody asked for must not be taken for one to the next command; 421 is the usual one
         if !self.replies.is_empty() {
-            let reply = match self.replies.next_reply() {
-                Ok(Some(reply)) if reply.code == 421 => reply,
-                _ => broken("a reply without a command"),
-            };
             self.state = State::Envelope(transaction);
-            return self.fail(reply);
+            return match self.replies.next_reply() {
+                Ok(Some(reply)) if reply.code == 421 => {
+                    self.record_reply(&reply);
+                    self.lose(&reply);
+                }
+                _ => self.fail_by_ourselves(&broken("a reply without a command")),
+            };
         }
-        transaction.write(&self.server, &mut self.output);
+        transaction.write(&self.server, &mut self.output, &mut self.said);
         self.state = State::Envelope(transaction);
     }
 
     fn envelope_answered(&mut self, mut transaction: Transaction, reply: Reply) {
         match transaction.reply(reply) {
             transaction::Progress::Envelope => {
-                transaction.write(&self.server, &mut self.output);
+                transaction.write(&self.server, &mut self.output, &mut self.said);
                 self.state = State::Envelope(transaction);
             }
-            transaction::Progress::Body => self.state = State::Body(transaction, DotStuffer::default()),
-            transaction::Progress::LoneDot => {
-                self.output.put_slice(END_OF_DATA);
-                self.state = State::LoneDot(transaction);
-            }
-            // all recipients are settled: there is no rest that could get this
-            transaction::Progress::Over => self.finish(transaction, &broken("no reply")),
+            transaction::Progress::Body => self.begin_body(transaction),
+            transaction::Progress::LoneDot => self.send_lone_dot(transaction),
+            transaction::Progress::Over => self.finish(transaction),
             transaction::Progress::Broken(reply) => {
                 self.state = State::Envelope(transaction);
-                self.fail(reply);
+                self.fail_by_ourselves(&reply);
             }
         }
     }
 
-    fn chunk(&mut self, transaction: Transaction, mut stuffer: DotStuffer, octets: &[u8]) {
-        if octets.is_empty() {
-            stuffer.finish(&mut self.output);
-            self.state = State::EndOfData(transaction);
-        } else {
-            stuffer.push(octets, &mut self.output);
-            self.state = State::Body(transaction, stuffer);
-        }
-    }
-
-    fn message_answered(&mut self, transaction: Transaction, reply: &Reply) {
-        if (300..400).contains(&reply.code) {
-            self.state = State::EndOfData(transaction);
-            return self.fail(broken("its reply to the end of the data"));
-        }
-        self.finish_ended(transaction, reply);
-    }
-
-    fn finish_ended(&mut self, mut transaction: Transaction, reply: &Reply) {
-        transaction.end_of_data();
-        self.finish(transaction, reply);
-    }
-
-    fn finish(&mut self, transaction: Transaction, rest: &Reply) {
+    /// A transaction has ended, and the connection goes on, if the server wants more over it (RFC 9422 section 4.1).
+    fn finish(&mut self, transaction: Transaction) {
         self.reset = transaction.is_open();
-        let finished = Finished {
-            replies: transaction.into_replies(rest),
-            tls: self.tls_version(),
-            tells: self.tells(),
-        };
-        self.be_ready(Some(finished));
+        self.transactions = self.transactions.saturating_add(1);
+        let finished = self.finished(transaction.into_outcome());
+        let most = self.server.limits.mail;
+        if most.is_some_and(|most| self.transactions >= most.get()) {
+            self.state = State::Ended(finished);
+        } else {
+            self.be_ready(Some(finished));
+        }
+    }
+
+    fn finished(&self, outcome: Outcome) -> Finished {
+        let Outcome { replies, unsent } = outcome;
+        let is_taken = replies.iter().all(|reply| reply.severity() == Severity::Success);
+        let said = (!is_taken).then(|| self.what_was_said());
+        Finished { replies, unsent, tls: self.tls_version(), tells: self.tells(), said }
     }
 
     /// No message over this connection: says good-bye.
@@ -347,37 +297,88 @@ impl Client {
         self.quit();
     }
 
+    /// The same for a reason of ours.
+    fn give_up_by_ourselves(&mut self, reply: Reply) {
+        self.note(&reply.text());
+        self.give_up(reply);
+    }
+
     fn quit(&mut self) {
         self.output.put_slice(b"QUIT\r\n");
         self.state = State::Quit;
     }
 
+    /// The connection is of no use any more, as we found out ourselves.
+    fn fail_by_ourselves(&mut self, reply: &Reply) {
+        self.note(&reply.text());
+        self.fail(reply, Ending::Broken);
+    }
+
+    /// The server has closed the connection, or says that it does.
+    fn lose(&mut self, reply: &Reply) {
+        if reply.code != 421 {
+            self.note(&reply.text());
+        }
+        self.fail(reply, Ending::Lost);
+    }
+
     /// The connection is of no use any more; what is open gets this reply.
-    fn fail(&mut self, reply: Reply) {
-        let (tls, tells) = (self.tls_version(), self.tells());
+    fn fail(&mut self, reply: &Reply, ending: Ending) {
         if !self.asked {
             self.refusal.get_or_insert_with(|| reply.clone());
         }
         let finished = match std::mem::replace(&mut self.state, State::Closed(None)) {
-            State::Envelope(transaction)
-            | State::Body(transaction, _)
-            | State::EndOfData(transaction)
-            | State::LoneDot(transaction) => {
-                Some(Finished { replies: transaction.into_replies(&reply), tls, tells })
-            }
-            State::Scanning(message) => {
-                Some(Finished { replies: vec![reply; message.recipients.len()], tls, tells })
-            }
             State::Ready(finished) | State::Closed(finished) => finished,
-            State::Greeting | State::Hello(_) | State::StartTls | State::Handshake => None,
-            State::Login(_) | State::Quit => None,
+            State::Ended(finished) => Some(finished),
+            state => self.broken_off(state, reply, ending),
         };
         self.state = State::Closed(finished);
     }
 
-    fn line(&mut self, line: &str) {
-        self.output.put_slice(line.as_bytes());
-        self.output.put_slice(b"\r\n");
+    /// What comes of a message that was under way. A server that has had its messages and hangs up before it has obeyed a command of
+    /// another one has nothing against that one.
+    fn broken_off(&mut self, state: State, reply: &Reply, ending: Ending) -> Option<Finished> {
+        let outcome = match state {
+            State::Envelope(transaction)
+                if ending == Ending::Lost && self.transactions > 0 && transaction.is_untouched() =>
+            {
+                transaction.not_begun()
+            }
+            State::Envelope(transaction)
+            | State::Body(transaction, _)
+            | State::EndOfData(transaction, _)
+            | State::Aborted(transaction, _)
+            | State::LoneDot(transaction) => transaction.broken_off(reply),
+            State::Scanning(message) => {
+                Outcome { replies: vec![reply.clone(); message.recipients.len()], unsent: Vec::new() }
+            }
+            State::Greeting | State::Hello(_) | State::StartTls | State::Handshake | State::Login(_) => {
+                return None;
+            }
+            State::Ready(_) | State::Ended(_) | State::Quit | State::Closed(_) => return None,
+        };
+        Some(self.finished(outcome))
+    }
+
+    fn record_reply(&mut self, reply: &Reply) {
+        match &self.state {
+            // challenges hold what only we and the server know
+            State::Login(_) if reply.code == 334 => self.opening.heard_secret(reply.code),
+            State::Greeting | State::Hello(_) | State::StartTls | State::Login(_) => {
+                self.opening.heard(reply);
+            }
+            State::Quit => {}
+            _ => self.said.heard(reply),
+        }
+    }
+
+    fn note(&mut self, what: &str) {
+        if self.asked { &mut self.said } else { &mut self.opening }.note(what);
+    }
+
+    fn what_was_said(&self) -> Said {
+        let lines = self.opening.lines().chain(self.said.lines()).collect();
+        Said { tls: self.settings.tls.clone(), lines }
     }
 
     fn tls_version(&self) -> Option<String> {
@@ -389,25 +390,36 @@ impl Client {
             State::Greeting => GREETING_TIMEOUT,
             State::Envelope(transaction) if transaction.awaits_data() => DATA_TIMEOUT,
             State::Envelope(_) => ENVELOPE_TIMEOUT,
-            State::Body(..) | State::EndOfData(_) | State::LoneDot(_) => END_OF_DATA_TIMEOUT,
+            State::Body(..) | State::EndOfData(..) | State::LoneDot(_) | State::Aborted(..) => {
+                END_OF_DATA_TIMEOUT
+            }
             State::Quit | State::Closed(_) => QUIT_TIMEOUT,
             State::Hello(_) | State::StartTls | State::Handshake | State::Login(_) => HELLO_TIMEOUT,
-            State::Ready(_) | State::Scanning(_) => HELLO_TIMEOUT,
+            State::Ready(_) | State::Scanning(_) | State::Ended(_) => HELLO_TIMEOUT,
         }
     }
 
     fn awaited(&self) -> &'static str {
         match &self.state {
             State::Greeting => "the connection (its greeting)",
-            State::Hello(Hello::Ehlo) => "EHLO",
-            State::Hello(Hello::Helo) => "HELO",
+            State::Hello(hello) => hello.verb(),
             State::StartTls | State::Handshake => "STARTTLS",
             State::Login(_) => "AUTH",
             State::Envelope(transaction) => transaction.awaited(),
-            State::Body(..) | State::EndOfData(_) | State::LoneDot(_) => "the end of the data",
-            State::Quit | State::Closed(_) | State::Ready(_) | State::Scanning(_) => "QUIT",
+            State::Body(..) | State::Aborted(..) => "BDAT",
+            State::EndOfData(..) | State::LoneDot(_) => "the end of the data",
+            State::Quit | State::Closed(_) | State::Ready(_) | State::Scanning(_) | State::Ended(_) => "QUIT",
         }
     }
+}
+
+/// How a connection came to its end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ending {
+    /// The server closed it.
+    Lost,
+    /// We give it up.
+    Broken,
 }
 
 impl Machine for Client {
@@ -423,9 +435,13 @@ impl Machine for Client {
         self.ended = true;
     }
 
+    fn last_words(&mut self, octets: &[u8]) {
+        self.replies.receive(octets);
+    }
+
     fn answer(&mut self, answer: Answer) {
         match (std::mem::replace(&mut self.state, State::Closed(None)), answer) {
-            (State::Ready(_), Answer::Message(None)) => self.quit(),
+            (State::Ready(_), Answer::Message(None)) | (State::Ended(_), Answer::Heard) => self.quit(),
             (State::Ready(_), Answer::Message(Some(message))) if message.is_doubtful(&self.server) => {
                 self.state = State::Scanning(message);
             }
@@ -434,13 +450,13 @@ impl Machine for Client {
                 message.declare(octets);
                 self.begin(message);
             }
-            (State::Body(transaction, stuffer), Answer::Chunk(octets)) => {
-                self.chunk(transaction, stuffer, &octets);
+            (State::Body(transaction, body), Answer::Chunk(octets)) => {
+                self.send_octets(transaction, body, &octets);
             }
             // also for an answer to another question, which no handler gives
             (state, _) => {
                 self.state = state;
-                self.fail(refusals::unreadable());
+                self.fail_by_ourselves(&refusals::unreadable());
             }
         }
     }
@@ -454,7 +470,7 @@ impl Machine for Client {
         self.replies.clear();
         self.server = Capabilities::default();
         self.settings.tls = Some(info.clone());
-        self.hello(Hello::Ehlo);
+        self.greet();
     }
 
     /// A message under way is finished: a server that hears only half of it gets it twice. That no further one is begun is
@@ -469,8 +485,11 @@ impl Machine for Client {
                     // kept until the answer shows that it was heard: the connection may break before
                     return Step::Ask(Question::NextMessage { finished: finished.clone() });
                 }
+                State::Ended(finished) => {
+                    return Step::Ask(Question::LastFinished { finished: finished.clone() });
+                }
                 State::Scanning(_) => return Step::Ask(Question::Octets),
-                State::Body(..) => return Step::Ask(Question::NextChunk),
+                State::Body(_, body) if !body.must_wait() => return Step::Ask(Question::NextChunk),
                 State::Handshake => return Step::StartTls,
                 State::Closed(_) => return Step::Close,
                 _ => {}

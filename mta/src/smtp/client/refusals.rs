@@ -31,7 +31,7 @@ pub(super) fn not_binary() -> Reply {
     Reply::new(
         554,
         EnhancedStatus(5, 6, 3),
-        "the message is binary (BODY=BINARYMIME), which the next server does not take from us, and it is not converted",
+        "the message is binary (BODY=BINARYMIME), which the next server does not take, and it is not converted",
     )
 }
 
@@ -69,7 +69,11 @@ pub(super) fn login_in_clear() -> Reply {
 }
 
 pub(super) fn login_unknown() -> Reply {
-    Reply::new(454, EnhancedStatus(4, 7, 0), "the next server offers no login by PLAIN or LOGIN")
+    Reply::new(
+        454,
+        EnhancedStatus(4, 7, 0),
+        "the next server offers no login by SCRAM-SHA-256, PLAIN or LOGIN",
+    )
 }
 
 /// A wrong password is the operator's to mend: mail waits for that.
@@ -100,4 +104,14 @@ pub(super) fn broken(what: &str) -> Reply {
 
 pub(super) fn unreadable() -> Reply {
     Reply::new(451, EnhancedStatus(4, 3, 0), "the message cannot be read from our store")
+}
+
+/// Somebody else may answer in the server's place: mail waits until that is mended.
+pub(super) fn login_distrusted(why: &str) -> Reply {
+    Reply::new(454, EnhancedStatus(4, 7, 0), format!("the next server's part of our login is wrong: {why}"))
+}
+
+/// What stands for a reply where there was no question yet.
+pub(super) fn unsent() -> Reply {
+    Reply::new(451, EnhancedStatus(4, 5, 3), "waits for a further transaction")
 }

@@ -32,6 +32,10 @@ impl Peer {
                     self.body = next.as_ref().map(|(_, body)| body.clone()).unwrap_or_default();
                     Answer::Message(next.map(|(message, _)| message))
                 }
+                Question::LastFinished { finished } => {
+                    self.finished.push(finished);
+                    Answer::Heard
+                }
                 Question::Octets => Answer::Octets(octets(&self.body)),
                 Question::NextChunk if self.body.as_ref() == b"UNREADABLE" => Answer::Unreadable,
                 Question::NextChunk => {
@@ -112,7 +116,7 @@ fn run(
     let mut outcomes = [1, 3, 4096].map(|chunk| {
         let (mut finished, end) = run_by(chunk, settings, messages, script);
         let refused = match end {
-            End::Refused(reply) => Some(text(&reply)),
+            End::Refused(reply, _) => Some(text(&reply)),
             End::Done(last) => {
                 finished.extend(last);
                 None
@@ -131,7 +135,15 @@ fn text(reply: &Reply) -> String {
 }
 
 fn settings(encryption: Encryption) -> Settings {
-    Settings { hostname: "a.test".into(), encryption, tls: None, login: None, login_in_clear: false }
+    Settings {
+        hostname: "a.test".into(),
+        protocol: Protocol::Smtp,
+        encryption,
+        tls: None,
+        login: None,
+        login_in_clear: false,
+        nonce: "nonce".into(),
+    }
 }
 
 fn plain() -> Settings {
@@ -329,7 +341,7 @@ fn a_reply_without_command_is_not_taken_for_another() {
     let sent = "C: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<x@b.test>\nS: 250 ok\nC: DATA\nS: 354 go\nC: 1\nC: .\n";
     let messages = [(message(&["x@b.test"]), "1\r\n"), (message(&["y@b.test"]), "2\r\n")];
     for (extra, expected) in [
-        ("421 idle", "421 idle"),
+        ("421 idle", "451 4.5.3 waits for a further transaction"),
         ("250 ok", "451 4.5.0 the next server does not follow SMTP: a reply without a command"),
     ] {
         // both replies in one piece, or the client has begun the next message already
@@ -338,6 +350,7 @@ fn a_reply_without_command_is_not_taken_for_another() {
         assert_eq!(finished.len(), 1);
         let End::Done(Some(last)) = end else { panic!("{end:?}") };
         assert_eq!(last.replies.iter().map(text).collect::<Vec<_>>(), [expected]);
+        assert_eq!(last.unsent.is_empty(), !expected.contains("waits"));
     }
 }
 
@@ -370,7 +383,7 @@ fn what_a_server_cannot_take_is_not_sent() {
             with(|message| message.body = BodyType::BinaryMime),
             "A: b\r\n\r\nc\r\n",
             "8BITMIME",
-            "554 5.6.3 the message is binary (BODY=BINARYMIME), which the next server does not take from us, and it is not converted",
+            "554 5.6.3 the message is binary (BODY=BINARYMIME), which the next server does not take, and it is not converted",
         ),
         (
             utf8.clone(),
@@ -469,7 +482,7 @@ fn logins_are_made_and_never_in_clear() {
         (
             &implicit,
             format!("{HELLO}S: 250 b.test\n{BYE}"),
-            "454 4.7.0 the next server offers no login by PLAIN or LOGIN",
+            "454 4.7.0 the next server offers no login by SCRAM-SHA-256, PLAIN or LOGIN",
         ),
         (
             &implicit,
@@ -575,5 +588,342 @@ fn what_is_to_come_back_in_time_goes_only_where_the_time_is_watched() {
     ] {
         let script = format!("{}C: MAIL FROM:<s@a.test>{sent}\n{rest}", hello(offer));
         assert_eq!(run(&plain(), &[(message, "x\r\n")], &script).0, [["250 mine"]]);
+    }
+}
+
+fn lmtp() -> Settings {
+    Settings { protocol: Protocol::Lmtp, ..plain() }
+}
+
+#[test]
+fn an_lmtp_server_answers_for_each_recipient() {
+    let hello = "S: 220 b LMTP\nC: LHLO a.test\nS: 250-b\nS: 250 PIPELINING\n";
+    let envelope = "C: MAIL FROM:<s@a.test>\nC: RCPT TO:<x@b.test>\nC: RCPT TO:<y@b.test>\nC: RCPT TO:<z@b.test>\nC: DATA\n\
+                    S: 250 ok\nS: 250 ok\nS: 550 5.1.1 no\nS: 250 ok\nS: 354 go\nC: A: b\nC:\nC: ..c\nC: .\n";
+    let lost = "451 4.4.2 the connection was lost before the answer to the end of the data";
+    for (rest, expected) in [
+        (
+            format!("S: 250 2.0.0 x\nS: 452 4.2.2 full\n{BYE}"),
+            ["250 2.0.0 x", "550 5.1.1 no", "452 4.2.2 full"],
+        ),
+        (
+            format!("S: 550 5.0.0 no x\nS: 250-2.0.0 z\nS: 250 2.0.0 too\n{BYE}"),
+            ["550 5.0.0 no x", "550 5.1.1 no", "250-2.0.0 z|250 2.0.0 too"],
+        ),
+        ("S: 250 x\nEOF".into(), ["250 x", "550 5.1.1 no", lost]),
+        ("S: 250 x\nS: 421 closing\n".into(), ["250 x", "550 5.1.1 no", "421 closing"]),
+        ("EOF".into(), [lost, "550 5.1.1 no", lost]),
+    ] {
+        let script = format!("{hello}{envelope}{rest}");
+        let (replies, _) = run(&lmtp(), &one(&["x@b.test", "y@b.test", "z@b.test"]), &script);
+        assert_eq!(replies, [expected], "{rest}");
+    }
+    // There is nothing older than LHLO.
+    let script = format!("S: 220 b\nC: LHLO a.test\nS: 500 what?\n{BYE}");
+    assert_eq!(run(&lmtp(), &one(&["x@b.test"]), &script).1.as_deref(), Some("500 what?"));
+    // Nothing is answered to a message for nobody.
+    let script = "S: 220 b\nC: LHLO a.test\nS: 250-b\nS: 250 PIPELINING\nC: MAIL FROM:<s@a.test>\nC: RCPT TO:<x@b.test>\nC: DATA\n\
+                  S: 250 ok\nS: 550 no\nS: 354 go\n";
+    assert_eq!(run(&lmtp(), &one(&["x@b.test"]), script).0, [["550 no"]]);
+}
+
+const CHUNKING: &str = "S: 220 b\nC: EHLO a.test\nS: 250-b\nS: 250-CHUNKING\nS: 250 PIPELINING\n";
+
+#[test]
+fn a_message_goes_in_chunks_where_they_are_taken() {
+    let envelope = "C: MAIL FROM:<s@a.test>\nC: RCPT TO:<x@b.test>\nC: RCPT TO:<y@b.test>\n";
+    let chunk = "C: BDAT 12 LAST\nC: A: b\nC:\nC: .c\n";
+    for (rest, expected) in [
+        (format!("S: 250 ok\nS: 250 ok\nS: 550 no\n{chunk}S: 250 mine\n{BYE}"), ["250 mine", "550 no"]),
+        (
+            format!("S: 250 ok\nS: 250 ok\nS: 250 ok\n{chunk}S: 554 5.6.0 no\n{BYE}"),
+            ["554 5.6.0 no", "554 5.6.0 no"],
+        ),
+        (format!("S: 250 ok\nS: 450 later\nS: 550 no\n{BYE}"), ["450 later", "550 no"]),
+        (
+            format!("S: 250 ok\nS: 250 ok\nS: 550 no\n{chunk}S: 354 what?\n"),
+            ["451 4.5.0 the next server does not follow SMTP: its reply to the end of the data", "550 no"],
+        ),
+    ] {
+        let script = format!("{CHUNKING}{envelope}{rest}");
+        assert_eq!(run(&plain(), &one(&["x@b.test", "y@b.test"]), &script).0, [expected], "{rest}");
+    }
+    // After chunks that were refused the next message begins with RSET; so it does where no recipient was accepted.
+    let messages = [(message(&["x@b.test"]), "1\r\n"), (message(&["y@b.test"]), "2\r\n")];
+    let script = format!(
+        "{CHUNKING}C: MAIL FROM:<s@a.test>\nC: RCPT TO:<x@b.test>\nS: 250 ok\nS: 550 no\n\
+         C: RSET\nC: MAIL FROM:<s@a.test>\nC: RCPT TO:<y@b.test>\nS: 250 ok\nS: 250 ok\nS: 250 ok\n\
+         C: BDAT 3 LAST\nC: 2\nS: 250 mine\n{BYE}"
+    );
+    assert_eq!(run(&plain(), &messages, &script).0, [["550 no"], ["250 mine"]]);
+}
+
+/// Runs up to the message with a server that takes chunks, gives it so many pieces of the size of a chunk, and then the replies; what
+/// came of it.
+fn in_chunks(offers: &str, protocol: Protocol, pieces: usize, replies: &str) -> (Finished, Client) {
+    let mut machine = Client::new(Settings { protocol, ..plain() });
+    let now = Instant::now();
+    machine.receive(format!("220 b\r\n250-b\r\n{offers}250 CHUNKING\r\n").as_bytes());
+    assert!(matches!(machine.step(now), Step::Ask(Question::NextMessage { .. })));
+    machine.answer(Answer::Message(Some(message(&["x@b.test"]))));
+    machine.receive(b"250 ok\r\n250 ok\r\n");
+    let mut pieces = std::iter::repeat_n(Bytes::from(vec![b'x'; CHUNK_BYTES]), pieces);
+    let mut waited = false;
+    loop {
+        match machine.step(now) {
+            Step::Ask(Question::NextChunk) => {
+                machine.answer(Answer::Chunk(pieces.next().unwrap_or_default()));
+            }
+            Step::Ask(Question::NextMessage { finished: Some(finished) }) => return (finished, machine),
+            Step::Read { .. } if !waited => {
+                waited = true;
+                machine.receive(replies.replace('|', "\r\n").as_bytes());
+            }
+            Step::Read { .. } => machine.end_of_input(),
+            Step::Close => {
+                let finished = match std::mem::replace(&mut machine.state, State::Quit) {
+                    State::Closed(Some(finished)) => finished,
+                    state => panic!("{state:?}"),
+                };
+                return (finished, machine);
+            }
+            step => panic!("{step:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_chunk_that_is_refused_is_the_answer_to_the_message() {
+    let pipelining = "250-PIPELINING\r\n";
+    for (offers, protocol, pieces, replies, expected, reset) in [
+        (pipelining, Protocol::Smtp, 1, "250 mine|", "250 mine", false),
+        (pipelining, Protocol::Smtp, 3, "250 a|250 b|250 mine|", "250 mine", false),
+        (pipelining, Protocol::Smtp, 3, "250 a|452 full|503 what|", "452 full", true),
+        (pipelining, Protocol::Smtp, 3, "552 big|503 what|503 what|", "552 big", true),
+        // Four are out without an answer; the one that is refused ends it.
+        (pipelining, Protocol::Smtp, 9, "552 big|503 a|503 b|503 c|", "552 big", true),
+        (pipelining, Protocol::Smtp, 9, "250 a|421 closing|", "421 closing", false),
+        (pipelining, Protocol::Lmtp, 3, "250 a|452 full|503 what|", "452 full", false),
+        // One at a time.
+        ("", Protocol::Smtp, 3, "552 big|", "552 big", true),
+        (pipelining, Protocol::Smtp, 3, "552 big|503 what|", "552 big", false),
+    ] {
+        let (finished, machine) = in_chunks(offers, protocol, pieces, replies);
+        assert_eq!(finished.replies.iter().map(text).collect::<Vec<_>>(), [expected], "{pieces} {replies}");
+        assert_eq!(machine.reset, reset, "{pieces} {replies}");
+        assert_eq!(finished.said.is_some(), !expected.starts_with('2'));
+    }
+}
+
+#[test]
+fn binary_messages_go_as_they_are() {
+    let binary = Outgoing { body: BodyType::BinaryMime, ..message(&["x@b.test"]) };
+    let replies = ["220 b", "250-b", "250-BINARYMIME", "250 CHUNKING", "250 ok", "250 ok", "250 mine"];
+    let mut machine = Peer {
+        machine: Client::new(plain()),
+        now: Instant::now(),
+        sent: Vec::new(),
+        messages: [(binary, Bytes::from_static(b".\r\n\na"))].into(),
+        body: Bytes::new(),
+        finished: Vec::new(),
+        chunk: 2,
+    };
+    replies.iter().for_each(|reply| machine.says(&format!("{reply}\r\n")));
+    machine.settle();
+    let sent = String::from_utf8_lossy(&machine.sent).into_owned();
+    assert!(
+        sent.contains(" BODY=BINARYMIME\r\n") && sent.ends_with("BDAT 5 LAST\r\n.\r\n\naQUIT\r\n"),
+        "{sent:?}"
+    );
+    assert_eq!(machine.finished[0].replies.iter().map(text).collect::<Vec<_>>(), ["250 mine"]);
+}
+
+/// Runs a script whole; what came of each message: its replies, and who is left.
+fn left(messages: &[(Outgoing, &'static str)], script: &str) -> Vec<(Vec<String>, Vec<usize>)> {
+    let (mut finished, end) = run_by(4096, &plain(), messages, script);
+    if let End::Done(last) = end {
+        finished.extend(last);
+    }
+    let shown = |finished: &Finished| (finished.replies.iter().map(text).collect(), finished.unsent.clone());
+    finished.iter().map(shown).collect()
+}
+
+#[test]
+fn limits_that_are_announced_are_kept() {
+    let hello = |limits: &str| format!("S: 220 b\nC: EHLO a.test\nS: 250-b\nS: 250 LIMITS {limits}\n");
+    let waits = "451 4.5.3 waits for a further transaction";
+    let rcpt = |name: &str, reply: &str| format!("C: RCPT TO:<{name}>\nS: {reply}\n");
+    let mail = "C: MAIL FROM:<s@a.test>\nS: 250 ok\n";
+    let data = "C: DATA\nS: 354 go\nC: A: b\nC:\nC: ..c\nC: .\n";
+    let many = one(&["1@b.test", "2@c.test", "3@b.test", "4@d.test"]);
+    let one_two = rcpt("1@b.test", "250 ok") + &rcpt("2@c.test", "250 ok");
+    let one_three = rcpt("1@b.test", "250 ok") + &rcpt("3@b.test", "250 ok");
+    for (limits, script, replies, unsent) in [
+        (
+            "RCPTMAX=2",
+            format!("{mail}{one_two}{data}S: 250 mine\n{BYE}"),
+            ["250 mine", "250 mine", waits, waits],
+            vec![2, 3],
+        ),
+        (
+            "RCPTDOMAINMAX=1",
+            format!("{mail}{one_three}{data}S: 250 mine\n{BYE}"),
+            ["250 mine", waits, "250 mine", waits],
+            vec![1, 3],
+        ),
+        // What came of the message comes of it for the others, too.
+        ("RCPTMAX=2", format!("{mail}{one_two}{data}S: 554 spam\n{BYE}"), ["554 spam"; 4], vec![]),
+        ("RCPTMAX=2", format!("{mail}{one_two}{data}S: 421 closing\n"), ["421 closing"; 4], vec![]),
+        ("RCPTMAX=2", format!("C: MAIL FROM:<s@a.test>\nS: 550 no\n{BYE}"), ["550 no"; 4], vec![]),
+        // What came of recipients does not.
+        (
+            "RCPTMAX=2",
+            format!("{mail}{}{}{BYE}", rcpt("1@b.test", "550 no"), rcpt("2@c.test", "450 later")),
+            ["550 no", "450 later", waits, waits],
+            vec![2, 3],
+        ),
+    ] {
+        let script = hello(limits) + &script;
+        let replies = replies.map(str::to_owned).to_vec();
+        assert_eq!(left(&many, &script), [(replies, unsent)], "{limits} {script}");
+    }
+    // No more messages than are wanted; what came of the last one is told before the connection ends.
+    let two = [(message(&["1@b.test"]), "1\r\n"), (message(&["2@b.test"]), "2\r\n")];
+    let script = hello("MAILMAX=1")
+        + mail
+        + &rcpt("1@b.test", "250 ok")
+        + "C: DATA\nS: 354 go\nC: 1\nC: .\nS: 250 mine\n"
+        + BYE;
+    assert_eq!(left(&two, &script), [(vec!["250 mine".to_owned()], vec![])]);
+}
+
+#[test]
+fn recipients_that_are_too_many_wait_for_a_further_transaction() {
+    let begin = format!(
+        "{HELLO}S: 250-b\nS: 250 PIPELINING\nC: MAIL FROM:<s@a.test>\nC: RCPT TO:<1@b.test>\nC: RCPT TO:<2@b.test>\nC: DATA\nS: 250 ok\n"
+    );
+    let data = "S: 354 go\nC: A: b\nC:\nC: ..c\nC: .\n";
+    let waits = "451 4.5.3 waits for a further transaction";
+    for (rest, replies, unsent) in [
+        (format!("S: 250 ok\nS: 452 4.5.3 enough\n{data}S: 250 mine\n{BYE}"), ["250 mine", waits], vec![1]),
+        (format!("S: 250 ok\nS: 452 enough\n{data}S: 250 mine\n{BYE}"), ["250 mine", waits], vec![1]),
+        (format!("S: 250 ok\nS: 452 4.5.3 enough\n{data}S: 451 later\n{BYE}"), ["451 later"; 2], vec![]),
+        // A full disk is another thing, and so is a server that takes none.
+        (
+            format!("S: 250 ok\nS: 452 4.3.1 full\n{data}S: 250 mine\n{BYE}"),
+            ["250 mine", "452 4.3.1 full"],
+            vec![],
+        ),
+        (format!("S: 452 4.5.3 no\nS: 452 4.5.3 no\nS: 503 none\n{BYE}"), ["452 4.5.3 no"; 2], vec![]),
+    ] {
+        let found = left(&one(&["1@b.test", "2@b.test"]), &format!("{begin}{rest}"));
+        assert_eq!(found, [(replies.map(str::to_owned).to_vec(), unsent)], "{rest}");
+    }
+}
+
+#[test]
+fn a_server_that_has_had_its_messages_gets_the_next_one_over_another_connection() {
+    let messages = [(message(&["x@b.test"]), "1\r\n"), (message(&["y@b.test"]), "2\r\n")];
+    let first = "C: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<x@b.test>\nS: 250 ok\nC: DATA\nS: 354 go\nC: 1\nC: .\nS: 250 one\n";
+    let waits = "451 4.5.3 waits for a further transaction";
+    for (rest, reply, unsent) in [
+        ("C: MAIL FROM:<s@a.test>\nS: 421 4.7.0 enough\n", waits, vec![0]),
+        ("C: MAIL FROM:<s@a.test>\nEOF", waits, vec![0]),
+        (
+            "C: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<y@b.test>\nS: 421 4.7.0 enough\n",
+            "421 4.7.0 enough",
+            vec![],
+        ),
+        ("C: MAIL FROM:<s@a.test>\nS: 550 5.7.1 enough\nC: QUIT\nS: 221 bye\n", "550 5.7.1 enough", vec![]),
+        ("C: MAIL FROM:<s@a.test>\nLATE", "451 4.4.2 no answer to MAIL within 300 s", vec![]),
+    ] {
+        let script = format!("{HELLO}S: 250 b.test\n{first}{rest}");
+        let expected = [(vec!["250 one".to_owned()], vec![]), (vec![reply.to_owned()], unsent)];
+        assert_eq!(left(&messages, &script), expected, "{rest}");
+    }
+    // The first one has no such excuse.
+    let script = format!("{HELLO}S: 250 b.test\nC: MAIL FROM:<s@a.test>\nS: 421 4.7.0 no\n");
+    assert_eq!(left(&messages[..1], &script), [(vec!["421 4.7.0 no".to_owned()], vec![])]);
+}
+
+#[test]
+fn what_was_said_is_told_without_secrets_and_without_the_message() {
+    let login = Some(Login { user: "u".into(), password: "secret".into() });
+    let settings = Settings { login, login_in_clear: true, ..plain() };
+    let script = format!(
+        "{HELLO}S: 250-b.test\nS: 250 AUTH LOGIN\nC: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: dQ==\nS: 334 UGFzc3dvcmQ6\nC: c2VjcmV0\n\
+         S: 235 welcome\nC: MAIL FROM:<s@a.test>\nS: 250 ok\nC: RCPT TO:<x@b.test>\nS: 250 ok\nC: DATA\nS: 354 go\nC: A: b\nC:\nC: ..c\nC: .\n\
+         S: 554-5.6.0 no\nS: 554 5.6.0 never\n{BYE}"
+    );
+    for chunk in [1, 3, 4096] {
+        let (finished, _) = run_by(chunk, &settings, &one(&["x@b.test"]), &script);
+        let said = finished[0].said.as_ref().unwrap();
+        assert_eq!(
+            said.lines,
+            [
+                "S: 220 b.test",
+                "C: EHLO a.test",
+                "S: 250-b.test",
+                "S: 250 AUTH LOGIN",
+                "C: AUTH LOGIN (not shown)",
+                "S: 334 (not shown)",
+                "C: (not shown)",
+                "S: 334 (not shown)",
+                "C: (not shown)",
+                "S: 235 welcome",
+                "C: MAIL FROM:<s@a.test>",
+                "S: 250 ok",
+                "C: RCPT TO:<x@b.test>",
+                "S: 250 ok",
+                "C: DATA",
+                "S: 354 go",
+                "*: the message, and a line with a dot",
+                "S: 554-5.6.0 no",
+                "S: 554 5.6.0 never",
+            ]
+        );
+    }
+    // Also of a session that never came to a message; and of one that was lost.
+    let (_, end) = run_by(4096, &plain(), &[], "S: 554 5.7.1 go away\nC: QUIT\nS: 221 bye\n");
+    let End::Refused(_, said) = end else { panic!("{end:?}") };
+    assert_eq!(said.lines, ["S: 554 5.7.1 go away"]);
+    let begin = format!("{HELLO}S: 250 b.test\nC: MAIL FROM:<s@a.test>\nEOF");
+    let (_, end) = run_by(4096, &plain(), &one(&["x@b.test"]), &begin);
+    let End::Done(Some(finished)) = end else { panic!("{end:?}") };
+    let last = finished.said.unwrap().lines.pop();
+    assert_eq!(last.as_deref(), Some("*: the connection was lost before the answer to MAIL"));
+}
+
+#[test]
+fn what_a_server_says_before_it_takes_no_more_counts() {
+    for (offers, words, expected) in [
+        ("", "552 5.3.4 too big\r\n", "552 5.3.4 too big"),
+        ("", "421 4.3.2 closing\r\n", "421 4.3.2 closing"),
+        ("", "552 5.3.", "451 lost"),
+        ("", "", "451 lost"),
+        ("", "250 what?\r\n", "451 lost"),
+        ("250-CHUNKING\r\n250-PIPELINING\r\n", "250 a\r\n552 5.3.4 too big\r\n", "552 5.3.4 too big"),
+    ] {
+        let mut machine = Client::new(plain());
+        let now = Instant::now();
+        for reply in ["220 b", &format!("250-b\r\n{offers}250 SIZE"), "250 ok", "250 ok", "354 go"] {
+            if let Step::Ask(Question::NextMessage { .. }) = machine.step(now) {
+                machine.answer(Answer::Message(Some(message(&["x@b.test"]))));
+            }
+            if !matches!(machine.step(now), Step::Ask(_)) {
+                machine.receive(format!("{reply}\r\n").as_bytes());
+            }
+        }
+        for _ in 0..3 {
+            assert!(matches!(machine.step(now), Step::Ask(Question::NextChunk)), "{offers}");
+            machine.answer(Answer::Chunk(Bytes::from(vec![b'x'; CHUNK_BYTES])));
+        }
+        machine.step(now);
+        machine.last_words(words.as_bytes());
+        let End::Done(Some(finished)) = machine.end(&Reply::plain(451, "lost")) else { panic!("{words}") };
+        assert_eq!(finished.replies.iter().map(text).collect::<Vec<_>>(), [expected], "{offers} {words}");
+        let said = finished.said.unwrap();
+        let last = said.lines.last().unwrap();
+        assert!(last == &format!("S: {expected}") || last == "*: lost", "{said:?}");
     }
 }

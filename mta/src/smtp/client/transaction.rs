@@ -1,22 +1,29 @@
 //! One mail transaction as the client sees it: the commands of the envelope, and what came of each recipient.
 //!
 //! Commands go out as far as the window lets them: one without PIPELINING, [`WINDOW_COMMANDS_MAX`] with it. Replies are told
-//! apart by counting (RFC 2920 section 3.1).
+//! apart by counting (RFC 2920 section 3.1). A server that wants fewer recipients in one transaction gets fewer; the others are left
+//! for further ones.
+
+use std::{collections::HashSet, num::NonZeroU32};
 
 use std::borrow::Cow;
 
 use bytes::{BufMut, BytesMut};
 use waypost_mail::{
-    Address, BodyType, DeliverBy, EnvelopeId, OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath,
+    Address, BodyType, DeliverBy, Domain, EnhancedStatus, EnvelopeId, OriginalRecipient, Overdue, Reply,
+    ReturnContent, ReversePath, Severity,
 };
 
 use waypost_net::TlsInfo;
 
-use super::{broken, refusals};
+use super::{Protocol, broken, refusals, said::Record};
 use crate::smtp::{
     parameters::RcptParameters,
-    reply::{Capabilities, SizeLimit},
+    reply::{Capabilities, Limits, SizeLimit},
 };
+
+/// Status of a reply that says that a transaction has too many recipients (RFC 3463 section 3.6).
+const TOO_MANY_RECIPIENTS: EnhancedStatus = EnhancedStatus(4, 5, 3);
 
 /// Most pipelined commands without reply: their replies fit into a TCP window, so neither side stops reading
 /// (RFC 2920 section 3.1).
@@ -131,10 +138,28 @@ impl Outgoing {
         }
         match self.body {
             BodyType::EightBitMime if !server.eight_bit_mime => Some(refusals::body_not_seven_bit()),
-            // It would have to go in chunks (BDAT), which are not sent.
-            BodyType::BinaryMime => Some(refusals::not_binary()),
-            BodyType::SevenBit | BodyType::EightBitMime => None,
+            // RFC 3030 section 3: it goes in chunks, or not at all.
+            BodyType::BinaryMime if !(server.binary_mime && server.chunking) => Some(refusals::not_binary()),
+            BodyType::SevenBit | BodyType::EightBitMime | BodyType::BinaryMime => None,
         }
+    }
+
+    /// Whether a transaction is for each of the recipients, by the server's limits.
+    fn chosen(&self, limits: Limits) -> Vec<bool> {
+        let most = |limit: Option<NonZeroU32>| limit.map_or(usize::MAX, |limit| limit.get() as usize);
+        let (mut domains, mut chosen) = (HashSet::<&Domain>::new(), Vec::new());
+        let mut recipients = 0;
+        for Address { domain, .. } in &self.recipients {
+            let is_new = !domains.contains(domain);
+            let fits = recipients < most(limits.recipients)
+                && !(is_new && domains.len() >= most(limits.recipient_domains));
+            if fits {
+                recipients += 1;
+                domains.insert(domain);
+            }
+            chosen.push(fits);
+        }
+        chosen
     }
 }
 
@@ -148,9 +173,12 @@ enum Command {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Recipient {
+    /// RCPT is not answered.
     Open,
     Accepted,
     Settled(Reply),
+    /// Left for a further transaction.
+    Unsent,
 }
 
 /// What comes after a reply in the envelope.
@@ -172,32 +200,50 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Transaction {
     message: Outgoing,
+    protocol: Protocol,
     recipients: Vec<Recipient>,
     commands: Vec<Command>,
     sent: usize,
     answered: usize,
     /// MAIL was accepted and no end of data has consumed it.
     open: bool,
+    /// The last answer to the end of the message.
+    end: Option<Reply>,
+}
+
+/// What came of a transaction.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Outcome {
+    /// One reply for each recipient.
+    pub(super) replies: Vec<Reply>,
+    /// Places of those that are left for a further transaction.
+    pub(super) unsent: Vec<usize>,
 }
 
 impl Transaction {
     /// Begins; with RSET where the transaction before was left open.
-    pub(super) fn new(message: Outgoing, reset: bool) -> Self {
-        let rcpt = (0..message.recipients.len()).map(Command::Rcpt);
+    pub(super) fn new(message: Outgoing, server: &Capabilities, protocol: Protocol, reset: bool) -> Self {
+        let chosen = message.chosen(server.limits);
+        let rcpt = chosen.iter().enumerate().filter(|(_, chosen)| **chosen).map(|(at, _)| Command::Rcpt(at));
         let commands = reset.then_some(Command::Rset).into_iter().chain([Command::Mail]);
-        let commands = commands.chain(rcpt).chain([Command::Data]).collect();
-        let recipients = vec![Recipient::Open; message.recipients.len()];
-        Self { message, recipients, commands, sent: 0, answered: 0, open: false }
+        // Chunks need no permission.
+        let data = (!server.chunking).then_some(Command::Data);
+        let commands = commands.chain(rcpt).chain(data).collect();
+        let recipients =
+            chosen.iter().map(|chosen| if *chosen { Recipient::Open } else { Recipient::Unsent });
+        let recipients = recipients.collect();
+        Self { message, protocol, recipients, commands, sent: 0, answered: 0, open: false, end: None }
     }
 
     /// Writes the commands that may be sent now.
-    pub(super) fn write(&mut self, server: &Capabilities, output: &mut BytesMut) {
+    pub(super) fn write(&mut self, server: &Capabilities, output: &mut BytesMut, record: &mut Record) {
         let window = if server.pipelining { WINDOW_COMMANDS_MAX } else { 1 };
         while self.sent - self.answered < window
             && let Some(command) = self.commands.get(self.sent)
         {
             let line = self.line(*command, server);
             output.put_slice(line.as_bytes());
+            record.sent(&line);
             self.sent += 1;
         }
     }
@@ -210,35 +256,72 @@ impl Transaction {
         self.answered += 1;
         match (command, reply.code) {
             (Command::Data, 300..400) if self.has_accepted() => return Progress::Body,
-            (Command::Data, 300..400) => return Progress::LoneDot,
-            (Command::Data, 400..) => self.settle_open(&reply),
+            // An LMTP server answers nothing to a message for nobody (RFC 2033 section 4.2).
+            (Command::Data, 300..400) if self.protocol == Protocol::Smtp => return Progress::LoneDot,
+            (Command::Data, 400..) => self.settle_all(&reply),
             (Command::Rset, 200..300) => {}
             (Command::Mail, 200..300) => self.open = true,
-            (Command::Mail, 400..) => self.settle_open(&reply),
-            (Command::Rcpt(at), 200..300) => self.accept(at),
-            (Command::Rcpt(at), 400..) => self.recipients[at] = settled(&self.recipients[at], reply),
+            (Command::Mail, 400..) => self.settle_all(&reply),
+            (Command::Rcpt(at), 200..300) => self.set(at, Recipient::Accepted),
+            (Command::Rcpt(at), 400..) if self.is_too_many(&reply) => self.set(at, Recipient::Unsent),
+            (Command::Rcpt(at), 400..) => self.set(at, Recipient::Settled(reply)),
             // a refused RSET says nothing of the message behind it, which is tried again
             _ => return Progress::Broken(broken(&format!("the reply {} to {}", reply.code, command.verb()))),
         }
         self.drop_useless_commands();
-        if self.answered == self.commands.len() { Progress::Over } else { Progress::Envelope }
-    }
-
-    /// What is still open gets this reply.
-    pub(super) fn settle_open(&mut self, reply: &Reply) {
-        for recipient in &mut self.recipients {
-            *recipient = settled(recipient, reply.clone());
+        match self.answered == self.commands.len() {
+            true if self.has_accepted() => Progress::Body,
+            true => Progress::Over,
+            false => Progress::Envelope,
         }
     }
 
-    /// The end of the data was answered: the server has forgotten the envelope (RFC 5321 section 4.1.1.4).
-    pub(super) fn end_of_data(&mut self) {
+    /// What has no reply yet, or waits for a further transaction, gets this one.
+    pub(super) fn settle_all(&mut self, reply: &Reply) {
+        for recipient in &mut self.recipients {
+            if !matches!(recipient, Recipient::Settled(_)) {
+                *recipient = Recipient::Settled(reply.clone());
+            }
+        }
+    }
+
+    /// Takes a reply to the end of the message, which an SMTP server gives for all recipients and an LMTP server for each that it
+    /// accepted (RFC 2033 section 4.2); whether it was the last one.
+    pub(super) fn end_of_data(&mut self, reply: &Reply) -> bool {
+        // the server has forgotten the envelope (RFC 5321 section 4.1.1.4)
+        (self.open, self.end) = (false, Some(reply.clone()));
+        for recipient in self.recipients.iter_mut().filter(|recipient| **recipient == Recipient::Accepted) {
+            *recipient = Recipient::Settled(reply.clone());
+            if self.protocol == Protocol::Lmtp {
+                break;
+            }
+        }
+        !self.has_accepted()
+    }
+
+    /// A message for nobody was answered: the server has forgotten the envelope.
+    pub(super) fn lone_dot_answered(&mut self) {
         self.open = false;
+    }
+
+    /// The next transaction begins with RSET.
+    pub(super) fn leave_open(&mut self) {
+        self.open = true;
     }
 
     /// Whether the next transaction must begin with RSET.
     pub(super) fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// Whether the server has not obeyed a command of it.
+    pub(super) fn is_untouched(&self) -> bool {
+        !self.open && !self.recipients.iter().any(|recipient| matches!(recipient, Recipient::Settled(_)))
+    }
+
+    /// Whether the message goes as it is, also where it has no lines.
+    pub(super) fn is_binary(&self) -> bool {
+        self.message.body == BodyType::BinaryMime
     }
 
     /// What the server is asked now, for the log.
@@ -251,30 +334,71 @@ impl Transaction {
         self.commands.get(self.answered) == Some(&Command::Data)
     }
 
-    /// One reply for each recipient; `rest` for those that have none yet.
-    pub(super) fn into_replies(mut self, rest: &Reply) -> Vec<Reply> {
-        self.settle_open(rest);
-        let reply = |recipient| match recipient {
-            Recipient::Settled(reply) => reply,
-            Recipient::Open | Recipient::Accepted => rest.clone(),
+    /// It ended as transactions do. What waits for a further one may be sent at once, where there is no reason to think that the same
+    /// comes of it: some of this one got the message, or all of this one were refused by themselves.
+    pub(super) fn into_outcome(mut self) -> Outcome {
+        let taken = |recipient: &Recipient| match recipient {
+            Recipient::Settled(reply) => reply.severity() == Severity::Success,
+            Recipient::Open | Recipient::Accepted | Recipient::Unsent => false,
         };
-        self.recipients.into_iter().map(reply).collect()
+        let end = self.end.take();
+        if let Some(reply) = end.filter(|_| !self.recipients.iter().any(taken)) {
+            self.settle_all(&reply);
+        }
+        self.outcome()
+    }
+
+    /// It broke off: this reply is for all that have none.
+    pub(super) fn broken_off(mut self, reply: &Reply) -> Outcome {
+        self.settle_all(reply);
+        self.outcome()
+    }
+
+    /// Nothing of it was obeyed: all of it may be sent at once.
+    pub(super) fn not_begun(mut self) -> Outcome {
+        self.recipients.fill(Recipient::Unsent);
+        self.outcome()
+    }
+
+    fn outcome(self) -> Outcome {
+        let (mut replies, mut unsent) = (Vec::with_capacity(self.recipients.len()), Vec::new());
+        for (at, recipient) in self.recipients.into_iter().enumerate() {
+            replies.push(match recipient {
+                Recipient::Settled(reply) => reply,
+                Recipient::Open | Recipient::Accepted | Recipient::Unsent => {
+                    unsent.push(at);
+                    refusals::unsent()
+                }
+            });
+        }
+        Outcome { replies, unsent }
     }
 
     fn has_accepted(&self) -> bool {
         self.recipients.contains(&Recipient::Accepted)
     }
 
-    fn accept(&mut self, at: usize) {
-        if self.recipients[at] == Recipient::Open {
-            self.recipients[at] = Recipient::Accepted;
+    /// Whether a reply to RCPT says that others were enough (RFC 5321 section 4.5.3.1.10): what speaks against this recipient in
+    /// this transaction does not in another one.
+    fn is_too_many(&self, reply: &Reply) -> bool {
+        let says_so = match reply.status {
+            Some(status) => status == TOO_MANY_RECIPIENTS,
+            None => reply.code == 452,
+        };
+        says_so && self.has_accepted()
+    }
+
+    /// The first reply that settles a recipient stays.
+    fn set(&mut self, at: usize, now: Recipient) {
+        if let Some(recipient @ Recipient::Open) = self.recipients.get_mut(at) {
+            *recipient = now;
         }
     }
 
     /// Commands that are not sent yet and can do no good any more are not sent.
     fn drop_useless_commands(&mut self) {
-        let settled = |recipient: &Recipient| matches!(recipient, Recipient::Settled(_));
-        if self.recipients.iter().all(settled) {
+        let useful = |recipient: &Recipient| matches!(recipient, Recipient::Open | Recipient::Accepted);
+        if !self.recipients.iter().any(useful) {
             self.commands.truncate(self.sent);
         }
     }
@@ -350,20 +474,12 @@ impl Transaction {
         };
         let body = match self.message.body {
             BodyType::EightBitMime if server.eight_bit_mime => " BODY=8BITMIME",
-            // A binary message is not sent.
-            BodyType::SevenBit | BodyType::EightBitMime | BodyType::BinaryMime => "",
+            BodyType::BinaryMime => " BODY=BINARYMIME",
+            BodyType::SevenBit | BodyType::EightBitMime => "",
         };
         let smtputf8 = if self.has_smtputf8(server) { " SMTPUTF8" } else { "" };
         let envelope = self.envelope(server) + &self.handling(server);
         format!("MAIL FROM:<{}>{size}{body}{smtputf8}{envelope}\r\n", self.message.reverse_path)
-    }
-}
-
-/// The first reply that settles a recipient stays.
-fn settled(recipient: &Recipient, reply: Reply) -> Recipient {
-    match recipient {
-        Recipient::Settled(first) => Recipient::Settled(first.clone()),
-        Recipient::Open | Recipient::Accepted => Recipient::Settled(reply),
     }
 }
 

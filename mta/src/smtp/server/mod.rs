@@ -19,6 +19,7 @@
 //!                   ▼
 //!                 EndingData (DataEnd)
 //! XCLIENT ──► Introducing (XClient) ──220─► Ready, before EHLO
+//! VRFY ──► Verifying (Verify) ──► as before
 //! QUIT, 421, the end of input ──► Closing
 //! ```
 //!
@@ -42,7 +43,7 @@ use std::{
 
 use bytes::BytesMut;
 use waypost_auth::sasl::{Claim, Exchange, Progress};
-use waypost_mail::{BodyType, EnhancedStatus, Refusal, Reply};
+use waypost_mail::{Address, BodyType, Refusal, Reply};
 use waypost_net::{Machine, Step, TlsInfo};
 
 use crate::smtp::xclient::XClient;
@@ -57,7 +58,8 @@ pub use self::{
     budget::{ANONYMOUS_TIMEOUT, ERRORS_MAX, JUNK_COMMANDS_MAX, LOGIN_TIMEOUT, REFUSED_RECIPIENTS_MAX},
     line::{AUTH_LINE_BYTES_MAX, COMMAND_LINE_BYTES_MAX},
     question::{
-        Answer, AuthPolicy, Client, Dialect, Login, Mail, Manners, Question, Role, Settings, StartTls,
+        Accepted, Answer, AuthPolicy, Client, Dialect, Login, Mail, Manners, Question, Role, Settings,
+        StartTls,
     },
     reception::{DATA_BLOCK_TIMEOUT, DATA_BYTES_PER_SECOND_MIN, DATA_TIMEOUT},
 };
@@ -82,6 +84,7 @@ enum State {
     Claiming(Claim),
     CheckingLogin,
     Introducing(Box<XClient>),
+    Verifying(Address, Option<Transaction>),
     OpeningTransaction(Transaction),
     AddingRecipient(Transaction),
     Receiving(Reception, Result<(), Refusal>),
@@ -99,6 +102,7 @@ impl State {
             Self::LookingUp(_)
                 | Self::CheckingLogin
                 | Self::Introducing(_)
+                | Self::Verifying(..)
                 | Self::OpeningTransaction(_)
                 | Self::AddingRecipient(_)
                 | Self::Storing(_)
@@ -148,9 +152,9 @@ impl Machine for Server {
         self.deadline = None;
         self.state = match (mem::replace(&mut self.state, State::Closing), answer) {
             (State::Storing(message), answer) => self.stored(message, answer),
-            (State::EndingData(open), Answer::Accepted(id)) => {
+            (State::EndingData(open), Answer::Accepted(accepted)) => {
                 self.budget.accepted();
-                let reply = Reply::new(250, EnhancedStatus(2, 0, 0), format!("{id} accepted"));
+                let reply = replies::accepted(accepted);
                 for _ in 0..self.replies_at_end(open) {
                     self.say(&reply);
                 }
@@ -186,8 +190,9 @@ impl Machine for Server {
                 }
                 self.refuse(refusal, State::Ready(None))
             }
+            (State::Verifying(address, transaction), answer) => self.verified(&address, answer, transaction),
             (_, Answer::Refused(refusal)) => self.refuse(refusal, State::Ready(None)),
-            (_, Answer::Done | Answer::Accepted(_) | Answer::Found(_)) => {
+            (_, Answer::Done | Answer::Accepted(_) | Answer::Found(_) | Answer::CannotTell) => {
                 self.refuse(replies::INTERNAL, State::Closing)
             }
         };

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use waypost_auth::sasl::{Certificate, Channel, Exchange, Offer, Progress};
-use waypost_mail::{BodyType, Reply, ReversePath};
+use waypost_mail::{Address, BodyType, Reply, ReversePath};
 use waypost_net::{Step, TlsInfo};
 
 use super::{
-    AuthPolicy, Client, Dialect, Login, Mail, Question, Role, Server, StartTls, State, Transaction, Turn,
-    reception::Reception, replies,
+    Answer, AuthPolicy, Client, Dialect, Login, Mail, Question, Role, Server, StartTls, State, Transaction,
+    Turn, reception::Reception, replies,
 };
 use crate::smtp::{
     command::{ClientName, Command, CommandError},
@@ -49,8 +49,8 @@ impl Server {
             Command::Bdat { octets, last } => return self.bdat(octets, last, transaction, now),
             Command::Rset => self.reply(replies::OK, State::Ready(None)),
             Command::Noop => self.reply(replies::OK, State::Ready(transaction)),
-            Command::Vrfy => self.reply(replies::CANNOT_VERIFY, State::Ready(transaction)),
-            Command::Help => self.reply(replies::HELP, State::Ready(transaction)),
+            Command::Vrfy(address) => return self.vrfy(address, transaction),
+            Command::Help(form) => self.help(form, transaction),
             Command::Quit => self.reply(replies::BYE, State::Closing),
             Command::StartTls => self.starttls(transaction),
             Command::XClient(client) => return self.xclient(client, transaction),
@@ -223,6 +223,45 @@ impl Server {
         self.refused(refusal, transaction)
     }
 
+    /// RFC 5321 section 7.3: who has not logged in learns of no address; nor does anyone where that is not wanted.
+    fn vrfy(&mut self, address: Option<Address>, transaction: Option<Transaction>) -> Turn {
+        let tells = self.settings.manners.vrfy && self.login == Login::Authenticated;
+        match address.filter(|address| tells && !address.needs_smtputf8()) {
+            Some(address) => {
+                let question = Question::Verify(address.clone());
+                (State::Verifying(address, transaction), Some(Step::Ask(question)))
+            }
+            None => (self.reply(replies::CANNOT_VERIFY, State::Ready(transaction)), None),
+        }
+    }
+
+    pub(super) fn verified(
+        &mut self,
+        address: &Address,
+        answer: Answer,
+        transaction: Option<Transaction>,
+    ) -> State {
+        let next = State::Ready(transaction);
+        match answer {
+            Answer::Done => self.say(&replies::verified(address)),
+            Answer::CannotTell => return self.reply(replies::CANNOT_VERIFY, next),
+            Answer::Refused(refusal) => return self.refuse(refusal, next),
+            Answer::Accepted(_) | Answer::Found(_) => return self.refuse(replies::INTERNAL, State::Closing),
+        }
+        next
+    }
+
+    fn help(&mut self, form: Option<&str>, transaction: Option<Transaction>) -> State {
+        let hello: &[&str] = if self.settings.role == Role::Lmtp { &["LHLO"] } else { &["EHLO", "HELO"] };
+        let mut commands = hello.to_vec();
+        commands.extend(["MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "VRFY", "HELP"]);
+        commands.extend(self.offers_tls().then_some("STARTTLS"));
+        commands.extend((self.may_log_in() && self.settings.role != Role::Lmtp).then_some("AUTH"));
+        commands.extend(self.settings.manners.xclient.then_some(xclient::KEYWORD));
+        self.say(&replies::help(&commands, form));
+        State::Ready(transaction)
+    }
+
     fn xclient(&mut self, client: Box<XClient>, transaction: Option<Transaction>) -> Turn {
         if !self.settings.manners.xclient {
             return self.refused(replies::NO_XCLIENT, transaction);
@@ -304,8 +343,8 @@ fn sends_no_mail(command: &Command) -> bool {
             | Command::Lhlo(_)
             | Command::Rset
             | Command::Noop
-            | Command::Vrfy
-            | Command::Help
+            | Command::Vrfy(_)
+            | Command::Help(_)
             | Command::XClient(_)
     )
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use waypost_auth::sasl::{Claim, Found, Lookup, Offer};
-use waypost_mail::{Domain, EntryId, Refusal, ReversePath};
+use waypost_mail::{Address, Domain, EntryId, Refusal, ReversePath};
 use waypost_net::TlsInfo;
 
 use crate::smtp::{
@@ -77,6 +77,8 @@ pub struct Manners {
     pub strict_pipelining: bool,
     /// The client may say whom it speaks for.
     pub xclient: bool,
+    /// VRFY tells users who have logged in whether an address is one.
+    pub vrfy: bool,
 }
 
 /// How the client greeted.
@@ -139,6 +141,8 @@ pub enum Question {
     Authenticate(Claim),
     /// The session is one of this client from now on. All that was before is forgotten; a login is checked.
     XClient(Box<XClient>),
+    /// Is there such an address? Answer: [`Answer::Done`], [`Answer::CannotTell`], or a refusal.
+    Verify(Address),
     /// May this transaction begin? An earlier one that was not ended is forgotten.
     Mail(Box<Mail>),
     /// May this be a recipient?
@@ -149,15 +153,26 @@ pub enum Question {
     DataEnd(Result<(), Refusal>),
 }
 
+/// A message that is ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Accepted {
+    /// Its name.
+    pub id: EntryId,
+    /// How urgent it is, where that is not what was asked for (RFC 6710).
+    pub new_priority: Option<i8>,
+}
+
 /// What the machine is told.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Answer {
     /// Yes.
     Done,
     /// Yes, to [`Question::DataEnd`]: the message is ours.
-    Accepted(EntryId),
+    Accepted(Accepted),
     /// What [`Question::LookUp`] asked for.
     Found(Box<Found>),
+    /// To [`Question::Verify`]: its mail is taken, but whether it exists others know.
+    CannotTell,
     /// No. With code 421 the session ends.
     Refused(Refusal),
 }

@@ -133,7 +133,7 @@ impl Server {
         let verdict = match answer {
             Answer::Done => Ok(()),
             Answer::Refused(refusal) => Err(refusal),
-            Answer::Accepted(_) | Answer::Found(_) => Err(replies::INTERNAL.into()),
+            Answer::Accepted(_) | Answer::Found(_) | Answer::CannotTell => Err(replies::INTERNAL.into()),
         };
         if verdict.is_err() {
             message.data.discard();

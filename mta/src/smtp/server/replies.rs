@@ -1,8 +1,8 @@
 //! What the server says. Texts are constants; enhanced codes are those of RFC 3463, RFC 5248 and RFC 4954.
 
-use waypost_mail::{EnhancedStatus, Refusal, Reply};
+use waypost_mail::{Address, EnhancedStatus, Refusal, Reply};
 
-use super::line::LineKind;
+use super::{Accepted, line::LineKind};
 use crate::smtp::{command::CommandError, data::DataFault};
 
 /// A reply that is always the same.
@@ -27,8 +27,7 @@ pub(super) const GREETING: &str = "ESMTP Waypost";
 pub(super) const LMTP_GREETING: &str = "LMTP Waypost";
 pub(super) const START_INPUT: &str = "Start mail input; end with <CRLF>.<CRLF>";
 
-pub(super) const HELP: Fixed =
-    Fixed(214, S(2, 0, 0), "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY STARTTLS AUTH: see RFC 5321");
+const HELP_FORM: &str = "HELP and the name of a command tells how it is written";
 pub(super) const START_TLS: Fixed = Fixed(220, S(2, 0, 0), "Ready to start TLS");
 pub(super) const BYE: Fixed = Fixed(221, S(2, 0, 0), "Bye");
 pub(super) const LOGGED_IN: Fixed = Fixed(235, S(2, 7, 0), "Authentication succeeded");
@@ -89,6 +88,7 @@ pub(super) const NESTED_MAIL: Fixed = Fixed(503, S(5, 5, 1), "A transaction is o
 pub(super) const AUTH_IN_TRANSACTION: Fixed = Fixed(503, S(5, 5, 1), "AUTH is not possible in a transaction");
 pub(super) const LOGGED_IN_ALREADY: Fixed = Fixed(503, S(5, 5, 1), "Logged in already");
 pub(super) const TLS_ALREADY: Fixed = Fixed(503, S(5, 5, 1), "TLS is on already");
+pub(super) const NO_HELP: Fixed = Fixed(504, S(5, 5, 4), "There is no such command to tell of");
 pub(super) const UNKNOWN_MECHANISM: Fixed = Fixed(504, S(5, 5, 4), "Unknown authentication mechanism");
 pub(super) const LOGIN_FIRST: Fixed = Fixed(530, S(5, 7, 0), "Authentication required");
 /// RFC 8689 section 2: it means something only in a session that is under TLS itself.
@@ -108,6 +108,33 @@ pub(super) const BARE_LF_IN_DATA: Fixed =
     Fixed(554, S(5, 6, 0), "The message holds a LF without CR: refused (RFC 5321 section 2.3.8)");
 pub(super) const NUL_IN_DATA: Fixed = Fixed(554, S(5, 6, 0), "The message holds a NUL: refused");
 
+/// The reply to a message that is ours. Where it is not as urgent as was asked for, the text begins with what it is (RFC 6710, status
+/// X.3.6).
+pub(super) fn accepted(Accepted { id, new_priority }: Accepted) -> Reply {
+    match new_priority {
+        None => Reply::new(250, S(2, 0, 0), format!("{id} accepted")),
+        Some(priority) => Reply::new(
+            250,
+            S(2, 3, 6),
+            format!("{priority} is the new priority of the message, {id} accepted"),
+        ),
+    }
+}
+
+/// The reply to VRFY of an address that exists.
+pub(super) fn verified(address: &Address) -> Reply {
+    Reply::new(250, S(2, 1, 5), format!("<{address}>"))
+}
+
+/// The reply to HELP: what there is, or how one command is written.
+pub(super) fn help(commands: &[&str], form: Option<&str>) -> Reply {
+    let lines = match form {
+        Some(form) => vec![form.to_owned()],
+        None => vec![format!("Commands: {}", commands.join(" ")), HELP_FORM.to_owned()],
+    };
+    Reply { code: 214, status: Some(S(2, 0, 0)), lines }
+}
+
 /// The reply to a line beyond its bound.
 pub(super) fn line_too_long(kind: LineKind) -> Fixed {
     match kind {
@@ -122,6 +149,7 @@ pub(super) fn command_error(error: &CommandError) -> Reply {
         CommandError::Unrecognized => UNRECOGNIZED.into(),
         CommandError::NotImplemented => NOT_IMPLEMENTED.into(),
         CommandError::Characters => CHARACTERS.into(),
+        CommandError::NoHelp => NO_HELP.into(),
         CommandError::Chunk => CHUNK_OF_UNKNOWN_SIZE.into(),
         CommandError::Arguments(form) => Reply::new(501, S(5, 5, 4), format!("Syntax: {form}")),
         CommandError::ReversePath => BAD_SENDER.into(),

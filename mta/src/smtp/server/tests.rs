@@ -4,7 +4,7 @@ use waypost_auth::{
     sasl::{Bearer, Claim, Credentials, Fault, Found, Keys, Lookup, Offer, Proof, Scram, Tokens, Verifier},
     token::TokenFault,
 };
-use waypost_mail::{Address, Domain, EntryId};
+use waypost_mail::{Address, Domain, EnhancedStatus, EntryId};
 use waypost_net::{ChannelBinding, ClientCertificate};
 
 use super::*;
@@ -13,6 +13,7 @@ use crate::smtp::path::ForwardPath;
 const TLS: StartTls = StartTls::Offered;
 const MX_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-DELIVERBY\r\n250-LIMITS RCPTMAX=3\r\n250 STARTTLS\r\n";
 const TLS_EHLO: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250-DSN\r\n250-MT-PRIORITY\r\n250-DELIVERBY\r\n250-LIMITS RCPTMAX=3\r\n250-REQUIRETLS\r\n250 AUTH PLAIN LOGIN\r\n";
+const CANNOT_VERIFY: &str = "252 2.0.0 Cannot VRFY user, but will accept message and attempt delivery\r\n";
 const DONE: &str = "250 2.0.0 0000000000007 accepted\r\n";
 
 /// The exchange of RFC 7677 section 3: user "user", password "pencil".
@@ -137,10 +138,18 @@ impl Session {
                 self.body.extend_from_slice(chunk);
                 Answer::Done
             }
-            Question::DataEnd(Ok(())) => Answer::Accepted(EntryId(7)),
+            Question::DataEnd(Ok(())) => {
+                let is_urgent = |question: &&Question| matches!(question, Question::Mail(mail) if mail.parameters.priority > Some(0));
+                let new_priority = self.asked.iter().find(is_urgent).map(|_| 0);
+                Answer::Accepted(Accepted { id: EntryId(7), new_priority })
+            }
             Question::DataEnd(Err(refusal)) => Answer::Refused(refusal.clone()),
             Question::XClient(client) if client.login.as_deref() == Some("nobody") => no(550, 1, "nobody"),
-            Question::Mail(_) | Question::Recipient(..) | Question::XClient(_) => Answer::Done,
+            Question::Verify(address) if address.domain.as_str() == "far.test" => Answer::CannotTell,
+            Question::Verify(address) if address.local.as_str() == "unknown" => no(550, 1, "unknown"),
+            Question::Mail(_) | Question::Recipient(..) | Question::XClient(_) | Question::Verify(_) => {
+                Answer::Done
+            }
         }
     }
 
@@ -292,6 +301,11 @@ fn tls_is_required_only_under_tls() {
             ("EHLO c\r\n", TLS_EHLO),
             ("MAIL FROM:<a@a.test> REQUIRETLS=1\r\n", "501 5.5.4 Bad or repeated parameter REQUIRETLS\r\n"),
             ("MAIL FROM:<a@a.test> REQUIRETLS MT-PRIORITY=4\r\n", "250 2.1.0 Sender ok\r\n"),
+            ("RCPT TO:<b@b.test>\r\n", "250 2.1.5 Recipient ok\r\n"),
+            (
+                "BDAT 2 LAST\r\n\r\n",
+                "250 2.3.6 0 is the new priority of the message, 0000000000007 accepted\r\n",
+            ),
         ],
     );
     let Question::Mail(mail) = &sessions[0].asked[0] else { panic!("{:?}", sessions[0].asked) };
@@ -1124,6 +1138,175 @@ fn xclient_begins_the_session_anew() {
         });
         assert_eq!(mails.collect::<Vec<_>>(), [("c.test".to_owned(), Login::Authenticated)]);
     }
+}
+
+#[test]
+fn vrfy_tells_only_users_and_only_where_that_is_wanted() {
+    let login = [
+        ("EHLO c\r\n", TLS_EHLO),
+        ("VRFY b@b.test\r\n", CANNOT_VERIFY),
+        ("AUTH PLAIN AHVzZXIAc2VjcmV0\r\n", "235 2.7.0 Authentication succeeded\r\n"),
+    ];
+    let manners = Manners { vrfy: true, ..Manners::default() };
+    let asked = [
+        ("VRFY <b@b.test>\r\n", "250 2.1.5 <b@b.test>\r\n"),
+        ("VRFY unknown@b.test\r\n", "550 5.1.1 unknown\r\n"),
+        ("VRFY b@far.test\r\n", CANNOT_VERIFY),
+        ("VRFY b\r\n", CANNOT_VERIFY),
+        ("VRFY jörg@b.test\r\n", CANNOT_VERIFY),
+        (START, STARTED),
+        ("VRFY unknown@b.test\r\n", "550 5.1.1 unknown\r\n"),
+        ("BDAT 1\r\nx", "250 2.0.0 1 octets received\r\n"),
+        ("VRFY b@b.test\r\nBDAT 0 LAST\r\n", &format!("250 2.1.5 <b@b.test>\r\n{DONE}")),
+    ];
+    let script: Vec<_> = login.into_iter().chain(asked).collect();
+    for session in play(&Settings { manners, ..under_tls(Role::Submission) }, &script) {
+        assert_eq!(session.asked(|question| matches!(question, Question::Verify(_))), 5);
+    }
+    let script: Vec<_> = login.into_iter().chain([("VRFY b@b.test\r\n", CANNOT_VERIFY)]).collect();
+    for session in play(&under_tls(Role::Submission), &script) {
+        assert_eq!(session.asked(|question| matches!(question, Question::Verify(_))), 0);
+    }
+}
+
+#[test]
+fn an_answer_to_another_question_ends_the_session() {
+    for command in ["MAIL FROM:<a@a.test>\r\n", "AUTH PLAIN AHVzZXIAc2VjcmV0\r\n", "VRFY b@b.test\r\n"] {
+        let manners = Manners { vrfy: true, ..Manners::default() };
+        let mut session = Session::new(Settings { manners, ..under_tls(Role::Relay) }, 4096);
+        session.send(b"EHLO c\r\n");
+        session.machine.login =
+            if command.starts_with('V') { Login::Authenticated } else { Login::Anonymous };
+        session.machine.receive(command.as_bytes());
+        assert!(matches!(session.machine.step(session.now), Step::Ask(_)), "{command}");
+        session.machine.answer(Answer::Accepted(Accepted { id: EntryId(7), new_priority: None }));
+        session.run();
+        assert_eq!(
+            (session.replies().as_str(), session.closed),
+            ("421 4.3.0 Internal error, try again later\r\n", true)
+        );
+    }
+}
+
+#[test]
+fn each_parameter_is_there_once_and_right() {
+    let bad = |keyword: &str| format!("501 5.5.4 Bad or repeated parameter {keyword}\r\n");
+    let syntax = |form: &str| format!("501 5.5.4 Syntax: {form}\r\n");
+    let (mail_form, rcpt_form) = ("MAIL FROM:<address> [parameters]", "RCPT TO:<address> [parameters]");
+    let long = "9".repeat(1_000);
+    for (command, form, keyword, good, wrong) in [
+        ("MAIL FROM:<a@a.test>", mail_form, "SIZE", "=1", &["", "=x", "=+1", "=1.0"][..]),
+        ("MAIL FROM:<a@a.test>", mail_form, "BODY", "=8BITMIME", &["", "=9BIT", "=8BITMIME,BINARYMIME"]),
+        ("MAIL FROM:<a@a.test>", mail_form, "SMTPUTF8", "", &["=1", "=YES"]),
+        ("MAIL FROM:<a@a.test>", mail_form, "REQUIRETLS", "", &["=1", "=YES"]),
+        ("MAIL FROM:<a@a.test>", mail_form, "AUTH", "=<>", &[""]),
+        ("MAIL FROM:<a@a.test>", mail_form, "RET", "=FULL", &["", "=ALL", "=FULL,HDRS"]),
+        ("MAIL FROM:<a@a.test>", mail_form, "ENVID", "=a+2Bb", &["", "=a+b", "=a+2b"]),
+        ("MAIL FROM:<a@a.test>", mail_form, "MT-PRIORITY", "=-9", &["", "=10", "=-10", "=x", "=00"]),
+        ("MAIL FROM:<a@a.test>", mail_form, "BY", "=60;R", &["", "=60", "=;R", "=0;R", "=60;RR"]),
+        (
+            "RCPT TO:<b@b.test>",
+            rcpt_form,
+            "NOTIFY",
+            "=SUCCESS,DELAY",
+            &["", "=NEVER,DELAY", "=DELAY,DELAY", "=,"],
+        ),
+        ("RCPT TO:<b@b.test>", rcpt_form, "ORCPT", "=rfc822;b@b.test", &["", "=b@b.test", "=rfc822;", "=;b"]),
+    ] {
+        // Numbers of any length, and texts beyond their bound.
+        let too_long = match keyword {
+            "AUTH" | "SMTPUTF8" | "REQUIRETLS" => None,
+            "ORCPT" => Some(format!("=rfc822;{long}")),
+            _ => Some(format!("={long}")),
+        };
+        let mut cases: Vec<(String, String)> = wrong
+            .iter()
+            .map(|value| (*value).to_owned())
+            .chain(too_long)
+            .map(|value| (format!("{command} {keyword}{value}"), bad(keyword)))
+            .collect();
+        cases.push((format!("{command} {keyword}{good} {keyword}{good}"), bad(keyword)));
+        cases.push((format!("{command} {keyword}="), syntax(form)));
+        cases.push((format!("{command} {keyword}{good}  "), "2".to_owned()));
+        cases.push((format!("{command}  {keyword}{good}"), syntax(form)));
+        cases.push((format!("{command} x{keyword}{good}"), "555 5.5.4 Unknown parameter X".to_owned()));
+        for (line, expected) in cases {
+            let mut session = Session::new(under_tls(Role::Relay), 3);
+            session.send(b"EHLO c\r\n");
+            if command.starts_with('R') {
+                session.send(b"MAIL FROM:<a@a.test>\r\n");
+            }
+            let said = session.send(format!("{line}\r\n").as_bytes());
+            assert!(said.starts_with(&expected) && said.lines().count() == 1, "{line:.80}: {said}");
+            assert!(session.send(b"NOOP\r\n").starts_with("250 "), "{line:.80}");
+        }
+    }
+}
+
+#[test]
+fn chunks_of_any_announced_size_leave_the_stream_in_step() {
+    let too_large = "552 5.3.4 The message is larger than this server takes\r\n";
+    for (sent, expected, closes) in [
+        // Nothing at all is a message, too.
+        (format!("{START}BDAT 0 LAST\r\n"), format!("{STARTED}{DONE}"), false),
+        (
+            format!("{START}BDAT 0\r\nBDAT 0 LAST\r\n"),
+            format!("{STARTED}250 2.0.0 0 octets received\r\n{DONE}"),
+            false,
+        ),
+        (
+            format!("{START}BDAT 0 LAST\r\nBDAT 0 LAST\r\n"),
+            format!("{STARTED}{DONE}503 5.5.1 Send MAIL first\r\n"),
+            false,
+        ),
+        // One octet fewer than come: the rest is a command, and none.
+        (
+            format!("{START}BDAT 2 LAST\r\n\r\n\r\n"),
+            format!("{STARTED}{DONE}500 5.5.2 Command not recognized\r\n"),
+            false,
+        ),
+        // 2 GiB and more are not waited for.
+        (format!("{START}BDAT 2147483648\r\n"), format!("{STARTED}{too_large}"), true),
+        (format!("{START}BDAT 18446744073709551615 LAST\r\n"), format!("{STARTED}{too_large}"), true),
+        (format!("{START}BDAT 18446744073709551616 LAST\r\n"), format!("{STARTED}{too_large}"), true),
+    ] {
+        for session in play(&settings(Role::Relay), &[("EHLO c\r\n", MX_EHLO), (&sent, &expected)]) {
+            assert_eq!(session.closed, closes, "{sent}");
+        }
+    }
+    // One octet more than come: the next command is text of the message.
+    let more = format!("{START}BDAT 9 LAST\r\n\r\nRSET\r\n");
+    for mut session in play(&settings(Role::Relay), &[("EHLO c\r\n", MX_EHLO), (&more, STARTED)]) {
+        assert_eq!(
+            session.send(b"\n"),
+            "554 5.6.0 The message holds a LF without CR: refused (RFC 5321 section 2.3.8)\r\n"
+        );
+        assert_eq!(session.send(b"NOOP\r\n"), "250 2.0.0 Ok\r\n");
+    }
+}
+
+#[test]
+fn help_tells_what_there_is() {
+    let form = "214 2.0.0 HELP and the name of a command tells how it is written\r\n";
+    let basic = "MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP";
+    for (settings, commands) in [
+        (settings(Role::Relay), format!("EHLO HELO {basic} STARTTLS")),
+        (under_tls(Role::Relay), format!("EHLO HELO {basic} AUTH")),
+    ] {
+        let said = format!("214-2.0.0 Commands: {commands}\r\n{form}");
+        play(
+            &settings,
+            &[
+                ("HELP\r\n", &said),
+                ("HELP mail\r\n", "214 2.0.0 MAIL FROM:<address> [parameters]\r\n"),
+                ("HELP DATA\r\n", "214 2.0.0 DATA\r\n"),
+                ("HELP ME\r\n", "504 5.5.4 There is no such command to tell of\r\n"),
+            ],
+        );
+    }
+    let mut lmtp = Session::new(settings(Role::Lmtp), 4096);
+    lmtp.send(b"");
+    assert_eq!(lmtp.send(b"HELP\r\n"), format!("214-2.0.0 Commands: LHLO {basic} STARTTLS\r\n{form}"));
 }
 
 #[test]

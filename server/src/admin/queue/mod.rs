@@ -7,8 +7,12 @@ mod view;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use waypost_auth::Live;
+use waypost_config::NextHop;
 use waypost_mail::{Address, Domain, EntryId, ReversePath};
-use waypost_mta::queue::{Control, Place};
+use waypost_mta::{
+    queue::{Control, Place},
+    route::destination,
+};
 use waypost_storage::{QueueEntry, Store};
 
 use crate::port::Event;
@@ -248,7 +252,9 @@ fn named(live: &Live, store: &Store, name: &str, paused: bool) -> Result<String,
     }
     let unknown = || format!("there is no destination {name}: `waypost queue destinations` lists them");
     let domain = Domain::new(name).map_err(|_| unknown())?;
-    let place = Place::of(live, &domain).to_string();
+    // whoever sends it; routes for some senders are next hops
+    let place = Place::Elsewhere(destination(&live.config, None, &domain));
+    let place = if live.directory.is_local(&domain) { Place::Here } else { place }.to_string();
     match place == domain.to_string() {
         true => Ok(place),
         false => Err(format!("mail for {domain} goes to another destination: pause {place}")),
@@ -257,8 +263,9 @@ fn named(live: &Live, store: &Store, name: &str, paused: bool) -> Result<String,
 
 /// The destinations that no domain is the name of.
 fn next_hops(live: &Live) -> impl Iterator<Item = String> {
-    let routes = live.config.routes.iter().map(|route| &route.next_hop);
+    let routes = live.config.routes.iter().map(|route| route.next_hops.as_slice());
     let backups = live.config.domains.iter().filter_map(|domain| domain.relay_to.as_ref());
-    let hops = routes.chain(backups).map(|hop| format!("{}:{}", hop.host, hop.port));
-    hops.chain([Place::Here.to_string()])
+    let hops = routes.chain(backups.map(std::slice::from_ref));
+    let name = |hops: &[NextHop]| hops.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    hops.map(name).chain([Place::Here.to_string()])
 }

@@ -42,17 +42,17 @@ impl<'a> Sight<'a> {
                 .held
                 .as_ref()
                 .map(|held| HeldLine { since: held.at.to_string(), why: held.why.clone() }),
-            recipients: entry.open().map(|(_, queued)| self.recipient(queued)).collect(),
+            recipients: entry.open().map(|(_, queued)| self.recipient(entry, queued)).collect(),
         }
     }
 
-    fn recipient(&self, queued: &QueuedRecipient) -> RecipientLine {
+    fn recipient(&self, entry: &QueueEntry, queued: &QueuedRecipient) -> RecipientLine {
         let state = match &queued.outcome {
             Some(Outcome::Delivered { .. }) => "delivered",
             Some(Outcome::Failed { .. }) => "failed",
             Some(Outcome::Deferred { .. }) | None => "waiting",
         };
-        let place = Place::of(self.live, &queued.recipient.address.domain);
+        let place = Place::of(self.live, &entry.reverse_path, &queued.recipient);
         let is_open = queued.is_open();
         let status = self.control.filter(|_| is_open).and_then(|control| control.destination(&place));
         RecipientLine {
@@ -85,7 +85,7 @@ impl<'a> Sight<'a> {
     }
 
     fn message(&self, entry: &QueueEntry) -> MessageView {
-        let recipients = entry.recipients.iter().map(|queued| self.recipient(queued)).collect();
+        let recipients = entry.recipients.iter().map(|queued| self.recipient(entry, queued)).collect();
         let wishes = &entry.wishes;
         MessageView {
             line: QueueLine { recipients, ..self.line(entry) },
@@ -102,7 +102,7 @@ impl<'a> Sight<'a> {
     fn destinations_of(&self, entry: &QueueEntry) -> Vec<DestinationLine> {
         let mut lines = BTreeMap::new();
         for (_, queued) in entry.open() {
-            let place = Place::of(self.live, &queued.recipient.address.domain);
+            let place = Place::of(self.live, &entry.reverse_path, &queued.recipient);
             let status = self.control.and_then(|control| control.destination(&place));
             let name = place.to_string();
             let line = status.map_or_else(
@@ -150,7 +150,7 @@ impl<'a> Sight<'a> {
     fn count(&self, entry: &QueueEntry, lines: &mut BTreeMap<String, DestinationLine>) {
         let mut due: BTreeMap<String, bool> = BTreeMap::new();
         for (_, queued) in entry.open() {
-            let place = Place::of(self.live, &queued.recipient.address.domain);
+            let place = Place::of(self.live, &entry.reverse_path, &queued.recipient);
             *due.entry(place.to_string()).or_default() |= queued.next_attempt <= self.now;
         }
         let paused = self.store.directory().borrow().paused.clone();

@@ -1,0 +1,242 @@
+//! Routes over a DNS server in this process that answers as a table says.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
+
+use hickory_resolver::proto::{
+    op::{Message, OpCode, ResponseCode},
+    rr::{
+        Name, RData, Record,
+        rdata::{A, AAAA, CNAME, MX},
+    },
+};
+use tokio::net::UdpSocket;
+use waypost_config::DnsConfig;
+
+use super::*;
+
+/// What is answered to `name TYPE`; what is not in the table does not exist.
+type Table = HashMap<String, Answer>;
+
+#[derive(Clone, Debug)]
+enum Answer {
+    Records(Vec<Record>),
+    Code(ResponseCode),
+}
+
+/// `b.test MX 10 mx.b.test`, `mx.b.test A 198.51.100.1`, `b.test MX -` (no such record), `b.test MX SERVFAIL`
+fn table(lines: &str) -> Table {
+    let mut table = Table::new();
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (key, owner) = (format!("{} {}", words[0], words[1]), name(words[0]));
+        let data = match words[1..] {
+            ["MX", "-"] | ["A", "-"] | ["AAAA", "-"] => {
+                table.insert(key, Answer::Records(Vec::new()));
+                continue;
+            }
+            [_, "SERVFAIL"] => {
+                table.insert(key, Answer::Code(ResponseCode::ServFail));
+                continue;
+            }
+            // The record that was asked for stands behind its alias.
+            ["MX" | "A" | "AAAA", "CNAME", target] => RData::CNAME(CNAME(name(target))),
+            ["MX", preference, host] => RData::MX(MX::new(preference.parse().unwrap(), name(host))),
+            ["A", address] => RData::A(A(address.parse().unwrap())),
+            ["AAAA", address] => RData::AAAA(AAAA(address.parse().unwrap())),
+            _ => panic!("{line}"),
+        };
+        let record = Record::from_rdata(owner, 60, data);
+        match table.entry(key).or_insert_with(|| Answer::Records(Vec::new())) {
+            Answer::Records(records) => records.push(record),
+            Answer::Code(code) => panic!("{line}: {code}"),
+        }
+    }
+    table
+}
+
+fn name(text: &str) -> Name {
+    Name::from_str(&format!("{}.", text.trim_end_matches('.'))).unwrap()
+}
+
+fn answer(table: &Table, query: &Message) -> Message {
+    let mut message = Message::response(query.metadata.id, OpCode::Query);
+    message.metadata.recursion_available = true;
+    message.add_queries(query.queries.clone());
+    let asked = &query.queries[0];
+    let (mut owner, kind) = (asked.name().to_string(), asked.query_type());
+    // A resolver that recurses gives the alias with what is behind it.
+    loop {
+        let key = format!("{} {kind}", owner.trim_end_matches('.').to_ascii_lowercase());
+        match table.get(&key) {
+            Some(Answer::Records(records)) => message.add_answers(records.clone()),
+            Some(Answer::Code(code)) => {
+                message.metadata.response_code = *code;
+                break message;
+            }
+            None => {
+                message.metadata.response_code = ResponseCode::NXDomain;
+                break message;
+            }
+        };
+        match message.answers.last().map(|record| &record.data) {
+            Some(RData::CNAME(CNAME(target))) => owner = target.to_string(),
+            _ => break message,
+        }
+    }
+}
+
+async fn resolver(lines: &str) -> Resolver {
+    let (table, socket) = (table(lines), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let server = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut octets = [0; 4096];
+        while let Ok((length, peer)) = socket.recv_from(&mut octets).await {
+            let query = Message::from_vec(&octets[..length]).unwrap();
+            let reply = answer(&table, &query).to_vec().unwrap();
+            socket.send_to(&reply, peer).await.unwrap();
+        }
+    });
+    Resolver::new(&DnsConfig { servers: vec![server], ..DnsConfig::default() }).unwrap()
+}
+
+/// The plan for b.test in one line.
+async fn plan(lines: &str, config: &Config) -> String {
+    let resolver = resolver(lines).await;
+    let destination = destination(config, None, &Domain::new("b.test").unwrap());
+    match resolve(&resolver, config, &destination, 1).await {
+        RoutePlan::Fail(refusal) => format!("{} {}", refusal.code, refusal.status),
+        RoutePlan::Send(route) => {
+            let line = |target: &Target| match target.preference {
+                Some(preference) => format!("{preference} {target}"),
+                None => target.to_string(),
+            };
+            route.targets.iter().map(line).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+fn config(more: &str) -> Config {
+    let text = format!(
+        "hostname = \"mx.a.test\"\nstate_dir = \"state\"\n[[listener]]\nservice = \"smtp\"\naddress = \"0.0.0.0:25\"\ntls = \"none\"\n{more}"
+    );
+    waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), &text).unwrap()
+}
+
+#[tokio::test]
+async fn what_dns_answers_is_told_apart() {
+    let config = config("");
+    for (lines, expected) in [
+        ("", "550 5.1.2"),
+        ("b.test MX SERVFAIL", "451 4.4.3"),
+        ("b.test MX 0 .", "556 5.1.10"),
+        // The implicit MX.
+        ("b.test MX -\nb.test A 198.51.100.1\nb.test AAAA -", "0 b.test [198.51.100.1]"),
+        ("b.test MX -\nb.test A -\nb.test AAAA -", "550 5.4.4"),
+        ("b.test MX -\nb.test A SERVFAIL\nb.test AAAA -", "451 4.4.3"),
+        // One family that fails does not hide the other.
+        (
+            "b.test MX 5 mx.b.test\nmx.b.test A 198.51.100.1\nmx.b.test AAAA SERVFAIL",
+            "5 mx.b.test [198.51.100.1]",
+        ),
+        ("b.test MX 5 mx.b.test\nmx.b.test A -\nmx.b.test AAAA SERVFAIL", "451 4.4.3"),
+        ("b.test MX 5 mx.b.test", "550 5.4.4"),
+        (
+            "b.test MX 5 gone.b.test\nb.test MX 9 mx.b.test\nmx.b.test A 198.51.100.1\nmx.b.test AAAA -",
+            "9 mx.b.test [198.51.100.1]",
+        ),
+        // The families take turns within a host, hosts do not.
+        (
+            "b.test MX 5 one.b.test\nb.test MX 9 two.b.test\n\
+             one.b.test A 198.51.100.1\none.b.test A 198.51.100.2\none.b.test AAAA 2001:db8::1\none.b.test AAAA 2001:db8::2\n\
+             two.b.test A 198.51.100.3\ntwo.b.test AAAA -",
+            "5 one.b.test [2001:db8::1], 5 one.b.test [198.51.100.1], 5 one.b.test [2001:db8::2], 5 one.b.test [198.51.100.2], \
+             9 two.b.test [198.51.100.3]",
+        ),
+        // Aliases: of the domain, and of its host.
+        (
+            "b.test MX CNAME c.test\nc.test MX 5 mx.c.test\nmx.c.test A CNAME host.test\nhost.test A 198.51.100.1\n\
+             mx.c.test AAAA -",
+            "5 mx.c.test [198.51.100.1]",
+        ),
+        // We are one of them: by name, and by an address of this machine.
+        (
+            "b.test MX 5 mx.b.test\nb.test MX 9 mx.a.test\nb.test MX 12 third.test\nmx.b.test A 198.51.100.1\nmx.b.test AAAA -",
+            "5 mx.b.test [198.51.100.1]",
+        ),
+        ("b.test MX 5 mx.a.test", "554 5.4.6"),
+        ("b.test MX 5 other.test\nother.test A 127.0.0.53\nother.test AAAA -", "554 5.4.6"),
+        (
+            "b.test MX 5 mx.b.test\nb.test MX 9 other.test\nother.test A 127.0.0.53\nother.test AAAA -\n\
+             mx.b.test A 198.51.100.1\nmx.b.test AAAA -",
+            "5 mx.b.test [198.51.100.1]",
+        ),
+    ] {
+        // Answers that have no order come in any.
+        let plan = plan(lines, &config).await;
+        let sorted = |text: &str| {
+            let mut parts: Vec<String> = text.split(", ").map(str::to_owned).collect();
+            parts.sort();
+            parts
+        };
+        assert_eq!(sorted(&plan), sorted(expected), "{lines}");
+        let family = |text: &str| text.split(", ").map(|part| part.contains("[2001")).collect::<Vec<_>>();
+        assert_eq!(family(&plan), family(expected), "{lines}");
+    }
+}
+
+#[tokio::test]
+async fn next_hops_that_are_not_found_wait_and_others_are_tried() {
+    let to = |hops: &str| {
+        config(&format!(
+            "[queue]\nsource_addresses = [\"203.0.113.9\"]\n[[route]]\ndomain = \"b.test\"\nnext_hop = {hops}"
+        ))
+    };
+    let zone = "one.test A 198.51.100.1\none.test AAAA -\none.test MX 5 elsewhere.test\nbusy.test A SERVFAIL\nbusy.test AAAA SERVFAIL";
+    for (hops, expected) in [
+        ("\"one.test\"", "one.test [198.51.100.1]"),
+        ("\"gone.test\"", "451 4.4.4"),
+        ("\"busy.test\"", "451 4.4.4"),
+        ("[\"gone.test\", \"one.test\", \"unix:/run/out\"]", "one.test [198.51.100.1], unix:/run/out"),
+        (
+            "[\"198.51.100.5\", \"busy.test\", \"one.test\"]",
+            "198.51.100.5 [198.51.100.5], one.test [198.51.100.1]",
+        ),
+    ] {
+        assert_eq!(plan(zone, &to(hops)).await, expected, "{hops}");
+    }
+    let config = to("[\"198.51.100.5\", \"[2001:db8::5]:25\"]");
+    let destination = destination(&config, None, &Domain::new("b.test").unwrap());
+    let RoutePlan::Send(route) = resolve(&resolver("").await, &config, &destination, 1).await else {
+        panic!()
+    };
+    let sources: Vec<Option<IpAddr>> = route.targets.iter().map(|target| target.source).collect();
+    assert_eq!(sources, [Some("203.0.113.9".parse().unwrap()), None]);
+    assert_eq!(route.targets[0].place, Place::Tcp(SocketAddr::from(([198, 51, 100, 5], 25))));
+}
+
+#[test]
+fn a_route_for_the_sender_is_preferred() {
+    let config = config(
+        "[[route]]\ndomain = \"*\"\nnext_hop = \"198.51.100.1\"\n\
+         [[route]]\ndomain = \"*\"\nsender = \"s.test\"\nnext_hop = \"198.51.100.2\"\n\
+         [[route]]\ndomain = \"b.test\"\nsender = \"s.test\"\nnext_hop = \"198.51.100.3\"",
+    );
+    let domain = |text: &str| Domain::new(text).unwrap();
+    for (sender, to, expected) in [
+        (Some("s.test"), "b.test", "198.51.100.3:25"),
+        (Some("s.test"), "c.test", "198.51.100.2:25"),
+        (Some("other.test"), "b.test", "198.51.100.1:25"),
+        (None, "b.test", "198.51.100.1:25"),
+    ] {
+        let sender = sender.map(domain);
+        let (reason, Destination::NextHops(hops)) = decide(&config, sender.as_ref(), &domain(to)) else {
+            panic!("by DNS")
+        };
+        assert_eq!(hops.next_hops[0].to_string(), expected, "{sender:?} {to}");
+        assert_eq!(reason.to_string().contains("sender"), sender == Some(domain("s.test")));
+    }
+}
