@@ -678,6 +678,12 @@ fn short(text: &str) -> Result<Duration, String> {
     if delay <= ERROR_DELAY_MAX { Ok(delay) } else { Err("it is at most 1 minute".to_owned()) }
 }
 
+/// How long messages can be held by their senders: by default, and at most, which nine digits of seconds can say.
+const FUTURE_RELEASE: Duration = Duration::from_secs(30 * 86_400);
+const FUTURE_RELEASE_MAX: Duration = Duration::from_secs(999_999_999);
+/// Whether what goes beyond the send limit of an account is held.
+const OVER_SEND_LIMIT: [(&str, bool); 2] = [("hold", true), ("refuse", false)];
+
 pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
     let section = root.table("limits");
     let number = |key: &str, least: u64, default: usize| {
@@ -697,6 +703,7 @@ pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
         auth_failures_per_minute: number("auth_failures_per_minute", 0, 10).try_into().unwrap_or(u32::MAX),
         error_delay: delay("error_delay", 1),
         priority: section.number("priority", 0..=9).and_then(|most| i8::try_from(most).ok()).unwrap_or(4),
+        future_release: section.duration("future_release").unwrap_or(FUTURE_RELEASE).min(FUTURE_RELEASE_MAX),
         rates: RatesConfig {
             connections_per_minute: rate("connections_per_minute", 300),
             messages_per_minute: rate("messages_per_minute", 300),
@@ -705,6 +712,7 @@ pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
             tarpit: delay("tarpit", 5),
             recipients_per_hour_per_account: rate("recipients_per_hour_per_account", 500),
             recipients_per_day_per_account: rate("recipients_per_day_per_account", 1_000),
+            holds_over_limit: section.word("over_send_limit", &OVER_SEND_LIMIT).unwrap_or(true),
         },
     };
     section.end();

@@ -526,6 +526,8 @@ pub struct LimitsConfig {
     pub error_delay: Duration,
     /// The most urgent priority that a user may give a message, 0 to 9; default 4.
     pub priority: i8,
+    /// Longest time for which a user may have a message held; default 30 days; 0 = not at all.
+    pub future_release: Duration,
     /// What an address, or an account, may do in a time.
     pub rates: RatesConfig,
 }
@@ -548,4 +550,7 @@ pub struct RatesConfig {
     pub recipients_per_hour_per_account: u32,
     /// Recipients that one account sends to in a day; default 1,000; 0 = no bound.
     pub recipients_per_day_per_account: u32,
+    /// Whether what goes beyond these two is held until the operator releases it, up to as many recipients again; default true. Else it
+    /// is refused.
+    pub holds_over_limit: bool,
 }

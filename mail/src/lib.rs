@@ -11,6 +11,7 @@ pub mod ids;
 pub mod notify;
 pub mod reply;
 pub mod time;
+pub mod wishes;
 
 pub use address::{Address, AddressError, Domain, LocalPart, ReversePath};
 pub use directory::{AccountRecord, AccountSource, AppPassword, LoginService, TotpSecret};
@@ -20,3 +21,4 @@ pub use ids::{AccountId, EmailId, EntryId, MailboxId, ModSeq, ThreadId, Uid, Uid
 pub use notify::{DeliverBy, EnvelopeId, Notify, OriginalRecipient, Overdue, ReturnContent};
 pub use reply::{EnhancedStatus, Refusal, Reply, Severity};
 pub use time::{DateTime, Timestamp};
+pub use wishes::{Deadline, FutureRelease, Wishes};

@@ -17,7 +17,8 @@ const TESTS: [&str; 7] = [
 ];
 /// Replies that stand in no transcript, because they need what no client can bring about, a disk that is full or fails, or a bound of the
 /// store; and where the test of them is.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 4] = [
+    ("534 5.7.9", "src/server/refusal.rs"),
     ("451 4.3.0", "src/server/refusal.rs"),
     ("452 4.3.1", "src/server/refusal.rs"),
     ("554 5.3.4", "src/server/refusal.rs"),

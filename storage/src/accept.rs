@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use waypost_mail::{
-    AccountId, Address, BodyType, DateTime, EntryId, EnvelopeId, Flags, MailboxId, Notify, OriginalRecipient,
-    Overdue, ReturnContent, ReversePath, Timestamp, Uid, UidValidity, UidlId,
+    AccountId, Address, BodyType, DateTime, EntryId, Flags, MailboxId, Notify, OriginalRecipient,
+    ReversePath, Timestamp, Uid, UidValidity, UidlId, Wishes,
 };
 use waypost_message::Structure;
 
@@ -90,52 +90,6 @@ impl Relay {
     }
 }
 
-/// What a sender asks for with a message: parameters of MAIL that travel with it.
-#[derive(Clone, Debug, Decode, Default, Encode, Eq, PartialEq)]
-pub struct Wishes {
-    /// How much of it comes back (RFC 3461 section 4.3).
-    #[cbor(n(0), with = "codec::return_content", default)]
-    pub return_content: Option<ReturnContent>,
-    /// What the sender calls it (RFC 3461 section 4.4).
-    #[cbor(n(1), with = "codec::envelope_id", default)]
-    pub envelope_id: Option<EnvelopeId>,
-    /// Whether it goes only where TLS is sure, all the way (RFC 8689).
-    #[cbor(n(2), default)]
-    pub require_tls: bool,
-    /// How urgent it is, from -9 to 9; 0 where the sender did not say (RFC 6710).
-    #[cbor(n(3), default)]
-    pub priority: i8,
-    /// By when it is to be delivered (RFC 2852).
-    #[n(4)]
-    pub deliver_by: Option<Deadline>,
-    /// Whether it goes also where TLS fails, whatever the recipient's domain asks for: `TLS-Required: No` (RFC 8689 section 3). Never with
-    /// `require_tls`.
-    #[cbor(n(5), default)]
-    pub tls_optional: bool,
-}
-
-/// By when a message is to be delivered.
-#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
-#[cbor(array)]
-pub struct Deadline {
-    /// The moment.
-    #[cbor(n(0), with = "codec::timestamp")]
-    pub at: Timestamp,
-    /// What is done then.
-    #[cbor(n(1), with = "codec::overdue")]
-    pub overdue: Overdue,
-    /// Whether the sender is told of each server on the way.
-    #[n(2)]
-    pub trace: bool,
-}
-
-impl Wishes {
-    /// As records hold them: most messages have none.
-    pub(crate) fn some(&self) -> Option<Self> {
-        (*self != Self::default()).then(|| self.clone())
-    }
-}
-
 /// One recipient in the queue.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 pub struct RelayRecipient {
@@ -216,13 +170,21 @@ impl Store {
         self.submit_package(area.package(id, Accept(incoming))).await
     }
 
-    /// Records what came of a try, and takes the notification that it caused, as one entry or not at all.
+    /// Records what came of a try, and takes what it caused (a notification, the delivery to mailboxes here), as one entry or not at all.
     /// Errors: `NoSuchEntry` and those of [`Store::accept`].
-    pub async fn settle(&self, attempt: Attempt, notification: Option<Acceptance>) -> Result<(), StoreError> {
-        let id = notification.as_ref().map_or_else(|| self.new_entry_id(), |notification| notification.id);
-        let mut area = Area::default();
-        let notification = notification.map(|acceptance| area.place(acceptance)).transpose()?;
-        self.submit_package(area.package(id, Settle { attempt, notification })).await
+    pub async fn settle(
+        &self,
+        attempt: Attempt,
+        caused: impl IntoIterator<Item = Acceptance>,
+    ) -> Result<(), StoreError> {
+        let (mut area, mut id) = (Area::default(), None);
+        let place = |acceptance: Acceptance| {
+            id.get_or_insert(acceptance.id);
+            area.place(acceptance)
+        };
+        let caused = caused.into_iter().map(place).collect::<Result<_, _>>()?;
+        let id = id.unwrap_or_else(|| self.new_entry_id());
+        self.submit_package(area.package(id, Settle { attempt, caused })).await
     }
 
     /// A new name for an acceptance: never given twice, ascending in time.

@@ -41,7 +41,10 @@ pub mod store;
 mod tests;
 mod writer;
 
-pub use accept::{Acceptance, Accepted, Deadline, Delivery, Placed, Relay, RelayRecipient, Wishes};
+/// What senders ask for is told in the words of `waypost_mail`.
+pub use waypost_mail::{Deadline, Wishes};
+
+pub use accept::{Acceptance, Accepted, Delivery, Placed, Relay, RelayRecipient};
 pub use account::{
     Account, CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Missing, Restored, Retained, Selection, Then,
 };

@@ -7,10 +7,10 @@ pub(crate) mod replay;
 use std::{ops::Bound, sync::PoisonError};
 
 use minicbor::{Decode, Encode};
-use waypost_mail::{BodyType, EntryId, Reply, ReversePath, Timestamp};
+use waypost_mail::{BodyType, EntryId, Reply, ReversePath, Timestamp, Wishes};
 
 use crate::{
-    accept::{RelayRecipient, Wishes},
+    accept::RelayRecipient,
     content::Content,
     decide::queue::{Hold, NoteReports, Pause, Remove, Reschedule},
     error::StoreError,

@@ -84,15 +84,16 @@ fn said_parameters(parameters: &MailParameters) -> String {
         BodyType::BinaryMime => " BODY=BINARYMIME",
     };
     let smtputf8 = if parameters.smtputf8 { " SMTPUTF8" } else { "" };
-    let ret = match parameters.return_content {
+    let ret = match parameters.wishes.return_content {
         None => "",
         Some(ReturnContent::Full) => " RET=FULL",
         Some(ReturnContent::Headers) => " RET=HDRS",
     };
-    let id = parameters.envelope_id.as_ref().map(|id| format!(" ENVID={}", id.as_str()));
-    let tls = if parameters.require_tls { " REQUIRETLS" } else { "" };
-    let priority = parameters.priority.map(|priority| format!(" MT-PRIORITY={priority}"));
-    let by = parameters.deliver_by.map(|by| format!(" BY={by}"));
+    let id = parameters.wishes.envelope_id.as_ref().map(|id| format!(" ENVID={}", id.as_str()));
+    let tls = if parameters.wishes.require_tls { " REQUIRETLS" } else { "" };
+    let priority = Some(parameters.wishes.priority).filter(|priority| *priority != 0);
+    let priority = priority.map(|priority| format!(" MT-PRIORITY={priority}"));
+    let by = parameters.wishes.deliver_by.map(|by| format!(" BY={by}"));
     [id, priority, by]
         .into_iter()
         .flatten()

@@ -12,10 +12,8 @@ use std::{
 
 use bytes::Bytes;
 use waypost_auth::Live;
-use waypost_mail::{
-    BodyType, DeliverBy, Domain, EnhancedStatus, EntryId, Overdue, Reply, ReversePath, Severity, Timestamp,
-};
-use waypost_storage::{Deadline, Dialogue, QueueEntry, QueuedRecipient, Reader};
+use waypost_mail::{BodyType, Domain, EnhancedStatus, EntryId, Reply, ReversePath, Severity, Timestamp};
+use waypost_storage::{Dialogue, QueueEntry, QueuedRecipient, Reader};
 
 use super::{
     Context, Place, RECIPIENTS_PER_TRANSACTION_MAX, Shared, due_at,
@@ -27,7 +25,7 @@ use crate::{
     client::{Delivery, Outbox, deliver},
     route::{Destination, RoutePlan, outgoing_path, resolve},
     smtp::{
-        client::{Finished, Octets, Outgoing},
+        client::{Finished, Octets, Outgoing, OutgoingRecipient},
         parameters::RcptParameters,
     },
 };
@@ -418,31 +416,18 @@ impl Courier {
 
 fn outgoing(entry: &QueueEntry, job: &Job, now: Timestamp) -> Outgoing {
     let queued = || job.recipients.iter().filter_map(|index| entry.recipients.get(*index));
-    let parameters = |queued: &QueuedRecipient| RcptParameters {
-        notify: queued.recipient.notify,
-        orcpt: queued.recipient.orcpt.clone(),
+    let recipient = |queued: &QueuedRecipient| OutgoingRecipient {
+        address: queued.recipient.address.clone(),
+        parameters: RcptParameters { notify: queued.recipient.notify, orcpt: queued.recipient.orcpt.clone() },
     };
     Outgoing {
         reverse_path: entry.reverse_path.clone(),
-        recipients: queued().map(|queued| queued.recipient.address.clone()).collect(),
+        recipients: queued().map(recipient).collect(),
         size: entry.content.without_prefix().size(),
         body: entry.body,
         smtputf8: entry.smtputf8,
-        return_content: entry.wishes.return_content,
-        envelope_id: entry.wishes.envelope_id.clone(),
-        require_tls: entry.wishes.require_tls,
-        priority: entry.wishes.priority,
-        deliver_by: entry.wishes.deliver_by.map(|deadline| left(deadline, now)),
-        parameters: queued().map(parameters).collect(),
+        wishes: entry.wishes.with_times(|deadline| deadline.left(now)),
     }
-}
-
-/// How long a message has until its deadline.
-fn left(deadline: Deadline, now: Timestamp) -> DeliverBy {
-    let seconds = deadline.at.0.saturating_sub(now.0).div_euclid(1000);
-    // With none left it is given up, or told of, before it is sent.
-    let seconds = if deadline.overdue == Overdue::Return { seconds.max(1) } else { seconds };
-    DeliverBy { seconds, overdue: deadline.overdue, trace: deadline.trace }
 }
 
 /// Looks for octets above 127, before and behind the empty line.

@@ -10,7 +10,7 @@ use waypost_storage::{
 };
 
 use super::{
-    Place, Shared, due_at,
+    Place, Shared, due_at, notification,
     outcome::{self, Settlement},
     sites::{Next, SiteId, Stage},
 };
@@ -71,7 +71,9 @@ impl Shared {
             warned: false,
             dialogues: Vec::new(),
         };
-        self.context.store.settle(attempt, Some(acceptance)).await?;
+        let told = notification::Told::new(entry, &attempt.outcomes, |_| false, Tells::default());
+        let notification = self.notification(&live, entry, &attempt.outcomes, &told, now).await?;
+        self.context.store.settle(attempt, [acceptance].into_iter().chain(notification)).await?;
         if failed.is_empty() {
             return Ok(());
         }

@@ -55,9 +55,11 @@ impl Told {
             let action = match &outcome.outcome {
                 Outcome::Failed { .. } => notify.failure.then_some(Action::Failed),
                 Outcome::Deferred { .. } => (notify.delay && late(queued)).then_some(Action::Delayed),
-                Outcome::Delivered { .. } => {
+                Outcome::Delivered { peer, .. } => {
+                    // into mailboxes here, or to another server
+                    let taken = if peer.is_empty() { Action::Delivered } else { Action::Relayed };
                     let is_told = notify.success && !tells.dsn || watched && notify != Notify::default();
-                    is_told.then_some(Action::Relayed)
+                    is_told.then_some(taken)
                 }
             };
             action.map(|action| (place, action))

@@ -109,7 +109,7 @@ impl Shared {
         }
     }
 
-    async fn notification(
+    pub(super) async fn notification(
         &self,
         live: &Live,
         entry: &QueueEntry,

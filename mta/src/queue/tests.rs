@@ -313,6 +313,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
             auth_failures_per_minute: 0,
             error_delay: Duration::ZERO,
             priority: 4,
+            future_release: Duration::ZERO,
             rates: Default::default(),
         },
         srs: SrsConfig { enabled: true, domain: None },

@@ -39,6 +39,7 @@ fn config() -> Config {
             auth_failures_per_minute: 0,
             error_delay: Duration::ZERO,
             priority: 4,
+            future_release: Duration::ZERO,
             rates: Default::default(),
         },
         srs: Default::default(),

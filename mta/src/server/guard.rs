@@ -31,6 +31,8 @@ pub struct Guard {
     hourly: Rates<AccountId>,
     daily: Rates<AccountId>,
     warned: Rates<AccountId>,
+    /// Recipients of mail that is held because it is beyond the limits.
+    held: Rates<AccountId>,
     sightings: Arc<Mutex<Sightings>>,
 }
 
@@ -39,7 +41,8 @@ impl Default for Guard {
         let (messages, recipients, unknown) =
             (Rates::new(MINUTE), Rates::new(MINUTE), Rates::new(UNKNOWN_WINDOW));
         let (hourly, daily, warned) = (Rates::new(HOUR), Rates::new(DAY), Rates::new(DAY));
-        Self { messages, recipients, unknown, hourly, daily, warned, sightings: Arc::default() }
+        let held = Rates::new(DAY);
+        Self { messages, recipients, unknown, hourly, daily, warned, held, sightings: Arc::default() }
     }
 }
 
@@ -88,35 +91,36 @@ impl Guard {
         }
     }
 
-    /// Counts a recipient of mail that a user submits, in its allowance.
+    /// Counts a recipient of mail that a user submits, in its allowance; why the mail is held, if it is beyond that.
     pub(super) fn submit(
         &self,
         allowance: &mut Allowance,
         login: &Address,
         rates: &RatesConfig,
         now: Instant,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<String>, Refusal> {
         let account = allowance.account;
         if !self.daily.take(account, rates.recipients_per_day_per_account, now) {
-            return Err(self.over(account, login, rates.recipients_per_day_per_account, "day", now));
+            return self.over(account, login, rates, (rates.recipients_per_day_per_account, "day"), now);
         }
         if !self.hourly.take(account, rates.recipients_per_hour_per_account, now) {
             self.daily.give_back(account, 1, now);
-            return Err(self.over(account, login, rates.recipients_per_hour_per_account, "hour", now));
+            return self.over(account, login, rates, (rates.recipients_per_hour_per_account, "hour"), now);
         }
         allowance.recipients += 1;
-        Ok(())
+        Ok(None)
     }
 
-    /// The refusal of what is beyond an account's limit, which the operator hears of once a day.
+    /// What is beyond an account's limit is held, up to as many recipients again in a day, or refused; the operator hears of it once a
+    /// day.
     fn over(
         &self,
         account: AccountId,
         login: &Address,
-        most: u32,
-        window: &'static str,
+        rates: &RatesConfig,
+        (most, window): (u32, &'static str),
         now: Instant,
-    ) -> Refusal {
+    ) -> Result<Option<String>, Refusal> {
         if self.warned.take(account, 1, now) {
             tracing::warn!(
                 alert = "send_limit",
@@ -126,7 +130,10 @@ impl Guard {
                 "this account sends to more recipients than it may; its password may be known to others"
             );
         }
-        refusal::send_limit(login, most, window)
+        if rates.holds_over_limit && self.held.take(account, most, now) {
+            return Ok(Some(format!("<{login}> has sent to {most} recipients within a {window}")));
+        }
+        Err(refusal::send_limit(login, most, window))
     }
 
     /// Looks whether all clients of port 25 come from one private address; says so once.

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 use waypost_auth::{Authenticator, Live, Srs, sasl::Channel};
 use waypost_config::{ListenerConfig, Service};
-use waypost_mail::EntryId;
+use waypost_mail::{EntryId, Timestamp};
 use waypost_net::{Connection, TlsRole, drive};
 use waypost_storage::Store;
 
@@ -62,7 +62,7 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
     let session = context.store.new_entry_id();
     let span =
         tracing::info_span!("smtp", %session, service = listener.service.name(), peer = %connection.peer);
-    let machine = Server::new(settings(session, &live, &listener, &connection));
+    let machine = Server::new(settings(session, &live, &listener, &connection, context.store.now()));
     let peer = connection.peer.ip().to_canonical();
     if listener.service == Service::Smtp {
         context.guard.sighted(peer);
@@ -79,7 +79,13 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
     .await;
 }
 
-fn settings(session: EntryId, live: &Live, listener: &ListenerConfig, connection: &Connection) -> Settings {
+fn settings(
+    session: EntryId,
+    live: &Live,
+    listener: &ListenerConfig,
+    connection: &Connection,
+    now: Timestamp,
+) -> Settings {
     let can_start_tls = matches!(connection.starttls, TlsRole::Server(_));
     Settings {
         session,
@@ -95,8 +101,17 @@ fn settings(session: EntryId, live: &Live, listener: &ListenerConfig, connection
         auth: if listener.auth_without_tls { AuthPolicy::Always } else { AuthPolicy::UnderTls },
         offer: live.offer(Channel::default()),
         tls: connection.tls.clone(),
+        future_release: future_release(live, listener, now),
         manners: manners(listener, connection),
     }
+}
+
+/// What EHLO says of how long messages can be held (RFC 4865 section 4).
+fn future_release(live: &Live, listener: &ListenerConfig, now: Timestamp) -> Option<String> {
+    let most = live.config.limits.future_release;
+    let is_offered = listener.service == Service::Submission && !most.is_zero();
+    let until = Timestamp::from_seconds(now.after(most).seconds());
+    is_offered.then(|| format!("{} {}", most.as_secs(), until.to_string().replace(".000", "")))
 }
 
 fn manners(listener: &ListenerConfig, connection: &Connection) -> Manners {

@@ -316,6 +316,18 @@ pub(super) fn relayed(recipients: &[Recipient]) -> Vec<RelayRecipient> {
     relayed
 }
 
+/// One queue recipient for each account: of mail that waits before it is delivered.
+pub(super) fn waiting(recipients: &[Recipient], directory: &Directory) -> Vec<RelayRecipient> {
+    let mut known = HashSet::new();
+    let of_account = |(recipient, account): (&Recipient, &AccountId)| {
+        let address = directory.address(*account).filter(|_| known.insert(*account))?;
+        Some(recipient.relayed(address))
+    };
+    let accounts =
+        recipients.iter().flat_map(|recipient| recipient.accounts.iter().map(move |one| (recipient, one)));
+    accounts.filter_map(of_account).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use waypost_mail::{DateTime, Timestamp};

@@ -69,6 +69,13 @@ pub(super) fn mailbox_full(address: &Address) -> Refusal {
     Refusal::new(452, S(4, 2, 2), format!("<{address}>: the mailbox is full, try again later"))
 }
 
+pub(super) fn held_too_long(most: std::time::Duration) -> Refusal {
+    let (days, hours) = (most.as_secs() / 86_400, most.as_secs() / 3_600);
+    let most = if days > 1 { format!("{days} days") } else { format!("{hours} hours") };
+    let text = format!("messages are held for {most} at most, and this one asks for more");
+    Refusal::new(501, S(5, 5, 4), text)
+}
+
 pub(super) fn send_limit(login: &Address, most: u32, window: &str) -> Refusal {
     Refusal::new(
         452,
@@ -130,6 +137,23 @@ pub(super) fn store_error(error: &StoreError) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failed_login_says_what_can_be_done() {
+        for (error, reply) in [
+            (LoginError::Invalid, "535 5.7.8 Wrong user name or password"),
+            (
+                LoginError::CodeMissing,
+                "534 5.7.9 This account needs an app password, or a code behind its password",
+            ),
+            (LoginError::Throttled, "454 4.7.0 Too many failed logins, try again later"),
+            (LoginError::AnotherUser, "535 5.7.8 Acting as another user is not possible"),
+            (LoginError::Busy, "454 4.7.0 The password cannot be checked now, try again later"),
+        ] {
+            let refusal = login_error(error);
+            assert_eq!(format!("{} {} {}", refusal.code, refusal.status, refusal.text), reply);
+        }
+    }
 
     #[test]
     fn only_bounds_of_the_store_are_permanent() {

@@ -9,20 +9,22 @@ use waypost_auth::{
     Identity, Live, Origin, Resolution, Seat,
     sasl::{Claim, Lookup},
 };
-use waypost_mail::{Address, DateTime, DeliverBy, EnhancedStatus, EntryId, LoginService, Refusal, Timestamp};
+use waypost_mail::{
+    Address, DateTime, Deadline, EnhancedStatus, EntryId, LoginService, Refusal, Timestamp, Wishes,
+};
 use waypost_message::{
     build::{Action, Original, Reader, RecipientReport},
     report::{Feedback, RecipientStatus, Report},
 };
 use waypost_net::{AddressCount, Disconnect, Handler, Output};
-use waypost_storage::{Acceptance, Deadline, Relay, ReturnedReport, Wishes};
+use waypost_storage::{Acceptance, Relay, ReturnedReport};
 
 use super::{
     Context,
     guard::{Allowance, Harvest, instant},
     header::Arrival,
     intake::{Complete, Intake},
-    recipient::{Recipient, Recipients, Trust, deliveries, relayed},
+    recipient::{Recipient, Recipients, Trust, deliveries, relayed, waiting},
     refusal,
 };
 use crate::{
@@ -64,6 +66,8 @@ struct Transaction {
     recipients: Recipients,
     /// What the submitter's limits were charged with.
     allowance: Option<Allowance>,
+    /// Why the message is held, if it is.
+    held: Option<String>,
     /// `None` once something was wrong with the message.
     intake: Option<Intake>,
 }
@@ -234,11 +238,24 @@ impl Receiver {
             None if is_trusted(&live, self.peer) => i8::MAX,
             None => 0,
         };
-        let priority = mail.parameters.priority.unwrap_or(0).min(most);
+        let priority = mail.parameters.wishes.priority.min(most);
+        let (now, most) = (self.context.store.now(), live.config.limits.future_release);
+        if mail.parameters.release.is_some_and(|release| release.at(now) > now.after(most)) {
+            return Err(refusal::held_too_long(most));
+        }
         let id = self.context.store.new_entry_id();
         let (recipients, intake) = (Recipients::default(), Some(Intake::new(mail.parameters.body)));
-        self.transaction =
-            Some(Transaction { live, id, mail, submitter, priority, recipients, allowance, intake });
+        self.transaction = Some(Transaction {
+            live,
+            id,
+            mail,
+            submitter,
+            priority,
+            recipients,
+            allowance,
+            held: None,
+            intake,
+        });
         Ok(())
     }
 
@@ -265,7 +282,8 @@ impl Receiver {
             }
         };
         if let (Some(allowance), Some(submitter)) = (&mut transaction.allowance, &transaction.submitter) {
-            guard.submit(allowance, &submitter.address, rates, now)?;
+            let held = guard.submit(allowance, &submitter.address, rates, now)?;
+            transaction.held = held.or(transaction.held.take());
         }
         transaction.check_quotas(&self.context, &recipient).await?;
         transaction.recipients.add(recipient)
@@ -317,7 +335,7 @@ impl Receiver {
             login = transaction.submitter.as_ref().map(|identity| identity.address.to_string()),
             "message accepted"
         );
-        let asked = transaction.mail.parameters.priority.unwrap_or(0);
+        let asked = transaction.mail.parameters.wishes.priority;
         let new_priority = (asked != transaction.priority).then_some(transaction.priority);
         self.note(reports).await;
         Ok(Accepted { id, new_priority })
@@ -337,6 +355,16 @@ impl Receiver {
 }
 
 impl Transaction {
+    /// When the message is sent at the earliest, if that is not now.
+    fn release(&self, now: Timestamp) -> Option<Timestamp> {
+        self.mail.parameters.release.map(|release| release.at(now)).filter(|at| *at > now)
+    }
+
+    /// Whether it stays in the queue for a while.
+    fn waits(&self, now: Timestamp) -> bool {
+        self.held.is_some() || self.release(now).is_some()
+    }
+
     /// Who a recipient is: where a return path leads back to, or whom the directory knows.
     fn decide(
         &self,
@@ -383,6 +411,9 @@ impl Transaction {
     async fn notification(&self, context: &Context, message: &Acceptance) -> Option<Acceptance> {
         let told =
             self.recipients.as_slice().iter().filter_map(|recipient| Some((recipient, recipient.told()?)));
+        // What waits is in no mailbox yet.
+        let waits = self.waits(context.store.now());
+        let told = told.filter(|(_, action)| !waits || *action != Action::Delivered);
         let reports: Vec<_> = told.map(|(recipient, action)| report(recipient, action)).collect();
         // who has no address is not told (RFC 5321 section 4.5.5)
         let sender = self.mail.reverse_path.address().filter(|_| !reports.is_empty())?;
@@ -394,8 +425,8 @@ impl Transaction {
             accepted: moment,
             now: moment,
             random: context.random.next(),
-            envelope_id: self.mail.parameters.envelope_id.clone(),
-            require_tls: self.mail.parameters.require_tls,
+            envelope_id: self.mail.parameters.wishes.envelope_id.clone(),
+            require_tls: self.mail.parameters.wishes.require_tls,
             smtputf8: self.mail.parameters.smtputf8 || reports.iter().any(|to| to.address.needs_smtputf8()),
             recipients: reports,
         };
@@ -424,26 +455,28 @@ impl Transaction {
         let recipients = relayed(self.recipients.as_slice());
         let smtputf8 =
             self.mail.parameters.smtputf8 || recipients.iter().any(|to| to.address.needs_smtputf8());
-        let local = deliveries(self.recipients.as_slice(), &reverse_path, DateTime::utc(now));
-        let parameters = &self.mail.parameters;
-        let wishes = Wishes {
-            return_content: parameters.return_content,
-            envelope_id: parameters.envelope_id.clone(),
-            require_tls: parameters.require_tls,
-            priority: self.priority,
-            deliver_by: parameters.deliver_by.map(|by| deadline(by, now)),
-            tls_optional: tls_optional && !parameters.require_tls,
+        let not_before = self.release(now);
+        let (mut recipients, mut local) = (recipients, Vec::new());
+        match self.waits(now) {
+            // What waits is delivered from the queue, to mailboxes here, too.
+            true => recipients.extend(waiting(self.recipients.as_slice(), &self.live.directory)),
+            false => local = deliveries(self.recipients.as_slice(), &reverse_path, DateTime::utc(now)),
+        }
+        let wishes = self.mail.parameters.wishes.with_times(|by| Deadline::new(by, now));
+        let tls_optional = tls_optional && !wishes.require_tls;
+        let wishes = Wishes { priority: self.priority, tls_optional, ..wishes };
+        let held = self.held.clone();
+        let relay = Relay {
+            body: octets,
+            smtputf8,
+            wishes,
+            not_before,
+            held,
+            ..Relay::new(reverse_path, recipients)
         };
-        let relay = Relay { body: octets, smtputf8, wishes, ..Relay::new(reverse_path, recipients) };
         let relay = (!relay.recipients.is_empty()).then_some(relay);
         Acceptance { id: self.id, header: header.into(), body, structure, local, relay }
     }
-}
-
-/// When the time is over that a message has from now on.
-fn deadline(by: DeliverBy, now: Timestamp) -> Deadline {
-    let at = Timestamp(now.0.saturating_add(by.seconds.saturating_mul(1000)));
-    Deadline { at, overdue: by.overdue, trace: by.trace }
 }
 
 /// A recipient whose mail is delivered, or goes on to several (RFC 3464 section 2.3).

@@ -765,7 +765,10 @@ async fn who_tries_out_recipients_waits_and_is_sent_away() {
 #[tokio::test]
 async fn an_account_sends_to_so_many_recipients_in_a_day() {
     let site = Site::new().await;
-    site.reconfigure(|config| config.limits.rates.recipients_per_day_per_account = 3);
+    site.reconfigure(|config| {
+        config.limits.rates.recipients_per_day_per_account = 3;
+        config.limits.rates.holds_over_limit = false;
+    });
     let recipients = |count: usize| -> String {
         (0..count).map(|number| format!("RCPT TO:<x{number}@far.test>\r\n")).collect()
     };
@@ -783,6 +786,61 @@ async fn an_account_sends_to_so_many_recipients_in_a_day() {
     assert_eq!(replies[1..], [good, over, over]);
     // Anna gets mail all the same.
     accepted(&site.relay(&message("x@far.test", &["anna@a.test"], "Subject: s\r\n\r\n")).await);
+}
+
+#[tokio::test]
+async fn what_is_beyond_the_send_limit_is_held_up_to_as_much_again() {
+    let site = Site::new().await;
+    site.reconfigure(|config| {
+        config.limits.rates.recipients_per_day_per_account = 2;
+        config.limits.rates.holds_over_limit = true;
+    });
+    let to = |names: &[&str]| -> String {
+        let recipients: String = names.iter().map(|name| format!("RCPT TO:<{name}>\r\n")).collect();
+        format!("MAIL FROM:<anna@a.test>\r\n{recipients}DATA\r\nSubject: s\r\n\r\n.\r\n")
+    };
+    accepted(&site.submit(&to(&["x@far.test", "y@far.test"])).await);
+    // the third one is beyond it: all of the message waits, for the mailbox here, too
+    accepted(&site.submit(&to(&["bert@a.test", "z@far.test"])).await);
+    let replies = site.submit(&to(&["x@far.test"])).await;
+    assert_eq!(replies[1], "452 4.7.0 <anna@a.test> may send to 2 recipients a day, try again later");
+    let queued = site.queued().await;
+    let [(sent, _), (held, _)] = &queued[..] else { panic!("{queued:?}") };
+    assert!(sent.held.is_none());
+    let recipients: Vec<_> = held.recipients.iter().map(|to| to.recipient.address.to_string()).collect();
+    assert_eq!(recipients, ["z@far.test", "bert@a.test"]);
+    assert_eq!(held.held.as_ref().unwrap().why, "<anna@a.test> has sent to 2 recipients within a day");
+    assert!(site.inbox(site.bert).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_user_can_have_a_message_sent_later() {
+    let site = Site::new().await;
+    site.reconfigure(|config| config.limits.future_release = Duration::from_secs(3600));
+    let mail = |release: &str| {
+        format!(
+            "MAIL FROM:<anna@a.test> {release}\r\nRCPT TO:<bert@a.test> NOTIFY=SUCCESS\r\nRCPT TO:<x@far.test>\r\n\
+             DATA\r\nSubject: s\r\n\r\n.\r\n"
+        )
+    };
+    let most = "501 5.5.4 messages are held for 1 hours at most, and this one asks for more";
+    for late in ["HOLDFOR=3700", "HOLDFOR=999999999", "HOLDUNTIL=2099-01-01T00:00:00Z"] {
+        assert_eq!(site.submit(&mail(late)).await[0], most, "{late}");
+    }
+    let before = site.context.store.now();
+    accepted(&site.submit(&mail("HOLDFOR=1800")).await);
+    let queued = site.queued().await;
+    let [(entry, _)] = &queued[..] else { panic!("{queued:?}") };
+    let wait = entry.next_attempt().unwrap().0 - before.0;
+    assert!((1_800_000..1_830_000).contains(&wait), "{wait}");
+    assert_eq!(
+        (entry.begun(), entry.recipients.len(), &entry.held),
+        (entry.next_attempt().unwrap(), 2, &None)
+    );
+    assert!(site.inbox(site.bert).await.is_empty() && site.inbox(site.anna).await.is_empty());
+    // what is over is now
+    accepted(&site.submit(&mail("HOLDUNTIL=2001-01-01T00:00:00Z")).await);
+    assert_eq!(site.inbox(site.bert).await.len(), 1);
 }
 
 #[tokio::test]

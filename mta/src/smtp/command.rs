@@ -121,7 +121,7 @@ pub enum CommandError {
     UnknownParameter(String),
     /// A parameter with a wrong value, or that stands there twice.
     #[error("bad parameter {0}")]
-    Parameter(String),
+    Parameter(&'static str),
 }
 
 const EHLO: &str = "EHLO domain";
@@ -199,7 +199,7 @@ impl Command {
     }
 }
 
-pub(super) fn complete<'a, T>(
+fn complete<'a, T>(
     rule: impl Fn(&'a str) -> IResult<&'a str, T>,
     arguments: &'a str,
     form: &'static str,
@@ -299,7 +299,7 @@ fn visible(input: &str) -> IResult<&str, &str> {
 
 #[cfg(test)]
 mod tests {
-    use waypost_mail::{BodyType, EnvelopeId, Notify, OriginalRecipient, ReturnContent};
+    use waypost_mail::{BodyType, EnvelopeId, Notify, OriginalRecipient, ReturnContent, Wishes};
 
     use super::*;
 
@@ -359,8 +359,11 @@ mod tests {
                 mail(
                     path("a@b.test"),
                     &MailParameters {
-                        return_content: Some(ReturnContent::Headers),
-                        envelope_id: EnvelopeId::new("QQ+2B1"),
+                        wishes: Wishes {
+                            return_content: Some(ReturnContent::Headers),
+                            envelope_id: EnvelopeId::new("QQ+2B1"),
+                            ..Wishes::default()
+                        },
                         ..plain.clone()
                     },
                 ),
@@ -406,7 +409,7 @@ mod tests {
     #[test]
     fn what_is_no_command_is_refused() {
         let unknown = |text: &str| CommandError::UnknownParameter(text.into());
-        let parameter = |text: &str| CommandError::Parameter(text.into());
+        let parameter = CommandError::Parameter;
         for (line, error) in [
             (&b""[..], CommandError::Unrecognized),
             (b" NOOP", CommandError::Unrecognized),

@@ -1,6 +1,6 @@
 //! Parameters of MAIL and RCPT: SIZE (RFC 1870), 8BITMIME (RFC 6152), BINARYMIME (RFC 3030 section 3), SMTPUTF8 (RFC 6531), AUTH= (RFC 4954 section 5), what DSN has the
 //! sender ask for (RFC 3461 section 4), REQUIRETLS (RFC 8689 section 2), MT-PRIORITY (RFC 6710 section 3)
-//! and BY (RFC 2852 section 4). Not here: SOLICIT (RFC 3865), as NO-SOLICITING is not announced, and the priority that a header field
+//! BY (RFC 2852 section 4), HOLDFOR and HOLDUNTIL (RFC 4865 section 4). Not here: SOLICIT (RFC 3865), as NO-SOLICITING is not announced, and the priority that a header field
 //! carries (RFC 6758).
 
 use nom::{
@@ -8,12 +8,14 @@ use nom::{
     branch::alt,
     bytes::complete::{tag, take_while, take_while1},
     character::complete::{char, satisfy},
-    combinator::{eof, map, opt, peek, recognize, verify},
+    combinator::{eof, opt, peek, recognize},
     sequence::{pair, preceded, terminated},
 };
-use waypost_mail::{BodyType, DeliverBy, EnvelopeId, Notify, OriginalRecipient, ReturnContent};
+use waypost_mail::{
+    BodyType, DeliverBy, EnvelopeId, FutureRelease, Notify, OriginalRecipient, ReturnContent, Wishes,
+};
 
-use super::command::{CommandError, complete};
+use super::command::CommandError;
 
 /// Parameters of MAIL.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -24,16 +26,10 @@ pub struct MailParameters {
     pub body: BodyType,
     /// Whether addresses or header fields hold UTF-8.
     pub smtputf8: bool,
-    /// How much of the message a notification returns.
-    pub return_content: Option<ReturnContent>,
-    /// What the sender calls the message.
-    pub envelope_id: Option<EnvelopeId>,
-    /// Whether it goes only where TLS is sure.
-    pub require_tls: bool,
-    /// How urgent it is, from -9 to 9.
-    pub priority: Option<i8>,
-    /// By when it is to be delivered.
-    pub deliver_by: Option<DeliverBy>,
+    /// When the message is sent at the earliest.
+    pub release: Option<FutureRelease>,
+    /// What travels with the message.
+    pub wishes: Wishes<DeliverBy>,
 }
 
 /// Parameters of RCPT.
@@ -48,78 +44,73 @@ pub struct RcptParameters {
 /// Keyword and value of a parameter, as they came.
 type EsmtpParam<'a> = (&'a str, Option<&'a str>);
 
-impl MailParameters {
-    /// Those that there are.
-    const KEYWORDS: [&'static str; 9] =
-        ["SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID", "REQUIRETLS", "MT-PRIORITY", "BY"];
+/// A keyword, and what takes its value; `None`: the value is wrong.
+type Keyword<T> = (&'static str, fn(&mut T, Option<&str>) -> Option<()>);
 
+const MAIL_KEYWORDS: &[Keyword<MailParameters>] = &[
+    ("SIZE", |mail, value| set(&mut mail.size, size_value(value?))),
+    ("BODY", |mail, value| body_value(value?).map(|body| mail.body = body)),
+    ("SMTPUTF8", |mail, value| value.is_none().then(|| mail.smtputf8 = true)),
+    ("REQUIRETLS", |mail, value| value.is_none().then(|| mail.wishes.require_tls = true)),
+    ("BY", |mail, value| set(&mut mail.wishes.deliver_by, DeliverBy::parse(value?))),
+    ("MT-PRIORITY", |mail, value| priority_value(value?).map(|priority| mail.wishes.priority = priority)),
+    ("HOLDFOR", |mail, value| set_once(&mut mail.release, FutureRelease::hold_for(value?))),
+    ("HOLDUNTIL", |mail, value| set_once(&mut mail.release, FutureRelease::hold_until(value?))),
+    ("RET", |mail, value| set(&mut mail.wishes.return_content, ret_value(value?))),
+    ("ENVID", |mail, value| set(&mut mail.wishes.envelope_id, EnvelopeId::new(value?))),
+    // Nobody is trusted to say who the first sender was: read as `AUTH=<>` (RFC 4954 section 5).
+    ("AUTH", |_, value| value.map(|_| ())),
+];
+
+const RCPT_KEYWORDS: &[Keyword<RcptParameters>] = &[
+    ("NOTIFY", |rcpt, value| set(&mut rcpt.notify, Notify::parse(value?))),
+    ("ORCPT", |rcpt, value| set(&mut rcpt.orcpt, OriginalRecipient::new(value?))),
+];
+
+fn set<T>(place: &mut Option<T>, value: Option<T>) -> Option<()> {
+    *place = Some(value?);
+    Some(())
+}
+
+/// The same where two keywords say it in different ways: only one of them may.
+fn set_once<T>(place: &mut Option<T>, value: Option<T>) -> Option<()> {
+    if place.is_some() { None } else { set(place, value) }
+}
+
+impl MailParameters {
     /// Reads all parameters of one command, `form`.
     pub(super) fn read(input: &str, form: &'static str) -> Result<Self, CommandError> {
-        let mut parameters = Self::default();
-        each_once(input, form, &Self::KEYWORDS, |keyword, value| parameters.set(keyword, value))?;
-        Ok(parameters)
-    }
-
-    fn set(&mut self, keyword: &str, value: Option<&str>) -> Result<(), CommandError> {
-        let bad = || CommandError::Parameter(keyword.to_owned());
-        match (keyword, value) {
-            ("SIZE", Some(value)) => self.size = Some(complete(size_value, value, "").map_err(|_| bad())?),
-            ("BODY", Some(value)) => self.body = body_value(value).ok_or_else(bad)?,
-            ("SMTPUTF8", None) => self.smtputf8 = true,
-            ("REQUIRETLS", None) => self.require_tls = true,
-            ("BY", Some(value)) => self.deliver_by = Some(DeliverBy::parse(value).ok_or_else(bad)?),
-            ("MT-PRIORITY", Some(value)) => self.priority = Some(priority_value(value).ok_or_else(bad)?),
-            ("RET", Some(value)) => self.return_content = Some(ret_value(value).ok_or_else(bad)?),
-            ("ENVID", Some(value)) => self.envelope_id = Some(EnvelopeId::new(value).ok_or_else(bad)?),
-            // Nobody is trusted to say who the first sender was: read as `AUTH=<>` (RFC 4954 section 5).
-            ("AUTH", Some(_)) => (),
-            _ => return Err(bad()),
-        }
-        Ok(())
+        each_once(input, form, MAIL_KEYWORDS)
     }
 }
 
 impl RcptParameters {
     /// Reads all parameters of one command, `form`.
     pub(super) fn read(input: &str, form: &'static str) -> Result<Self, CommandError> {
-        let mut parameters = Self::default();
-        each_once(input, form, &["NOTIFY", "ORCPT"], |keyword, value| parameters.set(keyword, value))?;
-        Ok(parameters)
-    }
-
-    fn set(&mut self, keyword: &str, value: Option<&str>) -> Result<(), CommandError> {
-        let bad = || CommandError::Parameter(keyword.to_owned());
-        match (keyword, value) {
-            ("NOTIFY", Some(value)) => self.notify = Some(Notify::parse(value).ok_or_else(bad)?),
-            ("ORCPT", Some(value)) => self.orcpt = Some(OriginalRecipient::new(value).ok_or_else(bad)?),
-            _ => return Err(bad()),
-        }
-        Ok(())
+        each_once(input, form, RCPT_KEYWORDS)
     }
 }
 
-/// `Mail-parameters = esmtp-param *(SP esmtp-param)`, with the space before them, or none. Sets each that is known; none may come twice.
-fn each_once(
+/// `Mail-parameters = esmtp-param *(SP esmtp-param)`, with the space before them, or none. Each is known; none comes twice.
+fn each_once<T: Default>(
     input: &str,
     form: &'static str,
-    known: &[&'static str],
-    mut set: impl FnMut(&str, Option<&str>) -> Result<(), CommandError>,
-) -> Result<(), CommandError> {
-    let (mut rest, mut seen) = (input, 0u32);
+    keywords: &[Keyword<T>],
+) -> Result<T, CommandError> {
+    let (mut parameters, mut rest, mut seen) = (T::default(), input, 0u32);
     while !rest.is_empty() {
         let parsed = terminated(preceded(char(' '), esmtp_param), peek(alt((tag(" "), eof)))).parse(rest);
         let (after, (keyword, value)) = parsed.map_err(|_| CommandError::Arguments(form))?;
-        let place = known.iter().position(|known| known.eq_ignore_ascii_case(keyword));
+        let known = keywords.iter().enumerate().find(|(_, (known, _))| known.eq_ignore_ascii_case(keyword));
         let unknown = || CommandError::UnknownParameter(keyword.to_ascii_uppercase());
-        let place = place.ok_or_else(unknown)?;
-        set(known[place], value)?;
-        if seen >> place & 1 == 1 {
-            return Err(CommandError::Parameter(known[place].to_owned()));
+        let (place, (known, take)) = known.ok_or_else(unknown)?;
+        if take(&mut parameters, value).is_none() || seen >> place & 1 == 1 {
+            return Err(CommandError::Parameter(known));
         }
         seen |= 1 << place;
         rest = after;
     }
-    Ok(())
+    Ok(parameters)
 }
 
 /// `esmtp-param = esmtp-keyword ["=" esmtp-value]`
@@ -139,9 +130,9 @@ fn esmtp_value(input: &str) -> IResult<&str, &str> {
 }
 
 /// `size-value = 1*20DIGIT` (RFC 1870 section 5)
-fn size_value(input: &str) -> IResult<&str, u64> {
-    let digits = verify(take_while1(|c: char| c.is_ascii_digit()), |digits: &str| digits.len() <= 20);
-    map(digits, |digits: &str| digits.parse().unwrap_or(u64::MAX)).parse(input)
+fn size_value(value: &str) -> Option<u64> {
+    let is_valid = (1..=20).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit());
+    is_valid.then(|| value.parse().unwrap_or(u64::MAX))
 }
 
 /// `body-value = "7BIT" / "8BITMIME" / "BINARYMIME"` (RFC 3030 section 3)

@@ -9,7 +9,7 @@ use crate::{
     content::BodyPlace,
     error::StoreError,
     queue::Held,
-    record::{ContentPlace, MessageAdded, Queued},
+    record::{ContentPlace, KeptWishes, MessageAdded, Queued},
 };
 
 /// Most recipients, local and remote, of one message.
@@ -138,7 +138,7 @@ impl Incoming {
             smtputf8: relay.smtputf8,
             content: self.content((0, 0)),
             next_attempt: relay.not_before.map_or(now, |earliest| earliest.max(now)),
-            wishes: relay.wishes.some(),
+            wishes: KeptWishes::some(&relay.wishes),
             not_before: relay.not_before,
             held: relay.held.as_ref().map(held),
         });

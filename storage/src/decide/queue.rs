@@ -9,10 +9,10 @@ use crate::{
     record::{Attempted, DestinationPaused, HoldChanged, Reported, Rescheduled, Settled},
 };
 
-/// Records what came of a try, and takes the notification that it caused.
+/// Records what came of a try, and takes what it caused.
 pub(crate) struct Settle {
     pub(crate) attempt: Attempt,
-    pub(crate) notification: Option<Incoming>,
+    pub(crate) caused: Vec<Incoming>,
 }
 
 impl Command for Settle {
@@ -44,12 +44,9 @@ impl Command for Settle {
         if !open.contains(&true) {
             draft.queue(Settled { id: attempt.id, removed: None });
         }
-        if let Some(notification) = &self.notification {
-            // A sender whose mailbox is full still learns that a message did not arrive.
-            draft.waive_quota();
-            notification.decide(draft)?;
-        }
-        Ok(())
+        // A sender whose mailbox is full still learns that a message did not arrive.
+        draft.waive_quota();
+        self.caused.iter().try_for_each(|incoming| incoming.decide(draft).map(drop))
     }
 }
 

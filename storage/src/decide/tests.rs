@@ -542,7 +542,7 @@ fn an_entry_leaves_the_queue_with_its_last_recipient() {
             warned: true,
             dialogues: Vec::new(),
         },
-        notification: None,
+        caused: Vec::new(),
     };
     let deferred = Outcome::Deferred { peer: String::new(), reply: reply.clone() };
     let failed = Outcome::Failed { peer: "mx".into(), reply: reply.clone() };
@@ -569,7 +569,7 @@ fn an_entry_leaves_the_queue_with_its_last_recipient() {
     // A full mailbox still takes the notification.
     world.run(&SetQuota { account: ACCOUNT, quota_bytes: Some(1) }).unwrap();
     let mut last = attempt(vec![RecipientOutcome { recipient: 0, outcome: failed }]);
-    last.notification = Some(incoming(EntryId(6), Flags::default(), None));
+    last.caused = vec![incoming(EntryId(6), Flags::default(), None)];
     world.run(&last).unwrap();
     assert!(!world.state.queue.entries.contains(id));
     assert_eq!(world.uids(INBOX), [1, 2], "the notification came with it");
@@ -629,7 +629,7 @@ fn each_recipient_has_its_own_times() {
         warned: false,
         dialogues: Vec::new(),
     };
-    world.run(&Settle { attempt, notification: None }).unwrap();
+    world.run(&Settle { attempt, caused: Vec::new() }).unwrap();
     let entry = world.entry(id);
     let times = |entry: &QueueEntry| {
         entry

@@ -37,11 +37,13 @@
 
 pub(crate) mod codec;
 mod snapshot;
+mod wishes;
 
 pub(crate) use self::snapshot::{
     AccountPart, AccountSnapshotClosed, AccountSnapshotPart, EntryPart, MailboxPart, QueueSnapshotClosed,
     QueueSnapshotPart, SnapshotClosed, is_of_snapshot,
 };
+pub(crate) use self::wishes::KeptWishes;
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use waypost_mail::{
     AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EmailId, EntryId, Keyword, MailboxId,
@@ -49,7 +51,7 @@ use waypost_mail::{
 };
 
 use crate::{
-    accept::{RelayRecipient, Wishes},
+    accept::RelayRecipient,
     content::{BodyPlace, Content},
     error::StoreError,
     journal::{Placement, RawRecord, Stream},
@@ -447,7 +449,7 @@ pub(crate) struct Queued {
     #[cbor(n(7), with = "codec::timestamp")]
     pub(crate) next_attempt: Timestamp,
     #[n(8)]
-    pub(crate) wishes: Option<Wishes>,
+    pub(crate) wishes: Option<KeptWishes>,
     #[cbor(n(9), with = "codec::optional_timestamp", default)]
     pub(crate) not_before: Option<Timestamp>,
     #[n(10)]

@@ -3,11 +3,12 @@
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use waypost_mail::{
     AccountId, BodyType, EntryId, Keyword, MailboxId, ModSeq, ReversePath, Timestamp, Uid, UidValidity,
+    Wishes,
 };
 
-use super::codec;
+use super::{KeptWishes, codec};
 use crate::{
-    accept::{RelayRecipient, Wishes},
+    accept::RelayRecipient,
     content::Content,
     journal::RawRecord,
     queue::{Held, Outcome, QueueEntry, QueuedRecipient},
@@ -190,7 +191,7 @@ pub(crate) struct EntryPart {
     #[n(9)]
     warned: bool,
     #[n(10)]
-    wishes: Option<Wishes>,
+    wishes: Option<KeptWishes>,
     /// Of each recipient; missing where they do not differ, and were tried as often as the entry.
     #[n(11)]
     tries: Option<Vec<RecipientTries>>,
@@ -237,7 +238,7 @@ impl EntryPart {
             next_attempt: first.next_attempt,
             attempts: entry.attempts,
             warned: first.warned,
-            wishes: entry.wishes.some(),
+            wishes: KeptWishes::some(&entry.wishes),
             tries: (!is_alike).then(|| all().collect()),
             not_before: entry.not_before,
             held: entry.held.clone(),
@@ -262,7 +263,7 @@ impl EntryPart {
             smtputf8: self.smtputf8,
             content: self.content,
             attempts: self.attempts,
-            wishes: self.wishes.unwrap_or_default(),
+            wishes: self.wishes.map(Wishes::from).unwrap_or_default(),
             not_before: self.not_before,
             held: self.held,
         }

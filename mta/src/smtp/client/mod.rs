@@ -52,7 +52,7 @@ pub use chunks::{CHUNK_BYTES, CHUNKS_UNANSWERED_MAX};
 pub use login::Login;
 pub use said::{LINE_BYTES_MAX, MESSAGE_BYTES_MAX, OPENING_BYTES_MAX, Said};
 pub use talk::{Answer, Encryption, End, Finished, Protocol, Question, Settings, Tells};
-pub use transaction::{Octets, Outgoing, WINDOW_COMMANDS_MAX};
+pub use transaction::{Octets, Outgoing, OutgoingRecipient, WINDOW_COMMANDS_MAX};
 
 use super::reply::{Capabilities, ReplyParser};
 

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use waypost_mail::{Address, BodyType, DeliverBy, Overdue, ReversePath};
+use waypost_mail::{Address, BodyType, DeliverBy, Overdue, ReversePath, Wishes};
 
 use super::*;
 
@@ -363,7 +363,7 @@ fn what_a_server_cannot_take_is_not_sent() {
     };
     let eight = with(|message| message.body = BodyType::EightBitMime);
     let utf8 = with(|message| message.smtputf8 = true);
-    let address = with(|message| message.recipients = vec![Address::parse("jörg@b.test").unwrap()]);
+    let address = with(|message| message.recipients = vec![Address::parse("jörg@b.test").unwrap().into()]);
     let sender =
         with(|message| message.reverse_path = ReversePath::Address(Address::parse("ü@a.test").unwrap()));
     for (message, body, keywords, expected) in [
@@ -547,7 +547,8 @@ fn what_requires_tls_goes_only_where_it_is_sure() {
         certificate: None,
     };
     let under = |verified| Settings { tls: Some(tls(verified)), ..plain() };
-    let required = Outgoing { require_tls: true, priority: -3, ..message(&["x@b.test"]) };
+    let wishes = Wishes { require_tls: true, priority: -3, ..Wishes::default() };
+    let required = Outgoing { wishes, ..message(&["x@b.test"]) };
     let no_offer = "S: 220 b\nC: EHLO a.test\nS: 250-b\nS: 250 MT-PRIORITY\nC: QUIT\nS: 221 bye";
     let offer = "S: 220 b\nC: EHLO a.test\nS: 250-b\nS: 250-REQUIRETLS\nS: 250 MT-PRIORITY\n";
     for (settings, script, status) in [
@@ -571,7 +572,7 @@ fn what_requires_tls_goes_only_where_it_is_sure() {
 fn what_is_to_come_back_in_time_goes_only_where_the_time_is_watched() {
     let by = |seconds, overdue| {
         let deliver_by = Some(DeliverBy { seconds, overdue, trace: true });
-        Outgoing { deliver_by, ..message(&["x@b.test"]) }
+        Outgoing { wishes: Wishes { deliver_by, ..Wishes::default() }, ..message(&["x@b.test"]) }
     };
     let hello = |offer: &str| format!("S: 220 b\nC: EHLO a.test\nS: 250-b\nS: 250 {offer}\n");
     for offer in ["DSN", "DELIVERBY 120"] {

@@ -4,14 +4,12 @@
 //! apart by counting (RFC 2920 section 3.1). A server that wants fewer recipients in one transaction gets fewer; the others are left
 //! for further ones.
 
-use std::{collections::HashSet, num::NonZeroU32};
-
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet, num::NonZeroU32};
 
 use bytes::{BufMut, BytesMut};
 use waypost_mail::{
-    Address, BodyType, DeliverBy, Domain, EnhancedStatus, EnvelopeId, OriginalRecipient, Overdue, Reply,
-    ReturnContent, ReversePath, Severity,
+    Address, BodyType, DeliverBy, Domain, EnhancedStatus, OriginalRecipient, Overdue, Reply, ReturnContent,
+    ReversePath, Severity, Wishes,
 };
 
 use waypost_net::TlsInfo;
@@ -35,25 +33,31 @@ pub struct Outgoing {
     /// Where notifications go.
     pub reverse_path: ReversePath,
     /// Whom this transaction is for; at least one.
-    pub recipients: Vec<Address>,
+    pub recipients: Vec<OutgoingRecipient>,
     /// Octets of the message as they are stored.
     pub size: u64,
     /// Declared octets of the body.
     pub body: BodyType,
     /// Whether it was submitted with SMTPUTF8.
     pub smtputf8: bool,
-    /// How much of it a notification returns (RFC 3461 section 4.3).
-    pub return_content: Option<ReturnContent>,
-    /// What its sender calls it (RFC 3461 section 4.4).
-    pub envelope_id: Option<EnvelopeId>,
-    /// Whether it goes only where TLS is sure (RFC 8689).
-    pub require_tls: bool,
-    /// How urgent it is, from -9 to 9 (RFC 6710).
-    pub priority: i8,
-    /// By when it is to be delivered (RFC 2852).
-    pub deliver_by: Option<DeliverBy>,
-    /// What the sender said of each recipient, in their order; of those behind its end nothing.
-    pub parameters: Vec<RcptParameters>,
+    /// What its sender asks for.
+    pub wishes: Wishes<DeliverBy>,
+}
+
+/// Whom a message is for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OutgoingRecipient {
+    /// The address.
+    pub address: Address,
+    /// What the sender said of it.
+    pub parameters: RcptParameters,
+}
+
+impl From<Address> for OutgoingRecipient {
+    /// One of whom the sender said no more.
+    fn from(address: Address) -> Self {
+        Self { address, parameters: RcptParameters::default() }
+    }
 }
 
 /// Which octets a message really holds.
@@ -68,24 +72,15 @@ pub struct Octets {
 impl Outgoing {
     /// A message of US-ASCII whose sender asks for nothing.
     pub fn new(reverse_path: ReversePath, recipients: Vec<Address>, size: u64) -> Self {
-        Self {
-            reverse_path,
-            recipients,
-            size,
-            body: BodyType::SevenBit,
-            smtputf8: false,
-            return_content: None,
-            envelope_id: None,
-            require_tls: false,
-            priority: 0,
-            deliver_by: None,
-            parameters: Vec::new(),
-        }
+        let recipients = recipients.into_iter().map(OutgoingRecipient::from).collect();
+        let (body, wishes) = (BodyType::SevenBit, Wishes::default());
+        Self { reverse_path, recipients, size, body, smtputf8: false, wishes }
     }
 
     fn addresses_need_smtputf8(&self) -> bool {
         let sender = self.reverse_path.address();
-        sender.into_iter().chain(&self.recipients).any(Address::needs_smtputf8)
+        let recipients = self.recipients.iter().map(|recipient| &recipient.address);
+        sender.into_iter().chain(recipients).any(Address::needs_smtputf8)
     }
 
     /// Whether the declaration asks for what the server lacks, so that the octets themselves must be looked at.
@@ -103,7 +98,7 @@ impl Outgoing {
 
     /// Whether the server sees to it that the message is delivered in time or comes back, where that is asked for (RFC 2852 section 4.1).
     fn can_be_returned_in_time(&self, server: &Capabilities) -> bool {
-        match self.deliver_by {
+        match self.wishes.deliver_by {
             Some(DeliverBy { seconds, overdue: Overdue::Return, .. }) => {
                 let left = u64::try_from(seconds).unwrap_or(0);
                 server.deliver_by.is_some_and(|fewest| left >= fewest)
@@ -115,7 +110,7 @@ impl Outgoing {
     /// Why this server cannot be given the message at all.
     pub(super) fn obstacle(&self, server: &Capabilities, tls: Option<&TlsInfo>) -> Option<Reply> {
         // A notification is not lost for it (RFC 8689 section 5).
-        if self.require_tls && self.reverse_path != ReversePath::Null {
+        if self.wishes.require_tls && self.reverse_path != ReversePath::Null {
             if !tls.is_some_and(|tls| tls.verified) {
                 return Some(refusals::tls_not_sure());
             }
@@ -149,7 +144,7 @@ impl Outgoing {
         let most = |limit: Option<NonZeroU32>| limit.map_or(usize::MAX, |limit| limit.get() as usize);
         let (mut domains, mut chosen) = (HashSet::<&Domain>::new(), Vec::new());
         let mut recipients = 0;
-        for Address { domain, .. } in &self.recipients {
+        for OutgoingRecipient { address: Address { domain, .. }, .. } in &self.recipients {
             let is_new = !domains.contains(domain);
             let fits = recipients < most(limits.recipients)
                 && !(is_new && domains.len() >= most(limits.recipient_domains));
@@ -414,12 +409,13 @@ impl Transaction {
 
     /// `RCPT TO:<…>` with NOTIFY and ORCPT (RFC 3461 sections 4.1 and 4.2) where they were given and DSN is offered.
     fn rcpt(&self, at: usize, server: &Capabilities) -> String {
-        let given = self.message.parameters.get(at).filter(|_| server.dsn);
-        let notify = given.and_then(|given| given.notify);
+        let OutgoingRecipient { address, parameters } = &self.message.recipients[at];
+        let notify = parameters.notify.filter(|_| server.dsn);
         let notify = notify.map_or_else(String::new, |notify| format!(" NOTIFY={notify}"));
-        let orcpt = given.and_then(|given| given.orcpt.as_ref()).and_then(|orcpt| self.orcpt(orcpt, server));
+        let orcpt = parameters.orcpt.as_ref().filter(|_| server.dsn);
+        let orcpt = orcpt.and_then(|orcpt| self.orcpt(orcpt, server));
         let orcpt = orcpt.map_or_else(String::new, |orcpt| format!(" ORCPT={orcpt}"));
-        format!("RCPT TO:<{}>{notify}{orcpt}\r\n", self.message.recipients[at])
+        format!("RCPT TO:<{address}>{notify}{orcpt}\r\n")
     }
 
     /// In UTF-8 only where the transaction is of SMTPUTF8 (RFC 6533 section 3).
@@ -437,13 +433,13 @@ impl Transaction {
     /// `REQUIRETLS` (RFC 8689 section 2), `MT-PRIORITY` (RFC 6710 section 3) and `BY` (RFC 2852 section 4).
     fn handling(&self, server: &Capabilities) -> String {
         let mut text = String::new();
-        if self.message.require_tls && server.require_tls {
+        if self.message.wishes.require_tls && server.require_tls {
             text += " REQUIRETLS";
         }
-        if self.message.priority != 0 && server.mt_priority {
-            text += &format!(" MT-PRIORITY={}", self.message.priority);
+        if self.message.wishes.priority != 0 && server.mt_priority {
+            text += &format!(" MT-PRIORITY={}", self.message.wishes.priority);
         }
-        if let Some(by) = self.message.deliver_by.filter(|_| server.deliver_by.is_some()) {
+        if let Some(by) = self.message.wishes.deliver_by.filter(|_| server.deliver_by.is_some()) {
             text += &format!(" BY={by}");
         }
         text
@@ -455,12 +451,12 @@ impl Transaction {
         if !server.dsn {
             return text;
         }
-        match self.message.return_content {
+        match self.message.wishes.return_content {
             Some(ReturnContent::Full) => text += " RET=FULL",
             Some(ReturnContent::Headers) => text += " RET=HDRS",
             None => {}
         }
-        if let Some(id) = &self.message.envelope_id {
+        if let Some(id) = &self.message.wishes.envelope_id {
             text += &format!(" ENVID={}", id.as_str());
         }
         text

@@ -77,6 +77,7 @@ impl Server {
             "DELIVERBY".to_owned(),
             format!("LIMITS RCPTMAX={}", self.settings.recipients),
         ];
+        lines.extend(self.settings.future_release.iter().map(|most| format!("FUTURERELEASE {most}")));
         if self.offers_tls() {
             lines.push("STARTTLS".to_owned());
         }
@@ -121,8 +122,11 @@ impl Server {
         if !line.is_ascii() && !parameters.smtputf8 {
             return self.refused(replies::SENDER_NEEDS_SMTPUTF8, None);
         }
-        if parameters.require_tls && self.settings.tls.is_none() {
+        if parameters.wishes.require_tls && self.settings.tls.is_none() {
             return self.refused(replies::REQUIRETLS_NEEDS_TLS, None);
+        }
+        if parameters.release.is_some() && self.settings.future_release.is_none() {
+            return self.refused(replies::NO_FUTURE_RELEASE, None);
         }
         if parameters.size.is_some_and(|size| size > self.settings.message_size) {
             return self.refused(replies::TOO_LARGE, None);

@@ -64,6 +64,8 @@ pub struct Settings {
     pub offer: Offer,
     /// TLS that is on already.
     pub tls: Option<TlsInfo>,
+    /// The longest time for which a message can be held, in seconds, and until when that is, as EHLO says it; `None`: not at all.
+    pub future_release: Option<String>,
     /// What is demanded of the client, and believed.
     pub manners: Manners,
 }

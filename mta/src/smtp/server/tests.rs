@@ -38,6 +38,7 @@ fn settings(role: Role) -> Settings {
         auth: AuthPolicy::UnderTls,
         offer: Offer::default(),
         tls: None,
+        future_release: None,
         manners: Manners::default(),
     }
 }
@@ -139,7 +140,7 @@ impl Session {
                 Answer::Done
             }
             Question::DataEnd(Ok(())) => {
-                let is_urgent = |question: &&Question| matches!(question, Question::Mail(mail) if mail.parameters.priority > Some(0));
+                let is_urgent = |question: &&Question| matches!(question, Question::Mail(mail) if mail.parameters.wishes.priority > 0);
                 let new_priority = self.asked.iter().find(is_urgent).map(|_| 0);
                 Answer::Accepted(Accepted { id: EntryId(7), new_priority })
             }
@@ -309,7 +310,7 @@ fn tls_is_required_only_under_tls() {
         ],
     );
     let Question::Mail(mail) = &sessions[0].asked[0] else { panic!("{:?}", sessions[0].asked) };
-    assert_eq!((mail.parameters.require_tls, mail.parameters.priority), (true, Some(4)));
+    assert_eq!((mail.parameters.wishes.require_tls, mail.parameters.wishes.priority), (true, 4));
 }
 
 #[test]
