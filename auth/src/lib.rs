@@ -12,6 +12,7 @@ mod throttle;
 pub mod token;
 pub mod totp;
 mod verifiers;
+mod verp;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

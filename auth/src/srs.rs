@@ -96,7 +96,7 @@ impl Srs {
         Some(Address { local: LocalPart::new(&local).ok()?, domain: Domain::new(domain).ok()? })
     }
 
-    fn hash(&self, tag: &str, rest: &str) -> String {
+    pub(crate) fn hash(&self, tag: &str, rest: &str) -> String {
         let said = format!("{tag}={}", rest.to_lowercase());
         let signature = hmac::sign(&self.key, said.as_bytes());
         let bits = signature.as_ref().iter().take(8).fold(0, |bits, octet| bits << 8 | u64::from(*octet));

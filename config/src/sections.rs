@@ -669,6 +669,8 @@ pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
             .unwrap_or(default.connections_per_destination),
         messages_per_connection: count(&section, "messages_per_connection")
             .unwrap_or(default.messages_per_connection),
+        verp: section.boolean("verp").map_or(default.verp, |found| found.value),
+        double_bounces: section.boolean("double_bounces").map_or(default.double_bounces, |found| found.value),
         destinations: destinations.collect(),
         sources: source_addresses(&section),
     };

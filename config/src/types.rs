@@ -497,6 +497,10 @@ pub struct QueueConfig {
     pub connections_per_destination: usize,
     /// Most messages over one connection; default 100.
     pub messages_per_connection: usize,
+    /// Whether the postmaster is told of notifications that cannot be delivered; default yes.
+    pub double_bounces: bool,
+    /// Whether mail of our users goes on with a reverse path that names the message (VERP); default no.
+    pub verp: bool,
     /// Where connections go out from, unless a route says otherwise.
     pub sources: SourceAddresses,
     /// What differs for some domains.
@@ -543,6 +547,8 @@ impl Default for QueueConfig {
             connections: 500,
             connections_per_destination: 20,
             messages_per_connection: 100,
+            double_bounces: true,
+            verp: false,
             sources: SourceAddresses::default(),
             destinations: Vec::new(),
         }

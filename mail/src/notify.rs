@@ -1,5 +1,7 @@
 //! What a sender asks to be told of a message, as it travels in the envelope (RFC 3461).
 
+use std::borrow::Cow;
+
 /// Longest `ENVID` in octets as sent (RFC 3461 section 4.4).
 pub const ENVELOPE_ID_BYTES_MAX: usize = 100;
 /// Longest `ORCPT` in octets as sent (RFC 3461 section 4.2).
@@ -140,7 +142,7 @@ impl OriginalRecipient {
             !kind.is_empty()
                 && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*/?^_`{|}~-".contains(&b))
         };
-        let is_address = match kind.eq_ignore_ascii_case("utf-8") {
+        let is_address = match kind.eq_ignore_ascii_case(UTF8) {
             true => !address.is_empty() && !address.chars().any(|c| c.is_control() || c == ' ' || c == '='),
             false => !address.is_empty() && decode_xtext(address).is_some(),
         };
@@ -154,23 +156,103 @@ impl OriginalRecipient {
         Self::new(&if text.is_ascii() {
             format!("rfc822;{}", encode_xtext(&text))
         } else {
-            format!("utf-8;{text}")
+            format!("utf-8;{}", encode_unitext(&text, Characters::Utf8))
         })
     }
 
-    /// As it is sent.
+    /// As it came.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Its type and the address that it stands for.
+    /// As it goes to a server with SMTPUTF8: characters of UTF-8 stand for themselves (RFC 6533 section 3).
+    pub fn with_smtputf8(&self) -> Cow<'_, str> {
+        self.written(Characters::Utf8)
+    }
+
+    /// As it goes to a server without SMTPUTF8 (`utf-8-addr-xtext`, RFC 6533 section 3); `None` where that is too long.
+    pub fn without_smtputf8(&self) -> Option<Cow<'_, str>> {
+        let text = self.written(Characters::Ascii);
+        (text.is_ascii() && text.len() <= ORIGINAL_RECIPIENT_BYTES_MAX).then_some(text)
+    }
+
+    /// What is no address of its type goes on as it came, as long as that is US-ASCII.
+    fn written(&self, characters: Characters) -> Cow<'_, str> {
+        match self.internationalised() {
+            Some((kind, address)) => Cow::Owned(format!("{kind};{}", encode_unitext(&address, characters))),
+            None => Cow::Borrowed(&self.0),
+        }
+    }
+
+    /// Its type and the address that it stands for. What is no address of type `utf-8` stays unaltered (RFC 6533 section 3).
     pub fn decoded(&self) -> (&str, String) {
-        let (kind, address) = self.0.split_once(';').unwrap_or(("rfc822", ""));
-        match kind.eq_ignore_ascii_case("utf-8") {
+        if let Some(address) = self.internationalised() {
+            return address;
+        }
+        let (kind, address) = self.parts();
+        match kind.eq_ignore_ascii_case(UTF8) {
             true => (kind, address.to_owned()),
             false => (kind, decode_xtext(address).unwrap_or_default()),
         }
     }
+
+    fn parts(&self) -> (&str, &str) {
+        self.0.split_once(';').unwrap_or(("rfc822", ""))
+    }
+
+    /// Type and address, where they are one of RFC 6533.
+    fn internationalised(&self) -> Option<(&str, String)> {
+        let (kind, address) = self.parts();
+        let address = decode_unitext(address).filter(|_| kind.eq_ignore_ascii_case(UTF8))?;
+        crate::Address::parse(&address).is_ok().then_some((kind, address))
+    }
+}
+
+/// The address type of internationalised addresses (RFC 6533 section 3).
+const UTF8: &str = "utf-8";
+
+/// Which characters of UTF-8 stand for themselves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Characters {
+    /// Those of US-ASCII: `utf-8-addr-xtext`.
+    Ascii,
+    /// All: `utf-8-addr-unitext`.
+    Utf8,
+}
+
+/// `utf-8-addr-xtext` or `utf-8-addr-unitext` (RFC 6533 section 3): controls, space, `\`, `+` and `=` as `\x{…}`.
+pub fn encode_unitext(text: &str, characters: Characters) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '!'..='~' if is_qchar(c) => encoded.push(c),
+            '\u{80}'.. if characters == Characters::Utf8 => encoded.push(c),
+            _ => encoded.push_str(&format!("\\x{{{:02X}}}", u32::from(c))),
+        }
+    }
+    encoded
+}
+
+/// The text of `utf-8-enc-addr` (RFC 6533 section 3), a `+` stands for itself; `None` where `\x{…}` stands for what needs no
+/// encoding, or for no character.
+pub fn decode_unitext(encoded: &str) -> Option<String> {
+    let mut text = String::with_capacity(encoded.len());
+    let mut rest = encoded;
+    while let Some((before, after)) = rest.split_once("\\x{") {
+        text.push_str(before);
+        let (digits, after) = after.split_once('}')?;
+        let is_point = (2..=6).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        let point = u32::from_str_radix(digits, 16).ok().filter(|_| is_point)?;
+        text.push(char::from_u32(point).filter(|c| *c != '\0' && !is_qchar(*c))?);
+        rest = after;
+    }
+    text.push_str(rest);
+    Some(text)
+}
+
+/// `QCHAR = %x21-2a / %x2c-3c / %x3e-5b / %x5d-7e`
+fn is_qchar(c: char) -> bool {
+    matches!(c, '!'..='~') && !"\\+=".contains(c)
 }
 
 /// `xtext = *( xchar / hexchar )` (RFC 3461 section 4): printable US-ASCII, `+` and `=` as `+` and two capital hexadecimal digits.
@@ -269,6 +351,66 @@ mod tests {
         for bad in ["+", "+2", "+2b", "+GG", "a=b", "a b", "+0A", "+80", "ü"] {
             assert_eq!(decode_xtext(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn unitext_comes_back() {
+        for (text, ascii, utf8) in [
+            ("bob@a.test", "bob@a.test", "bob@a.test"),
+            ("j\u{f6}+x@a.test", "j\\x{F6}\\x{2B}x@a.test", "j\u{f6}\\x{2B}x@a.test"),
+            ("\u{1f600} =\\", "\\x{1F600}\\x{20}\\x{3D}\\x{5C}", "\u{1f600}\\x{20}\\x{3D}\\x{5C}"),
+        ] {
+            assert_eq!(encode_unitext(text, Characters::Ascii), ascii);
+            assert_eq!(encode_unitext(text, Characters::Utf8), utf8);
+            for encoded in [ascii, utf8] {
+                assert_eq!(decode_unitext(encoded).as_deref(), Some(text), "{encoded}");
+            }
+        }
+        for bad in [
+            "\\x{F6",
+            "\\x{}",
+            "\\x{F}",
+            "\\x{41}",
+            "\\x{00}",
+            "\\x{D800}",
+            "\\x{110000}",
+            "\\x{+F6}",
+            "\\x{00000F6}",
+        ] {
+            assert_eq!(decode_unitext(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn internationalised_original_recipients_go_in_the_form_that_a_server_takes() {
+        for (given, address, with, without) in [
+            ("rfc822;a+2Bb@a.test", "a+b@a.test", "rfc822;a+2Bb@a.test", "rfc822;a+2Bb@a.test"),
+            ("utf-8;j\u{f6}@a.test", "j\u{f6}@a.test", "utf-8;j\u{f6}@a.test", "utf-8;j\\x{F6}@a.test"),
+            ("UTF-8;j\\x{F6}@a.test", "j\u{f6}@a.test", "UTF-8;j\u{f6}@a.test", "UTF-8;j\\x{F6}@a.test"),
+            (
+                "utf-8;\"\u{f6}\\x{20}\"@a.test",
+                "\"\u{f6} \"@a.test",
+                "utf-8;\"\u{f6}\\x{20}\"@a.test",
+                "utf-8;\"\\x{F6}\\x{20}\"@a.test",
+            ),
+            // no address: it stays as it is
+            ("utf-8;j\\x{41}@a.test", "j\\x{41}@a.test", "utf-8;j\\x{41}@a.test", "utf-8;j\\x{41}@a.test"),
+            ("utf-8;x", "x", "utf-8;x", "utf-8;x"),
+        ] {
+            let orcpt = OriginalRecipient::new(given).unwrap();
+            assert_eq!(orcpt.decoded().1, address, "{given}");
+            assert_eq!(orcpt.with_smtputf8(), with, "{given}");
+            assert_eq!(orcpt.without_smtputf8().unwrap(), without, "{given}");
+        }
+        let no_address = OriginalRecipient::new("utf-8;\u{f6}").unwrap();
+        assert_eq!(
+            (no_address.with_smtputf8().as_ref(), no_address.without_smtputf8()),
+            ("utf-8;\u{f6}", None)
+        );
+        let long = format!("utf-8;{}@{}.test", "\u{f6}".repeat(32), "x.".repeat(115));
+        assert_eq!(OriginalRecipient::new(&long).unwrap().without_smtputf8(), None);
+        let of = |text: &str| OriginalRecipient::of(&Address::parse(text).unwrap()).unwrap();
+        assert_eq!(of("j\u{f6}+=@a.test").decoded(), ("utf-8", "j\u{f6}+=@a.test".to_owned()));
     }
 
     #[test]

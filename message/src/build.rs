@@ -6,10 +6,12 @@ mod draft;
 mod notification;
 
 pub use draft::Draft;
-pub use notification::{Action, Diagnostic, Notification, Original, RecipientReport, is_seven_bit};
+pub use notification::{
+    Action, Diagnostic, Form, Notification, Original, Reader, RecipientReport, is_seven_bit,
+};
 
 /// A value for one line: control characters, which could begin another one, become spaces.
-fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

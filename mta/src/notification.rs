@@ -1,21 +1,28 @@
 //! Composing a notification to the sender of a message, ready to be accepted (RFC 3461 section 6, RFC 3464).
 //!
-//! A message with the null reverse path causes none (RFC 5321 section 4.5.5).
+//! A message with the null reverse path is not answered (RFC 5321 section 4.5.5); of a notification that does not arrive the local
+//! postmaster may be told.
 
 use bytes::Bytes;
-use waypost_auth::{Live, Resolution};
-use waypost_mail::{Address, BodyType, DateTime, EntryId, EnvelopeId, Flags, ReversePath, Timestamp};
+use waypost_auth::{Directory, Live, Resolution};
+use waypost_mail::{
+    Address, BodyType, DateTime, EntryId, EnvelopeId, Flags, LocalPart, ReversePath, Timestamp,
+};
 use waypost_message::{
     Splitter,
-    build::{Notification, Original, RecipientReport},
+    build::{Form, Notification, Original, Reader, RecipientReport},
 };
 use waypost_storage::{Acceptance, Delivery, Relay, RelayRecipient, Store, StoreError, Wishes};
 
-/// What a sender is told of a message.
-pub(crate) struct Notice<'a> {
+/// The local part that reaches who runs a domain (RFC 5321 section 4.5.1).
+const POSTMASTER: &str = "postmaster";
+
+/// What someone is told of a message.
+pub(crate) struct Notice {
     /// Name of the message, for the log.
     pub(crate) of: EntryId,
-    pub(crate) reverse_path: &'a ReversePath,
+    pub(crate) to: Address,
+    pub(crate) reader: Reader,
     pub(crate) accepted: Timestamp,
     pub(crate) now: Timestamp,
     /// So that nobody foresees its boundary.
@@ -23,11 +30,13 @@ pub(crate) struct Notice<'a> {
     pub(crate) envelope_id: Option<EnvelopeId>,
     /// Whether the message required TLS: then what tells of it does so, too (RFC 8689 section 5).
     pub(crate) require_tls: bool,
+    /// Whether the message was one of SMTPUTF8.
+    pub(crate) smtputf8: bool,
     /// At least one.
     pub(crate) recipients: Vec<RecipientReport>,
 }
 
-impl Notice<'_> {
+impl Notice {
     /// The notification with what comes back of the message; `None` where no one is to get it.
     pub(crate) async fn compose(
         self,
@@ -35,18 +44,17 @@ impl Notice<'_> {
         live: &Live,
         original: Original,
     ) -> Result<Option<Acceptance>, StoreError> {
-        let ReversePath::Address(sender) = self.reverse_path else {
-            tracing::warn!(id = %self.of, "a message without sender is not answered");
+        let Some((local, relay)) = destinations(live, &self.to, self.now, self.require_tls) else {
+            tracing::warn!(id = %self.of, to = %self.to, "who is to be told does not exist: no notification");
             return Ok(None);
         };
-        let Some((local, relay)) = destinations(live, sender, self.now, self.require_tls) else {
-            tracing::warn!(id = %self.of, %sender, "the sender does not exist: no notification");
-            return Ok(None);
-        };
+        let needs_smtputf8 = self.to.needs_smtputf8() || relay.as_ref().is_some_and(|relay| relay.smtputf8);
         let id = store.new_entry_id();
         let notification = Notification {
             reporting_mta: live.config.hostname.clone(),
-            to: sender.clone(),
+            to: self.to,
+            reader: self.reader,
+            form: form(needs_smtputf8, self.smtputf8),
             date: DateTime::utc(self.now),
             message_id: format!("{id}@{}", live.config.hostname),
             boundary: boundary(id, self.random),
@@ -63,6 +71,27 @@ impl Notice<'_> {
         let header = message.slice_ref(header);
         Ok(Some(Acceptance { id, header, body: body.finish().await?, structure, local, relay }))
     }
+}
+
+/// How internationalised mail is shown. Who can be reached without SMTPUTF8 is, as nobody knows what the servers on the way offer (RFC
+/// 6533 section 4.5).
+fn form(to_smtputf8: bool, of_smtputf8: bool) -> Form {
+    match (to_smtputf8, of_smtputf8) {
+        (true, _) => Form::Utf8,
+        (false, true) => Form::Utf8Encoded,
+        (false, false) => Form::Ascii,
+    }
+}
+
+/// Who is told of notifications that do not arrive; `None` where no domain is ours.
+pub(crate) fn postmaster(directory: &Directory) -> Option<Address> {
+    let domain = directory.first_domain()?.clone();
+    Some(Address { local: LocalPart::new(POSTMASTER).ok()?, domain })
+}
+
+/// Whether an address is a postmaster here.
+pub(crate) fn is_postmaster(directory: &Directory, address: &Address) -> bool {
+    address.local.as_str().eq_ignore_ascii_case(POSTMASTER) && directory.is_local(&address.domain)
 }
 
 /// Where the sender's mail goes: into mailboxes, to other servers, or both. The notification itself has the null reverse path.
@@ -121,6 +150,18 @@ fn boundary(id: EntryId, random: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_form_is_one_that_arrives() {
+        for (to_smtputf8, of_smtputf8, expected) in [
+            (false, false, Form::Ascii),
+            (false, true, Form::Utf8Encoded),
+            (true, false, Form::Utf8),
+            (true, true, Form::Utf8),
+        ] {
+            assert_eq!(form(to_smtputf8, of_smtputf8), expected);
+        }
+    }
 
     #[test]
     fn the_header_block_ends_at_the_empty_line_or_a_whole_line() {

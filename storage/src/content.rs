@@ -105,7 +105,7 @@ impl Body {
     }
 
     /// Its octets, where they are to ride inside the entry.
-    pub(crate) fn memory(&self) -> Option<&Bytes> {
+    pub fn memory(&self) -> Option<&Bytes> {
         match &self.inner {
             BodyInner::Memory(octets) => Some(octets),
             BodyInner::File { .. } => None,

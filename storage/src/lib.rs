@@ -55,7 +55,7 @@ pub use message::{MessageError, MessageWriter, Written};
 pub use progress::{Progress, Report};
 pub use queue::{
     Attempt, Dialogue, DialogueTls, Held, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome,
-    history::QueueEvent,
+    ReturnedReport, history::QueueEvent,
 };
 pub use state::{AccountState, DirectoryState, Grave, MailboxState, Message, Origin, Row, SpecialUse};
 pub use store::{NewAccount, Options, Store};

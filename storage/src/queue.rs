@@ -12,7 +12,7 @@ use waypost_mail::{BodyType, EntryId, Reply, ReversePath, Timestamp, Wishes};
 use crate::{
     accept::RelayRecipient,
     content::Content,
-    decide::queue::{Hold, Pause, Remove, Reschedule},
+    decide::queue::{Hold, NoteReports, Pause, Remove, Reschedule},
     error::StoreError,
     record::codec,
     shared::locked,
@@ -212,7 +212,30 @@ pub struct DialogueTls {
     pub verified: bool,
 }
 
+/// What another server reports of a message for one recipient: a note, as nobody knows whether it is true. Its octets are bounded by who makes it.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub struct ReturnedReport {
+    /// The recipient, as the report writes it; empty where it does not say.
+    #[n(0)]
+    pub recipient: String,
+    /// What became of the message: `failed`, `delayed`, …, or `complaint: abuse`.
+    #[n(1)]
+    pub what: String,
+    /// The enhanced status, where there is one.
+    #[n(2)]
+    pub status: Option<String>,
+    /// What was said.
+    #[n(3)]
+    pub said: Option<String>,
+}
+
 impl Store {
+    /// Notes reports that came back for a message, which may have left the queue long ago; see [`Store::queue_history`]. Errors: `Full`,
+    /// `Poisoned`, `Closed`.
+    pub async fn note_reports(&self, id: EntryId, reports: Vec<ReturnedReport>) -> Result<(), StoreError> {
+        self.submit(NoteReports { id, reports }).await
+    }
+
     /// All entries, ascending by name; for a queue that may be long, see [`Store::queue_page`].
     pub fn queue(&self) -> Vec<QueueEntry> {
         self.queue_page(None, usize::MAX)

@@ -19,7 +19,7 @@ use waypost_server::{
         world::{Authority, write_private},
     },
 };
-use waypost_storage::{Acceptance, Account, Delivery, Row};
+use waypost_storage::{Acceptance, Account, Delivery, Row, Store};
 
 /// The password of every account in tests.
 pub const PASSWORD: &str = "secret word";
@@ -210,6 +210,11 @@ impl Site {
     /// Where a service is.
     pub fn address(&self, service: Service, tls: TlsMode) -> SocketAddr {
         self.running.address(service, tls).unwrap()
+    }
+
+    /// The server's store.
+    pub fn store(&self) -> &Store {
+        self.running.store()
     }
 
     /// PEM file of the authority.

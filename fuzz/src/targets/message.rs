@@ -3,6 +3,7 @@
 use waypost_message::{
     HeaderBlock, HeaderCollector, Part, Span, Splitter, Structure,
     decode::{self, BodyDecoder},
+    report::{RECIPIENTS_MAX, Report, TEXT_BYTES_MAX},
     splitter::{NESTING_MAX, PARTS_MAX},
 };
 
@@ -55,6 +56,23 @@ fn edit(block: &HeaderBlock, name: &str) {
     }
     edited.append("X-Last: last\r\n");
     assert_eq!(edited.fields().last().map(|field| field.value()).as_deref(), Some(&b"last"[..]));
+}
+
+/// What is kept of a report is bounded and of one line, whatever it holds.
+pub(crate) fn report(octets: &[u8]) {
+    let structure = Splitter::split(octets);
+    let Ok(header) = usize::try_from(structure.root.header.end) else { panic!("beyond the input") };
+    let Some(report) = Report::read(&structure, header, &octets[header..]) else { return };
+    let texts = match report {
+        Report::Delivery(recipients) => {
+            assert!((1..=RECIPIENTS_MAX).contains(&recipients.len()));
+            recipients.into_iter().flat_map(|to| [Some(to.recipient), to.diagnostic]).collect()
+        }
+        Report::Feedback(feedback) => vec![Some(feedback.kind), feedback.recipient],
+    };
+    for text in texts.into_iter().flatten() {
+        assert!(text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control), "{text:?}");
+    }
 }
 
 /// A structure is the same wherever the stream is cut; parts lie in one another; it comes back from the store.

@@ -17,7 +17,7 @@ mod tls_policy;
 pub(crate) type Target = fn(&[u8]);
 
 /// All targets by name; a corpus has the same name.
-pub(crate) const TARGETS: [(&str, Target); 31] = [
+pub(crate) const TARGETS: [(&str, Target); 32] = [
     ("address", mail::address),
     ("body_decoder", message::body_decoder),
     ("config", configuration::config),
@@ -34,6 +34,7 @@ pub(crate) const TARGETS: [(&str, Target); 31] = [
     ("pop3_command", pop3::command),
     ("pop3_machine", pop3::machine),
     ("proxy_header", proxy::header),
+    ("report", message::report),
     ("sasl", sasl::exchange),
     ("smtp_client", smtp_sessions::client),
     ("smtp_command", smtp::command),

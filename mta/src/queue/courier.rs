@@ -401,9 +401,16 @@ fn transactions<D: Clone + Eq + Hash>(recipients: impl Iterator<Item = (usize, D
 }
 
 impl Courier {
+    /// The path that the next server is told; of our users one for each message, where that is wanted.
     fn reverse_path(&self, entry: &QueueEntry, job: &Job) -> ReversePath {
         let context = &self.shared.context;
-        outgoing_path(&context.live(), &context.srs, &entry.reverse_path, job.alias.as_ref(), self.now())
+        let live = context.live();
+        let sender = entry.reverse_path.address();
+        let ours = sender.filter(|sender| live.config.queue.verp && live.directory.is_local(&sender.domain));
+        if let Some(path) = ours.and_then(|sender| context.srs.bounce_path(sender, entry.id)) {
+            return ReversePath::Address(path);
+        }
+        outgoing_path(&live, &context.srs, &entry.reverse_path, job.alias.as_ref(), self.now())
     }
 
     fn reader(&self, entry: &QueueEntry) -> Reader {

@@ -1,15 +1,21 @@
 //! Which notification the outcomes of a try cause (RFC 3461 sections 5.2 and 6).
 
 use waypost_auth::Live;
-use waypost_mail::{DateTime, EnhancedStatus, Notify, Reply, ReturnContent, Timestamp};
-use waypost_message::build::{Action, Diagnostic, Original, RecipientReport, is_seven_bit};
+use waypost_mail::{
+    Address, DateTime, EnhancedStatus, EntryId, Notify, Reply, ReturnContent, ReversePath, Timestamp,
+};
+use waypost_message::{
+    HeaderBlock,
+    build::{Action, Diagnostic, Original, Reader, RecipientReport, is_seven_bit},
+};
 use waypost_storage::{
-    Acceptance, Deadline, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome, Store, StoreError,
+    Acceptance, Deadline, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome, RelayRecipient, Store,
+    StoreError,
 };
 
 use super::schedule::{EXPIRED, Span};
 use crate::{
-    notification::{Notice, header_block},
+    notification::{Notice, header_block, is_postmaster, postmaster},
     smtp::client::Tells,
 };
 
@@ -92,21 +98,54 @@ pub(super) async fn build(
     let end = |queued: &QueuedRecipient| {
         Span::of(entry).end(live.config.queue.schedule(&queued.recipient.address.domain))
     };
+    let original = original(store, entry, told).await;
+    let Some((to, reader)) = reader(live, entry, told, &original) else {
+        tracing::warn!(id = %entry.id, "a message without sender is not answered");
+        return Ok(None);
+    };
     let notice = Notice {
         of: entry.id,
-        reverse_path: &entry.reverse_path,
+        to,
+        reader,
         accepted: entry.accepted,
         now,
         random,
         envelope_id: entry.wishes.envelope_id.clone(),
         require_tls: entry.wishes.require_tls,
+        smtputf8: entry.smtputf8,
         recipients: reports(&entry.recipients, outcomes, told, now, end),
     };
-    notice.compose(store, live, original(store, entry, told).await).await
+    notice.compose(store, live, original).await
 }
 
-/// What comes back of the message: all of it where that was asked for, it failed, and it can be sent everywhere; else its header block,
-/// as far as it can be read. The sender is told also where the message itself cannot be read any more.
+/// Who is told: the sender, or, once, the postmaster of a notification of ours that failed. Mail of others without sender is nobody's
+/// concern here, and what is told to a postmaster is told to nobody else, so that nothing goes round.
+fn reader(live: &Live, entry: &QueueEntry, told: &Told, original: &Original) -> Option<(Address, Reader)> {
+    if let ReversePath::Address(sender) = &entry.reverse_path {
+        return Some((sender.clone(), Reader::Sender));
+    }
+    let directory = &live.directory;
+    let is_postmasters = |queued: &QueuedRecipient| {
+        let RelayRecipient { address, original, .. } = &queued.recipient;
+        is_postmaster(directory, original.as_ref().unwrap_or(address))
+    };
+    let is_told = live.config.queue.double_bounces
+        && told.failed()
+        && is_ours(entry.id, original)
+        && !entry.recipients.iter().any(is_postmasters);
+    let to = postmaster(directory).filter(|_| is_told)?;
+    Some((to, Reader::Postmaster))
+}
+
+/// Whether a message was made here: its Message-ID holds the name that it got, which nobody could foresee.
+fn is_ours(id: EntryId, original: &Original) -> bool {
+    let (Original::Header(octets) | Original::Message(octets)) = original;
+    let message_id = HeaderBlock::new(header_block(octets).to_vec()).first("Message-ID");
+    message_id.is_some_and(|message_id| message_id.starts_with(format!("<{id}@").as_bytes()))
+}
+
+/// What comes back of the message: all of it where that was asked for, it failed, and it can be sent everywhere, as it is or encoded (RFC
+/// 6533 section 4.2); else its header block, as far as it can be read. The sender is told also where the message itself cannot be read any more.
 async fn original(store: &Store, entry: &QueueEntry, told: &Told) -> Original {
     let content = entry.content.without_prefix();
     // RFC 8689 section 5: of a message that requires TLS no more than the header block.
@@ -118,7 +157,8 @@ async fn original(store: &Store, entry: &QueueEntry, told: &Told) -> Original {
         tracing::error!(id = %entry.id, %error, "a notification goes without the message");
         Default::default()
     });
-    match whole && is_seven_bit(&octets) && !octets.is_empty() {
+    let can_be_sent = entry.smtputf8 || is_seven_bit(&octets);
+    match whole && can_be_sent && !octets.is_empty() {
         true => Original::Message(octets.to_vec()),
         false => Original::Header(header_block(&octets).to_vec()),
     }
@@ -147,6 +187,7 @@ fn reports(
             action: *action,
             status: status(reply),
             remote_mta: peer.split_once(' ').map(|(host, _)| host.to_owned()),
+            remote_address: peer.split_once(' ').map(|(_, ip)| ip.trim_matches(['[', ']']).to_owned()),
             diagnostic: Some(if ours { Diagnostic::Local(text) } else { Diagnostic::Smtp(text) }),
             last_attempt: Some(DateTime::utc(now)),
             will_retry_until: Some(DateTime::utc(end(queued))),
@@ -167,15 +208,15 @@ fn status(reply: &Reply) -> EnhancedStatus {
     reply.status.unwrap_or(EnhancedStatus(class, 0, 0))
 }
 
+/// What was said, in its lines.
 fn answer(reply: &Reply) -> String {
     let status = reply.status.map_or_else(String::new, |status| format!("{status} "));
-    format!("{} {status}{}", reply.code, reply.text())
+    format!("{} {status}{}", reply.code, reply.lines.join("\n"))
 }
 
 #[cfg(test)]
 mod tests {
-    use waypost_mail::{Address, Overdue};
-    use waypost_storage::RelayRecipient;
+    use waypost_mail::Overdue;
 
     use super::*;
 
@@ -282,7 +323,7 @@ mod tests {
         ];
         assert_eq!(told(&outcomes(), true), failed);
         let others = [
-            "r1@b.test Delayed 4.0.0 mx.b.test Smtp(\"450 busy later\")",
+            "r1@b.test Delayed 4.0.0 mx.b.test Smtp(\"450 busy\\nlater\")",
             "r2@b.test Relayed 2.0.0 mx.b.test Smtp(\"250 ok\")",
         ];
         assert_eq!(told(&outcomes()[1..3], false), others);

@@ -14,8 +14,8 @@ use waypost_config::{
     StorageConfig,
 };
 use waypost_mail::{
-    AccountId, AccountSource, Address, Domain, EnhancedStatus, EnvelopeId, Notify, OriginalRecipient,
-    ReturnContent, ReversePath,
+    AccountId, AccountSource, Address, BodyType, Domain, EnhancedStatus, EnvelopeId, Notify,
+    OriginalRecipient, ReturnContent, ReversePath,
 };
 use waypost_message::Splitter;
 use waypost_storage::{
@@ -28,6 +28,8 @@ use crate::{
     dns::testing::{SignedZone, mx, tlsa},
     tls_policy::testing::{Authority, mail_server},
 };
+
+mod notices;
 
 /// What a server says to RCPT, and how many connections it takes.
 #[derive(Clone, Debug)]
@@ -138,11 +140,15 @@ impl World {
     }
 
     async fn start_on(disk: Arc<dyn Disk>, server: SocketAddr, queue: QueueConfig) -> Self {
-        let nowhere = DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() };
-        Self::start_with(disk, config(server, queue), Resolver::new(&nowhere).unwrap()).await
+        Self::start_with(disk, config(server, queue)).await
     }
 
-    async fn start_with(disk: Arc<dyn Disk>, config: Config, resolver: Resolver) -> Self {
+    async fn start_with(disk: Arc<dyn Disk>, config: Config) -> Self {
+        let nowhere = DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() };
+        Self::start_resolving(disk, config, Resolver::new(&nowhere).unwrap()).await
+    }
+
+    async fn start_resolving(disk: Arc<dyn Disk>, config: Config, resolver: Resolver) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = Options { disk, segment_bytes: 1 << 20, ..Options::new(directory.path()) };
         let store = Store::open(options).await.unwrap();
@@ -204,13 +210,19 @@ impl World {
     }
 
     async fn accept(&self, relay: Relay, text: &str) -> EntryId {
+        self.accept_octets(relay, "Subject: hello\r\n\r\n", text).await
+    }
+
+    /// `{id}` in the header block stands for the name of the message.
+    async fn accept_octets(&self, relay: Relay, header: &str, text: &str) -> EntryId {
         let store = &self.context.store;
-        let header = "Subject: hello\r\n\r\n";
+        let id = store.new_entry_id();
+        let header = header.replace("{id}", &id.to_string());
         let mut body = store.body_writer();
         body.write(text.as_bytes()).await.unwrap();
         let acceptance = Acceptance {
-            id: store.new_entry_id(),
-            header: Bytes::from_static(header.as_bytes()),
+            id,
+            header: Bytes::copy_from_slice(header.as_bytes()),
             body: body.finish().await.unwrap(),
             structure: Splitter::split(format!("{header}{text}").as_bytes()),
             local: Vec::new(),
@@ -743,7 +755,7 @@ async fn messages_with_different_wishes_of_tls_share_no_connection() {
     let zone = SignedZone::start(&records, &[]).await;
     let queue = QueueConfig { mx_port: server.port(), connections_per_destination: 1, ..queue() };
     let config = Config { routes: Vec::new(), ..config(server, queue) };
-    let world = World::start_with(Arc::new(Real), config, zone.resolver(Dnssec::Validate)).await;
+    let world = World::start_resolving(Arc::new(Real), config, zone.resolver(Dnssec::Validate)).await;
     let submit = async |wishes| {
         world.submit_relay(sender(), vec![RelayRecipient::new(address("x@b.test"))], wishes, "text\r\n").await
     };

@@ -7,7 +7,7 @@ use waypost_auth::{
     srs::{self, Return},
 };
 use waypost_mail::{
-    AccountId, Address, LocalPart, Notify, OriginalRecipient, Refusal, ReversePath, Timestamp,
+    AccountId, Address, EntryId, LocalPart, Notify, OriginalRecipient, Refusal, ReversePath, Timestamp,
 };
 use waypost_message::build::Action;
 use waypost_storage::{Delivery, RelayRecipient, Store};
@@ -41,6 +41,8 @@ pub(super) struct Recipient {
     pub(super) parameters: RcptParameters,
     /// How far it reaches, also where earlier recipients lead to the same places.
     pub(super) reach: Reach,
+    /// The message whose own return path this is: what comes may be a report about it.
+    pub(super) returned: Option<EntryId>,
 }
 
 /// How far a recipient reaches.
@@ -79,12 +81,12 @@ impl Recipient {
         match (directory.resolve(&address), trust) {
             (Resolution::Deliver { accounts, remote }, _) => {
                 let reach = Reach::new(&accounts, &remote);
-                Ok(Self { address, accounts, remote, parameters, reach })
+                Ok(Self { address, accounts, remote, parameters, reach, returned: None })
             }
             (Resolution::UnknownUser, _) => Err(refusal::unknown_user(&address)),
             (Resolution::BackupMx, _) | (Resolution::Elsewhere, Trust::MayRelay) => {
                 let (remote, reach) = (vec![address.clone()], Reach::Elsewhere);
-                Ok(Self { remote, address, accounts: Vec::new(), parameters, reach })
+                Ok(Self { remote, address, accounts: Vec::new(), parameters, reach, returned: None })
             }
             (Resolution::Elsewhere, Trust::Stranger) => Err(refusal::relaying_denied(&address)),
         }
@@ -106,6 +108,9 @@ impl Recipient {
             if let Some(returned) = returned {
                 return returned;
             }
+        }
+        if let Some(returned) = Self::decide_bounce(directory, srs, &path, &parameters) {
+            return Ok(returned);
         }
         Self::decide(directory, path, parameters, trust)
     }
@@ -173,14 +178,33 @@ impl Recipient {
         Some(match directory.resolve(&sender) {
             Resolution::Deliver { accounts, remote } => {
                 let reach = Reach::new(&accounts, &remote);
-                Ok(Self { address, accounts, remote, parameters: RcptParameters::default(), reach })
+                let parameters = RcptParameters::default();
+                Ok(Self { address, accounts, remote, parameters, reach, returned: None })
             }
             Resolution::UnknownUser => Err(refusal::unknown_user(&sender)),
             Resolution::BackupMx | Resolution::Elsewhere => {
                 let (parameters, reach) = (RcptParameters::default(), Reach::Elsewhere);
-                Ok(Self { address, accounts: Vec::new(), remote: vec![sender], parameters, reach })
+                let remote = vec![sender];
+                Ok(Self { address, accounts: Vec::new(), remote, parameters, reach, returned: None })
             }
         })
+    }
+
+    /// Decides about a return path that this server made for one message of a user: it leads to the user, whoever writes to it, as
+    /// complaints have a sender. `None`: it is no such path.
+    pub(super) fn decide_bounce(
+        directory: &Directory,
+        srs: &Srs,
+        path: &ForwardPath,
+        parameters: &RcptParameters,
+    ) -> Option<Self> {
+        let ForwardPath::Address(address) = path else { return None };
+        let (user, id) = srs.bounced(address).filter(|(user, _)| directory.is_local(&user.domain))?;
+        // a user who is gone is refused by the address itself
+        let Resolution::Deliver { accounts, remote } = directory.resolve(&user) else { return None };
+        let reach = Reach::new(&accounts, &remote);
+        let (address, parameters, returned) = (address.clone(), parameters.clone(), Some(id));
+        Some(Self { address, accounts, remote, parameters, reach, returned })
     }
 
     /// Whether the directory knows it.
@@ -321,6 +345,7 @@ mod tests {
             remote: remote.iter().map(|text| address(text)).collect(),
             parameters: RcptParameters::default(),
             reach: Reach::Several,
+            returned: None,
         }
     }
 

@@ -12,9 +12,12 @@ use waypost_auth::{
 use waypost_mail::{
     Address, DateTime, Deadline, EnhancedStatus, EntryId, LoginService, Refusal, Timestamp, Wishes,
 };
-use waypost_message::build::{Action, Original, RecipientReport};
+use waypost_message::{
+    build::{Action, Original, Reader, RecipientReport},
+    report::{Feedback, RecipientStatus, Report},
+};
 use waypost_net::{AddressCount, Disconnect, Handler, Output};
-use waypost_storage::{Acceptance, Relay};
+use waypost_storage::{Acceptance, Relay, ReturnedReport};
 
 use super::{
     Context,
@@ -36,6 +39,8 @@ use crate::{
 
 /// Room for the fields that we add to a message: trace fields (RFC 5321 section 4.4) and what submission lacks.
 const ADDED_FIELDS_BYTES: u64 = 1024;
+/// Most messages that one report is noted with.
+const REPORTED_MESSAGES_MAX: usize = 10;
 
 /// Answers for one session.
 #[derive(Debug)]
@@ -315,6 +320,7 @@ impl Receiver {
         let store = &self.context.store;
         let message = intake.finish(store, &transaction.arrival(self.peer, store.now())).await?;
         let bytes = message.bytes;
+        let reports = transaction.reports(&message);
         let acceptance = transaction.acceptance(message, store.now());
         let notification = transaction.notification(&self.context, &acceptance).await;
         let accepted = store.deliver(acceptance, notification).await;
@@ -331,7 +337,20 @@ impl Receiver {
         );
         let asked = transaction.mail.parameters.wishes.priority;
         let new_priority = (asked != transaction.priority).then_some(transaction.priority);
+        self.note(reports).await;
         Ok(Accepted { id, new_priority })
+    }
+
+    /// Notes reports with the messages that they are about. The mail itself is accepted already.
+    async fn note(&self, reports: Vec<(EntryId, Vec<ReturnedReport>)>) {
+        for (id, reports) in reports {
+            for ReturnedReport { recipient, what, status, .. } in &reports {
+                tracing::info!(%id, to = recipient, what, status, "a report came back");
+            }
+            if let Err(error) = self.context.store.note_reports(id, reports).await {
+                tracing::warn!(%id, %error, "a report is not noted with its message");
+            }
+        }
     }
 }
 
@@ -396,18 +415,19 @@ impl Transaction {
         let waits = self.waits(context.store.now());
         let told = told.filter(|(_, action)| !waits || *action != Action::Delivered);
         let reports: Vec<_> = told.map(|(recipient, action)| report(recipient, action)).collect();
-        if reports.is_empty() {
-            return None;
-        }
+        // who has no address is not told (RFC 5321 section 4.5.5)
+        let sender = self.mail.reverse_path.address().filter(|_| !reports.is_empty())?;
         let moment = context.store.now();
         let notice = Notice {
             of: self.id,
-            reverse_path: &self.mail.reverse_path,
+            to: sender.clone(),
+            reader: Reader::Sender,
             accepted: moment,
             now: moment,
             random: context.random.next(),
             envelope_id: self.mail.parameters.wishes.envelope_id.clone(),
             require_tls: self.mail.parameters.wishes.require_tls,
+            smtputf8: self.mail.parameters.smtputf8 || reports.iter().any(|to| to.address.needs_smtputf8()),
             recipients: reports,
         };
         let original = Original::Header(header_block(&message.header).to_vec());
@@ -416,6 +436,17 @@ impl Transaction {
             tracing::warn!(id = %self.id, %error, "the sender is not told of the delivery");
             None
         })
+    }
+
+    /// What the message reports of others, where it came to their return paths. A body too large to be held in memory is not looked at.
+    fn reports(&self, message: &Complete) -> Vec<(EntryId, Vec<ReturnedReport>)> {
+        let mut ids: Vec<EntryId> =
+            self.recipients.as_slice().iter().filter_map(|recipient| recipient.returned).collect();
+        ids.truncate(REPORTED_MESSAGES_MAX);
+        let body = message.body.memory().filter(|_| !ids.is_empty());
+        let report = body.and_then(|body| Report::read(&message.structure, message.header.len(), body));
+        let Some(reports) = report.map(returned) else { return Vec::new() };
+        ids.into_iter().map(|id| (id, reports.clone())).collect()
     }
 
     fn acceptance(&self, message: Complete, now: Timestamp) -> Acceptance {
@@ -457,9 +488,31 @@ fn report(recipient: &Recipient, action: Action) -> RecipientReport {
         action,
         status: EnhancedStatus(2, 1, 5),
         remote_mta: None,
+        remote_address: None,
         diagnostic: None,
         last_attempt: None,
         will_retry_until: None,
+    }
+}
+
+/// A report as it is noted.
+fn returned(report: Report) -> Vec<ReturnedReport> {
+    match report {
+        Report::Delivery(recipients) => recipients
+            .into_iter()
+            .map(|RecipientStatus { recipient, action, status, diagnostic }| ReturnedReport {
+                recipient,
+                what: action.name().to_owned(),
+                status: status.map(|status| status.to_string()),
+                said: diagnostic,
+            })
+            .collect(),
+        Report::Feedback(Feedback { kind, recipient }) => vec![ReturnedReport {
+            recipient: recipient.unwrap_or_default(),
+            what: format!("complaint: {kind}"),
+            status: None,
+            said: None,
+        }],
     }
 }
 

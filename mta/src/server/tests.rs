@@ -9,6 +9,8 @@ use waypost_storage::{NewAccount, Options, QueueEntry};
 
 use super::*;
 
+mod reports;
+
 const CONFIG: &str = r#"
 hostname = "mx.a.test"
 state_dir = "state"

@@ -35,6 +35,8 @@ pub(crate) fn apply(
             entry.held = hold.why.clone().map(|why| Held { at: hold.at, why });
             Ok(())
         })?,
+        // It is history, of an entry that may be gone.
+        QueueChange::Reported(_) => {}
         // They repeat the state, and change nothing of it.
         QueueChange::QueueSnapshotPart(_) | QueueChange::QueueSnapshotClosed(_) => {}
     }

@@ -5,8 +5,8 @@ use waypost_mail::{EntryId, Timestamp};
 use super::{Command, Draft, Undecided, accept::Incoming};
 use crate::{
     error::StoreError,
-    queue::{Attempt, Outcome, QueueEntry},
-    record::{Attempted, DestinationPaused, HoldChanged, Rescheduled, Settled},
+    queue::{Attempt, Outcome, QueueEntry, ReturnedReport},
+    record::{Attempted, DestinationPaused, HoldChanged, Reported, Rescheduled, Settled},
 };
 
 /// Records what came of a try, and takes what it caused.
@@ -63,6 +63,22 @@ impl Command for Reschedule {
         exists(draft, self.id)?;
         let at = Some(draft.now());
         draft.queue(Rescheduled { id: self.id, next_attempt: self.at, at });
+        Ok(())
+    }
+}
+
+/// Notes what came back for a message, which need not be in the queue any more.
+pub(crate) struct NoteReports {
+    pub(crate) id: EntryId,
+    pub(crate) reports: Vec<ReturnedReport>,
+}
+
+impl Command for NoteReports {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let at = draft.now();
+        draft.queue(Reported { id: self.id, at, reports: self.reports.clone() });
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use waypost_mail::{EntryId, Timestamp};
 
-use super::{Dialogue, RecipientOutcome};
+use super::{Dialogue, RecipientOutcome, ReturnedReport};
 use crate::{
     decide::QUEUE,
     error::StoreError,
@@ -48,6 +48,13 @@ pub enum QueueEvent {
         at: Timestamp,
         /// Why.
         why: Option<String>,
+    },
+    /// Reports came back for it.
+    Reported {
+        /// When.
+        at: Timestamp,
+        /// What they say.
+        reports: Vec<ReturnedReport>,
     },
     /// It left the queue; by hand, if there is a time.
     Settled {
@@ -95,6 +102,9 @@ fn event(id: EntryId, change: QueueChange) -> Option<QueueEvent> {
         }
         QueueChange::HoldChanged(record::HoldChanged { id, at, why }) => {
             (id, QueueEvent::HoldChanged { at, why })
+        }
+        QueueChange::Reported(record::Reported { id, at, reports }) => {
+            (id, QueueEvent::Reported { at, reports })
         }
         QueueChange::Settled(record::Settled { id, removed }) => (id, QueueEvent::Settled { removed }),
         QueueChange::QueueSnapshotPart(_) | QueueChange::QueueSnapshotClosed(_) => return None,

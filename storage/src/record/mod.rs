@@ -33,6 +33,7 @@
 //! | 36 | 1 | queue | `QueueSnapshotPart` |
 //! | 37 | 1 | queue | `QueueSnapshotClosed` |
 //! | 38 | 1 | queue | `HoldChanged` |
+//! | 40 | 1 | queue | `Reported` |
 
 pub(crate) mod codec;
 mod snapshot;
@@ -54,7 +55,7 @@ use crate::{
     content::{BodyPlace, Content},
     error::StoreError,
     journal::{Placement, RawRecord, Stream},
-    queue::{Dialogue, Held, RecipientOutcome},
+    queue::{Dialogue, Held, RecipientOutcome, ReturnedReport},
     state::SpecialUse,
 };
 
@@ -126,7 +127,7 @@ changes! {
     /// Changes of the queue.
     QueueChange {
         Queued = 32, Attempted = 33, Settled = 34, Rescheduled = 35, QueueSnapshotPart = 36,
-        QueueSnapshotClosed = 37, HoldChanged = 38,
+        QueueSnapshotClosed = 37, HoldChanged = 38, Reported = 40,
     }
 }
 
@@ -494,6 +495,17 @@ pub(crate) struct HoldChanged {
     /// Why it is held; missing: it is released.
     #[n(2)]
     pub(crate) why: Option<String>,
+}
+
+/// A report came back for a message that was in the queue.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct Reported {
+    #[cbor(n(0), with = "codec::entry")]
+    pub(crate) id: EntryId,
+    #[cbor(n(1), with = "codec::timestamp")]
+    pub(crate) at: Timestamp,
+    #[n(2)]
+    pub(crate) reports: Vec<ReturnedReport>,
 }
 
 /// A message in the queue is due at another time.

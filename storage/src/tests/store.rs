@@ -10,8 +10,8 @@ use waypost_message::Structure;
 
 use super::{accept, acceptance, account, delivery, options, relay, simulated};
 use crate::{
-    Attempt, FlagChange, FlagMode, Missing, Options, Outcome, QueueEvent, RecipientOutcome, Relay, Store,
-    StoreError, Wishes,
+    Attempt, FlagChange, FlagMode, Missing, Options, Outcome, QueueEvent, RecipientOutcome, Relay,
+    ReturnedReport, Store, StoreError, Wishes,
     disk::{Disk, Simulated},
 };
 
@@ -132,6 +132,19 @@ async fn the_queue_tells_of_its_changes() {
     assert_eq!((store.queue_len(), store.queue_page(Some(id), 9).len(), store.queue().len()), (1, 0, 1));
     store.remove_queued(id).await.unwrap();
     assert!(store.queue_entry(id).is_none());
+    // what comes back is noted also when the message is gone, and stays
+    let report = ReturnedReport {
+        recipient: "a@b.test".to_owned(),
+        what: "failed".to_owned(),
+        status: Some("5.1.1".to_owned()),
+        said: None,
+    };
+    store.note_reports(id, vec![report.clone()]).await.unwrap();
+    let told = tokio::time::timeout(Duration::from_millis(20), store.queue_changes()).await;
+    assert!(told.is_err(), "nothing is due");
+    store.close().await;
+    let store = open(&directory, &disk).await;
+    assert_eq!(store.queue_len(), 0);
     let history = store.queue_history(id).await.unwrap();
     assert!(
         matches!(
@@ -142,7 +155,8 @@ async fn the_queue_tells_of_its_changes() {
                 QueueEvent::HoldChanged { why: Some(_), .. },
                 QueueEvent::Attempted { at: Timestamp(5), warned: true, .. },
                 QueueEvent::Settled { removed: Some(_) },
-            ]
+                QueueEvent::Reported { reports, .. },
+            ] if *reports == [report]
         ),
         "{history:?}"
     );

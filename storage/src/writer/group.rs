@@ -332,6 +332,7 @@ fn is_told(change: &QueueChange) -> bool {
         QueueChange::Queued(_) | QueueChange::Rescheduled(_) | QueueChange::HoldChanged(_) => true,
         QueueChange::Attempted(_)
         | QueueChange::Settled(_)
+        | QueueChange::Reported(_)
         | QueueChange::QueueSnapshotPart(_)
         | QueueChange::QueueSnapshotClosed(_) => false,
     }
@@ -345,6 +346,8 @@ fn queue_entry(change: &QueueChange) -> Option<EntryId> {
         QueueChange::Settled(change) => Some(change.id),
         QueueChange::Rescheduled(change) => Some(change.id),
         QueueChange::HoldChanged(change) => Some(change.id),
-        QueueChange::QueueSnapshotPart(_) | QueueChange::QueueSnapshotClosed(_) => None,
+        QueueChange::Reported(_)
+        | QueueChange::QueueSnapshotPart(_)
+        | QueueChange::QueueSnapshotClosed(_) => None,
     }
 }

@@ -4,7 +4,7 @@
 //! apart by counting (RFC 2920 section 3.1). A server that wants fewer recipients in one transaction gets fewer; the others are left
 //! for further ones.
 
-use std::{collections::HashSet, num::NonZeroU32};
+use std::{borrow::Cow, collections::HashSet, num::NonZeroU32};
 
 use bytes::{BufMut, BytesMut};
 use waypost_mail::{
@@ -412,10 +412,22 @@ impl Transaction {
         let OutgoingRecipient { address, parameters } = &self.message.recipients[at];
         let notify = parameters.notify.filter(|_| server.dsn);
         let notify = notify.map_or_else(String::new, |notify| format!(" NOTIFY={notify}"));
-        let orcpt = parameters.orcpt.as_ref().filter(|_| server.dsn).map(OriginalRecipient::as_str);
-        let orcpt = orcpt.filter(|orcpt| orcpt.is_ascii() || server.smtputf8);
+        let orcpt = parameters.orcpt.as_ref().filter(|_| server.dsn);
+        let orcpt = orcpt.and_then(|orcpt| self.orcpt(orcpt, server));
         let orcpt = orcpt.map_or_else(String::new, |orcpt| format!(" ORCPT={orcpt}"));
         format!("RCPT TO:<{address}>{notify}{orcpt}\r\n")
+    }
+
+    /// In UTF-8 only where the transaction is of SMTPUTF8 (RFC 6533 section 3).
+    fn orcpt<'a>(&self, orcpt: &'a OriginalRecipient, server: &Capabilities) -> Option<Cow<'a, str>> {
+        match self.has_smtputf8(server) {
+            true => Some(orcpt.with_smtputf8()),
+            false => orcpt.without_smtputf8(),
+        }
+    }
+
+    fn has_smtputf8(&self, server: &Capabilities) -> bool {
+        server.smtputf8 && (self.message.smtputf8 || self.message.addresses_need_smtputf8())
     }
 
     /// `REQUIRETLS` (RFC 8689 section 2), `MT-PRIORITY` (RFC 6710 section 3) and `BY` (RFC 2852 section 4).
@@ -461,8 +473,7 @@ impl Transaction {
             BodyType::BinaryMime => " BODY=BINARYMIME",
             BodyType::SevenBit | BodyType::EightBitMime => "",
         };
-        let utf8 = self.message.smtputf8 || self.message.addresses_need_smtputf8();
-        let smtputf8 = if utf8 && server.smtputf8 { " SMTPUTF8" } else { "" };
+        let smtputf8 = if self.has_smtputf8(server) { " SMTPUTF8" } else { "" };
         let envelope = self.envelope(server) + &self.handling(server);
         format!("MAIL FROM:<{}>{size}{body}{smtputf8}{envelope}\r\n", self.message.reverse_path)
     }

@@ -21,7 +21,7 @@ use sight::Sight;
 
 pub use view::{
     DestinationLine, DialogueLine, HeldLine, HistoryLine, MessageView, OutcomeLine, QueueLine, RecipientLine,
-    RestLine, Shown,
+    ReportLine, RestLine, Shown,
 };
 
 /// Entries that are looked at for one page of a listing.

@@ -9,12 +9,13 @@ use waypost_mta::{
     tls_policy::Wish,
 };
 use waypost_storage::{
-    Dialogue, DialogueTls, Outcome, QueueEntry, QueueEvent, QueuedRecipient, RecipientOutcome, Store,
+    Dialogue, DialogueTls, Outcome, QueueEntry, QueueEvent, QueuedRecipient, RecipientOutcome,
+    ReturnedReport, Store,
 };
 
 use super::view::{
     DestinationLine, DialogueLine, HeldLine, HistoryLine, MessageView, OutcomeLine, QueueLine, RecipientLine,
-    RestLine, Shown,
+    ReportLine, RestLine, Shown,
 };
 
 /// From where the queue is looked at.
@@ -242,8 +243,16 @@ fn history(entry: Option<&QueueEntry>, event: QueueEvent) -> HistoryLine {
         },
         QueueEvent::HoldChanged { at, why: Some(why) } => HistoryLine::Held { at: at.to_string(), why },
         QueueEvent::HoldChanged { at, why: None } => HistoryLine::Released { at: at.to_string() },
+        QueueEvent::Reported { at, reports } => {
+            HistoryLine::Reported { at: at.to_string(), reports: reports.into_iter().map(report).collect() }
+        }
         QueueEvent::Settled { removed } => HistoryLine::Left { removed: removed.map(|at| at.to_string()) },
     }
+}
+
+fn report(report: ReturnedReport) -> ReportLine {
+    let ReturnedReport { recipient, what, status, said } = report;
+    ReportLine { recipient, what, status, said }
 }
 
 fn outcome_line(entry: Option<&QueueEntry>, outcome: &RecipientOutcome) -> OutcomeLine {

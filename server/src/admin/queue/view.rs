@@ -165,11 +165,31 @@ pub enum HistoryLine {
         /// When.
         at: String,
     },
+    /// Reports of other servers came back for it.
+    Reported {
+        /// When.
+        at: String,
+        /// What they say, for each recipient.
+        reports: Vec<ReportLine>,
+    },
     /// It left the queue.
     Left {
         /// When it was taken out by hand; `None`: all its recipients were settled.
         removed: Option<String>,
     },
+}
+
+/// What another server reports.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ReportLine {
+    /// The recipient, as the report writes it; empty where it does not say.
+    pub recipient: String,
+    /// `failed`, `delayed`, …, or `complaint: abuse`.
+    pub what: String,
+    /// The enhanced status.
+    pub status: Option<String>,
+    /// What was said.
+    pub said: Option<String>,
 }
 
 /// What came of a try for one recipient.

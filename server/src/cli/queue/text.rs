@@ -1,8 +1,8 @@
 //! The queue as a person reads it. What other servers said is shown without control characters. Pure.
 
 use crate::admin::queue::{
-    DestinationLine, DialogueLine, HistoryLine, MessageView, OutcomeLine, QueueLine, RecipientLine, RestLine,
-    Shown,
+    DestinationLine, DialogueLine, HistoryLine, MessageView, OutcomeLine, QueueLine, RecipientLine,
+    ReportLine, RestLine, Shown,
 };
 
 /// A message in a listing, and a line for each open recipient.
@@ -124,6 +124,11 @@ fn happened(line: &HistoryLine) -> Vec<String> {
         }
         HistoryLine::Held { at, why } => one(at, format!("held: {why}")),
         HistoryLine::Released { at } => one(at, "released".to_owned()),
+        HistoryLine::Reported { at, reports } => {
+            let mut lines = one(at, "a report came back".to_owned());
+            lines.extend(reports.iter().map(report));
+            lines
+        }
         HistoryLine::Left { removed: Some(at) } => one(at, "removed by hand".to_owned()),
         HistoryLine::Left { removed: None } => vec!["all its recipients are settled".to_owned()],
     }
@@ -135,6 +140,12 @@ fn outcome(outcome: &OutcomeLine) -> Vec<String> {
     let mut lines = vec![format!("    <{recipient}>  {outcome} {by}")];
     lines.extend(reply.iter().map(|line| format!("        {line}")));
     lines
+}
+
+fn report(report: &ReportLine) -> String {
+    let ReportLine { recipient, what, status, said } = report;
+    let said = [status.as_deref(), said.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    format!("    <{recipient}>  {what}  {said}").trim_end().to_owned()
 }
 
 fn dialogue(dialogue: &DialogueLine) -> Vec<String> {
@@ -210,6 +221,38 @@ mod tests {
             let lines = line(&QueueLine { recipients: vec![recipient], ..held() });
             assert_eq!(lines[1], format!("    <x@b.test>  {expected}"));
         }
+    }
+
+    #[test]
+    fn reports_that_came_back_are_shown() {
+        let report = |status: Option<&str>, said: Option<&str>| ReportLine {
+            recipient: "x@b.test".to_owned(),
+            what: "failed".to_owned(),
+            status: status.map(str::to_owned),
+            said: said.map(str::to_owned),
+        };
+        let reports = vec![
+            report(Some("5.1.1"), Some("550 no\x1b[2Jbody")),
+            report(None, None),
+            ReportLine {
+                what: "complaint: abuse".to_owned(),
+                recipient: String::new(),
+                ..report(None, None)
+            },
+        ];
+        let history = vec![HistoryLine::Reported { at: "A".to_owned(), reports }];
+        let shown =
+            Shown { id: "0000000000001".to_owned(), message: None, destinations: Vec::new(), history };
+        assert_eq!(
+            message(&shown)[1..],
+            [
+                "history:",
+                "  A  a report came back",
+                "      <x@b.test>  failed  5.1.1, 550 no\u{fffd}[2Jbody",
+                "      <x@b.test>  failed",
+                "      <>  complaint: abuse",
+            ]
+        );
     }
 
     #[test]

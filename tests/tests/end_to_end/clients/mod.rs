@@ -16,6 +16,7 @@ mod issuer;
 mod libraries;
 mod readers;
 mod real_mail;
+mod reports;
 mod senders;
 mod synchronisers;
 mod tokens;

@@ -1,0 +1,105 @@
+//! Reports that come back to the return path of one message.
+
+use waypost_mail::EntryId;
+use waypost_storage::{QueueEvent, ReturnedReport};
+
+use super::*;
+
+const ID: EntryId = EntryId(12_345);
+const STATUS: &str = "Reporting-MTA: dns; mx.b.test\r\n\r\nFinal-Recipient: rfc822; x@b.test\r\nAction: failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 nobody\r\n";
+
+fn multipart(kind: &str, part: &str) -> String {
+    format!(
+        "Subject: s\r\nContent-Type: multipart/report; report-type={kind}; boundary=b\r\n\r\n--b\r\n\r\nwords\r\n\
+         --b\r\nContent-Type: message/{kind}\r\n\r\n{part}\r\n--b--\r\n"
+    )
+}
+
+impl Site {
+    fn bounce_path(&self, user: &str) -> String {
+        let user = Address::parse(user).unwrap();
+        self.context.srs.bounce_path(&user, ID).unwrap().to_string()
+    }
+
+    /// What was noted with the message.
+    async fn noted(&self) -> Vec<ReturnedReport> {
+        let history = self.context.store.queue_history(ID).await.unwrap();
+        let reports = |event| match event {
+            QueueEvent::Reported { reports, .. } => reports,
+            other => panic!("{other:?}"),
+        };
+        history.into_iter().flat_map(reports).collect()
+    }
+}
+
+fn failed() -> ReturnedReport {
+    ReturnedReport {
+        recipient: "x@b.test".to_owned(),
+        what: "failed".to_owned(),
+        status: Some("5.1.1".to_owned()),
+        said: Some("550 nobody".to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn reports_are_noted_with_their_message_and_reach_the_sender() {
+    let site = Site::new().await;
+    let path = site.bounce_path("anna@a.test");
+    accepted(&site.relay(&message("", &[&path], &multipart("delivery-status", STATUS))).await);
+    assert_eq!(site.noted().await, [failed()]);
+    // folded on the way, beside another recipient, and a complaint, which has a sender
+    let feedback = multipart("feedback-report", "Feedback-Type: abuse\r\nOriginal-Rcpt-To: <x@b.test>\r\n");
+    let folded = path.to_lowercase();
+    accepted(&site.relay(&message("fbl@b.test", &["bert@a.test", &folded], &feedback)).await);
+    let complaint =
+        ReturnedReport { what: "complaint: abuse".to_owned(), status: None, said: None, ..failed() };
+    assert_eq!(site.noted().await, [failed(), complaint]);
+    let inbox = site.inbox(site.anna).await;
+    assert_eq!(inbox.len(), 2);
+    assert!(inbox[0].starts_with(&format!("Return-Path: <>\r\nDelivered-To: {path}\r\n")), "{}", inbox[0]);
+}
+
+#[tokio::test]
+async fn what_is_no_report_or_not_to_our_path_is_only_mail() {
+    let site = Site::new().await;
+    let path = site.bounce_path("anna@a.test");
+    let report = multipart("delivery-status", STATUS);
+    let huge = format!("{report}{}", "x".repeat(70) + "\r\n").replace("words", &"words\r\n".repeat(40_000));
+    let nested =
+        report.replace("message/delivery-status\r\n\r\n", &format!("message/rfc822\r\n\r\n{report}"));
+    for (to, data) in [
+        (path.as_str(), "Subject: thanks\r\n\r\nhello\r\n"),
+        (&path, "no header at all\r\n"),
+        (&path, &nested),
+        (&path, &huge),
+        (&path, &report.replace("multipart/report", "multipart/mixed")),
+        (&path, &multipart("delivery-status", "")),
+        ("anna@a.test", &report),
+    ] {
+        accepted(&site.relay(&message("", &[to], data)).await);
+    }
+    assert_eq!(site.inbox(site.anna).await.len(), 7);
+    assert_eq!(site.noted().await, []);
+}
+
+#[tokio::test]
+async fn forged_paths_are_addresses_with_a_detail_and_nothing_more() {
+    let site = Site::new().await;
+    let path = site.bounce_path("anna@a.test");
+    let report = multipart("delivery-status", STATUS);
+    for forged in [
+        path.replace("anna", "bert"),
+        path.replacen("0000", "0001", 1),
+        path.replace("@a.test", "A@a.test"),
+        site.bounce_path("x@a.test").replace("x+", "anna+"),
+    ] {
+        accepted(&site.relay(&message("", &[&forged], &report)).await);
+    }
+    assert_eq!(site.noted().await, []);
+    for (to, expected) in
+        [(site.bounce_path("nobody@a.test"), "550 5.1.1 "), (site.bounce_path("anna@b.test"), "550 5.7.1 ")]
+    {
+        let said = site.relay(&format!("MAIL FROM:<>\r\nRCPT TO:<{to}>\r\n")).await.pop().unwrap();
+        assert!(said.starts_with(expected), "{to} {said}");
+    }
+}
