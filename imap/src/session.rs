@@ -167,7 +167,7 @@ impl Handler<ImapMachine> for Session {
     async fn answer(&mut self, question: Question, output: &mut Output<'_>) -> Result<Answer, Disconnect> {
         let answer = match question {
             Question::LookUp(lookup) => {
-                let found = op::login::look_up(&self.context, self.origin(), &lookup).await;
+                let found = Box::pin(op::login::look_up(&self.context, self.origin(), &lookup)).await;
                 found.map(|found| Answer::Found(Box::new(found)))
             }
             Question::Login(claim) => self.login(&claim).await,

@@ -93,7 +93,9 @@ struct Answers {
 impl Handler<Session> for Answers {
     async fn answer(&mut self, question: Question, output: &mut Output<'_>) -> Result<Answer, Disconnect> {
         match question {
-            Question::LookUp(lookup) => Ok(Answer::Found(self.look_up(&lookup).await.map(Box::new))),
+            Question::LookUp(lookup) => {
+                Ok(Answer::Found(Box::pin(self.look_up(&lookup)).await.map(Box::new)))
+            }
             Question::Login(claim) => Ok(Answer::Opened(self.log_in(&claim).await)),
             Question::Retrieve { message, lines } => {
                 let maildrop =

@@ -272,9 +272,10 @@ impl Shared {
     /// Waits until a connection that no server takes is given up, because too many hang.
     async fn clogged(&self, site: SiteId, is_connected: &AtomicBool) {
         tokio::time::sleep(HANG_AFTER).await;
-        let mut waited = HANG_AFTER;
+        let (mut waited, mut is_counted) = (HANG_AFTER, false);
         while !is_connected.load(Ordering::Relaxed) {
-            self.sites().hangs(site, self.now());
+            // once: a younger one of the destination is counted when it has hung as long
+            is_counted = is_counted || self.sites().hangs(site, self.now());
             self.bell.notify_one();
             if waited >= CLOGGED_AFTER && self.sites().is_clogged() {
                 return;

@@ -337,17 +337,18 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         self.consider(site_id, now);
     }
 
-    /// A probe hangs: from now on it stands in the way of others no more, unless too many do.
-    pub(super) fn hangs(&mut self, site_id: SiteId, now: Timestamp) {
+    /// A probe hangs: from now on it stands in the way of others no more, unless too many do; whether that is so.
+    pub(super) fn hangs(&mut self, site_id: SiteId, now: Timestamp) -> bool {
         if self.hanging >= self.connections_max {
-            return;
+            return false;
         }
-        let Some(site) = self.site(site_id).filter(|site| site.probes > 0) else { return };
+        let Some(site) = self.site(site_id).filter(|site| site.probes > 0) else { return false };
         site.probes -= 1;
         site.hanging += 1;
         self.probes -= 1;
         self.hanging += 1;
         self.consider(site_id, now);
+        true
     }
 
     /// Whether probes that hang keep others from being made.

@@ -75,9 +75,10 @@ struct Transaction {
 impl Handler<Server> for Receiver {
     async fn answer(&mut self, question: Question, _: &mut Output<'_>) -> Result<Answer, Disconnect> {
         Ok(match question {
-            Question::LookUp(lookup) => self.look_up(&lookup).await,
+            // What is rare and large is apart: each session would hold the room for it all the time.
+            Question::LookUp(lookup) => Box::pin(self.look_up(&lookup)).await,
             Question::Authenticate(claim) => {
-                let outcome = self.log_in(&claim).await;
+                let outcome = Box::pin(self.log_in(&claim)).await;
                 self.verdict(outcome, "login refused").await
             }
             Question::XClient(client) => {
@@ -97,7 +98,7 @@ impl Handler<Server> for Receiver {
                 self.verdict(outcome, "sender refused").await
             }
             Question::Recipient(path, parameters) => {
-                let outcome = self.add_recipient(path, *parameters).await;
+                let outcome = Box::pin(self.add_recipient(path, *parameters)).await;
                 if outcome.is_err() {
                     self.tarpit().await;
                 }
@@ -107,7 +108,7 @@ impl Handler<Server> for Receiver {
             Question::Chunk(octets) => {
                 self.take(octets).await.map_or_else(Answer::Refused, |()| Answer::Done)
             }
-            Question::DataEnd(verdict) => self.end(verdict).await,
+            Question::DataEnd(verdict) => Box::pin(self.end(verdict)).await,
         })
     }
 

@@ -95,8 +95,10 @@ async fn a_proxy_speaks_for_a_client_by_xclient() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_that_sends_too_much_is_refused_and_told_of() {
     let folder = tempfile::tempdir().unwrap();
-    let site =
-        SiteBuilder::new("a.test").only_limits("error_delay = \"0\"\nrecipients_per_hour_per_account = 2\n");
+    let site = SiteBuilder::new("a.test").only_limits(
+        "error_delay = \"0\"\nrecipients_per_hour_per_account = 2\n\
+         over_send_limit = \"refuse\"\n",
+    );
     let server = Process::serve(&program(), &site.write(folder.path())).await;
     for (user, sends) in [("alice", true), ("alice", false), ("alice", false), ("bob", true)] {
         let mut peer = Peer::connect(*server.service("submission").last().unwrap(), None).await;
