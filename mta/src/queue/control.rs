@@ -6,7 +6,6 @@ use waypost_mail::{EnhancedStatus, EntryId, Reply};
 use waypost_storage::{Outcome, QueueEntry, RecipientOutcome, StoreError};
 
 use super::{Place, Shared, SiteStatus, outcome::Settlement};
-use crate::smtp::client::Tells;
 
 /// A handle of the queue. Cheap to clone; before the queue runs there is nothing to be seen.
 #[derive(Clone, Debug, Default)]
@@ -101,5 +100,5 @@ fn sent_back<'a>(entry: &'a QueueEntry, why: &str) -> Settlement<'a> {
         outcome: Outcome::Failed { peer: String::new(), reply: reply.clone() },
     };
     let outcomes = entry.open().map(|(recipient, _)| failed(recipient)).collect();
-    Settlement { entry, outcomes, tells: Tells::default(), dialogues: Vec::new() }
+    Settlement::ours(entry, outcomes)
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use waypost_auth::{Live, Resolution};
-use waypost_mail::{DateTime, EnhancedStatus, Flags, Refusal, Reply, ReversePath, Timestamp};
+use waypost_mail::{DateTime, EnhancedStatus, Flags, Refusal, Reply, Timestamp};
 use waypost_storage::{
     Acceptance, Attempt, Body, Delivery, Outcome, QueueEntry, QueuedRecipient, Relay, RelayRecipient,
     StoreError,
@@ -56,8 +56,7 @@ impl Shared {
         let recipients: Vec<usize> = due.iter().map(|(recipient, _)| *recipient).collect();
         let outcomes = outcome::outcomes(&live, entry, &recipients, ("", None), replies, now);
         if local.is_empty() && relay.is_empty() {
-            let settlement = Settlement { entry, outcomes, tells: Tells::default(), dialogues: Vec::new() };
-            return self.record(settlement).await;
+            return self.record(Settlement::ours(entry, outcomes)).await;
         }
         // who fails is told of with those; a message has one settlement or the other
         let (failed, outcomes): (Vec<_>, Vec<_>) =
@@ -77,9 +76,7 @@ impl Shared {
         if failed.is_empty() {
             return Ok(());
         }
-        let settlement =
-            Settlement { entry, outcomes: failed, tells: Tells::default(), dialogues: Vec::new() };
-        self.record(settlement).await
+        self.record(Settlement::ours(entry, failed)).await
     }
 
     /// Where a recipient's mail goes now, and what is said of it.
@@ -96,15 +93,11 @@ impl Shared {
         let Resolution::Deliver { accounts, remote } = live.directory.resolve(address) else {
             return Refusal::new(550, EnhancedStatus(5, 1, 1), "there is no such user here any more").into();
         };
-        let path = match &entry.reverse_path {
-            ReversePath::Null => String::new(),
-            ReversePath::Address(sender) => sender.to_string(),
-        };
         let to = queued.recipient.original.as_ref().unwrap_or(address);
         local.extend(accounts.into_iter().map(|account| Delivery {
             account,
             mailbox: None,
-            prefix: format!("Return-Path: <{path}>\r\nDelivered-To: {to}\r\n").into_bytes(),
+            prefix: format!("Return-Path: <{}>\r\nDelivered-To: {to}\r\n", entry.reverse_path).into_bytes(),
             flags: Flags::default(),
             internal_date: DateTime::utc(now),
         }));

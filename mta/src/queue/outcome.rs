@@ -28,6 +28,13 @@ pub(super) struct Settlement<'a> {
     pub(super) dialogues: Vec<Dialogue>,
 }
 
+impl<'a> Settlement<'a> {
+    /// Of what was decided here: no server said anything.
+    pub(super) fn ours(entry: &'a QueueEntry, outcomes: Vec<RecipientOutcome>) -> Self {
+        Self { entry, outcomes, tells: Tells::default(), dialogues: Vec::new() }
+    }
+}
+
 /// A message whose destination rests, and whose sender is to be told.
 pub(super) struct Touch {
     pub(super) site: SiteId,
@@ -53,9 +60,7 @@ impl Shared {
         let (live, now) = (self.context.live(), self.now());
         let due: Vec<usize> = due_at(&live, &entry, &place, now).map(|(recipient, _)| recipient).collect();
         let outcomes = outcomes(&live, &entry, &due, (&peer, None), vec![reply; due.len()], now);
-        let settlement =
-            Settlement { entry: &entry, outcomes, tells: Tells::default(), dialogues: Vec::new() };
-        if self.record(settlement).await.is_ok() {
+        if self.record(Settlement::ours(&entry, outcomes)).await.is_ok() {
             self.done(site, entry.id);
         }
     }
