@@ -280,8 +280,12 @@ impl ClientTls {
         let verified = !matches!(verification, Verification::None | Verification::Observed(..));
         let names = if observed.is_some() { Names::Doubtful } else { Names::Authentic };
         let (server_name, name) = (server_name.to_owned(), parse_name(server_name)?);
-        let config = Arc::new(builder.with_no_client_auth());
-        Ok(Self { server_name, name, verified, names, observed, config })
+        let mut config = builder.with_no_client_auth();
+        if !matches!(verification, Verification::Pkix(_)) {
+            // one for each connection: it would remember sessions, in 16 KiB, that nobody resumes
+            config.resumption = rustls::client::Resumption::disabled();
+        }
+        Ok(Self { server_name, name, verified, names, observed, config: Arc::new(config) })
     }
 
     /// The same policy, for names that are sure or not.
