@@ -282,11 +282,11 @@ impl Receiver {
                 return Err(refusal);
             }
         };
+        transaction.check_quotas(&self.context, &recipient).await?;
         if let (Some(allowance), Some(submitter)) = (&mut transaction.allowance, &transaction.submitter) {
             let held = guard.submit(allowance, &submitter.address, rates, now)?;
             transaction.held = held.or(transaction.held.take());
         }
-        transaction.check_quotas(&self.context, &recipient).await?;
         transaction.recipients.add(recipient)
     }
 
