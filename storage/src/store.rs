@@ -16,6 +16,7 @@ use crate::{
         accept::RECIPIENTS_MAX,
         directory::{
             AddAppPassword, CreateAccount, RemoveAccount, RemoveAppPassword, SetPassword, SetQuota, SetTotp,
+            UseCode,
         },
     },
     disk::{Disk, Real},
@@ -183,6 +184,12 @@ impl Store {
     /// Protects an account's password by codes, or (`None`) no longer. Errors: `NoSuchAccount`, `TotpExists` and those of writing.
     pub async fn set_totp(&self, account: AccountId, secret: Option<TotpSecret>) -> Result<(), StoreError> {
         self.submit(SetTotp { account, secret }).await
+    }
+
+    /// Uses the code of a time step (RFC 6238 section 5.2), durably; `false` where it, or a later one, is used already, or the account
+    /// has no codes. Errors: `NoSuchAccount` and those of writing: it is not used then.
+    pub async fn use_code(&self, account: AccountId, step: u64) -> Result<bool, StoreError> {
+        self.submit(UseCode { account, step }).await
     }
 
     /// Changes an account's quota.

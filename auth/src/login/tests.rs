@@ -194,9 +194,11 @@ async fn users_who_do_not_exist_look_as_if_they_did() {
             other => panic!("{other:?}"),
         }
     };
-    let (one, two) =
-        (Authenticator::with_salt_key(0, &[1; 32], None), Authenticator::with_salt_key(0, &[1; 32], None));
-    let other = Authenticator::with_salt_key(0, &[2; 32], None);
+    let (one, two) = (
+        Authenticator::with_salt_key(0, &[1; 32], None, None),
+        Authenticator::with_salt_key(0, &[1; 32], None, None),
+    );
+    let other = Authenticator::with_salt_key(0, &[2; 32], None, None);
     for hash in ScramHash::ALL {
         // alice's are made of her password, bob's are stored, nobody and gone have none.
         for login in ["alice@a.test", "bob@a.test", "nobody@a.test", "gone@a.test"] {

@@ -6,8 +6,8 @@ use super::{Command, Draft, Undecided, mailboxes, name::INBOX};
 use crate::{
     error::StoreError,
     record::{
-        AccountCreated, AccountRemoved, AppPasswordsChanged, KeptAppPassword, NewValidity, PasswordChanged,
-        QuotaChanged, StateRestored, Subscribed, TotpChanged, UidValidityChanged,
+        AccountCreated, AccountRemoved, AppPasswordsChanged, CodeUsed, KeptAppPassword, NewValidity,
+        PasswordChanged, QuotaChanged, StateRestored, Subscribed, TotpChanged, UidValidityChanged,
     },
     state::{DirectoryState, SpecialUse},
     store::NewAccount,
@@ -147,6 +147,28 @@ impl Command for SetTotp {
             draft.directory(TotpChanged { account: self.account, secret: self.secret.clone() });
         }
         Ok(())
+    }
+}
+
+/// Uses the code of a time step; `false` where it is used already, or the account has no codes.
+pub(crate) struct UseCode {
+    pub(crate) account: AccountId,
+    pub(crate) step: u64,
+}
+
+impl Command for UseCode {
+    type Outcome = bool;
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<bool, Undecided> {
+        let Self { account, step } = *self;
+        let directory = &draft.state().directory;
+        let current = directory.accounts.get(&account).ok_or(StoreError::NoSuchAccount)?;
+        let used = directory.used_codes.get(&account);
+        let is_good = current.totp.is_some() && used.is_none_or(|used| step > *used);
+        if is_good {
+            draft.directory(CodeUsed { account, step });
+        }
+        Ok(is_good)
     }
 }
 

@@ -12,7 +12,8 @@ use super::{
     accept::{Accept, Deliver, Incoming, Local},
     decide,
     directory::{
-        AddAppPassword, CreateAccount, Mend, RemoveAccount, RemoveAppPassword, SetPassword, SetQuota, SetTotp,
+        AddAppPassword, CreateAccount, Mend, RemoveAccount, RemoveAppPassword, SetPassword, SetQuota,
+        SetTotp, UseCode,
     },
     mailboxes::{CreateMailbox, DeleteMailbox, MAILBOXES_MAX, RenameMailbox, Subscribe},
     messages::{ChangeFlags, Copy, Expunge, Originals, Which},
@@ -491,6 +492,27 @@ fn codes_are_turned_on_once() {
     world.run(&set(ACCOUNT, None)).unwrap();
     assert_eq!(kept(&world), None);
     assert_eq!(world.refused(&set(AccountId(99), Some(b"one"))), StoreError::NoSuchAccount);
+}
+
+#[test]
+fn a_code_is_used_once() {
+    let mut world = World::new();
+    let code = |step| UseCode { account: ACCOUNT, step };
+    let secret = |octets: &[u8]| SetTotp { account: ACCOUNT, secret: Some(TotpSecret(octets.to_vec())) };
+    assert_eq!(world.run(&code(7)), Ok(false), "no codes");
+    world.run(&secret(b"one")).unwrap();
+    for (step, is_good) in [(7, true), (7, false), (6, false), (8, true), (7, false), (9, true)] {
+        assert_eq!(world.run(&code(step)), Ok(is_good), "{step}");
+    }
+    // other codes, with a clock that is right again
+    world.run(&SetTotp { account: ACCOUNT, secret: None }).unwrap();
+    assert_eq!(world.run(&code(10)), Ok(false));
+    world.run(&secret(b"two")).unwrap();
+    assert_eq!(world.run(&code(0)), Ok(true));
+    assert_eq!(world.run(&code(0)), Ok(false));
+    assert_eq!(world.refused(&UseCode { account: AccountId(99), step: 1 }), StoreError::NoSuchAccount);
+    world.run(&RemoveAccount(ACCOUNT)).unwrap();
+    assert!(world.state.directory.used_codes.is_empty());
 }
 
 #[test]

@@ -14,6 +14,7 @@
 //! | 6 | 1 | directory | `AppPasswordsChanged` |
 //! | 7 | 1 | directory | `TotpChanged` |
 //! | 9 | 1 | directory | `DestinationPaused` |
+//! | 10 | 1 | directory | `CodeUsed` |
 //! | 16 | 1 | account | `MailboxCreated` |
 //! | 17 | 1 | account | `MailboxDeleted` |
 //! | 18 | 1 | account | `MailboxRenamed` |
@@ -112,7 +113,7 @@ changes! {
     /// Changes of the directory.
     DirectoryChange {
         AccountCreated = 1, AccountRemoved = 2, PasswordChanged = 3, QuotaChanged = 4, StateRestored = 5,
-        AppPasswordsChanged = 6, TotpChanged = 7, DestinationPaused = 9,
+        AppPasswordsChanged = 6, TotpChanged = 7, DestinationPaused = 9, CodeUsed = 10,
     }
 }
 changes! {
@@ -213,6 +214,16 @@ pub(crate) struct TotpChanged {
     pub(crate) account: AccountId,
     #[cbor(n(1), with = "codec::totp")]
     pub(crate) secret: Option<TotpSecret>,
+}
+
+/// A code of an account was used: neither it nor an older one is good any more.
+#[derive(Clone, Copy, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct CodeUsed {
+    #[cbor(n(0), with = "codec::account")]
+    pub(crate) account: AccountId,
+    /// Its time step (RFC 6238 section 4.2).
+    #[n(1)]
+    pub(crate) step: u64,
 }
 
 /// An account has another quota.

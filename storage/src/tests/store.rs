@@ -69,6 +69,7 @@ async fn passwords_are_kept_with_all_that_belongs_to_them() {
     }
     store.remove_app_password(id, "imap".to_owned()).await.unwrap();
     store.set_totp(id, Some(TotpSecret(vec![0, 7, 255]))).await.unwrap();
+    assert!(store.use_code(id, 7).await.unwrap());
     let kept = |store: &Store| store.directory().borrow().accounts[&id].clone();
     let before = kept(&store);
     assert_eq!((before.scram_verifiers.len(), before.app_passwords.len()), (2, 2));
@@ -76,6 +77,8 @@ async fn passwords_are_kept_with_all_that_belongs_to_them() {
     store.close().await;
     let store = Store::open(Options::new(directory.path())).await.unwrap();
     assert_eq!(kept(&store), before);
+    assert!(!store.use_code(id, 7).await.unwrap(), "a code that was used before the restart");
+    assert!(store.use_code(id, 8).await.unwrap());
     assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     store.close().await;
 }
