@@ -68,8 +68,8 @@ fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an IP address with a port, like 0.0.0.0:25 or [::]:25"))
 }
 
-/// SHA-256 in hexadecimal digits, with or without colons between the octets.
-fn fingerprint(text: &str) -> Result<[u8; 32], String> {
+/// SHA-256 in hexadecimal digits, with or without colons between the octets. Errors: what it is instead.
+pub fn fingerprint(text: &str) -> Result<[u8; 32], String> {
     let problem = || {
         format!(
             "{text:?} is no SHA-256 fingerprint: 64 hexadecimal digits, as `openssl x509 -fingerprint -sha256` prints"

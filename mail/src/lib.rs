@@ -14,7 +14,9 @@ pub mod time;
 pub mod wishes;
 
 pub use address::{Address, AddressError, Domain, LocalPart, ReversePath};
-pub use directory::{AccountRecord, AccountSource, AppPassword, LoginService, TotpSecret};
+pub use directory::{
+    AccountCertificate, AccountRecord, AccountSource, AppPassword, LoginService, TotpSecret,
+};
 pub use envelope::{BodyType, Envelope};
 pub use flags::{Flag, Flags, Keyword, SystemFlags};
 pub use ids::{AccountId, EmailId, EntryId, MailboxId, ModSeq, ThreadId, Uid, UidValidity, UidlId};

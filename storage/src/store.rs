@@ -8,15 +8,17 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
-use waypost_mail::{AccountId, AccountSource, Address, AppPassword, MailboxId, Timestamp, TotpSecret};
+use waypost_mail::{
+    AccountCertificate, AccountId, AccountSource, Address, AppPassword, MailboxId, Timestamp, TotpSecret,
+};
 
 use crate::{
     decide::{
         Command, Undecided,
         accept::RECIPIENTS_MAX,
         directory::{
-            AddAppPassword, CreateAccount, RemoveAccount, RemoveAppPassword, SetPassword, SetQuota, SetTotp,
-            UseCode,
+            AddAppPassword, AddCertificate, CreateAccount, RemoveAccount, RemoveAppPassword,
+            RemoveCertificate, SetPassword, SetQuota, SetTotp, UseCode,
         },
     },
     disk::{Disk, Real},
@@ -179,6 +181,20 @@ impl Store {
     /// Takes an app password away from an account. Errors: `NoSuchAccount`, `NoSuchAppPassword` and those of writing.
     pub async fn remove_app_password(&self, account: AccountId, name: String) -> Result<(), StoreError> {
         self.submit(RemoveAppPassword { account, name }).await
+    }
+
+    /// Lets another certificate log in to an account. Errors: `NoSuchAccount`, `CertificateExists`, `Limit` and those of writing.
+    pub async fn add_certificate(
+        &self,
+        account: AccountId,
+        certificate: AccountCertificate,
+    ) -> Result<(), StoreError> {
+        self.submit(AddCertificate { account, certificate }).await
+    }
+
+    /// Lets a certificate log in to an account no longer. Errors: `NoSuchAccount`, `NoSuchCertificate` and those of writing.
+    pub async fn remove_certificate(&self, account: AccountId, name: String) -> Result<(), StoreError> {
+        self.submit(RemoveCertificate { account, name }).await
     }
 
     /// Protects an account's password by codes, or (`None`) no longer. Errors: `NoSuchAccount`, `TotpExists` and those of writing.

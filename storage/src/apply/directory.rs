@@ -48,6 +48,11 @@ pub(crate) fn apply(
             state.used_codes.remove(&changed.account);
             Effect::None
         }
+        DirectoryChange::CertificatesChanged(changed) => {
+            let kept = changed.certificates.iter().map(|kept| kept.0.clone());
+            account(state, changed.account)?.certificates = kept.collect();
+            Effect::None
+        }
         DirectoryChange::CodeUsed(CodeUsed { account, step }) => {
             let used = state.used_codes.entry(*account).or_default();
             *used = (*used).max(*step);
@@ -79,6 +84,7 @@ fn create(state: &mut DirectoryState, created: &AccountCreated) -> Effect {
         scram_verifiers: created.scram_verifiers.clone(),
         app_passwords: Vec::new(),
         totp: None,
+        certificates: Vec::new(),
         quota_bytes: created.quota_bytes,
     };
     Arc::make_mut(&mut state.accounts).insert(created.account, record);
