@@ -18,7 +18,7 @@ const SECRET_BYTES: usize = 20;
 /// Digits of a code.
 const DIGITS: usize = 6;
 /// Seconds for which a code is shown (RFC 6238 section 5.2).
-const STEP_SECONDS: u64 = 30;
+pub const STEP_SECONDS: u64 = 30;
 /// By how many steps a client's clock may differ from ours (RFC 6238 section 6).
 const STEPS_OFF: u64 = 1;
 /// RFC 4648 section 6.
@@ -64,8 +64,8 @@ pub(crate) fn split(typed: &str) -> Option<(&str, &str)> {
     code.bytes().all(|octet| octet.is_ascii_digit()).then_some((password, code))
 }
 
-/// The code of a step.
-fn code(secret: &TotpSecret, step: u64) -> String {
+/// The code of a time step: of the seconds since 1970 by [`STEP_SECONDS`] (RFC 6238 section 4.2).
+pub fn code(secret: &TotpSecret, step: u64) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &secret.0);
     let tag = hmac::sign(&key, &step.to_be_bytes());
     // RFC 4226 section 5.3: the last four bits say where the 31 bits stand.
