@@ -134,7 +134,8 @@ impl Script {
     }
 
     /// Whether it wants `codes` (alice's password is protected by codes: `<<code>>` of now, `<<next code>>`) or `tokens` (the server
-    /// has an issuer: `<<token>>` and `<<old token>>` for alice, `<<bob's token>>`).
+    /// has an issuer: `<<token>>` and `<<old token>>` for alice, `<<bob's token>>`) or `no-soliciting` (what is `org.example:ADV` or
+    /// `net.example:X` is refused).
     pub fn needs(&self, what: &str) -> bool {
         self.needs.iter().any(|need| need == what)
     }

@@ -31,6 +31,10 @@ async fn run_all(folder: &str) {
             let site = SiteBuilder::new("a.test")
                 .limits("message_size = \"64 KiB\"\nrecipients = 100")
                 .with("[[alias]]\nfrom = \"team@a.test\"\nto = [\"alice@a.test\", \"bob@a.test\"]")
+                .limits(match script.needs("no-soliciting") {
+                    true => "no_soliciting = [\"org.example:ADV\", \"net.example:X\"]",
+                    false => "",
+                })
                 .with(tokens.as_ref().map(Tokens::section).as_deref().unwrap_or_default())
                 .start()
                 .await;
