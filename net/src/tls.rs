@@ -104,6 +104,14 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
+/// The SHA-256 fingerprint of the first certificate of a PEM file. Errors: the file cannot be read or holds none.
+pub fn fingerprint(file: &Path) -> Result<[u8; 32], TlsError> {
+    let certificates = read_certificates(file)?;
+    let first =
+        certificates.first().ok_or_else(|| TlsError::File(file.into(), "holds no certificate".into()))?;
+    Ok(client_certificate::sha256(first))
+}
+
 impl CertificateFiles {
     /// Whether all certificates of the chain are valid at a time. Errors: a file that cannot be read, the first that is not.
     pub fn check_dates(&self, now: SystemTime) -> Result<(), TlsError> {

@@ -166,8 +166,9 @@ impl Server {
         let live = Arc::new(watch::Sender::new(directory::live(&store, config.clone())?));
         let salt_key = salt_key(&config.state_dir)?;
         let ask = issuer::ask(resolver.clone());
-        let authenticator =
-            Authenticator::with_salt_key(config.limits.auth_failures_per_minute, &salt_key, Some(ask));
+        let use_code = directory::use_code(&store);
+        let failures = config.limits.auth_failures_per_minute;
+        let authenticator = Authenticator::with_salt_key(failures, &salt_key, Some(ask), Some(use_code));
         let running = Running {
             bound: listeners.iter().map(|(bound, _, _)| bound.clone()).collect(),
             services: Services::new(&store, &live, &authenticator, &srs),
