@@ -1,4 +1,4 @@
-//! DNS by hickory-resolver: MX, A and AAAA, with failures told apart.
+//! DNS by hickory-resolver: MX, A and AAAA, TXT and PTR, with failures told apart.
 //!
 //! Names are always asked for as they are: no search list, no hosts file (RFC 5321 section 5.1 forbids to infer names).
 //! CNAMEs are followed by the resolver that is asked, and by hickory where that one left them.
@@ -52,10 +52,34 @@ pub type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<Vec<T>, DnsError>
 
 /// Answers in place of DNS: a world that is told by a script.
 pub trait Answers: Send + Sync + 'static {
-    /// As [`Resolver::mx`].
-    fn mx<'a>(&'a self, domain: &'a Domain) -> Answering<'a, (u16, String)>;
+    /// As [`Resolver::exchanges`].
+    fn mx<'a>(&'a self, owner: &'a str) -> Answering<'a, (u16, String)>;
     /// As [`Resolver::addresses`].
     fn addresses<'a>(&'a self, host: &'a str) -> Answering<'a, IpAddr>;
+    /// As [`Resolver::texts`]. A world without such records need not say so.
+    fn texts<'a>(&'a self, owner: &'a str) -> Answering<'a, Vec<u8>> {
+        Box::pin(async move { Err(DnsError::NoSuchDomain(owner.to_owned())) })
+    }
+    /// As [`Resolver::names`]. A world without such records need not say so.
+    fn names(&self, address: IpAddr) -> Answering<'_, String> {
+        Box::pin(async move { Err(DnsError::NoSuchDomain(address.to_string())) })
+    }
+}
+
+/// Which addresses a look-up is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Family {
+    /// A records.
+    V4,
+    /// AAAA records.
+    V6,
+}
+
+impl Family {
+    /// That of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
 }
 
 /// The resolver. Cheap to clone.
@@ -108,28 +132,74 @@ impl Resolver {
 
     /// MX records: preference and host, in no order. A null MX (RFC 7505) is preference 0 and `.` as host.
     pub async fn mx(&self, domain: &Domain) -> Result<Vec<(u16, String)>, DnsError> {
+        self.exchanges(domain.as_str()).await
+    }
+
+    /// As [`mx`](Self::mx), for a name that may hold any octets.
+    pub async fn exchanges(&self, owner: &str) -> Result<Vec<(u16, String)>, DnsError> {
         let dns = match &self.inner {
             Inner::Dns(dns) => dns,
-            Inner::Other(answers) => return answers.mx(domain).await,
+            Inner::Other(answers) => return answers.mx(owner).await,
         };
-        let name = fqdn(domain.as_str())?;
-        let answer = dns.mx_lookup(name).await.map_err(|error| failure(domain.as_str(), &error))?;
+        let answer = dns.mx_lookup(raw_name(owner)?).await.map_err(|error| failure(owner, &error))?;
         let mx = |record: &Record| match &record.data {
             RData::MX(mx) => Some((mx.preference, host_name(&mx.exchange))),
             _ => None,
         };
-        some(domain.as_str(), answer.answers().iter().filter_map(mx).collect())
+        some(owner, answer.answers().iter().filter_map(mx).collect())
     }
 
     /// The TXT records of a name, each as one text; what is not UTF-8 is left out.
     pub async fn txt(&self, owner: &str) -> Result<Vec<String>, DnsError> {
-        let Inner::Dns(dns) = &self.inner else { return Err(DnsError::NoRecords(owner.to_owned())) };
-        let answer = dns.txt_lookup(fqdn(owner)?).await.map_err(|error| failure(owner, &error))?;
+        let texts = self.texts(owner).await?;
+        some(owner, texts.into_iter().filter_map(|text| String::from_utf8(text).ok()).collect())
+    }
+
+    /// The TXT records of a name, the strings of each joined. The name may hold any octets, as those that SPF macros make do.
+    pub async fn texts(&self, owner: &str) -> Result<Vec<Vec<u8>>, DnsError> {
+        let dns = match &self.inner {
+            Inner::Dns(dns) => dns,
+            Inner::Other(answers) => return answers.texts(owner).await,
+        };
+        let answer = dns.txt_lookup(raw_name(owner)?).await.map_err(|error| failure(owner, &error))?;
         let text = |record: &Record| match &record.data {
-            RData::TXT(txt) => String::from_utf8(txt.txt_data.concat()).ok(),
+            RData::TXT(txt) => Some(txt.txt_data.concat()),
             _ => None,
         };
         some(owner, answer.answers().iter().filter_map(text).collect())
+    }
+
+    /// The addresses of one family of a host, whose name may hold any octets.
+    pub async fn addresses_of(&self, host: &str, family: Family) -> Result<Vec<IpAddr>, DnsError> {
+        let dns = match &self.inner {
+            Inner::Dns(dns) => dns,
+            Inner::Other(answers) => {
+                let addresses = answers.addresses(host).await?;
+                return some(host, addresses.into_iter().filter(|one| Family::of(*one) == family).collect());
+            }
+        };
+        let name = raw_name(host)?;
+        let answer = match family {
+            Family::V4 => dns.ipv4_lookup(name).await,
+            Family::V6 => dns.ipv6_lookup(name).await,
+        };
+        let answer = answer.map_err(|error| failure(host, &error))?;
+        some(host, answer.answers().iter().filter_map(|record| record.data.ip_addr()).collect())
+    }
+
+    /// The names of an address (PTR), in lower case without the last dot. They are the word of whoever has the address.
+    pub async fn names(&self, address: IpAddr) -> Result<Vec<String>, DnsError> {
+        let dns = match &self.inner {
+            Inner::Dns(dns) => dns,
+            Inner::Other(answers) => return answers.names(address).await,
+        };
+        let owner = address.to_string();
+        let answer = dns.reverse_lookup(address).await.map_err(|error| failure(&owner, &error))?;
+        let name = |record: &Record| match &record.data {
+            RData::PTR(ptr) => Some(host_name(&ptr.0)),
+            _ => None,
+        };
+        some(&owner, answer.answers().iter().filter_map(name).collect())
     }
 
     /// IPv6 and IPv4 addresses of a host, IPv6 first.
@@ -172,6 +242,14 @@ fn bound(options: &mut ResolverOpts) {
 /// The name as it is, with its root: no search list is tried. A text that is no name does not exist.
 fn fqdn(host: &str) -> Result<Name, DnsError> {
     let mut name = Name::from_ascii(host).map_err(|_| DnsError::NoSuchDomain(host.to_owned()))?;
+    name.set_fqdn(true);
+    Ok(name)
+}
+
+/// The name whose labels hold these octets, whatever they are, with its root.
+fn raw_name(host: &str) -> Result<Name, DnsError> {
+    let labels = host.strip_suffix('.').unwrap_or(host).split('.').map(str::as_bytes);
+    let mut name = Name::from_labels(labels).map_err(|_| DnsError::NoSuchDomain(host.to_owned()))?;
     name.set_fqdn(true);
     Ok(name)
 }
@@ -240,6 +318,12 @@ mod tests {
         add("mx1.b.test.", RData::AAAA(rdata::AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)));
         add("mx2.b.test.", RData::A(rdata::A::new(192, 0, 2, 2)));
         add("hostalias.test.", RData::CNAME(rdata::CNAME(name("mx2.b.test."))));
+        add("raw.test.", RData::TXT(rdata::TXT::from_bytes(vec![b"\x96", b"x"])));
+        let odd = Name::from_labels([b"a+b\\c@".as_slice(), b"test"]).unwrap();
+        zone.upsert_mut(Record::from_rdata(odd, 60, RData::A(rdata::A::new(127, 0, 0, 2))), 0);
+        let mut add = |owner: &str, data: RData| {
+            zone.upsert_mut(Record::from_rdata(name(owner), 60, data), 0);
+        };
         let many = (0..100).map(|n| mx(n, &format!("a-rather-long-host-name-{n}.many.test.")));
         many.for_each(|data| add("many.test.", data));
         let mut catalog = Catalog::new();
@@ -276,6 +360,13 @@ mod tests {
         assert!(matches!(mx("elsewhere.example").await, Err(DnsError::Temporary(..))));
         assert_eq!(resolver.txt("_mta-sts.b.test").await, Ok(vec!["v=STSv1; id=1;".to_owned()]));
         assert_eq!(resolver.txt("b.test").await, Err(DnsError::NoRecords("b.test".into())));
+        assert_eq!(resolver.texts("raw.test").await, Ok(vec![b"\x96x".to_vec()]));
+        assert_eq!(resolver.txt("raw.test").await, Err(DnsError::NoRecords("raw.test".into())));
+        let of = async |host: &str, family| resolver.addresses_of(host, family).await;
+        assert_eq!(of("mx1.b.test.", Family::V4).await, Ok(vec!["192.0.2.1".parse().unwrap()]));
+        assert_eq!(of("mx1.b.test", Family::V6).await, Ok(vec!["2001:db8::1".parse().unwrap()]));
+        assert_eq!(of("mx2.b.test", Family::V6).await, Err(DnsError::NoRecords("mx2.b.test".into())));
+        assert_eq!(of("a+b\\c@.test", Family::V4).await, Ok(vec!["127.0.0.2".parse().unwrap()]));
         let addresses = async |host: &str| {
             resolver
                 .addresses(host)

@@ -3,6 +3,7 @@
 //! `smtp` is pure: grammar and machines of both sides. `server` answers the server machine's questions, `client` the client
 //! machine's; `queue` decides when, `route` decides where to, `dns` asks.
 
+pub mod authenticity;
 pub mod client;
 pub mod dns;
 mod notification;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::{sync::watch, task::JoinHandle};
 use waypost_auth::{Directory, Live, Srs};
 use waypost_config::Config;
-use waypost_mail::{Address, Domain, EntryId, ReversePath};
+use waypost_mail::{Address, EntryId, ReversePath};
 use waypost_message::Splitter;
 use waypost_mta::{
     Random,
@@ -34,7 +34,7 @@ const TEXT: &str = "a line of a short message, as there are many of them in a qu
 struct Rule;
 
 impl Answers for Rule {
-    fn mx<'a>(&'a self, domain: &'a Domain) -> Answering<'a, (u16, String)> {
+    fn mx<'a>(&'a self, domain: &'a str) -> Answering<'a, (u16, String)> {
         Box::pin(async move { Ok(vec![(10, format!("mx.{domain}"))]) })
     }
 

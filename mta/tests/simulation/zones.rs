@@ -11,7 +11,6 @@ use std::{
 };
 
 use tokio::time::Instant;
-use waypost_mail::Domain;
 use waypost_mta::dns::{Answering, Answers, DnsError};
 
 use crate::{
@@ -60,9 +59,8 @@ fn host_name(host: Host) -> String {
 }
 
 impl Answers for Zones {
-    fn mx<'a>(&'a self, domain: &'a Domain) -> Answering<'a, (u16, String)> {
+    fn mx<'a>(&'a self, name: &'a str) -> Answering<'a, (u16, String)> {
         Box::pin(async move {
-            let name = domain.as_str();
             self.ask(name).await?;
             match self.zones.get(name) {
                 None => Err(DnsError::NoSuchDomain(name.to_owned())),

@@ -1,0 +1,3 @@
+//! Authenticity: whether a message comes from whom it says.
+
+pub mod spf;
