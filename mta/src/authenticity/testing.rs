@@ -1,0 +1,131 @@
+//! A zone of texts and a signer, for tests.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use base64::Engine;
+use mail_auth::{
+    common::{
+        crypto::{Ed25519Key, SigningKey},
+        headers::HeaderWriter,
+    },
+    dkim::{Canonicalization, DkimSigner},
+};
+
+use crate::dns::{Answering, Answers, DnsError, Resolver};
+
+/// Records by name; a name with `TIMEOUT` as its text is not answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Zone {
+    texts: HashMap<String, Vec<Vec<u8>>>,
+    addresses: HashMap<String, Vec<IpAddr>>,
+    names: HashMap<IpAddr, Vec<String>>,
+}
+
+impl Zone {
+    pub(crate) fn text(mut self, owner: &str, text: &str) -> Self {
+        self.texts.entry(owner.to_owned()).or_default().push(text.as_bytes().to_vec());
+        self
+    }
+
+    pub(crate) fn address(mut self, owner: &str, address: &str) -> Self {
+        self.addresses.entry(owner.to_owned()).or_default().push(address.parse().unwrap());
+        self
+    }
+
+    pub(crate) fn name(mut self, address: &str, name: &str) -> Self {
+        self.names.entry(address.parse().unwrap()).or_default().push(name.to_owned());
+        self
+    }
+
+    pub(crate) fn resolver(self) -> Resolver {
+        Resolver::answered_by(self)
+    }
+
+    fn is_known(&self, owner: &str) -> bool {
+        let below = |name: &String| name == owner || name.ends_with(&format!(".{owner}"));
+        self.texts.keys().any(below) || self.addresses.keys().any(below)
+    }
+
+    fn none(&self, owner: &str) -> DnsError {
+        if self.is_known(owner) {
+            DnsError::NoRecords(owner.into())
+        } else {
+            DnsError::NoSuchDomain(owner.into())
+        }
+    }
+}
+
+impl Answers for Zone {
+    fn mx<'a>(&'a self, owner: &'a str) -> Answering<'a, (u16, String)> {
+        Box::pin(async move { Err(self.none(owner)) })
+    }
+
+    fn addresses<'a>(&'a self, host: &'a str) -> Answering<'a, IpAddr> {
+        Box::pin(async move { self.addresses.get(host).cloned().ok_or_else(|| self.none(host)) })
+    }
+
+    fn texts<'a>(&'a self, owner: &'a str) -> Answering<'a, Vec<u8>> {
+        Box::pin(async move {
+            let texts = self.texts.get(owner).cloned().ok_or_else(|| self.none(owner))?;
+            if texts == [b"TIMEOUT"] {
+                return Err(DnsError::Temporary(owner.into(), "no answer".into()));
+            }
+            Ok(texts)
+        })
+    }
+
+    fn names(&self, address: IpAddr) -> Answering<'_, String> {
+        let none = move || DnsError::NoSuchDomain(address.to_string());
+        Box::pin(async move { self.names.get(&address).cloned().ok_or_else(none) })
+    }
+}
+
+/// Signs for a domain with a key of its own, by code that is not ours.
+pub(crate) struct Signing {
+    key: Vec<u8>,
+    domain: String,
+}
+
+impl Signing {
+    pub(crate) fn new(domain: &str) -> Self {
+        Self { key: Ed25519Key::generate_pkcs8().unwrap(), domain: domain.to_owned() }
+    }
+
+    pub(crate) fn key(&self) -> Ed25519Key {
+        Ed25519Key::from_pkcs8_der(&self.key).unwrap()
+    }
+
+    /// The record of its key, which is to stand at `s._domainkey.DOMAIN`.
+    pub(crate) fn record(&self) -> String {
+        let public = base64::engine::general_purpose::STANDARD.encode(self.key().public_key());
+        format!("v=DKIM1; k=ed25519; p={public}")
+    }
+
+    /// A zone with that record.
+    pub(crate) fn zone(&self) -> Zone {
+        Zone::default().text(&format!("s._domainkey.{}", self.domain), &self.record())
+    }
+
+    /// The message with a signature before it.
+    pub(crate) fn sign(&self, message: &str) -> String {
+        self.sign_as(message, Canonicalization::Relaxed, false, "")
+    }
+
+    /// As [`sign`](Self::sign), in one form of both, with or without the length of the body, for an identity.
+    pub(crate) fn sign_as(
+        &self,
+        message: &str,
+        form: Canonicalization,
+        length: bool,
+        identity: &str,
+    ) -> String {
+        let signer = DkimSigner::from_key(self.key())
+            .domain(&self.domain)
+            .selector("s")
+            .headers(["From", "To", "Subject"]);
+        let signer = signer.header_canonicalization(form).body_canonicalization(form).body_length(length);
+        let signature = signer.agent_user_identifier(identity).sign(message.as_bytes()).unwrap();
+        assert_eq!(self.key().algorithm().name(), "ed25519-sha256");
+        signature.to_header() + message
+    }
+}
