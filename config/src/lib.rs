@@ -14,9 +14,9 @@ pub use reader::size as parse_size;
 pub use reference::{explain, reference};
 pub use sections::fingerprint as parse_fingerprint;
 pub use types::{
-    AccountConfig, AliasConfig, CertificateConfig, Config, DestinationConfig, DnsConfig, Dnssec,
-    DomainConfig, Introspection, LimitsConfig, ListenAddress, ListenerConfig, ListenerRules, Listeners,
-    LostTls, Network, NextHop, OauthConfig, OutboundTlsConfig, Password, QueueConfig, RatesConfig,
-    RouteConfig, RouteProtocol, RouteTls, Schedule, Service, SocketFile, SourceAddresses, SrsConfig,
-    StorageConfig, TlsConfig, TlsLevel, TlsMode, TlsPolicyConfig, TokenSource,
+    AccountConfig, AliasConfig, AuthenticityConfig, CertificateConfig, Config, DestinationConfig, DmarcMode,
+    DnsConfig, Dnssec, DomainConfig, Introspection, LimitsConfig, ListenAddress, ListenerConfig,
+    ListenerRules, Listeners, LostTls, Network, NextHop, OauthConfig, OutboundTlsConfig, Password,
+    QueueConfig, RatesConfig, RouteConfig, RouteProtocol, RouteTls, Schedule, Service, SocketFile,
+    SourceAddresses, SrsConfig, StorageConfig, TlsConfig, TlsLevel, TlsMode, TlsPolicyConfig, TokenSource,
 };

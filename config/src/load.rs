@@ -89,6 +89,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     let outbound_tls = facts.outbound_tls(&root);
     let (queue, limits) = (sections::queue(&root), sections::limits(&root));
     let srs = sections::srs(&root, &domains);
+    let authenticity = sections::authenticity(&root);
     if !root.has("listener") {
         problems.add(None, "there is no [[listener]]: the server would serve nobody");
     }
@@ -141,11 +142,12 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         queue,
         limits,
         srs,
+        authenticity,
         oauth,
     })
 }
 
-fn values<T>(found: Vec<Found<T>>) -> Vec<T> {
+pub(crate) fn values<T>(found: Vec<Found<T>>) -> Vec<T> {
     found.into_iter().map(|found| found.value).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,6 +10,7 @@ use std::{
 use waypost_mail::{Address, Domain, Solicitation};
 
 use crate::{
+    load::values,
     next_hop::{SOCKET_PATH_BYTES_MAX, next_hop, server, source_addresses},
     reader::{Found, Section, duration, size},
     types::*,
@@ -727,6 +728,32 @@ pub(crate) fn srs(root: &Section<'_, '_>, domains: &[Found<DomainConfig>]) -> Sr
     });
     section.end();
     SrsConfig { enabled, domain: domain.map(|found| found.value) }
+}
+
+const DMARC_MODES: [(&str, DmarcMode); 3] =
+    [("enforce", DmarcMode::Enforce), ("quarantine", DmarcMode::Quarantine), ("observe", DmarcMode::Observe)];
+
+pub(crate) fn authenticity(root: &Section<'_, '_>) -> AuthenticityConfig {
+    let section = root.table("authenticity");
+    let loopback = [(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)];
+    let loopback = || loopback.map(|(address, prefix)| Network { address, prefix }).to_vec();
+    let exempt = section.list("exempt", network).map(values).unwrap_or_else(loopback);
+    let config = AuthenticityConfig {
+        enabled: section.boolean("enabled").is_none_or(|enabled| enabled.value),
+        dmarc: section.word("dmarc", &DMARC_MODES).unwrap_or_default(),
+        domains: section.tables("domain").into_iter().filter_map(dmarc_domain).collect(),
+        exempt,
+        trusted_sealers: section.list("trusted_sealers", domain).map(values).unwrap_or_default(),
+    };
+    section.end();
+    config
+}
+
+fn dmarc_domain(section: Section<'_, '_>) -> Option<(Domain, DmarcMode)> {
+    let name = section.need("name", section.parsed("name", domain));
+    let mode = section.need("dmarc", section.word("dmarc", &DMARC_MODES));
+    section.end();
+    Some((name?.value, mode?))
 }
 
 /// Longest wait before an error or a greeting is told.

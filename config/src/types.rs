@@ -43,6 +43,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `[srs]`
     pub srs: SrsConfig,
+    /// `[authenticity]`
+    pub authenticity: AuthenticityConfig,
     /// `[oauth]`
     pub oauth: Option<OauthConfig>,
 }
@@ -579,6 +581,50 @@ pub struct SrsConfig {
     pub enabled: bool,
     /// The domain of the new path; default: that of the alias.
     pub domain: Option<Domain>,
+}
+
+/// `[authenticity]`: how mail of strangers is checked. The default checks nothing, which is not that of a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AuthenticityConfig {
+    /// Whether it is checked at all; default true.
+    pub enabled: bool,
+    /// What is done where an author's domain does not stand behind a message; default: what it asks for.
+    pub dmarc: DmarcMode,
+    /// The same by domain of the author, or of one above it; the longest counts.
+    pub domains: Vec<(Domain, DmarcMode)>,
+    /// Networks whose mail is not checked; default: loopback. Those of `[[trust]]` are not checked either.
+    pub exempt: Vec<Network>,
+    /// Who is believed that a message passed when it came to him (ARC); default: nobody.
+    pub trusted_sealers: Vec<Domain>,
+}
+
+/// What of the wishes of an author's domain is honoured.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum DmarcMode {
+    /// All.
+    #[default]
+    Enforce,
+    /// What would be refused goes to Junk.
+    Quarantine,
+    /// None; results are written down.
+    Observe,
+}
+
+impl AuthenticityConfig {
+    /// What of the wishes of a domain is honoured.
+    pub fn dmarc_for(&self, domain: &str) -> DmarcMode {
+        let is_of = |name: &Domain| {
+            domain.strip_suffix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        let own =
+            self.domains.iter().filter(|(name, _)| is_of(name)).max_by_key(|(name, _)| name.as_str().len());
+        own.map_or(self.dmarc, |(_, mode)| *mode)
+    }
+
+    /// Whether mail from an address is checked.
+    pub fn checks(&self, address: IpAddr) -> bool {
+        self.enabled && !self.exempt.iter().any(|network| network.contains(address))
+    }
 }
 
 /// `[limits]`

@@ -106,10 +106,15 @@ impl HeaderBlock {
 
     /// Removes all fields of a name; how many.
     pub fn remove(&mut self, name: &str) -> usize {
+        self.remove_if(|field| field.is(name))
+    }
+
+    /// Removes the fields that are chosen; how many.
+    pub fn remove_if(&mut self, chosen: impl Fn(&Field<'_>) -> bool) -> usize {
         let mut removed = 0;
         let mut kept = Vec::with_capacity(self.octets.len());
         for unit in self.units() {
-            match Field::parse(unit).filter(|field| field.is(name)) {
+            match Field::parse(unit).filter(&chosen) {
                 Some(_) => removed += 1,
                 None => kept.extend_from_slice(unit),
             }

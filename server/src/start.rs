@@ -171,7 +171,7 @@ impl Server {
         let authenticator = Authenticator::with_salt_key(failures, &salt_key, Some(ask), Some(use_code));
         let running = Running {
             bound: listeners.iter().map(|(bound, _, _)| bound.clone()).collect(),
-            services: Services::new(&store, &live, &authenticator, &srs),
+            services: Services::new(&store, &live, &authenticator, &srs, &resolver),
             limits: Limits::new(connections, config.limits.connections_per_address)
                 .per_minute(config.limits.rates.connections_per_minute),
             store,
@@ -457,7 +457,13 @@ struct Services {
 }
 
 impl Services {
-    fn new(store: &Store, live: &watch::Sender<Arc<Live>>, authenticator: &Authenticator, srs: &Srs) -> Self {
+    fn new(
+        store: &Store,
+        live: &watch::Sender<Arc<Live>>,
+        authenticator: &Authenticator,
+        srs: &Srs,
+        resolver: &Resolver,
+    ) -> Self {
         let shared = || (store.clone(), live.subscribe(), authenticator.clone());
         let (mta_store, mta_live, mta_authenticator) = shared();
         let (imap, pop3) = (shared(), shared());
@@ -469,6 +475,7 @@ impl Services {
                 guard: waypost_mta::server::Guard::default(),
                 srs: srs.clone(),
                 random: waypost_mta::Random::default(),
+                resolver: resolver.clone(),
             },
             imap: waypost_imap::Context::new(imap.0, imap.1, imap.2),
             pop3: waypost_pop3::Context::new(pop3.0, pop3.1, pop3.2),

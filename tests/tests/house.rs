@@ -95,9 +95,16 @@ fn an_outside_library_has_one_owner() {
 }
 
 /// Folders and files of pure code.
-const PURE: [&str; 19] = [
+const PURE: [&str; 26] = [
     "mail/src",
     "message/src",
+    "mta/src/authenticity/dkim/body.rs",
+    "mta/src/authenticity/dkim/canonical.rs",
+    "mta/src/authenticity/dkim/signature.rs",
+    "mta/src/authenticity/dkim/tags.rs",
+    "mta/src/authenticity/dmarc/record.rs",
+    "mta/src/authenticity/policy.rs",
+    "mta/src/authenticity/results.rs",
     "mta/src/authenticity/spf/macros.rs",
     "mta/src/authenticity/spf/record.rs",
     "mta/src/smtp",
@@ -131,6 +138,23 @@ const FORBIDDEN: [&str; 12] = [
     ".await;",
     "Utc::now",
 ];
+
+/// Libraries that one module of a crate names, and no other.
+const OF_A_MODULE: [(&str, &str, &str); 2] =
+    [("mail_auth::", "mta/src", "mta/src/authenticity"), ("hickory_resolver::", "mta/src", "mta/src/dns")];
+
+#[test]
+fn a_library_of_a_module_is_named_nowhere_else() {
+    for (library, folder, module) in OF_A_MODULE {
+        let names = |file: &PathBuf| fs::read_to_string(file).unwrap().contains(library);
+        let (inside, outside): (Vec<_>, Vec<_>) = rust_files(&root().join(folder))
+            .into_iter()
+            .filter(names)
+            .partition(|file| file.to_str().unwrap().starts_with(root().join(module).to_str().unwrap()));
+        assert!(!inside.is_empty(), "{module} does not name {library}");
+        assert!(outside.is_empty(), "{library} belongs to {module}, not to {outside:?}");
+    }
+}
 
 #[test]
 fn pure_code_is_pure() {

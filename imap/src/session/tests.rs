@@ -61,6 +61,7 @@ fn config() -> Config {
             rates: Default::default(),
         },
         srs: Default::default(),
+        authenticity: Default::default(),
     }
 }
 

@@ -1,6 +1,151 @@
-//! Authenticity: whether a message comes from whom it says.
+//! Authenticity: whether a message comes from whom it says, checked while it arrives and before it is answered.
+//!
+//! ```text
+//! Check::begin(header) ── feed(body)… ── finish(resolver, envelope) ──► Verdict ── policy ──► Disposition
+//! ```
+//!
+//! `spf`, `dkim`, `dmarc`, `arc` and `iprev` come to results, `results` writes them down, `policy` says what is done. All look-ups
+//! go through `dns`, which bounds and remembers them. Not here: when (`server`).
+//! This is the only module that knows mail-auth (`docs/decisions/0007-authenticity.md`).
 
+pub mod arc;
 pub mod dkim;
+pub mod dmarc;
+pub mod iprev;
+pub(crate) mod policy;
+pub(crate) mod results;
 pub mod spf;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, net::IpAddr};
+
+use waypost_mail::{Domain, ReversePath};
+use waypost_message::HeaderBlock;
+
+use self::{
+    arc::{ArcCheck, ArcOutcome},
+    dkim::{DkimCheck, DkimOutcome, DkimResult, body::Bodies, key::Keys},
+    dmarc::{DmarcOutcome, Identifier, Method},
+    iprev::IprevOutcome,
+    spf::{Client, SpfOutcome, SpfResult},
+};
+use crate::dns::Resolver;
+
+/// A message that is being checked.
+#[derive(Debug)]
+pub struct Check {
+    authors: Vec<Option<Domain>>,
+    dkim: DkimCheck,
+    arc: ArcCheck,
+    bodies: Bodies,
+}
+
+/// Who sends, as whom, to whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'a> {
+    /// Its address.
+    pub peer: IpAddr,
+    /// What it called itself.
+    pub helo: &'a str,
+    /// The sender in the envelope.
+    pub reverse_path: &'a ReversePath,
+    /// Who we are.
+    pub receiver: &'a Domain,
+    /// Seconds since 1970.
+    pub now: u64,
+}
+
+/// What came of all checks of a message.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Who sent it.
+    pub peer: IpAddr,
+    /// As what.
+    pub helo: String,
+    /// The sender in the envelope; `None`: SPF was asked about HELO (RFC 7208 section 2.4).
+    pub sender: Option<String>,
+    /// Whether the address has a name.
+    pub iprev: IprevOutcome,
+    /// Whether it may send for the domain.
+    pub spf: SpfOutcome,
+    /// Signatures.
+    pub dkim: Vec<DkimOutcome>,
+    /// The chain.
+    pub arc: ArcOutcome,
+    /// The domains of the authors.
+    pub dmarc: Vec<DmarcOutcome>,
+}
+
+impl fmt::Display for Verdict {
+    /// All results in a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "iprev={} spf={}", self.iprev.name(), self.spf.result)?;
+        for DkimOutcome { result, signer, .. } in &self.dkim {
+            let domain = signer.as_ref().map_or("?", |signer| signer.domain.as_str());
+            write!(f, " dkim={}({domain})", result.name())?;
+        }
+        write!(f, " arc={}", self.arc.result.name())?;
+        for DmarcOutcome { result, domain, policy } in &self.dmarc {
+            write!(f, " dmarc={}({domain} {})", result.name(), policy.name())?;
+        }
+        Ok(())
+    }
+}
+
+impl Check {
+    /// Takes the header as it came; `now` in seconds since 1970.
+    pub fn begin(header: &HeaderBlock, now: u64) -> Self {
+        let mut bodies = Bodies::default();
+        let dkim = DkimCheck::begin(header, &mut bodies, now);
+        let arc = ArcCheck::begin(header, &mut bodies, now);
+        Self { authors: dmarc::authors(header), dkim, arc, bodies }
+    }
+
+    /// Takes octets of the body as they came.
+    pub fn feed(&mut self, octets: &[u8]) {
+        self.bodies.feed(octets);
+    }
+
+    /// Asks all that is to be asked, at once where that is possible.
+    pub async fn finish(self, resolver: &Resolver, sender: Sender<'_>) -> Verdict {
+        let Sender { peer, helo, reverse_path, receiver, now } = sender;
+        let address = reverse_path.address();
+        let domain = address.map_or(helo, |address| address.domain.as_str());
+        let local = address.map_or("", |address| address.local.as_str());
+        let client = Client { ip: peer, helo, local, domain, receiver: receiver.as_str(), now };
+        // Keys of signatures before those of a chain: the number is bounded.
+        let names = self.dkim.key_names().chain(self.arc.key_names());
+        let (spf, iprev, keys) = tokio::join!(
+            spf::check(resolver, client),
+            iprev::check(resolver, peer),
+            Keys::fetch(resolver, names)
+        );
+        let hashes = self.bodies.finish();
+        let dkim = self.dkim.finish(&hashes, &keys);
+        let arc = self.arc.finish(&hashes, &keys);
+        let identifiers = identifiers(&spf, domain, &dkim);
+        let dmarc = dmarc::check(resolver, &self.authors, &identifiers).await;
+        let sender = address.map(ToString::to_string);
+        Verdict { peer, helo: helo.to_owned(), sender, iprev, spf, dkim, arc, dmarc }
+    }
+}
+
+/// The domains that sent the message, or that would have if DNS had answered.
+fn identifiers(spf: &SpfOutcome, domain: &str, dkim: &[DkimOutcome]) -> Vec<Identifier> {
+    let certain = |is_pass: bool, is_open: bool| (is_pass || is_open).then_some(is_pass);
+    let by_spf = certain(spf.result == SpfResult::Pass, spf.result == SpfResult::TempError);
+    let by_spf = by_spf.map(|is_certain| {
+        let domain = domain.trim_end_matches('.').to_ascii_lowercase();
+        Identifier { domain, by: Method::Spf, is_certain }
+    });
+    let by_dkim = dkim.iter().filter_map(|outcome| {
+        let is_certain =
+            certain(outcome.result == DkimResult::Pass, outcome.result == DkimResult::TempError)?;
+        let domain = outcome.signer.as_ref()?.domain.clone();
+        Some(Identifier { domain, by: Method::Dkim, is_certain })
+    });
+    by_spf.into_iter().chain(by_dkim).collect()
+}

@@ -11,6 +11,13 @@ use mail_auth::{
     dkim::{Canonicalization, DkimSigner},
 };
 
+use waypost_message::{HeaderBlock, HeaderCollector};
+
+use super::dkim::{
+    body::Bodies,
+    canonical::Canonicalization as Form,
+    signature::{Kind, Signature, add_unsigned},
+};
 use crate::dns::{Answering, Answers, DnsError, Resolver};
 
 /// Records by name; a name with `TIMEOUT` as its text is not answered.
@@ -97,7 +104,7 @@ impl Signing {
 
     /// The record of its key, which is to stand at `s._domainkey.DOMAIN`.
     pub(crate) fn record(&self) -> String {
-        let public = base64::engine::general_purpose::STANDARD.encode(self.key().public_key());
+        let public = base64(&self.key().public_key());
         format!("v=DKIM1; k=ed25519; p={public}")
     }
 
@@ -128,4 +135,62 @@ impl Signing {
         assert_eq!(self.key().algorithm().name(), "ed25519-sha256");
         signature.to_header() + message
     }
+
+    /// The message with one more set of ARC, which says what was found.
+    pub(crate) fn seal(&self, message: &str, instance: usize, found: &str) -> String {
+        let cv = if instance == 1 { "none" } else { "pass" };
+        let results = format!("ARC-Authentication-Results: i={instance}; {}; {found}\r\n", self.domain);
+        let (header, used) = HeaderCollector::default().feed(message.as_bytes()).unwrap().unwrap();
+        let mut bodies = Bodies::default();
+        let body = bodies.add(Form::Relaxed, None);
+        bodies.feed(&message.as_bytes()[used..]);
+        let hash = base64(bodies.finish().digest(body));
+        let tags = format!("i={instance}; a=ed25519-sha256; d={}; s=s; t=1", self.domain);
+        let unsigned =
+            format!("ARC-Message-Signature: {tags}; c=relaxed/relaxed; h=from:to:subject; bh={hash}; b=");
+        let signature = self.signed(&unsigned, |own| {
+            let read = Signature::parse(unsigned_value(&unsigned).as_bytes(), Kind::Arc).unwrap();
+            read.signed_octets(&header, &own.fields().next().unwrap())
+        });
+        let chain = self.chain(&header, instance, &results, &signature);
+        let seal = self.signed(&format!("ARC-Seal: {tags}; cv={cv}; b="), |own| {
+            let mut octets = chain.clone();
+            add_unsigned(Form::Relaxed, &own.fields().next().unwrap(), &mut octets);
+            octets
+        });
+        [seal, signature, results, message.to_owned()].concat()
+    }
+
+    /// The sets that are there, the oldest first, and what is new of this one.
+    fn chain(&self, header: &HeaderBlock, instance: usize, results: &str, signature: &str) -> Vec<u8> {
+        let mut chain = Vec::new();
+        for at in 1..instance {
+            for name in ["ARC-Authentication-Results", "ARC-Message-Signature", "ARC-Seal"] {
+                let is_of =
+                    |raw: &[u8]| String::from_utf8_lossy(raw).trim_start().starts_with(&format!("i={at};"));
+                let field = header.fields().find(|field| field.is(name) && is_of(field.raw)).unwrap();
+                Form::Relaxed.field(&field, &mut chain);
+            }
+        }
+        for text in [results, signature] {
+            Form::Relaxed.field(&HeaderBlock::new(text.into()).fields().next().unwrap(), &mut chain);
+        }
+        chain
+    }
+
+    /// A field that ends with `b=`, with the signature of what it signs.
+    fn signed(&self, unsigned: &str, octets: impl Fn(&HeaderBlock) -> Vec<u8>) -> String {
+        let own = HeaderBlock::new(unsigned.into());
+        let signature = self.key().sign(octets(&own).as_slice()).unwrap();
+        format!("{unsigned}{}\r\n", base64(&signature))
+    }
+}
+
+/// The value of a field, as if it were signed.
+fn unsigned_value(field: &str) -> String {
+    format!("{}eA==", field.split_once(':').unwrap().1)
+}
+
+fn base64(octets: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(octets)
 }

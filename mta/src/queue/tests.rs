@@ -329,6 +329,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
             rates: Default::default(),
         },
         srs: SrsConfig { enabled: true, domain: None },
+        authenticity: Default::default(),
     }
 }
 

@@ -8,7 +8,10 @@ use waypost_mail::{Address, DateTime, Domain, EntryId, LocalPart, Refusal, Solic
 use waypost_message::{EnvelopeAddress, HeaderBlock, Splitter};
 
 use super::{recipient::Recipients, refusal};
-use crate::smtp::server::{Dialect, Login, Mail};
+use crate::{
+    authenticity::{Check, results},
+    smtp::server::{Dialect, Login, Mail},
+};
 
 /// Most Received fields of a message that is not yet taken for one that goes in a circle (RFC 5321 section 6.3; the
 /// number is the least that the RFC asks for).
@@ -26,6 +29,8 @@ pub(super) struct Arrival<'a> {
     pub(super) submitter: Option<&'a Identity>,
     pub(super) recipients: &'a Recipients,
     pub(super) date: DateTime,
+    /// Whether it is to be checked where the message comes from.
+    pub(super) is_checked: bool,
 }
 
 impl Arrival<'_> {
@@ -38,6 +43,7 @@ impl Arrival<'_> {
         if self.submitter.is_some() || self.is_final() {
             header.remove("Return-Path");
         }
+        results::remove_forged(&mut header, self.hostname.as_str());
         if let Some(submitter) = self.submitter {
             self.complete_submission(&mut header, submitter)?;
         }
@@ -50,6 +56,11 @@ impl Arrival<'_> {
         }
         header.prepend(&self.received());
         Ok(header)
+    }
+
+    /// Begins to check where the message comes from, by its header as it came.
+    pub(super) fn check(&self, header: &HeaderBlock) -> Option<Box<Check>> {
+        self.is_checked.then(|| Box::new(Check::begin(header, self.date.seconds.unsigned_abs())))
     }
 
     /// Whether the message goes nowhere else. RFC 5321 section 4.4: at the final delivery Return-Path may be removed, by a

@@ -8,6 +8,8 @@ use waypost_mail::{BodyType, Refusal, Solicitation};
 use waypost_message::{HeaderBlock, HeaderCollector, HeaderError, Splitter, Structure};
 use waypost_storage::{Body, BodyWriter, Store};
 
+use crate::authenticity::Check;
+
 use super::{
     header::{Arrival, solicitations, tls_optional},
     octets::Scan,
@@ -28,6 +30,8 @@ pub(super) struct Intake {
     splitter: Splitter,
     /// What the octets that came are, whatever was declared.
     scan: Scan,
+    /// Sees the body as it came, where it is looked at.
+    check: Option<Box<Check>>,
 }
 
 /// A message that is in the store, but in no mailbox and in no queue.
@@ -43,13 +47,15 @@ pub(super) struct Complete {
     pub(super) tls_optional: bool,
     /// Which kinds of solicitation its header says that it is.
     pub(super) solicitations: Vec<Solicitation>,
+    /// Where it comes from is still to be looked up.
+    pub(super) check: Option<Box<Check>>,
 }
 
 impl Intake {
     /// Before the first octet of a message that was declared so.
     pub(super) fn new(declared: BodyType) -> Self {
         let stage = Stage::Header(HeaderCollector::default());
-        Self { stage, splitter: Splitter::new(), scan: Scan::new(declared) }
+        Self { stage, splitter: Splitter::new(), scan: Scan::new(declared), check: None }
     }
 
     /// Takes octets, and gives itself back where they could be taken.
@@ -65,6 +71,7 @@ impl Intake {
             let Some((header, used)) = collector.feed(octets).map_err(header_error)? else {
                 return Ok(self);
             };
+            self.check = arrival.check(&header);
             self.begin_body(store, arrival.rewrite(header)?);
             body = &octets[used..];
         }
@@ -72,6 +79,9 @@ impl Intake {
             && !body.is_empty()
         {
             self.splitter.feed(body);
+            if let Some(check) = &mut self.check {
+                check.feed(body);
+            }
             writer.write(body).await.map_err(|error| refusal::store_error(&error))?;
         }
         Ok(self)
@@ -82,7 +92,9 @@ impl Intake {
         let (header, writer) = match self.stage {
             Stage::Body(header, writer) => (header, writer),
             Stage::Header(collector) => {
-                let header = arrival.rewrite(collector.finish())?;
+                let header = collector.finish();
+                self.check = arrival.check(&header);
+                let header = arrival.rewrite(header)?;
                 self.splitter.feed(header.octets());
                 (header, store.body_writer())
             }
@@ -92,7 +104,8 @@ impl Intake {
         let (tls_optional, solicitations) = (tls_optional(&header), solicitations(&header));
         let (header, structure) = (header.into_octets(), self.splitter.finish());
         let octets = self.scan.finish(&structure);
-        Ok(Complete { header, body, structure, bytes, octets, tls_optional, solicitations })
+        let check = self.check;
+        Ok(Complete { header, body, structure, bytes, octets, tls_optional, solicitations, check })
     }
 
     fn begin_body(&mut self, store: &Store, header: HeaderBlock) {

@@ -2,7 +2,7 @@
 //!
 //! `session` answers, `guard` counts what addresses and accounts do, `recipient` decides who may be a recipient, `header` rewrites the header block and holds the rules
 //! for users' mail, `intake` brings a message into the store while it arrives, `octets` looks at what it is,
-//! `refusal` says what we say no with; `forecast` tells what would become of a message.
+//! `suspicion` does what `authenticity` comes to, `refusal` says what we say no with; `forecast` tells what would become of a message.
 //! Not here: the order of commands, bounds of lines and messages (`smtp::server`), sending (`client`, `queue`).
 
 pub mod forecast;
@@ -13,6 +13,7 @@ mod octets;
 mod recipient;
 mod refusal;
 mod session;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ pub use self::{
 };
 use crate::{
     Random,
+    dns::Resolver,
     smtp::server::{AuthPolicy, Manners, Role, Server, Settings, StartTls},
 };
 
@@ -54,6 +56,8 @@ pub struct Context {
     pub srs: Srs,
     /// For what nobody is to foresee.
     pub random: Random,
+    /// Answers where messages of strangers come from.
+    pub resolver: Resolver,
 }
 
 /// Serves one connection to its end, as MTA or for submission as the listener's service says.

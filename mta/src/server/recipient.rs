@@ -12,7 +12,7 @@ use waypost_mail::{
 use waypost_message::build::Action;
 use waypost_storage::{Delivery, RelayRecipient, Store};
 
-use super::refusal;
+use super::{refusal, suspicion::Suspicion};
 use crate::smtp::{parameters::RcptParameters, path::ForwardPath};
 
 /// Most accounts and addresses that the recipients of one transaction lead to through aliases. A recipient that alone leads to
@@ -283,6 +283,7 @@ pub(super) fn deliveries(
     recipients: &[Recipient],
     reverse_path: &ReversePath,
     internal_date: waypost_mail::DateTime,
+    suspicion: &Suspicion,
 ) -> Vec<Delivery> {
     let (mut deliveries, mut known) = (Vec::new(), HashSet::new());
     for recipient in recipients {
@@ -290,10 +291,12 @@ pub(super) fn deliveries(
             if !known.insert(*account) {
                 continue;
             }
-            let prefix = format!("Return-Path: <{reverse_path}>\r\nDelivered-To: {}\r\n", recipient.address);
+            let results = &suspicion.results;
+            let prefix =
+                format!("Return-Path: <{reverse_path}>\r\nDelivered-To: {}\r\n{results}", recipient.address);
             deliveries.push(Delivery {
                 account: *account,
-                mailbox: None,
+                mailbox: suspicion.mailboxes.get(account).copied(),
                 prefix: prefix.into_bytes(),
                 flags: Default::default(),
                 internal_date,
@@ -330,7 +333,7 @@ pub(super) fn waiting(recipients: &[Recipient], directory: &Directory) -> Vec<Re
 
 #[cfg(test)]
 mod tests {
-    use waypost_mail::{DateTime, Timestamp};
+    use waypost_mail::{DateTime, MailboxId, Timestamp};
 
     use super::*;
 
@@ -409,14 +412,20 @@ mod tests {
             recipient("z@b.test", &[], &["z@b.test"]),
         ];
         let date = DateTime::utc(Timestamp(0));
-        let local = deliveries(&recipients, &ReversePath::Address(address("s@c.test")), date);
+        let (junk, results) = (MailboxId(5), "Authentication-Results: x; none\r\n".to_owned());
+        let suspicion = Suspicion { results, mailboxes: [(AccountId(2), junk)].into(), what: None };
+        let none = Suspicion::default();
+        let local = deliveries(&recipients, &ReversePath::Address(address("s@c.test")), date, &none);
         assert_eq!(local.iter().map(|delivery| delivery.account.0).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(local[0].prefix, b"Return-Path: <s@c.test>\r\nDelivered-To: team@a.test\r\n");
         assert_eq!(local[2].prefix, b"Return-Path: <s@c.test>\r\nDelivered-To: one@a.test\r\n");
         assert_eq!(
-            deliveries(&recipients[..1], &ReversePath::Null, date)[0].prefix[..17],
+            deliveries(&recipients[..1], &ReversePath::Null, date, &none)[0].prefix[..17],
             *b"Return-Path: <>\r\n"
         );
+        let local = deliveries(&recipients, &ReversePath::Null, date, &suspicion);
+        assert_eq!(local.iter().map(|one| one.mailbox).collect::<Vec<_>>(), [None, Some(junk), None]);
+        assert!(local.iter().all(|one| one.prefix.ends_with(b"\r\nAuthentication-Results: x; none\r\n")));
         let relay = relayed(&recipients);
         let shown: Vec<_> = relay
             .iter()

@@ -27,13 +27,15 @@ use super::{
     intake::{Complete, Intake},
     recipient::{Recipient, Recipients, Trust, deliveries, relayed, waiting},
     refusal,
+    suspicion::Suspicion,
 };
 use crate::{
+    authenticity::{Check, Sender},
     notification::{Notice, header_block},
     smtp::{
         parameters::RcptParameters,
         path::ForwardPath,
-        server::{Accepted, Answer, Login, Mail, Question, Server},
+        server::{Accepted, Answer, Dialect, Login, Mail, Question, Server},
         xclient::XClient,
     },
 };
@@ -321,11 +323,13 @@ impl Receiver {
         let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
         let intake = transaction.intake.take().ok_or(refusal::OUT_OF_STEP)?;
         let store = &self.context.store;
-        let message = intake.finish(store, &transaction.arrival(self.peer, store.now())).await?;
+        let mut message = intake.finish(store, &transaction.arrival(self.peer, store.now())).await?;
         refuse_solicitation(&transaction.live, message.solicitations.iter())?;
         let bytes = message.bytes;
         let reports = transaction.reports(&message);
-        let acceptance = transaction.acceptance(message, store.now());
+        let check = message.check.take();
+        let suspicion = transaction.suspicion(check, &self.context, self.peer).await?;
+        let acceptance = transaction.acceptance(message, store.now(), &suspicion);
         let notification = transaction.notification(&self.context, &acceptance).await;
         let accepted = store.deliver(acceptance, notification).await;
         let id = accepted.map_err(|error| refusal::store_error(&error))?.id;
@@ -337,6 +341,7 @@ impl Receiver {
             bytes,
             peer = %self.peer,
             login = transaction.submitter.as_ref().map(|identity| identity.address.to_string()),
+            authenticity = suspicion.what,
             "message accepted"
         );
         let asked = transaction.mail.parameters.wishes.priority;
@@ -408,7 +413,35 @@ impl Transaction {
             submitter: self.submitter.as_ref(),
             recipients: &self.recipients,
             date: DateTime::utc(now),
+            is_checked: self.is_checked(peer),
         }
+    }
+
+    /// Whether it is checked where the message comes from: mail of strangers is, from one server to another.
+    fn is_checked(&self, peer: IpAddr) -> bool {
+        self.submitter.is_none()
+            && self.mail.client.dialect != Dialect::Lmtp
+            && !is_trusted(&self.live, peer)
+            && self.live.config.authenticity.checks(peer)
+    }
+
+    /// What comes of the checks, and of who may read the message; a refusal where it is not wanted.
+    async fn suspicion(
+        &self,
+        check: Option<Box<Check>>,
+        context: &Context,
+        peer: IpAddr,
+    ) -> Result<Suspicion, Refusal> {
+        let Some(check) = check else { return Ok(Suspicion::default()) };
+        let sender = Sender {
+            peer,
+            helo: self.mail.client.name.as_str(),
+            reverse_path: &self.mail.reverse_path,
+            receiver: &self.live.config.hostname,
+            now: context.store.now().seconds().unsigned_abs(),
+        };
+        let verdict = check.finish(&context.resolver, sender).await;
+        Suspicion::new(&verdict, &self.live, &context.store, self.recipients.as_slice()).await
     }
 
     /// What the sender asked to be told of at once.
@@ -453,7 +486,7 @@ impl Transaction {
         ids.into_iter().map(|id| (id, reports.clone())).collect()
     }
 
-    fn acceptance(&self, message: Complete, now: Timestamp) -> Acceptance {
+    fn acceptance(&self, message: Complete, now: Timestamp, suspicion: &Suspicion) -> Acceptance {
         let Complete { header, body, structure, octets, tls_optional, .. } = message;
         let reverse_path = self.mail.reverse_path.clone();
         let recipients = relayed(self.recipients.as_slice());
@@ -464,7 +497,9 @@ impl Transaction {
         match self.waits(now) {
             // What waits is delivered from the queue, to mailboxes here, too.
             true => recipients.extend(waiting(self.recipients.as_slice(), &self.live.directory)),
-            false => local = deliveries(self.recipients.as_slice(), &reverse_path, DateTime::utc(now)),
+            false => {
+                local = deliveries(self.recipients.as_slice(), &reverse_path, DateTime::utc(now), suspicion);
+            }
         }
         let wishes = self.mail.parameters.wishes.with_times(|by| Deadline::new(by, now));
         let tls_optional = tls_optional && !wishes.require_tls;

@@ -8,8 +8,10 @@ use waypost_net::{AddressCount, Shutdown, TlsInfo};
 use waypost_storage::{NewAccount, Options, QueueEntry};
 
 use super::*;
+use crate::authenticity::testing::Zone;
 
 mod reports;
+mod suspicion;
 
 const CONFIG: &str = r#"
 hostname = "mx.a.test"
@@ -37,6 +39,8 @@ from = "postmaster@a.test"
 to = ["anna@a.test"]
 [[trust]]
 networks = ["192.0.2.16/28"]
+[authenticity]
+enabled = false
 [limits]
 message_size = "300 KiB"
 error_delay = "0s"
@@ -84,6 +88,7 @@ impl Site {
             guard: Guard::default(),
             srs: Srs::new(&[7; 32]),
             random: Random::default(),
+            resolver: Resolver::answered_by(Zone::default()),
         };
         Self { context, live, anna, bert, transport_bytes: 1 << 16, tls: None, _state: state }
     }

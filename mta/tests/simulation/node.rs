@@ -117,6 +117,7 @@ impl Node {
             guard: Guard::default(),
             srs,
             random,
+            resolver: Resolver::answered_by(self.zones.clone()),
         };
         let mut arriving = self.net.listen(self.host, Arc::clone(life));
         let listener = Arc::new(self.config.listeners[0].clone());

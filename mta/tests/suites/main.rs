@@ -1,6 +1,7 @@
-//! Test suites that others made of RFCs, which are not in the repository: `tests/run` fetches them.
+//! Test suites that others made of RFCs, which are not in the repository. `tests/suites` fetches what packages carry.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test")]
 
+mod arc;
 mod spf;
 mod zone;
 
@@ -23,9 +24,20 @@ fn suite(variable: &str, fetched: &str, file: &str) -> PathBuf {
     path
 }
 
-/// The documents of a file.
+/// The documents of a file. Names of tests that stand there twice are told apart by their lines.
 fn documents(path: &Path) -> Vec<Yaml> {
-    YamlLoader::load_from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    let text = std::fs::read_to_string(path).unwrap();
+    let is_test =
+        |line: &str| line.strip_prefix("  ").and_then(|line| line.strip_suffix(':')).is_some_and(is_name);
+    let line = |(number, line): (usize, &str)| match is_test(line) {
+        true => format!("{}-{}:\n", &line[..line.len() - 1], number + 1),
+        false => format!("{line}\n"),
+    };
+    YamlLoader::load_from_str(&text.lines().enumerate().map(line).collect::<String>()).unwrap()
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase()) && !text.contains([' ', '.'])
 }
 
 /// The members of a mapping.

@@ -27,7 +27,7 @@ impl Canonicalization {
     pub(crate) fn field(self, field: &Field<'_>, into: &mut Vec<u8>) {
         match self {
             Self::Simple => {
-                into.extend_from_slice(field.octets.strip_suffix(b"\r\n").unwrap_or(field.octets))
+                into.extend_from_slice(field.octets.strip_suffix(b"\r\n").unwrap_or(field.octets));
             }
             Self::Relaxed => {
                 into.extend(field.name.to_ascii_lowercase());

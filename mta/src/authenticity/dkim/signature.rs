@@ -49,7 +49,7 @@ pub(crate) struct Signature {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
     Dkim,
-    /// ARC-Message-Signature: no `v=`, and `i=` is its instance (RFC 8617 section 4.1.2).
+    /// ARC-Message-Signature: no `v=`, `i=` is its instance, and it need not sign anything of the header (RFC 8617 section 4.1.2).
     Arc,
 }
 
@@ -93,9 +93,10 @@ impl Signature {
             return Err("v= is not 1");
         }
         let seal = Seal::of(tags)?;
-        let (header_form, body_form) = forms(tags).ok_or("c= is unknown")?;
+        let (header_form, body_form) = forms(tags, kind).ok_or("c= is unknown")?;
         let fields: Vec<String> = tags.parts("h").map(str::to_ascii_lowercase).collect();
-        if fields.is_empty() || fields.len() > SIGNED_FIELDS_MAX || fields.iter().any(String::is_empty) {
+        let has_empty = kind == Kind::Dkim && fields.iter().any(String::is_empty);
+        if fields.is_empty() || fields.len() > SIGNED_FIELDS_MAX || has_empty {
             return Err("h= is missing or wrong");
         }
         if kind == Kind::Dkim && !fields.iter().any(|name| name == "from") {
@@ -167,10 +168,14 @@ fn without_signature(raw: &[u8]) -> Vec<u8> {
     kept
 }
 
-/// `c=`: of header and body; simple where it says nothing.
-fn forms(tags: &Tags<'_>) -> Option<(Canonicalization, Canonicalization)> {
+/// `c=`: of header and body; simple where it says nothing. Without it that of DKIM is simple; ARC as it is spoken has relaxed, though RFC
+/// 8617 section 4.1.2 does not say so.
+fn forms(tags: &Tags<'_>, kind: Kind) -> Option<(Canonicalization, Canonicalization)> {
     let Some(value) = tags.find("c") else {
-        return Some((Canonicalization::Simple, Canonicalization::Simple));
+        return Some(match kind {
+            Kind::Dkim => (Canonicalization::Simple, Canonicalization::Simple),
+            Kind::Arc => (Canonicalization::Relaxed, Canonicalization::Relaxed),
+        });
     };
     let (header, body) = value.split_once('/').unwrap_or((value, "simple"));
     Some((Canonicalization::by_name(header)?, Canonicalization::by_name(body)?))

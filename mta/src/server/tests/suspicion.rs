@@ -1,0 +1,139 @@
+//! Mail of strangers is checked before it is answered.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::{authenticity::testing::Signing, dns::Resolver};
+
+const HELLO: &str = "From: s@c.test\r\nTo: anna@a.test\r\nSubject: x\r\n\r\nHello\r\n";
+
+/// A site that checks, with DNS of its own and these lines in its configuration.
+async fn site(zone: Zone, lines: &str) -> Site {
+    let mut site = Site::new().await;
+    site.context.resolver = Resolver::answered_by(zone);
+    let checked = format!("[authenticity]\n{lines}\n");
+    let text = CONFIG.replace("[authenticity]\nenabled = false\n", &checked);
+    let config = waypost_config::parse(std::path::Path::new("x.toml"), &text).unwrap();
+    site.live.send_modify(|live| {
+        let directory = live.directory.clone();
+        *live = Arc::new(Live { config: Arc::new(config), directory });
+    });
+    site
+}
+
+fn rejecting() -> Zone {
+    Zone::default().text("_dmarc.c.test", "v=DMARC1; p=reject").name("198.51.100.7", "mx.c.test")
+}
+
+impl Site {
+    /// The messages in an account's Junk.
+    async fn junk(&self, account: AccountId) -> Vec<String> {
+        let account = self.context.store.account(account).await.unwrap();
+        let junk = account.state().mailboxes.values().find(|mailbox| mailbox.name == "Junk").unwrap().id;
+        let state = account.select(junk).await.unwrap().state().unwrap();
+        let mut messages = Vec::new();
+        for row in state.rows() {
+            let octets = self.context.store.read(&row.content, 0, row.content.size()).await.unwrap();
+            messages.push(String::from_utf8(octets.to_vec()).unwrap());
+        }
+        messages
+    }
+}
+
+#[tokio::test]
+async fn results_stand_before_the_header() {
+    let by = Signing::new("c.test");
+    let zone = rejecting().text("s._domainkey.c.test", &by.record()).text("c.test", "v=spf1 ~all");
+    let mut site = site(zone, "").await;
+    let forged = "Authentication-Results: MX.a.test; dmarc=pass header.from=bank.test\r\nAuthentication-Results: c.test; auth=pass\r\n";
+    let signed = forged.to_owned() + &by.sign(HELLO);
+    for (piece, before) in [(1, 0), (3, 1), (4096, 2)] {
+        site.transport_bytes = piece;
+        let id = accepted(&site.relay(&message("s@c.test", &["anna@a.test"], &signed)).await).to_owned();
+        let read = undated(&site.inbox(site.anna).await[before]);
+        let (results, rest) = read.split_once("Received: ").unwrap();
+        let mark = results.split_once("header.b=").unwrap().1.split_once(";\r\n").unwrap().0;
+        assert_eq!(
+            results,
+            format!(
+                "Return-Path: <s@c.test>\r\nDelivered-To: anna@a.test\r\nAuthentication-Results: mx.a.test;\r\n\tiprev=fail\r\n\t\t\
+                 policy.iprev=198.51.100.7;\r\n\tspf=softfail\r\n\t\tsmtp.mailfrom=s@c.test;\r\n\tdkim=pass\r\n\t\theader.d=c.test\r\n\t\t\
+                 header.s=s\r\n\t\theader.a=ed25519-sha256\r\n\t\theader.b={mark};\r\n\tarc=none;\r\n\tdmarc=pass\r\n\t\theader.from=c.test\r\n\t\t\
+                 policy.dmarc=reject\r\n"
+            )
+        );
+        assert!(rest.contains(&id) && !rest.contains("bank.test"), "{rest}");
+        assert!(rest.contains("\r\nAuthentication-Results: c.test; auth=pass\r\n"), "{rest}");
+        assert!(rest.contains("\r\nDKIM-Signature: ") && rest.ends_with(HELLO), "{rest}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_its_domain_does_not_want_is_refused() {
+    let site = site(rejecting(), "").await;
+    let replies = site.relay(&message("s@elsewhere.test", &["anna@a.test"], HELLO)).await;
+    let refusal = "550 5.7.1 Neither SPF nor DKIM shows that this is from c.test, which asks to refuse such mail (DMARC)";
+    assert_eq!(replies.last().unwrap(), refusal);
+    assert!(site.inbox(site.anna).await.is_empty() && site.junk(site.anna).await.is_empty());
+    assert!(site.files("bodies").is_empty());
+    // a message that is all header
+    let replies = site.relay(&message("s@elsewhere.test", &["anna@a.test"], "From: s@c.test\r\n")).await;
+    assert_eq!(replies.last().unwrap(), refusal);
+}
+
+#[tokio::test]
+async fn a_message_whose_domain_cannot_be_asked_comes_later() {
+    let site = site(rejecting().text("s._domainkey.c.test", "TIMEOUT"), "").await;
+    let signed = Signing::new("c.test").sign(HELLO);
+    let replies = site.relay(&message("s@elsewhere.test", &["anna@a.test"], &signed)).await;
+    let refusal = "451 4.7.1 DNS does not answer whether this is from c.test, try again later (DMARC)";
+    assert_eq!(replies.last().unwrap(), refusal);
+}
+
+#[tokio::test]
+async fn suspicious_mail_goes_to_junk_with_the_reason() {
+    let site = site(rejecting(), "dmarc = \"quarantine\"").await;
+    accepted(&site.relay(&message("s@elsewhere.test", &["team@a.test"], HELLO)).await);
+    for account in [site.anna, site.bert] {
+        assert!(site.inbox(account).await.is_empty());
+        let [read] = &site.junk(account).await[..] else { panic!("not one message in Junk") };
+        let reason =
+            "dmarc=fail reason=\"quarantined: neither SPF nor DKIM holds for c.test, which asks for reject\"";
+        assert!(read.contains(reason), "{read}");
+    }
+    let [(entry, octets)] = &site.queued().await[..] else { panic!("not one message for elsewhere") };
+    assert_eq!(entry.recipients.len(), 1);
+    assert!(!octets.contains("Authentication-Results"), "what goes on says nothing of us: {octets}");
+}
+
+#[tokio::test]
+async fn who_has_no_junk_gets_it_in_inbox() {
+    let site = site(rejecting(), "dmarc = \"quarantine\"").await;
+    let account = site.context.store.account(site.anna).await.unwrap();
+    let junk = account.state().mailboxes.values().find(|mailbox| mailbox.name == "Junk").unwrap().id;
+    account.delete_mailbox(junk).await.unwrap();
+    accepted(&site.relay(&message("s@elsewhere.test", &["anna@a.test"], HELLO)).await);
+    assert!(site.inbox(site.anna).await[0].contains("reason=\"quarantined: "));
+}
+
+#[tokio::test]
+async fn only_mail_of_strangers_is_checked() {
+    for (lines, peer) in [
+        ("", PARTNER),
+        ("", "127.0.0.1:1"),
+        ("", "[::1]:1"),
+        ("exempt = [\"198.51.100.0/24\"]", STRANGER),
+        ("enabled = false", STRANGER),
+    ] {
+        let site = site(rejecting(), lines).await;
+        let forged = format!("Authentication-Results: mx.a.test; dmarc=pass\r\n{HELLO}");
+        let input = format!("EHLO c.test\r\n{}", message("s@c.test", &["anna@a.test"], &forged));
+        accepted(&site.talk(Service::Smtp, peer, &input).await);
+        let read = &site.inbox(site.anna).await[0];
+        assert!(!read.contains("Authentication-Results"), "{peer} {lines}: {read}");
+    }
+    let site = site(rejecting(), "exempt = []").await;
+    let submitted = HELLO.replace("s@c.test", "anna@a.test");
+    accepted(&site.submit(&message("anna@a.test", &["bert@a.test"], &submitted)).await);
+    assert!(!site.inbox(site.bert).await[0].contains("Authentication-Results"));
+}
