@@ -51,7 +51,8 @@ pub(super) struct Receiver {
     identity: Option<Identity>,
     /// Counts the session, once it has logged in.
     seat: Option<Seat>,
-    transaction: Option<Transaction>,
+    /// In a box: most sessions that are open have none.
+    transaction: Option<Box<Transaction>>,
 }
 
 /// A transaction from MAIL to the end of DATA.
@@ -75,7 +76,7 @@ struct Transaction {
 impl Handler<Server> for Receiver {
     async fn answer(&mut self, question: Question, _: &mut Output<'_>) -> Result<Answer, Disconnect> {
         Ok(match question {
-            // What is rare and large is apart: each session would hold the room for it all the time.
+            // What is large is apart: each answer would need the room for it.
             Question::LookUp(lookup) => Box::pin(self.look_up(&lookup)).await,
             Question::Authenticate(claim) => {
                 let outcome = Box::pin(self.log_in(&claim)).await;
@@ -246,7 +247,7 @@ impl Receiver {
         }
         let id = self.context.store.new_entry_id();
         let (recipients, intake) = (Recipients::default(), Some(Intake::new(mail.parameters.body)));
-        self.transaction = Some(Transaction {
+        self.transaction = Some(Box::new(Transaction {
             live,
             id,
             mail,
@@ -256,7 +257,7 @@ impl Receiver {
             allowance,
             held: None,
             intake,
-        });
+        }));
         Ok(())
     }
 

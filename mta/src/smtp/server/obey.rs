@@ -174,7 +174,7 @@ impl Server {
             }
             Some(open) => {
                 self.say(&Reply::plain(354, replies::START_INPUT));
-                State::Receiving(Reception::new(self.settings.message_size, open, now), Ok(()))
+                State::Receiving(Box::new(Reception::new(self.settings.message_size, open, now)), Ok(()))
             }
         }
     }
@@ -191,7 +191,7 @@ impl Server {
             Some(open) => {
                 let begun = self.chunks.take();
                 let mut message =
-                    begun.unwrap_or_else(|| Reception::new(self.settings.message_size, open, now));
+                    begun.unwrap_or_else(|| Box::new(Reception::new(self.settings.message_size, open, now)));
                 message.begin_chunk(octets, last);
                 (State::Receiving(message, Ok(())), None)
             }
@@ -222,7 +222,7 @@ impl Server {
             _ if !self.may_log_in() && !self.offers_tls() => replies::NO_LOGIN,
             _ if !self.may_log_in() => replies::TLS_FIRST,
             None => replies::UNKNOWN_MECHANISM,
-            Some((exchange, progress)) => return self.progress(exchange, progress),
+            Some((exchange, progress)) => return self.progress(Box::new(exchange), progress),
         };
         self.refused(refusal, transaction)
     }
@@ -233,7 +233,7 @@ impl Server {
         match address.filter(|address| tells && !address.needs_smtputf8()) {
             Some(address) => {
                 let question = Question::Verify(address.clone());
-                (State::Verifying(address, transaction), Some(Step::Ask(question)))
+                (State::Verifying(Box::new(address), transaction), Some(Step::Ask(question)))
             }
             None => (self.reply(replies::CANNOT_VERIFY, State::Ready(transaction)), None),
         }
@@ -284,13 +284,13 @@ impl Server {
         self.say_greeting()
     }
 
-    pub(super) fn respond(&mut self, mut exchange: Exchange, line: &[u8]) -> Turn {
+    pub(super) fn respond(&mut self, mut exchange: Box<Exchange>, line: &[u8]) -> Turn {
         let progress = std::str::from_utf8(line).map_or(Progress::Malformed, |line| exchange.respond(line));
         self.progress(exchange, progress)
     }
 
     /// Goes on with an exchange.
-    pub(super) fn progress(&mut self, exchange: Exchange, progress: Progress) -> Turn {
+    pub(super) fn progress(&mut self, exchange: Box<Exchange>, progress: Progress) -> Turn {
         match progress {
             Progress::Challenge(challenge) => {
                 self.say(&Reply::plain(334, challenge));
@@ -316,7 +316,7 @@ impl Server {
 
     /// What can be logged in by at the moment.
     fn offer(&self) -> Offer {
-        let channel = self.settings.tls.as_ref().map(channel).unwrap_or_default();
+        let channel = self.settings.tls.as_deref().map(channel).unwrap_or_default();
         Offer { channel, ..self.settings.offer.clone() }
     }
 
