@@ -140,10 +140,7 @@ impl Session {
     ) -> Result<(), Disconnect> {
         loop {
             let step = machine.step(Instant::now().into_std());
-            let unsent = std::mem::take(machine.output());
-            self.wire.gather(&unsent).await?;
-            drop(unsent);
-            self.wire.flush().await?;
+            self.wire.send(std::mem::take(machine.output())).await?;
             match step {
                 Step::Read { deadline } => self.input(machine, pending::<M::Event>(), deadline).await?,
                 Step::Watch { deadline } => self.input(machine, handler.event(), deadline).await?,

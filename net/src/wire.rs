@@ -51,13 +51,15 @@ impl Output<'_> {
 pub(crate) struct Wire {
     stream: Box<dyn Stream>,
     gathered: BytesMut,
+    /// Whether something was written that the stream may still hold.
+    unflushed: bool,
     /// Whether the peer has closed its side.
     ended: bool,
 }
 
 impl Wire {
     pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
-        Self { stream, gathered: BytesMut::new(), ended: false }
+        Self { stream, gathered: BytesMut::new(), unflushed: false, ended: false }
     }
 
     pub(crate) fn output(&mut self) -> Output<'_> {
@@ -85,11 +87,26 @@ impl Wire {
         if self.gathered.len() >= GATHERED_BYTES_MAX { self.write_gathered().await } else { Ok(()) }
     }
 
-    /// Sends all, and keeps no buffer.
+    /// Sends what is gathered and these octets behind it, and keeps no buffer.
+    pub(crate) async fn send(&mut self, octets: BytesMut) -> Result<(), Disconnect> {
+        if self.gathered.is_empty() {
+            self.gathered = octets;
+        } else {
+            self.gather(&octets).await?;
+        }
+        self.flush().await
+    }
+
+    /// Sends what is gathered, and keeps no buffer.
     pub(crate) async fn flush(&mut self) -> Result<(), Disconnect> {
-        self.write_gathered().await?;
+        if !self.gathered.is_empty() {
+            self.write_gathered().await?;
+        }
         self.gathered = BytesMut::new();
-        timeout(SEND_TIMEOUT, self.stream.flush()).await.map_err(|_| Disconnect::Stalled)??;
+        if self.unflushed {
+            timeout(SEND_TIMEOUT, self.stream.flush()).await.map_err(|_| Disconnect::Stalled)??;
+            self.unflushed = false;
+        }
         Ok(())
     }
 
@@ -103,6 +120,7 @@ impl Wire {
 
     /// A deadline for each piece, so that a peer that takes one octet now and then does not hold us for ever.
     async fn write(&mut self, octets: &[u8]) -> Result<(), Disconnect> {
+        self.unflushed = true;
         for piece in octets.chunks(UNSENT_BYTES_MAX) {
             timeout(SEND_TIMEOUT, self.stream.write_all(piece)).await.map_err(|_| Disconnect::Stalled)??;
         }
@@ -120,6 +138,7 @@ impl Wire {
         let plain = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
         let (stream, info) = handshake(plain).await?;
         self.stream = stream;
+        self.unflushed = true;
         Ok(info)
     }
 
