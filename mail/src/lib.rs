@@ -13,7 +13,9 @@ pub mod reply;
 pub mod time;
 pub mod wishes;
 
-pub use address::{Address, AddressError, Domain, LocalPart, ReversePath};
+pub use address::{
+    Address, AddressError, AddressRef, Domain, DomainRef, LocalPart, LocalPartRef, ReversePath,
+};
 pub use directory::{AccountRecord, AccountSource, AppPassword, LoginService, TotpSecret};
 pub use envelope::{BodyType, Envelope};
 pub use flags::{Flag, Flags, Keyword, SystemFlags};

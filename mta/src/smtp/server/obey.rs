@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use waypost_auth::sasl::{Certificate, Channel, Exchange, Offer, Progress};
-use waypost_mail::{Address, BodyType, Reply, ReversePath};
+use waypost_mail::{Address, AddressRef, BodyType, Reply, ReversePath};
 use waypost_net::{Step, TlsInfo};
 
 use super::{
@@ -54,15 +54,13 @@ impl Server {
             Command::Quit => self.reply(replies::BYE, State::Closing),
             Command::StartTls => self.starttls(transaction),
             Command::XClient(client) => return self.xclient(client, transaction),
-            Command::Auth { mechanism, initial } => {
-                return self.auth(&mechanism, initial.as_deref(), transaction);
-            }
+            Command::Auth { mechanism, initial } => return self.auth(mechanism, initial, transaction),
         };
         (state, None)
     }
 
-    fn ehlo(&mut self, name: ClientName, dialect: Dialect) -> State {
-        self.client = Some(Client { name, dialect });
+    fn ehlo(&mut self, name: ClientName<'_>, dialect: Dialect) -> State {
+        self.client = Some(Client { name: name.into_owned(), dialect });
         let mut lines = vec![
             self.settings.hostname.to_string(),
             "PIPELINING".to_owned(),
@@ -94,15 +92,15 @@ impl Server {
         State::Ready(None)
     }
 
-    fn helo(&mut self, name: ClientName) -> State {
-        self.client = Some(Client { name, dialect: Dialect::Smtp });
+    fn helo(&mut self, name: ClientName<'_>) -> State {
+        self.client = Some(Client { name: name.into_owned(), dialect: Dialect::Smtp });
         self.say(&Reply::plain(250, self.settings.hostname.to_string()));
         State::Ready(None)
     }
 
     fn mail(
         &mut self,
-        reverse_path: ReversePath,
+        reverse_path: ReversePath<AddressRef<'_>>,
         parameters: MailParameters,
         transaction: Option<Transaction>,
         line: &[u8],
@@ -133,13 +131,13 @@ impl Server {
         }
         let open = Transaction { recipients: 0, smtputf8: parameters.smtputf8, body: parameters.body };
         let (tls, login) = (self.settings.tls.clone(), self.login);
-        let mail = Mail { client, tls, login, reverse_path, parameters };
+        let mail = Mail { client, tls, login, reverse_path: reverse_path.into_owned(), parameters };
         (State::OpeningTransaction(open), Some(Step::Ask(Question::Mail(Box::new(mail)))))
     }
 
     fn rcpt(
         &mut self,
-        path: ForwardPath,
+        path: ForwardPath<AddressRef<'_>>,
         parameters: RcptParameters,
         transaction: Option<Transaction>,
         line: &[u8],
@@ -159,7 +157,8 @@ impl Server {
         if open.recipients >= self.settings.recipients {
             return self.refused(replies::TOO_MANY_RECIPIENTS, transaction);
         }
-        (State::AddingRecipient(open), Some(Step::Ask(Question::Recipient(path, Box::new(parameters)))))
+        let question = Question::Recipient(path.into_owned(), Box::new(parameters));
+        (State::AddingRecipient(open), Some(Step::Ask(question)))
     }
 
     fn data(&mut self, transaction: Option<Transaction>, now: Instant) -> State {
@@ -228,10 +227,11 @@ impl Server {
     }
 
     /// RFC 5321 section 7.3: who has not logged in learns of no address; nor does anyone where that is not wanted.
-    fn vrfy(&mut self, address: Option<Address>, transaction: Option<Transaction>) -> Turn {
+    fn vrfy(&mut self, address: Option<AddressRef<'_>>, transaction: Option<Transaction>) -> Turn {
         let tells = self.settings.manners.vrfy && self.login == Login::Authenticated;
         match address.filter(|address| tells && !address.needs_smtputf8()) {
             Some(address) => {
+                let address = address.into_owned();
                 let question = Question::Verify(address.clone());
                 (State::Verifying(Box::new(address), transaction), Some(Step::Ask(question)))
             }
@@ -333,13 +333,13 @@ fn channel(TlsInfo { binding, certificate, .. }: &TlsInfo) -> Channel {
 }
 
 /// Whether a command must be the last of those that are sent without waiting (RFC 2920 section 3.1).
-fn ends_its_group(command: &Command) -> bool {
+fn ends_its_group(command: &Command<'_>) -> bool {
     // Behind BDAT its octets come at once, and more commands may (RFC 3030 section 4.2).
     !matches!(command, Command::Mail(..) | Command::Rcpt(..) | Command::Rset | Command::Bdat { .. })
 }
 
 /// Whether a command is one that a client who only keeps its place can give for ever.
-fn sends_no_mail(command: &Command) -> bool {
+fn sends_no_mail(command: &Command<'_>) -> bool {
     matches!(
         command,
         Command::Ehlo(_)

@@ -105,7 +105,7 @@ impl Dialect {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Client {
     /// Its name.
-    pub name: ClientName,
+    pub name: ClientName<'static>,
     /// How it greeted.
     pub dialect: Dialect,
 }
