@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use waypost_auth::{Authenticator, Identity, Live, Origin, Seat, sasl::Claim};
 use waypost_config::ListenerConfig;
 use waypost_mail::{LoginService, Uid};
-use waypost_net::{AddressCount, Connection, Disconnect, Handler, Output, TlsRole};
+use waypost_net::{AddressCount, Connection, Disconnect, Driven, Handler, Output, TlsRole};
 use waypost_storage::{Account, Selection, Store};
 
 use crate::{
@@ -50,10 +50,10 @@ impl Context {
 pub fn serve(
     connection: Connection,
     context: Context,
-    listener: Arc<ListenerConfig>,
+    listener: &ListenerConfig,
 ) -> impl Future<Output = ()> + Send + use<> {
     let peer = connection.peer;
-    let driven = driven(connection, context, &listener);
+    let driven = driven(connection, context, listener);
     async move {
         let (_, session, result) = driven.await;
         let account = session.user.map(|user| user.identity.address.to_string());
@@ -69,7 +69,7 @@ fn driven(
     connection: Connection,
     context: Context,
     listener: &ListenerConfig,
-) -> Pin<Box<impl Future<Output = (ImapMachine, Session, Result<(), Disconnect>)> + Send + use<>>> {
+) -> Pin<Box<impl Future<Output = Driven<ImapMachine, Session>> + Send + use<>>> {
     let privacy = match (&connection.tls, &connection.starttls) {
         (Some(_), _) => Privacy::Tls,
         (None, TlsRole::None) => Privacy::None,

@@ -91,6 +91,9 @@ pub enum Disconnect {
     Handler(String),
 }
 
+/// Machine and handler of a session that is over, and how it ended.
+pub type Driven<M, H> = (M, H, Result<(), Disconnect>);
+
 /// Runs a session to its end. On return the connection is closed, with TLS's close_notify where it is on.
 /// Gives machine and handler back for what they know of the session. All of it lies in one box, and once in it: a future that takes
 /// its arguments over holds them twice, and each one around it does so again.
@@ -98,7 +101,7 @@ pub fn drive<M: Machine, H: Handler<M>>(
     connection: Connection,
     mut machine: M,
     mut handler: H,
-) -> Pin<Box<impl Future<Output = (M, H, Result<(), Disconnect>)> + Send>> {
+) -> Pin<Box<impl Future<Output = Driven<M, H>> + Send>> {
     let Connection { stream, starttls, shutdown, .. } = connection;
     let mut session = Session { wire: Wire::new(stream), starttls, shutdown, told: false, ended: false };
     Box::pin(async move {

@@ -55,7 +55,7 @@ impl Context {
 pub fn serve(
     connection: Connection,
     context: Context,
-    listener: Arc<ListenerConfig>,
+    listener: &ListenerConfig,
 ) -> impl Future<Output = ()> + Send + use<> {
     let peer = connection.peer;
     let tls = match (&connection.tls, &connection.starttls) {
@@ -65,7 +65,7 @@ pub fn serve(
     };
     let live = context.live.borrow().clone();
     let offer = live.offer(connection.tls.as_ref().map(channel).unwrap_or_default());
-    let machine = Session::new(&live.config.hostname, tls, login_policy(&listener, peer), offer);
+    let machine = Session::new(&live.config.hostname, tls, login_policy(listener, peer), offer);
     drop(live);
     let counted = connection.counted.clone();
     let handler = Answers { context, peer: peer.ip(), counted, seat: None, maildrop: None };

@@ -203,7 +203,7 @@ impl Running {
                 shutdown: self.shutdown.clone(),
             };
             let services = Arc::clone(&self.services);
-            let session = move |connection| services.serve(connection, Arc::clone(&listener_config));
+            let session = move |connection| services.serve(connection, &listener_config);
             match listener {
                 Socket::Ip(listener) => {
                     self.shutdown.spawn(acceptor.run(listener, refusal(bound.service), session));
@@ -279,9 +279,9 @@ impl Running {
     pub fn attach(
         &self,
         connection: Connection,
-        listener: ListenerConfig,
+        listener: &ListenerConfig,
     ) -> impl Future<Output = ()> + Send + 'static + use<> {
-        self.services.serve(connection, Arc::new(listener))
+        self.services.serve(connection, listener)
     }
 
     /// The certificates of this moment.
@@ -479,7 +479,7 @@ impl Services {
     fn serve(
         &self,
         connection: Connection,
-        listener: Arc<ListenerConfig>,
+        listener: &ListenerConfig,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         match listener.service {
             Service::Smtp | Service::Submission | Service::Lmtp => {

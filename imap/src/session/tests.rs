@@ -109,14 +109,14 @@ async fn a_session_that_waits_holds_little_room() {
     let world = world().await;
     let session = driven(connection(duplex(1).1), world.context.clone(), &listener());
     assert!(size_of_val(&*session) <= 3_000, "{} octets", size_of_val(&*session));
-    let around = serve(connection(duplex(1).1), world.context.clone(), Arc::new(listener()));
+    let around = serve(connection(duplex(1).1), world.context.clone(), &listener());
     assert!(size_of_val(&around) <= 96, "{} octets around it", size_of_val(&around));
 }
 
 impl World {
     async fn connect(&self) -> Client {
         let (ours, theirs) = duplex(4096);
-        tokio::spawn(serve(connection(theirs), self.context.clone(), Arc::new(listener())));
+        tokio::spawn(serve(connection(theirs), self.context.clone(), &listener()));
         let mut client = Client { stream: ours, tags: 0 };
         assert!(client.until("\r\n").await.starts_with("* OK"));
         client

@@ -23,7 +23,7 @@ use tracing::Instrument;
 use waypost_auth::{Authenticator, Live, Srs, sasl::Channel};
 use waypost_config::{ListenerConfig, Service};
 use waypost_mail::{EntryId, Timestamp};
-use waypost_net::{Connection, Disconnect, TlsRole, drive};
+use waypost_net::{Connection, Driven, TlsRole, drive};
 use waypost_storage::Store;
 
 use self::session::Receiver;
@@ -60,7 +60,7 @@ pub struct Context {
 pub fn serve(
     connection: Connection,
     context: Context,
-    listener: Arc<ListenerConfig>,
+    listener: &ListenerConfig,
 ) -> impl Future<Output = ()> + Send + use<> {
     let session = context.store.new_entry_id();
     let span =
@@ -68,7 +68,7 @@ pub fn serve(
     if listener.service == Service::Smtp {
         context.guard.sighted(connection.peer.ip().to_canonical());
     }
-    let driven = driven(session, connection, context, &listener);
+    let driven = driven(session, connection, context, listener);
     async {
         tracing::debug!("connected");
         match driven.await.2 {
@@ -85,7 +85,7 @@ fn driven(
     connection: Connection,
     context: Context,
     listener: &ListenerConfig,
-) -> Pin<Box<impl Future<Output = (Server, Receiver, Result<(), Disconnect>)> + Send + use<>>> {
+) -> Pin<Box<impl Future<Output = Driven<Server, Receiver>> + Send + use<>>> {
     let live = context.live.borrow().clone();
     let machine = Server::new(settings(session, &live, listener, &connection, context.store.now()));
     let receiver = Receiver::new(context, connection.peer.ip().to_canonical(), connection.counted.clone());

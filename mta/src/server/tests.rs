@@ -92,11 +92,7 @@ impl Site {
     async fn hang_up_after(&self, input: &[u8]) {
         let (mut client, server) = duplex(1 << 20);
         let listeners = self.live.borrow().config.listeners.clone();
-        let session = tokio::spawn(serve(
-            connection(server, STRANGER),
-            self.context.clone(),
-            Arc::new(listeners[0].clone()),
-        ));
+        let session = tokio::spawn(serve(connection(server, STRANGER), self.context.clone(), &listeners[0]));
         greeted(&mut client).await;
         client.write_all(input).await.unwrap();
         client.shutdown().await.unwrap();
@@ -123,7 +119,7 @@ impl Site {
         let listeners = self.live.borrow().config.listeners.clone();
         let listener = listeners.into_iter().find(|listener| listener.service == service).unwrap();
         let connection = Connection { tls: self.tls.clone(), ..connection(server, peer) };
-        let session = tokio::spawn(serve(connection, self.context.clone(), Arc::new(listener)));
+        let session = tokio::spawn(serve(connection, self.context.clone(), &listener));
         let input = format!("{input}QUIT\r\n");
         greeted(&mut reader).await;
         let mut output = String::new();
@@ -225,11 +221,11 @@ fn undated(message: &str) -> String {
 #[tokio::test]
 async fn a_session_that_waits_holds_little_room() {
     let site = Site::new().await;
-    let listener = Arc::new(site.live.borrow().config.listeners[0].clone());
+    let listener = site.live.borrow().config.listeners[0].clone();
     let (id, context) = (site.context.store.new_entry_id(), || site.context.clone());
     let session = driven(id, connection(duplex(1).1, STRANGER), context(), &listener);
     assert!(size_of_val(&*session) <= 1_400, "{} octets", size_of_val(&*session));
-    let around = serve(connection(duplex(1).1, STRANGER), context(), listener);
+    let around = serve(connection(duplex(1).1, STRANGER), context(), &listener);
     assert!(size_of_val(&around) <= 96, "{} octets around it", size_of_val(&around));
 }
 
@@ -857,8 +853,8 @@ async fn who_speaks_before_the_greeting_sends_nothing() {
     site.reconfigure(|config| config.listeners[0].rules.greeting_delay = Duration::from_millis(300));
     for early in [true, false] {
         let (mut client, server) = duplex(1 << 16);
-        let listener = Arc::new(site.live.borrow().config.listeners[0].clone());
-        let session = tokio::spawn(serve(connection(server, STRANGER), site.context.clone(), listener));
+        let listener = site.live.borrow().config.listeners[0].clone();
+        let session = tokio::spawn(serve(connection(server, STRANGER), site.context.clone(), &listener));
         if !early {
             greeted(&mut client).await;
         }
