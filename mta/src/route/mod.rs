@@ -126,8 +126,6 @@ pub struct Route {
     pub targets: Vec<Target>,
     /// What is spoken.
     pub protocol: Protocol,
-    /// TLS towards them.
-    pub encryption: Encryption,
     /// Login there.
     pub login: Option<Login>,
 }
@@ -212,12 +210,10 @@ pub async fn resolve(
         Err(refusal) => return RoutePlan::Fail(refusal),
     };
     RoutePlan::Send(match destination {
-        Destination::NextHops(NextHops { protocol, encryption, login, .. }) => {
-            Route { targets, protocol: *protocol, encryption: *encryption, login: login.clone() }
+        Destination::NextHops(NextHops { protocol, login, .. }) => {
+            Route { targets, protocol: *protocol, login: login.clone() }
         }
-        Destination::Exchangers(_) => {
-            Route { targets, protocol: Protocol::Smtp, encryption: Encryption::Offered, login: None }
-        }
+        Destination::Exchangers(_) => Route { targets, protocol: Protocol::Smtp, login: None },
     })
 }
 

@@ -15,7 +15,7 @@ use crate::{
     client::{Delivery, Outbox, deliver},
     dns::testing::{SignedZone, mx, tlsa},
     route::{Route, Target},
-    smtp::client::{Encryption, Finished, Octets, Outgoing, Protocol},
+    smtp::client::{Finished, Octets, Outgoing, Protocol},
     tls_policy::OnFailure,
 };
 
@@ -186,7 +186,7 @@ async fn send(towards: &Towards<'_>, server: SocketAddr, require_tls: bool) -> S
         ..Outgoing::new(sender, vec![Address::parse("x@b.test").unwrap()], 3)
     };
     let targets = vec![Target::new("mx.b.test", server)];
-    let route = Route { targets, protocol: Protocol::Smtp, encryption: Encryption::Offered, login: None };
+    let route = Route { targets, protocol: Protocol::Smtp, login: None };
     let hostname = Domain::new("a.test").unwrap();
     let outbox = One { message: Some(message), replies: Vec::new() };
     let dialler = Dialler::default();
