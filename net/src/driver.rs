@@ -139,7 +139,9 @@ impl Session {
             let unsent = std::mem::take(machine.output());
             self.wire.gather(&unsent).await?;
             drop(unsent);
-            self.wire.flush().await?;
+            if !matches!(&step, Step::Ask(question) if handler.is_quick(question)) {
+                self.wire.flush().await?;
+            }
             match step {
                 Step::Read { deadline } => self.input(machine, pending::<M::Event>(), deadline).await?,
                 Step::Watch { deadline } => self.input(machine, handler.event(), deadline).await?,

@@ -399,6 +399,11 @@ impl<O: Outbox> Handler<Client> for Session<O> {
                 Answer::Heard
             }
             Question::Octets => self.outbox.octets().await.map_or(Answer::Unreadable, Answer::Octets),
+    /// A short message goes out with its end.
+    fn is_quick(&self, question: &Question) -> bool {
+        matches!(question, Question::NextChunk)
+    }
+
             Question::NextChunk => self.outbox.chunk().await.map_or(Answer::Unreadable, Answer::Chunk),
         })
     }
