@@ -12,7 +12,8 @@ mod target;
 use std::net::{IpAddr, SocketAddr};
 
 use waypost_config::{
-    Config, NextHop, RouteConfig, RouteProtocol, RouteTls, Service, SourceAddresses, TlsLevel,
+    Config, DestinationConfig, NextHop, QueueConfig, RouteConfig, RouteProtocol, RouteTls, Service,
+    SourceAddresses, TlsLevel,
 };
 use waypost_mail::{Domain, EnhancedStatus, Refusal};
 
@@ -39,6 +40,14 @@ pub enum Destination {
 }
 
 impl Destination {
+    /// What differs for it: `[[queue.destination]]` is about mail exchangers.
+    pub fn own<'a>(&self, queue: &'a QueueConfig) -> Option<&'a DestinationConfig> {
+        match self {
+            Self::Exchangers(domain) => queue.destination(domain),
+            Self::NextHops(_) => None,
+        }
+    }
+
     /// Who says what is demanded of TLS towards it.
     pub fn whose(&self) -> Whose<'_> {
         match self {
