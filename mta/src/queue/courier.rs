@@ -35,9 +35,11 @@ pub(super) const UNRECORDED_MAX: u32 = 8;
 /// How long a connection is kept for the next message.
 const LINGER: Duration = Duration::from_secs(1);
 /// After which time a connection that no server takes stands in the way of others no more.
-const HANG_AFTER: Duration = Duration::from_secs(2);
+const HANG_AFTER: Duration = Duration::from_millis(500);
 /// After which time it is given up where too many hang.
 const CLOGGED_AFTER: Duration = Duration::from_secs(10);
+/// How often it is looked whether that is so.
+const CLOGGED_PAUSE: Duration = Duration::from_secs(2);
 /// Status of a connection that was lost on the way.
 const LOST: EnhancedStatus = EnhancedStatus(4, 4, 2);
 
@@ -339,12 +341,14 @@ impl Shared {
         loop {
             asked_for(&mut asked, waited).await;
             // once: a younger one of the destination is counted when it has hung as long
-            is_counted = is_counted || self.sites().hangs(site, self.now());
-            self.bell.notify_one();
+            if !is_counted && self.sites().hangs(site, self.now()) {
+                is_counted = true;
+                self.bell.notify_one();
+            }
             if waited >= CLOGGED_AFTER && self.sites().is_clogged() {
                 return;
             }
-            waited += HANG_AFTER;
+            waited += CLOGGED_PAUSE;
         }
     }
 }

@@ -20,6 +20,7 @@ mod ready;
 mod recorder;
 mod schedule;
 mod sites;
+mod turns;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -48,7 +49,7 @@ use recorder::Recorder;
 use sites::{Because, SiteId, Sites};
 
 pub use control::{Control, Handed, Unavailable};
-pub use sites::SiteStatus;
+pub use sites::{SiteStatus, connections_most};
 
 /// Most recipients in one transaction: what each server must take (RFC 5321 section 4.5.3.1.8).
 pub const RECIPIENTS_PER_TRANSACTION_MAX: usize = 100;

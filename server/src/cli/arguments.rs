@@ -1,5 +1,6 @@
 //! What can be written on the command line.
 
+mod certificate;
 mod queue;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::port::Layout;
+pub use certificate::CertificateCommand;
 pub use queue::{QueueCommand, QueueList, SomeMessages, SomeOrAll};
 
 /// A mail server: SMTP, IMAP and POP3 over one store.
@@ -149,6 +151,9 @@ pub enum AccountCommand {
     /// Further passwords, each for one program or device
     #[command(subcommand)]
     AppPassword(AppPasswordCommand),
+    /// Certificates of clients that log in to an account of the store
+    #[command(subcommand)]
+    Certificate(CertificateCommand),
 }
 
 /// Whether something is to be.
