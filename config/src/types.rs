@@ -563,7 +563,11 @@ impl QueueConfig {
 
     /// The times of messages to a domain.
     pub fn schedule(&self, domain: &Domain) -> Schedule<'_> {
-        let own = self.destination(domain);
+        self.times(self.destination(domain))
+    }
+
+    /// The times that hold beside what differs for a destination.
+    pub fn times<'a>(&'a self, own: Option<&'a DestinationConfig>) -> Schedule<'a> {
         Schedule {
             retry: own.and_then(|own| own.retry.as_deref()).unwrap_or(&self.retry),
             lifetime: own.and_then(|own| own.lifetime).unwrap_or(self.lifetime),

@@ -143,7 +143,10 @@ impl Session {
     ) -> Result<(), Disconnect> {
         loop {
             let step = machine.step(Instant::now().into_std());
-            self.wire.send(std::mem::take(machine.output())).await?;
+            self.wire.add(std::mem::take(machine.output())).await?;
+            if !matches!(&step, Step::Ask(question) if handler.is_quick(question)) {
+                self.wire.flush().await?;
+            }
             match step {
                 Step::Read { deadline } => self.input(machine, pending::<M::Event>(), deadline).await?,
                 Step::Watch { deadline } => self.input(machine, handler.event(), deadline).await?,

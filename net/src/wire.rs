@@ -87,14 +87,13 @@ impl Wire {
         if self.gathered.len() >= GATHERED_BYTES_MAX { self.write_gathered().await } else { Ok(()) }
     }
 
-    /// Sends what is gathered and these octets behind it, and keeps no buffer.
-    pub(crate) async fn send(&mut self, octets: BytesMut) -> Result<(), Disconnect> {
+    /// Adds octets to what is gathered; as they are, where that is nothing.
+    pub(crate) async fn add(&mut self, octets: BytesMut) -> Result<(), Disconnect> {
         if self.gathered.is_empty() {
             self.gathered = octets;
-        } else {
-            self.gather(&octets).await?;
+            return Ok(());
         }
-        self.flush().await
+        self.gather(&octets).await
     }
 
     /// Sends what is gathered, and keeps no buffer.

@@ -136,7 +136,7 @@ pub struct Running {
 impl Server {
     /// Starts all services; on return every listener accepts. Errors: what keeps it from starting.
     pub async fn start(config: Config, parts: Parts) -> Result<Running, StartError> {
-        let outgoing = waypost_mta::queue::connections_most(config.queue.connections);
+        let outgoing = queue::connections_most(config.queue.connections);
         let possible =
             waypost_net::raise_descriptor_limit(config.limits.connections.saturating_add(outgoing))?;
         let connections = possible.saturating_sub(outgoing).max(possible / 2).min(config.limits.connections);

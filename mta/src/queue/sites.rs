@@ -37,7 +37,7 @@ pub fn connections_most(connections: usize) -> usize {
 }
 
 /// A destination among [`Sites`]. Valid as long as something waits or is under way there.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct SiteId(pub(super) u32);
 
 type ByTime = BinaryHeap<Reverse<(Timestamp, EntryId)>>;
@@ -421,12 +421,13 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         self.tidy(site_id);
     }
 
-    /// A server answered for a message.
-    pub(super) fn answered(&mut self, site_id: SiteId, now: Timestamp) {
+    /// A server answered for a message; whether its destination waits for one more connection.
+    pub(super) fn answered(&mut self, site_id: SiteId, now: Timestamp) -> bool {
         if let Some(site) = self.site(site_id) {
             site.pace.answered(site.bounds);
         }
         self.consider(site_id, now);
+        self.get(site_id).is_some_and(|site| site.in_turn)
     }
 
     /// A connection was lost on the way.

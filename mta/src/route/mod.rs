@@ -12,7 +12,8 @@ mod target;
 use std::net::{IpAddr, SocketAddr};
 
 use waypost_config::{
-    Config, NextHop, RouteConfig, RouteProtocol, RouteTls, Service, SourceAddresses, TlsLevel,
+    Config, DestinationConfig, NextHop, QueueConfig, RouteConfig, RouteProtocol, RouteTls, Service,
+    SourceAddresses, TlsLevel,
 };
 use waypost_mail::{Domain, EnhancedStatus, Refusal};
 
@@ -39,6 +40,14 @@ pub enum Destination {
 }
 
 impl Destination {
+    /// What differs for it: `[[queue.destination]]` is about mail exchangers.
+    pub fn own<'a>(&self, queue: &'a QueueConfig) -> Option<&'a DestinationConfig> {
+        match self {
+            Self::Exchangers(domain) => queue.destination(domain),
+            Self::NextHops(_) => None,
+        }
+    }
+
     /// Who says what is demanded of TLS towards it.
     pub fn whose(&self) -> Whose<'_> {
         match self {
@@ -126,8 +135,6 @@ pub struct Route {
     pub targets: Vec<Target>,
     /// What is spoken.
     pub protocol: Protocol,
-    /// TLS towards them.
-    pub encryption: Encryption,
     /// Login there.
     pub login: Option<Login>,
 }
@@ -212,12 +219,10 @@ pub async fn resolve(
         Err(refusal) => return RoutePlan::Fail(refusal),
     };
     RoutePlan::Send(match destination {
-        Destination::NextHops(NextHops { protocol, encryption, login, .. }) => {
-            Route { targets, protocol: *protocol, encryption: *encryption, login: login.clone() }
+        Destination::NextHops(NextHops { protocol, login, .. }) => {
+            Route { targets, protocol: *protocol, login: login.clone() }
         }
-        Destination::Exchangers(_) => {
-            Route { targets, protocol: Protocol::Smtp, encryption: Encryption::Offered, login: None }
-        }
+        Destination::Exchangers(_) => Route { targets, protocol: Protocol::Smtp, login: None },
     })
 }
 

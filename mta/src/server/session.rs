@@ -75,6 +75,11 @@ struct Transaction {
 }
 
 impl Handler<Server> for Receiver {
+    /// Replies to pipelined commands go out together (RFC 2920 section 3.2).
+    fn is_quick(&self, question: &Question) -> bool {
+        matches!(question, Question::Mail(_) | Question::Recipient(..))
+    }
+
     async fn answer(&mut self, question: Question, _: &mut Output<'_>) -> Result<Answer, Disconnect> {
         Ok(match question {
             // What is large is apart: each answer would need the room for it.

@@ -1,6 +1,7 @@
 //! Gathers what the decision needs, and hears what came of it. All that is slow is here: DNS, HTTPS, files.
 
 use std::{
+    collections::HashMap,
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -11,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
 use waypost_config::{LostTls, OutboundTlsConfig, TlsLevel};
 use waypost_mail::{Domain, Timestamp};
 use waypost_net::{
@@ -59,8 +61,13 @@ struct Shared {
     memory: Mutex<Memory>,
     results: Mutex<Results>,
     trust: Mutex<Option<Arc<Trust>>>,
+    /// Policies that are being fetched, each once.
+    fetches: Mutex<HashMap<Domain, Fetched>>,
     alarms: AtomicU64,
 }
+
+/// What a fetch comes to: nothing yet, or the policy that holds after it, if one does.
+type Fetched = watch::Receiver<Option<Option<StsPolicy>>>;
 
 /// Roots, with the files they are of.
 #[derive(Debug)]
@@ -84,6 +91,7 @@ impl Policies {
             memory: Mutex::new(Memory::open(&folder.join("memory.json"))),
             results: Mutex::new(Results::open(&folder.join("results"), now)),
             trust: Mutex::default(),
+            fetches: Mutex::default(),
             alarms: AtomicU64::new(0),
         }))
     }
@@ -96,6 +104,7 @@ impl Policies {
             memory: Mutex::default(),
             results: Mutex::default(),
             trust: Mutex::default(),
+            fetches: Mutex::default(),
             alarms: AtomicU64::new(0),
         }))
     }
@@ -173,17 +182,47 @@ impl Policies {
             Ok(records) => policy_id(&records),
             Err(DnsError::NoRecords(_) | DnsError::NoSuchDomain(_) | DnsError::Temporary(..)) => None,
         };
+        let (mut fetched, before) = match self.use_or_fetch(config, domain, id, now) {
+            Ok(policy) => return policy,
+            Err(fetching) => fetching,
+        };
+        match fetched.wait_for(Option::is_some).await {
+            Ok(policy) => policy.clone().flatten(),
+            Err(error) => {
+                tracing::warn!(%domain, %error, "a fetch was broken off");
+                before
+            }
+        }
+    }
+
+    /// The policy that holds without a fetch; else the fetch that is under way, begun now or before, with what holds where it is broken off.
+    fn use_or_fetch(
+        &self,
+        config: &OutboundTlsConfig,
+        domain: &Domain,
+        id: Option<String>,
+        now: Timestamp,
+    ) -> Result<Option<StsPolicy>, (Fetched, Option<StsPolicy>)> {
+        // the cache is asked while this is locked, so that nobody comes between the end of a fetch and what it left there
+        let mut fetches = lock(&self.0.fetches);
         let (id, before) = match lock(&self.0.cache).step(domain, id, now) {
-            Step::Use(policy) => return policy,
+            Step::Use(policy) => return Ok(policy),
             Step::Fetch(id, before) => (id, before),
         };
+        // one that was broken off has nobody who would tell
+        if let Some(fetched) = fetches.get(domain).filter(|fetched| fetched.has_changed().is_ok()) {
+            return Err((fetched.clone(), before));
+        }
+        let (sender, fetched) = watch::channel(None);
+        fetches.insert(domain.clone(), fetched.clone());
         // a task of its own: what a caller who has gone away waited for is there the next time
         let (this, config, of, old) = (self.clone(), config.clone(), domain.clone(), before.clone());
-        let fetching = tokio::spawn(async move { this.fetch_and_keep(&config, &of, id, old, now).await });
-        fetching.await.unwrap_or_else(|error| {
-            tracing::warn!(%domain, %error, "a fetch was broken off");
-            before
-        })
+        tokio::spawn(async move {
+            let policy = this.fetch_and_keep(&config, &of, id, old, now).await;
+            lock(&this.0.fetches).remove(&of);
+            sender.send_replace(Some(policy));
+        });
+        Err((fetched, before))
     }
 
     /// Fetches a policy and keeps it; where that fails the one before stays.

@@ -161,10 +161,11 @@ impl Net {
 
     /// Notes what may have been taken on a connection whose client has ended.
     fn note(&self, link: &mut Link) {
+        let disks = disks(&link.lives);
         let Some(tap) = &mut link.tap else { return };
         let mut state = self.lock();
         state.rash += std::mem::take(&mut tap.rash);
-        for token in tap.end() {
+        for token in tap.end(disks) {
             state.trace.tell(|| format!("{} unclear {token}", link.number));
             *state.unclear.entry(token).or_default() += 1;
         }
@@ -295,7 +296,7 @@ impl Network for Seen {
 
 fn disks(lives: &[Arc<Life>; 2]) -> Disks {
     let [client_failed, server_failed] = [&lives[0], &lives[1]].map(|life| life.is_poisoned());
-    Disks { client_failed, server_failed }
+    Disks { client_failed, client_full: lives[0].waits_for_room(), server_failed }
 }
 
 /// A connection: side 0 is the client.

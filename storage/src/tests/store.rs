@@ -113,6 +113,49 @@ async fn changes_are_seen_once() {
 }
 
 #[tokio::test]
+async fn outcomes_of_several_messages_are_recorded_together() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(3));
+    let store = open(&directory, &disk).await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        let queued = acceptance(&store, b"x", Vec::new(), Some(relay(&["a", "b"]))).await;
+        ids.push(store.accept(queued).await.unwrap().id);
+    }
+    let (peer, ok, later) = (|| "mx".to_owned(), Reply::plain(250, "ok"), Reply::plain(451, "later"));
+    let delivered = |recipient| RecipientOutcome {
+        recipient,
+        outcome: Outcome::Delivered { peer: peer(), reply: ok.clone() },
+    };
+    let deferred =
+        RecipientOutcome { recipient: 1, outcome: Outcome::Deferred { peer: peer(), reply: later } };
+    let attempt = |id, outcomes| Attempt {
+        id,
+        at: Timestamp(5),
+        outcomes,
+        next_attempt: Timestamp(9),
+        warned: false,
+        dialogues: Vec::new(),
+    };
+    store.remove_queued(ids[2]).await.unwrap();
+    let attempts = [
+        attempt(ids[0], vec![delivered(0), delivered(1)]),
+        attempt(ids[1], vec![delivered(0), deferred]),
+        attempt(ids[2], vec![delivered(0)]),
+        attempt(ids[3], vec![delivered(7)]),
+    ];
+    let limit = StoreError::Limit("the entry has no such recipient");
+    let results = store.settle_all(attempts.into()).await.unwrap();
+    assert_eq!(results, [Ok(()), Ok(()), Err(StoreError::NoSuchEntry), Err(limit)]);
+    store.close().await;
+    let store = open(&directory, &disk).await;
+    let left: Vec<_> = store.queue().into_iter().map(|entry| (entry.id, entry.open().count())).collect();
+    assert_eq!(left, [(ids[1], 1), (ids[3], 2)]);
+    assert_eq!(store.queue_entry(ids[1]).unwrap().next_attempt(), Some(Timestamp(9)));
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}
+
+#[tokio::test]
 async fn the_queue_tells_of_its_changes() {
     let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(3));
     let store = open(&directory, &disk).await;
