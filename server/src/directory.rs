@@ -57,7 +57,14 @@ pub fn live(store: &Store, config: Arc<Config>) -> Result<Arc<Live>, DirectoryPr
 /// Makes a new snapshot whenever an account of the store changes; for ever.
 pub async fn follow(store: Store, sender: Arc<watch::Sender<Arc<Live>>>, changing: Arc<Mutex<()>>) {
     let mut accounts = store.directory();
+    let mut known = store.directory().borrow().accounts.clone();
     while accounts.changed().await.is_ok() {
+        let now = accounts.borrow_and_update().accounts.clone();
+        // it may be something else of the directory that changed
+        if Arc::ptr_eq(&known, &now) {
+            continue;
+        }
+        known = now;
         let _changing = changing.lock().unwrap_or_else(PoisonError::into_inner);
         let config = sender.borrow().config.clone();
         match live(&store, config) {

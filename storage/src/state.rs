@@ -15,7 +15,7 @@ use waypost_mail::{
     Timestamp, Uid, UidValidity, UidlId,
 };
 
-use crate::{content::Content, decide::name, record::codec};
+use crate::{content::Content, decide::name, record::codec, suppression::Suppressions};
 
 /// Most rows in one chunk.
 pub const CHUNK_ROWS_MAX: usize = 256;
@@ -312,11 +312,13 @@ pub struct DirectoryState {
     /// Sequence number of the last record of the directory's stream.
     pub seq: u64,
     /// The accounts that exist.
-    pub accounts: BTreeMap<AccountId, AccountRecord>,
+    pub accounts: Arc<BTreeMap<AccountId, AccountRecord>>,
     /// Id of the next account. Ids are never reused.
     pub next_account: u64,
     /// Destinations to which nothing is sent, by the names that the queue has for them.
     pub paused: BTreeSet<String>,
+    /// Addresses to which no mail is sent, and those that may become such.
+    pub suppressions: Suppressions,
     /// When the state came out of a backup.
     pub(crate) restores: Vec<Restore>,
 }

@@ -22,8 +22,8 @@ use waypost_mail::{
 };
 use waypost_message::Splitter;
 use waypost_storage::{
-    Acceptance, Attempt, Delivery, FlagChange, FlagMode, Missing, NewAccount, Options, Outcome,
-    RecipientOutcome, Relay, RelayRecipient, Store,
+    Acceptance, Attempt, Cause, Delivery, FlagChange, FlagMode, Missing, NewAccount, Options, Outcome,
+    RecipientOutcome, Relay, RelayRecipient, Store, Strike,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -154,8 +154,50 @@ async fn dump(store: &Store) -> String {
             xxh3_64(&octets)
         )
         .unwrap();
+        if let Some(held) = &entry.held {
+            writeln!(text, "  held {} {}", held.at, held.why).unwrap();
+        }
+    }
+    let directory = store.directory().borrow().clone();
+    directory.paused.iter().for_each(|name| writeln!(text, "paused {name}").unwrap());
+    for line in directory.suppressions.all(Timestamp(0)) {
+        writeln!(
+            text,
+            "suppressed {} from {:?} {:?} {}\u{d7} {} at {} until {:?}: {}",
+            line.recipient,
+            line.sender().map(Address::to_string),
+            line.cause,
+            line.count,
+            line.is_active,
+            line.at,
+            line.until,
+            line.why
+        )
+        .unwrap();
     }
     text
+}
+
+async fn suppress(store: &Store) {
+    let strike = |name: &str, cause, limit| Strike {
+        recipient: address(name),
+        sender: (cause == Cause::Complaint).then(|| address("sender")),
+        cause,
+        why: "550 5.1.1 nobody".to_owned(),
+        limit,
+        lifetime: Some(Duration::from_secs(86_400 * 30)),
+    };
+    for strike in [
+        strike("bounced", Cause::Bounce, 2),
+        strike("bounced", Cause::Bounce, 2),
+        strike("once", Cause::Bounce, 2),
+        strike("angry", Cause::Complaint, 1),
+        strike("forgotten", Cause::Bounce, 1),
+    ] {
+        store.strike(strike).await.unwrap();
+    }
+    store.suppress(address("by-hand"), None, "asked for".to_owned(), None).await.unwrap();
+    store.unsuppress(address("forgotten")).await.unwrap();
 }
 
 fn flags(flags: &Flags) -> String {
@@ -274,9 +316,12 @@ async fn write(folder: &Path) {
             }
             2 => attempt(&store, queued, 0, Outcome::Deferred { peer: name, reply }).await,
             3 => store.reschedule(queued, Timestamp(1_850_000_000_000)).await.unwrap(),
+            4 => store.hold(queued, Some("looked at".to_owned())).await.unwrap(),
             _ => {}
         }
     }
+    store.pause("far.test".to_owned(), true).await.unwrap();
+    suppress(&store).await;
     store.set_password(two, Some("another hash".to_owned()), Vec::new()).await.unwrap();
     store.set_quota(two, Some(5 << 30)).await.unwrap();
     store.remove_account(gone).await.unwrap();

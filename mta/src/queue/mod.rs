@@ -18,6 +18,7 @@ mod pace;
 mod ready;
 mod schedule;
 mod sites;
+mod suppressed;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -339,6 +340,13 @@ impl Runner {
             // one that was rescheduled stands there for its new time, too; but a clock may have been set back
             if because == Because::Due(due) {
                 shared.sites().add(&place, place.bounds(&live.config), id, due, now);
+            }
+            return;
+        }
+        let suppressed = shared.suppressed(live, &entry, &place, now);
+        if !suppressed.is_empty() {
+            if shared.sites().take(site, id) {
+                shared.context.shutdown.spawn(shared.clone().send_back(site, entry, suppressed));
             }
             return;
         }

@@ -92,7 +92,11 @@ impl Shared {
                 Err(error) => Err(error),
             };
             match settled {
-                Ok(()) | Err(StoreError::NoSuchEntry) => return Ok(()),
+                Ok(()) => {
+                    self.count_bounces(&live, entry, &outcomes).await;
+                    return Ok(());
+                }
+                Err(StoreError::NoSuchEntry) => return Ok(()),
                 Err(StoreError::Full | StoreError::Io(_)) if !shutdown.is_stopping() => {
                     tracing::warn!(%id, "the store is full: the outcome of a delivery waits");
                     tokio::select! {
@@ -177,7 +181,13 @@ fn is_of_notification(error: &StoreError) -> bool {
     )
 }
 
-fn log(entry: &QueueEntry, queued: &QueuedRecipient, outcome: &Outcome, tls: Option<&str>, now: Timestamp) {
+pub(super) fn log(
+    entry: &QueueEntry,
+    queued: &QueuedRecipient,
+    outcome: &Outcome,
+    tls: Option<&str>,
+    now: Timestamp,
+) {
     let (name, peer, reply) = match outcome {
         Outcome::Delivered { peer, reply } => ("delivered", peer, reply),
         Outcome::Deferred { peer, reply } => ("deferred", peer, reply),

@@ -42,7 +42,7 @@ pub(super) struct Recipient {
     /// How far it reaches, also where earlier recipients lead to the same places.
     pub(super) reach: Reach,
     /// The message whose own return path this is: what comes may be a report about it.
-    pub(super) returned: Option<EntryId>,
+    pub(super) returned: Option<(Address, EntryId)>,
 }
 
 /// How far a recipient reaches.
@@ -203,7 +203,7 @@ impl Recipient {
         // a user who is gone is refused by the address itself
         let Resolution::Deliver { accounts, remote } = directory.resolve(&user) else { return None };
         let reach = Reach::new(&accounts, &remote);
-        let (address, parameters, returned) = (address.clone(), parameters.clone(), Some(id));
+        let (address, parameters, returned) = (address.clone(), parameters.clone(), Some((user, id)));
         Some(Self { address, accounts, remote, parameters, reach, returned })
     }
 

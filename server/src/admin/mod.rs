@@ -6,6 +6,7 @@ pub mod queue;
 pub mod request;
 pub mod route;
 pub mod socket;
+pub mod suppression;
 
 pub use app_password::AppPasswordLine;
 pub use maintenance::{Maintained, Maintenance, MessageLine, RestoredLine, Which as WhichDeleted};

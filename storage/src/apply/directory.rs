@@ -1,5 +1,7 @@
 //! What records of the directory's stream do.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use waypost_mail::{AccountId, AccountRecord};
 
 use super::Inapplicable;
@@ -25,7 +27,7 @@ pub(crate) fn apply(
     let effect = match change {
         DirectoryChange::AccountCreated(created) => create(state, created),
         DirectoryChange::AccountRemoved(removed) => {
-            state.accounts.remove(&removed.account).ok_or(Inapplicable::Account(removed.account))?;
+            accounts(state).remove(&removed.account).ok_or(Inapplicable::Account(removed.account))?;
             Effect::Removed(removed.account)
         }
         DirectoryChange::PasswordChanged(changed) => {
@@ -50,6 +52,14 @@ pub(crate) fn apply(
             }
             Effect::None
         }
+        DirectoryChange::SuppressionChanged(changed) => {
+            state.suppressions.put(changed.0.clone());
+            Effect::None
+        }
+        DirectoryChange::SuppressionRemoved(removed) => {
+            state.suppressions.remove(&removed.recipient, removed.sender.as_ref().map(|kept| &kept.0));
+            Effect::None
+        }
         DirectoryChange::StateRestored(restored) => restore(state, restored),
         DirectoryChange::QuotaChanged(changed) => {
             account(state, changed.account)?.quota_bytes = changed.quota_bytes;
@@ -71,7 +81,7 @@ fn create(state: &mut DirectoryState, created: &AccountCreated) -> Effect {
         totp: None,
         quota_bytes: created.quota_bytes,
     };
-    state.accounts.insert(created.account, record);
+    accounts(state).insert(created.account, record);
     state.next_account = state.next_account.max(created.account.0 + 1);
     Effect::Created(created.account)
 }
@@ -83,6 +93,10 @@ fn restore(state: &mut DirectoryState, restored: &StateRestored) -> Effect {
     Effect::None
 }
 
+fn accounts(state: &mut DirectoryState) -> &mut BTreeMap<AccountId, AccountRecord> {
+    Arc::make_mut(&mut state.accounts)
+}
+
 fn account(state: &mut DirectoryState, id: AccountId) -> Result<&mut AccountRecord, Inapplicable> {
-    state.accounts.get_mut(&id).ok_or(Inapplicable::Account(id))
+    accounts(state).get_mut(&id).ok_or(Inapplicable::Account(id))
 }

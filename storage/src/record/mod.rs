@@ -14,6 +14,8 @@
 //! | 6 | 1 | directory | `AppPasswordsChanged` |
 //! | 7 | 1 | directory | `TotpChanged` |
 //! | 9 | 1 | directory | `DestinationPaused` |
+//! | 10 | 1 | directory | `SuppressionChanged` |
+//! | 11 | 1 | directory | `SuppressionRemoved` |
 //! | 16 | 1 | account | `MailboxCreated` |
 //! | 17 | 1 | account | `MailboxDeleted` |
 //! | 18 | 1 | account | `MailboxRenamed` |
@@ -57,6 +59,7 @@ use crate::{
     journal::{Placement, RawRecord, Stream},
     queue::{Dialogue, Held, RecipientOutcome, ReturnedReport},
     state::SpecialUse,
+    suppression::{Kept, Suppression},
 };
 
 /// Most octets of records in one entry.
@@ -113,6 +116,7 @@ changes! {
     DirectoryChange {
         AccountCreated = 1, AccountRemoved = 2, PasswordChanged = 3, QuotaChanged = 4, StateRestored = 5,
         AppPasswordsChanged = 6, TotpChanged = 7, DestinationPaused = 9,
+        SuppressionChanged = 10, SuppressionRemoved = 11,
     }
 }
 changes! {
@@ -200,6 +204,21 @@ pub(crate) struct DestinationPaused {
     pub(crate) destination: String,
     #[n(1)]
     pub(crate) paused: bool,
+}
+
+/// A line of the suppression list is so from now on.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+#[cbor(transparent)]
+pub(crate) struct SuppressionChanged(#[n(0)] pub(crate) Suppression);
+
+/// A line of the suppression list is gone.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct SuppressionRemoved {
+    #[cbor(n(0), with = "codec::address")]
+    pub(crate) recipient: Address,
+    /// Whose mail it was about; missing: anybody's.
+    #[n(1)]
+    pub(crate) sender: Option<Kept>,
 }
 
 /// An app password as it stands in a record.

@@ -20,8 +20,8 @@ use crate::port::Event;
 use sight::Sight;
 
 pub use view::{
-    DestinationLine, DialogueLine, HeldLine, HistoryLine, MessageView, OutcomeLine, QueueLine, RecipientLine,
-    ReportLine, RestLine, Shown,
+    DestinationLine, DialogueLine, GoneRecipientLine, GoneView, HeldLine, HistoryLine, MessageView,
+    OutcomeLine, QueueLine, RecipientLine, ReportLine, RestLine, Shown,
 };
 
 /// Entries that are looked at for one page of a listing.
@@ -182,7 +182,7 @@ fn id(text: &str) -> Result<EntryId, String> {
 }
 
 /// A reason is one line, as it goes into replies and listings.
-fn why(text: &str) -> Result<(), String> {
+pub(super) fn why(text: &str) -> Result<(), String> {
     match text.chars().count() <= WHY_CHARACTERS_MAX && !text.chars().any(char::is_control) {
         true => Ok(()),
         false => Err(format!("a reason is one line of at most {WHY_CHARACTERS_MAX} characters")),

@@ -1,8 +1,8 @@
 //! The queue as a person reads it. What other servers said is shown without control characters. Pure.
 
 use crate::admin::queue::{
-    DestinationLine, DialogueLine, HistoryLine, MessageView, OutcomeLine, QueueLine, RecipientLine,
-    ReportLine, RestLine, Shown,
+    DestinationLine, DialogueLine, GoneRecipientLine, GoneView, HistoryLine, MessageView, OutcomeLine,
+    QueueLine, RecipientLine, ReportLine, RestLine, Shown,
 };
 
 /// A message in a listing, and a line for each open recipient.
@@ -39,10 +39,11 @@ fn resting_until(rest: &RestLine) -> String {
 
 /// All about a message.
 pub(super) fn message(shown: &Shown) -> Vec<String> {
-    let Shown { id, message, destinations, history } = shown;
-    let mut lines = match message {
-        Some(message) => head(message),
-        None => vec![format!("{id}  has left the queue")],
+    let Shown { id, message, gone, destinations, history } = shown;
+    let mut lines = match (message, gone) {
+        (Some(message), _) => head(message),
+        (None, Some(gone)) => gone_head(id, gone),
+        (None, None) => vec![format!("{id}  has left the queue")],
     };
     if !destinations.is_empty() {
         lines.push("destinations:".to_owned());
@@ -76,6 +77,23 @@ fn head(message: &MessageView) -> Vec<String> {
         let RecipientLine { address, state, destination, tries, next_attempt, last_reply, .. } = recipient;
         let next = next_attempt.as_ref().map(|at| format!(", due {at}")).unwrap_or_default();
         lines.push(format!("  <{address}>  {state}, by {destination}, tried {tries}×{next}"));
+        if !last_reply.is_empty() {
+            lines.push(format!("      {last_reply}"));
+        }
+    }
+    lines
+}
+
+/// What is known of a message that has left the queue.
+fn gone_head(id: &str, gone: &GoneView) -> Vec<String> {
+    let GoneView { accepted, from, recipients } = gone;
+    let mut lines = vec![
+        format!("{id}  from <{from}>  has left the queue"),
+        format!("  accepted {accepted}"),
+        "recipients:".to_owned(),
+    ];
+    for GoneRecipientLine { address, state, tries, last_reply } in recipients {
+        lines.push(format!("  <{address}>  {state}, tried {tries}×"));
         if !last_reply.is_empty() {
             lines.push(format!("      {last_reply}"));
         }
@@ -241,8 +259,13 @@ mod tests {
             },
         ];
         let history = vec![HistoryLine::Reported { at: "A".to_owned(), reports }];
-        let shown =
-            Shown { id: "0000000000001".to_owned(), message: None, destinations: Vec::new(), history };
+        let shown = Shown {
+            id: "0000000000001".to_owned(),
+            message: None,
+            gone: None,
+            destinations: Vec::new(),
+            history,
+        };
         assert_eq!(
             message(&shown)[1..],
             [
