@@ -68,7 +68,10 @@ pub(crate) fn report(octets: &[u8]) {
             assert!((1..=RECIPIENTS_MAX).contains(&recipients.len()));
             recipients.into_iter().flat_map(|to| [Some(to.recipient), to.diagnostic]).collect()
         }
-        Report::Feedback(feedback) => vec![Some(feedback.kind), feedback.recipient],
+        Report::Feedback(feedback) => {
+            assert!(feedback.recipients.len() <= RECIPIENTS_MAX);
+            feedback.recipients.into_iter().chain([feedback.kind]).map(Some).collect()
+        }
     };
     for text in texts.into_iter().flatten() {
         assert!(text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control), "{text:?}");

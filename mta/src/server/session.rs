@@ -521,12 +521,18 @@ fn returned(report: Report) -> Vec<ReturnedReport> {
                 said: diagnostic,
             })
             .collect(),
-        Report::Feedback(Feedback { kind, recipient }) => vec![ReturnedReport {
-            recipient: recipient.unwrap_or_default(),
-            what: format!("complaint: {kind}"),
-            status: None,
-            said: None,
-        }],
+        Report::Feedback(Feedback { kind, recipients }) => {
+            let note = |recipient| ReturnedReport {
+                recipient,
+                what: format!("complaint: {kind}"),
+                status: None,
+                said: None,
+            };
+            match recipients.is_empty() {
+                true => vec![note(String::new())],
+                false => recipients.into_iter().map(note).collect(),
+            }
+        }
     }
 }
 
