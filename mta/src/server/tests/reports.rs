@@ -18,7 +18,8 @@ fn multipart(kind: &str, part: &str) -> String {
 impl Site {
     fn bounce_path(&self, user: &str) -> String {
         let user = Address::parse(user).unwrap();
-        self.context.srs.bounce_path(&user, ID).unwrap().to_string()
+        let day = waypost_auth::srs::day(self.context.store.now());
+        self.context.srs.bounce_path(&user, ID, day).unwrap().to_string()
     }
 
     /// What was noted with the message.
