@@ -207,9 +207,7 @@ pub async fn execute(
             Ok(record) => done(store.set_quota(record.id, quota_bytes).await),
             Err(problem) => Err(problem),
         },
-        Request::Queue { job } => {
-            queue::run(store, live, parts.control.as_ref(), job, &events).await.map(Response::Queue)
-        }
+        Request::Queue { job } => queue::run(store, live, parts, job, &events).await.map(Response::Queue),
         Request::Suppression { job } => suppression::run(store, live, job).await.map(Response::Suppression),
         Request::Route { from, to } => route::run(store, live, &parts.router, &from, &to).await,
         Request::Port { address, job } => port(store, live, &address, job, events).await,

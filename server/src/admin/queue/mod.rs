@@ -16,12 +16,13 @@ use waypost_mta::{
 };
 use waypost_storage::{QueueEntry, Store};
 
+use super::Parts;
 use crate::port::Event;
 use sight::Sight;
 
 pub use view::{
     DestinationLine, DialogueLine, GoneRecipientLine, GoneView, HeldLine, HistoryLine, MessageView,
-    OutcomeLine, QueueLine, RecipientLine, ReportLine, RestLine, Shown,
+    OutcomeLine, QueueLine, RecipientLine, ReportLine, RestLine, Shown, TlsLostLine,
 };
 
 /// Entries that are looked at for one page of a listing.
@@ -148,14 +149,15 @@ pub struct Ordered {
     pub notes: Vec<String>,
 }
 
-/// Does what is asked. `control` is there in a running server. Errors: a sentence.
+/// Does what is asked. The queue is there in a running server. Errors: a sentence.
 pub(super) async fn run(
     store: &Store,
     live: &Live,
-    control: Option<&Control>,
+    parts: &Parts,
     job: QueueJob,
     events: &mpsc::Sender<Event>,
 ) -> Result<QueueAnswer, String> {
+    let control = parts.control.as_ref();
     let sight = Sight::new(store, live, control);
     match job {
         QueueJob::List { filter, after, most } => {
@@ -165,7 +167,9 @@ pub(super) async fn run(
         QueueJob::Show { id: text } => {
             sight.show(id(&text)?).await.map(|shown| QueueAnswer::Shown(Box::new(shown)))
         }
-        QueueJob::Destinations => Ok(QueueAnswer::Destinations(sight.destinations())),
+        QueueJob::Destinations => {
+            Ok(QueueAnswer::Destinations(sight.destinations(parts.router.tls.alarmed())))
+        }
         QueueJob::Order { order, which } => {
             order::run(store, control, order, which, events).await.map(QueueAnswer::Ordered)
         }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use waypost_auth::Live;
-use waypost_mail::{EntryId, Overdue, Reply, ReversePath, Timestamp};
+use waypost_mail::{Domain, EntryId, Overdue, Reply, ReversePath, Timestamp};
 use waypost_mta::{
     queue::{Control, Place, SiteStatus},
-    tls_policy::Wish,
+    tls_policy::{Alarm, Wish},
 };
 use waypost_storage::{
     Dialogue, DialogueTls, Outcome, QueueEntry, QueueEvent, QueuedRecipient, RecipientOutcome,
@@ -15,7 +15,7 @@ use waypost_storage::{
 
 use super::view::{
     DestinationLine, DialogueLine, GoneRecipientLine, GoneView, HeldLine, HistoryLine, MessageView,
-    OutcomeLine, QueueLine, RecipientLine, ReportLine, RestLine, Shown,
+    OutcomeLine, QueueLine, RecipientLine, ReportLine, RestLine, Shown, TlsLostLine,
 };
 
 /// From where the queue is looked at.
@@ -119,22 +119,25 @@ impl<'a> Sight<'a> {
         lines.into_values().collect()
     }
 
-    /// All destinations to which something is on its way, or that are paused.
-    pub(super) fn destinations(&self) -> Vec<DestinationLine> {
+    /// All destinations to which something is on its way, that are paused, or whose TLS was lost.
+    pub(super) fn destinations(&self, alarmed: Vec<(Domain, Alarm)>) -> Vec<DestinationLine> {
         let mut lines = match self.control {
             Some(control) => control.destinations().into_iter().map(destination).collect(),
             None => self.counted().into_values().collect::<Vec<_>>(),
         };
         let paused = self.store.directory().borrow().paused.clone();
+        let none =
+            |name: String| DestinationLine { waiting: Some(0), due: Some(0), ..DestinationLine::new(name) };
         for name in paused {
             if !lines.iter().any(|line| line.destination == name) {
-                let none = Some(0);
-                lines.push(DestinationLine {
-                    paused: true,
-                    waiting: none,
-                    due: none,
-                    ..DestinationLine::new(name)
-                });
+                lines.push(DestinationLine { paused: true, ..none(name) });
+            }
+        }
+        for (domain, alarm) in alarmed {
+            let (name, lost) = (domain.to_string(), tls_lost(alarm));
+            match lines.iter_mut().find(|line| line.destination == name && line.wish.is_none()) {
+                Some(line) => line.tls_lost = Some(lost),
+                None => lines.push(DestinationLine { tls_lost: Some(lost), ..none(name) }),
             }
         }
         lines.sort_by(|a, b| (&a.destination, &a.wish).cmp(&(&b.destination, &b.wish)));
@@ -179,8 +182,13 @@ impl DestinationLine {
             window: None,
             paused: false,
             resting: None,
+            tls_lost: None,
         }
     }
+}
+
+fn tls_lost(Alarm { at, what, host, count }: Alarm) -> TlsLostLine {
+    TlsLostLine { at: at.to_string(), host, what: what.to_owned(), count }
 }
 
 fn destination(status: SiteStatus<Place>) -> DestinationLine {
@@ -197,6 +205,7 @@ fn destination(status: SiteStatus<Place>) -> DestinationLine {
         window: Some(status.window as u64),
         paused: status.is_paused,
         resting: rest(status),
+        tls_lost: None,
     }
 }
 

@@ -85,6 +85,21 @@ pub struct DestinationLine {
     pub paused: bool,
     /// Until when it rests, if it takes nothing.
     pub resting: Option<RestLine>,
+    /// The last loss of its TLS since the server's start, where there was one.
+    pub tls_lost: Option<TlsLostLine>,
+}
+
+/// TLS of a domain that was good for weeks, and then was not.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct TlsLostLine {
+    /// When.
+    pub at: String,
+    /// The server.
+    pub host: String,
+    /// What was lost.
+    pub what: String,
+    /// How often.
+    pub count: u64,
 }
 
 /// All about one message.

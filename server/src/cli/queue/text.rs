@@ -2,7 +2,7 @@
 
 use crate::admin::queue::{
     DestinationLine, DialogueLine, GoneRecipientLine, GoneView, HistoryLine, MessageView, OutcomeLine,
-    QueueLine, RecipientLine, ReportLine, RestLine, Shown,
+    QueueLine, RecipientLine, ReportLine, RestLine, Shown, TlsLostLine,
 };
 
 /// A message in a listing, and a line for each open recipient.
@@ -30,6 +30,11 @@ fn waiting(recipient: &RecipientLine) -> String {
     let paused = if *paused { format!("; {destination} is paused") } else { String::new() };
     let resting = resting.as_ref().map(|rest| format!("; {destination} {}", resting_until(rest)));
     format!("<{address}>  {said}{paused}{}", resting.unwrap_or_default())
+}
+
+fn lost(line: &TlsLostLine) -> String {
+    let TlsLostLine { at, host, what, count } = line;
+    format!("ALARM: {what} (at {host}, {at}, {count}× since the start)")
 }
 
 fn resting_until(rest: &RestLine) -> String {
@@ -110,13 +115,15 @@ pub(super) fn destinations(lines: &[DestinationLine]) -> Vec<String> {
 }
 
 fn destination(line: &DestinationLine) -> String {
-    let DestinationLine { destination, wish, waiting, due, connections, window, paused, resting } = line;
+    let DestinationLine { destination, wish, waiting, due, connections, window, paused, resting, tls_lost } =
+        line;
     let said = [
         wish.clone(),
         waiting.zip(*due).map(|(waiting, due)| format!("{waiting} waiting, {due} due")),
         connections.zip(*window).map(|(now, most)| format!("{now} of {most} connections")),
         paused.then(|| "paused".to_owned()),
         resting.as_ref().map(resting_until),
+        tls_lost.as_ref().map(lost),
     ];
     let said: Vec<String> = said.into_iter().flatten().collect();
     format!("{destination}  {}", said.join(", ")).trim_end().to_owned()
@@ -289,11 +296,22 @@ mod tests {
             window: None,
             paused: false,
             resting: None,
+            tls_lost: None,
+        };
+        let lost = TlsLostLine {
+            at: "A".to_owned(),
+            host: "mx.b.test".to_owned(),
+            what: "TLS that was good for weeks is gone".to_owned(),
+            count: 2,
         };
         assert_eq!(destinations(&[]), ["nothing is on its way"]);
         for (line, expected) in [
             (nothing.clone(), "b.test"),
             (DestinationLine { paused: true, ..nothing.clone() }, "b.test  paused"),
+            (
+                DestinationLine { tls_lost: Some(lost), ..nothing.clone() },
+                "b.test  ALARM: TLS that was good for weeks is gone (at mx.b.test, A, 2× since the start)",
+            ),
             (DestinationLine { wish: Some("REQUIRETLS".into()), ..nothing.clone() }, "b.test  REQUIRETLS"),
             (
                 DestinationLine {
