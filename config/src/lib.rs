@@ -16,6 +16,6 @@ pub use types::{
     AccountConfig, AliasConfig, CertificateConfig, Config, DestinationConfig, DnsConfig, Dnssec,
     DomainConfig, Introspection, LimitsConfig, ListenAddress, ListenerConfig, ListenerRules, Listeners,
     LostTls, Network, NextHop, OauthConfig, OutboundTlsConfig, Password, QueueConfig, RatesConfig,
-    RouteConfig, RouteProtocol, RouteTls, Schedule, Service, SocketFile, SourceAddresses, SrsConfig,
-    StorageConfig, SuppressionConfig, TlsConfig, TlsLevel, TlsMode, TlsPolicyConfig, TokenSource,
+    RouteConfig, RouteProtocol, RouteTls, Schedule, Service, SocketFile, SourceAddresses, SourceConfig,
+    SrsConfig, StorageConfig, SuppressionConfig, TlsConfig, TlsLevel, TlsMode, TlsPolicyConfig, TokenSource,
 };

@@ -10,7 +10,7 @@ use std::{
 use waypost_mail::{Address, Domain, EnhancedStatus};
 
 use crate::{
-    next_hop::{SOCKET_PATH_BYTES_MAX, next_hop, server, source_addresses},
+    next_hop::{SOCKET_PATH_BYTES_MAX, next_hop, server, source_address, source_addresses},
     reader::{Found, Section, duration, size},
     types::*,
 };
@@ -674,7 +674,14 @@ pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
         destinations: destinations.collect(),
         suppression: suppression(section.table("suppression")),
         sources: source_addresses(&section),
+        source_limits: section.tables("source").into_iter().filter_map(source).collect(),
     };
+    let mut limited = BTreeSet::new();
+    for source in &config.source_limits {
+        if !limited.insert(source.address) {
+            section.wrong(format!("two [[queue.source]] have the address {}", source.address));
+        }
+    }
     let mut seen = BTreeSet::new();
     for destination in &config.destinations {
         if !seen.insert(&destination.domain) {
@@ -683,6 +690,15 @@ pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
     }
     section.end();
     config
+}
+
+fn source(section: Section<'_, '_>) -> Option<SourceConfig> {
+    let address = section.need("address", section.parsed("address", source_address));
+    let per_minute = section.number("messages_per_minute", 0..=1_000_000);
+    let connections = count(&section, "connections");
+    section.end();
+    let messages_per_minute = per_minute.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+    Some(SourceConfig { address: address?.value, connections, messages_per_minute })
 }
 
 fn suppression(section: Section<'_, '_>) -> SuppressionConfig {

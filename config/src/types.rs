@@ -505,8 +505,21 @@ pub struct QueueConfig {
     pub suppression: SuppressionConfig,
     /// Where connections go out from, unless a route says otherwise.
     pub sources: SourceAddresses,
+    /// What some of our addresses may do.
+    pub source_limits: Vec<SourceConfig>,
     /// What differs for some domains.
     pub destinations: Vec<DestinationConfig>,
+}
+
+/// `[[queue.source]]`: what goes out from one of our addresses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SourceConfig {
+    /// The address: one of some `source_addresses`.
+    pub address: IpAddr,
+    /// Most connections from it at the same time; `None`: any number.
+    pub connections: Option<usize>,
+    /// Most messages from it in a minute; 0: any number, the default.
+    pub messages_per_minute: u32,
 }
 
 /// `[queue.suppression]`: addresses that are sent no mail any more, as it came back or was complained of.
@@ -580,6 +593,7 @@ impl Default for QueueConfig {
             verp: false,
             suppression: SuppressionConfig::default(),
             sources: SourceAddresses::default(),
+            source_limits: Vec::new(),
             destinations: Vec::new(),
         }
     }

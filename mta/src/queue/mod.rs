@@ -28,7 +28,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 use waypost_auth::{Live, Srs};
-use waypost_config::Config;
+use waypost_config::{Config, SourceAddresses};
 use waypost_mail::{EntryId, ReversePath, Timestamp};
 use waypost_net::{Dialler, Shutdown};
 use waypost_storage::{QueueEntry, QueuedRecipient, RelayRecipient, Store};
@@ -136,6 +136,11 @@ impl Place {
                 .and_then(|own| own.connections)
                 .unwrap_or(config.queue.connections_per_destination),
             messages_per_minute: own.map_or(0, |own| own.messages_per_minute),
+            sources: match self {
+                Self::Here => SourceAddresses::default(),
+                Self::Elsewhere(Destination::Exchangers(_), _) => config.queue.sources,
+                Self::Elsewhere(Destination::NextHops(hops), _) => hops.sources,
+            },
         }
     }
 }
@@ -164,6 +169,7 @@ pub async fn run_with(context: Context, control: &Control) {
         bell: Notify::new(),
         touches: tokio::sync::Semaphore::new(TOUCHES_MAX),
     });
+    shared.sites().set_source_limits(&shared.context.live().config.queue.source_limits);
     control.begin(&shared);
     Runner { shared, routes: 0 }.run().await;
 }
@@ -290,6 +296,7 @@ impl Runner {
     /// Where routes or our domains are others now, all is looked at again.
     fn reconfigured(&mut self, live: &Live) {
         self.shared.sites().set_connections_max(live.config.queue.connections);
+        self.shared.sites().set_source_limits(&live.config.queue.source_limits);
         let routes = routes(live);
         if routes == self.routes {
             return;
