@@ -165,8 +165,12 @@ mod tests {
             (&one, report("x@b.test", "complaint: not-spam", None), None),
             (&Vec::new(), report("x@b.test", COMPLAINT, None), None),
         ] {
-            let found =
-                reported(&SuppressionConfig::default(), &address("s@a.test"), recipients, &[report.clone()]);
+            let found = reported(
+                &SuppressionConfig::default(),
+                &address("s@a.test"),
+                recipients,
+                std::slice::from_ref(&report),
+            );
             let found: Vec<_> =
                 found.iter().map(|strike| (strike.recipient.to_string(), strike.cause)).collect();
             let expected: Vec<_> = expected.map(|(to, cause)| (to.to_owned(), cause)).into_iter().collect();

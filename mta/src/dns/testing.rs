@@ -170,13 +170,14 @@ async fn relay(socket: UdpSocket, parent: SocketAddr, child: SocketAddr, is_nsec
             asking.send_to(&request, if is_childs { child } else { parent }).await.unwrap();
             let mut octets = [0; 4096];
             let length = asking.recv(&mut octets).await.unwrap();
-            let mut answer = Message::from_vec(&octets[..length]).unwrap();
-            if is_nsec3 && !answer.answers.is_empty() {
+            let mut answer = octets[..length].to_vec();
+            let mut message = Message::from_vec(&answer).unwrap();
+            if is_nsec3 && !message.answers.is_empty() {
                 // the server denies what it gives, too
-                answer.authorities.clear();
-                return drop(socket.send_to(&answer.to_vec().unwrap(), client).await.unwrap());
+                message.authorities.clear();
+                answer = message.to_vec().unwrap();
             }
-            socket.send_to(&octets[..length], client).await.unwrap();
+            socket.send_to(&answer, client).await.unwrap();
         });
     }
 }

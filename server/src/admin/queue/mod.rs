@@ -9,11 +9,7 @@ use tokio::sync::mpsc;
 use waypost_auth::Live;
 use waypost_config::NextHop;
 use waypost_mail::{Address, Domain, EntryId, ReversePath};
-use waypost_mta::{
-    queue::{Control, Place},
-    route::destination,
-    tls_policy::Wish,
-};
+use waypost_mta::{queue::Place, route::destination, tls_policy::Wish};
 use waypost_storage::{QueueEntry, Store};
 
 use super::Parts;
