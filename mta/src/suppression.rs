@@ -10,7 +10,7 @@ use waypost_storage::{
     StoreError, Strike, Suppression,
 };
 
-/// The complaints that count (RFC 5965 section 7.3).
+/// The complaints that count (RFC 5965 section 7.3); that something is no spam (RFC 6430) is none.
 const COMPLAINT: &str = "complaint: abuse";
 
 /// What servers said of recipients of a message that counts.
@@ -54,7 +54,7 @@ fn reported(
     reports.iter().filter_map(strike).collect()
 }
 
-/// The recipient that a report is about; the only one, where it does not say.
+/// The recipient that a report is about; the only one, where it does not say, as is common (RFC 6590).
 fn meant<'a>(recipients: &'a [RelayRecipient], named: &str) -> Option<&'a RelayRecipient> {
     match (recipients, Address::parse(named)) {
         ([only], Err(_)) if named.is_empty() => Some(only),
