@@ -241,7 +241,7 @@ impl Directory {
             app_passwords: record.app_passwords.clone(),
             totp: record.totp.clone(),
             quota_bytes,
-            certificates: Vec::new(),
+            certificates: record.certificates.iter().map(|certificate| certificate.sha256).collect(),
         };
         self.accounts.insert(id, account);
         self.by_address.insert(address.folded(), id);
@@ -455,7 +455,7 @@ enum Next<'a> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use waypost_mail::Timestamp;
+    use waypost_mail::{AccountCertificate, Timestamp};
 
     use super::*;
 
@@ -510,15 +510,30 @@ pub(crate) mod tests {
             app_passwords: secrets.iter().map(|_| phone.clone()).collect(),
             scram_verifiers: secrets.map(|secrets| secrets.scram_verifiers).unwrap_or_default(),
             totp: None,
+            certificates: Vec::new(),
             quota_bytes: None,
         }
     }
 
     /// With codes for bob.
     pub(crate) fn protected(secret: TotpSecret) -> Arc<Directory> {
+        with_bob(|bob| bob.totp = Some(secret))
+    }
+
+    /// With certificates for bob, each of one octet.
+    pub(crate) fn certified(octets: &[u8]) -> Arc<Directory> {
+        let certificate = |octet: &u8| AccountCertificate {
+            name: octet.to_string(),
+            sha256: [*octet; 32],
+            added: Timestamp(0),
+        };
+        with_bob(|bob| bob.certificates = octets.iter().map(certificate).collect())
+    }
+
+    fn with_bob(change: impl FnOnce(&mut AccountRecord)) -> Arc<Directory> {
         let config = waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), CONFIG).unwrap();
         let mut bob = record(2, "bob@a.test", AccountSource::Store);
-        bob.totp = Some(secret);
+        change(&mut bob);
         Directory::new(&config, &[record(1, "alice@a.test", AccountSource::File), bob]).unwrap()
     }
 

@@ -12,7 +12,7 @@ use crate::{
     seats::Seats,
     throttle::Throttle,
     token::{Ask, Checker, Issuer},
-    totp::{self, UsedCodes},
+    totp::{self, UseCode, UsedCodes},
     verifiers::Verifiers,
 };
 
@@ -69,15 +69,21 @@ impl Authenticator {
         if rand::fill(&mut salt_key).is_err() {
             tracing::warn!("no system randomness for the salts of unknown users");
         }
-        Self::with_salt_key(failures_per_minute, &salt_key, None)
+        Self::with_salt_key(failures_per_minute, &salt_key, None, None)
     }
 
     /// The same with a key that stays, so that after a restart the salts of users who have none stored are what they were: else
-    /// the others, which stay, could be told apart. `ask` fetches from the issuer of tokens.
-    pub fn with_salt_key(failures_per_minute: u32, salt_key: &[u8; 32], ask: Option<Ask>) -> Self {
+    /// the others, which stay, could be told apart. `ask` fetches from the issuer of tokens. `use_code` keeps which codes were used;
+    /// without it a restart forgets them, and the codes of the time before it are good no more.
+    pub fn with_salt_key(
+        failures_per_minute: u32,
+        salt_key: &[u8; 32],
+        ask: Option<Ask>,
+        use_code: Option<UseCode>,
+    ) -> Self {
         let throttle = Throttle::new(failures_per_minute);
         let (passwords, verifiers) = (Passwords::new(), Verifiers::new(salt_key));
-        let codes = UsedCodes::new(now());
+        let codes = UsedCodes::new(use_code, now());
         let shared = Shared { throttle, passwords, verifiers, tokens: Checker::new(ask), codes };
         Self { shared: Arc::new(shared), seats: Seats::default() }
     }
@@ -186,8 +192,10 @@ impl Authenticator {
         let matches = self.shared.passwords.verify(secret, password).await?;
         Ok(match code {
             _ if !matches => Password::Wrong,
-            Some(code) if self.shared.codes.take(account, totp, code, now) => Password::Right,
-            Some(_) => Password::Wrong,
+            Some(code) => match self.shared.codes.take(account, totp, code, now).await? {
+                true => Password::Right,
+                false => Password::Wrong,
+            },
             None => Password::WithoutCode,
         })
     }

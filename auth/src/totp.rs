@@ -1,19 +1,24 @@
 //! Codes that a telephone shows: TOTP (RFC 6238) over HOTP (RFC 4226), by HMAC-SHA-1, of six digits, another one every 30 seconds:
 //! what every program for them knows.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::HashMap,
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac, rand};
 use waypost_mail::{AccountId, TotpSecret};
 
-use crate::{HashError, locked};
+use crate::{HashError, LoginError, locked};
 
 /// Octets of a secret (RFC 4226 section 4, R6: 160 bits).
 const SECRET_BYTES: usize = 20;
 /// Digits of a code.
 const DIGITS: usize = 6;
 /// Seconds for which a code is shown (RFC 6238 section 5.2).
-const STEP_SECONDS: u64 = 30;
+pub const STEP_SECONDS: u64 = 30;
 /// By how many steps a client's clock may differ from ours (RFC 6238 section 6).
 const STEPS_OFF: u64 = 1;
 /// RFC 4648 section 6.
@@ -59,8 +64,8 @@ pub(crate) fn split(typed: &str) -> Option<(&str, &str)> {
     code.bytes().all(|octet| octet.is_ascii_digit()).then_some((password, code))
 }
 
-/// The code of a step.
-fn code(secret: &TotpSecret, step: u64) -> String {
+/// The code of a time step: of the seconds since 1970 by [`STEP_SECONDS`] (RFC 6238 section 4.2).
+pub fn code(secret: &TotpSecret, step: u64) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &secret.0);
     let tag = hmac::sign(&key, &step.to_be_bytes());
     // RFC 4226 section 5.3: the last four bits say where the 31 bits stand.
@@ -70,34 +75,74 @@ fn code(secret: &TotpSecret, step: u64) -> String {
     format!("{:0DIGITS$}", (bits & 0x7fff_ffff) % 1_000_000)
 }
 
-/// Which codes were used: each is good for one login (RFC 6238 section 5.2). What was used before a restart is not known after it,
-/// so the codes of the time before it are used up.
-#[derive(Debug)]
-pub(crate) struct UsedCodes {
-    started: u64,
-    last: Mutex<HashMap<AccountId, u64>>,
+/// What comes of [`UseCode`]: whether the code was good; or why that cannot be kept.
+pub type Using = Pin<Box<dyn Future<Output = Result<bool, String>> + Send>>;
+
+/// Uses an account's code of a time step for ever: good where neither it nor a later one was used (RFC 6238 section 5.2).
+pub type UseCode = Arc<dyn Fn(AccountId, u64) -> Using + Send + Sync>;
+
+/// Which codes were used: each is good for one login (RFC 6238 section 5.2).
+pub(crate) enum UsedCodes {
+    /// They are known outside, also after a restart.
+    Kept(UseCode),
+    /// Only this process knows them; the codes of the time before its start are used up.
+    Here { started: u64, last: Mutex<HashMap<AccountId, u64>> },
+}
+
+impl fmt::Debug for UsedCodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UsedCodes")
+    }
 }
 
 impl UsedCodes {
-    /// Of a server that starts now, in seconds since 1970.
-    pub(crate) fn new(now: u64) -> Self {
-        Self { started: now / STEP_SECONDS, last: Mutex::default() }
+    /// Kept outside; else of a process that starts now, in seconds since 1970.
+    pub(crate) fn new(kept: Option<UseCode>, now: u64) -> Self {
+        match kept {
+            Some(use_code) => Self::Kept(use_code),
+            None => Self::Here { started: now / STEP_SECONDS, last: Mutex::default() },
+        }
     }
 
-    /// Whether a code is the account's now, and was not used; it is used by that.
-    pub(crate) fn take(&self, account: AccountId, secret: &TotpSecret, typed: &str, now: u64) -> bool {
-        let step = now / STEP_SECONDS;
-        let mut last = locked(&self.last);
-        let used = last.get(&account).copied().unwrap_or(self.started);
-        let is_it =
-            |step: &u64| verify_slices_are_equal(code(secret, *step).as_bytes(), typed.as_bytes()).is_ok();
-        let found =
-            (step.saturating_sub(STEPS_OFF)..=step + STEPS_OFF).filter(is_it).find(|step| *step > used);
-        if let Some(step) = found {
-            last.insert(account, step);
+    /// Whether a code is the account's now, and was not used; it is used by that. Errors: `Busy`, where that cannot be kept.
+    pub(crate) async fn take(
+        &self,
+        account: AccountId,
+        secret: &TotpSecret,
+        typed: &str,
+        now: u64,
+    ) -> Result<bool, LoginError> {
+        for step in steps(secret, typed, now) {
+            if self.take_step(account, step).await? {
+                return Ok(true);
+            }
         }
-        found.is_some()
+        Ok(false)
     }
+
+    async fn take_step(&self, account: AccountId, step: u64) -> Result<bool, LoginError> {
+        match self {
+            Self::Kept(use_code) => use_code(account, step).await.map_err(|error| {
+                tracing::error!(%account, error, "a code cannot be kept as used: nobody logs in with it");
+                LoginError::Busy
+            }),
+            Self::Here { started, last } => {
+                let mut last = locked(last);
+                let used = last.entry(account).or_insert(*started);
+                let is_good = step > *used;
+                *used = step.max(*used);
+                Ok(is_good)
+            }
+        }
+    }
+}
+
+/// The time steps of now whose code this is: one, unless two happen to have the same code.
+fn steps(secret: &TotpSecret, typed: &str, now: u64) -> Vec<u64> {
+    let step = now / STEP_SECONDS;
+    let is_it =
+        |step: &u64| verify_slices_are_equal(code(secret, *step).as_bytes(), typed.as_bytes()).is_ok();
+    (step.saturating_sub(STEPS_OFF)..=step + STEPS_OFF).filter(is_it).collect()
 }
 
 #[cfg(test)]
@@ -169,22 +214,53 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_code_is_good_once_and_for_its_time() {
-        let (used, account) = (UsedCodes::new(STEP_SECONDS * 100), AccountId(7));
-        let at = |step: u64| STEP_SECONDS * step;
-        let take = |step, now| used.take(account, &secret(), &code(&secret(), step), now);
-        assert!(!take(100, at(100)), "it may have been used before the start");
-        assert!(!take(99, at(100)));
-        assert!(take(101, at(100)), "the client's clock is fast");
-        assert!(!take(101, at(100)) && !take(101, at(101)), "once");
-        assert!(!take(100, at(101)), "an older one after a newer one");
-        assert!(!take(104, at(102)) && !take(101, at(103)), "too early, too late");
-        assert!(take(102, at(103) + STEP_SECONDS - 1), "the client's clock is slow");
-        assert!(used.take(AccountId(8), &secret(), &code(&secret(), 102), at(103)), "another account's");
-        assert!(!used.take(account, &secret(), "", at(103)) && !used.take(account, &secret(), "0", at(103)));
-        let other = TotpSecret(b"another one".to_vec());
-        assert!(!used.take(account, &other, &code(&secret(), 104), at(104)));
-        assert!(take(104, at(104)));
+    #[tokio::test]
+    async fn a_code_is_good_once_and_for_its_time() {
+        let (used, seven) = (UsedCodes::new(None, STEP_SECONDS * 100), AccountId(7));
+        let (own, other) = (secret(), TotpSecret(b"another one".to_vec()));
+        let of = |step| code(&own, step);
+        for (account, secret, typed, at, is_good, why) in [
+            (seven, &own, of(100), 100, false, "it may have been used before the start"),
+            (seven, &own, of(99), 100, false, "before the start"),
+            (seven, &own, of(101), 100, true, "the client's clock is fast"),
+            (seven, &own, of(101), 100, false, "once"),
+            (seven, &own, of(101), 101, false, "once, also later"),
+            (seven, &own, of(100), 101, false, "an older one after a newer one"),
+            (seven, &own, of(104), 102, false, "too early"),
+            (seven, &own, of(101), 103, false, "too late"),
+            (seven, &own, of(102), 103, true, "the client's clock is slow"),
+            (AccountId(8), &own, of(102), 103, true, "another account's"),
+            (seven, &own, String::new(), 103, false, "no code"),
+            (seven, &own, "0".to_owned(), 103, false, "no code"),
+            (seven, &other, of(104), 104, false, "of another secret"),
+            (seven, &own, of(104), 104, true, "the next one"),
+        ] {
+            let now = STEP_SECONDS * at + STEP_SECONDS - 1;
+            assert_eq!(used.take(account, secret, &typed, now).await, Ok(is_good), "{why}");
+        }
+    }
+
+    #[tokio::test]
+    async fn codes_that_are_kept_outside_are_good_after_a_start() {
+        let asked: Arc<Mutex<Vec<(AccountId, u64)>>> = Arc::default();
+        let log = Arc::clone(&asked);
+        let keep: UseCode = Arc::new(move |account, step| {
+            let mut asked = locked(&log);
+            asked.push((account, step));
+            let answer = match asked.len() {
+                1 => Ok(true),
+                2 => Ok(false),
+                _ => Err("the disk is full".to_owned()),
+            };
+            Box::pin(async { answer })
+        });
+        let used = UsedCodes::new(Some(keep), STEP_SECONDS * 100);
+        let take =
+            async |step| used.take(AccountId(7), &secret(), &code(&secret(), step), STEP_SECONDS * 100).await;
+        assert_eq!(take(98).await, Ok(false), "not of this time: it is not asked for");
+        assert_eq!(take(99).await, Ok(true));
+        assert_eq!(take(99).await, Ok(false));
+        assert_eq!(take(101).await, Err(LoginError::Busy));
+        assert_eq!(*locked(&asked), [99, 99, 101].map(|step| (AccountId(7), step)));
     }
 }

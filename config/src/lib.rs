@@ -12,6 +12,7 @@ pub mod types;
 pub use load::{ConfigError, load, parse};
 pub use reader::{duration as parse_duration, size as parse_size};
 pub use reference::{explain, reference};
+pub use sections::fingerprint as parse_fingerprint;
 pub use types::{
     AccountConfig, AliasConfig, CertificateConfig, Config, DestinationConfig, DnsConfig, Dnssec,
     DomainConfig, Introspection, LimitsConfig, ListenAddress, ListenerConfig, ListenerRules, Listeners,

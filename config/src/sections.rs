@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use waypost_mail::{Address, Domain, EnhancedStatus};
+use waypost_mail::{Address, Domain, EnhancedStatus, Solicitation};
 
 use crate::{
     next_hop::{SOCKET_PATH_BYTES_MAX, next_hop, server, source_address, source_addresses},
@@ -68,8 +68,8 @@ fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an IP address with a port, like 0.0.0.0:25 or [::]:25"))
 }
 
-/// SHA-256 in hexadecimal digits, with or without colons between the octets.
-fn fingerprint(text: &str) -> Result<[u8; 32], String> {
+/// SHA-256 in hexadecimal digits, with or without colons between the octets. Errors: what it is instead.
+pub fn fingerprint(text: &str) -> Result<[u8; 32], String> {
     let problem = || {
         format!(
             "{text:?} is no SHA-256 fingerprint: 64 hexadecimal digits, as `openssl x509 -fingerprint -sha256` prints"
@@ -791,6 +791,27 @@ const FUTURE_RELEASE_MAX: Duration = Duration::from_secs(999_999_999);
 /// Whether what goes beyond the send limit of an account is held.
 const OVER_SEND_LIMIT: [(&str, bool); 2] = [("hold", true), ("refuse", false)];
 
+/// Most characters of all keywords of `no_soliciting`: they stand in one line of the reply to EHLO, which has 512 octets (RFC 5321 section
+/// 4.5.3.1.5).
+const NO_SOLICITING_CHARACTERS_MAX: usize = 480;
+
+fn no_soliciting(section: &Section<'_, '_>) -> Option<Solicitation> {
+    let one = |text: &str| match Solicitation::parse(text) {
+        Some(_) if !text.contains(',') => Ok(text.to_owned()),
+        _ => Err(format!("{text:?} is no solicitation class keyword, like \"org.example:ADV\"")),
+    };
+    let words = section.list("no_soliciting", one).filter(|words| !words.is_empty())?;
+    let place = words.first().map(|word| word.place.clone());
+    let words: Vec<String> = words.into_iter().map(|word| word.value).collect();
+    let all = Solicitation::parse(&words.join(","))
+        .filter(|all| all.to_string().len() <= NO_SOLICITING_CHARACTERS_MAX);
+    if all.is_none() {
+        let most = NO_SOLICITING_CHARACTERS_MAX;
+        section.problems().add(place, format!("limits.no_soliciting has at most {most} characters in all"));
+    }
+    all
+}
+
 pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
     let section = root.table("limits");
     let number = |key: &str, least: u64, default: usize| {
@@ -811,6 +832,7 @@ pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
         error_delay: delay("error_delay", 1),
         priority: section.number("priority", 0..=9).and_then(|most| i8::try_from(most).ok()).unwrap_or(4),
         future_release: section.duration("future_release").unwrap_or(FUTURE_RELEASE).min(FUTURE_RELEASE_MAX),
+        no_soliciting: no_soliciting(&section),
         rates: RatesConfig {
             connections_per_minute: rate("connections_per_minute", 300),
             messages_per_minute: rate("messages_per_minute", 300),

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use waypost_mail::{Address, Domain, EnhancedStatus};
+use waypost_mail::{Address, Domain, EnhancedStatus, Solicitation};
 
 pub use crate::next_hop::{NextHop, SourceAddresses};
 
@@ -644,6 +644,8 @@ pub struct LimitsConfig {
     pub priority: i8,
     /// Longest time for which a user may have a message held; default 30 days; 0 = not at all.
     pub future_release: Duration,
+    /// Kinds of solicitations that are refused, as EHLO announces (RFC 3865); default: none, and nothing is announced.
+    pub no_soliciting: Option<Solicitation>,
     /// What an address, or an account, may do in a time.
     pub rates: RatesConfig,
 }

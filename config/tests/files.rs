@@ -266,6 +266,12 @@ fn what_must_not_be_is_refused() {
             "listener.vrfy means nothing for the service \"lmtp\"",
         ),
         ("[limits]\npriority = 10", "between 0 and 9"),
+        ("[limits]\nno_soliciting = [\"a,b\"]", "\"a,b\" is no solicitation class keyword"),
+        ("[limits]\nno_soliciting = [\"a b\"]", "is no solicitation class keyword"),
+        (
+            &format!("[limits]\nno_soliciting = [\"{0}\", \"{0}\"]", "a".repeat(240)),
+            "limits.no_soliciting has at most 480 characters in all",
+        ),
         (&unix("service = \"smtp\""), "a Unix socket is for the service \"lmtp\" only"),
         (&unix("service = \"lmtp\"\ntls = \"starttls\""), "listener.tls is \"none\" on a Unix socket"),
         (&unix("service = \"lmtp\"\nproxy_protocol = [\"127.0.0.0/8\"]"), "means nothing on a Unix socket"),

@@ -30,6 +30,8 @@ pub struct AccountRecord {
     pub app_passwords: Vec<AppPassword>,
     /// What its codes are made of; where there is one, its password logs in with a code alone.
     pub totp: Option<TotpSecret>,
+    /// Certificates of clients that log in to it; empty: those that have its address in them.
+    pub certificates: Vec<AccountCertificate>,
     /// Bytes it may hold; `None`: no bound of its own.
     pub quota_bytes: Option<u64>,
 }
@@ -55,6 +57,17 @@ pub struct AppPassword {
     pub services: Vec<LoginService>,
     /// Since when it is there.
     pub created: Timestamp,
+}
+
+/// A certificate that logs in to an account, revocable by its name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AccountCertificate {
+    /// What its owner calls it.
+    pub name: String,
+    /// SHA-256 of all of it.
+    pub sha256: [u8; 32],
+    /// Since when it is there.
+    pub added: Timestamp,
 }
 
 /// Where one can log in.

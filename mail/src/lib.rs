@@ -10,15 +10,19 @@ pub mod flags;
 pub mod ids;
 pub mod notify;
 pub mod reply;
+pub mod solicitation;
 pub mod time;
 pub mod wishes;
 
 pub use address::{Address, AddressError, Domain, LocalPart, ReversePath};
-pub use directory::{AccountRecord, AccountSource, AppPassword, LoginService, TotpSecret};
+pub use directory::{
+    AccountCertificate, AccountRecord, AccountSource, AppPassword, LoginService, TotpSecret,
+};
 pub use envelope::{BodyType, Envelope};
 pub use flags::{Flag, Flags, Keyword, SystemFlags};
 pub use ids::{AccountId, EmailId, EntryId, MailboxId, ModSeq, ThreadId, Uid, UidValidity, UidlId};
 pub use notify::{DeliverBy, EnvelopeId, Notify, OriginalRecipient, Overdue, ReturnContent};
 pub use reply::{EnhancedStatus, Refusal, Reply, Severity};
+pub use solicitation::{SOLICITATION_CHARACTERS_MAX, Solicitation};
 pub use time::{DateTime, Timestamp};
 pub use wishes::{Deadline, FutureRelease, Wishes};

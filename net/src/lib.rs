@@ -32,6 +32,6 @@ pub use rates::Rates;
 pub use shutdown::Shutdown;
 pub use tls::{
     CertificateFiles, CertificateProblem, ChannelBinding, ClientCertificate, ClientTls, Dane, Names, Roots,
-    ServerTls, TlsError, TlsInfo, TlsMode, TlsaRecord, Verification,
+    ServerTls, TlsError, TlsInfo, TlsMode, TlsaRecord, Verification, fingerprint,
 };
 pub use wire::Output;

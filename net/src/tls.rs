@@ -104,6 +104,14 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
+/// The SHA-256 fingerprint of the first certificate of a PEM file. Errors: the file cannot be read or holds none.
+pub fn fingerprint(file: &Path) -> Result<[u8; 32], TlsError> {
+    let certificates = read_certificates(file)?;
+    let first =
+        certificates.first().ok_or_else(|| TlsError::File(file.into(), "holds no certificate".into()))?;
+    Ok(client_certificate::sha256(first))
+}
+
 impl CertificateFiles {
     /// Whether all certificates of the chain are valid at a time. Errors: a file that cannot be read, the first that is not.
     pub fn check_dates(&self, now: SystemTime) -> Result<(), TlsError> {
@@ -280,8 +288,12 @@ impl ClientTls {
         let verified = !matches!(verification, Verification::None | Verification::Observed(..));
         let names = if observed.is_some() { Names::Doubtful } else { Names::Authentic };
         let (server_name, name) = (server_name.to_owned(), parse_name(server_name)?);
-        let config = Arc::new(builder.with_no_client_auth());
-        Ok(Self { server_name, name, verified, names, observed, config })
+        let mut config = builder.with_no_client_auth();
+        if !matches!(verification, Verification::Pkix(_)) {
+            // one for each connection: it would remember sessions, in 16 KiB, that nobody resumes
+            config.resumption = rustls::client::Resumption::disabled();
+        }
+        Ok(Self { server_name, name, verified, names, observed, config: Arc::new(config) })
     }
 
     /// The same policy, for names that are sure or not.

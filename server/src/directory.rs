@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
-use waypost_auth::{Directory, DirectoryError, Live};
+use waypost_auth::{Directory, DirectoryError, Live, totp::UseCode};
 use waypost_config::Config;
 use waypost_mail::{AccountRecord, AccountSource};
 use waypost_storage::{NewAccount, Store, StoreError};
@@ -54,17 +54,26 @@ pub fn live(store: &Store, config: Arc<Config>) -> Result<Arc<Live>, DirectoryPr
     Ok(Arc::new(Live { config, directory }))
 }
 
+/// Keeps in the store which codes were used: they are not good again after a restart.
+pub(crate) fn use_code(store: &Store) -> UseCode {
+    let store = store.clone();
+    Arc::new(move |account, step| {
+        let store = store.clone();
+        Box::pin(async move { store.use_code(account, step).await.map_err(|error| error.to_string()) })
+    })
+}
+
 /// Makes a new snapshot whenever an account of the store changes; for ever.
 pub async fn follow(store: Store, sender: Arc<watch::Sender<Arc<Live>>>, changing: Arc<Mutex<()>>) {
-    let mut accounts = store.directory();
-    let mut known = store.directory().borrow().accounts.clone();
-    while accounts.changed().await.is_ok() {
-        let now = accounts.borrow_and_update().accounts.clone();
-        // it may be something else of the directory that changed
-        if Arc::ptr_eq(&known, &now) {
+    let mut directory = store.directory();
+    let mut seen = None;
+    while directory.changed().await.is_ok() {
+        let accounts = Arc::clone(&directory.borrow_and_update().accounts);
+        // A code was used, or a destination paused: nothing here.
+        if seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &accounts)) {
             continue;
         }
-        known = now;
+        seen = Some(accounts);
         let _changing = changing.lock().unwrap_or_else(PoisonError::into_inner);
         let config = sender.borrow().config.clone();
         match live(&store, config) {

@@ -135,8 +135,7 @@ pub struct Running {
 impl Server {
     /// Starts all services; on return every listener accepts. Errors: what keeps it from starting.
     pub async fn start(config: Config, parts: Parts) -> Result<Running, StartError> {
-        // Of the queue's connections as many again may hang as there are (docs/queue.md).
-        let outgoing = config.queue.connections.saturating_mul(2);
+        let outgoing = queue::connections_most(config.queue.connections);
         let possible =
             waypost_net::raise_descriptor_limit(config.limits.connections.saturating_add(outgoing))?;
         let connections = possible.saturating_sub(outgoing).max(possible / 2).min(config.limits.connections);
@@ -167,8 +166,9 @@ impl Server {
         let live = Arc::new(watch::Sender::new(directory::live(&store, config.clone())?));
         let salt_key = salt_key(&config.state_dir)?;
         let ask = issuer::ask(resolver.clone());
-        let authenticator =
-            Authenticator::with_salt_key(config.limits.auth_failures_per_minute, &salt_key, Some(ask));
+        let use_code = directory::use_code(&store);
+        let failures = config.limits.auth_failures_per_minute;
+        let authenticator = Authenticator::with_salt_key(failures, &salt_key, Some(ask), Some(use_code));
         let running = Running {
             bound: listeners.iter().map(|(bound, _, _)| bound.clone()).collect(),
             services: Services::new(&store, &live, &authenticator, &srs),

@@ -18,6 +18,12 @@ pub enum StoreError {
     /// The account has no app password of that name.
     #[error("the account has no app password of that name")]
     NoSuchAppPassword,
+    /// The account has a certificate of that name already, or that certificate.
+    #[error("the account has a certificate of that name already, or this one by another name")]
+    CertificateExists,
+    /// The account has no certificate of that name.
+    #[error("the account has no certificate of that name")]
+    NoSuchCertificate,
     /// The mailbox does not exist (any more).
     #[error("no such mailbox")]
     NoSuchMailbox,

@@ -313,6 +313,8 @@ pub struct DirectoryState {
     pub seq: u64,
     /// The accounts that exist.
     pub accounts: Arc<BTreeMap<AccountId, AccountRecord>>,
+    /// The time step of the last code that an account used (RFC 6238 section 5.2), since its codes are made of what they are made of.
+    pub used_codes: BTreeMap<AccountId, u64>,
     /// Id of the next account. Ids are never reused.
     pub next_account: u64,
     /// Destinations to which nothing is sent, by the names that the queue has for them.

@@ -8,14 +8,17 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
-use waypost_mail::{AccountId, AccountSource, Address, AppPassword, MailboxId, Timestamp, TotpSecret};
+use waypost_mail::{
+    AccountCertificate, AccountId, AccountSource, Address, AppPassword, MailboxId, Timestamp, TotpSecret,
+};
 
 use crate::{
     decide::{
         Command, Undecided,
         accept::RECIPIENTS_MAX,
         directory::{
-            AddAppPassword, CreateAccount, RemoveAccount, RemoveAppPassword, SetPassword, SetQuota, SetTotp,
+            AddAppPassword, AddCertificate, CreateAccount, RemoveAccount, RemoveAppPassword,
+            RemoveCertificate, SetPassword, SetQuota, SetTotp, UseCode,
         },
     },
     disk::{Disk, Real},
@@ -180,9 +183,29 @@ impl Store {
         self.submit(RemoveAppPassword { account, name }).await
     }
 
+    /// Lets another certificate log in to an account. Errors: `NoSuchAccount`, `CertificateExists`, `Limit` and those of writing.
+    pub async fn add_certificate(
+        &self,
+        account: AccountId,
+        certificate: AccountCertificate,
+    ) -> Result<(), StoreError> {
+        self.submit(AddCertificate { account, certificate }).await
+    }
+
+    /// Lets a certificate log in to an account no longer. Errors: `NoSuchAccount`, `NoSuchCertificate` and those of writing.
+    pub async fn remove_certificate(&self, account: AccountId, name: String) -> Result<(), StoreError> {
+        self.submit(RemoveCertificate { account, name }).await
+    }
+
     /// Protects an account's password by codes, or (`None`) no longer. Errors: `NoSuchAccount`, `TotpExists` and those of writing.
     pub async fn set_totp(&self, account: AccountId, secret: Option<TotpSecret>) -> Result<(), StoreError> {
         self.submit(SetTotp { account, secret }).await
+    }
+
+    /// Uses the code of a time step (RFC 6238 section 5.2), durably; `false` where it, or a later one, is used already, or the account
+    /// has no codes. Errors: `NoSuchAccount` and those of writing: it is not used then.
+    pub async fn use_code(&self, account: AccountId, step: u64) -> Result<bool, StoreError> {
+        self.submit(UseCode { account, step }).await
     }
 
     /// Changes an account's quota.

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! service: smtp            (smtp, submission, lmtp, imap, pop3; before the first line)
+//! needs: codes             (before the first line) what the runner has to make: see [`Script::needs`]
+//! certificate: a@a.test    (before the first line) TLS has shown a good certificate of this address; in memory alone
 //! # a comment
 //! S: 220 <<greeting>>      <<name>> matches anything but nothing, and keeps it
 //! O: 250 maybe             like S:, but the line may be missing
 //! C: EHLO client.test      sent with CRLF
+//! C: AUTH <<base64 \0a>>    what was kept, or made by the runner, stands for itself; then the rest is encoded
 //! C2: NOOP                 the second connection; it is opened by its first line
 //! C- no line end           sent without CRLF; \r \n \0 \\ \xHH are octets (in C: and C2: lines, too)
 //! TLS                      the client begins the TLS handshake (only over TCP)
@@ -14,13 +17,14 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
 use waypost_config::{Service, TlsMode};
-use waypost_net::{ClientTls, Stream, Verification};
+use waypost_net::{ClientCertificate, ClientTls, Stream, TlsInfo, Verification};
 
 use crate::site::Site;
 
@@ -53,6 +57,9 @@ pub struct Script {
     service: Service,
     /// Whether the script is for listeners with STARTTLS and no login without it.
     secure: bool,
+    needs: Vec<String>,
+    /// The address in the certificate that all its sessions have shown.
+    certificate: Option<String>,
     lines: Vec<(usize, Line)>,
 }
 
@@ -61,7 +68,14 @@ impl Script {
     pub fn load(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let mut script = Self { name, service: Service::Smtp, secure: false, lines: Vec::new() };
+        let mut script = Self {
+            name,
+            service: Service::Smtp,
+            secure: false,
+            needs: Vec::new(),
+            certificate: None,
+            lines: Vec::new(),
+        };
         for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line)) {
             script.read_line(number, line);
         }
@@ -89,6 +103,14 @@ impl Script {
             self.secure = true;
             return;
         }
+        if let Some(need) = line.strip_prefix("needs: ") {
+            self.needs.push(need.to_owned());
+            return;
+        }
+        if let Some(address) = line.strip_prefix("certificate: ") {
+            self.certificate = Some(address.to_owned());
+            return;
+        }
         let head: String = line.chars().take_while(|c| !matches!(c, ':' | '-')).collect();
         let (kind, session) = head.split_at(head.find(|c: char| c.is_ascii_digit()).unwrap_or(head.len()));
         let session = session.parse().unwrap_or(1);
@@ -111,20 +133,27 @@ impl Script {
         matches!(self.service, Service::Smtp | Service::Lmtp)
     }
 
+    /// Whether it wants `codes` (alice's password is protected by codes: `<<code>>` of now, `<<next code>>`) or `tokens` (the server
+    /// has an issuer: `<<token>>` and `<<old token>>` for alice, `<<bob's token>>`) or `no-soliciting` (what is `org.example:ADV` or
+    /// `net.example:X` is refused).
+    pub fn needs(&self, what: &str) -> bool {
+        self.needs.iter().any(|need| need == what)
+    }
+
     /// Whether the script can run over this transport.
     pub fn runs_over(&self, transport: Transport) -> bool {
         let has_tls = self.lines.iter().any(|(_, line)| matches!(line, Line::Tls(_)));
         match transport {
+            Transport::Tls | Transport::Tcp if self.certificate.is_some() => false,
             Transport::Tls => !self.secure && !self.is_between_servers(),
             Transport::Memory(_) => !has_tls,
             Transport::Tcp => true,
         }
     }
 
-    /// Runs the transcript; panics where the server says something else.
-    pub async fn run(&self, site: &Site, transport: Transport) {
+    /// Runs the transcript; panics where the server says something else. `kept`: what was made for it.
+    pub async fn run(&self, site: &Site, transport: Transport, mut kept: BTreeMap<String, String>) {
         let mut sessions: BTreeMap<usize, Session> = BTreeMap::new();
-        let mut kept: BTreeMap<String, String> = BTreeMap::new();
         for (number, line) in &self.lines {
             let place = format!("{}:{number} over {transport:?}", self.name);
             let (Line::Client(id, _)
@@ -151,7 +180,7 @@ impl Script {
         let (stream, chunk): (Box<dyn Stream>, usize) = match transport {
             Transport::Memory(chunk) => {
                 let (ours, theirs) = tokio::io::duplex(chunk);
-                site.attach(Box::new(theirs), self.service, plain);
+                site.attach(Box::new(theirs), self.service, plain, self.certificate.as_deref().map(shown));
                 (Box::new(ours), chunk)
             }
             Transport::Tcp => {
@@ -164,6 +193,12 @@ impl Script {
         };
         Session { stream: Some(stream), chunk, received: Vec::new() }
     }
+}
+
+/// TLS with a certificate of this address.
+fn shown(address: &str) -> TlsInfo {
+    let certificate = ClientCertificate { emails: vec![address.to_owned()], sha256: [1; 32] };
+    TlsInfo { certificate: Some(certificate), ..TlsInfo::default() }
 }
 
 fn client_tls(site: &Site) -> ClientTls {
@@ -276,6 +311,10 @@ fn substitute(octets: &[u8], kept: &BTreeMap<String, String>) -> Vec<u8> {
     for (name, value) in kept {
         text = text.replace(&format!("<<{name}>>"), value);
     }
+    while let Some((before, rest)) = text.split_once("<<base64 ") {
+        let (plain, behind) = rest.split_once(">>").unwrap_or((rest, ""));
+        text = format!("{before}{}{behind}", BASE64_STANDARD.encode(plain));
+    }
     text.into_bytes()
 }
 
@@ -319,6 +358,7 @@ mod tests {
         assert!(matches("<<id>>!", "2.0.0 abc!", &mut kept));
         assert!(!matches("<<id>>!", "2.0.0 abd!", &mut kept));
         assert_eq!(substitute(b"x <<id>>", &kept), b"x 2.0.0 abc");
+        assert_eq!(substitute(b"x <<base64 \0<<id>>>> <<base64 >>", &kept), b"x ADIuMC4wIGFiYw== ");
         assert_eq!(unescape("a\\r\\n\\x00\\Seen", ""), b"a\r\n\0\\Seen");
     }
 }

@@ -9,9 +9,9 @@ use std::{
 use bytes::Bytes;
 use tempfile::TempDir;
 use waypost_config::{ListenerConfig, Service, TlsMode};
-use waypost_mail::{DateTime, Flags, SystemFlags, Timestamp};
+use waypost_mail::{AccountId, DateTime, Flags, SystemFlags, Timestamp};
 use waypost_message::Splitter;
-use waypost_net::{AddressCount, Connection, Shutdown, Stream, TlsRole};
+use waypost_net::{AddressCount, Connection, Shutdown, Stream, TlsInfo, TlsRole};
 use waypost_server::{
     Parts, Running, Server,
     demo::{
@@ -227,8 +227,8 @@ impl Site {
         format!("{name}@{}", self.domain)
     }
 
-    /// Serves the other end of an in-memory stream, in a task of its own.
-    pub fn attach(&self, stream: Box<dyn Stream>, service: Service, tls: TlsMode) {
+    /// Serves the other end of an in-memory stream, in a task of its own; under TLS, where something is known of it.
+    pub fn attach(&self, stream: Box<dyn Stream>, service: Service, tls: TlsMode, shown: Option<TlsInfo>) {
         let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4321);
         let starttls = self.running.tls().map_or(TlsRole::None, TlsRole::Server);
         let starttls = if tls == TlsMode::StartTls { starttls } else { TlsRole::None };
@@ -236,7 +236,7 @@ impl Site {
             stream,
             peer: loopback,
             local: loopback,
-            tls: None,
+            tls: shown,
             starttls,
             shutdown: Shutdown::new(),
             counted: AddressCount::default(),
@@ -294,14 +294,15 @@ impl Site {
     }
 
     async fn account(&self, user: &str) -> Account {
-        let store = self.running.store();
+        self.running.store().account(self.account_id(user)).await.unwrap()
+    }
+
+    /// The id of a user's account.
+    pub fn account_id(&self, user: &str) -> AccountId {
         let address = self.user(user);
-        let id = {
-            let directory = store.directory();
-            let directory = directory.borrow();
-            directory.accounts.values().find(|account| account.address.to_string() == address).unwrap().id
-        };
-        store.account(id).await.unwrap()
+        let directory = self.running.store().directory();
+        let directory = directory.borrow();
+        directory.accounts.values().find(|account| account.address.to_string() == address).unwrap().id
     }
 
     /// Puts messages into a mailbox through the store's own door; the mailbox is made where it is missing.

@@ -60,7 +60,7 @@ const SHARED: [(&str, &[&str]); 15] = [
     ("bytes", &["net", "storage", "mta", "imap", "pop3", "tests"]),
     ("aws-lc-rs", &["auth", "net"]),
     ("icu_normalizer", &["auth", "imap"]),
-    ("base64", &["auth", "imap", "mta", "server"]),
+    ("base64", &["auth", "imap", "mta", "server", "tests"]),
     ("rustix", &["net", "storage"]),
     ("getrandom", &["storage", "mta", "server"]),
     ("encoding_rs", &["message", "imap"]),

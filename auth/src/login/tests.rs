@@ -4,7 +4,7 @@ use waypost_mail::TotpSecret;
 
 use super::*;
 use crate::{
-    directory::tests::{directory, protected},
+    directory::tests::{certified, directory, protected},
     password::HASHES_AT_ONCE,
     sasl::{Certificate, Fault, ScramHash},
 };
@@ -165,6 +165,24 @@ async fn a_certificate_is_somebodys() {
 }
 
 #[tokio::test]
+async fn an_account_of_the_store_names_its_certificates() {
+    let (directory, authenticator) = (certified(&[8, 9]), Authenticator::new(0));
+    for (emails, sha256, expected) in [
+        (&["bob@a.test"][..], 1, Err(LoginError::Invalid)),
+        (&[], 8, Ok("bob@a.test")),
+        (&["bob@a.test"], 9, Ok("bob@a.test")),
+        (&["x@elsewhere.test"], 9, Ok("bob@a.test")),
+    ] {
+        let emails = emails.iter().map(|email| (*email).to_owned()).collect();
+        let certificate = Certificate { emails, sha256: [sha256; 32] };
+        let claim = Claim::Certificate(Shown { authorization: String::new(), certificate });
+        let identity = authenticator.login(&directory, &claim, from(PEER)).await;
+        let address = identity.map(|identity| identity.address.to_string());
+        assert_eq!(address.as_deref().map_err(|error| *error), expected, "{claim:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_address_that_fails_too_often_waits() {
     let (directory, authenticator) = (directory(), Authenticator::new(2));
     let login = async |peer, password| {
@@ -194,9 +212,11 @@ async fn users_who_do_not_exist_look_as_if_they_did() {
             other => panic!("{other:?}"),
         }
     };
-    let (one, two) =
-        (Authenticator::with_salt_key(0, &[1; 32], None), Authenticator::with_salt_key(0, &[1; 32], None));
-    let other = Authenticator::with_salt_key(0, &[2; 32], None);
+    let (one, two) = (
+        Authenticator::with_salt_key(0, &[1; 32], None, None),
+        Authenticator::with_salt_key(0, &[1; 32], None, None),
+    );
+    let other = Authenticator::with_salt_key(0, &[2; 32], None, None);
     for hash in ScramHash::ALL {
         // alice's are made of her password, bob's are stored, nobody and gone have none.
         for login in ["alice@a.test", "bob@a.test", "nobody@a.test", "gone@a.test"] {

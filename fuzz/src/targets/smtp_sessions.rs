@@ -54,6 +54,7 @@ fn served(bits: u8, octets: &[u8], piece: usize) -> (Played, World) {
         offer: Offer { scram: if is(64) { Scram::Bound } else { Scram::Absent }, ..Offer::default() },
         tls: is(16).then(tls),
         future_release: Some("60 2030-01-01T00:00:00Z".to_owned()),
+        no_soliciting: is(32).then(|| "org.example:ADV".into()),
         manners: server::Manners {
             greeting_delay: None,
             strict_pipelining: false,

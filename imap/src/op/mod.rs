@@ -96,7 +96,9 @@ impl From<StoreError> for Failure {
             | StoreError::NoSuchEntry
             | StoreError::TotpExists
             | StoreError::AppPasswordExists
-            | StoreError::NoSuchAppPassword => "SERVERBUG",
+            | StoreError::NoSuchAppPassword
+            | StoreError::CertificateExists
+            | StoreError::NoSuchCertificate => "SERVERBUG",
         };
         match error {
             StoreError::Damaged(_) | StoreError::Io(_) | StoreError::Open(_) | StoreError::NoSuchEntry => {

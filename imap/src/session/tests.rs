@@ -57,6 +57,7 @@ fn config() -> Config {
             error_delay: Duration::ZERO,
             priority: 4,
             future_release: Duration::ZERO,
+            no_soliciting: None,
             rates: Default::default(),
         },
         srs: Default::default(),

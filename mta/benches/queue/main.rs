@@ -2,12 +2,14 @@
 //!
 //!     cargo bench -p waypost-mta --bench queue -- [MESSAGES]…          (default: 10000 100000 1000000)
 //!
+//! A hundred messages go to each destination, so that the cost of one message can be compared.
+//!
 //! For each number: the messages are accepted into a store; a process of its own opens it, runs the queue and says how long it took until
 //! the first delivery, its memory, and its processor time for each message delivered. A quarter of the destinations refuses connections,
 //! a quarter takes them and says nothing. When all that can be delivered is, new messages go to the live destinations: how long
 //! each takes, while the dead ones are being tried, and while one destination takes ten seconds for each reply.
 //!
-//! Sink and load are in the same process. Files go to `target/bench`, or to the folder in WAYPOST_BENCH_DIR, on a real disk.
+//! The servers are in a process of their own, load and queue in one. Files go to `target/bench`, or to the folder in WAYPOST_BENCH_DIR, on a real disk.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,8 +27,8 @@ use std::{path::PathBuf, process::Command, time::Duration};
 
 use world::World;
 
-/// Destinations, live and dead.
-const DOMAINS: usize = 10_000;
+/// Messages for one destination.
+const MESSAGES_A_DOMAIN: usize = 100;
 /// Messages to live destinations while the dead ones are tried.
 const LATE_MESSAGES: usize = 2_000;
 /// Between two of them.
@@ -37,11 +39,19 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let number = |word: &String| word.parse::<usize>().expect("a number of messages");
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["fill", place, _] => runtime.block_on(world::fill(place.as_ref(), number(&words[2]))),
+        ["fill", place, _] => {
+            let messages = number(&words[2]);
+            runtime.block_on(world::fill(place.as_ref(), messages, domains(messages)));
+        }
+        ["sink"] => runtime.block_on(sink::serve()),
         ["run", place, _] => runtime.block_on(run(place.into(), number(&words[2]))),
         [] => [10_000, 100_000, 1_000_000].into_iter().for_each(measure),
         _ => words.iter().map(number).for_each(measure),
     }
+}
+
+fn domains(messages: usize) -> usize {
+    (messages / MESSAGES_A_DOMAIN).max(4)
 }
 
 /// Fills a store and runs its queue, each in a process of its own.
@@ -62,10 +72,10 @@ async fn run(place: PathBuf, messages: usize) {
     let opened = world.begun.elapsed();
     let memory_opened = world::memory_mib();
     world.deliver();
-    world.sink.until_taken(1).await;
+    world.until_left(1, Duration::from_millis(1)).await;
     let first = world.begun.elapsed();
     let live = messages / 2;
-    let most = world.until_delivered(live).await;
+    let most = world.until_left(live, Duration::from_millis(20)).await;
     let whole = world.begun.elapsed();
     let each = world::processor().as_secs_f64() * 1e6 / live as f64;
     println!(
@@ -77,7 +87,7 @@ async fn run(place: PathBuf, messages: usize) {
     );
     let mut late = Vec::new();
     for number in 0..LATE_MESSAGES {
-        late.push(world.send(number).await);
+        late.push(world.send(number, domains(messages)).await);
         tokio::time::sleep(LATE_PAUSE).await;
     }
     let mut took = Vec::new();

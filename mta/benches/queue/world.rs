@@ -8,10 +8,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{oneshot, watch};
+use tokio::{sync::watch, task::JoinHandle};
 use waypost_auth::{Directory, Live, Srs};
 use waypost_config::Config;
-use waypost_mail::{Address, Domain, ReversePath};
+use waypost_mail::{Address, Domain, EntryId, ReversePath};
 use waypost_message::Splitter;
 use waypost_mta::{
     Random,
@@ -22,10 +22,12 @@ use waypost_mta::{
 use waypost_net::{Dialler, Shutdown};
 use waypost_storage::{Acceptance, Options, Relay, RelayRecipient, Store};
 
-use crate::{DOMAINS, sink::Sink};
+use crate::sink::Sink;
 
 /// Who fills the store at the same time.
 const WRITERS: usize = 64;
+/// How often it is looked whether a message has left.
+const LOOK: Duration = Duration::from_millis(1);
 const TEXT: &str = "a line of a short message, as there are many of them in a queue\r\n";
 
 /// Answers for `d<number>.test`: of four one refuses connections, one says nothing; `slow.test` is slow.
@@ -54,8 +56,8 @@ impl Answers for Rule {
     }
 }
 
-/// Accepts so many messages, each for one destination.
-pub(crate) async fn fill(place: &Path, messages: usize) {
+/// Accepts so many messages, each for one of so many destinations.
+pub(crate) async fn fill(place: &Path, messages: usize, domains: usize) {
     let store = Store::open(Options::new(place)).await.unwrap();
     let begun = Instant::now();
     let tasks: Vec<_> = (0..WRITERS)
@@ -63,7 +65,7 @@ pub(crate) async fn fill(place: &Path, messages: usize) {
             let store = store.clone();
             tokio::spawn(async move {
                 for number in (writer..messages).step_by(WRITERS) {
-                    let to = format!("user{number}@d{}.test", number % DOMAINS);
+                    let to = format!("user{number}@d{}.test", number % domains);
                     accept(&store, number, &to).await;
                 }
             })
@@ -77,14 +79,15 @@ pub(crate) async fn fill(place: &Path, messages: usize) {
     store.close().await;
 }
 
-async fn accept(store: &Store, number: usize, to: &str) {
+async fn accept(store: &Store, number: usize, to: &str) -> EntryId {
     let header =
         format!("From: <sender{}@here.test>\r\nTo: <{to}>\r\nSubject: {number}\r\n\r\n", number % 1000);
     let mut body = store.body_writer();
     body.write(TEXT.as_bytes()).await.unwrap();
     let sender = ReversePath::Address(Address::parse(&format!("sender{}@here.test", number % 1000)).unwrap());
+    let id = store.new_entry_id();
     let acceptance = Acceptance {
-        id: store.new_entry_id(),
+        id,
         structure: Splitter::split(format!("{header}{TEXT}").as_bytes()),
         header: Bytes::from(header),
         body: body.finish().await.unwrap(),
@@ -92,23 +95,27 @@ async fn accept(store: &Store, number: usize, to: &str) {
         relay: Some(Relay::new(sender, vec![RelayRecipient::new(Address::parse(to).unwrap())])),
     };
     store.accept(acceptance).await.unwrap();
+    id
 }
 
 /// The queue over a filled store.
 pub(crate) struct World {
     /// When the store was begun to be opened.
     pub(crate) begun: Instant,
-    pub(crate) sink: Arc<Sink>,
+    _sink: Sink,
+    /// Messages that were in the queue at the start.
+    filled: usize,
     context: Context,
     control: Control,
 }
 
 impl World {
     pub(crate) async fn start(place: PathBuf) -> Self {
-        let (sink, port) = Sink::start().await;
+        waypost_net::raise_descriptor_limit(8192).unwrap();
+        let sink = Sink::start();
         let begun = Instant::now();
         let store = Store::open(Options::new(&place)).await.unwrap();
-        let config = config(&place, port);
+        let (filled, config) = (store.queue_len(), config(&place, sink.port));
         let directory = Directory::new(&config, &[]).unwrap();
         let live = Live { directory, config: Arc::new(config) };
         let context = Context {
@@ -121,7 +128,7 @@ impl World {
             random: Random::default(),
             shutdown: Shutdown::new(),
         };
-        Self { begun, sink, context, control: Control::default() }
+        Self { begun, _sink: sink, filled, context, control: Control::default() }
     }
 
     /// Lets the queue run.
@@ -130,26 +137,31 @@ impl World {
         self.context.shutdown.spawn(async move { run_with(context, &control).await });
     }
 
-    /// Waits until so many are delivered; the most memory meanwhile, in MiB.
-    pub(crate) async fn until_delivered(&self, count: usize) -> u64 {
+    /// Waits until so many have left the queue; the most memory meanwhile, in MiB.
+    pub(crate) async fn until_left(&self, count: usize, pause: Duration) -> u64 {
         let mut most = 0;
-        while self.sink.taken() < count {
+        while self.filled - self.waiting() < count {
             most = most.max(memory_mib());
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(pause).await;
         }
         most
     }
 
-    /// Accepts a message for a live destination, one in a hundred for the slow one first; when it is taken.
-    pub(crate) async fn send(&self, number: usize) -> oneshot::Receiver<Duration> {
+    /// Accepts a message for a live destination, one in a hundred for the slow one first; how long it was in the queue.
+    pub(crate) async fn send(&self, number: usize, domains: usize) -> JoinHandle<Duration> {
+        let store = self.context.store.clone();
         if number.is_multiple_of(100) {
-            accept(&self.context.store, number, "user@slow.test").await;
+            accept(&store, number, "user@slow.test").await;
         }
-        let local = format!("late{number}");
-        let to = format!("{local}@d{}.test", number * 34 % DOMAINS);
-        let waiting = self.sink.expect(local);
-        accept(&self.context.store, number, &to).await;
-        waiting
+        let to = format!("late{number}@d{}.test", number * 34 % domains / 2 * 2);
+        let begun = Instant::now();
+        let id = accept(&store, number, &to).await;
+        tokio::spawn(async move {
+            while store.queue_entry(id).is_some() {
+                tokio::time::sleep(LOOK).await;
+            }
+            begun.elapsed()
+        })
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -164,7 +176,8 @@ impl World {
 
 fn config(place: &Path, port: u16) -> Config {
     let text = format!(
-        "hostname = \"mx.here.test\"\nstate_dir = \"state\"\n[[domain]]\nname = \"here.test\"\n[queue]\nmx_port = {port}\n"
+        "hostname = \"mx.here.test\"\nstate_dir = \"state\"\n[[listener]]\nservice = \"smtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\n\
+         [[domain]]\nname = \"here.test\"\n[queue]\nmx_port = {port}\n"
     );
     waypost_config::parse(&place.join("waypost.toml"), &text).unwrap()
 }

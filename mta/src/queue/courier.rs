@@ -34,9 +34,11 @@ use crate::{
 /// How long a connection is kept for the next message.
 const LINGER: Duration = Duration::from_secs(1);
 /// After which time a connection that no server takes stands in the way of others no more.
-const HANG_AFTER: Duration = Duration::from_secs(2);
+const HANG_AFTER: Duration = Duration::from_millis(500);
 /// After which time it is given up where too many hang.
 const CLOGGED_AFTER: Duration = Duration::from_secs(10);
+/// How often it is looked whether that is so.
+const CLOGGED_PAUSE: Duration = Duration::from_secs(2);
 /// Status of a connection that was lost on the way.
 const LOST: EnhancedStatus = EnhancedStatus(4, 4, 2);
 
@@ -271,17 +273,19 @@ impl Courier {
 impl Shared {
     /// Waits until a connection that no server takes is given up, because too many hang.
     async fn clogged(&self, site: SiteId, is_connected: &AtomicBool) {
-        tokio::time::sleep(HANG_AFTER).await;
-        let (mut waited, mut is_counted) = (HANG_AFTER, false);
+        let (mut waited, mut pause, mut is_counted) = (Duration::ZERO, HANG_AFTER, false);
         while !is_connected.load(Ordering::Relaxed) {
+            tokio::time::sleep(pause).await;
+            waited += pause;
             // once: a younger one of the destination is counted when it has hung as long
-            is_counted = is_counted || self.sites().hangs(site, self.now());
-            self.bell.notify_one();
+            if !is_counted && self.sites().hangs(site, self.now()) {
+                is_counted = true;
+                self.bell.notify_one();
+            }
             if waited >= CLOGGED_AFTER && self.sites().is_clogged() {
                 return;
             }
-            tokio::time::sleep(HANG_AFTER).await;
-            waited += HANG_AFTER;
+            pause = CLOGGED_PAUSE;
         }
         std::future::pending::<()>().await;
     }

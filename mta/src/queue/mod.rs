@@ -19,6 +19,7 @@ mod ready;
 mod schedule;
 mod sites;
 mod suppressed;
+mod turns;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -46,7 +47,7 @@ use schedule::Span;
 use sites::{Because, SiteId, Sites};
 
 pub use control::{Control, Handed, Unavailable};
-pub use sites::SiteStatus;
+pub use sites::{SiteStatus, connections_most};
 
 /// Most recipients in one transaction: what each server must take (RFC 5321 section 4.5.3.1.8).
 pub const RECIPIENTS_PER_TRANSACTION_MAX: usize = 100;

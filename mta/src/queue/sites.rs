@@ -12,7 +12,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, BinaryHeap, HashMap, VecDeque},
+    collections::{BTreeSet, BinaryHeap, HashMap},
     hash::Hash,
     net::IpAddr,
     sync::Arc,
@@ -25,14 +25,22 @@ use waypost_mail::{EntryId, Reply, Timestamp};
 use super::{
     pace::{Bounds, Pace, Rest, Source},
     ready::Ready,
+    turns::{Known, Standing, Turns},
 };
 
 /// Items of one destination that are looked at in one go, so that no destination holds up the others.
 const DUE_PER_SITE: usize = 64;
+/// So many times as many connections as there may be can hang beside them.
+const HANGING_TIMES: usize = 4;
+
+/// Most connections that the queue has where `queue.connections` is this, with those that hang (docs/queue.md).
+pub fn connections_most(connections: usize) -> usize {
+    connections.saturating_mul(1 + HANGING_TIMES)
+}
 
 /// A destination among [`Sites`]. Valid as long as something waits or is under way there.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) struct SiteId(u32);
+pub(super) struct SiteId(pub(super) u32);
 
 type ByTime = BinaryHeap<Reverse<(Timestamp, EntryId)>>;
 
@@ -45,6 +53,8 @@ struct Site<P> {
     pace: Pace,
     bounds: Bounds,
     is_paused: bool,
+    /// Whether it took mail lately, as is remembered from before anything waited there.
+    is_known: bool,
     /// Connections.
     running: usize,
     /// How many of those have not asked for a message yet.
@@ -121,9 +131,9 @@ pub(super) struct Sites<P> {
     sites: Vec<Option<Site<P>>>,
     free: Vec<u32>,
     wakes: BinaryHeap<Reverse<(Timestamp, SiteId)>>,
-    /// Destinations that want a connection, those that are known to take mail and the others.
-    proven: VecDeque<SiteId>,
-    unproven: VecDeque<SiteId>,
+    /// Destinations that want a connection.
+    turns: Turns,
+    known: Known,
     in_flight: BTreeSet<(EntryId, SiteId)>,
     /// Messages that were in flight when routes changed: where they go now they wait until they are done.
     rerouted: BTreeSet<EntryId>,
@@ -148,8 +158,8 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             sites: Vec::new(),
             free: Vec::new(),
             wakes: BinaryHeap::new(),
-            proven: VecDeque::new(),
-            unproven: VecDeque::new(),
+            turns: Turns::default(),
+            known: Known::default(),
             in_flight: BTreeSet::new(),
             rerouted: BTreeSet::new(),
             looked_at: None,
@@ -293,9 +303,8 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         for site_id in waiting.into_iter().rev() {
             if let Some(site) = self.site(site_id) {
                 site.in_turn = true;
-                let is_proven = site.pace.is_proven();
-                let turn = if is_proven { &mut self.proven } else { &mut self.unproven };
-                turn.push_front(site_id);
+                let standing = site.standing();
+                self.turns.push_front(site_id, standing);
             }
         }
         started
@@ -371,11 +380,11 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     /// Whose turn it is: that of destinations that are known to take mail, but some connections are for the others, and half of all
     /// at most.
     fn turn(&mut self) -> Option<SiteId> {
-        let Self { proven, unproven, probes, connections_max, .. } = self;
-        let first = if *probes < *connections_max / 8 { unproven.pop_front() } else { None };
-        let next = first.or_else(|| proven.pop_front());
+        let Self { turns, probes, connections_max, .. } = self;
+        let first = if *probes < *connections_max / 8 { turns.pop_unproven() } else { None };
+        let next = first.or_else(|| turns.pop_proven());
         let is_allowed = *probes < (*connections_max / 2).max(1);
-        next.or_else(|| is_allowed.then(|| unproven.pop_front()).flatten())
+        next.or_else(|| is_allowed.then(|| turns.pop_unproven()).flatten())
     }
 
     /// Whether another destination needs the place of a connection that has nothing to do.
@@ -383,44 +392,40 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         if self.running - self.hanging < self.connections_max {
             return false;
         }
-        let Self { sites, proven, unproven, probes, connections_max, .. } = self;
-        let mut is_wanted = |turn: &mut VecDeque<SiteId>| {
-            while let Some(first) = turn.front() {
-                let site = sites.get_mut(first.0 as usize).and_then(Option::as_mut);
-                match site {
-                    Some(site) if site.wants(now) => return true,
-                    Some(site) => site.in_turn = false,
-                    None => {}
-                }
-                turn.pop_front();
+        let is_allowed = self.probes < (self.connections_max / 2).max(1);
+        let Self { sites, turns, .. } = self;
+        turns.is_wanted(is_allowed, |id| match sites.get_mut(id.0 as usize).and_then(Option::as_mut) {
+            Some(site) if site.wants(now) => true,
+            Some(site) => {
+                site.in_turn = false;
+                false
             }
-            false
-        };
-        let is_allowed = *probes < (*connections_max / 2).max(1);
-        is_wanted(proven) || (is_allowed && is_wanted(unproven))
+            None => false,
+        })
     }
 
     /// A server took a session: the connection will ask for a message.
     pub(super) fn connected(&mut self, site_id: SiteId, now: Timestamp) {
         let Some(site) = self.site(site_id) else { return };
         let (probes, hanging) = (std::mem::take(&mut site.probes), std::mem::take(&mut site.hanging));
-        let was_proven = site.pace.is_proven();
+        let (standing, place) = (site.standing(), site.place.clone());
         if site.pace.connected() {
             site.wake_up(now);
         }
         // it waits for no other that may be dead
-        let is_promoted = site.in_turn && !was_proven;
+        let is_promoted = site.in_turn && standing != Standing::Proven;
+        self.known.remember(&place);
         self.probes -= probes;
         self.hanging -= hanging;
         if is_promoted {
-            self.proven.push_back(site_id);
+            self.turns.push(site_id, Standing::Proven);
         }
         self.consider(site_id, now);
     }
 
     /// A probe hangs: from now on it stands in the way of others no more, unless too many do; whether that is so.
     pub(super) fn hangs(&mut self, site_id: SiteId, now: Timestamp) -> bool {
-        if self.hanging >= self.connections_max {
+        if self.hanging >= self.hanging_max() {
             return false;
         }
         let Some(site) = self.site(site_id).filter(|site| site.probes > 0) else { return false };
@@ -434,7 +439,11 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
 
     /// Whether probes that hang keep others from being made.
     pub(super) fn is_clogged(&self) -> bool {
-        self.hanging >= self.connections_max && !self.unproven.is_empty()
+        self.hanging >= self.hanging_max() && self.turns.has_unproven()
+    }
+
+    fn hanging_max(&self) -> usize {
+        connections_most(self.connections_max) - self.connections_max
     }
 
     /// What a connection does next; `stage`: what it did before.
@@ -537,6 +546,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             let ((probes, hanging), sources) = (site.one_less(Stage::Connecting), site.bounds.sources);
             rests = site.running == 0;
             if rests {
+                site.is_known = false;
                 site.pace.refused(peer.to_owned(), reply.clone(), wait);
                 let all = site.ready.drain();
                 site.later.extend(all.map(|id| Reverse((now, id))));
@@ -546,6 +556,10 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             self.probes -= probes;
             self.hanging -= hanging;
             self.of(sources, Source::end);
+        }
+        if rests && let Some(site) = self.get(site_id) {
+            let place = site.place.clone();
+            self.known.forget(&place);
         }
         self.ended_one(now, site_id);
         rests
@@ -636,7 +650,8 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         });
         if let Some(slot) = self.sites.get_mut(number as usize) {
             let is_paused = !self.paused.is_empty() && self.paused.contains(&place.to_string());
-            *slot = Some(Site { is_paused, ..Site::new(place.clone()) });
+            let is_known = self.known.holds(place);
+            *slot = Some(Site { is_paused, is_known, ..Site::new(place.clone()) });
         }
         self.by_place.insert(place.clone(), SiteId(number));
         SiteId(number)
@@ -652,12 +667,11 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
 
     /// Gives a destination its turn and its time, as it is now.
     fn consider(&mut self, site_id: SiteId, now: Timestamp) {
-        let Self { sites, proven, unproven, .. } = self;
+        let Self { sites, turns, .. } = self;
         let Some(site) = sites.get_mut(site_id.0 as usize).and_then(Option::as_mut) else { return };
         if !site.in_turn && site.wants(now) {
             site.in_turn = true;
-            let turn = if site.pace.is_proven() { proven } else { unproven };
-            turn.push_back(site_id);
+            turns.push(site_id, site.standing());
         }
         let next = site.next_event(now);
         if let Some(at) = next {
@@ -700,7 +714,7 @@ impl<P: Clone> Site<P> {
             waiting: self.later.len() + self.ready.len() + self.resting.len(),
             due: self.ready.len() + self.resting.len(),
             connections: self.running,
-            window: self.pace.limit(self.bounds, now),
+            window: self.limit(now),
             is_paused: self.is_paused,
             resting: self.pace.rest().map(rest),
         }
@@ -717,6 +731,7 @@ impl<P> Site<P> {
             pace: Pace::default(),
             bounds: Bounds { connections: 1, messages_per_minute: 0, sources: SourceAddresses::default() },
             is_paused: false,
+            is_known: false,
             running: 0,
             connecting: 0,
             idle: 0,
@@ -729,11 +744,27 @@ impl<P> Site<P> {
         }
     }
 
+    /// Most connections now: one until a server takes a session.
+    fn limit(&self, now: Timestamp) -> usize {
+        let limit = self.pace.limit(self.bounds, now);
+        if self.standing() == Standing::Proven { limit } else { limit.min(1) }
+    }
+
+    fn standing(&self) -> Standing {
+        if self.is_known || self.pace.is_proven() {
+            Standing::Proven
+        } else if self.pace.rest().is_some() {
+            Standing::Failed
+        } else {
+            Standing::Fresh
+        }
+    }
+
     /// Whether it wants one more connection.
     fn wants(&self, now: Timestamp) -> bool {
         !self.is_paused
             && self.ready.len() > self.connecting + self.idle
-            && self.running < self.pace.limit(self.bounds, now)
+            && self.running < self.limit(now)
             && self.pace.slot(now).is_none()
     }
 
@@ -785,6 +816,7 @@ impl<P> Site<P> {
         {
             due.push((id, entry, Because::Deadline));
         }
+        self.shrink();
         // the rest is over: one message is tried
         let is_over = !self.is_paused && self.pace.rest().is_some_and(|rest| rest.until <= now);
         if is_over
@@ -796,6 +828,15 @@ impl<P> Site<P> {
             due.push((id, entry, Because::Due(now)));
         }
         due
+    }
+
+    /// Gives memory back after a crowd.
+    fn shrink(&mut self) {
+        for heap in [&mut self.later, &mut self.resting] {
+            if heap.capacity() > DUE_PER_SITE && heap.len() < heap.capacity() / 4 {
+                heap.shrink_to_fit();
+            }
+        }
     }
 
     /// What rested is looked at again.

@@ -326,6 +326,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
             error_delay: Duration::ZERO,
             priority: 4,
             future_release: Duration::ZERO,
+            no_soliciting: None,
             rates: Default::default(),
         },
         srs: SrsConfig { enabled: true, domain: None },

@@ -101,11 +101,11 @@ impl Guard {
     ) -> Result<Option<String>, Refusal> {
         let account = allowance.account;
         if !self.daily.take(account, rates.recipients_per_day_per_account, now) {
-            return self.over(account, login, rates, (rates.recipients_per_day_per_account, "day"), now);
+            return self.over(allowance, login, rates, (rates.recipients_per_day_per_account, "day"), now);
         }
         if !self.hourly.take(account, rates.recipients_per_hour_per_account, now) {
             self.daily.give_back(account, 1, now);
-            return self.over(account, login, rates, (rates.recipients_per_hour_per_account, "hour"), now);
+            return self.over(allowance, login, rates, (rates.recipients_per_hour_per_account, "hour"), now);
         }
         allowance.recipients += 1;
         Ok(None)
@@ -115,13 +115,13 @@ impl Guard {
     /// day.
     fn over(
         &self,
-        account: AccountId,
+        allowance: &mut Allowance,
         login: &Address,
         rates: &RatesConfig,
         (most, window): (u32, &'static str),
         now: Instant,
     ) -> Result<Option<String>, Refusal> {
-        if self.warned.take(account, 1, now) {
+        if self.warned.take(allowance.account, 1, now) {
             tracing::warn!(
                 alert = "send_limit",
                 account = %login,
@@ -130,7 +130,8 @@ impl Guard {
                 "this account sends to more recipients than it may; its password may be known to others"
             );
         }
-        if rates.holds_over_limit && self.held.take(account, most, now) {
+        if rates.holds_over_limit && self.held.take(allowance.account, most, now) {
+            allowance.held += 1;
             return Ok(Some(format!("<{login}> has sent to {most} recipients within a {window}")));
         }
         Err(refusal::send_limit(login, most, window))
@@ -154,26 +155,32 @@ impl Guard {
 pub(super) struct Allowance {
     guard: Guard,
     account: AccountId,
+    /// Those within the limits.
     recipients: u32,
+    /// Those beyond them, whose mail is held.
+    held: u32,
 }
 
 impl Allowance {
     pub(super) fn new(guard: &Guard, account: AccountId) -> Self {
-        Self { guard: guard.clone(), account, recipients: 0 }
+        Self { guard: guard.clone(), account, recipients: 0, held: 0 }
     }
 
     /// The message was accepted.
     pub(super) fn spend(&mut self) {
-        self.recipients = 0;
+        (self.recipients, self.held) = (0, 0);
     }
 }
 
 impl Drop for Allowance {
     fn drop(&mut self) {
-        if self.recipients > 0 {
-            let now = instant();
-            self.guard.daily.give_back(self.account, self.recipients, now);
-            self.guard.hourly.give_back(self.account, self.recipients, now);
+        let Self { ref guard, account, recipients, held } = *self;
+        let now = instant();
+        for (rates, events) in [(&guard.daily, recipients), (&guard.hourly, recipients), (&guard.held, held)]
+        {
+            if events > 0 {
+                rates.give_back(account, events, now);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use waypost_auth::{Directory, Identity};
-use waypost_mail::{Address, DateTime, Domain, EntryId, LocalPart, Refusal};
+use waypost_mail::{Address, DateTime, Domain, EntryId, LocalPart, Refusal, Solicitation};
 use waypost_message::{EnvelopeAddress, HeaderBlock, Splitter};
 
 use super::{recipient::Recipients, refusal};
@@ -153,6 +153,12 @@ pub(super) fn tls_optional(header: &HeaderBlock) -> bool {
         (Some(only), None) => only.value().trim_ascii().eq_ignore_ascii_case(b"No"),
         _ => false,
     }
+}
+
+/// Which kinds of solicitation a header says that its message is: field `Solicitation` (RFC 3865 section 2.5).
+pub(super) fn solicitations(header: &HeaderBlock) -> Vec<Solicitation> {
+    let fields = header.fields().filter(|field| field.is("Solicitation"));
+    fields.filter_map(|field| Solicitation::of_field(&String::from_utf8_lossy(&field.value()))).collect()
 }
 
 /// `Protocol` as registered by RFC 3848 and RFC 6531 section 4.3. SMTP without extensions has one form only, also where the

@@ -4,12 +4,12 @@
 //! Header(collector) ── empty line, or the end ──► Body(rewritten header, writer) ── the end ──► Complete
 //! ```
 
-use waypost_mail::{BodyType, Refusal};
+use waypost_mail::{BodyType, Refusal, Solicitation};
 use waypost_message::{HeaderBlock, HeaderCollector, HeaderError, Splitter, Structure};
 use waypost_storage::{Body, BodyWriter, Store};
 
 use super::{
-    header::{Arrival, tls_optional},
+    header::{Arrival, solicitations, tls_optional},
     octets::Scan,
     refusal,
 };
@@ -41,6 +41,8 @@ pub(super) struct Complete {
     pub(super) octets: BodyType,
     /// Whether its header says that it may go without TLS.
     pub(super) tls_optional: bool,
+    /// Which kinds of solicitation its header says that it is.
+    pub(super) solicitations: Vec<Solicitation>,
 }
 
 impl Intake {
@@ -87,10 +89,10 @@ impl Intake {
         };
         let bytes = header.octets().len() as u64 + writer.size();
         let body = writer.finish().await.map_err(|error| refusal::store_error(&error))?;
-        let tls_optional = tls_optional(&header);
+        let (tls_optional, solicitations) = (tls_optional(&header), solicitations(&header));
         let (header, structure) = (header.into_octets(), self.splitter.finish());
         let octets = self.scan.finish(&structure);
-        Ok(Complete { header, body, structure, bytes, octets, tls_optional })
+        Ok(Complete { header, body, structure, bytes, octets, tls_optional, solicitations })
     }
 
     fn begin_body(&mut self, store: &Store, header: HeaderBlock) {

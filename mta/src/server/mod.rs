@@ -102,6 +102,7 @@ fn settings(
         offer: live.offer(Channel::default()),
         tls: connection.tls.clone(),
         future_release: future_release(live, listener, now),
+        no_soliciting: live.config.limits.no_soliciting.as_ref().map(|words| words.to_string().into()),
         manners: manners(listener, connection),
     }
 }

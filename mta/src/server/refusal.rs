@@ -118,6 +118,11 @@ pub(super) fn login_error(error: LoginError) -> Refusal {
     }
 }
 
+/// The answer to a solicitation that nobody here wants (RFC 3865 section 2.4).
+pub(super) fn solicitation(keyword: &str) -> Refusal {
+    Refusal::new(550, S(5, 7, 1), format!("SOLICIT={keyword} is not wanted here"))
+}
+
 /// The answer when the store does not do what the peer needs.
 pub(super) fn store_error(error: &StoreError) -> Refusal {
     match error {

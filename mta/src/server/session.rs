@@ -10,7 +10,8 @@ use waypost_auth::{
     sasl::{Claim, Lookup},
 };
 use waypost_mail::{
-    Address, DateTime, Deadline, EnhancedStatus, EntryId, LoginService, Refusal, Timestamp, Wishes,
+    Address, DateTime, Deadline, EnhancedStatus, EntryId, LoginService, Refusal, Solicitation, Timestamp,
+    Wishes,
 };
 use waypost_message::{
     build::{Action, Original, Reader, RecipientReport},
@@ -218,6 +219,7 @@ impl Receiver {
     fn begin(&mut self, mail: Mail) -> Result<(), Refusal> {
         self.transaction = None;
         let live = self.live();
+        refuse_solicitation(&live, mail.parameters.solicitation.iter())?;
         let submitter = match mail.login {
             Login::Anonymous => None,
             Login::Authenticated => Some(self.identity.clone().ok_or(refusal::OUT_OF_STEP)?),
@@ -283,11 +285,11 @@ impl Receiver {
                 return Err(refusal);
             }
         };
+        transaction.check_quotas(&self.context, &recipient).await?;
         if let (Some(allowance), Some(submitter)) = (&mut transaction.allowance, &transaction.submitter) {
             let held = guard.submit(allowance, &submitter.address, rates, now)?;
             transaction.held = held.or(transaction.held.take());
         }
-        transaction.check_quotas(&self.context, &recipient).await?;
         transaction.recipients.add(recipient)
     }
 
@@ -321,6 +323,7 @@ impl Receiver {
         let intake = transaction.intake.take().ok_or(refusal::OUT_OF_STEP)?;
         let store = &self.context.store;
         let message = intake.finish(store, &transaction.arrival(self.peer, store.now())).await?;
+        refuse_solicitation(&transaction.live, message.solicitations.iter())?;
         let bytes = message.bytes;
         let reports = transaction.reports(&message);
         let acceptance = transaction.acceptance(message, store.now());
@@ -533,6 +536,18 @@ fn returned(report: Report) -> Vec<ReturnedReport> {
                 false => recipients.into_iter().map(note).collect(),
             }
         }
+    }
+}
+
+/// Refuses a message that is a solicitation of a kind that is not wanted (RFC 3865), whoever sends it, and to whom.
+fn refuse_solicitation<'a>(
+    live: &Live,
+    mut said: impl Iterator<Item = &'a Solicitation>,
+) -> Result<(), Refusal> {
+    let Some(refused) = &live.config.limits.no_soliciting else { return Ok(()) };
+    match said.find_map(|solicitation| solicitation.first_of(refused)) {
+        Some(keyword) => Err(refusal::solicitation(keyword)),
+        None => Ok(()),
     }
 }
 

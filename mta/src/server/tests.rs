@@ -814,6 +814,52 @@ async fn what_is_beyond_the_send_limit_is_held_up_to_as_much_again() {
 }
 
 #[tokio::test]
+async fn held_mail_that_comes_to_nothing_does_not_count() {
+    let site = Site::new().await;
+    site.reconfigure(|config| {
+        config.limits.rates.recipients_per_day_per_account = 2;
+        config.limits.rates.holds_over_limit = true;
+        config.limits.message_size = 64 * 1024;
+    });
+    let open = |names: &[&str]| -> String {
+        let recipients: String = names.iter().map(|name| format!("RCPT TO:<{name}>\r\n")).collect();
+        format!("MAIL FROM:<anna@a.test>\r\n{recipients}")
+    };
+    let text = "DATA\r\nSubject: s\r\n\r\n.\r\n";
+    let two = ["x@far.test", "y@far.test"];
+    accepted(&site.submit(&format!("{}{text}", open(&two))).await);
+    // all that is sent now is beyond the limit: taken back, hung up on, refused when it has come
+    let good = "250 2.1.5 Recipient ok";
+    let too_long = format!("DATA\r\n{}.\r\n", "x\r\n".repeat(30_000));
+    for end in ["RSET\r\n", "", &too_long] {
+        let replies = site.submit(&format!("{}{end}", open(&two))).await;
+        assert_eq!(replies[1..3], [good, good], "{replies:?}");
+        assert!(!replies.iter().any(|reply| reply.contains(" accepted")), "{replies:?}");
+    }
+    accepted(&site.submit(&format!("{}RSET\r\n{}{text}", open(&two), open(&two))).await);
+    let replies = site.submit(&open(&two)).await;
+    let over = "452 4.7.0 <anna@a.test> may send to 2 recipients a day, try again later";
+    assert_eq!(replies[1..], [over, over]);
+}
+
+#[tokio::test]
+async fn a_recipient_that_is_refused_does_not_count() {
+    let site = Site::new().await;
+    site.reconfigure(|config| {
+        config.limits.rates.recipients_per_day_per_account = 1;
+        config.limits.rates.holds_over_limit = true;
+    });
+    // bert has no room for it
+    let envelope = "MAIL FROM:<anna@a.test> SIZE=5000\r\nRCPT TO:<bert@a.test>\r\nRCPT TO:<x@far.test>\r\n";
+    let replies = site.submit(&format!("{envelope}DATA\r\nSubject: s\r\n\r\n.\r\n")).await;
+    assert!(replies[1].starts_with("452 4.2.2 "), "{replies:?}");
+    accepted(&replies);
+    let queued = site.queued().await;
+    let [(entry, _)] = &queued[..] else { panic!("{queued:?}") };
+    assert!(entry.held.is_none(), "{:?}", entry.held);
+}
+
+#[tokio::test]
 async fn a_user_can_have_a_message_sent_later() {
     let site = Site::new().await;
     site.reconfigure(|config| config.limits.future_release = Duration::from_secs(3600));

@@ -299,7 +299,9 @@ fn visible(input: &str) -> IResult<&str, &str> {
 
 #[cfg(test)]
 mod tests {
-    use waypost_mail::{BodyType, EnvelopeId, Notify, OriginalRecipient, ReturnContent, Wishes};
+    use waypost_mail::{
+        BodyType, EnvelopeId, Notify, OriginalRecipient, ReturnContent, Solicitation, Wishes,
+    };
 
     use super::*;
 
@@ -378,6 +380,16 @@ mod tests {
                     },
                 ),
             ),
+            (
+                "MAIL FROM:<a@b.test> solicit=org.example:ADV,b",
+                mail(
+                    path("a@b.test"),
+                    &MailParameters {
+                        solicitation: Solicitation::parse("org.example:ADV,b"),
+                        ..plain.clone()
+                    },
+                ),
+            ),
             ("rcpt to: <@r.test:a@b.test>", rcpt_to("a@b.test")),
             ("RCPT TO:<postmaster>", Command::Rcpt(ForwardPath::Postmaster, RcptParameters::default())),
             ("DATA", Command::Data),
@@ -410,6 +422,7 @@ mod tests {
     fn what_is_no_command_is_refused() {
         let unknown = |text: &str| CommandError::UnknownParameter(text.into());
         let parameter = CommandError::Parameter;
+        let too_long = format!("MAIL FROM:<a@b.test> SOLICIT={}", "a".repeat(1001)).into_bytes();
         for (line, error) in [
             (&b""[..], CommandError::Unrecognized),
             (b" NOOP", CommandError::Unrecognized),
@@ -450,7 +463,11 @@ mod tests {
             (b"MAIL FROM:<a@b.test> RET=FULL RET=HDRS", parameter("RET")),
             (b"MAIL FROM:<a@b.test> ENVID=a+b", parameter("ENVID")),
             (b"MAIL FROM:<a@b.test> NOTIFY=NEVER", unknown("NOTIFY")),
-            (b"MAIL FROM:<a@b.test> SOLICIT=org.example:ADV", unknown("SOLICIT")),
+            (b"MAIL FROM:<a@b.test> SOLICIT", parameter("SOLICIT")),
+            (b"MAIL FROM:<a@b.test> SOLICIT=9", parameter("SOLICIT")),
+            (b"MAIL FROM:<a@b.test> SOLICIT=a,", parameter("SOLICIT")),
+            (b"MAIL FROM:<a@b.test> SOLICIT=a SOLICIT=a", parameter("SOLICIT")),
+            (&too_long, parameter("SOLICIT")),
             (b"RCPT TO:<>", CommandError::ForwardPath),
             (b"RCPT TO:a@b.test", CommandError::ForwardPath),
             (b"RCPT FROM:<a@b.test>", CommandError::Arguments(RCPT)),

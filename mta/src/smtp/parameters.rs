@@ -1,7 +1,7 @@
 //! Parameters of MAIL and RCPT: SIZE (RFC 1870), 8BITMIME (RFC 6152), BINARYMIME (RFC 3030 section 3), SMTPUTF8 (RFC 6531), AUTH= (RFC 4954 section 5), what DSN has the
 //! sender ask for (RFC 3461 section 4), REQUIRETLS (RFC 8689 section 2), MT-PRIORITY (RFC 6710 section 3)
-//! BY (RFC 2852 section 4), HOLDFOR and HOLDUNTIL (RFC 4865 section 4). Not here: SOLICIT (RFC 3865), as NO-SOLICITING is not announced, and the priority that a header field
-//! carries (RFC 6758).
+//! BY (RFC 2852 section 4), HOLDFOR and HOLDUNTIL (RFC 4865 section 4), SOLICIT (RFC 3865 section 2.3). Not here: the priority that a header field carries
+//! (RFC 6758).
 
 use nom::{
     IResult, Parser,
@@ -12,7 +12,8 @@ use nom::{
     sequence::{pair, preceded, terminated},
 };
 use waypost_mail::{
-    BodyType, DeliverBy, EnvelopeId, FutureRelease, Notify, OriginalRecipient, ReturnContent, Wishes,
+    BodyType, DeliverBy, EnvelopeId, FutureRelease, Notify, OriginalRecipient, ReturnContent, Solicitation,
+    Wishes,
 };
 
 use super::command::CommandError;
@@ -28,6 +29,8 @@ pub struct MailParameters {
     pub smtputf8: bool,
     /// When the message is sent at the earliest.
     pub release: Option<FutureRelease>,
+    /// Which kind of solicitation it is.
+    pub solicitation: Option<Solicitation>,
     /// What travels with the message.
     pub wishes: Wishes<DeliverBy>,
 }
@@ -56,6 +59,7 @@ const MAIL_KEYWORDS: &[Keyword<MailParameters>] = &[
     ("MT-PRIORITY", |mail, value| priority_value(value?).map(|priority| mail.wishes.priority = priority)),
     ("HOLDFOR", |mail, value| set_once(&mut mail.release, FutureRelease::hold_for(value?))),
     ("HOLDUNTIL", |mail, value| set_once(&mut mail.release, FutureRelease::hold_until(value?))),
+    ("SOLICIT", |mail, value| set(&mut mail.solicitation, Solicitation::parse(value?))),
     ("RET", |mail, value| set(&mut mail.wishes.return_content, ret_value(value?))),
     ("ENVID", |mail, value| set(&mut mail.wishes.envelope_id, EnvelopeId::new(value?))),
     // Nobody is trusted to say who the first sender was: read as `AUTH=<>` (RFC 4954 section 5).

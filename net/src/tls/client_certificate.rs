@@ -75,9 +75,14 @@ fn read(certificate: &CertificateDer<'_>) -> Option<ClientCertificate> {
         GeneralName::RFC822Name(email) => Some((*email).to_owned()),
         _ => None,
     });
+    Some(ClientCertificate { emails: emails.take(EMAILS_MAX).collect(), sha256: sha256(certificate) })
+}
+
+/// The fingerprint of a certificate.
+pub(super) fn sha256(certificate: &CertificateDer<'_>) -> [u8; 32] {
     let mut sha256 = [0; 32];
     sha256.copy_from_slice(digest(&SHA256, certificate).as_ref());
-    Some(ClientCertificate { emails: emails.take(EMAILS_MAX).collect(), sha256 })
+    sha256
 }
 
 /// Asks for a certificate and takes any, but the peer must hold its key.

@@ -1,9 +1,7 @@
 //! App passwords of an account: each is made by the command that adds it, and only its hash comes here.
 
-use std::time::SystemTime;
-
 use serde::{Deserialize, Serialize};
-use waypost_mail::{AppPassword, LoginService, Timestamp};
+use waypost_mail::{AppPassword, LoginService};
 use waypost_storage::Store;
 
 use super::request::{Response, done, named};
@@ -30,16 +28,12 @@ pub(super) async fn add(
     services: &[String],
 ) -> Result<Response, String> {
     let record = named(store, address)?;
-    let length = name.chars().count();
-    if !(1..=NAME_CHARACTERS_MAX).contains(&length) || name.chars().any(char::is_control) {
-        return Err(format!("a name has 1 to {NAME_CHARACTERS_MAX} characters, and no control characters"));
-    }
+    check_name(&name)?;
     let services = services.iter().map(|service| known(service)).collect::<Result<Vec<_>, _>>()?;
     if services.is_empty() {
         return Err("an app password is for at least one service".to_owned());
     }
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let app_password = AppPassword { name, hash, services, created: Timestamp(0).after(since_epoch) };
+    let app_password = AppPassword { name, hash, services, created: store.now() };
     done(store.add_app_password(record.id, app_password).await)
 }
 
@@ -55,6 +49,15 @@ pub(super) fn list(store: &Store, address: &str) -> Result<Response, String> {
 pub(super) async fn remove(store: &Store, address: &str, name: String) -> Result<Response, String> {
     let record = named(store, address)?;
     done(store.remove_app_password(record.id, name).await)
+}
+
+/// Whether something of an account can be called like that; if not, why.
+pub(super) fn check_name(name: &str) -> Result<(), String> {
+    let length = name.chars().count();
+    if (1..=NAME_CHARACTERS_MAX).contains(&length) && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(format!("a name has 1 to {NAME_CHARACTERS_MAX} characters, and no control characters"))
 }
 
 fn known(service: &str) -> Result<LoginService, String> {

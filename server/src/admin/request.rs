@@ -10,6 +10,7 @@ use waypost_storage::{NewAccount, Store, StoreError};
 
 use super::{
     app_password::{self, AppPasswordLine},
+    certificate::{self, CertificateLine},
     maintenance::{self, Maintained, Maintenance},
     queue::{self, QueueAnswer, QueueJob},
     route::{self, RouteAnswer, Router},
@@ -83,6 +84,27 @@ pub enum Request {
         /// What it is called.
         name: String,
     },
+    /// Lets a certificate log in to an account.
+    CertificateAdd {
+        /// The account's address.
+        address: String,
+        /// What it is called.
+        name: String,
+        /// Its SHA-256 fingerprint.
+        sha256: [u8; 32],
+    },
+    /// Lists the certificates of an account.
+    CertificateList {
+        /// The account's address.
+        address: String,
+    },
+    /// Lets a certificate log in to an account no longer.
+    CertificateRemove {
+        /// The account's address.
+        address: String,
+        /// What it is called.
+        name: String,
+    },
     /// Changes a quota.
     AccountQuota {
         /// Its address.
@@ -131,6 +153,8 @@ pub enum Response {
     Accounts(Vec<AccountLine>),
     /// App passwords of one account.
     AppPasswords(Vec<AppPasswordLine>),
+    /// Certificates of one account.
+    Certificates(Vec<CertificateLine>),
     /// What the queue answers.
     Queue(QueueAnswer),
     /// What the suppression list answers.
@@ -203,6 +227,13 @@ pub async fn execute(
         }
         Request::AppPasswordList { address } => app_password::list(store, &address),
         Request::AppPasswordRemove { address, name } => app_password::remove(store, &address, name).await,
+        Request::CertificateAdd { address, name, sha256 } => {
+            certificate::add(store, live, &address, name, sha256).await
+        }
+        Request::CertificateList { address } => certificate::list(store, live, &address),
+        Request::CertificateRemove { address, name } => {
+            certificate::remove(store, live, &address, name).await
+        }
         Request::AccountQuota { address, quota_bytes } => match of_the_store(store, live, &address) {
             Ok(record) => done(store.set_quota(record.id, quota_bytes).await),
             Err(problem) => Err(problem),
@@ -293,7 +324,7 @@ pub(super) fn named(store: &Store, address: &str) -> Result<AccountRecord, Strin
 }
 
 /// The account of an address, if it is the store's and so can be changed here.
-fn of_the_store(store: &Store, live: &Live, address: &str) -> Result<AccountRecord, String> {
+pub(super) fn of_the_store(store: &Store, live: &Live, address: &str) -> Result<AccountRecord, String> {
     let record = named(store, address)?;
     match record.source {
         AccountSource::Store => Ok(record),

@@ -1,5 +1,7 @@
 //! `waypost account …`
 
+mod certificate;
+
 use waypost_auth::{Secrets, app_password, totp};
 use waypost_config::Config;
 use waypost_mail::Address;
@@ -63,6 +65,7 @@ pub async fn run(command: AccountCommand) -> Result<(), Failure> {
             terminal::say(&format!("the password of {address} needs no code"));
         }
         AccountCommand::AppPassword(command) => app_passwords(command).await?,
+        AccountCommand::Certificate(command) => certificate::run(command).await?,
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What can be written on the command line.
 
+mod certificate;
 mod queue;
 mod suppression;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::port::Layout;
+pub use certificate::CertificateCommand;
 pub use queue::{QueueCommand, QueueList, SomeMessages, SomeOrAll};
 pub use suppression::SuppressionCommand;
 
@@ -154,6 +156,9 @@ pub enum AccountCommand {
     /// Further passwords, each for one program or device
     #[command(subcommand)]
     AppPassword(AppPasswordCommand),
+    /// Certificates of clients that log in to an account of the store
+    #[command(subcommand)]
+    Certificate(CertificateCommand),
 }
 
 /// Whether something is to be.

@@ -1,12 +1,12 @@
 //! What records of the directory's stream do.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use waypost_mail::{AccountId, AccountRecord};
 
 use super::Inapplicable;
 use crate::{
-    record::{AccountCreated, DestinationPaused, DirectoryChange, StateRestored},
+    record::{AccountCreated, CodeUsed, DestinationPaused, DirectoryChange, StateRestored},
     state::{DirectoryState, Restore},
 };
 
@@ -27,7 +27,9 @@ pub(crate) fn apply(
     let effect = match change {
         DirectoryChange::AccountCreated(created) => create(state, created),
         DirectoryChange::AccountRemoved(removed) => {
-            accounts(state).remove(&removed.account).ok_or(Inapplicable::Account(removed.account))?;
+            let accounts = Arc::make_mut(&mut state.accounts);
+            accounts.remove(&removed.account).ok_or(Inapplicable::Account(removed.account))?;
+            state.used_codes.remove(&removed.account);
             Effect::Removed(removed.account)
         }
         DirectoryChange::PasswordChanged(changed) => {
@@ -43,6 +45,17 @@ pub(crate) fn apply(
         }
         DirectoryChange::TotpChanged(changed) => {
             account(state, changed.account)?.totp.clone_from(&changed.secret);
+            state.used_codes.remove(&changed.account);
+            Effect::None
+        }
+        DirectoryChange::CertificatesChanged(changed) => {
+            let kept = changed.certificates.iter().map(|kept| kept.0.clone());
+            account(state, changed.account)?.certificates = kept.collect();
+            Effect::None
+        }
+        DirectoryChange::CodeUsed(CodeUsed { account, step }) => {
+            let used = state.used_codes.entry(*account).or_default();
+            *used = (*used).max(*step);
             Effect::None
         }
         DirectoryChange::DestinationPaused(DestinationPaused { destination, paused }) => {
@@ -79,9 +92,10 @@ fn create(state: &mut DirectoryState, created: &AccountCreated) -> Effect {
         scram_verifiers: created.scram_verifiers.clone(),
         app_passwords: Vec::new(),
         totp: None,
+        certificates: Vec::new(),
         quota_bytes: created.quota_bytes,
     };
-    accounts(state).insert(created.account, record);
+    Arc::make_mut(&mut state.accounts).insert(created.account, record);
     state.next_account = state.next_account.max(created.account.0 + 1);
     Effect::Created(created.account)
 }
@@ -93,10 +107,6 @@ fn restore(state: &mut DirectoryState, restored: &StateRestored) -> Effect {
     Effect::None
 }
 
-fn accounts(state: &mut DirectoryState) -> &mut BTreeMap<AccountId, AccountRecord> {
-    Arc::make_mut(&mut state.accounts)
-}
-
 fn account(state: &mut DirectoryState, id: AccountId) -> Result<&mut AccountRecord, Inapplicable> {
-    accounts(state).get_mut(&id).ok_or(Inapplicable::Account(id))
+    Arc::make_mut(&mut state.accounts).get_mut(&id).ok_or(Inapplicable::Account(id))
 }

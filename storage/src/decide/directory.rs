@@ -1,13 +1,14 @@
 //! Commands on the accounts.
 
-use waypost_mail::{AccountId, AppPassword, MailboxId, Timestamp, TotpSecret};
+use waypost_mail::{AccountCertificate, AccountId, AppPassword, MailboxId, Timestamp, TotpSecret};
 
 use super::{Command, Draft, Undecided, mailboxes, name::INBOX};
 use crate::{
     error::StoreError,
     record::{
-        AccountCreated, AccountRemoved, AppPasswordsChanged, KeptAppPassword, NewValidity, PasswordChanged,
-        QuotaChanged, StateRestored, Subscribed, TotpChanged, UidValidityChanged,
+        AccountCreated, AccountRemoved, AppPasswordsChanged, CertificatesChanged, CodeUsed, KeptAppPassword,
+        KeptCertificate, NewValidity, PasswordChanged, QuotaChanged, StateRestored, Subscribed, TotpChanged,
+        UidValidityChanged,
     },
     state::{DirectoryState, SpecialUse},
     store::NewAccount,
@@ -129,6 +130,59 @@ fn changed(account: AccountId, app_passwords: Vec<AppPassword>) -> AppPasswordsC
     AppPasswordsChanged { account, app_passwords: app_passwords.into_iter().map(KeptAppPassword).collect() }
 }
 
+/// Most certificates of an account.
+const CERTIFICATES_MAX: usize = 100;
+
+/// Lets another certificate log in to an account. Errors: `CertificateExists` where it has it, or one of the name.
+pub(crate) struct AddCertificate {
+    pub(crate) account: AccountId,
+    pub(crate) certificate: AccountCertificate,
+}
+
+impl Command for AddCertificate {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let current = draft.state().directory.accounts.get(&self.account).ok_or(StoreError::NoSuchAccount)?;
+        let AccountCertificate { name, sha256, .. } = &self.certificate;
+        let mut certificates = current.certificates.clone();
+        if certificates.iter().any(|known| known.name == *name || known.sha256 == *sha256) {
+            return Err(StoreError::CertificateExists.into());
+        }
+        if certificates.len() >= CERTIFICATES_MAX {
+            return Err(StoreError::Limit("100 certificates of an account").into());
+        }
+        certificates.push(self.certificate.clone());
+        draft.directory(with_certificates(self.account, certificates));
+        Ok(())
+    }
+}
+
+/// Lets a certificate log in to an account no longer.
+pub(crate) struct RemoveCertificate {
+    pub(crate) account: AccountId,
+    pub(crate) name: String,
+}
+
+impl Command for RemoveCertificate {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let current = draft.state().directory.accounts.get(&self.account).ok_or(StoreError::NoSuchAccount)?;
+        let mut certificates = current.certificates.clone();
+        certificates.retain(|known| known.name != self.name);
+        if certificates.len() == current.certificates.len() {
+            return Err(StoreError::NoSuchCertificate.into());
+        }
+        draft.directory(with_certificates(self.account, certificates));
+        Ok(())
+    }
+}
+
+fn with_certificates(account: AccountId, certificates: Vec<AccountCertificate>) -> CertificatesChanged {
+    CertificatesChanged { account, certificates: certificates.into_iter().map(KeptCertificate).collect() }
+}
+
 /// Protects an account's password by codes, or no longer. Errors: `TotpExists` where it is protected already.
 pub(crate) struct SetTotp {
     pub(crate) account: AccountId,
@@ -147,6 +201,28 @@ impl Command for SetTotp {
             draft.directory(TotpChanged { account: self.account, secret: self.secret.clone() });
         }
         Ok(())
+    }
+}
+
+/// Uses the code of a time step; `false` where it is used already, or the account has no codes.
+pub(crate) struct UseCode {
+    pub(crate) account: AccountId,
+    pub(crate) step: u64,
+}
+
+impl Command for UseCode {
+    type Outcome = bool;
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<bool, Undecided> {
+        let Self { account, step } = *self;
+        let directory = &draft.state().directory;
+        let current = directory.accounts.get(&account).ok_or(StoreError::NoSuchAccount)?;
+        let used = directory.used_codes.get(&account);
+        let is_good = current.totp.is_some() && used.is_none_or(|used| step > *used);
+        if is_good {
+            draft.directory(CodeUsed { account, step });
+        }
+        Ok(is_good)
     }
 }
 

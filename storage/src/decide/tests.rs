@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use waypost_mail::{
-    AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EnhancedStatus, EntryId, Flag, Flags,
-    LoginService, MailboxId, ModSeq, Reply, ReversePath, Timestamp, TotpSecret, Uid,
+    AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EnhancedStatus,
+    EntryId, Flag, Flags, LoginService, MailboxId, ModSeq, Reply, ReversePath, Timestamp, TotpSecret, Uid,
 };
 
 use super::{
@@ -12,7 +12,8 @@ use super::{
     accept::{Accept, Deliver, Incoming, Local},
     decide,
     directory::{
-        AddAppPassword, CreateAccount, Mend, RemoveAccount, RemoveAppPassword, SetPassword, SetQuota, SetTotp,
+        AddAppPassword, AddCertificate, CreateAccount, Mend, RemoveAccount, RemoveAppPassword,
+        RemoveCertificate, SetPassword, SetQuota, SetTotp, UseCode,
     },
     mailboxes::{CreateMailbox, DeleteMailbox, MAILBOXES_MAX, RenameMailbox, Subscribe},
     messages::{ChangeFlags, Copy, Expunge, Originals, Which},
@@ -491,6 +492,50 @@ fn codes_are_turned_on_once() {
     world.run(&set(ACCOUNT, None)).unwrap();
     assert_eq!(kept(&world), None);
     assert_eq!(world.refused(&set(AccountId(99), Some(b"one"))), StoreError::NoSuchAccount);
+}
+
+#[test]
+fn certificates_have_names_and_a_bound() {
+    let mut world = World::new();
+    let add = |name: &str, octet: u8| AddCertificate {
+        account: ACCOUNT,
+        certificate: AccountCertificate { name: name.into(), sha256: [octet; 32], added: Timestamp(7) },
+    };
+    let remove = |name: &str| RemoveCertificate { account: ACCOUNT, name: name.into() };
+    let kept = |world: &World| world.state.directory.accounts[&ACCOUNT].certificates.clone();
+    world.run(&add("one", 1)).unwrap();
+    world.run(&add("two", 2)).unwrap();
+    assert_eq!(world.refused(&add("one", 3)), StoreError::CertificateExists);
+    assert_eq!(world.refused(&add("three", 2)), StoreError::CertificateExists);
+    assert_eq!(kept(&world), [add("one", 1).certificate, add("two", 2).certificate]);
+    world.run(&remove("one")).unwrap();
+    assert_eq!(world.refused(&remove("one")), StoreError::NoSuchCertificate);
+    assert_eq!(kept(&world), [add("two", 2).certificate]);
+    (101..200).for_each(|number| world.run(&add(&number.to_string(), number)).unwrap());
+    assert!(matches!(world.refused(&add("one more", 201)), StoreError::Limit(_)));
+    let nobody = RemoveCertificate { account: AccountId(99), name: "two".into() };
+    assert_eq!(world.refused(&nobody), StoreError::NoSuchAccount);
+}
+
+#[test]
+fn a_code_is_used_once() {
+    let mut world = World::new();
+    let code = |step| UseCode { account: ACCOUNT, step };
+    let secret = |octets: &[u8]| SetTotp { account: ACCOUNT, secret: Some(TotpSecret(octets.to_vec())) };
+    assert_eq!(world.run(&code(7)), Ok(false), "no codes");
+    world.run(&secret(b"one")).unwrap();
+    for (step, is_good) in [(7, true), (7, false), (6, false), (8, true), (7, false), (9, true)] {
+        assert_eq!(world.run(&code(step)), Ok(is_good), "{step}");
+    }
+    // other codes, with a clock that is right again
+    world.run(&SetTotp { account: ACCOUNT, secret: None }).unwrap();
+    assert_eq!(world.run(&code(10)), Ok(false));
+    world.run(&secret(b"two")).unwrap();
+    assert_eq!(world.run(&code(0)), Ok(true));
+    assert_eq!(world.run(&code(0)), Ok(false));
+    assert_eq!(world.refused(&UseCode { account: AccountId(99), step: 1 }), StoreError::NoSuchAccount);
+    world.run(&RemoveAccount(ACCOUNT)).unwrap();
+    assert!(world.state.directory.used_codes.is_empty());
 }
 
 #[test]

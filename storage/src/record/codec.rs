@@ -2,9 +2,10 @@
 
 use minicbor::{Decoder, Encoder, bytes::ByteVec, decode, encode, encode::Write};
 use waypost_mail::{
-    AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EmailId, EnhancedStatus, EntryId,
-    EnvelopeId, Keyword, LoginService, MailboxId, ModSeq, Notify, OriginalRecipient, Overdue, Reply,
-    ReturnContent, ReversePath, SystemFlags, ThreadId, Timestamp, TotpSecret, Uid, UidValidity, UidlId,
+    AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EmailId,
+    EnhancedStatus, EntryId, EnvelopeId, Keyword, LoginService, MailboxId, ModSeq, Notify, OriginalRecipient,
+    Overdue, Reply, ReturnContent, ReversePath, SystemFlags, ThreadId, Timestamp, TotpSecret, Uid,
+    UidValidity, UidlId,
 };
 
 use crate::{
@@ -115,6 +116,11 @@ kept_as!(app_password: AppPassword as (String, String, Vec<u8>, i64),
 |(name, hash, services, created)| {
     let services = services.into_iter().map(service_of).collect::<Option<_>>()?;
     Some(AppPassword { name, hash, services, created: Timestamp(created) })
+});
+kept_as!(certificate: AccountCertificate as (String, ByteVec, i64),
+|v| (v.name.clone(), v.sha256.to_vec().into(), v.added.0),
+|(name, sha256, added)| {
+    Some(AccountCertificate { name, sha256: sha256.as_slice().try_into().ok()?, added: Timestamp(added) })
 });
 kept_as!(totp: Option<TotpSecret> as Option<ByteVec>, |v| v.as_ref().map(|v| v.0.clone().into()), |v| {
     Some(v.map(|v| TotpSecret(v.into())))

@@ -14,8 +14,10 @@
 //! | 6 | 1 | directory | `AppPasswordsChanged` |
 //! | 7 | 1 | directory | `TotpChanged` |
 //! | 9 | 1 | directory | `DestinationPaused` |
-//! | 10 | 1 | directory | `SuppressionChanged` |
-//! | 11 | 1 | directory | `SuppressionRemoved` |
+//! | 10 | 1 | directory | `CodeUsed` |
+//! | 11 | 1 | directory | `CertificatesChanged` |
+//! | 12 | 1 | directory | `SuppressionChanged` |
+//! | 13 | 1 | directory | `SuppressionRemoved` |
 //! | 16 | 1 | account | `MailboxCreated` |
 //! | 17 | 1 | account | `MailboxDeleted` |
 //! | 18 | 1 | account | `MailboxRenamed` |
@@ -48,8 +50,8 @@ pub(crate) use self::snapshot::{
 pub(crate) use self::wishes::KeptWishes;
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use waypost_mail::{
-    AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EmailId, EntryId, Keyword, MailboxId,
-    ReversePath, SystemFlags, ThreadId, Timestamp, TotpSecret, Uid, UidValidity, UidlId,
+    AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EmailId, EntryId,
+    Keyword, MailboxId, ReversePath, SystemFlags, ThreadId, Timestamp, TotpSecret, Uid, UidValidity, UidlId,
 };
 
 use crate::{
@@ -115,8 +117,8 @@ changes! {
     /// Changes of the directory.
     DirectoryChange {
         AccountCreated = 1, AccountRemoved = 2, PasswordChanged = 3, QuotaChanged = 4, StateRestored = 5,
-        AppPasswordsChanged = 6, TotpChanged = 7, DestinationPaused = 9,
-        SuppressionChanged = 10, SuppressionRemoved = 11,
+        AppPasswordsChanged = 6, TotpChanged = 7, DestinationPaused = 9, CodeUsed = 10,
+        CertificatesChanged = 11, SuppressionChanged = 12, SuppressionRemoved = 13,
     }
 }
 changes! {
@@ -233,6 +235,29 @@ pub(crate) struct TotpChanged {
     #[cbor(n(1), with = "codec::totp")]
     pub(crate) secret: Option<TotpSecret>,
 }
+
+/// A code of an account was used: neither it nor an older one is good any more.
+#[derive(Clone, Copy, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct CodeUsed {
+    #[cbor(n(0), with = "codec::account")]
+    pub(crate) account: AccountId,
+    /// Its time step (RFC 6238 section 4.2).
+    #[n(1)]
+    pub(crate) step: u64,
+}
+
+/// These certificates and no others log in to an account.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct CertificatesChanged {
+    #[cbor(n(0), with = "codec::account")]
+    pub(crate) account: AccountId,
+    #[n(1)]
+    pub(crate) certificates: Vec<KeptCertificate>,
+}
+
+/// A certificate as it stands in a record.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct KeptCertificate(#[cbor(n(0), with = "codec::certificate")] pub(crate) AccountCertificate);
 
 /// An account has another quota.
 #[derive(Clone, Debug, Decode, Encode, PartialEq)]

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use waypost_mail::{
-    AppPassword, BodyType, EntryId, Flags, LoginService, MailboxId, Reply, SystemFlags, Timestamp,
-    TotpSecret, Uid,
+    AccountCertificate, AppPassword, BodyType, EntryId, Flags, LoginService, MailboxId, Reply, SystemFlags,
+    Timestamp, TotpSecret, Uid,
 };
 use waypost_message::Structure;
 
@@ -69,13 +69,23 @@ async fn passwords_are_kept_with_all_that_belongs_to_them() {
     }
     store.remove_app_password(id, "imap".to_owned()).await.unwrap();
     store.set_totp(id, Some(TotpSecret(vec![0, 7, 255]))).await.unwrap();
+    for (name, octet) in [("laptop", 0), ("telephone", 255)] {
+        let certificate =
+            AccountCertificate { name: name.to_owned(), sha256: [octet; 32], added: Timestamp(6) };
+        store.add_certificate(id, certificate).await.unwrap();
+    }
+    store.remove_certificate(id, "telephone".to_owned()).await.unwrap();
+    assert!(store.use_code(id, 7).await.unwrap());
     let kept = |store: &Store| store.directory().borrow().accounts[&id].clone();
     let before = kept(&store);
     assert_eq!((before.scram_verifiers.len(), before.app_passwords.len()), (2, 2));
+    assert_eq!(before.certificates.len(), 1);
     assert_eq!(before.totp, Some(TotpSecret(vec![0, 7, 255])));
     store.close().await;
     let store = Store::open(Options::new(directory.path())).await.unwrap();
     assert_eq!(kept(&store), before);
+    assert!(!store.use_code(id, 7).await.unwrap(), "a code that was used before the restart");
+    assert!(store.use_code(id, 8).await.unwrap());
     assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     store.close().await;
 }

@@ -202,7 +202,7 @@ async fn a_password_is_protected_by_codes() {
     account(&["add", "carol@a.test"]).input(b"carol's\n").run().await;
     let server = Process::serve(&program(), &config).await;
     let reader = account(&["app-password", "add", "carol@a.test", "reader"]).run().await;
-    let log_in = async |service: &str, user: &str, password: &str| {
+    let log_in_to = async |server: &Process, service: &str, user: &str, password: &str| {
         let address = server.service(service)[0].to_string().replace("127.0.0.1", "localhost");
         let url = format!("{}://{address}/", if service == "submission" { "smtp" } else { service });
         let login = format!("{user}@a.test:{}", password.trim());
@@ -210,6 +210,8 @@ async fn a_password_is_protected_by_codes() {
         let more: &[&str] = if service == "submission" { &["--request", "NOOP"] } else { &[] };
         Client::new("curl", home).args(curl).args(["--user", &login]).args(more).args([&url]).output().await
     };
+    let log_in =
+        async |service: &str, user: &str, password: &str| log_in_to(&server, service, user, password).await;
     let shown = account(&["totp", "carol@a.test", "on"]).run().await;
     let (uri, secret) = shown.trim().split_once('\n').unwrap();
     assert!(uri.starts_with("otpauth://totp/mx.a.test:carol@a.test?secret="), "{uri}");
@@ -225,18 +227,38 @@ async fn a_password_is_protected_by_codes() {
         assert_eq!(log_in(service, "carol", &reader).await.code, 0, "{service}");
         assert_eq!(log_in(service, "alice", PASSWORD).await.code, 0, "{service}: others go on");
     }
-    // The code of the next half minute: those of the time before the server's start are used up.
     let script = "import base64, hmac, struct, sys, time\n\
-        tag = hmac.digest(base64.b32decode(sys.argv[1]), struct.pack('>Q', int(time.time()) // 30 + 1), 'sha1')\n\
+        step = struct.pack('>Q', int(time.time()) // 30 + int(sys.argv[2]))\n\
+        tag = hmac.digest(base64.b32decode(sys.argv[1]), step, 'sha1')\n\
         at = tag[-1] & 15\n\
         print('%06d' % ((struct.unpack('>I', tag[at:at + 4])[0] & 0x7fffffff) % 1000000))";
-    let code = Client::new("python3", home).args(["-c", script, secret]).run().await;
-    let typed = format!("carol's{}", code.trim());
-    assert_eq!(log_in("imap", "carol", &typed).await.code, 0);
-    assert_ne!(log_in("pop3", "carol", &typed).await.code, 0, "a code is good once");
+    let typed = async |password: &str, secret: &str, ahead: &str| {
+        let code = Client::new("python3", home).args(["-c", script, secret, ahead]).run().await;
+        format!("{password}{}", code.trim())
+    };
+    // The code of the next half minute is good for a minute and a half.
+    let next = typed("carol's", secret, "1").await;
+    assert_eq!(log_in("imap", "carol", &next).await.code, 0);
+    assert_ne!(log_in("pop3", "carol", &next).await.code, 0, "a code is good once");
+    server.logs("reason=\"the password without a code\"").await;
+    // Also when the server dies at once.
+    server.kill().await;
+    let server = Process::serve(&program(), &config).await;
+    let log_in =
+        async |service: &str, user: &str, password: &str| log_in_to(&server, service, user, password).await;
+    assert_ne!(log_in("imap", "carol", &next).await.code, 0, "a code is good once, also after a restart");
+    assert_ne!(
+        log_in("submission", "carol", &next).await.code,
+        0,
+        "a code is good once, also after a restart"
+    );
+    // And who has used none can log in at once.
+    let shown = account(&["totp", "alice@a.test", "on"]).run().await;
+    let of_now = typed(PASSWORD, shown.trim().split_once('\n').unwrap().1, "0").await;
+    assert_eq!(log_in("submission", "alice", &of_now).await.code, 0);
+    assert_ne!(log_in("imap", "alice", &of_now).await.code, 0);
     account(&["totp", "carol@a.test", "off"]).run().await;
     assert_eq!(log_in("imap", "carol", "carol's").await.code, 0);
-    server.logs("reason=\"the password without a code\"").await;
     server.signal("TERM").await;
 }
 

@@ -1,8 +1,15 @@
 //! Every transcript below `tests/scripts`, over every transport it can run over.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
-use waypost_tests::{Script, SiteBuilder, Transport};
+use waypost_auth::totp;
+use waypost_tests::{Script, Site, SiteBuilder, Transport};
+
+use crate::clients::tokens::Tokens;
 
 const TRANSPORTS: [Transport; 5] =
     [Transport::Memory(1), Transport::Memory(3), Transport::Memory(4096), Transport::Tcp, Transport::Tls];
@@ -19,16 +26,44 @@ fn scripts(folder: &str) -> Vec<PathBuf> {
 async fn run_all(folder: &str) {
     for path in scripts(folder) {
         let script = Script::load(&path);
+        let tokens = if script.needs("tokens") { Some(Tokens::new().await) } else { None };
         for transport in TRANSPORTS.into_iter().filter(|transport| script.runs_over(*transport)) {
             let site = SiteBuilder::new("a.test")
                 .limits("message_size = \"64 KiB\"\nrecipients = 100")
                 .with("[[alias]]\nfrom = \"team@a.test\"\nto = [\"alice@a.test\", \"bob@a.test\"]")
+                .limits(match script.needs("no-soliciting") {
+                    true => "no_soliciting = [\"org.example:ADV\", \"net.example:X\"]",
+                    false => "",
+                })
+                .with(tokens.as_ref().map(Tokens::section).as_deref().unwrap_or_default())
                 .start()
                 .await;
-            script.run(&site, transport).await;
+            let mut made = BTreeMap::new();
+            if let Some(tokens) = &tokens {
+                for (name, address, seconds) in
+                    [("token", "alice", "300"), ("old token", "alice", "-300"), ("bob's token", "bob", "300")]
+                {
+                    made.insert(name.to_owned(), tokens.issue(&format!("{address}@a.test"), seconds).await);
+                }
+            }
+            if script.needs("codes") {
+                made.extend(codes(&site).await);
+            }
+            script.run(&site, transport, made).await;
             site.finish().await;
         }
     }
+}
+
+/// Protects alice's password by codes; those of now.
+async fn codes(site: &Site) -> BTreeMap<String, String> {
+    let (store, secret) = (site.running.store(), totp::generate().unwrap());
+    store.set_totp(site.account_id("alice"), Some(secret.clone())).await.unwrap();
+    // The accounts are looked at anew at once, not a little later.
+    site.running.reload((*site.running.config()).clone()).await.unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let code = |ahead| totp::code(&secret, now / totp::STEP_SECONDS + ahead);
+    [("code".to_owned(), code(0)), ("next code".to_owned(), code(1))].into()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

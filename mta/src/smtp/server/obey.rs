@@ -77,6 +77,7 @@ impl Server {
             "DELIVERBY".to_owned(),
             format!("LIMITS RCPTMAX={}", self.settings.recipients),
         ];
+        lines.extend(self.settings.no_soliciting.iter().map(|words| format!("NO-SOLICITING {words}")));
         lines.extend(self.settings.future_release.iter().map(|most| format!("FUTURERELEASE {most}")));
         if self.offers_tls() {
             lines.push("STARTTLS".to_owned());
@@ -127,6 +128,9 @@ impl Server {
         }
         if parameters.release.is_some() && self.settings.future_release.is_none() {
             return self.refused(replies::NO_FUTURE_RELEASE, None);
+        }
+        if parameters.solicitation.is_some() && self.settings.no_soliciting.is_none() {
+            return self.refused(replies::NO_SOLICIT, None);
         }
         if parameters.size.is_some_and(|size| size > self.settings.message_size) {
             return self.refused(replies::TOO_LARGE, None);

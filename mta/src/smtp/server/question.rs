@@ -66,6 +66,8 @@ pub struct Settings {
     pub tls: Option<TlsInfo>,
     /// The longest time for which a message can be held, in seconds, and until when that is, as EHLO says it; `None`: not at all.
     pub future_release: Option<String>,
+    /// Kinds of solicitations that are not wanted, as EHLO says them (RFC 3865 section 2.1); `None`: nothing is said.
+    pub no_soliciting: Option<Box<str>>,
     /// What is demanded of the client, and believed.
     pub manners: Manners,
 }

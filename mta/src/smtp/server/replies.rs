@@ -91,12 +91,13 @@ pub(super) const TLS_ALREADY: Fixed = Fixed(503, S(5, 5, 1), "TLS is on already"
 pub(super) const NO_HELP: Fixed = Fixed(504, S(5, 5, 4), "There is no such command to tell of");
 pub(super) const UNKNOWN_MECHANISM: Fixed = Fixed(504, S(5, 5, 4), "Unknown authentication mechanism");
 pub(super) const LOGIN_FIRST: Fixed = Fixed(530, S(5, 7, 0), "Authentication required");
-/// RFC 8689 section 2: it means something only in a session that is under TLS itself.
 pub(super) const NO_FUTURE_RELEASE: Fixed = Fixed(
     555,
     S(5, 5, 4),
     "messages are not held here: HOLDFOR and HOLDUNTIL are for submission, where they are offered",
 );
+pub(super) const NO_SOLICIT: Fixed = Fixed(555, S(5, 5, 4), "SOLICIT is not offered here");
+/// RFC 8689 section 2: it means something only in a session that is under TLS itself.
 pub(super) const REQUIRETLS_NEEDS_TLS: Fixed =
     Fixed(530, S(5, 7, 10), "REQUIRETLS needs TLS here, too: use STARTTLS first");
 pub(super) const TLS_FIRST: Fixed =

@@ -39,6 +39,7 @@ fn settings(role: Role) -> Settings {
         offer: Offer::default(),
         tls: None,
         future_release: None,
+        no_soliciting: None,
         manners: Manners::default(),
     }
 }

@@ -19,7 +19,7 @@ mod real_mail;
 mod reports;
 mod senders;
 mod synchronisers;
-mod tokens;
+pub(crate) mod tokens;
 
 /// A server, and a home folder for clients.
 struct Scene {

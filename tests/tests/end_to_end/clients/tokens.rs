@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tempfile::TempDir;
 use waypost_config::{Service, TlsMode};
 use waypost_tests::{Client, SiteBuilder, site::PASSWORD};
 
@@ -13,18 +14,36 @@ pub(super) async fn token(folder: &Path, more: &[&str]) -> String {
     client.run().await.trim().to_owned()
 }
 
+/// An issuer of tokens for a server.
+pub(crate) struct Tokens(TempDir);
+
+impl Tokens {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        token(folder.path(), &[]).await;
+        Self(folder)
+    }
+
+    /// Of the server's configuration.
+    pub(crate) fn section(&self) -> String {
+        let keys = self.0.path().join("jwks.json");
+        format!("[oauth]\nissuer = \"https://id.a.test\"\naudience = \"mail\"\nkeys = \"{}\"", keys.display())
+    }
+
+    /// A token that is good for so long.
+    pub(crate) async fn issue(&self, address: &str, seconds: &str) -> String {
+        token(self.0.path(), &[address, seconds]).await
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn curl_and_msmtp_log_in_by_tokens() {
-    let home = tempfile::tempdir().unwrap();
-    token(home.path(), &[]).await;
-    let keys = home.path().join("jwks.json").display().to_string();
-    let oauth = format!("[oauth]\nissuer = \"https://id.a.test\"\naudience = \"mail\"\nkeys = \"{keys}\"");
-    let scene = Scene { site: SiteBuilder::new("a.test").with(&oauth).start().await, home };
-    let (valid, old) = (
-        token(scene.home.path(), &["alice@a.test", "300"]).await,
-        token(scene.home.path(), &["alice@a.test", "-300"]).await,
-    );
-    let of_bob = token(scene.home.path(), &["bob@a.test", "300"]).await;
+    let tokens = Tokens::new().await;
+    let site = SiteBuilder::new("a.test").with(&tokens.section()).start().await;
+    let scene = Scene { site, home: tempfile::tempdir().unwrap() };
+    let (valid, old) =
+        (tokens.issue("alice@a.test", "300").await, tokens.issue("alice@a.test", "-300").await);
+    let of_bob = tokens.issue("bob@a.test", "300").await;
     for (scheme, service) in
         [("imaps", Service::Imap), ("pop3s", Service::Pop3), ("smtps", Service::Submission)]
     {
