@@ -10,13 +10,13 @@ mod sections;
 pub mod types;
 
 pub use load::{ConfigError, load, parse};
-pub use reader::size as parse_size;
+pub use reader::{duration as parse_duration, size as parse_size};
 pub use reference::{explain, reference};
 pub use sections::fingerprint as parse_fingerprint;
 pub use types::{
     AccountConfig, AliasConfig, CertificateConfig, Config, DestinationConfig, DnsConfig, Dnssec,
     DomainConfig, Introspection, LimitsConfig, ListenAddress, ListenerConfig, ListenerRules, Listeners,
     LostTls, Network, NextHop, OauthConfig, OutboundTlsConfig, Password, QueueConfig, RatesConfig,
-    RouteConfig, RouteProtocol, RouteTls, Schedule, Service, SocketFile, SourceAddresses, SrsConfig,
-    StorageConfig, TlsConfig, TlsLevel, TlsMode, TlsPolicyConfig, TokenSource,
+    RouteConfig, RouteProtocol, RouteTls, Schedule, Service, SocketFile, SourceAddresses, SourceConfig,
+    SrsConfig, StorageConfig, SuppressionConfig, TlsConfig, TlsLevel, TlsMode, TlsPolicyConfig, TokenSource,
 };

@@ -7,7 +7,14 @@ mod secure;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use hickory_resolver::{
     Resolver as HickoryResolver, TokioResolver,
@@ -28,6 +35,8 @@ pub const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 pub const QUERY_ATTEMPTS: usize = 2;
 /// Most answers that are remembered.
 pub const CACHE_ENTRIES_MAX: u64 = 8192;
+/// Most hosts whose addresses are asked for at the same time, of one destination; each is two questions.
+pub const HOSTS_MAX: usize = 5;
 /// Longest time for which an answer is remembered, whatever it says itself.
 pub const CACHE_TIME_MAX: Duration = Duration::from_secs(60 * 60);
 /// Longest time for which it is remembered that there is no answer: a zone that was just mended should be seen.
@@ -132,6 +141,20 @@ impl Resolver {
         some(owner, answer.answers().iter().filter_map(text).collect())
     }
 
+    /// The addresses of hosts, in their order, as [`Resolver::addresses`] has them: up to [`HOSTS_MAX`] hosts are asked for at the same
+    /// time, and no more once there are `enough` addresses.
+    pub async fn addresses_of(&self, hosts: &[&str], enough: usize) -> Vec<Result<Vec<IpAddr>, DnsError>> {
+        let mut found: Vec<Result<Vec<IpAddr>, DnsError>> = Vec::new();
+        for some in hosts.chunks(HOSTS_MAX) {
+            let running = some.iter().map(|host| Box::pin(self.addresses(host)) as Answering<'_, IpAddr>);
+            found.extend(all(running.collect()).await);
+            if found.iter().flatten().map(Vec::len).sum::<usize>() >= enough {
+                break;
+            }
+        }
+        found
+    }
+
     /// IPv6 and IPv4 addresses of a host, IPv6 first.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
         let dns = match &self.inner {
@@ -156,6 +179,23 @@ impl Resolver {
             (Err(error), _) | (_, Err(error)) => Err(error),
         }
     }
+}
+
+/// Waits for all, which go on at the same time; what they give, in their order.
+async fn all<T>(mut running: Vec<Answering<'_, T>>) -> Vec<Result<Vec<T>, DnsError>> {
+    let mut answers: Vec<_> = running.iter().map(|_| None).collect();
+    poll_fn(|context| {
+        for (answering, answer) in running.iter_mut().zip(&mut answers) {
+            if answer.is_none()
+                && let Poll::Ready(found) = answering.as_mut().poll(context)
+            {
+                *answer = Some(found);
+            }
+        }
+        if answers.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    answers.into_iter().flatten().collect()
 }
 
 fn bound(options: &mut ResolverOpts) {

@@ -283,6 +283,7 @@ impl Courier {
         let is_last = self.item.as_ref().is_none_or(|item| item.jobs.is_empty());
         if is_last
             && told.is_empty()
+            && !shared.is_counting(&live, entry, &attempt.outcomes)
             && let Some(permit) = self.permit.take()
         {
             self.item = None;
@@ -510,7 +511,8 @@ impl Courier {
         let live = context.live();
         let sender = entry.reverse_path.address();
         let ours = sender.filter(|sender| live.config.queue.verp && live.directory.is_local(&sender.domain));
-        if let Some(path) = ours.and_then(|sender| context.srs.bounce_path(sender, entry.id)) {
+        let day = waypost_auth::srs::day(entry.begun());
+        if let Some(path) = ours.and_then(|sender| context.srs.bounce_path(sender, entry.id, day)) {
             return ReversePath::Address(path);
         }
         outgoing_path(&live, &context.srs, &entry.reverse_path, job.alias.as_ref(), self.now())

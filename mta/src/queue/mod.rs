@@ -20,6 +20,7 @@ mod ready;
 mod recorder;
 mod schedule;
 mod sites;
+mod suppressed;
 mod turns;
 
 use std::{
@@ -30,7 +31,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 use waypost_auth::{Live, Srs};
-use waypost_config::Config;
+use waypost_config::{Config, SourceAddresses};
 use waypost_mail::{EntryId, ReversePath, Timestamp};
 use waypost_net::{Dialler, Shutdown};
 use waypost_storage::{QueueEntry, RelayRecipient, Store};
@@ -139,6 +140,11 @@ impl Place {
                 .and_then(|own| own.connections)
                 .unwrap_or(config.queue.connections_per_destination),
             messages_per_minute: own.map_or(0, |own| own.messages_per_minute),
+            sources: match self {
+                Self::Here => SourceAddresses::default(),
+                Self::Elsewhere(Destination::Exchangers(_), _) => config.queue.sources,
+                Self::Elsewhere(Destination::NextHops(hops), _) => hops.sources,
+            },
         }
     }
 }
@@ -168,6 +174,7 @@ pub async fn run_with(context: Context, control: &Control) {
         touches: tokio::sync::Semaphore::new(TOUCHES_MAX),
         recorder: Recorder::default(),
     });
+    shared.sites().set_source_limits(&shared.context.live().config.queue.source_limits);
     control.begin(&shared);
     Runner { shared, routes: 0 }.run().await;
 }
@@ -283,6 +290,7 @@ impl Runner {
     /// Where routes or our domains are others now, all is looked at again.
     fn reconfigured(&mut self, live: &Live) {
         self.shared.sites().set_connections_max(live.config.queue.connections);
+        self.shared.sites().set_source_limits(&live.config.queue.source_limits);
         let routes = routes(live);
         if routes == self.routes {
             return;
@@ -332,6 +340,13 @@ impl Runner {
             // one that was rescheduled stands there for its new time, too; but a clock may have been set back
             if because == Because::Due(due) {
                 shared.sites().add(&place, place.bounds(&live.config), id, due, now);
+            }
+            return;
+        }
+        let suppressed = shared.suppressed(live, &entry, &place, now);
+        if !suppressed.is_empty() {
+            if shared.sites().take(site, id) {
+                shared.context.shutdown.spawn(shared.clone().send_back(site, entry, suppressed));
             }
             return;
         }

@@ -93,7 +93,11 @@ impl Shared {
                 Err(error) => Err(error),
             };
             match settled {
-                Ok(()) | Err(StoreError::NoSuchEntry) => return Ok(()),
+                Ok(()) => {
+                    self.count_bounces(live, entry, &attempt.outcomes).await;
+                    return Ok(());
+                }
+                Err(StoreError::NoSuchEntry) => return Ok(()),
                 Err(error) if self.must_wait(&error) => self.wait_for_room().await,
                 // it is the notification that cannot be placed: the sender's mailbox is full or gone
                 Err(error) if !told.is_empty() && is_of_notification(&error) => {
@@ -206,7 +210,13 @@ fn is_of_notification(error: &StoreError) -> bool {
     )
 }
 
-fn log(entry: &QueueEntry, queued: &QueuedRecipient, outcome: &Outcome, tls: Option<&str>, now: Timestamp) {
+pub(super) fn log(
+    entry: &QueueEntry,
+    queued: &QueuedRecipient,
+    outcome: &Outcome,
+    tls: Option<&str>,
+    now: Timestamp,
+) {
     let (name, peer, reply) = match outcome {
         Outcome::Delivered { peer, reply } => ("delivered", peer, reply),
         Outcome::Deferred { peer, reply } => ("deferred", peer, reply),

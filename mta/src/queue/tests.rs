@@ -30,6 +30,7 @@ use crate::{
 };
 
 mod notices;
+mod suppression;
 
 /// What a server says to RCPT, and how many connections it takes.
 #[derive(Clone, Debug)]

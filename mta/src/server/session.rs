@@ -36,6 +36,7 @@ use crate::{
         server::{Accepted, Answer, Login, Mail, Question, Server},
         xclient::XClient,
     },
+    suppression,
 };
 
 /// Room for the fields that we add to a message: trace fields (RFC 5321 section 4.4) and what submission lacks.
@@ -352,16 +353,29 @@ impl Receiver {
     }
 
     /// Notes reports with the messages that they are about. The mail itself is accepted already.
-    async fn note(&self, reports: Vec<(EntryId, Vec<ReturnedReport>)>) {
-        for (id, reports) in reports {
+    async fn note(&self, returned: Vec<Returned>) {
+        let (store, live) = (&self.context.store, self.context.live.borrow().clone());
+        for Returned { user, id, reports } in returned {
             for ReturnedReport { recipient, what, status, .. } in &reports {
                 tracing::info!(%id, to = recipient, what, status, "a report came back");
             }
-            if let Err(error) = self.context.store.note_reports(id, reports).await {
+            let counted =
+                suppression::count_reports(store, &live.config.queue.suppression, &user, id, &reports).await;
+            if let Err(error) = counted {
+                tracing::warn!(%id, %error, "a report is not counted for the suppression list");
+            }
+            if let Err(error) = store.note_reports(id, reports).await {
                 tracing::warn!(%id, %error, "a report is not noted with its message");
             }
         }
     }
+}
+
+/// Reports that came back for a message of a user.
+struct Returned {
+    user: Address,
+    id: EntryId,
+    reports: Vec<ReturnedReport>,
 }
 
 impl Transaction {
@@ -449,14 +463,13 @@ impl Transaction {
     }
 
     /// What the message reports of others, where it came to their return paths. A body too large to be held in memory is not looked at.
-    fn reports(&self, message: &Complete) -> Vec<(EntryId, Vec<ReturnedReport>)> {
-        let mut ids: Vec<EntryId> =
-            self.recipients.as_slice().iter().filter_map(|recipient| recipient.returned).collect();
-        ids.truncate(REPORTED_MESSAGES_MAX);
-        let body = message.body.memory().filter(|_| !ids.is_empty());
+    fn reports(&self, message: &Complete) -> Vec<Returned> {
+        let paths = self.recipients.as_slice().iter().filter_map(|recipient| recipient.returned.clone());
+        let about: Vec<(Address, EntryId)> = paths.take(REPORTED_MESSAGES_MAX).collect();
+        let body = message.body.memory().filter(|_| !about.is_empty());
         let report = body.and_then(|body| Report::read(&message.structure, message.header.len(), body));
         let Some(reports) = report.map(returned) else { return Vec::new() };
-        ids.into_iter().map(|id| (id, reports.clone())).collect()
+        about.into_iter().map(|(user, id)| Returned { user, id, reports: reports.clone() }).collect()
     }
 
     fn acceptance(&self, message: Complete, now: Timestamp) -> Acceptance {
@@ -517,12 +530,18 @@ fn returned(report: Report) -> Vec<ReturnedReport> {
                 said: diagnostic,
             })
             .collect(),
-        Report::Feedback(Feedback { kind, recipient }) => vec![ReturnedReport {
-            recipient: recipient.unwrap_or_default(),
-            what: format!("complaint: {kind}"),
-            status: None,
-            said: None,
-        }],
+        Report::Feedback(Feedback { kind, recipients }) => {
+            let note = |recipient| ReturnedReport {
+                recipient,
+                what: format!("complaint: {kind}"),
+                status: None,
+                said: None,
+            };
+            match recipients.is_empty() {
+                true => vec![note(String::new())],
+                false => recipients.into_iter().map(note).collect(),
+            }
+        }
     }
 }
 

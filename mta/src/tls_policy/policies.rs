@@ -5,10 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -50,6 +47,9 @@ pub enum SessionTls {
     NotAsked,
 }
 
+/// Most domains of which a loss of TLS is kept in memory; the oldest goes.
+pub const ALARMED_MAX: usize = 1000;
+
 /// Everything about TLS towards other servers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Policies(Arc<Shared>);
@@ -63,7 +63,41 @@ struct Shared {
     trust: Mutex<Option<Arc<Trust>>>,
     /// Policies that are being fetched, each once.
     fetches: Mutex<HashMap<Domain, Fetched>>,
-    alarms: AtomicU64,
+    alarms: Mutex<Alarms>,
+}
+
+/// A loss of TLS of a domain, that was told of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Alarm {
+    /// When, the last time.
+    pub at: Timestamp,
+    /// What was lost, in words.
+    pub what: &'static str,
+    /// The server.
+    pub host: String,
+    /// How often since the start.
+    pub count: u64,
+}
+
+/// Those since the start.
+#[derive(Debug, Default)]
+struct Alarms {
+    count: u64,
+    domains: HashMap<Domain, Alarm>,
+}
+
+impl Alarms {
+    fn add(&mut self, domain: &Domain, host: &str, what: &'static str, at: Timestamp) {
+        self.count += 1;
+        let count = self.domains.get(domain).map_or(0, |alarm| alarm.count) + 1;
+        self.domains.insert(domain.clone(), Alarm { at, what, host: host.to_owned(), count });
+        if self.domains.len() > ALARMED_MAX
+            && let Some(oldest) =
+                self.domains.iter().min_by_key(|(_, alarm)| alarm.at).map(|(d, _)| d.clone())
+        {
+            self.domains.remove(&oldest);
+        }
+    }
 }
 
 /// What a fetch comes to: nothing yet, or the policy that holds after it, if one does.
@@ -92,7 +126,7 @@ impl Policies {
             results: Mutex::new(Results::open(&folder.join("results"), now)),
             trust: Mutex::default(),
             fetches: Mutex::default(),
-            alarms: AtomicU64::new(0),
+            alarms: Mutex::default(),
         }))
     }
 
@@ -105,7 +139,7 @@ impl Policies {
             results: Mutex::default(),
             trust: Mutex::default(),
             fetches: Mutex::default(),
-            alarms: AtomicU64::new(0),
+            alarms: Mutex::default(),
         }))
     }
 
@@ -146,7 +180,13 @@ impl Policies {
 
     /// How often TLS that was good was lost, since the start.
     pub fn alarms(&self) -> u64 {
-        self.0.alarms.load(Ordering::Relaxed)
+        lock(&self.0.alarms).count
+    }
+
+    /// The domains whose TLS was lost since the start, of the last [`ALARMED_MAX`] of them, with the last loss.
+    pub fn alarmed(&self) -> Vec<(Domain, Alarm)> {
+        let alarms = lock(&self.0.alarms);
+        alarms.domains.iter().map(|(domain, alarm)| (domain.clone(), alarm.clone())).collect()
     }
 
     /// The days of which there are results, as `2026-11-26`, the oldest first. Blocks.
@@ -389,11 +429,11 @@ impl Towards<'_> {
             if self.config.lost == LostTls::Defer { Afterwards::Keep } else { Afterwards::Forget };
         let lost = lock(&self.policies.0.memory).note(domain, quality, afterwards, now);
         if let Some(lost) = lost.filter(|_| self.config.lost != LostTls::Ignore) {
-            self.policies.0.alarms.fetch_add(1, Ordering::Relaxed);
             let what = match lost {
                 Lost::Encryption => "TLS that was good for weeks is gone",
                 Lost::Verification => "a certificate that was good for weeks is not any more",
             };
+            lock(&self.policies.0.alarms).add(domain, &ends.host, what, now);
             let reason = failed.map(|failed| failed.reason).unwrap_or_default();
             tracing::warn!(%domain, host = %ends.host, address = %ends.receiver, reason, "{what}: a fault, or an attack");
         }

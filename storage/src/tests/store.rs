@@ -10,8 +10,8 @@ use waypost_message::Structure;
 
 use super::{accept, acceptance, account, delivery, options, relay, simulated};
 use crate::{
-    Attempt, FlagChange, FlagMode, Missing, Options, Outcome, QueueEvent, RecipientOutcome, Relay,
-    ReturnedReport, Store, StoreError, Wishes,
+    Attempt, Cause, FlagChange, FlagMode, Missing, Options, Outcome, QueueEvent, RecipientOutcome, Relay,
+    ReturnedReport, Store, StoreError, Strike, Wishes,
     disk::{Disk, Simulated},
 };
 
@@ -215,6 +215,55 @@ async fn the_queue_tells_of_its_changes() {
     );
     assert_eq!(store.queue_history(EntryId(1)).await.unwrap(), []);
     assert!(store.new_entry_id() > id);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn suppressed_addresses_outlast_a_restart() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(6));
+    let store = open(&directory, &disk).await;
+    account(&store, "user").await;
+    let address = |text: &str| waypost_mail::Address::parse(text).unwrap();
+    let strike = |recipient: &str, limit| Strike {
+        recipient: address(recipient),
+        sender: None,
+        cause: Cause::Bounce,
+        why: "550 5.1.1 nobody".to_owned(),
+        limit,
+        lifetime: Some(Duration::from_secs(3600)),
+    };
+    let accounts = store.directory().borrow().accounts.clone();
+    assert!(!store.strike(strike("x@b.test", 2)).await.unwrap());
+    assert!(store.strike(strike("X@b.test", 2)).await.unwrap());
+    assert!(!store.strike(strike("y@b.test", 2)).await.unwrap());
+    assert!(store.strike(strike("gone@b.test", 1)).await.unwrap());
+    store.suppress(address("z@b.test"), Some(address("s@a.test")), "so".to_owned(), None).await.unwrap();
+    assert_eq!(store.unsuppress(address("gone@b.test")).await, Ok(1));
+    assert_eq!(store.unsuppress(address("gone@b.test")).await, Ok(0));
+    store.forget_bounces(address("x@b.test")).await.unwrap();
+    assert!(Arc::ptr_eq(&accounts, &store.directory().borrow().accounts), "no account changed");
+    let before = store.directory().borrow().suppressions.all(store.now());
+    assert_eq!(before.len(), 3);
+    store.close().await;
+    let store = open(&directory, &disk).await;
+    let list = store.directory().borrow().suppressions.clone();
+    let now = store.now();
+    assert_eq!(list.all(now), before);
+    for (recipient, sender, expected) in [
+        ("x@b.test", None, true),
+        ("y@b.test", None, false),
+        ("z@b.test", None, false),
+        ("z@b.test", Some("s@a.test"), true),
+        ("gone@b.test", None, false),
+    ] {
+        let sender = sender.map(address);
+        let found = list.suppressing(&address(recipient), sender.as_ref(), now);
+        assert_eq!(found.is_some(), expected, "{recipient} {sender:?}");
+    }
+    assert!(list.suppressing(&address("x@b.test"), None, now.after(Duration::from_secs(7200))).is_none());
+    store.forget_bounces(address("y@b.test")).await.unwrap();
+    assert!(store.directory().borrow().suppressions.of(&address("y@b.test")).is_empty());
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     store.close().await;
 }
 

@@ -464,6 +464,10 @@ async fn tls_that_was_good_is_missed() {
             assert!(said.starts_with(reply), "{lost:?}: {said}");
         }
         assert_eq!(policies.alarms(), alarms, "{lost:?}");
+        let alarmed: Vec<_> =
+            policies.alarmed().into_iter().map(|(domain, alarm)| (domain, alarm.at, alarm.count)).collect();
+        let expected = (alarms > 0).then(|| (domain.clone(), at(16 * 86_400), alarms));
+        assert_eq!(alarmed, Vec::from_iter(expected), "{lost:?}");
     }
 }
 
