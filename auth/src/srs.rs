@@ -88,8 +88,7 @@ impl Srs {
             // What stands behind the tag begins with the separator of the server that made it.
             (format!("SRS0{rest}"), first)
         } else {
-            let made = day_of(first)?;
-            let age = (day % DAYS_ROUND + DAYS_ROUND - made) % DAYS_ROUND;
+            let age = age(day_of(first)?, day);
             let (domain, local) = split(rest).filter(|_| age <= DAYS_MAX)?;
             (local.to_owned(), domain)
         };
@@ -128,11 +127,16 @@ fn character(bits: u32) -> char {
     char::from(ALPHABET[(bits & 31) as usize])
 }
 
-fn day_characters(day: u32) -> String {
+/// The days from one, as two characters say it, to another.
+pub(crate) fn age(made: u32, day: u32) -> u32 {
+    (day % DAYS_ROUND + DAYS_ROUND - made) % DAYS_ROUND
+}
+
+pub(crate) fn day_characters(day: u32) -> String {
     [character(day >> 5), character(day)].iter().collect()
 }
 
-fn day_of(text: &str) -> Option<u32> {
+pub(crate) fn day_of(text: &str) -> Option<u32> {
     let [high, low] = text.as_bytes() else { return None };
     let value = |octet: &u8| ALPHABET.iter().position(|known| known.eq_ignore_ascii_case(octet));
     u32::try_from(value(high)? << 5 | value(low)?).ok()

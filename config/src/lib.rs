@@ -10,7 +10,7 @@ mod sections;
 pub mod types;
 
 pub use load::{ConfigError, load, parse};
-pub use reader::size as parse_size;
+pub use reader::{duration as parse_duration, size as parse_size};
 pub use reference::{explain, reference};
 pub use sections::fingerprint as parse_fingerprint;
 pub use types::{
@@ -18,5 +18,6 @@ pub use types::{
     DnsConfig, Dnssec, DomainConfig, Introspection, LimitsConfig, ListenAddress, ListenerConfig,
     ListenerRules, Listeners, LostTls, Network, NextHop, OauthConfig, OutboundTlsConfig, Password,
     QueueConfig, RatesConfig, RouteConfig, RouteProtocol, RouteTls, Schedule, Service, SocketFile,
-    SourceAddresses, SrsConfig, StorageConfig, TlsConfig, TlsLevel, TlsMode, TlsPolicyConfig, TokenSource,
+    SourceAddresses, SourceConfig, SrsConfig, StorageConfig, SuppressionConfig, TlsConfig, TlsLevel, TlsMode,
+    TlsPolicyConfig, TokenSource,
 };

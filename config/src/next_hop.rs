@@ -73,6 +73,11 @@ impl SourceAddresses {
         }
     }
 
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = IpAddr> {
+        self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6))
+    }
+
     /// Those that are named here, and for the other family those named there.
     pub fn or(self, other: Self) -> Self {
         Self { v4: self.v4.or(other.v4), v6: self.v6.or(other.v6) }
@@ -121,17 +126,21 @@ pub(crate) fn server(text: &str) -> Result<NextHop, String> {
     }
 }
 
-/// `source_addresses`: at most one of each family.
-pub(crate) fn source_addresses(section: &Section<'_, '_>) -> SourceAddresses {
-    let address = |text: &str| match text.parse::<IpAddr>() {
+/// An address of ours.
+pub(crate) fn source_address(text: &str) -> Result<IpAddr, String> {
+    match text.parse::<IpAddr>() {
         Ok(ip) if ip.is_unspecified() || ip.is_multicast() => {
             Err(format!("{text:?} is the address of no host"))
         }
         Ok(ip) => Ok(ip),
         Err(_) => Err(format!("{text:?} is not an IP address, like 192.0.2.1 or 2001:db8::1")),
-    };
+    }
+}
+
+/// `source_addresses`: at most one of each family.
+pub(crate) fn source_addresses(section: &Section<'_, '_>) -> SourceAddresses {
     let mut sources = SourceAddresses::default();
-    for Found { value, place } in section.list("source_addresses", address).unwrap_or_default() {
+    for Found { value, place } in section.list("source_addresses", source_address).unwrap_or_default() {
         let before = match value {
             IpAddr::V4(ip) => sources.v4.replace(ip).is_some(),
             IpAddr::V6(ip) => sources.v6.replace(ip).is_some(),

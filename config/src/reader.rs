@@ -268,8 +268,8 @@ pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
 /// Longest duration: ten years. Points in time far beyond it could not be reckoned with.
 const DURATION_SECONDS_MAX: u64 = 3_650 * 86_400;
 
-/// Reads a duration.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+/// Reads a duration: `90s`, `5m`, `4h`, `14d`, `2w`, or `0`. Errors: a sentence.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let problem = || {
         format!(
             "{text:?} is no duration: write a number and a unit, like \"90s\", \"5m\", \"4h\", \"14d\" or \"2w\""

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use waypost_mail::{Address, Domain, Solicitation};
+use waypost_mail::{Address, Domain, EnhancedStatus, Solicitation};
 
 use crate::{
     load::values,
-    next_hop::{SOCKET_PATH_BYTES_MAX, next_hop, server, source_addresses},
+    next_hop::{SOCKET_PATH_BYTES_MAX, next_hop, server, source_address, source_addresses},
     reader::{Found, Section, duration, size},
     types::*,
 };
@@ -673,14 +673,56 @@ pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
         verp: section.boolean("verp").map_or(default.verp, |found| found.value),
         double_bounces: section.boolean("double_bounces").map_or(default.double_bounces, |found| found.value),
         destinations: destinations.collect(),
+        suppression: suppression(section.table("suppression")),
         sources: source_addresses(&section),
+        source_limits: section.tables("source").into_iter().filter_map(source).collect(),
     };
+    let mut limited = BTreeSet::new();
+    for source in &config.source_limits {
+        if !limited.insert(source.address) {
+            section.wrong(format!("two [[queue.source]] have the address {}", source.address));
+        }
+    }
     let mut seen = BTreeSet::new();
     for destination in &config.destinations {
         if !seen.insert(&destination.domain) {
             section.wrong(format!("two [[queue.destination]] have the domain {}", destination.domain));
         }
     }
+    section.end();
+    config
+}
+
+fn source(section: Section<'_, '_>) -> Option<SourceConfig> {
+    let address = section.need("address", section.parsed("address", source_address));
+    let per_minute = section.number("messages_per_minute", 0..=1_000_000);
+    let connections = count(&section, "connections");
+    section.end();
+    let messages_per_minute = per_minute.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+    Some(SourceConfig { address: address?.value, connections, messages_per_minute })
+}
+
+fn suppression(section: Section<'_, '_>) -> SuppressionConfig {
+    let default = SuppressionConfig::default();
+    let status = |text: &str| {
+        EnhancedStatus::parse(text)
+            .filter(|status| status.0 == 5)
+            .ok_or_else(|| format!("{text:?} is no status that is for good, like \"5.1.1\""))
+    };
+    let often = |key| section.number(key, 0..=1_000).and_then(|number| u32::try_from(number).ok());
+    let expires = |text: &str| match duration(text)? {
+        Duration::ZERO => Err("addresses are suppressed for some time".to_owned()),
+        expires => Ok(expires),
+    };
+    let statuses = section.list("statuses", status);
+    let config = SuppressionConfig {
+        enabled: section.boolean("enabled").map_or(default.enabled, |found| found.value),
+        statuses: statuses
+            .map_or(default.statuses, |list| list.into_iter().map(|found| found.value).collect()),
+        bounces: often("bounces").unwrap_or(default.bounces),
+        complaints: often("complaints").unwrap_or(default.complaints),
+        expires: section.parsed("expires", expires).map_or(default.expires, |found| found.value),
+    };
     section.end();
     config
 }

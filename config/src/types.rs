@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use waypost_mail::{Address, Domain, Solicitation};
+use waypost_mail::{Address, Domain, EnhancedStatus, Solicitation};
 
 pub use crate::next_hop::{NextHop, SourceAddresses};
 
@@ -503,10 +503,52 @@ pub struct QueueConfig {
     pub double_bounces: bool,
     /// Whether mail of our users goes on with a reverse path that names the message (VERP); default no.
     pub verp: bool,
+    /// Which addresses are sent no mail any more.
+    pub suppression: SuppressionConfig,
     /// Where connections go out from, unless a route says otherwise.
     pub sources: SourceAddresses,
+    /// What some of our addresses may do.
+    pub source_limits: Vec<SourceConfig>,
     /// What differs for some domains.
     pub destinations: Vec<DestinationConfig>,
+}
+
+/// `[[queue.source]]`: what goes out from one of our addresses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SourceConfig {
+    /// The address: one of some `source_addresses`.
+    pub address: IpAddr,
+    /// Most connections from it at the same time; `None`: any number.
+    pub connections: Option<usize>,
+    /// Most messages from it in a minute; 0: any number, the default.
+    pub messages_per_minute: u32,
+}
+
+/// `[queue.suppression]`: addresses that are sent no mail any more, as it came back or was complained of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SuppressionConfig {
+    /// Whether there are any; default no.
+    pub enabled: bool,
+    /// What servers say of mailboxes that do not exist; default 5.1.1 and 5.1.6.
+    pub statuses: Vec<EnhancedStatus>,
+    /// How often they say it before mail is suppressed; default 2; 0: it never is.
+    pub bounces: u32,
+    /// How many complaints of a user's mail suppress further mail of that user; default 1; 0: none do.
+    pub complaints: u32,
+    /// How long that is counted, and how long mail is suppressed; default 30 days.
+    pub expires: Duration,
+}
+
+impl Default for SuppressionConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            statuses: vec![EnhancedStatus(5, 1, 1), EnhancedStatus(5, 1, 6)],
+            bounces: 2,
+            complaints: 1,
+            expires: Duration::from_secs(30 * 86_400),
+        }
+    }
 }
 
 /// `[[queue.destination]]`: what differs for mail to one domain.
@@ -551,7 +593,9 @@ impl Default for QueueConfig {
             messages_per_connection: 100,
             double_bounces: true,
             verp: false,
+            suppression: SuppressionConfig::default(),
             sources: SourceAddresses::default(),
+            source_limits: Vec::new(),
             destinations: Vec::new(),
         }
     }
@@ -565,7 +609,11 @@ impl QueueConfig {
 
     /// The times of messages to a domain.
     pub fn schedule(&self, domain: &Domain) -> Schedule<'_> {
-        let own = self.destination(domain);
+        self.times(self.destination(domain))
+    }
+
+    /// The times that hold beside what differs for a destination.
+    pub fn times<'a>(&'a self, own: Option<&'a DestinationConfig>) -> Schedule<'a> {
         Schedule {
             retry: own.and_then(|own| own.retry.as_deref()).unwrap_or(&self.retry),
             lifetime: own.and_then(|own| own.lifetime).unwrap_or(self.lifetime),

@@ -4,14 +4,14 @@
 //! ([`Selected`]) and runs commands through [`crate::op`]. A selected mailbox that another session deletes, or whose UIDVALIDITY
 //! changes, ends the session with BYE, as does the removal of the account (RFC 2180 section 3.3).
 
-use std::{net::IpAddr, ops::Range, sync::Arc};
+use std::{future::Future, net::IpAddr, ops::Range, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 use waypost_auth::{Authenticator, Identity, Live, Origin, Seat, sasl::Claim};
 use waypost_config::ListenerConfig;
 use waypost_mail::{LoginService, Uid};
-use waypost_net::{AddressCount, Connection, Disconnect, Handler, Output, TlsRole};
+use waypost_net::{AddressCount, Connection, Disconnect, Driven, Handler, Output, TlsRole};
 use waypost_storage::{Account, Selection, Store};
 
 use crate::{
@@ -47,7 +47,29 @@ impl Context {
 }
 
 /// Serves one connection to its end.
-pub async fn serve(connection: Connection, context: Context, listener: Arc<ListenerConfig>) {
+pub fn serve(
+    connection: Connection,
+    context: Context,
+    listener: &ListenerConfig,
+) -> impl Future<Output = ()> + Send + use<> {
+    let peer = connection.peer;
+    let driven = driven(connection, context, listener);
+    async move {
+        let (_, session, result) = driven.await;
+        let account = session.user.map(|user| user.identity.address.to_string());
+        match result {
+            Ok(()) => tracing::debug!(%peer, account, "IMAP session ended"),
+            Err(error) => tracing::info!(%peer, account, %error, "IMAP session broke off"),
+        }
+    }
+}
+
+/// The session, in its box.
+fn driven(
+    connection: Connection,
+    context: Context,
+    listener: &ListenerConfig,
+) -> Pin<Box<impl Future<Output = Driven<ImapMachine, Session>> + Send + use<>>> {
     let privacy = match (&connection.tls, &connection.starttls) {
         (Some(_), _) => Privacy::Tls,
         (None, TlsRole::None) => Privacy::None,
@@ -59,15 +81,8 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
     let hostname = live.config.hostname.to_string();
     let offer = live.offer(connection.tls.as_ref().map(channel).unwrap_or_default());
     let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer });
-    let peer = connection.peer;
-    let counted = connection.counted.clone();
-    let session = Session { context, peer: peer.ip(), counted, user: None };
-    let (_, session, result) = waypost_net::drive(connection, machine, session).await;
-    let account = session.user.map(|user| user.identity.address.to_string());
-    match result {
-        Ok(()) => tracing::debug!(%peer, account, "IMAP session ended"),
-        Err(error) => tracing::info!(%peer, account, %error, "IMAP session broke off"),
-    }
+    let (peer, counted) = (connection.peer.ip(), connection.counted.clone());
+    waypost_net::drive(connection, machine, Session { context, peer, counted, user: None })
 }
 
 /// What the handler knows of a connection.

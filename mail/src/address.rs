@@ -3,7 +3,11 @@
 //! Domains are kept as A-labels in lower case, so that two spellings of one domain are one value. Local parts keep their
 //! case; [`Address::same_mailbox`] compares as Waypost delivers, without regard to case.
 
+mod borrowed;
+
 use std::{fmt, net::IpAddr, str::FromStr};
+
+pub use borrowed::{AddressRef, DomainRef, LocalPartRef};
 
 /// Longest local part in octets (RFC 5321 section 4.5.3.1.1).
 pub const LOCAL_PART_BYTES_MAX: usize = 64;
@@ -31,36 +35,7 @@ pub struct Domain(String);
 impl Domain {
     /// Parses a host name (U-labels are converted) or an address literal.
     pub fn new(text: &str) -> Result<Self, AddressError> {
-        if text.starts_with('[') {
-            return Self::literal(text);
-        }
-        let text = text.strip_suffix('.').unwrap_or(text);
-        let ascii = if text.is_ascii() {
-            text.to_ascii_lowercase()
-        } else {
-            idna::domain_to_ascii(text).map_err(|_| AddressError::Domain)?
-        };
-        let label = |label: &str| {
-            !label.is_empty()
-                && label.len() <= 63
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        };
-        if ascii.is_empty() || ascii.len() > DOMAIN_BYTES_MAX || !ascii.split('.').all(label) {
-            return Err(AddressError::Domain);
-        }
-        Ok(Self(ascii))
-    }
-
-    fn literal(text: &str) -> Result<Self, AddressError> {
-        let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or(AddressError::Domain)?;
-        let v6 = inner.get(..5).filter(|tag| tag.eq_ignore_ascii_case("IPv6:")).map(|_| &inner[5..]);
-        match v6 {
-            Some(v6) => v6.parse().map(|ip: std::net::Ipv6Addr| Self(format!("[IPv6:{ip}]"))),
-            None => inner.parse().map(|ip: std::net::Ipv4Addr| Self(format!("[{ip}]"))),
-        }
-        .map_err(|_| AddressError::Domain)
+        DomainRef::new(text).map(DomainRef::into_owned)
     }
 
     /// The domain as A-labels in lower case, or the literal with its brackets.
@@ -102,10 +77,7 @@ pub struct LocalPart(String);
 impl LocalPart {
     /// Takes the content of a local part, with quotes and backslashes already removed.
     pub fn new(text: &str) -> Result<Self, AddressError> {
-        if text.is_empty() || text.len() > LOCAL_PART_BYTES_MAX || text.chars().any(char::is_control) {
-            return Err(AddressError::LocalPart);
-        }
-        Ok(Self(text.to_owned()))
+        LocalPartRef::new(text).map(LocalPartRef::into_owned)
     }
 
     /// The content, without quotes.
@@ -125,28 +97,32 @@ impl LocalPart {
             _ => (&self.0, None),
         }
     }
-
-    fn is_dot_string(&self) -> bool {
-        let atext = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c);
-        self.0.split('.').all(|atom| !atom.is_empty() && atom.chars().all(atext))
-    }
 }
 
 impl fmt::Display for LocalPart {
     /// As it stands in a path: a dot-string, or a quoted string where it must be one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_dot_string() {
-            return f.write_str(&self.0);
-        }
-        f.write_str("\"")?;
-        for c in self.0.chars() {
-            if c == '"' || c == '\\' {
-                f.write_str("\\")?;
-            }
-            write!(f, "{c}")?;
-        }
-        f.write_str("\"")
+        write_local(f, &self.0)
     }
+}
+
+fn is_dot_string(local: &str) -> bool {
+    let atext = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c);
+    local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(atext))
+}
+
+fn write_local(f: &mut fmt::Formatter<'_>, local: &str) -> fmt::Result {
+    if is_dot_string(local) {
+        return f.write_str(local);
+    }
+    f.write_str("\"")?;
+    for c in local.chars() {
+        if c == '"' || c == '\\' {
+            f.write_str("\\")?;
+        }
+        write!(f, "{c}")?;
+    }
+    f.write_str("\"")
 }
 
 /// A mail address: local part and domain.
@@ -161,18 +137,7 @@ pub struct Address {
 impl Address {
     /// Parses `local@domain`; the local part may be a quoted string.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
-        let (local, domain) = text.rsplit_once('@').ok_or(AddressError::Form)?;
-        let local = match local.strip_prefix('"') {
-            Some(rest) => LocalPart::new(&unquote(rest)?)?,
-            None => {
-                let local = LocalPart::new(local)?;
-                if !local.is_dot_string() {
-                    return Err(AddressError::LocalPart);
-                }
-                local
-            }
-        };
-        Ok(Self { local, domain: Domain::new(domain)? })
+        AddressRef::parse(text).map(AddressRef::into_owned)
     }
 
     /// Whether both name one mailbox: domains are equal, local parts too but for their case.
@@ -191,20 +156,6 @@ impl Address {
     }
 }
 
-fn unquote(rest: &str) -> Result<String, AddressError> {
-    let inner = rest.strip_suffix('"').ok_or(AddressError::LocalPart)?;
-    let mut text = String::with_capacity(inner.len());
-    let mut chars = inner.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => text.push(chars.next().ok_or(AddressError::LocalPart)?),
-            '"' => return Err(AddressError::LocalPart),
-            c => text.push(c),
-        }
-    }
-    Ok(text)
-}
-
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.local, self.domain)
@@ -220,16 +171,16 @@ impl FromStr for Address {
 
 /// Where notifications about a message go (RFC 5321 section 3.3): an address, or nowhere.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum ReversePath {
+pub enum ReversePath<A = Address> {
     /// `<>`: a notification, never to be answered by another one.
     Null,
     /// The sender.
-    Address(Address),
+    Address(A),
 }
 
-impl ReversePath {
+impl<A> ReversePath<A> {
     /// The sender's address; `None` for the null path.
-    pub fn address(&self) -> Option<&Address> {
+    pub fn address(&self) -> Option<&A> {
         match self {
             Self::Null => None,
             Self::Address(address) => Some(address),
@@ -237,7 +188,17 @@ impl ReversePath {
     }
 }
 
-impl fmt::Display for ReversePath {
+impl ReversePath<AddressRef<'_>> {
+    /// To be kept.
+    pub fn into_owned(self) -> ReversePath {
+        match self {
+            Self::Null => ReversePath::Null,
+            Self::Address(address) => ReversePath::Address(address.into_owned()),
+        }
+    }
+}
+
+impl<A: fmt::Display> fmt::Display for ReversePath<A> {
     /// The path without its angle brackets: empty for the null path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -265,6 +226,7 @@ mod tests {
         ] {
             let address = Address::parse(text).unwrap();
             assert_eq!(address.to_string(), printed);
+            assert_eq!(AddressRef::parse(text).unwrap().to_string(), printed);
             assert_eq!(Address::parse(printed).unwrap(), address);
         }
     }

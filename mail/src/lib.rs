@@ -14,7 +14,9 @@ pub mod solicitation;
 pub mod time;
 pub mod wishes;
 
-pub use address::{Address, AddressError, Domain, LocalPart, ReversePath};
+pub use address::{
+    Address, AddressError, AddressRef, Domain, DomainRef, LocalPart, LocalPartRef, ReversePath,
+};
 pub use directory::{
     AccountCertificate, AccountRecord, AccountSource, AppPassword, LoginService, TotpSecret,
 };

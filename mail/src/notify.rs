@@ -38,12 +38,12 @@ impl Notify {
             return Some(notify);
         }
         for word in value.split(',') {
-            let wanted = match word.to_ascii_uppercase().as_str() {
-                "SUCCESS" => &mut notify.success,
-                "FAILURE" => &mut notify.failure,
-                "DELAY" => &mut notify.delay,
-                _ => return None,
-            };
+            let places = [
+                ("SUCCESS", &mut notify.success),
+                ("FAILURE", &mut notify.failure),
+                ("DELAY", &mut notify.delay),
+            ];
+            let (_, wanted) = places.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(word))?;
             if std::mem::replace(wanted, true) {
                 return None;
             }

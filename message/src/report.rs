@@ -39,13 +39,14 @@ pub struct RecipientStatus {
     pub diagnostic: Option<String>,
 }
 
-/// A complaint (RFC 5965 section 3).
+/// A complaint (RFC 5965 section 3). Providers leave out, or make unreadable, who complains (RFC 6590): then only the path that the report came
+/// to says which message it is about.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Feedback {
-    /// `abuse`, `fraud`, `virus`, `not-spam`, `other`, …
+    /// `abuse`, `fraud`, `virus`, `other` (RFC 5965 section 7.3), `not-spam` (RFC 6430), `auth-failure` (RFC 6591), …; in lower case.
     pub kind: String,
-    /// Who complains, where the report says so.
-    pub recipient: Option<String>,
+    /// To whom the message went, where the report says so; at most [`RECIPIENTS_MAX`].
+    pub recipients: Vec<String>,
 }
 
 impl Report {
@@ -95,12 +96,39 @@ fn recipient(fields: &HeaderBlock) -> Option<RecipientStatus> {
     })
 }
 
-/// RFC 5965 section 3.1: Feedback-Type is required, Original-Rcpt-To may stand there more than once.
+/// `"Feedback-Type:" [CFWS] token [CFWS]` is required, `Original-Rcpt-To` may stand there more than once (RFC 5965 sections 3.1, 3.3 and 3.5).
+/// Version and User-Agent are required, too, but some programs leave them out, and they change nothing.
 fn feedback(octets: &[u8]) -> Option<Report> {
     let fields = groups(octets).into_iter().next()?;
-    let kind = cut(&value(&fields, "Feedback-Type")?);
-    let recipient = value(&fields, "Original-Rcpt-To").map(|text| cut(text.trim_matches(['<', '>'])));
-    Some(Report::Feedback(Feedback { kind, recipient }))
+    let kind = without_comments(&value(&fields, "Feedback-Type")?).to_ascii_lowercase();
+    let all = fields.fields().filter(|field| field.is("Original-Rcpt-To"));
+    let recipients = all.take(RECIPIENTS_MAX).filter_map(|field| {
+        let text = header_text(&field.value());
+        let text = untyped_path(text.trim());
+        (!text.is_empty()).then(|| cut(text))
+    });
+    let recipients = recipients.collect();
+    (!kind.is_empty()).then(|| Report::Feedback(Feedback { kind: cut(&kind), recipients }))
+}
+
+/// What stands outside of parentheses (RFC 5322 section 3.2.2), without white space around it.
+fn without_comments(text: &str) -> String {
+    let (mut kept, mut depth) = (String::new(), 0_usize);
+    for character in text.chars() {
+        match character {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ if depth == 0 => kept.push(character),
+            _ => {}
+        }
+    }
+    kept.trim().to_owned()
+}
+
+/// A path as SMTP has it, or an address with its type, as some write it.
+fn untyped_path(text: &str) -> &str {
+    let address = text.split_once(';').map_or(text, |(_, address)| address.trim());
+    address.trim_matches(['<', '>'])
 }
 
 /// Fields between empty lines.

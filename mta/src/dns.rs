@@ -7,7 +7,14 @@ mod secure;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use hickory_resolver::{
     Resolver as HickoryResolver, TokioResolver,
@@ -28,6 +35,10 @@ pub const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 pub const QUERY_ATTEMPTS: usize = 2;
 /// Most answers that are remembered.
 pub const CACHE_ENTRIES_MAX: u64 = 8192;
+/// Most hosts whose addresses are asked for at the same time, of one destination; each is two questions.
+pub const HOSTS_MAX: usize = 5;
+/// Most names whose TXT records are asked for at the same time.
+pub const TEXTS_MAX: usize = 16;
 /// Longest time for which an answer is remembered, whatever it says itself.
 pub const CACHE_TIME_MAX: Duration = Duration::from_secs(60 * 60);
 /// Longest time for which it is remembered that there is no answer: a zone that was just mended should be seen.
@@ -169,8 +180,18 @@ impl Resolver {
         some(owner, answer.answers().iter().filter_map(text).collect())
     }
 
+    /// The TXT records of names, in their order, as [`Resolver::texts`] has them: up to [`TEXTS_MAX`] names are asked for at the same time.
+    pub async fn texts_of(&self, owners: &[String]) -> Vec<Result<Vec<Vec<u8>>, DnsError>> {
+        let mut found = Vec::new();
+        for some in owners.chunks(TEXTS_MAX) {
+            let running = some.iter().map(|owner| Box::pin(self.texts(owner)) as Answering<'_, Vec<u8>>);
+            found.extend(all(running.collect()).await);
+        }
+        found
+    }
+
     /// The addresses of one family of a host, whose name may hold any octets.
-    pub async fn addresses_of(&self, host: &str, family: Family) -> Result<Vec<IpAddr>, DnsError> {
+    pub async fn addresses_in(&self, family: Family, host: &str) -> Result<Vec<IpAddr>, DnsError> {
         let dns = match &self.inner {
             Inner::Dns(dns) => dns,
             Inner::Other(answers) => {
@@ -202,6 +223,20 @@ impl Resolver {
         some(&owner, answer.answers().iter().filter_map(name).collect())
     }
 
+    /// The addresses of hosts, in their order, as [`Resolver::addresses`] has them: up to [`HOSTS_MAX`] hosts are asked for at the same
+    /// time, and no more once there are `enough` addresses.
+    pub async fn addresses_of(&self, hosts: &[&str], enough: usize) -> Vec<Result<Vec<IpAddr>, DnsError>> {
+        let mut found: Vec<Result<Vec<IpAddr>, DnsError>> = Vec::new();
+        for some in hosts.chunks(HOSTS_MAX) {
+            let running = some.iter().map(|host| Box::pin(self.addresses(host)) as Answering<'_, IpAddr>);
+            found.extend(all(running.collect()).await);
+            if found.iter().flatten().map(Vec::len).sum::<usize>() >= enough {
+                break;
+            }
+        }
+        found
+    }
+
     /// IPv6 and IPv4 addresses of a host, IPv6 first.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
         let dns = match &self.inner {
@@ -226,6 +261,23 @@ impl Resolver {
             (Err(error), _) | (_, Err(error)) => Err(error),
         }
     }
+}
+
+/// Waits for all, which go on at the same time; what they give, in their order.
+async fn all<T>(mut running: Vec<Answering<'_, T>>) -> Vec<Result<Vec<T>, DnsError>> {
+    let mut answers: Vec<_> = running.iter().map(|_| None).collect();
+    poll_fn(|context| {
+        for (answering, answer) in running.iter_mut().zip(&mut answers) {
+            if answer.is_none()
+                && let Poll::Ready(found) = answering.as_mut().poll(context)
+            {
+                *answer = Some(found);
+            }
+        }
+        if answers.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    answers.into_iter().flatten().collect()
 }
 
 fn bound(options: &mut ResolverOpts) {
@@ -362,7 +414,7 @@ mod tests {
         assert_eq!(resolver.txt("b.test").await, Err(DnsError::NoRecords("b.test".into())));
         assert_eq!(resolver.texts("raw.test").await, Ok(vec![b"\x96x".to_vec()]));
         assert_eq!(resolver.txt("raw.test").await, Err(DnsError::NoRecords("raw.test".into())));
-        let of = async |host: &str, family| resolver.addresses_of(host, family).await;
+        let of = async |host: &str, family| resolver.addresses_in(family, host).await;
         assert_eq!(of("mx1.b.test.", Family::V4).await, Ok(vec!["192.0.2.1".parse().unwrap()]));
         assert_eq!(of("mx1.b.test", Family::V6).await, Ok(vec!["2001:db8::1".parse().unwrap()]));
         assert_eq!(of("mx2.b.test", Family::V6).await, Err(DnsError::NoRecords("mx2.b.test".into())));

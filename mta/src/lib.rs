@@ -12,6 +12,7 @@ mod random;
 pub mod route;
 pub mod server;
 pub mod smtp;
+mod suppression;
 pub mod tls_policy;
 
 pub use random::Random;

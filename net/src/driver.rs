@@ -8,6 +8,7 @@ use std::{
     future::{Future, pending},
     io,
     net::SocketAddr,
+    pin::Pin,
     time::Duration,
 };
 
@@ -90,23 +91,29 @@ pub enum Disconnect {
     Handler(String),
 }
 
+/// Machine and handler of a session that is over, and how it ended.
+pub type Driven<M, H> = (M, H, Result<(), Disconnect>);
+
 /// Runs a session to its end. On return the connection is closed, with TLS's close_notify where it is on.
-/// Gives machine and handler back for what they know of the session.
-pub async fn drive<M: Machine, H: Handler<M>>(
+/// Gives machine and handler back for what they know of the session. All of it lies in one box, and once in it: a future that takes
+/// its arguments over holds them twice, and each one around it does so again.
+pub fn drive<M: Machine, H: Handler<M>>(
     connection: Connection,
     mut machine: M,
     mut handler: H,
-) -> (M, H, Result<(), Disconnect>) {
+) -> Pin<Box<impl Future<Output = Driven<M, H>> + Send>> {
     let Connection { stream, starttls, shutdown, .. } = connection;
     let mut session = Session { wire: Wire::new(stream), starttls, shutdown, told: false, ended: false };
-    let result = session.run(&mut machine, &mut handler).await;
-    if matches!(result, Err(Disconnect::Io(_) | Disconnect::Stalled)) && !session.ended {
-        session.hear(&mut machine).await;
-    }
-    if matches!(result, Ok(()) | Err(Disconnect::Handler(_))) {
-        session.wire.close().await;
-    }
-    (machine, handler, result)
+    Box::pin(async move {
+        let result = session.run(&mut machine, &mut handler).await;
+        if matches!(result, Err(Disconnect::Io(_) | Disconnect::Stalled)) && !session.ended {
+            session.hear(&mut machine).await;
+        }
+        if matches!(result, Ok(()) | Err(Disconnect::Handler(_))) {
+            Box::pin(session.wire.close()).await;
+        }
+        (machine, handler, result)
+    })
 }
 
 /// What ended a wait for input.
@@ -136,20 +143,21 @@ impl Session {
     ) -> Result<(), Disconnect> {
         loop {
             let step = machine.step(Instant::now().into_std());
-            let unsent = std::mem::take(machine.output());
-            self.wire.gather(&unsent).await?;
-            drop(unsent);
-            self.wire.flush().await?;
+            self.wire.add(std::mem::take(machine.output())).await?;
+            if !matches!(&step, Step::Ask(question) if handler.is_quick(question)) {
+                self.wire.flush().await?;
+            }
             match step {
                 Step::Read { deadline } => self.input(machine, pending::<M::Event>(), deadline).await?,
                 Step::Watch { deadline } => self.input(machine, handler.event(), deadline).await?,
                 Step::Ask(question) => {
-                    // What is gathered when it returns goes out together with the machine's own words.
-                    let answer = handler.answer(question, &mut self.wire.output()).await?;
+                    // What is gathered when it returns goes out together with the machine's own words. In a box: most sessions wait for
+                    // input most of the time, and would hold the room for it.
+                    let answer = Box::pin(handler.answer(question, &mut self.wire.output())).await?;
                     machine.answer(answer);
                 }
                 Step::StartTls => {
-                    let info = self.start_tls().await?;
+                    let info = Box::pin(self.start_tls()).await?;
                     machine.tls_started(&info);
                 }
                 Step::Close => return Ok(()),
@@ -160,9 +168,9 @@ impl Session {
     /// Gives the machine what had arrived when sending failed.
     async fn hear<M: Machine>(&mut self, machine: &mut M) {
         for _ in 0..LAST_WORDS_READS_MAX {
-            match timeout(LAST_WORDS_TIMEOUT, self.wire.read()).await {
-                Ok(Ok(octets)) if !octets.is_empty() => machine.last_words(octets),
-                _ => return,
+            let read = self.wire.read(|octets| machine.last_words(octets));
+            if !matches!(timeout(LAST_WORDS_TIMEOUT, read).await, Ok(Ok(1..))) {
+                return;
             }
         }
     }
@@ -182,10 +190,8 @@ impl Session {
         let woken = tokio::select! {
             biased;
             () = self.shutdown.stopping(), if !self.told => Woken::Shutdown,
-            octets = self.wire.read() => {
-                let octets = octets?;
-                self.ended = octets.is_empty();
-                machine.receive(octets);
+            length = self.wire.read(|octets| machine.receive(octets)) => {
+                self.ended = length? == 0;
                 Woken::Input
             }
             event = event => Woken::Event(event),

@@ -21,7 +21,7 @@ mod wire;
 mod testing;
 
 pub use connect::{ConnectError, Dial, Dialled, Dialler, Dialling, Network, Raced, connect};
-pub use driver::{Connection, Disconnect, Stream, TlsRole, drive};
+pub use driver::{Connection, Disconnect, Driven, Stream, TlsRole, drive};
 pub use https::{Bounds, HttpsAnswer, HttpsClient, HttpsError, HttpsRequest, HttpsUrl, Payload};
 pub use listener::{Acceptor, AddressCount, DescriptorError, Limits, bind, network, raise_descriptor_limit};
 pub use local::LocalListener;

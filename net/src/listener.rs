@@ -221,25 +221,27 @@ impl Acceptor {
         F: Future<Output = ()> + Send + 'static,
     {
         let refusal = if self.mode == TlsMode::Implicit { "" } else { refusal };
+        let acceptor = Arc::new(self);
         let mut wait = AcceptWait::default();
         // Cancel-safe: a connection that is not accepted stays with the kernel.
-        while let Some(accepted) = self.unless_stopping(listener.accept()).await {
+        while let Some(accepted) = acceptor.unless_stopping(listener.accept()).await {
             match accepted {
                 Ok((stream, peer)) => {
                     wait = AcceptWait::default();
-                    let counted = if self.proxies.trust(peer.ip()) {
+                    let counted = if acceptor.proxies.trust(peer.ip()) {
                         None
-                    } else if let Some(counted) = self.limits.admit(peer) {
+                    } else if let Some(counted) = acceptor.limits.admit(peer) {
                         Some(counted)
                     } else {
-                        self.shutdown.spawn(refuse(stream, refusal));
+                        acceptor.shutdown.spawn(refuse(stream, refusal));
                         continue;
                     };
-                    let permit = Arc::clone(&self.limits.connections).acquire_owned();
+                    let permit = Arc::clone(&acceptor.limits.connections).acquire_owned();
                     // The semaphore is never closed.
-                    let Some(Ok(permit)) = self.unless_stopping(permit).await else { return };
-                    let arrived = Arrived { stream, peer, counted, permit, refusal };
-                    self.shutdown.spawn(self.clone().begin(arrived, session.clone()));
+                    let Some(Ok(permit)) = acceptor.unless_stopping(permit).await else { return };
+                    let arrived = Arrived { stream, peer, counted, refusal };
+                    let task = Arc::clone(&acceptor).begin(arrived, permit, session.clone());
+                    acceptor.shutdown.spawn(task);
                 }
                 Err(error) => wait.after(&error).await,
             }
@@ -255,22 +257,44 @@ impl Acceptor {
         }
     }
 
-    async fn begin<S, F>(self, arrived: Arrived, session: S)
+    /// The task of one connection. What makes it ready has a box of its own, which is gone when the session begins.
+    fn begin<S, F>(
+        self: Arc<Self>,
+        arrived: Arrived,
+        permit: OwnedSemaphorePermit,
+        session: S,
+    ) -> impl Future<Output = ()>
     where
         S: Fn(Connection) -> F,
         F: Future<Output = ()>,
     {
-        let Arrived { mut stream, mut peer, counted, permit, refusal } = arrived;
+        let ready = Box::pin(self.ready(arrived));
+        async move {
+            let Some((connection, counted)) = ready.await else { return };
+            session(connection).await;
+            // Both are held to the end, whatever the session does with its connection.
+            drop((counted, permit));
+        }
+    }
+
+    /// Makes a connection ready for its session, and gives its place among those of its address, too; `None`, with the reason in the log,
+    /// where there is none.
+    async fn ready(self: Arc<Self>, arrived: Arrived) -> Option<(Connection, AddressCount)> {
+        let Arrived { mut stream, mut peer, counted, refusal } = arrived;
         let counted = match counted {
             Some(counted) => counted,
             None => {
-                let header = self.unless_stopping(proxy::read_header(&mut stream)).await;
-                match header {
-                    Some(Ok(client)) => peer = client.unwrap_or(peer),
-                    Some(Err(error)) => return tracing::warn!(proxy = %peer, %error, "no session"),
-                    None => return,
+                match self.unless_stopping(proxy::read_header(&mut stream)).await? {
+                    Ok(client) => peer = client.unwrap_or(peer),
+                    Err(error) => {
+                        tracing::warn!(proxy = %peer, %error, "no session");
+                        return None;
+                    }
                 }
-                let Some(counted) = self.limits.admit(peer) else { return refuse(stream, refusal).await };
+                let Some(counted) = self.limits.admit(peer) else {
+                    refuse(stream, refusal).await;
+                    return None;
+                };
                 counted
             }
         };
@@ -279,13 +303,14 @@ impl Acceptor {
             (Some(tls), Some(file)) => Some(tls.asking(file)),
             (tls, _) => tls,
         };
-        // Held to the end, whatever the session does with its connection.
-        let held = (counted.clone(), permit);
-        match prepare(stream, (peer, counted), self.mode, tls, self.shutdown).await {
-            Ok(connection) => session(connection).await,
-            Err(error) => tracing::info!(%peer, %error, "no session"),
+        let place = (peer, counted.clone());
+        match prepare(stream, place, self.mode, tls, self.shutdown.clone()).await {
+            Ok(connection) => Some((connection, counted)),
+            Err(error) => {
+                tracing::info!(%peer, %error, "no session");
+                None
+            }
         }
-        drop(held);
     }
 }
 
@@ -317,7 +342,6 @@ struct Arrived {
     peer: SocketAddr,
     /// `None`: of a trusted proxy, whose header is still to come.
     counted: Option<AddressCount>,
-    permit: OwnedSemaphorePermit,
     /// What the client is told that is one too many.
     refusal: &'static str,
 }
@@ -363,6 +387,8 @@ async fn prepare(
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
     use tokio::io::AsyncReadExt;
 
     use super::*;
@@ -400,6 +426,32 @@ mod tests {
 
     async fn greeted(address: SocketAddr) -> (Connection, String) {
         greeted_within(address, Duration::from_secs(10)).await
+    }
+
+    /// Every open connection holds this much besides its session.
+    #[tokio::test]
+    async fn the_task_of_a_connection_holds_little_room() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let (shutdown, limits) = (Shutdown::new(), Limits::new(1, 0));
+        let (stream, accepted) =
+            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (_peer, (stream, peer)) = (stream.unwrap(), accepted.unwrap());
+        let (counted, permit) =
+            (limits.count(peer.ip()), Arc::clone(&limits.connections).try_acquire_owned());
+        let (tls, proxies) = (watch::channel(None).1, Proxies::default());
+        let acceptor = Acceptor {
+            mode: TlsMode::StartTls,
+            tls,
+            client_certificates: None,
+            limits,
+            proxies,
+            shutdown: shutdown.clone(),
+        };
+        let arrived = Arrived { stream, peer, counted, refusal: "" };
+        let session = |_| -> Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(async {}) };
+        let task = Arc::new(acceptor).begin(arrived, permit.unwrap(), session);
+        assert!(size_of_val(&task) <= 96, "{} octets", size_of_val(&task));
+        task.await;
     }
 
     #[tokio::test]

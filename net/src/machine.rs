@@ -62,12 +62,18 @@ pub enum Step<Q> {
 /// Answers a machine's questions; owns what the machine may not know: store, directory, DNS.
 pub trait Handler<M: Machine>: Send {
     /// Answers one question. Long output goes to `output` directly, which waits for a slow peer; what the machine had
-    /// to send before the question is sent already. An error ends the session.
+    /// to send before the question is sent already, or goes out before it. An error ends the session.
     fn answer(
         &mut self,
         question: M::Question,
         output: &mut Output<'_>,
     ) -> impl Future<Output = Result<M::Answer, Disconnect>> + Send;
+
+    /// Whether a question is answered so soon that what the machine had to send before it can wait, to go out together with what comes of the
+    /// answer: each write costs more than most answers.
+    fn is_quick(&self, _question: &M::Question) -> bool {
+        false
+    }
 
     /// Waits for something that happens by itself. Cancel-safe. Where nothing can happen it waits for ever.
     fn event(&mut self) -> impl Future<Output = M::Event> + Send;

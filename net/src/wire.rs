@@ -4,6 +4,7 @@
 use std::{
     future::poll_fn,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -11,7 +12,7 @@ use std::{
 
 use bytes::BytesMut;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
     time::timeout,
 };
 
@@ -20,9 +21,7 @@ use crate::{
     tls::TlsError,
 };
 
-/// Octets that a waiting session can take at once; all that an idle one holds.
-const IDLE_READ_BYTES: usize = 512;
-/// Octets that are read at once while much arrives: the most between two steps.
+/// Most octets that are read at once: what comes between two steps.
 const READ_BYTES_MAX: usize = 16 * 1024;
 /// Small writes are gathered up to this.
 const GATHERED_BYTES_MAX: usize = 8 * 1024;
@@ -52,50 +51,30 @@ impl Output<'_> {
 pub(crate) struct Wire {
     stream: Box<dyn Stream>,
     gathered: BytesMut,
-    small: [u8; IDLE_READ_BYTES],
-    /// Allocated only while the peer has more for us than `small` takes.
-    large: Vec<u8>,
-    /// Whether the last read filled its buffer, so that more is likely there.
-    more: bool,
+    /// Whether something was written that the stream may still hold.
+    unflushed: bool,
     /// Whether the peer has closed its side.
     ended: bool,
 }
 
 impl Wire {
     pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
-        let (gathered, large) = (BytesMut::new(), Vec::new());
-        Self { stream, gathered, small: [0; IDLE_READ_BYTES], large, more: false, ended: false }
+        Self { stream, gathered: BytesMut::new(), unflushed: false, ended: false }
     }
 
     pub(crate) fn output(&mut self) -> Output<'_> {
         Output { wire: self }
     }
 
-    /// Reads once; gives what arrived, empty at the end of input. Cancel-safe.
-    pub(crate) async fn read(&mut self) -> io::Result<&[u8]> {
-        let length = match poll_fn(|context| self.poll_read(context)).await {
+    /// Reads once and gives what arrived to `take`; how many octets that were, 0 at the end of input. Cancel-safe.
+    pub(crate) async fn read(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<usize> {
+        let length = match poll_fn(|context| poll_read(&mut self.stream, context, &mut take)).await {
             // Many clients leave TLS without close_notify. Only complete commands are obeyed, so it is an end like any other.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
             read => read?,
         };
         self.ended |= length == 0;
-        Ok(if self.large.is_empty() { &self.small[..length] } else { &self.large[..length] })
-    }
-
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.more {
-            self.large.resize(READ_BYTES_MAX, 0);
-            let read = poll_read(&mut self.stream, context, &mut self.large);
-            if let Poll::Ready(read) = read {
-                self.more = matches!(read, Ok(READ_BYTES_MAX));
-                return Poll::Ready(read);
-            }
-            self.more = false;
-        }
-        self.large = Vec::new();
-        let read = ready!(poll_read(&mut self.stream, context, &mut self.small));
-        self.more = matches!(read, Ok(IDLE_READ_BYTES));
-        Poll::Ready(read)
+        Ok(length)
     }
 
     /// Adds octets to what is gathered, and sends it when it is much.
@@ -108,11 +87,25 @@ impl Wire {
         if self.gathered.len() >= GATHERED_BYTES_MAX { self.write_gathered().await } else { Ok(()) }
     }
 
-    /// Sends all, and keeps no buffer.
+    /// Adds octets to what is gathered; as they are, where that is nothing.
+    pub(crate) async fn add(&mut self, octets: BytesMut) -> Result<(), Disconnect> {
+        if self.gathered.is_empty() {
+            self.gathered = octets;
+            return Ok(());
+        }
+        self.gather(&octets).await
+    }
+
+    /// Sends what is gathered, and keeps no buffer.
     pub(crate) async fn flush(&mut self) -> Result<(), Disconnect> {
-        self.write_gathered().await?;
+        if !self.gathered.is_empty() {
+            self.write_gathered().await?;
+        }
         self.gathered = BytesMut::new();
-        timeout(SEND_TIMEOUT, self.stream.flush()).await.map_err(|_| Disconnect::Stalled)??;
+        if self.unflushed {
+            timeout(SEND_TIMEOUT, self.stream.flush()).await.map_err(|_| Disconnect::Stalled)??;
+            self.unflushed = false;
+        }
         Ok(())
     }
 
@@ -126,6 +119,7 @@ impl Wire {
 
     /// A deadline for each piece, so that a peer that takes one octet now and then does not hold us for ever.
     async fn write(&mut self, octets: &[u8]) -> Result<(), Disconnect> {
+        self.unflushed = true;
         for piece in octets.chunks(UNSENT_BYTES_MAX) {
             timeout(SEND_TIMEOUT, self.stream.write_all(piece)).await.map_err(|_| Disconnect::Stalled)??;
         }
@@ -143,20 +137,18 @@ impl Wire {
         let plain = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
         let (stream, info) = handshake(plain).await?;
         self.stream = stream;
-        self.more = false;
+        self.unflushed = true;
         Ok(info)
     }
 
     /// Closes our side (with close_notify where TLS is on), then waits a moment for the peer to close its own: input that
     /// nobody read would make the kernel answer with a reset, and the peer could lose our last reply.
-    pub(crate) async fn close(mut self) {
+    pub(crate) async fn close(&mut self) {
         let orderly = async {
             self.stream.shutdown().await?;
             let mut discarded = 0;
             while !self.ended && discarded < LINGER_BYTES_MAX {
-                let length = self.stream.read(&mut self.small).await?;
-                self.ended = length == 0;
-                discarded += length;
+                discarded += self.read(|_| ()).await?;
             }
             Ok::<_, io::Error>(())
         };
@@ -165,12 +157,17 @@ impl Wire {
     }
 }
 
+/// The buffer is on the stack, where it costs nothing: a session that waits holds none.
 fn poll_read(
     stream: &mut Box<dyn Stream>,
     context: &mut Context<'_>,
-    buffer: &mut [u8],
+    take: &mut impl FnMut(&[u8]),
 ) -> Poll<io::Result<usize>> {
-    let mut buffer = ReadBuf::new(buffer);
+    let mut octets = [const { MaybeUninit::uninit() }; READ_BYTES_MAX];
+    let mut buffer = ReadBuf::uninit(&mut octets);
     ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
+    if !buffer.filled().is_empty() {
+        take(buffer.filled());
+    }
     Poll::Ready(Ok(buffer.filled().len()))
 }

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    future::pending,
+    future::{Future, pending},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -52,7 +52,11 @@ impl Context {
 }
 
 /// Serves one connection to its end.
-pub async fn serve(connection: Connection, context: Context, listener: Arc<ListenerConfig>) {
+pub fn serve(
+    connection: Connection,
+    context: Context,
+    listener: &ListenerConfig,
+) -> impl Future<Output = ()> + Send + use<> {
     let peer = connection.peer;
     let tls = match (&connection.tls, &connection.starttls) {
         (Some(_), _) => Tls::Active,
@@ -61,17 +65,18 @@ pub async fn serve(connection: Connection, context: Context, listener: Arc<Liste
     };
     let live = context.live.borrow().clone();
     let offer = live.offer(connection.tls.as_ref().map(channel).unwrap_or_default());
-    let machine = Session::new(&live.config.hostname, tls, login_policy(&listener, peer), offer);
+    let machine = Session::new(&live.config.hostname, tls, login_policy(listener, peer), offer);
     drop(live);
     let counted = connection.counted.clone();
     let handler = Answers { context, peer: peer.ip(), counted, seat: None, maildrop: None };
+    let driven = drive(connection, machine, handler);
     let session = async {
-        match drive(connection, machine, handler).await.2 {
+        match driven.await.2 {
             Ok(()) => tracing::debug!("session ended"),
             Err(error) => tracing::info!(%error, "session lost"),
         }
     };
-    session.instrument(tracing::info_span!("pop3", %peer)).await;
+    session.instrument(tracing::info_span!("pop3", %peer))
 }
 
 /// Passwords go over the wire in plain text only where both the listener and the peer are local.

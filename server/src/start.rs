@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -126,7 +127,7 @@ pub struct Running {
     live: Arc<watch::Sender<Arc<Live>>>,
     tls: watch::Sender<Option<ServerTls>>,
     shutdown: Shutdown,
-    services: Services,
+    services: Arc<Services>,
     limits: Limits,
     /// Held while a reload changes configuration and directory.
     changing: Arc<Mutex<()>>,
@@ -135,7 +136,7 @@ pub struct Running {
 impl Server {
     /// Starts all services; on return every listener accepts. Errors: what keeps it from starting.
     pub async fn start(config: Config, parts: Parts) -> Result<Running, StartError> {
-        let outgoing = waypost_mta::queue::connections_most(config.queue.connections);
+        let outgoing = queue::connections_most(config.queue.connections);
         let possible =
             waypost_net::raise_descriptor_limit(config.limits.connections.saturating_add(outgoing))?;
         let connections = possible.saturating_sub(outgoing).max(possible / 2).min(config.limits.connections);
@@ -171,7 +172,7 @@ impl Server {
         let authenticator = Authenticator::with_salt_key(failures, &salt_key, Some(ask), Some(use_code));
         let running = Running {
             bound: listeners.iter().map(|(bound, _, _)| bound.clone()).collect(),
-            services: Services::new(&store, &live, &authenticator, &srs, &resolver),
+            services: Arc::new(Services::new(&store, &live, &authenticator, &srs, &resolver)),
             limits: Limits::new(connections, config.limits.connections_per_address)
                 .per_minute(config.limits.rates.connections_per_minute),
             store,
@@ -201,8 +202,8 @@ impl Running {
                 proxies: proxies(&listener_config),
                 shutdown: self.shutdown.clone(),
             };
-            let services = self.services.clone();
-            let session = move |connection| services.clone().serve(connection, Arc::clone(&listener_config));
+            let services = Arc::clone(&self.services);
+            let session = move |connection| services.serve(connection, &listener_config);
             match listener {
                 Socket::Ip(listener) => {
                     self.shutdown.spawn(acceptor.run(listener, refusal(bound.service), session));
@@ -278,9 +279,9 @@ impl Running {
     pub fn attach(
         &self,
         connection: Connection,
-        listener: ListenerConfig,
+        listener: &ListenerConfig,
     ) -> impl Future<Output = ()> + Send + 'static + use<> {
-        self.services.clone().serve(connection, Arc::new(listener))
+        self.services.serve(connection, listener)
     }
 
     /// The certificates of this moment.
@@ -482,13 +483,17 @@ impl Services {
         }
     }
 
-    async fn serve(self, connection: Connection, listener: Arc<ListenerConfig>) {
+    fn serve(
+        &self,
+        connection: Connection,
+        listener: &ListenerConfig,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         match listener.service {
             Service::Smtp | Service::Submission | Service::Lmtp => {
-                waypost_mta::server::serve(connection, self.mta, listener).await;
+                Box::pin(waypost_mta::server::serve(connection, self.mta.clone(), listener))
             }
-            Service::Imap => waypost_imap::serve(connection, self.imap, listener).await,
-            Service::Pop3 => waypost_pop3::serve(connection, self.pop3, listener).await,
+            Service::Imap => Box::pin(waypost_imap::serve(connection, self.imap.clone(), listener)),
+            Service::Pop3 => Box::pin(waypost_pop3::serve(connection, self.pop3.clone(), listener)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `accept`: the one entrance of new mail.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use waypost_mail::{
@@ -12,7 +14,7 @@ use crate::{
     content::{Body, BodyPlace},
     decide::{
         accept::{Accept, Deliver, Incoming, Local},
-        queue::Settle,
+        queue::{Settle, SettleAll},
     },
     error::StoreError,
     queue::Attempt,
@@ -185,6 +187,16 @@ impl Store {
         let caused = caused.into_iter().map(place).collect::<Result<_, _>>()?;
         let id = id.unwrap_or_else(|| self.new_entry_id());
         self.submit_package(area.package(id, Settle { attempt, caused })).await
+    }
+
+    /// Records what came of tries for different entries that caused nothing, as one entry of the journal; for each of them whether it is
+    /// recorded, or why not, as [`Store::settle`] has it.
+    /// Errors: `Limit`: too much at once; `Full`, `Poisoned`, `Closed`.
+    pub async fn settle_all(
+        &self,
+        attempts: Arc<[Attempt]>,
+    ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        self.submit(SettleAll(attempts)).await
     }
 
     /// A new name for an acceptance: never given twice, ascending in time.

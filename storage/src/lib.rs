@@ -37,6 +37,7 @@ mod shared;
 mod snapshot;
 pub mod state;
 pub mod store;
+pub mod suppression;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -59,3 +60,4 @@ pub use queue::{
 };
 pub use state::{AccountState, DirectoryState, Grave, MailboxState, Message, Origin, Row, SpecialUse};
 pub use store::{NewAccount, Options, Store};
+pub use suppression::{Cause, Strike, Suppression, Suppressions};

@@ -15,7 +15,7 @@ use waypost_mail::{
     Timestamp, Uid, UidValidity, UidlId,
 };
 
-use crate::{content::Content, decide::name, record::codec};
+use crate::{content::Content, decide::name, record::codec, suppression::Suppressions};
 
 /// Most rows in one chunk.
 pub const CHUNK_ROWS_MAX: usize = 256;
@@ -319,6 +319,8 @@ pub struct DirectoryState {
     pub next_account: u64,
     /// Destinations to which nothing is sent, by the names that the queue has for them.
     pub paused: BTreeSet<String>,
+    /// Addresses to which no mail is sent, and those that may become such.
+    pub suppressions: Suppressions,
     /// When the state came out of a backup.
     pub(crate) restores: Vec<Restore>,
 }

@@ -23,9 +23,9 @@ use waypost_mail::{
 };
 use waypost_message::Splitter;
 use waypost_storage::{
-    Acceptance, Attempt, Deadline, Delivery, Dialogue, DialogueTls, FlagChange, FlagMode, Missing,
+    Acceptance, Attempt, Cause, Deadline, Delivery, Dialogue, DialogueTls, FlagChange, FlagMode, Missing,
     NewAccount, Options, Outcome, QueueEntry, QueueEvent, RecipientOutcome, Relay, RelayRecipient,
-    ReturnedReport, Store, Wishes,
+    ReturnedReport, Store, Strike, Wishes,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -164,7 +164,44 @@ async fn dump(store: &Store) -> String {
     if !directory.paused.is_empty() || !directory.used_codes.is_empty() {
         writeln!(text, "paused {:?} used codes {:?}", directory.paused, directory.used_codes).unwrap();
     }
+    for line in directory.suppressions.all(Timestamp(0)) {
+        writeln!(
+            text,
+            "suppressed {} from {:?} {:?} {}\u{d7} {} at {} until {:?}: {}",
+            line.recipient,
+            line.sender().map(Address::to_string),
+            line.cause,
+            line.count,
+            line.is_active,
+            line.at,
+            line.until,
+            line.why
+        )
+        .unwrap();
+    }
     text
+}
+
+async fn suppress(store: &Store) {
+    let strike = |name: &str, cause, limit| Strike {
+        recipient: address(name),
+        sender: (cause == Cause::Complaint).then(|| address("sender")),
+        cause,
+        why: "550 5.1.1 nobody".to_owned(),
+        limit,
+        lifetime: Some(Duration::from_secs(86_400 * 30)),
+    };
+    for strike in [
+        strike("bounced", Cause::Bounce, 2),
+        strike("bounced", Cause::Bounce, 2),
+        strike("once", Cause::Bounce, 2),
+        strike("angry", Cause::Complaint, 1),
+        strike("forgotten", Cause::Bounce, 1),
+    ] {
+        store.strike(strike).await.unwrap();
+    }
+    store.suppress(address("by-hand"), None, "asked for".to_owned(), None).await.unwrap();
+    store.unsuppress(address("forgotten")).await.unwrap();
 }
 
 /// How one logs in to an account, besides its password.
@@ -447,12 +484,14 @@ async fn write(folder: &Path) {
             }
             2 => attempt(&store, queued, 0, Outcome::Deferred { peer: name, reply }).await,
             3 => store.reschedule(queued, Timestamp(1_850_000_000_000)).await.unwrap(),
+            4 => store.hold(queued, Some("looked at".to_owned())).await.unwrap(),
             _ => {}
         }
     }
     // Once in segments that are compacted, once behind them.
     write_logins(&store, one).await;
     write_queue(&store).await;
+    suppress(&store).await;
     store.set_password(two, Some("another hash".to_owned()), Vec::new()).await.unwrap();
     store.set_quota(two, Some(5 << 30)).await.unwrap();
     store.remove_account(gone).await.unwrap();

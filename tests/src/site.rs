@@ -249,7 +249,7 @@ impl Site {
             auth_without_tls,
             rules: Default::default(),
         };
-        tokio::spawn(self.running.attach(connection, listener));
+        tokio::spawn(self.running.attach(connection, &listener));
     }
 
     /// Waits until the mailbox holds so many messages; then their octets, in order.

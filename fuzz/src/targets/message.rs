@@ -63,12 +63,15 @@ pub(crate) fn report(octets: &[u8]) {
     let structure = Splitter::split(octets);
     let Ok(header) = usize::try_from(structure.root.header.end) else { panic!("beyond the input") };
     let Some(report) = Report::read(&structure, header, &octets[header..]) else { return };
-    let texts = match report {
+    let texts: Vec<Option<String>> = match report {
         Report::Delivery(recipients) => {
             assert!((1..=RECIPIENTS_MAX).contains(&recipients.len()));
             recipients.into_iter().flat_map(|to| [Some(to.recipient), to.diagnostic]).collect()
         }
-        Report::Feedback(feedback) => vec![Some(feedback.kind), feedback.recipient],
+        Report::Feedback(feedback) => {
+            assert!(feedback.recipients.len() <= RECIPIENTS_MAX);
+            feedback.recipients.into_iter().chain([feedback.kind]).map(Some).collect()
+        }
     };
     for text in texts.into_iter().flatten() {
         assert!(text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control), "{text:?}");

@@ -24,7 +24,7 @@ pub(crate) fn command(line: &[u8]) {
     assert_eq!(Command::parse(said(&command).as_bytes()).as_ref(), Ok(&command), "{}", said(&command));
 }
 
-fn said(command: &Command) -> String {
+fn said(command: &Command<'_>) -> String {
     match command {
         Command::Ehlo(name) => format!("EHLO {}", name.as_str()),
         Command::Helo(name) => format!("HELO {}", name.as_str()),
@@ -103,9 +103,8 @@ fn said_parameters(parameters: &MailParameters) -> String {
 /// A path that is valid as a sender is valid as a recipient, and comes back from its printed form.
 pub(crate) fn path(octets: &[u8]) {
     let Ok(text) = str::from_utf8(octets) else { return };
-    let mail = Command::parse(format!("MAIL FROM:<{text}>").as_bytes());
-    let rcpt = Command::parse(format!("RCPT TO:<{text}>").as_bytes());
-    match (mail, rcpt) {
+    let (mail, rcpt) = (format!("MAIL FROM:<{text}>"), format!("RCPT TO:<{text}>"));
+    match (Command::parse(mail.as_bytes()), Command::parse(rcpt.as_bytes())) {
         (Ok(Command::Mail(ReversePath::Address(sender), parameters)), rcpt) => {
             command(format!("MAIL FROM:<{sender}>").as_bytes());
             if parameters == MailParameters::default() && rcpt.is_ok() {

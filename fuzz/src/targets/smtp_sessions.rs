@@ -52,7 +52,7 @@ fn served(bits: u8, octets: &[u8], piece: usize) -> (Played, World) {
         starttls: if is(4) { server::StartTls::Offered } else { server::StartTls::Absent },
         auth: if is(8) { server::AuthPolicy::Always } else { server::AuthPolicy::UnderTls },
         offer: Offer { scram: if is(64) { Scram::Bound } else { Scram::Absent }, ..Offer::default() },
-        tls: is(16).then(tls),
+        tls: is(16).then(|| tls().into()),
         future_release: Some("60 2030-01-01T00:00:00Z".to_owned()),
         no_soliciting: is(32).then(|| "org.example:ADV".into()),
         manners: server::Manners {

@@ -83,26 +83,42 @@ struct Client {
     tags: u32,
 }
 
+fn connection(stream: DuplexStream) -> Connection {
+    Connection {
+        stream: Box::new(stream),
+        peer: ([127, 0, 0, 1], 4000).into(),
+        local: ([127, 0, 0, 1], 143).into(),
+        tls: None,
+        starttls: TlsRole::None,
+        shutdown: Shutdown::new(),
+        counted: AddressCount::default(),
+    }
+}
+
+fn listener() -> ListenerConfig {
+    ListenerConfig {
+        service: Service::Imap,
+        address: std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(),
+        tls: TlsMode::None,
+        auth_without_tls: true,
+        rules: Default::default(),
+    }
+}
+
+/// Every open connection holds this much, whatever it does.
+#[tokio::test]
+async fn a_session_that_waits_holds_little_room() {
+    let world = world().await;
+    let session = driven(connection(duplex(1).1), world.context.clone(), &listener());
+    assert!(size_of_val(&*session) <= 3_000, "{} octets", size_of_val(&*session));
+    let around = serve(connection(duplex(1).1), world.context.clone(), &listener());
+    assert!(size_of_val(&around) <= 96, "{} octets around it", size_of_val(&around));
+}
+
 impl World {
     async fn connect(&self) -> Client {
         let (ours, theirs) = duplex(4096);
-        let connection = Connection {
-            stream: Box::new(theirs),
-            peer: ([127, 0, 0, 1], 4000).into(),
-            local: ([127, 0, 0, 1], 143).into(),
-            tls: None,
-            starttls: TlsRole::None,
-            shutdown: Shutdown::new(),
-            counted: AddressCount::default(),
-        };
-        let listener = ListenerConfig {
-            service: Service::Imap,
-            address: std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(),
-            tls: TlsMode::None,
-            auth_without_tls: true,
-            rules: Default::default(),
-        };
-        tokio::spawn(serve(connection, self.context.clone(), Arc::new(listener)));
+        tokio::spawn(serve(connection(theirs), self.context.clone(), &listener()));
         let mut client = Client { stream: ours, tags: 0 };
         assert!(client.until("\r\n").await.starts_with("* OK"));
         client

@@ -105,15 +105,20 @@ fn reports_of_other_servers_are_understood() {
 
 #[test]
 fn complaints_are_understood() {
-    let feedback = |kind: &str, recipient: Option<&str>| {
-        Some(Report::Feedback(Feedback { kind: kind.into(), recipient: recipient.map(str::to_owned) }))
+    let feedback = |kind: &str, recipients: &[&str]| {
+        let recipients = recipients.iter().map(|text| (*text).to_owned()).collect();
+        Some(Report::Feedback(Feedback { kind: kind.into(), recipients }))
     };
     for (fields, expected) in [
-        ("Feedback-Type: abuse\r\nUser-Agent: x\r\nVersion: 1\r\n", feedback("abuse", None)),
+        ("Feedback-Type: abuse\r\nUser-Agent: x\r\nVersion: 1\r\n", feedback("abuse", &[])),
         (
             "Feedback-Type: fraud\r\nOriginal-Rcpt-To: <x@b.test>\r\nOriginal-Rcpt-To: <y@b.test>\r\n",
-            feedback("fraud", Some("x@b.test")),
+            feedback("fraud", &["x@b.test", "y@b.test"]),
         ),
+        ("Feedback-Type: (spam) Abuse (button (twice))\r\n", feedback("abuse", &[])),
+        ("Feedback-Type: abuse\r\nOriginal-Rcpt-To: rfc822; x@b.test\r\n", feedback("abuse", &["x@b.test"])),
+        ("Feedback-Type: abuse\r\nOriginal-Rcpt-To: <>\r\n", feedback("abuse", &[])),
+        ("Feedback-Type: (nothing)\r\n", None),
         ("User-Agent: x\r\n", None),
         ("", None),
     ] {

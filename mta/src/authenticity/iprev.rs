@@ -49,7 +49,7 @@ async fn find(resolver: &Resolver, address: IpAddr) -> IprevOutcome {
     };
     let mut outcome = IprevOutcome::Fail;
     for name in names.into_iter().take(NAMES_MAX) {
-        match resolver.addresses_of(&name, Family::of(address)).await {
+        match resolver.addresses_in(Family::of(address), &name).await {
             Ok(addresses) if addresses.contains(&address) => return IprevOutcome::Pass(name),
             Err(DnsError::Temporary(..)) => outcome = IprevOutcome::TempError,
             Ok(_) | Err(_) => {}

@@ -36,6 +36,8 @@ const NONCE_BYTES: usize = 18;
 pub trait Outbox: Send {
     /// The time, for what is recorded.
     fn now(&self) -> Timestamp;
+    /// What the connection waits for from now on, until a server takes the session and the first message is asked for.
+    fn waits_for(&mut self, _what: WaitsFor) {}
     /// The next message to be sent; `None`: there is no more for this connection.
     fn next(&mut self) -> impl Future<Output = Option<Outgoing>> + Send;
     /// What the message given last really holds; `None` if it cannot be read.
@@ -50,6 +52,15 @@ pub trait Outbox: Send {
         finished: Finished,
         dialogues: Vec<Dialogue>,
     ) -> impl Future<Output = ()> + Send;
+}
+
+/// What a connection waits for before a server has taken the session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WaitsFor {
+    /// What DNS and MTA-STS say of TLS with the next server.
+    Policy,
+    /// The server.
+    Server,
 }
 
 /// How it went.
@@ -86,7 +97,9 @@ pub async fn deliver<O: Outbox>(
     for host in route.targets.chunk_by(Target::is_same_host) {
         let mut left: Vec<&Target> = host.iter().collect();
         let Some(first) = left.first() else { continue };
+        session.outbox.waits_for(WaitsFor::Policy);
         let (policy, encryption) = caller.policy(first).await;
+        session.outbox.waits_for(WaitsFor::Server);
         session.policy = policy.to_string();
         let encryption = match encryption {
             Ok(encryption) => encryption,
@@ -386,6 +399,11 @@ impl<O: Outbox> Session<O> {
 }
 
 impl<O: Outbox> Handler<Client> for Session<O> {
+    /// A short message goes out with its end.
+    fn is_quick(&self, question: &Question) -> bool {
+        matches!(question, Question::NextChunk)
+    }
+
     async fn answer(&mut self, question: Question, _: &mut Output<'_>) -> Result<Answer, Disconnect> {
         Ok(match question {
             Question::NextMessage { finished } => {

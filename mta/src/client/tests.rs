@@ -79,25 +79,25 @@ async fn server(sessions: &'static [&'static [&'static str]]) -> (SocketAddr, Jo
     (address, task)
 }
 
-fn route(encryption: Encryption, addresses: &[SocketAddr]) -> Route {
-    to(addresses.iter().map(|address| Target::new("b.test", *address)).collect(), encryption)
+fn route(addresses: &[SocketAddr]) -> Route {
+    to(addresses.iter().map(|address| Target::new("b.test", *address)).collect())
 }
 
-fn to(targets: Vec<Target>, encryption: Encryption) -> Route {
-    Route { targets, protocol: Protocol::Smtp, encryption, login: None }
+fn to(targets: Vec<Target>) -> Route {
+    Route { targets, protocol: Protocol::Smtp, login: None }
 }
 
 async fn send(route: &Route) -> (One, Delivery) {
-    send_until(route, &Shutdown::new()).await
+    send_until(route, Encryption::Offered, &Shutdown::new()).await
 }
 
-async fn send_until(route: &Route, shutdown: &Shutdown) -> (One, Delivery) {
+async fn send_until(route: &Route, encryption: Encryption, shutdown: &Shutdown) -> (One, Delivery) {
     let nowhere = DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() };
     let policies = Policies::in_memory(Resolver::new(&nowhere).unwrap());
     let towards = Towards {
         policies: &policies,
         config: &OutboundTlsConfig::default(),
-        whose: Whose::NextHop(route.encryption.into()),
+        whose: Whose::NextHop(encryption.into()),
         wish: Wish::Usual,
         now: Timestamp(0),
     };
@@ -114,7 +114,7 @@ async fn nobody() -> SocketAddr {
 async fn servers_are_tried_in_turn() {
     let (refusing, _) = server(&[&["554 5.7.1 not you\r\n", "221 bye\r\n"]]).await;
     let (taking, heard) = server(&[TAKES_IT]).await;
-    let (outbox, delivery) = send(&route(Encryption::Offered, &[nobody().await, refusing, taking])).await;
+    let (outbox, delivery) = send(&route(&[nobody().await, refusing, taking])).await;
     assert_eq!(delivery, Delivery::Done);
     assert_eq!(outbox.finished, [("b.test [127.0.0.1]".to_owned(), vec![250])]);
     let expected = "EHLO a.test\r\nMAIL FROM:<>\r\nRCPT TO:<x@b.test>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n";
@@ -124,12 +124,12 @@ async fn servers_are_tried_in_turn() {
 #[tokio::test]
 async fn a_temporary_refusal_counts_more_than_a_permanent_one() {
     let (permanent, _) = server(&[&["554 5.7.1 not you\r\n", "221 bye\r\n"]]).await;
-    let (outbox, delivery) = send(&route(Encryption::Offered, &[nobody().await, permanent])).await;
+    let (outbox, delivery) = send(&route(&[nobody().await, permanent])).await;
     let Delivery::Refused { reply, .. } = delivery else { panic!("{delivery:?}") };
     assert_eq!((reply.code, reply.status), (451, Some(EnhancedStatus(4, 4, 1))));
     assert!(outbox.message.is_some() && outbox.finished.is_empty());
     let (permanent, _) = server(&[&["554 5.7.1 not you\r\n", "221 bye\r\n"]]).await;
-    let (_, delivery) = send(&route(Encryption::Offered, &[permanent])).await;
+    let (_, delivery) = send(&route(&[permanent])).await;
     let reply = Reply::new(554, EnhancedStatus(5, 7, 1), "not you");
     let Delivery::Refused { peer, reply: is, dialogues } = delivery else { panic!("{delivery:?}") };
     assert_eq!((peer.as_str(), is), ("b.test [127.0.0.1]", reply));
@@ -139,7 +139,7 @@ async fn a_temporary_refusal_counts_more_than_a_permanent_one() {
 #[tokio::test]
 async fn a_broken_connection_in_a_message_is_told_once() {
     let (address, _) = server(&[&["220 b\r\n", "250 b\r\n", "250 ok\r\n"]]).await;
-    let (outbox, delivery) = send(&route(Encryption::Offered, &[address, nobody().await])).await;
+    let (outbox, delivery) = send(&route(&[address, nobody().await])).await;
     assert_eq!(delivery, Delivery::Done);
     assert_eq!(outbox.finished, [("b.test [127.0.0.1]".to_owned(), vec![451])]);
 }
@@ -149,7 +149,7 @@ const BROKEN_TLS: &[&str] = &["220 b\r\n", "250-b\r\n250 STARTTLS\r\n", "220 go\
 #[tokio::test]
 async fn opportunistic_tls_that_fails_is_left_out() {
     let (address, heard) = server(&[BROKEN_TLS, TAKES_IT]).await;
-    let (outbox, delivery) = send(&route(Encryption::Offered, &[address])).await;
+    let (outbox, delivery) = send(&route(&[address])).await;
     assert_eq!(delivery, Delivery::Done);
     assert_eq!(outbox.finished[0].1, [250]);
     assert!(heard.await.unwrap()[0].starts_with("EHLO a.test\r\nSTARTTLS\r\n"));
@@ -158,7 +158,7 @@ async fn opportunistic_tls_that_fails_is_left_out() {
 #[tokio::test]
 async fn required_tls_that_fails_is_not() {
     let (address, _) = server(&[BROKEN_TLS]).await;
-    let (outbox, delivery) = send(&route(Encryption::Required, &[address])).await;
+    let (outbox, delivery) = send_until(&route(&[address]), Encryption::Required, &Shutdown::new()).await;
     let Delivery::Refused { reply, .. } = delivery else { panic!("{delivery:?}") };
     assert_eq!((reply.code, reply.status), (454, Some(EnhancedStatus(4, 7, 5))));
     assert!(outbox.message.is_some());
@@ -168,8 +168,8 @@ async fn required_tls_that_fails_is_not() {
 async fn a_server_that_stops_begins_nothing() {
     let shutdown = Shutdown::new();
     shutdown.drain(Duration::ZERO).await;
-    let route = route(Encryption::Offered, &[nobody().await]);
-    let (outbox, delivery) = send_until(&route, &shutdown).await;
+    let route = route(&[nobody().await]);
+    let (outbox, delivery) = send_until(&route, Encryption::Offered, &shutdown).await;
     assert!(delivery == Delivery::Stopped && outbox.message.is_some());
 }
 
@@ -177,7 +177,7 @@ async fn a_server_that_stops_begins_nothing() {
 async fn hosts_that_no_certificate_names_get_mail_too() {
     for host in ["[127.0.0.1]", "[IPv6:::1]", "mx..b.test"] {
         let (address, _) = server(&[TAKES_IT]).await;
-        let route = to(vec![Target::new(host, address)], Encryption::Offered);
+        let route = to(vec![Target::new(host, address)]);
         let (outbox, delivery) = send(&route).await;
         assert_eq!(delivery, Delivery::Done, "{host}");
         assert_eq!(outbox.finished, [(format!("{host} [127.0.0.1]"), vec![250])]);
@@ -195,7 +195,7 @@ async fn the_addresses_of_one_host_are_tried_until_one_takes_the_session() {
         host("one.test", nobody().await),
         host("two.test", taking),
     ];
-    let (outbox, delivery) = send(&to(targets, Encryption::Offered)).await;
+    let (outbox, delivery) = send(&to(targets)).await;
     assert_eq!(delivery, Delivery::Done);
     assert_eq!(outbox.finished, [("two.test [127.0.0.1]".to_owned(), vec![250])]);
     // Each that failed is told of once, though the message was delivered.
@@ -212,7 +212,7 @@ async fn connections_go_out_from_their_source() {
         ..Target::new("b.test", listener.local_addr().unwrap())
     };
     let peer = tokio::spawn(async move { listener.accept().await.unwrap().1.ip() });
-    let (_, delivery) = send(&to(vec![target], Encryption::Offered)).await;
+    let (_, delivery) = send(&to(vec![target])).await;
     assert!(matches!(delivery, Delivery::Refused { .. }));
     assert_eq!(peer.await.unwrap().to_string(), "127.0.0.8");
 }

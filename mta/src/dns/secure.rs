@@ -189,7 +189,7 @@ impl Answer {
 
 /// Why there is no answer.
 enum Failure {
-    /// There is nothing, which is proven or in a zone that is not signed.
+    /// There is nothing, which is proven (by NSEC, or by NSEC3: RFC 5155) or in a zone that is not signed.
     Nothing,
     /// It is not known; in words.
     Unknown(String),

@@ -64,7 +64,17 @@ pub(crate) struct SignedZone {
 impl SignedZone {
     /// Signs the first records, but those of `unsigned.test.`, and not the second ones.
     pub(crate) async fn start(signed: &[(&str, RData)], forged: &[(&str, RData)]) -> Self {
-        let (mut zone, mut child) = (empty("test.", Some(NxProofKind::Nsec)), empty(UNSIGNED, None));
+        Self::start_with(NxProofKind::Nsec, signed, forged).await
+    }
+
+    /// `proof`: by what it denies.
+    pub(crate) async fn start_with(
+        proof: NxProofKind,
+        signed: &[(&str, RData)],
+        forged: &[(&str, RData)],
+    ) -> Self {
+        let is_nsec3 = matches!(proof, NxProofKind::Nsec3 { .. });
+        let (mut zone, mut child) = (empty("test.", Some(proof)), empty(UNSIGNED, None));
         add(&mut zone, UNSIGNED, &RData::NS(rdata::NS(name("ns.test."))));
         for (owner, data) in signed {
             add(if owner.ends_with(UNSIGNED) { &mut child } else { &mut zone }, owner, data);
@@ -79,7 +89,8 @@ impl SignedZone {
         let (child, child_address) = serve(UNSIGNED, child).await;
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let relay = AbortOnDropHandle::new(tokio::spawn(relay(socket, parent_address, child_address)));
+        let relay =
+            AbortOnDropHandle::new(tokio::spawn(relay(socket, parent_address, child_address, is_nsec3)));
         let folder = tempfile::tempdir().unwrap();
         let text = format!("test. 60 IN DNSKEY 257 3 15 {}\n", base64(public.public_bytes()));
         std::fs::write(folder.path().join("anchors"), text).unwrap();
@@ -89,6 +100,15 @@ impl SignedZone {
     /// A resolver that asks it.
     pub(crate) fn resolver(&self, dnssec: Dnssec) -> Resolver {
         Resolver::new(&self.config(dnssec)).unwrap()
+    }
+
+    /// A resolver that believes a resolver in front of it by the AD bit, which that sets in answers to these questions.
+    pub(crate) async fn trusted(&self, secure: &'static [&'static str]) -> Resolver {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (servers, zone) = (vec![socket.local_addr().unwrap()], self.address);
+        tokio::spawn(vouch(socket, zone, secure));
+        let config = DnsConfig { servers, dnssec: Dnssec::TrustAd, trust_anchors: None };
+        Resolver::new(&config).unwrap()
     }
 
     pub(crate) fn config(&self, dnssec: Dnssec) -> DnsConfig {
@@ -122,8 +142,22 @@ async fn serve(origin: &str, zone: Zone) -> (Server<Catalog>, SocketAddr) {
     (server, address)
 }
 
+/// Hands questions on, and sets the AD bit (RFC 4035 section 3.2.3) in answers to some, written `mx.b.test. A`.
+async fn vouch(socket: UdpSocket, zone: SocketAddr, secure: &[&str]) {
+    let mut octets = [0; 4096];
+    while let Ok((length, client)) = socket.recv_from(&mut octets).await {
+        let query = Message::from_vec(&octets[..length]).unwrap().queries[0].clone();
+        let is_secure = secure.contains(&format!("{} {}", query.name(), query.query_type()).as_str());
+        let asking = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        asking.send_to(&octets[..length], zone).await.unwrap();
+        let length = asking.recv(&mut octets).await.unwrap();
+        octets[3] = if is_secure { octets[3] | 0x20 } else { octets[3] & !0x20 };
+        socket.send_to(&octets[..length], client).await.unwrap();
+    }
+}
+
 /// Asks the child's server what is the child's. A DS record is the parent's, which one server for both would not see.
-async fn relay(socket: UdpSocket, parent: SocketAddr, child: SocketAddr) {
+async fn relay(socket: UdpSocket, parent: SocketAddr, child: SocketAddr, is_nsec3: bool) {
     let socket = Arc::new(socket);
     let mut octets = [0; 4096];
     while let Ok((length, client)) = socket.recv_from(&mut octets).await {
@@ -136,7 +170,14 @@ async fn relay(socket: UdpSocket, parent: SocketAddr, child: SocketAddr) {
             asking.send_to(&request, if is_childs { child } else { parent }).await.unwrap();
             let mut octets = [0; 4096];
             let length = asking.recv(&mut octets).await.unwrap();
-            socket.send_to(&octets[..length], client).await.unwrap();
+            let mut answer = octets[..length].to_vec();
+            let mut message = Message::from_vec(&answer).unwrap();
+            if is_nsec3 && !message.answers.is_empty() {
+                // the server denies what it gives, too
+                message.authorities.clear();
+                answer = message.to_vec().unwrap();
+            }
+            socket.send_to(&answer, client).await.unwrap();
         });
     }
 }

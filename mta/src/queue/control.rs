@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use waypost_mail::{EnhancedStatus, EntryId, Reply};
 use waypost_storage::{Outcome, QueueEntry, RecipientOutcome, StoreError};
 
-use super::{Place, Shared, SiteStatus, outcome::Settlement};
+use super::{Place, Shared, SiteStatus, outcome::Settlement, part::Part};
 
 /// A handle of the queue. Cheap to clone; before the queue runs there is nothing to be seen.
 #[derive(Clone, Debug, Default)]
@@ -59,8 +59,8 @@ impl Control {
         let store = &shared.context.store;
         store.reschedule(id, store.now()).await?;
         let live = shared.context.live();
-        for (place, _) in store.queue_entry(id).iter().flat_map(|entry| super::places(&live, entry)) {
-            shared.sites().wake_up(&place, shared.now());
+        for part in store.queue_entry(id).iter().flat_map(|entry| Part::all(&live, entry)) {
+            shared.sites().wake_up(&part.place, shared.now());
         }
         shared.bell.notify_one();
         Ok(())
@@ -79,8 +79,7 @@ impl Control {
         let shared = self.shared()?;
         let live = shared.context.live();
         let entry = || shared.context.store.queue_entry(id).ok_or(StoreError::NoSuchEntry);
-        let places: Vec<Place> =
-            super::places(&live, &entry()?).into_iter().map(|(place, _)| place).collect();
+        let places: Vec<Place> = Part::all(&live, &entry()?).into_iter().map(|part| part.place).collect();
         // taken into flight, so that it is not sent meanwhile
         let Some(taken) = shared.sites().take_all(id, &places) else { return Ok(Handed::UnderWay) };
         let recorded = match entry() {

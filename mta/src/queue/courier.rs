@@ -1,28 +1,27 @@
-//! A courier: one connection to one destination, message after message, each outcome recorded before the next one is sent.
+//! A courier: one connection to one destination, message after message. A few outcomes may be on their way to the store while the next
+//! message is sent; the connection ends when all are recorded.
 
-use std::{
-    collections::VecDeque,
-    hash::Hash,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::VecDeque, hash::Hash, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::Instant,
+};
 use waypost_auth::Live;
 use waypost_mail::{BodyType, Domain, EnhancedStatus, EntryId, Reply, ReversePath, Severity, Timestamp};
 use waypost_storage::{Dialogue, QueueEntry, QueuedRecipient, Reader};
 
 use super::{
-    Context, Place, RECIPIENTS_PER_TRANSACTION_MAX, Shared, due_at,
+    Context, Place, RECIPIENTS_PER_TRANSACTION_MAX, Shared,
     outcome::{Settlement, outcomes},
+    part::Part,
+    recorder::Unrecorded,
     schedule,
     sites::{Next, SiteId, Stage},
 };
 use crate::{
-    client::{Delivery, Outbox, deliver},
+    client::{Delivery, Outbox, WaitsFor, deliver},
     route::{Destination, RoutePlan, outgoing_path, resolve},
     smtp::{
         client::{Finished, Octets, Outgoing, OutgoingRecipient},
@@ -31,6 +30,8 @@ use crate::{
     tls_policy::{Towards, Wish},
 };
 
+/// Most messages of one connection that are begun and whose outcomes are not recorded: so many may arrive twice if the server is killed.
+pub(super) const UNRECORDED_MAX: u32 = 8;
 /// How long a connection is kept for the next message.
 const LINGER: Duration = Duration::from_secs(1);
 /// After which time a connection that no server takes stands in the way of others no more.
@@ -64,6 +65,33 @@ struct Current {
     reader: Reader,
 }
 
+/// For how long servers have let a connection wait, before one took the session. What is waited for before a server can be asked, its policy
+/// of TLS, does not count.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    /// Nobody is asked now; so long somebody was.
+    Before(Duration),
+    /// A server is asked since then; so long others were before.
+    Since(Instant, Duration),
+    /// A server took the session.
+    Taken,
+}
+
+impl Asked {
+    /// What is waited for from `now` on.
+    fn waits_for(self, what: WaitsFor, now: Instant) -> Self {
+        let before = match self {
+            Self::Before(before) => before,
+            Self::Since(begun, before) => before + (now - begun),
+            Self::Taken => return self,
+        };
+        match what {
+            WaitsFor::Policy => Self::Before(before),
+            WaitsFor::Server => Self::Since(now, before),
+        }
+    }
+}
+
 /// A courier.
 pub(super) struct Courier {
     shared: Arc<Shared>,
@@ -74,8 +102,12 @@ pub(super) struct Courier {
     item: Option<Item>,
     current: Option<Current>,
     taken: usize,
-    is_connected: Arc<AtomicBool>,
+    asked: watch::Sender<Asked>,
+    is_connected: bool,
     stage: Stage,
+    /// Places for messages that were begun and whose outcomes are not recorded yet, and that of the one under way.
+    unrecorded: Arc<Semaphore>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Courier {
@@ -91,8 +123,11 @@ impl Courier {
             item,
             current,
             taken: 0,
-            is_connected: Arc::default(),
+            asked: watch::Sender::new(Asked::Before(Duration::ZERO)),
+            is_connected: false,
             stage: Stage::Connecting,
+            unrecorded: Arc::new(Semaphore::new(UNRECORDED_MAX as usize)),
+            permit: None,
         }
     }
 
@@ -103,7 +138,7 @@ impl Courier {
         let live = context.live();
         let seed = context.random.next();
         let (site, destination, wish) = (self.site, self.destination.clone(), self.wish);
-        let is_connected = Arc::clone(&self.is_connected);
+        let asked = self.asked.subscribe();
         match resolve(&context.resolver, &live.config, &self.destination, seed).await {
             RoutePlan::Fail(refusal) => self.refused("", &refusal.into(), Vec::new()).await,
             RoutePlan::Send(route) => {
@@ -119,7 +154,7 @@ impl Courier {
                 let delivered = tokio::select! {
                     biased;
                     delivered = delivering => delivered,
-                    () = shared.clogged(site, &is_connected) => {
+                    () = shared.clogged(site, asked) => {
                         // nothing was begun: the courier has no message before a server takes the session
                         let reply = Reply::new(451, LOST, "no server took the session, and others waited for their turn");
                         return Self::new(shared.clone(), site, destination.clone(), wish).refused("", &reply, Vec::new()).await;
@@ -131,15 +166,20 @@ impl Courier {
                         courier.refused(&peer, &reply, dialogues).await;
                     }
                     // what waits is still due when the server runs again
-                    Delivery::Done | Delivery::Stopped => courier.ended(),
+                    Delivery::Done | Delivery::Stopped => courier.ended().await,
                 }
             }
         }
     }
 
-    /// The connection has ended. What is left of the message is due still.
-    fn ended(mut self) {
+    /// The connection has ended. What is left of the message is due still. It counts until all outcomes are recorded: else those that a full
+    /// store does not take would become more with each connection.
+    async fn ended(mut self) {
         self.close();
+        self.permit = None;
+        self.shared.recorder.hurry();
+        // never closed
+        let _all = self.unrecorded.acquire_many(UNRECORDED_MAX).await;
         self.shared.ended(self.site, self.stage);
     }
 
@@ -151,15 +191,12 @@ impl Courier {
             while self.open(None) {
                 self.settle_all(peer, reply, dialogues.clone()).await;
             }
-            return self.ended();
+            return self.ended().await;
         }
         let is_open = self.open(None);
         let (now, live) = (shared.now(), shared.context.live());
         let random = shared.context.random.next();
-        let schedule = match &self.destination {
-            Destination::Exchangers(domain) => live.config.queue.schedule(domain),
-            Destination::NextHops(_) => live.config.queue.schedule(&live.config.hostname),
-        };
+        let schedule = live.config.queue.times(self.destination.own(&live.config.queue));
         let wait = |failures| schedule::next_probe(schedule, now, failures, random);
         let rests = shared.sites().refused(self.site, peer, reply, now, wait);
         if is_open && rests {
@@ -219,10 +256,41 @@ impl Courier {
         finished: Finished,
         dialogues: Vec<Dialogue>,
     ) -> bool {
+        let settlement = self.settlement(entry, recipients, peer, finished, dialogues);
+        self.shared.record(settlement).await.is_ok()
+    }
+
+    fn settlement<'a>(
+        &self,
+        entry: &'a QueueEntry,
+        recipients: &[usize],
+        peer: &str,
+        finished: Finished,
+        dialogues: Vec<Dialogue>,
+    ) -> Settlement<'a> {
         let Finished { replies, tls, tells, .. } = finished;
         let (now, live) = (self.shared.now(), self.shared.context.live());
         let outcomes = outcomes(&live, entry, recipients, (peer, tls.as_deref()), replies, now);
-        self.shared.record(Settlement { entry, outcomes, tells, dialogues }).await.is_ok()
+        Settlement { entry, outcomes, tells, dialogues }
+    }
+
+    /// Records what came of a transaction: in the background where it was the last one of its message and nobody is to be told, so that the
+    /// next message can go.
+    async fn record(&mut self, settlement: Settlement<'_>) {
+        let (shared, entry) = (self.shared.clone(), settlement.entry);
+        let live = shared.context.live();
+        let (attempt, told) = shared.attempt(&live, settlement, shared.now());
+        let is_last = self.item.as_ref().is_none_or(|item| item.jobs.is_empty());
+        if is_last
+            && told.is_empty()
+            && !shared.is_counting(&live, entry, &attempt.outcomes)
+            && let Some(permit) = self.permit.take()
+        {
+            self.item = None;
+            shared.record_soon(Unrecorded { site: self.site, attempt, permit });
+        } else if shared.record_attempt(&live, entry, attempt, told).await.is_err() {
+            self.item = None;
+        }
     }
 
     /// Waits for the next message; whether there may be one.
@@ -239,10 +307,7 @@ impl Courier {
 
     fn messages_max(&self, live: &Live) -> usize {
         let queue = &live.config.queue;
-        let own = match &self.destination {
-            Destination::Exchangers(domain) => queue.destination(domain),
-            Destination::NextHops(_) => None,
-        };
+        let own = self.destination.own(queue);
         own.and_then(|own| own.messages_per_connection).unwrap_or(queue.messages_per_connection)
     }
 
@@ -272,11 +337,10 @@ impl Courier {
 
 impl Shared {
     /// Waits until a connection that no server takes is given up, because too many hang.
-    async fn clogged(&self, site: SiteId, is_connected: &AtomicBool) {
-        let (mut waited, mut pause, mut is_counted) = (Duration::ZERO, HANG_AFTER, false);
-        while !is_connected.load(Ordering::Relaxed) {
-            tokio::time::sleep(pause).await;
-            waited += pause;
+    async fn clogged(&self, site: SiteId, mut asked: watch::Receiver<Asked>) {
+        let (mut waited, mut is_counted) = (HANG_AFTER, false);
+        loop {
+            asked_for(&mut asked, waited).await;
             // once: a younger one of the destination is counted when it has hung as long
             if !is_counted && self.sites().hangs(site, self.now()) {
                 is_counted = true;
@@ -285,17 +349,49 @@ impl Shared {
             if waited >= CLOGGED_AFTER && self.sites().is_clogged() {
                 return;
             }
-            pause = CLOGGED_PAUSE;
+            waited += CLOGGED_PAUSE;
         }
-        std::future::pending::<()>().await;
+    }
+}
+
+/// Waits until servers have let a connection wait for so long in all; for ever where one takes the session before.
+async fn asked_for(asked: &mut watch::Receiver<Asked>, in_all: Duration) {
+    loop {
+        let end = match *asked.borrow_and_update() {
+            Asked::Since(begun, before) => Some(begun + in_all.saturating_sub(before)),
+            Asked::Before(_) | Asked::Taken => None,
+        };
+        let over = async {
+            match end {
+                Some(end) => tokio::time::sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            changed = asked.changed() => if changed.is_err() { std::future::pending::<()>().await },
+            () = over => return,
+        }
     }
 }
 
 impl Outbox for Courier {
+    fn waits_for(&mut self, what: WaitsFor) {
+        self.asked.send_modify(|asked| *asked = asked.waits_for(what, Instant::now()));
+    }
+
     async fn next(&mut self) -> Option<Outgoing> {
-        if !self.is_connected.swap(true, Ordering::Relaxed) {
+        if !std::mem::replace(&mut self.is_connected, true) {
+            self.asked.send_replace(Asked::Taken);
             self.shared.sites().connected(self.site, self.shared.now());
             self.shared.bell.notify_one();
+        }
+        if self.permit.is_none() {
+            if self.unrecorded.available_permits() == 0 {
+                self.shared.recorder.hurry();
+            }
+            // never closed
+            self.permit = Arc::clone(&self.unrecorded).acquire_owned().await.ok();
         }
         let live = self.shared.context.live();
         let Context { store, shutdown, .. } = &self.shared.context;
@@ -346,11 +442,14 @@ impl Outbox for Courier {
         let is_lost = finished.replies.iter().all(|reply| reply.code == 421 || reply.status == Some(LOST));
         match is_lost {
             true => self.shared.sites().troubled(self.site),
-            false => self.shared.sites().answered(self.site, self.shared.now()),
+            false => {
+                if self.shared.sites().answered(self.site, self.shared.now()) {
+                    self.shared.bell.notify_one();
+                }
+            }
         }
-        if !self.settle(&entry, &tried, peer, finished, dialogues).await {
-            self.item = None;
-        }
+        let settlement = self.settlement(&entry, &tried, peer, finished, dialogues);
+        self.record(settlement).await;
     }
 
     fn now(&self) -> Timestamp {
@@ -381,8 +480,8 @@ impl Job {
 /// The open recipients of an entry at a place that are due, in transactions. What is forwarded has a reverse path of its own, so it goes
 /// in a transaction of its own.
 fn jobs(live: &Live, entry: &QueueEntry, place: &Place, now: Timestamp) -> VecDeque<Job> {
-    let due = due_at(live, entry, place, now);
-    let due = due.map(|(recipient, queued)| {
+    let part = Part::at(live, entry, place);
+    let due = part.into_iter().flat_map(|part| part.due_by(now)).map(|(recipient, queued)| {
         (recipient, queued.recipient.original.as_ref().map(|alias| alias.domain.clone()))
     });
     transactions(due).into_iter().map(|(alias, recipients)| Job { recipients, alias }).collect()
@@ -412,7 +511,8 @@ impl Courier {
         let live = context.live();
         let sender = entry.reverse_path.address();
         let ours = sender.filter(|sender| live.config.queue.verp && live.directory.is_local(&sender.domain));
-        if let Some(path) = ours.and_then(|sender| context.srs.bounce_path(sender, entry.id)) {
+        let day = waypost_auth::srs::day(entry.begun());
+        if let Some(path) = ours.and_then(|sender| context.srs.bounce_path(sender, entry.id, day)) {
             return ReversePath::Address(path);
         }
         outgoing_path(&live, &context.srs, &entry.reverse_path, job.alias.as_ref(), self.now())
@@ -485,6 +585,36 @@ mod tests {
             |count| group(&"a".repeat(count)).iter().map(|(_, group)| group.len()).collect::<Vec<_>>();
         assert_eq!(sizes(RECIPIENTS_PER_TRANSACTION_MAX), [100]);
         assert_eq!(sizes(RECIPIENTS_PER_TRANSACTION_MAX + 1), [100, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_servers_make_a_connection_hang() {
+        let second = Duration::from_secs(1);
+        let (asked, mut heard) = watch::channel(Asked::Before(Duration::ZERO));
+        let begun = Instant::now();
+        let waits_for = |what| asked.send_modify(|asked| *asked = asked.waits_for(what, Instant::now()));
+        let telling = async {
+            // a policy of a minute, a server of a second, another policy, and a server that says nothing
+            for (what, seconds) in [
+                (WaitsFor::Policy, 60),
+                (WaitsFor::Server, 1),
+                (WaitsFor::Policy, 30),
+                (WaitsFor::Server, 600),
+            ] {
+                waits_for(what);
+                tokio::time::sleep(seconds * second).await;
+            }
+        };
+        let hearing = async {
+            asked_for(&mut heard, 2 * second).await;
+            assert_eq!(begun.elapsed().as_secs(), 60 + 1 + 30 + 1);
+            asked_for(&mut heard, 4 * second).await;
+            assert_eq!(begun.elapsed().as_secs(), 60 + 1 + 30 + 3);
+        };
+        tokio::join!(telling, hearing);
+        asked.send_replace(Asked::Taken);
+        waits_for(WaitsFor::Server);
+        assert!(tokio::time::timeout(600 * second, asked_for(&mut heard, second)).await.is_err());
     }
 
     #[test]

@@ -10,8 +10,9 @@ use waypost_storage::{
 };
 
 use super::{
-    Place, Shared, due_at, notification,
+    Place, Shared, notification,
     outcome::{self, Settlement},
+    part::Part,
     sites::{Next, SiteId, Stage},
 };
 use crate::smtp::client::Tells;
@@ -48,7 +49,8 @@ impl Shared {
     /// Delivers a message to all recipients here that are due, in one entry of the journal.
     async fn deliver(&self, entry: &QueueEntry) -> Result<(), StoreError> {
         let (live, now) = (self.context.live(), self.now());
-        let due: Vec<_> = due_at(&live, entry, &Place::Here, now).collect();
+        let part = Part::at(&live, entry, &Place::Here);
+        let due: Vec<_> = part.into_iter().flat_map(|part| part.due_by(now)).collect();
         let (mut local, mut relay, mut replies) = (Vec::new(), Vec::new(), Vec::new());
         for (_, queued) in &due {
             replies.push(self.place(&live, entry, queued, now, &mut local, &mut relay));

@@ -15,9 +15,12 @@ mod local;
 mod notification;
 mod outcome;
 mod pace;
+mod part;
 mod ready;
+mod recorder;
 mod schedule;
 mod sites;
+mod suppressed;
 mod turns;
 
 use std::{
@@ -28,10 +31,10 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 use waypost_auth::{Live, Srs};
-use waypost_config::Config;
+use waypost_config::{Config, SourceAddresses};
 use waypost_mail::{EntryId, ReversePath, Timestamp};
 use waypost_net::{Dialler, Shutdown};
-use waypost_storage::{QueueEntry, QueuedRecipient, RelayRecipient, Store};
+use waypost_storage::{QueueEntry, RelayRecipient, Store};
 
 use crate::{
     Random,
@@ -42,7 +45,8 @@ use crate::{
 use courier::Courier;
 use outcome::Touch;
 use pace::Bounds;
-use schedule::Span;
+use part::Part;
+use recorder::Recorder;
 use sites::{Because, SiteId, Sites};
 
 pub use control::{Control, Handed, Unavailable};
@@ -128,14 +132,19 @@ impl Place {
 
     fn bounds(&self, config: &Config) -> Bounds {
         let own = match self {
-            Self::Elsewhere(Destination::Exchangers(domain), _) => config.queue.destination(domain),
-            Self::Elsewhere(Destination::NextHops(_), _) | Self::Here => None,
+            Self::Elsewhere(destination, _) => destination.own(&config.queue),
+            Self::Here => None,
         };
         Bounds {
             connections: own
                 .and_then(|own| own.connections)
                 .unwrap_or(config.queue.connections_per_destination),
             messages_per_minute: own.map_or(0, |own| own.messages_per_minute),
+            sources: match self {
+                Self::Here => SourceAddresses::default(),
+                Self::Elsewhere(Destination::Exchangers(_), _) => config.queue.sources,
+                Self::Elsewhere(Destination::NextHops(hops), _) => hops.sources,
+            },
         }
     }
 }
@@ -163,7 +172,9 @@ pub async fn run_with(context: Context, control: &Control) {
         sites: Mutex::new(Sites::new(connections)),
         bell: Notify::new(),
         touches: tokio::sync::Semaphore::new(TOUCHES_MAX),
+        recorder: Recorder::default(),
     });
+    shared.sites().set_source_limits(&shared.context.live().config.queue.source_limits);
     control.begin(&shared);
     Runner { shared, routes: 0 }.run().await;
 }
@@ -176,6 +187,7 @@ struct Shared {
     /// Wakes the runner.
     bell: Notify,
     touches: tokio::sync::Semaphore,
+    recorder: Recorder,
 }
 
 impl Shared {
@@ -194,50 +206,38 @@ impl Shared {
             return;
         }
         let now = self.now();
-        for (place, due) in places(live, entry) {
-            self.sites().add(&place, place.bounds(&live.config), entry.id, due, now);
+        for part in Part::all(live, entry) {
+            let bounds = part.place.bounds(&live.config);
+            self.sites().add(&part.place, bounds, entry.id, part.due(), now);
         }
     }
 
     /// What was in flight at a site is over: what of it is open comes again.
     fn done(&self, site: SiteId, id: EntryId) {
-        let (live, now) = (self.context.live(), self.now());
-        let mut sites = self.sites();
-        // Read while the sites are locked: what is changed from here on comes up when this is not in flight any more.
-        let entry = self.context.store.queue_entry(id).filter(|entry| entry.held.is_none());
-        let open = entry.iter().flat_map(|entry| places(&live, entry)).map(|(place, due)| {
-            let bounds = place.bounds(&live.config);
-            (place, bounds, due)
-        });
-        sites.done(site, id, open.collect(), now);
-        drop(sites);
-        self.bell.notify_one();
+        self.all_done([(site, id)]);
     }
-}
 
-/// Where the open recipients of an entry are, with the time at which the first of them is due there.
-fn places(live: &Live, entry: &QueueEntry) -> Vec<(Place, Timestamp)> {
-    let mut places: Vec<(Place, Timestamp)> = Vec::new();
-    for (_, queued) in entry.open() {
-        let place = Place::of(live, entry, &queued.recipient);
-        match places.iter_mut().find(|(other, _)| *other == place) {
-            Some((_, due)) => *due = queued.next_attempt.min(*due),
-            None => places.push((place, queued.next_attempt)),
+    /// The same for several.
+    fn all_done(&self, over: impl IntoIterator<Item = (SiteId, EntryId)>) {
+        let (live, now) = (self.context.live(), self.now());
+        let mut comes_again = false;
+        let mut sites = self.sites();
+        for (site, id) in over {
+            // Read while the sites are locked: what is changed from here on comes up when this is not in flight any more.
+            let entry = self.context.store.queue_entry(id).filter(|entry| entry.held.is_none());
+            let open = entry.iter().flat_map(|entry| Part::all(&live, entry)).map(|part| {
+                let (bounds, due) = (part.place.bounds(&live.config), part.due());
+                (part.place, bounds, due)
+            });
+            let open: Vec<_> = open.collect();
+            comes_again |= !open.is_empty();
+            sites.done(site, id, open, now);
+        }
+        drop(sites);
+        if comes_again {
+            self.bell.notify_one();
         }
     }
-    places
-}
-
-/// The open recipients of an entry at one place that are due by then, with their indexes.
-fn due_at<'a>(
-    live: &'a Live,
-    entry: &'a QueueEntry,
-    place: &'a Place,
-    by: Timestamp,
-) -> impl Iterator<Item = (usize, &'a QueuedRecipient)> {
-    entry.open().filter(move |(_, queued)| {
-        queued.next_attempt <= by && Place::of(live, entry, &queued.recipient) == *place
-    })
 }
 
 struct Runner {
@@ -290,6 +290,7 @@ impl Runner {
     /// Where routes or our domains are others now, all is looked at again.
     fn reconfigured(&mut self, live: &Live) {
         self.shared.sites().set_connections_max(live.config.queue.connections);
+        self.shared.sites().set_source_limits(&live.config.queue.source_limits);
         let routes = routes(live);
         if routes == self.routes {
             return;
@@ -333,13 +334,19 @@ impl Runner {
         let Some(place) = shared.sites().place(site).cloned() else { return };
         let entry = shared.context.store.queue_entry(id).filter(|entry| entry.held.is_none());
         let Some(entry) = entry else { return };
-        let Some((_, due)) = places(live, &entry).into_iter().find(|(other, _)| *other == place) else {
-            return;
-        };
+        let Some(part) = Part::at(live, &entry, &place) else { return };
+        let due = part.due();
         if due > now {
             // one that was rescheduled stands there for its new time, too; but a clock may have been set back
             if because == Because::Due(due) {
                 shared.sites().add(&place, place.bounds(&live.config), id, due, now);
+            }
+            return;
+        }
+        let suppressed = shared.suppressed(live, &entry, &place, now);
+        if !suppressed.is_empty() {
+            if shared.sites().take(site, id) {
+                shared.context.shutdown.spawn(shared.clone().send_back(site, entry, suppressed));
             }
             return;
         }
@@ -348,7 +355,8 @@ impl Runner {
             let mut sites = shared.sites();
             return sites.make_ready(site, id, entry.wishes.priority, sender(&entry.reverse_path), now);
         };
-        let deadline = deadline(live, &entry, &place);
+        let deadline = part.deadline(&live.config.queue, &entry);
+        drop(part);
         match deadline > now {
             true => shared.sites().rest(site, id, deadline, now),
             false if shared.sites().take(site, id) => {
@@ -374,17 +382,6 @@ impl Runner {
             }
         }
     }
-}
-
-/// When the sender of a message that waits at a place is told of it, or it is given up.
-fn deadline(live: &Live, entry: &QueueEntry, place: &Place) -> Timestamp {
-    let queue = &live.config.queue;
-    let of = |(_, queued): (usize, &QueuedRecipient)| {
-        let schedule = queue.schedule(&queued.recipient.address.domain);
-        Span::of(entry).next_word(schedule, queued.warned)
-    };
-    let last = Timestamp(i64::MAX);
-    due_at(live, entry, place, last).map(of).min().unwrap_or(last)
 }
 
 /// Tells senders apart.

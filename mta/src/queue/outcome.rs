@@ -9,7 +9,8 @@ use waypost_storage::{
 };
 
 use super::{
-    Place, Shared, due_at, notification,
+    Place, Shared, notification,
+    part::Part,
     schedule::{self, Span},
     sites::{Resting, SiteId},
 };
@@ -58,7 +59,9 @@ impl Shared {
             }
         };
         let (live, now) = (self.context.live(), self.now());
-        let due: Vec<usize> = due_at(&live, &entry, &place, now).map(|(recipient, _)| recipient).collect();
+        let part = Part::at(&live, &entry, &place);
+        let due: Vec<usize> =
+            part.into_iter().flat_map(|part| part.due_by(now)).map(|(recipient, _)| recipient).collect();
         let outcomes = outcomes(&live, &entry, &due, (&peer, None), vec![reply; due.len()], now);
         if self.record(Settlement::ours(&entry, outcomes)).await.is_ok() {
             self.done(site, entry.id);
@@ -68,49 +71,78 @@ impl Shared {
     /// Records outcomes with the notification that they cause; durable when it resolves. A store that is full is asked again until it
     /// is not. Errors: the store takes no more. To send again what may have arrived would be worse than to wait for a restart.
     pub(super) async fn record(&self, settlement: Settlement<'_>) -> Result<(), StoreError> {
-        let Settlement { entry, outcomes, tells, dialogues } = settlement;
-        let (store, shutdown) = (&self.context.store, &self.context.shutdown);
-        let (live, now, id) = (self.context.live(), self.now(), entry.id);
-        let next_attempt = self.next_attempt(&live, entry, &outcomes, now);
-        let late = |queued: &QueuedRecipient| {
-            let schedule = live.config.queue.schedule(&queued.recipient.address.domain);
-            !queued.warned && schedule::is_late(schedule, Span::of(entry), now)
-        };
-        let mut told = notification::Told::new(entry, &outcomes, late, tells);
+        let entry = settlement.entry;
+        let (live, now) = (self.context.live(), self.now());
+        let (attempt, told) = self.attempt(&live, settlement, now);
+        self.record_attempt(&live, entry, attempt, told).await
+    }
+
+    /// The same of what [`Shared::attempt`] gave.
+    pub(super) async fn record_attempt(
+        &self,
+        live: &Live,
+        entry: &QueueEntry,
+        mut attempt: Attempt,
+        mut told: notification::Told,
+    ) -> Result<(), StoreError> {
+        let (store, id) = (&self.context.store, attempt.id);
         loop {
-            let notification = self.notification(&live, entry, &outcomes, &told, now).await;
-            let attempt = Attempt {
-                id,
-                at: now,
-                outcomes: outcomes.clone(),
-                next_attempt,
-                warned: told.of_delay(),
-                dialogues: dialogues.clone(),
-            };
+            let notification = self.notification(live, entry, &attempt.outcomes, &told, attempt.at).await;
             let settled = match notification {
-                Ok(notification) => store.settle(attempt, notification).await,
+                Ok(notification) => store.settle(attempt.clone(), notification).await,
                 Err(error) => Err(error),
             };
             match settled {
-                Ok(()) | Err(StoreError::NoSuchEntry) => return Ok(()),
-                Err(StoreError::Full | StoreError::Io(_)) if !shutdown.is_stopping() => {
-                    tracing::warn!(%id, "the store is full: the outcome of a delivery waits");
-                    tokio::select! {
-                        biased;
-                        () = shutdown.stopping() => {}
-                        () = tokio::time::sleep(STORE_RETRY_WAIT) => {}
-                    }
+                Ok(()) => {
+                    self.count_bounces(live, entry, &attempt.outcomes).await;
+                    return Ok(());
                 }
+                Err(StoreError::NoSuchEntry) => return Ok(()),
+                Err(error) if self.must_wait(&error) => self.wait_for_room().await,
                 // it is the notification that cannot be placed: the sender's mailbox is full or gone
                 Err(error) if !told.is_empty() && is_of_notification(&error) => {
                     tracing::warn!(%id, sender = %entry.reverse_path, %error, "the notification is dropped");
                     told = notification::Told::default();
+                    attempt.warned = false;
                 }
                 Err(error) => {
                     tracing::error!(%id, %error, "the outcome of a delivery is not recorded");
                     return Err(error);
                 }
             }
+        }
+    }
+
+    /// What is recorded of a try, and what its sender is told of it.
+    pub(super) fn attempt(
+        &self,
+        live: &Live,
+        settlement: Settlement<'_>,
+        now: Timestamp,
+    ) -> (Attempt, notification::Told) {
+        let Settlement { entry, outcomes, tells, dialogues } = settlement;
+        let late = |queued: &QueuedRecipient| {
+            let schedule = live.config.queue.schedule(&queued.recipient.address.domain);
+            !queued.warned && schedule::is_late(schedule, Span::of(entry), now)
+        };
+        let told = notification::Told::new(entry, &outcomes, late, tells);
+        let next_attempt = self.next_attempt(live, entry, &outcomes, now);
+        let warned = told.of_delay();
+        (Attempt { id: entry.id, at: now, outcomes, next_attempt, warned, dialogues }, told)
+    }
+
+    /// Whether a store that refused will take what it is offered later.
+    pub(super) fn must_wait(&self, error: &StoreError) -> bool {
+        matches!(error, StoreError::Full | StoreError::Io(_)) && !self.context.shutdown.is_stopping()
+    }
+
+    /// The store is full: waits a while, or until the server stops.
+    pub(super) async fn wait_for_room(&self) {
+        tracing::warn!("the store is full: outcomes of deliveries wait");
+        tokio::select! {
+            biased;
+            () = self.context.shutdown.stopping() => {}
+            () = tokio::time::sleep(STORE_RETRY_WAIT) => {}
         }
     }
 
@@ -137,8 +169,9 @@ impl Shared {
         outcomes: &[RecipientOutcome],
         now: Timestamp,
     ) -> Timestamp {
-        let tried = outcomes.iter().filter_map(|outcome| entry.recipients.get(outcome.recipient));
-        let Some(queued) = tried.min_by_key(|queued| queued.tries) else { return now };
+        let deferred = outcomes.iter().filter(|outcome| matches!(outcome.outcome, Outcome::Deferred { .. }));
+        let deferred = deferred.filter_map(|outcome| entry.recipients.get(outcome.recipient));
+        let Some(queued) = deferred.min_by_key(|queued| queued.tries) else { return now };
         let schedule = live.config.queue.schedule(&queued.recipient.address.domain);
         let random = self.context.random.next();
         schedule::next_attempt(schedule, Span::of(entry), now, queued.tries, random)
@@ -177,7 +210,13 @@ fn is_of_notification(error: &StoreError) -> bool {
     )
 }
 
-fn log(entry: &QueueEntry, queued: &QueuedRecipient, outcome: &Outcome, tls: Option<&str>, now: Timestamp) {
+pub(super) fn log(
+    entry: &QueueEntry,
+    queued: &QueuedRecipient,
+    outcome: &Outcome,
+    tls: Option<&str>,
+    now: Timestamp,
+) {
     let (name, peer, reply) = match outcome {
         Outcome::Delivered { peer, reply } => ("delivered", peer, reply),
         Outcome::Deferred { peer, reply } => ("deferred", peer, reply),

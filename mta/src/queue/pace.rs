@@ -13,6 +13,7 @@
 
 use std::time::Duration;
 
+use waypost_config::{SourceAddresses, SourceConfig};
 use waypost_mail::{Reply, Timestamp};
 
 /// Connections that a destination gets before any was made.
@@ -27,6 +28,60 @@ pub(super) struct Bounds {
     pub(super) connections: usize,
     /// Most messages in a minute; 0: any number.
     pub(super) messages_per_minute: u32,
+    /// Where connections go out from.
+    pub(super) sources: SourceAddresses,
+}
+
+/// What one of our addresses may do, and does.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    bounds: SourceConfig,
+    running: usize,
+    next_slot: Option<Timestamp>,
+}
+
+impl Source {
+    pub(super) fn new(bounds: SourceConfig) -> Self {
+        Self { bounds, running: 0, next_slot: None }
+    }
+
+    /// The same with other bounds.
+    pub(super) fn with(self, bounds: SourceConfig) -> Self {
+        Self { bounds, ..self }
+    }
+
+    /// Whether no more connections may go out from it.
+    pub(super) fn is_full(&self) -> bool {
+        self.bounds.connections.is_some_and(|most| self.running >= most)
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.running += 1;
+    }
+
+    pub(super) fn end(&mut self) {
+        self.running = self.running.saturating_sub(1);
+    }
+
+    /// When its rate allows a message again; `None`: now.
+    pub(super) fn slot(&self, now: Timestamp) -> Option<Timestamp> {
+        self.next_slot.filter(|slot| *slot > now)
+    }
+
+    /// A message is being sent.
+    pub(super) fn spend(&mut self, now: Timestamp) {
+        self.next_slot = later(self.next_slot, self.bounds.messages_per_minute, now);
+    }
+}
+
+/// The next time for a message at a rate, after one now.
+fn later(slot: Option<Timestamp>, messages_per_minute: u32, now: Timestamp) -> Option<Timestamp> {
+    if messages_per_minute == 0 {
+        return slot;
+    }
+    let gap = MINUTE / i64::from(messages_per_minute).max(1);
+    let from = slot.map_or(now, |slot| slot.max(now));
+    Some(from.after(Duration::from_millis(gap.unsigned_abs())))
 }
 
 /// The pace of one destination.
@@ -133,11 +188,7 @@ impl Pace {
 
     /// A message is being sent.
     pub(super) fn spend(&mut self, bounds: Bounds, now: Timestamp) {
-        if bounds.messages_per_minute > 0 {
-            let gap = MINUTE / i64::from(bounds.messages_per_minute).max(1);
-            let from = self.next_slot.map_or(now, |slot| slot.max(now));
-            self.next_slot = Some(from.after(Duration::from_millis(gap.unsigned_abs())));
-        }
+        self.next_slot = later(self.next_slot, bounds.messages_per_minute, now);
     }
 }
 
@@ -145,7 +196,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { connections: 8, messages_per_minute: 0 };
+    const BOUNDS: Bounds =
+        Bounds { connections: 8, messages_per_minute: 0, sources: SourceAddresses { v4: None, v6: None } };
     const NOW: Timestamp = Timestamp(1000);
 
     fn down(pace: &mut Pace) {

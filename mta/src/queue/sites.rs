@@ -14,14 +14,16 @@ use std::{
     cmp::Reverse,
     collections::{BTreeSet, BinaryHeap, HashMap},
     hash::Hash,
+    net::IpAddr,
     sync::Arc,
 };
 
 use tokio::sync::Notify;
+use waypost_config::{SourceAddresses, SourceConfig};
 use waypost_mail::{EntryId, Reply, Timestamp};
 
 use super::{
-    pace::{Bounds, Pace, Rest},
+    pace::{Bounds, Pace, Rest, Source},
     ready::Ready,
     turns::{Known, Standing, Turns},
 };
@@ -37,7 +39,7 @@ pub fn connections_most(connections: usize) -> usize {
 }
 
 /// A destination among [`Sites`]. Valid as long as something waits or is under way there.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct SiteId(pub(super) u32);
 
 type ByTime = BinaryHeap<Reverse<(Timestamp, EntryId)>>;
@@ -143,6 +145,10 @@ pub(super) struct Sites<P> {
     connections_max: usize,
     /// Names of destinations to which nothing is sent.
     paused: BTreeSet<String>,
+    /// Our addresses that have bounds.
+    sources: HashMap<IpAddr, Source>,
+    /// Those that are full while destinations want more connections from them.
+    wanted: BTreeSet<IpAddr>,
 }
 
 impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
@@ -162,6 +168,8 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             hanging: 0,
             connections_max,
             paused: BTreeSet::new(),
+            sources: HashMap::new(),
+            wanted: BTreeSet::new(),
         }
     }
 
@@ -170,11 +178,22 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         self.connections_max = most;
     }
 
+    /// What our addresses may do.
+    pub(super) fn set_source_limits(&mut self, limits: &[SourceConfig]) {
+        let mut before = std::mem::take(&mut self.sources);
+        for limit in limits {
+            let source = before.remove(&limit.address).map(|source| source.with(*limit));
+            self.sources.insert(limit.address, source.unwrap_or_else(|| Source::new(*limit)));
+        }
+    }
+
     /// Notes that a message is due at a destination.
     pub(super) fn add(&mut self, place: &P, bounds: Bounds, id: EntryId, due: Timestamp, now: Timestamp) {
         let site_id = self.site_of(place);
         if let Some(site) = self.site(site_id) {
-            site.bounds = bounds;
+            // connections that are there are counted where they were
+            let sources = if site.running == 0 { bounds.sources } else { site.bounds.sources };
+            site.bounds = Bounds { sources, ..bounds };
             site.later.push(Reverse((due, id)));
         }
         self.consider(site_id, now);
@@ -277,6 +296,22 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     /// Chooses a destination for a new connection, and counts that connection; `None` where none is wanted, or no more may be
     /// made. Half of them are kept from destinations that may be dead.
     pub(super) fn start(&mut self, now: Timestamp) -> Option<(SiteId, P)> {
+        let mut waiting = Vec::new();
+        self.wanted.clear();
+        let started = self.start_one(now, &mut waiting);
+        // their turn comes first when an address of ours is free again
+        for site_id in waiting.into_iter().rev() {
+            if let Some(site) = self.site(site_id) {
+                site.in_turn = true;
+                let standing = site.standing();
+                self.turns.push_front(site_id, standing);
+            }
+        }
+        started
+    }
+
+    /// The same; those whose addresses have no room are put aside.
+    fn start_one(&mut self, now: Timestamp, waiting: &mut Vec<SiteId>) -> Option<(SiteId, P)> {
         while self.running - self.hanging < self.connections_max {
             let site_id = self.turn()?;
             let Some(site) = self.site(site_id) else { continue };
@@ -284,6 +319,13 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             if !site.wants(now) {
                 continue;
             }
+            let sources = site.bounds.sources;
+            if self.has_no_room(sources, site_id, now) {
+                waiting.push(site_id);
+                continue;
+            }
+            self.of(sources, Source::begin);
+            let site = self.site(site_id)?;
             let is_probe = !site.pace.is_proven();
             site.running += 1;
             site.connecting += 1;
@@ -295,6 +337,44 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             return Some((site_id, place));
         }
         None
+    }
+
+    /// Does something with those addresses of a destination that have bounds.
+    fn of(&mut self, sources: SourceAddresses, mut with: impl FnMut(&mut Source)) {
+        if !self.sources.is_empty() {
+            sources.all().for_each(|address| self.sources.get_mut(&address).into_iter().for_each(&mut with));
+        }
+    }
+
+    /// When the rates of those addresses allow a message again; `None`: now.
+    fn source_slot(&self, sources: SourceAddresses, now: Timestamp) -> Option<Timestamp> {
+        sources.all().filter_map(|address| self.sources.get(&address)?.slot(now)).max()
+    }
+
+    /// Whether no connection may go out from the addresses of a destination now; when a rate allows one, it is looked at again.
+    fn has_no_room(&mut self, sources: SourceAddresses, site_id: SiteId, now: Timestamp) -> bool {
+        if self.sources.is_empty() {
+            return false;
+        }
+        let is_full = |address: &IpAddr| self.sources.get(address).is_some_and(Source::is_full);
+        let full: Vec<IpAddr> = sources.all().filter(is_full).collect();
+        self.wanted.extend(&full);
+        let slot = self.source_slot(sources, now);
+        if let Some(at) = slot {
+            self.wake_at(site_id, at);
+        }
+        !full.is_empty() || slot.is_some()
+    }
+
+    /// Looks at a destination then, if not earlier.
+    fn wake_at(&mut self, site_id: SiteId, at: Timestamp) {
+        let Self { sites, wakes, .. } = self;
+        if let Some(site) = sites.get_mut(site_id.0 as usize).and_then(Option::as_mut)
+            && site.wake.is_none_or(|before| at < before)
+        {
+            site.wake = Some(at);
+            wakes.push(Reverse((at, site_id)));
+        }
     }
 
     /// Whose turn it is: that of destinations that are known to take mail, but some connections are for the others, and half of all
@@ -368,18 +448,22 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
 
     /// What a connection does next; `stage`: what it did before.
     pub(super) fn next(&mut self, site_id: SiteId, stage: Stage, now: Timestamp) -> Next {
-        let crowded = self.is_crowded(now);
+        let Some(sources) = self.get(site_id).map(|site| site.bounds.sources) else { return Next::End };
+        let is_wanted = sources.all().any(|address| self.wanted.contains(&address));
+        let crowded = self.is_crowded(now) || is_wanted;
+        let source_slot = self.source_slot(sources, now);
         let Self { sites, in_flight, .. } = self;
         let Some(site) = sites.get_mut(site_id.0 as usize).and_then(Option::as_mut) else { return Next::End };
         site.leave(stage);
         if site.is_paused || site.running > site.bounds.connections {
             return Next::End;
         }
-        let slot = site.pace.slot(now);
+        let slot = site.pace.slot(now).max(source_slot);
         if slot.is_none()
             && let Some(id) = site.take_ready(site_id, in_flight)
         {
             site.pace.spend(site.bounds, now);
+            self.of(sources, |source| source.spend(now));
             return Next::Message(id);
         }
         if crowded {
@@ -421,12 +505,13 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         self.tidy(site_id);
     }
 
-    /// A server answered for a message.
-    pub(super) fn answered(&mut self, site_id: SiteId, now: Timestamp) {
+    /// A server answered for a message; whether its destination waits for one more connection.
+    pub(super) fn answered(&mut self, site_id: SiteId, now: Timestamp) -> bool {
         if let Some(site) = self.site(site_id) {
             site.pace.answered(site.bounds);
         }
         self.consider(site_id, now);
+        self.get(site_id).is_some_and(|site| site.in_turn)
     }
 
     /// A connection was lost on the way.
@@ -439,9 +524,10 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     /// A connection has ended.
     pub(super) fn ended(&mut self, site_id: SiteId, stage: Stage, now: Timestamp) {
         if let Some(site) = self.site(site_id) {
-            let (probes, hanging) = site.one_less(stage);
+            let ((probes, hanging), sources) = (site.one_less(stage), site.bounds.sources);
             self.probes -= probes;
             self.hanging -= hanging;
+            self.of(sources, Source::end);
         }
         self.ended_one(now, site_id);
     }
@@ -458,7 +544,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     ) -> bool {
         let mut rests = false;
         if let Some(site) = self.site(site_id) {
-            let (probes, hanging) = site.one_less(Stage::Connecting);
+            let ((probes, hanging), sources) = (site.one_less(Stage::Connecting), site.bounds.sources);
             rests = site.running == 0;
             if rests {
                 site.is_known = false;
@@ -470,6 +556,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             }
             self.probes -= probes;
             self.hanging -= hanging;
+            self.of(sources, Source::end);
         }
         if rests && let Some(site) = self.get(site_id) {
             let place = site.place.clone();
@@ -581,18 +668,15 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
 
     /// Gives a destination its turn and its time, as it is now.
     fn consider(&mut self, site_id: SiteId, now: Timestamp) {
-        let Self { sites, wakes, turns, .. } = self;
+        let Self { sites, turns, .. } = self;
         let Some(site) = sites.get_mut(site_id.0 as usize).and_then(Option::as_mut) else { return };
         if !site.in_turn && site.wants(now) {
             site.in_turn = true;
             turns.push(site_id, site.standing());
         }
         let next = site.next_event(now);
-        if let Some(at) = next
-            && site.wake.is_none_or(|before| at < before)
-        {
-            site.wake = Some(at);
-            wakes.push(Reverse((at, site_id)));
+        if let Some(at) = next {
+            self.wake_at(site_id, at);
         }
     }
 
@@ -646,7 +730,7 @@ impl<P> Site<P> {
             ready: Ready::default(),
             resting: ByTime::new(),
             pace: Pace::default(),
-            bounds: Bounds { connections: 1, messages_per_minute: 0 },
+            bounds: Bounds { connections: 1, messages_per_minute: 0, sources: SourceAddresses::default() },
             is_paused: false,
             is_known: false,
             running: 0,

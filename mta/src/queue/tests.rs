@@ -30,6 +30,7 @@ use crate::{
 };
 
 mod notices;
+mod suppression;
 
 /// What a server says to RCPT, and how many connections it takes.
 #[derive(Clone, Debug)]
@@ -731,6 +732,38 @@ async fn nothing_is_sent_whose_outcome_cannot_be_recorded() {
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(peer.senders().len(), sent, "the other one is sent");
     world.context.shutdown.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_while_a_few_outcomes_wait_for_the_disk() {
+    let peer = Peer::start("250 ok").await;
+    let disk = Simulated::new(1);
+    let queue = QueueConfig { connections_per_destination: 1, ..queue() };
+    let world = World::start_on(Arc::new(disk.clone()), peer.address, queue).await;
+    let (store, place) = (world.context.store.clone(), peer.address.to_string());
+    store.pause(place.clone(), true).await.unwrap();
+    for number in 0..20 {
+        world.submit(sender(), &[&format!("{number}@b.test")]).await;
+    }
+    disk.allow_syncs(Some(1));
+    store.pause(place, false).await.unwrap();
+    let most = courier::UNRECORDED_MAX as usize;
+    world.until("so many are sent", |_| peer.messages().len() >= most).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!((peer.messages().len(), peer.senders().len()), (most, most), "no more is begun");
+    assert_eq!(store.queue_len(), 20, "nothing is recorded");
+    // a server that stops waits for what is recorded
+    let (stopping, stopped) = (world.context.shutdown.clone(), Arc::new(tokio::sync::Notify::new()));
+    let told = stopped.clone();
+    tokio::spawn(async move {
+        assert!(stopping.drain(Duration::from_secs(5)).await);
+        told.notify_one();
+    });
+    assert!(tokio::time::timeout(Duration::from_millis(300), stopped.notified()).await.is_err());
+    disk.allow_syncs(None);
+    stopped.notified().await;
+    assert_eq!((peer.messages().len(), store.queue_len(), peer.connections()), (most, 20 - most, 1));
+    world.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

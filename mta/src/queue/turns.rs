@@ -41,6 +41,15 @@ impl Turns {
         }
     }
 
+    /// Before all others: its turn had come, and there was no room.
+    pub(super) fn push_front(&mut self, site: SiteId, standing: Standing) {
+        match standing {
+            Standing::Proven => self.proven.push_front(site),
+            Standing::Fresh => self.fresh.push_front(site),
+            Standing::Failed => self.failed.push_front(site),
+        }
+    }
+
     /// The next that is known to take mail.
     pub(super) fn pop_proven(&mut self) -> Option<SiteId> {
         self.proven.pop_front()

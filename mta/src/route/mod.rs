@@ -12,7 +12,8 @@ mod target;
 use std::net::{IpAddr, SocketAddr};
 
 use waypost_config::{
-    Config, NextHop, RouteConfig, RouteProtocol, RouteTls, Service, SourceAddresses, TlsLevel,
+    Config, DestinationConfig, NextHop, QueueConfig, RouteConfig, RouteProtocol, RouteTls, Service,
+    SourceAddresses, TlsLevel,
 };
 use waypost_mail::{Domain, EnhancedStatus, Refusal};
 
@@ -39,6 +40,14 @@ pub enum Destination {
 }
 
 impl Destination {
+    /// What differs for it: `[[queue.destination]]` is about mail exchangers.
+    pub fn own<'a>(&self, queue: &'a QueueConfig) -> Option<&'a DestinationConfig> {
+        match self {
+            Self::Exchangers(domain) => queue.destination(domain),
+            Self::NextHops(_) => None,
+        }
+    }
+
     /// Who says what is demanded of TLS towards it.
     pub fn whose(&self) -> Whose<'_> {
         match self {
@@ -126,8 +135,6 @@ pub struct Route {
     pub targets: Vec<Target>,
     /// What is spoken.
     pub protocol: Protocol,
-    /// TLS towards them.
-    pub encryption: Encryption,
     /// Login there.
     pub login: Option<Login>,
 }
@@ -212,18 +219,21 @@ pub async fn resolve(
         Err(refusal) => return RoutePlan::Fail(refusal),
     };
     RoutePlan::Send(match destination {
-        Destination::NextHops(NextHops { protocol, encryption, login, .. }) => {
-            Route { targets, protocol: *protocol, encryption: *encryption, login: login.clone() }
+        Destination::NextHops(NextHops { protocol, login, .. }) => {
+            Route { targets, protocol: *protocol, login: login.clone() }
         }
-        Destination::Exchangers(_) => {
-            Route { targets, protocol: Protocol::Smtp, encryption: Encryption::Offered, login: None }
-        }
+        Destination::Exchangers(_) => Route { targets, protocol: Protocol::Smtp, login: None },
     })
 }
 
 /// A configured server that is not found is the operator's mistake: where none is, mail waits until it is mended.
 async fn next_hop_targets(resolver: &Resolver, hops: &NextHops) -> Result<Vec<Target>, Refusal> {
     let (mut targets, mut failure) = (Vec::new(), None);
+    let named = hops.next_hops.iter().filter_map(|next_hop| match next_hop {
+        NextHop::Server { host, .. } => host.parse::<IpAddr>().is_err().then_some(host.as_str()),
+        NextHop::Socket(_) => None,
+    });
+    let mut asked = resolver.addresses_of(&named.collect::<Vec<_>>(), ADDRESSES_MAX).await.into_iter();
     for next_hop in &hops.next_hops {
         let (host, port) = match next_hop {
             NextHop::Socket(path) => {
@@ -234,7 +244,8 @@ async fn next_hop_targets(resolver: &Resolver, hops: &NextHops) -> Result<Vec<Ta
         };
         let addresses = match host.parse::<IpAddr>() {
             Ok(address) => Ok(vec![address]),
-            Err(_) => resolver.addresses(host).await,
+            // where there are enough addresses, the last ones were not asked for
+            Err(_) => asked.next().unwrap_or(Ok(Vec::new())),
         };
         match addresses {
             Ok(found) => targets.extend(
@@ -279,16 +290,11 @@ async fn exchangers(
     seed: u64,
 ) -> Result<Vec<Found>, Refusal> {
     let exchangers = exchange::exchangers(domain, resolver.mx(domain).await, &config.hostname, seed)?;
-    let (mut found, mut count) = (Vec::new(), 0);
-    for exchanger in exchangers.into_iter().take(ADDRESSES_MAX) {
-        let addresses = resolver.addresses(&exchanger.host).await;
-        count += addresses.as_ref().map_or(0, Vec::len);
-        found.push(Found { exchanger, addresses });
-        if count >= ADDRESSES_MAX {
-            break;
-        }
-    }
-    Ok(found)
+    let hosts: Vec<&str> =
+        exchangers.iter().take(ADDRESSES_MAX).map(|exchanger| exchanger.host.as_str()).collect();
+    let addresses = resolver.addresses_of(&hosts, ADDRESSES_MAX).await;
+    let found = exchangers.into_iter().zip(addresses);
+    Ok(found.map(|(exchanger, addresses)| Found { exchanger, addresses }).collect())
 }
 
 /// Whether we receive mail there ourselves: on the address, or on all of this machine's.

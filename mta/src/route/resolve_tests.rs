@@ -240,3 +240,49 @@ fn a_route_for_the_sender_is_preferred() {
         assert_eq!(reason.to_string().contains("sender"), sender == Some(domain("s.test")));
     }
 }
+
+/// Hosts that take a second each to be found, and have one address.
+#[derive(Default)]
+struct Slow {
+    now: std::sync::atomic::AtomicUsize,
+    most: std::sync::atomic::AtomicUsize,
+}
+
+impl crate::dns::Answers for std::sync::Arc<Slow> {
+    fn mx<'a>(&'a self, _: &'a str) -> crate::dns::Answering<'a, (u16, String)> {
+        let records = (0..12).rev().map(|n| (n, format!("mx{n}.b.test"))).collect();
+        Box::pin(async move { Ok(records) })
+    }
+
+    fn addresses<'a>(&'a self, host: &'a str) -> crate::dns::Answering<'a, IpAddr> {
+        use std::sync::atomic::Ordering::SeqCst;
+        Box::pin(async move {
+            let number: u8 = host.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+            self.most.fetch_max(self.now.fetch_add(1, SeqCst) + 1, SeqCst);
+            // the later ones are found earlier
+            let wait = std::time::Duration::from_millis(1000 - 10 * u64::from(number));
+            tokio::time::sleep(wait).await;
+            self.now.fetch_sub(1, SeqCst);
+            match number {
+                2 => Err(DnsError::NoSuchDomain(host.to_owned())),
+                number => Ok(vec![IpAddr::from([192, 0, 2, number])]),
+            }
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn exchangers_are_looked_up_some_at_a_time_and_stay_in_their_order() {
+    let slow = std::sync::Arc::new(Slow::default());
+    let resolver = Resolver::answered_by(slow.clone());
+    let config = config("");
+    let begun = tokio::time::Instant::now();
+    let destination = Destination::Exchangers(Domain::new("b.test").unwrap());
+    let RoutePlan::Send(route) = resolve(&resolver, &config, &destination, 7).await else { panic!() };
+    let last: Vec<String> =
+        route.targets.iter().map(|target| target.ip().unwrap().to_string().replace("192.0.2.", "")).collect();
+    assert_eq!(last.join(" "), "0 1 3 4 5 6 7 8 9");
+    assert_eq!(slow.most.load(std::sync::atomic::Ordering::SeqCst), crate::dns::HOSTS_MAX);
+    let took = begun.elapsed();
+    assert!(took < std::time::Duration::from_millis(2000), "two rounds, not ten: {took:?}");
+}

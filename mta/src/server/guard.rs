@@ -23,8 +23,11 @@ const UNKNOWN_WINDOW: Duration = Duration::from_secs(10 * 60);
 const SIGHTINGS_MAX: u32 = 50;
 
 /// The counts. Clones share them.
-#[derive(Clone, Debug)]
-pub struct Guard {
+#[derive(Clone, Debug, Default)]
+pub struct Guard(Arc<Counts>);
+
+#[derive(Debug)]
+struct Counts {
     messages: Rates<IpAddr>,
     recipients: Rates<IpAddr>,
     unknown: Rates<IpAddr>,
@@ -33,16 +36,16 @@ pub struct Guard {
     warned: Rates<AccountId>,
     /// Recipients of mail that is held because it is beyond the limits.
     held: Rates<AccountId>,
-    sightings: Arc<Mutex<Sightings>>,
+    sightings: Mutex<Sightings>,
 }
 
-impl Default for Guard {
+impl Default for Counts {
     fn default() -> Self {
         let (messages, recipients, unknown) =
             (Rates::new(MINUTE), Rates::new(MINUTE), Rates::new(UNKNOWN_WINDOW));
         let (hourly, daily, warned) = (Rates::new(HOUR), Rates::new(DAY), Rates::new(DAY));
         let held = Rates::new(DAY);
-        Self { messages, recipients, unknown, hourly, daily, warned, held, sightings: Arc::default() }
+        Self { messages, recipients, unknown, hourly, daily, warned, held, sightings: Mutex::default() }
     }
 }
 
@@ -60,7 +63,7 @@ pub(super) enum Harvest {
 impl Guard {
     /// Counts a message of an address.
     pub(super) fn message(&self, peer: IpAddr, rates: &RatesConfig, now: Instant) -> Result<(), Refusal> {
-        let in_time = self.messages.take(network(peer), rates.messages_per_minute, now);
+        let in_time = self.0.messages.take(network(peer), rates.messages_per_minute, now);
         if in_time { Ok(()) } else { Err(refusal::TOO_MANY_MESSAGES.into()) }
     }
 
@@ -69,21 +72,21 @@ impl Guard {
         if self.harvest(peer, rates, now) == Harvest::Over {
             return Err(refusal::HARVEST.into());
         }
-        let in_time = self.recipients.take(network(peer), rates.recipients_per_minute, now);
+        let in_time = self.0.recipients.take(network(peer), rates.recipients_per_minute, now);
         if in_time { Ok(()) } else { Err(refusal::TOO_MANY_RECIPIENTS.into()) }
     }
 
     /// Counts a recipient that does not exist.
     pub(super) fn unknown_recipient(&self, peer: IpAddr, rates: &RatesConfig, now: Instant) {
         let end = rates.unknown_recipients.saturating_mul(2);
-        if self.unknown.take(network(peer), end, now) && self.harvest(peer, rates, now) == Harvest::Over {
+        if self.0.unknown.take(network(peer), end, now) && self.harvest(peer, rates, now) == Harvest::Over {
             tracing::warn!(%peer, unknown = end, "this address tries out recipients: it is sent away for a while");
         }
     }
 
     /// Whether an address tries out recipients.
     pub(super) fn harvest(&self, peer: IpAddr, rates: &RatesConfig, now: Instant) -> Harvest {
-        let (most, unknown) = (rates.unknown_recipients, self.unknown.count(network(peer), now));
+        let (most, unknown) = (rates.unknown_recipients, self.0.unknown.count(network(peer), now));
         match unknown {
             _ if most == 0 || unknown < most => Harvest::No,
             _ if unknown < most.saturating_mul(2) => Harvest::Slow,
@@ -100,11 +103,11 @@ impl Guard {
         now: Instant,
     ) -> Result<Option<String>, Refusal> {
         let account = allowance.account;
-        if !self.daily.take(account, rates.recipients_per_day_per_account, now) {
+        if !self.0.daily.take(account, rates.recipients_per_day_per_account, now) {
             return self.over(allowance, login, rates, (rates.recipients_per_day_per_account, "day"), now);
         }
-        if !self.hourly.take(account, rates.recipients_per_hour_per_account, now) {
-            self.daily.give_back(account, 1, now);
+        if !self.0.hourly.take(account, rates.recipients_per_hour_per_account, now) {
+            self.0.daily.give_back(account, 1, now);
             return self.over(allowance, login, rates, (rates.recipients_per_hour_per_account, "hour"), now);
         }
         allowance.recipients += 1;
@@ -121,7 +124,7 @@ impl Guard {
         (most, window): (u32, &'static str),
         now: Instant,
     ) -> Result<Option<String>, Refusal> {
-        if self.warned.take(allowance.account, 1, now) {
+        if self.0.warned.take(allowance.account, 1, now) {
             tracing::warn!(
                 alert = "send_limit",
                 account = %login,
@@ -130,7 +133,7 @@ impl Guard {
                 "this account sends to more recipients than it may; its password may be known to others"
             );
         }
-        if rates.holds_over_limit && self.held.take(allowance.account, most, now) {
+        if rates.holds_over_limit && self.0.held.take(allowance.account, most, now) {
             allowance.held += 1;
             return Ok(Some(format!("<{login}> has sent to {most} recipients within a {window}")));
         }
@@ -139,7 +142,7 @@ impl Guard {
 
     /// Looks whether all clients of port 25 come from one private address; says so once.
     pub(super) fn sighted(&self, peer: IpAddr) {
-        let mut sightings = self.sightings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sightings = self.0.sightings.lock().unwrap_or_else(PoisonError::into_inner);
         if sightings.see(peer) {
             tracing::warn!(
                 %peer,
@@ -176,7 +179,8 @@ impl Drop for Allowance {
     fn drop(&mut self) {
         let Self { ref guard, account, recipients, held } = *self;
         let now = instant();
-        for (rates, events) in [(&guard.daily, recipients), (&guard.hourly, recipients), (&guard.held, held)]
+        for (rates, events) in
+            [(&guard.0.daily, recipients), (&guard.0.hourly, recipients), (&guard.0.held, held)]
         {
             if events > 0 {
                 rates.give_back(account, events, now);
@@ -289,6 +293,9 @@ mod tests {
         assert!(submit(now + DAY).is_ok());
         allowance.spend();
         drop(allowance);
-        assert_eq!((guard.daily.count(account, now + DAY), guard.hourly.count(account, now + DAY)), (1, 1));
+        assert_eq!(
+            (guard.0.daily.count(account, now + DAY), guard.0.hourly.count(account, now + DAY)),
+            (1, 1)
+        );
     }
 }

@@ -17,14 +17,14 @@ mod suspicion;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tracing::Instrument;
 use waypost_auth::{Authenticator, Live, Srs, sasl::Channel};
 use waypost_config::{ListenerConfig, Service};
 use waypost_mail::{EntryId, Timestamp};
-use waypost_net::{Connection, TlsRole, drive};
+use waypost_net::{Connection, Driven, TlsRole, drive};
 use waypost_storage::Store;
 
 use self::session::Receiver;
@@ -61,26 +61,39 @@ pub struct Context {
 }
 
 /// Serves one connection to its end, as MTA or for submission as the listener's service says.
-pub async fn serve(connection: Connection, context: Context, listener: Arc<ListenerConfig>) {
-    let live = context.live.borrow().clone();
+pub fn serve(
+    connection: Connection,
+    context: Context,
+    listener: &ListenerConfig,
+) -> impl Future<Output = ()> + Send + use<> {
     let session = context.store.new_entry_id();
     let span =
         tracing::info_span!("smtp", %session, service = listener.service.name(), peer = %connection.peer);
-    let machine = Server::new(settings(session, &live, &listener, &connection, context.store.now()));
-    let peer = connection.peer.ip().to_canonical();
     if listener.service == Service::Smtp {
-        context.guard.sighted(peer);
+        context.guard.sighted(connection.peer.ip().to_canonical());
     }
-    let receiver = Receiver::new(context, peer, connection.counted.clone());
+    let driven = driven(session, connection, context, listener);
     async {
         tracing::debug!("connected");
-        match drive(connection, machine, receiver).await.2 {
+        match driven.await.2 {
             Ok(()) => tracing::debug!("closed"),
             Err(reason) => tracing::debug!(%reason, "disconnected"),
         }
     }
     .instrument(span)
-    .await;
+}
+
+/// The session, in its box.
+fn driven(
+    session: EntryId,
+    connection: Connection,
+    context: Context,
+    listener: &ListenerConfig,
+) -> Pin<Box<impl Future<Output = Driven<Server, Receiver>> + Send + use<>>> {
+    let live = context.live.borrow().clone();
+    let machine = Server::new(settings(session, &live, listener, &connection, context.store.now()));
+    let receiver = Receiver::new(context, connection.peer.ip().to_canonical(), connection.counted.clone());
+    drive(connection, machine, receiver)
 }
 
 fn settings(
@@ -104,7 +117,7 @@ fn settings(
         starttls: if can_start_tls { StartTls::Offered } else { StartTls::Absent },
         auth: if listener.auth_without_tls { AuthPolicy::Always } else { AuthPolicy::UnderTls },
         offer: live.offer(Channel::default()),
-        tls: connection.tls.clone(),
+        tls: connection.tls.clone().map(Arc::new),
         future_release: future_release(live, listener, now),
         no_soliciting: live.config.limits.no_soliciting.as_ref().map(|words| words.to_string().into()),
         manners: manners(listener, connection),

@@ -42,7 +42,7 @@ pub(super) struct Recipient {
     /// How far it reaches, also where earlier recipients lead to the same places.
     pub(super) reach: Reach,
     /// The message whose own return path this is: what comes may be a report about it.
-    pub(super) returned: Option<EntryId>,
+    pub(super) returned: Option<(Address, EntryId)>,
 }
 
 /// How far a recipient reaches.
@@ -101,15 +101,14 @@ impl Recipient {
         reverse_path: &ReversePath,
         (trust, now): (Trust, Timestamp),
     ) -> Result<Self, Refusal> {
-        let directory = &live.directory;
+        let (directory, day) = (&live.directory, srs::day(now));
         if live.config.srs.enabled {
-            let day = srs::day(now);
             let returned = Self::decide_return(directory, srs, &path, reverse_path, day);
             if let Some(returned) = returned {
                 return returned;
             }
         }
-        if let Some(returned) = Self::decide_bounce(directory, srs, &path, &parameters) {
+        if let Some(returned) = Self::decide_bounce(directory, srs, &path, &parameters, day) {
             return Ok(returned);
         }
         Self::decide(directory, path, parameters, trust)
@@ -197,13 +196,14 @@ impl Recipient {
         srs: &Srs,
         path: &ForwardPath,
         parameters: &RcptParameters,
+        day: u32,
     ) -> Option<Self> {
         let ForwardPath::Address(address) = path else { return None };
-        let (user, id) = srs.bounced(address).filter(|(user, _)| directory.is_local(&user.domain))?;
+        let (user, id) = srs.bounced(address, day).filter(|(user, _)| directory.is_local(&user.domain))?;
         // a user who is gone is refused by the address itself
         let Resolution::Deliver { accounts, remote } = directory.resolve(&user) else { return None };
         let reach = Reach::new(&accounts, &remote);
-        let (address, parameters, returned) = (address.clone(), parameters.clone(), Some(id));
+        let (address, parameters, returned) = (address.clone(), parameters.clone(), Some((user, id)));
         Some(Self { address, accounts, remote, parameters, reach, returned })
     }
 

@@ -38,6 +38,7 @@ use crate::{
         server::{Accepted, Answer, Dialect, Login, Mail, Question, Server},
         xclient::XClient,
     },
+    suppression,
 };
 
 /// Room for the fields that we add to a message: trace fields (RFC 5321 section 4.4) and what submission lacks.
@@ -54,7 +55,8 @@ pub(super) struct Receiver {
     identity: Option<Identity>,
     /// Counts the session, once it has logged in.
     seat: Option<Seat>,
-    transaction: Option<Transaction>,
+    /// In a box: most sessions that are open have none.
+    transaction: Option<Box<Transaction>>,
 }
 
 /// A transaction from MAIL to the end of DATA.
@@ -76,9 +78,14 @@ struct Transaction {
 }
 
 impl Handler<Server> for Receiver {
+    /// Replies to pipelined commands go out together (RFC 2920 section 3.2).
+    fn is_quick(&self, question: &Question) -> bool {
+        matches!(question, Question::Mail(_) | Question::Recipient(..))
+    }
+
     async fn answer(&mut self, question: Question, _: &mut Output<'_>) -> Result<Answer, Disconnect> {
         Ok(match question {
-            // What is rare and large is apart: each session would hold the room for it all the time.
+            // What is large is apart: each answer would need the room for it.
             Question::LookUp(lookup) => Box::pin(self.look_up(&lookup)).await,
             Question::Authenticate(claim) => {
                 let outcome = Box::pin(self.log_in(&claim)).await;
@@ -250,7 +257,7 @@ impl Receiver {
         }
         let id = self.context.store.new_entry_id();
         let (recipients, intake) = (Recipients::default(), Some(Intake::new(mail.parameters.body)));
-        self.transaction = Some(Transaction {
+        self.transaction = Some(Box::new(Transaction {
             live,
             id,
             mail,
@@ -260,7 +267,7 @@ impl Receiver {
             allowance,
             held: None,
             intake,
-        });
+        }));
         Ok(())
     }
 
@@ -351,16 +358,29 @@ impl Receiver {
     }
 
     /// Notes reports with the messages that they are about. The mail itself is accepted already.
-    async fn note(&self, reports: Vec<(EntryId, Vec<ReturnedReport>)>) {
-        for (id, reports) in reports {
+    async fn note(&self, returned: Vec<Returned>) {
+        let (store, live) = (&self.context.store, self.context.live.borrow().clone());
+        for Returned { user, id, reports } in returned {
             for ReturnedReport { recipient, what, status, .. } in &reports {
                 tracing::info!(%id, to = recipient, what, status, "a report came back");
             }
-            if let Err(error) = self.context.store.note_reports(id, reports).await {
+            let counted =
+                suppression::count_reports(store, &live.config.queue.suppression, &user, id, &reports).await;
+            if let Err(error) = counted {
+                tracing::warn!(%id, %error, "a report is not counted for the suppression list");
+            }
+            if let Err(error) = store.note_reports(id, reports).await {
                 tracing::warn!(%id, %error, "a report is not noted with its message");
             }
         }
     }
+}
+
+/// Reports that came back for a message of a user.
+struct Returned {
+    user: Address,
+    id: EntryId,
+    reports: Vec<ReturnedReport>,
 }
 
 impl Transaction {
@@ -476,14 +496,13 @@ impl Transaction {
     }
 
     /// What the message reports of others, where it came to their return paths. A body too large to be held in memory is not looked at.
-    fn reports(&self, message: &Complete) -> Vec<(EntryId, Vec<ReturnedReport>)> {
-        let mut ids: Vec<EntryId> =
-            self.recipients.as_slice().iter().filter_map(|recipient| recipient.returned).collect();
-        ids.truncate(REPORTED_MESSAGES_MAX);
-        let body = message.body.memory().filter(|_| !ids.is_empty());
+    fn reports(&self, message: &Complete) -> Vec<Returned> {
+        let paths = self.recipients.as_slice().iter().filter_map(|recipient| recipient.returned.clone());
+        let about: Vec<(Address, EntryId)> = paths.take(REPORTED_MESSAGES_MAX).collect();
+        let body = message.body.memory().filter(|_| !about.is_empty());
         let report = body.and_then(|body| Report::read(&message.structure, message.header.len(), body));
         let Some(reports) = report.map(returned) else { return Vec::new() };
-        ids.into_iter().map(|id| (id, reports.clone())).collect()
+        about.into_iter().map(|(user, id)| Returned { user, id, reports: reports.clone() }).collect()
     }
 
     fn acceptance(&self, message: Complete, now: Timestamp, suspicion: &Suspicion) -> Acceptance {
@@ -546,12 +565,18 @@ fn returned(report: Report) -> Vec<ReturnedReport> {
                 said: diagnostic,
             })
             .collect(),
-        Report::Feedback(Feedback { kind, recipient }) => vec![ReturnedReport {
-            recipient: recipient.unwrap_or_default(),
-            what: format!("complaint: {kind}"),
-            status: None,
-            said: None,
-        }],
+        Report::Feedback(Feedback { kind, recipients }) => {
+            let note = |recipient| ReturnedReport {
+                recipient,
+                what: format!("complaint: {kind}"),
+                status: None,
+                said: None,
+            };
+            match recipients.is_empty() {
+                true => vec![note(String::new())],
+                false => recipients.into_iter().map(note).collect(),
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whole sessions over an in-memory transport, with a real directory and a real store in a temporary folder.
 
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use waypost_auth::{Directory, Srs};
 use waypost_mail::{AccountId, AccountSource, Address, BodyType, ReturnContent};
 use waypost_net::{AddressCount, Shutdown, TlsInfo};
@@ -97,19 +97,7 @@ impl Site {
     async fn hang_up_after(&self, input: &[u8]) {
         let (mut client, server) = duplex(1 << 20);
         let listeners = self.live.borrow().config.listeners.clone();
-        let session = tokio::spawn(serve(
-            Connection {
-                stream: Box::new(server),
-                peer: STRANGER.parse().unwrap(),
-                local: "127.0.0.1:25".parse().unwrap(),
-                tls: None,
-                starttls: TlsRole::None,
-                shutdown: Shutdown::new(),
-                counted: AddressCount::default(),
-            },
-            self.context.clone(),
-            Arc::new(listeners[0].clone()),
-        ));
+        let session = tokio::spawn(serve(connection(server, STRANGER), self.context.clone(), &listeners[0]));
         greeted(&mut client).await;
         client.write_all(input).await.unwrap();
         client.shutdown().await.unwrap();
@@ -135,16 +123,8 @@ impl Site {
         let (mut reader, mut writer) = split(client);
         let listeners = self.live.borrow().config.listeners.clone();
         let listener = listeners.into_iter().find(|listener| listener.service == service).unwrap();
-        let connection = Connection {
-            stream: Box::new(server),
-            peer: peer.parse().unwrap(),
-            local: "127.0.0.1:25".parse().unwrap(),
-            tls: self.tls.clone(),
-            starttls: TlsRole::None,
-            shutdown: Shutdown::new(),
-            counted: AddressCount::default(),
-        };
-        let session = tokio::spawn(serve(connection, self.context.clone(), Arc::new(listener)));
+        let connection = Connection { tls: self.tls.clone(), ..connection(server, peer) };
+        let session = tokio::spawn(serve(connection, self.context.clone(), &listener));
         let input = format!("{input}QUIT\r\n");
         greeted(&mut reader).await;
         let mut output = String::new();
@@ -193,6 +173,18 @@ impl Site {
 }
 
 /// Waits for the greeting, as a client must.
+fn connection(stream: DuplexStream, peer: &str) -> Connection {
+    Connection {
+        stream: Box::new(stream),
+        peer: peer.parse().unwrap(),
+        local: "127.0.0.1:25".parse().unwrap(),
+        tls: None,
+        starttls: TlsRole::None,
+        shutdown: Shutdown::new(),
+        counted: AddressCount::default(),
+    }
+}
+
 async fn greeted(client: &mut (impl tokio::io::AsyncRead + Unpin)) {
     while client.read_u8().await.unwrap() != b'\n' {}
 }
@@ -228,6 +220,18 @@ fn undated(message: &str) -> String {
         _ => format!("{line}\r\n"),
     };
     message.split_terminator("\r\n").map(shown).collect()
+}
+
+/// Every open connection holds this much, whatever it does. What is not in it: the stream, the task with its permit, the log's span.
+#[tokio::test]
+async fn a_session_that_waits_holds_little_room() {
+    let site = Site::new().await;
+    let listener = site.live.borrow().config.listeners[0].clone();
+    let (id, context) = (site.context.store.new_entry_id(), || site.context.clone());
+    let session = driven(id, connection(duplex(1).1, STRANGER), context(), &listener);
+    assert!(size_of_val(&*session) <= 1_536, "{} octets", size_of_val(&*session));
+    let around = serve(connection(duplex(1).1, STRANGER), context(), &listener);
+    assert!(size_of_val(&around) <= 96, "{} octets around it", size_of_val(&around));
 }
 
 #[tokio::test]
@@ -900,17 +904,8 @@ async fn who_speaks_before_the_greeting_sends_nothing() {
     site.reconfigure(|config| config.listeners[0].rules.greeting_delay = Duration::from_millis(300));
     for early in [true, false] {
         let (mut client, server) = duplex(1 << 16);
-        let listener = Arc::new(site.live.borrow().config.listeners[0].clone());
-        let connection = Connection {
-            stream: Box::new(server),
-            peer: STRANGER.parse().unwrap(),
-            local: "127.0.0.1:25".parse().unwrap(),
-            tls: None,
-            starttls: TlsRole::None,
-            shutdown: Shutdown::new(),
-            counted: AddressCount::default(),
-        };
-        let session = tokio::spawn(serve(connection, site.context.clone(), listener));
+        let listener = site.live.borrow().config.listeners[0].clone();
+        let session = tokio::spawn(serve(connection(server, STRANGER), site.context.clone(), &listener));
         if !early {
             greeted(&mut client).await;
         }

@@ -4,6 +4,8 @@
 //! More is taken than the grammar allows in two places, because clients do it: one space between the colon and the path
 //! (`MAIL FROM: <a@b.test>`), and white space at the end of a line (RFC 5321 section 4.1.1 asks for the latter).
 
+use std::borrow::Cow;
+
 use nom::{
     Finish, IResult, Parser,
     bytes::complete::{tag_no_case, take_while1},
@@ -11,7 +13,7 @@ use nom::{
     combinator::{all_consuming, map, opt, rest, verify},
     sequence::{pair, preceded, terminated},
 };
-use waypost_mail::{Address, Domain, ReversePath};
+use waypost_mail::{AddressRef, DomainRef, ReversePath};
 
 use super::{
     parameters::{MailParameters, RcptParameters},
@@ -22,19 +24,20 @@ use super::{
 /// Longest name that a client may call itself, in octets (RFC 5321 section 4.5.3.1.2).
 pub const CLIENT_NAME_BYTES_MAX: usize = 255;
 
-/// One command.
+/// One command. Addresses and names are borrowed from its line; whoever keeps them makes them [`Address`](waypost_mail::Address)es and names
+/// of their own.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Command {
+pub enum Command<'a> {
     /// `EHLO`
-    Ehlo(ClientName),
+    Ehlo(ClientName<'a>),
     /// `HELO`
-    Helo(ClientName),
+    Helo(ClientName<'a>),
     /// `LHLO`
-    Lhlo(ClientName),
+    Lhlo(ClientName<'a>),
     /// `MAIL`
-    Mail(ReversePath, MailParameters),
+    Mail(ReversePath<AddressRef<'a>>, MailParameters),
     /// `RCPT`
-    Rcpt(ForwardPath, RcptParameters),
+    Rcpt(ForwardPath<AddressRef<'a>>, RcptParameters),
     /// `DATA`
     Data,
     /// `BDAT`: that many octets follow at once.
@@ -51,7 +54,7 @@ pub enum Command {
     /// `QUIT`
     Quit,
     /// `VRFY`; the address that it names, if it is one.
-    Vrfy(Option<Address>),
+    Vrfy(Option<AddressRef<'a>>),
     /// `HELP`; the form of the command that it names.
     Help(Option<&'static str>),
     /// `STARTTLS`
@@ -61,31 +64,36 @@ pub enum Command {
     /// `AUTH`
     Auth {
         /// Name of the mechanism.
-        mechanism: String,
+        mechanism: &'a str,
         /// Initial response in base 64; `=` stands for an empty one.
-        initial: Option<String>,
+        initial: Option<&'a str>,
     },
 }
 
 /// What a client calls itself: visible ASCII that can stand in a Received field.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ClientName(String);
+pub struct ClientName<'a>(Cow<'a, str>);
 
-impl ClientName {
+impl<'a> ClientName<'a> {
     /// Takes a domain (U-labels are converted), an address literal, or what else clients say; `None` for what could break
     /// a header field or a log line.
-    pub fn new(text: &str) -> Option<Self> {
-        if let Ok(domain) = Domain::new(text) {
-            return Some(Self(domain.as_str().to_owned()));
+    pub fn new(text: &'a str) -> Option<Self> {
+        if let Ok(domain) = DomainRef::new(text) {
+            return Some(Self(domain.into_text()));
         }
         let plain = |b: u8| b.is_ascii_graphic() && !b"()<>\\\";,".contains(&b);
         let valid = !text.is_empty() && text.len() <= CLIENT_NAME_BYTES_MAX && text.bytes().all(plain);
-        valid.then(|| Self(text.to_owned()))
+        valid.then_some(Self(text.into()))
     }
 
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// To be kept.
+    pub fn into_owned(self) -> ClientName<'static> {
+        ClientName(Cow::Owned(self.0.into_owned()))
     }
 }
 
@@ -157,14 +165,14 @@ const FORMS: [&str; 15] = [
 /// Longest verb in octets.
 const VERB_BYTES_MAX: usize = 8;
 
-impl Command {
+impl<'a> Command<'a> {
     /// Reads a line without its CRLF.
-    pub fn parse(line: &[u8]) -> Result<Self, CommandError> {
+    pub fn parse(line: &'a [u8]) -> Result<Self, CommandError> {
         let text = std::str::from_utf8(line).map_err(|_| CommandError::Characters)?;
         let text = text.trim_end_matches([' ', '\t']);
         let end = text.find(' ').unwrap_or(text.len());
         let (verb, arguments) = text.split_at(end);
-        if text.chars().any(char::is_control) {
+        if has_controls(text) {
             return Err(CommandError::Characters);
         }
         // On the stack: a line that is a command costs no more memory than what it says.
@@ -199,6 +207,12 @@ impl Command {
     }
 }
 
+/// ASCII is looked at octet by octet, which is faster.
+fn has_controls(text: &str) -> bool {
+    text.bytes().any(|octet| octet.is_ascii_control())
+        || !text.is_ascii() && text.chars().any(char::is_control)
+}
+
 fn complete<'a, T>(
     rule: impl Fn(&'a str) -> IResult<&'a str, T>,
     arguments: &'a str,
@@ -208,24 +222,24 @@ fn complete<'a, T>(
     parsed.map(|(_, value)| value).map_err(|_| CommandError::Arguments(form))
 }
 
-fn without_arguments(arguments: &str, command: Command) -> Result<Command, CommandError> {
+fn without_arguments<'a>(arguments: &str, command: Command<'a>) -> Result<Command<'a>, CommandError> {
     if arguments.is_empty() { Ok(command) } else { Err(CommandError::Arguments(NO_ARGUMENTS)) }
 }
 
 /// `SP ( Domain / address-literal )`, or what else makes a [`ClientName`]
-fn client_name(input: &str) -> IResult<&str, ClientName> {
+fn client_name(input: &str) -> IResult<&str, ClientName<'_>> {
     nom::combinator::map_opt(preceded(char(' '), rest), ClientName::new).parse(input)
 }
 
 /// `mail = "MAIL FROM:" Reverse-path [SP Mail-parameters] CRLF`
-fn mail(arguments: &str) -> Result<Command, CommandError> {
+fn mail(arguments: &str) -> Result<Command<'_>, CommandError> {
     let path = after(from, arguments, MAIL)?;
     let (parameters, path) = reverse_path(path).map_err(|_| CommandError::ReversePath)?;
     Ok(Command::Mail(path, MailParameters::read(parameters, MAIL)?))
 }
 
 /// `rcpt = "RCPT TO:" ( "<Postmaster@" Domain ">" / "<Postmaster>" / Forward-path ) [SP Rcpt-parameters] CRLF`
-fn rcpt(arguments: &str) -> Result<Command, CommandError> {
+fn rcpt(arguments: &str) -> Result<Command<'_>, CommandError> {
     let path = after(to, arguments, RCPT)?;
     let (parameters, path) = forward_path(path).map_err(|_| CommandError::ForwardPath)?;
     Ok(Command::Rcpt(path, RcptParameters::read(parameters, RCPT)?))
@@ -250,7 +264,7 @@ fn to(input: &str) -> IResult<&str, &str> {
 }
 
 /// `bdat-cmd = "BDAT" SP chunk-size [SP end-marker]` (RFC 3030 section 2)
-fn bdat(input: &str) -> IResult<&str, Command> {
+fn bdat(input: &str) -> IResult<&str, Command<'_>> {
     let size = verify(take_while1(|c: char| c.is_ascii_digit()), |digits: &str| digits.len() <= 20);
     let parts = pair(preceded(char(' '), size), opt(tag_no_case(" LAST")));
     map(parts, |(octets, last): (&str, Option<&str>)| Command::Bdat {
@@ -261,17 +275,17 @@ fn bdat(input: &str) -> IResult<&str, Command> {
 }
 
 /// `vrfy = "VRFY" SP String CRLF`; of strings only addresses are looked at, with or without angle brackets
-fn vrfy(input: &str) -> IResult<&str, Command> {
+fn vrfy(input: &str) -> IResult<&str, Command<'_>> {
     let string = verify(preceded(char(' '), rest), |text: &str| !text.is_empty());
-    let address = |text: &str| {
+    map(string, |text: &str| {
         let bare = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text);
-        Command::Vrfy(Address::parse(bare).ok())
-    };
-    map(string, address).parse(input)
+        Command::Vrfy(AddressRef::parse(bare).ok())
+    })
+    .parse(input)
 }
 
 /// `help = "HELP" [ SP String ] CRLF`; the string is the name of a command
-fn help(arguments: &str) -> Result<Command, CommandError> {
+fn help(arguments: &str) -> Result<Command<'_>, CommandError> {
     let topic = arguments.trim_start();
     let found =
         FORMS.iter().find(|form| form.split(' ').next().is_some_and(|verb| verb.eq_ignore_ascii_case(topic)));
@@ -283,13 +297,9 @@ fn help(arguments: &str) -> Result<Command, CommandError> {
 }
 
 /// `auth-command = "AUTH" SP sasl-mech [SP initial-response] *(CRLF [base64]) [CRLF cancel-response] CRLF`, its first line
-fn auth(input: &str) -> IResult<&str, Command> {
+fn auth(input: &str) -> IResult<&str, Command<'_>> {
     let parts = pair(preceded(char(' '), visible), opt(preceded(char(' '), visible)));
-    let command = |(mechanism, initial): (&str, Option<&str>)| Command::Auth {
-        mechanism: mechanism.to_owned(),
-        initial: initial.map(str::to_owned),
-    };
-    map(parts, command).parse(input)
+    map(parts, |(mechanism, initial)| Command::Auth { mechanism, initial }).parse(input)
 }
 
 /// What the SASL exchange will judge: the mechanism's name, `initial-response = base64 / "="`
@@ -305,26 +315,23 @@ mod tests {
 
     use super::*;
 
-    fn path(text: &str) -> ReversePath {
-        ReversePath::Address(Address::parse(text).unwrap())
+    fn path(text: &str) -> ReversePath<AddressRef<'_>> {
+        ReversePath::Address(AddressRef::parse(text).unwrap())
     }
 
-    fn name(text: &str) -> ClientName {
+    fn name(text: &str) -> ClientName<'_> {
         ClientName::new(text).unwrap()
     }
 
-    fn rcpt_to(text: &str) -> Command {
-        Command::Rcpt(ForwardPath::Address(Address::parse(text).unwrap()), RcptParameters::default())
+    fn rcpt_to(text: &str) -> Command<'_> {
+        Command::Rcpt(ForwardPath::Address(AddressRef::parse(text).unwrap()), RcptParameters::default())
     }
 
     #[test]
     fn commands_are_read() {
         let plain = MailParameters::default();
         let mail = |path, parameters: &MailParameters| Command::Mail(path, parameters.clone());
-        let auth = |mechanism: &str, initial: Option<&str>| Command::Auth {
-            mechanism: mechanism.into(),
-            initial: initial.map(Into::into),
-        };
+        let auth = |mechanism, initial| Command::Auth { mechanism, initial };
         for (line, command) in [
             ("EHLO mx.test", Command::Ehlo(name("mx.test"))),
             ("ehlo [192.0.2.1]", Command::Ehlo(name("[192.0.2.1]"))),
@@ -373,7 +380,7 @@ mod tests {
             (
                 "RCPT TO:<a@b.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob+2Bx@c.test",
                 Command::Rcpt(
-                    ForwardPath::Address(Address::parse("a@b.test").unwrap()),
+                    ForwardPath::Address(AddressRef::parse("a@b.test").unwrap()),
                     RcptParameters {
                         notify: Notify::parse("SUCCESS,DELAY"),
                         orcpt: OriginalRecipient::new("rfc822;Bob+2Bx@c.test"),
@@ -403,8 +410,8 @@ mod tests {
             ("QUIT", Command::Quit),
             ("VRFY user", Command::Vrfy(None)),
             ("VRFY John Doe <a@b.test>", Command::Vrfy(None)),
-            ("VRFY a@b.test", Command::Vrfy(Some(Address::parse("a@b.test").unwrap()))),
-            ("vrfy <a@b.test>", Command::Vrfy(Some(Address::parse("a@b.test").unwrap()))),
+            ("VRFY a@b.test", Command::Vrfy(Some(AddressRef::parse("a@b.test").unwrap()))),
+            ("vrfy <a@b.test>", Command::Vrfy(Some(AddressRef::parse("a@b.test").unwrap()))),
             ("HELP", Command::Help(None)),
             ("HELP  ", Command::Help(None)),
             ("HELP MAIL", Command::Help(Some(MAIL))),

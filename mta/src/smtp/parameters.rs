@@ -141,12 +141,14 @@ fn size_value(value: &str) -> Option<u64> {
 
 /// `body-value = "7BIT" / "8BITMIME" / "BINARYMIME"` (RFC 3030 section 3)
 fn body_value(value: &str) -> Option<BodyType> {
-    match value.to_ascii_uppercase().as_str() {
-        "7BIT" => Some(BodyType::SevenBit),
-        "8BITMIME" => Some(BodyType::EightBitMime),
-        "BINARYMIME" => Some(BodyType::BinaryMime),
-        _ => None,
-    }
+    one_of(
+        value,
+        [
+            ("7BIT", BodyType::SevenBit),
+            ("8BITMIME", BodyType::EightBitMime),
+            ("BINARYMIME", BodyType::BinaryMime),
+        ],
+    )
 }
 
 /// `priority-value = (["-"] NZDIGIT) / "0"` (RFC 6710 section 3)
@@ -158,9 +160,10 @@ fn priority_value(value: &str) -> Option<i8> {
 
 /// `ret-value = "FULL" / "HDRS"` (RFC 3461 section 4.3)
 fn ret_value(value: &str) -> Option<ReturnContent> {
-    match value.to_ascii_uppercase().as_str() {
-        "FULL" => Some(ReturnContent::Full),
-        "HDRS" => Some(ReturnContent::Headers),
-        _ => None,
-    }
+    one_of(value, [("FULL", ReturnContent::Full), ("HDRS", ReturnContent::Headers)])
+}
+
+/// What a word stands for, in any case.
+fn one_of<T: Copy, const N: usize>(word: &str, known: [(&str, T); N]) -> Option<T> {
+    known.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, meaning)| meaning)
 }

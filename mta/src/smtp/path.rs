@@ -9,21 +9,31 @@ use nom::{
     bytes::complete::{tag, tag_no_case, take_till, take_while_m_n, take_while1},
     character::complete::char,
     combinator::{map, map_res, opt, recognize, value},
-    multi::{fold_many0, separated_list1},
+    multi::{many0_count, separated_list1},
     sequence::{delimited, preceded, terminated},
 };
-use waypost_mail::{Address, Domain, LocalPart, ReversePath};
+use waypost_mail::{Address, AddressRef, DomainRef, LocalPartRef, ReversePath};
 
 /// Whom RCPT names.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum ForwardPath {
+pub enum ForwardPath<A = Address> {
     /// `<postmaster>`: the postmaster of this server (RFC 5321 section 4.5.1).
     Postmaster,
     /// An address.
-    Address(Address),
+    Address(A),
 }
 
-impl std::fmt::Display for ForwardPath {
+impl ForwardPath<AddressRef<'_>> {
+    /// To be kept.
+    pub fn into_owned(self) -> ForwardPath {
+        match self {
+            Self::Postmaster => ForwardPath::Postmaster,
+            Self::Address(address) => ForwardPath::Address(address.into_owned()),
+        }
+    }
+}
+
+impl<A: std::fmt::Display> std::fmt::Display for ForwardPath<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Postmaster => f.write_str("postmaster"),
@@ -33,18 +43,18 @@ impl std::fmt::Display for ForwardPath {
 }
 
 /// `Reverse-path = Path / "<>"`
-pub(crate) fn reverse_path(input: &str) -> IResult<&str, ReversePath> {
+pub(crate) fn reverse_path(input: &str) -> IResult<&str, ReversePath<AddressRef<'_>>> {
     alt((value(ReversePath::Null, tag("<>")), map(path, ReversePath::Address))).parse(input)
 }
 
 /// `"<Postmaster>" / Forward-path`, the latter being `Path`
-pub(crate) fn forward_path(input: &str) -> IResult<&str, ForwardPath> {
+pub(crate) fn forward_path(input: &str) -> IResult<&str, ForwardPath<AddressRef<'_>>> {
     alt((value(ForwardPath::Postmaster, tag_no_case("<postmaster>")), map(path, ForwardPath::Address)))
         .parse(input)
 }
 
 /// `Path = "<" [ A-d-l ":" ] Mailbox ">"`
-fn path(input: &str) -> IResult<&str, Address> {
+fn path(input: &str) -> IResult<&str, AddressRef<'_>> {
     let route = opt(terminated(a_d_l, char(':')));
     delimited(char('<'), preceded(route, mailbox), char('>')).parse(input)
 }
@@ -55,20 +65,20 @@ fn a_d_l(input: &str) -> IResult<&str, ()> {
 }
 
 /// `At-domain = "@" Domain`
-fn at_domain(input: &str) -> IResult<&str, Domain> {
+fn at_domain(input: &str) -> IResult<&str, DomainRef<'_>> {
     preceded(char('@'), domain).parse(input)
 }
 
 /// `Mailbox = Local-part "@" ( Domain / address-literal )`
-fn mailbox(input: &str) -> IResult<&str, Address> {
+fn mailbox(input: &str) -> IResult<&str, AddressRef<'_>> {
     let parts = (terminated(local_part, char('@')), alt((address_literal, domain)));
-    map(parts, |(local, domain)| Address { local, domain }).parse(input)
+    map(parts, |(local, domain)| AddressRef { local, domain }).parse(input)
 }
 
 /// `Local-part = Dot-string / Quoted-string`
-fn local_part(input: &str) -> IResult<&str, LocalPart> {
-    let content = alt((map(dot_string, str::to_owned), quoted_string));
-    map_res(content, |content| LocalPart::new(&content)).parse(input)
+fn local_part(input: &str) -> IResult<&str, LocalPartRef<'_>> {
+    let quoted = map_res(quoted_string, LocalPartRef::quoted);
+    alt((map_res(dot_string, LocalPartRef::new), quoted)).parse(input)
 }
 
 /// `Dot-string = Atom *("." Atom)`
@@ -82,10 +92,9 @@ fn atom(input: &str) -> IResult<&str, &str> {
     take_while1(atext).parse(input)
 }
 
-/// `Quoted-string = DQUOTE *QcontentSMTP DQUOTE`; gives its content
-fn quoted_string(input: &str) -> IResult<&str, String> {
-    let content = fold_many0(qcontent_smtp, String::new, |content, piece| content + piece);
-    delimited(char('"'), content, char('"')).parse(input)
+/// `Quoted-string = DQUOTE *QcontentSMTP DQUOTE`; gives its content with its backslashes
+fn quoted_string(input: &str) -> IResult<&str, &str> {
+    delimited(char('"'), recognize(many0_count(qcontent_smtp)), char('"')).parse(input)
 }
 
 /// `QcontentSMTP = qtextSMTP / quoted-pairSMTP`
@@ -104,27 +113,27 @@ fn quoted_pair_smtp(input: &str) -> IResult<&str, &str> {
 }
 
 /// `Domain = sub-domain *("." sub-domain)`
-fn domain(input: &str) -> IResult<&str, Domain> {
-    map_res(recognize(separated_list1(char('.'), sub_domain)), Domain::new).parse(input)
+fn domain(input: &str) -> IResult<&str, DomainRef<'_>> {
+    map_res(recognize(separated_list1(char('.'), sub_domain)), DomainRef::new).parse(input)
 }
 
-/// `sub-domain = Let-dig [Ldh-str]`, `sub-domain =/ U-label`; hyphens at the wrong place are found by [`Domain::new`]
+/// `sub-domain = Let-dig [Ldh-str]`, `sub-domain =/ U-label`; hyphens at the wrong place are found by [`DomainRef::new`]
 fn sub_domain(input: &str) -> IResult<&str, &str> {
     take_while1(|c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || c == '-' || c == '_').parse(input)
 }
 
 /// `address-literal = "[" ( IPv4-address-literal / IPv6-address-literal / General-address-literal ) "]"`; no general ones
 /// are registered, so they are refused
-fn address_literal(input: &str) -> IResult<&str, Domain> {
-    map_res(recognize(delimited(char('['), take_till(|c| c == ']'), char(']'))), Domain::new).parse(input)
+fn address_literal(input: &str) -> IResult<&str, DomainRef<'_>> {
+    map_res(recognize(delimited(char('['), take_till(|c| c == ']'), char(']'))), DomainRef::new).parse(input)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn address(text: &str) -> ForwardPath {
-        ForwardPath::Address(Address::parse(text).unwrap())
+    fn address(text: &str) -> ForwardPath<AddressRef<'_>> {
+        ForwardPath::Address(AddressRef::parse(text).unwrap())
     }
 
     #[test]
@@ -151,7 +160,7 @@ mod tests {
     #[test]
     fn reverse_paths() {
         assert_eq!(reverse_path("<> SIZE=1"), Ok((" SIZE=1", ReversePath::Null)));
-        let path = ReversePath::Address(Address::parse("a@b.test").unwrap());
+        let path = ReversePath::Address(AddressRef::parse("a@b.test").unwrap());
         assert_eq!(reverse_path("<@r.test:a@b.test>"), Ok(("", path)));
         assert!(reverse_path("<postmaster>").is_err());
     }

@@ -25,7 +25,7 @@ pub struct XClient {
     /// `NAME`, from its reverse DNS.
     pub name: Option<String>,
     /// `HELO`
-    pub helo: Option<ClientName>,
+    pub helo: Option<ClientName<'static>>,
     /// `PROTO=SMTP`: the client has no extensions.
     pub is_plain_smtp: bool,
     /// `LOGIN`: the account that has logged in at the proxy.
@@ -53,7 +53,7 @@ impl XClient {
         match (name, value) {
             ("NAME", value) => self.name = value,
             ("LOGIN", value) => self.login = value,
-            ("HELO", Some(value)) => self.helo = Some(ClientName::new(&value)?),
+            ("HELO", Some(value)) => self.helo = Some(ClientName::new(&value)?.into_owned()),
             ("ADDR", Some(value)) => self.address = Some(address(&value)?),
             ("PORT", Some(value)) => self.port = Some(value.parse().ok().filter(|port| *port != 0)?),
             ("PROTO", Some(value)) if value.eq_ignore_ascii_case("SMTP") => self.is_plain_smtp = true,

@@ -1,16 +1,15 @@
 //! Gathers what the decision needs, and hears what came of it. All that is slow is here: DNS, HTTPS, files.
 
 use std::{
+    collections::HashMap,
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use tokio::sync::watch;
 use waypost_config::{LostTls, OutboundTlsConfig, TlsLevel};
 use waypost_mail::{Domain, Timestamp};
 use waypost_net::{
@@ -48,6 +47,9 @@ pub enum SessionTls {
     NotAsked,
 }
 
+/// Most domains of which a loss of TLS is kept in memory; the oldest goes.
+pub const ALARMED_MAX: usize = 1000;
+
 /// Everything about TLS towards other servers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Policies(Arc<Shared>);
@@ -59,8 +61,47 @@ struct Shared {
     memory: Mutex<Memory>,
     results: Mutex<Results>,
     trust: Mutex<Option<Arc<Trust>>>,
-    alarms: AtomicU64,
+    /// Policies that are being fetched, each once.
+    fetches: Mutex<HashMap<Domain, Fetched>>,
+    alarms: Mutex<Alarms>,
 }
+
+/// A loss of TLS of a domain, that was told of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Alarm {
+    /// When, the last time.
+    pub at: Timestamp,
+    /// What was lost, in words.
+    pub what: &'static str,
+    /// The server.
+    pub host: String,
+    /// How often since the start.
+    pub count: u64,
+}
+
+/// Those since the start.
+#[derive(Debug, Default)]
+struct Alarms {
+    count: u64,
+    domains: HashMap<Domain, Alarm>,
+}
+
+impl Alarms {
+    fn add(&mut self, domain: &Domain, host: &str, what: &'static str, at: Timestamp) {
+        self.count += 1;
+        let count = self.domains.get(domain).map_or(0, |alarm| alarm.count) + 1;
+        self.domains.insert(domain.clone(), Alarm { at, what, host: host.to_owned(), count });
+        if self.domains.len() > ALARMED_MAX
+            && let Some(oldest) =
+                self.domains.iter().min_by_key(|(_, alarm)| alarm.at).map(|(d, _)| d.clone())
+        {
+            self.domains.remove(&oldest);
+        }
+    }
+}
+
+/// What a fetch comes to: nothing yet, or the policy that holds after it, if one does.
+type Fetched = watch::Receiver<Option<Option<StsPolicy>>>;
 
 /// Roots, with the files they are of.
 #[derive(Debug)]
@@ -84,7 +125,8 @@ impl Policies {
             memory: Mutex::new(Memory::open(&folder.join("memory.json"))),
             results: Mutex::new(Results::open(&folder.join("results"), now)),
             trust: Mutex::default(),
-            alarms: AtomicU64::new(0),
+            fetches: Mutex::default(),
+            alarms: Mutex::default(),
         }))
     }
 
@@ -96,7 +138,8 @@ impl Policies {
             memory: Mutex::default(),
             results: Mutex::default(),
             trust: Mutex::default(),
-            alarms: AtomicU64::new(0),
+            fetches: Mutex::default(),
+            alarms: Mutex::default(),
         }))
     }
 
@@ -137,7 +180,13 @@ impl Policies {
 
     /// How often TLS that was good was lost, since the start.
     pub fn alarms(&self) -> u64 {
-        self.0.alarms.load(Ordering::Relaxed)
+        lock(&self.0.alarms).count
+    }
+
+    /// The domains whose TLS was lost since the start, of the last [`ALARMED_MAX`] of them, with the last loss.
+    pub fn alarmed(&self) -> Vec<(Domain, Alarm)> {
+        let alarms = lock(&self.0.alarms);
+        alarms.domains.iter().map(|(domain, alarm)| (domain.clone(), alarm.clone())).collect()
     }
 
     /// The days of which there are results, as `2026-11-26`, the oldest first. Blocks.
@@ -173,17 +222,47 @@ impl Policies {
             Ok(records) => policy_id(&records),
             Err(DnsError::NoRecords(_) | DnsError::NoSuchDomain(_) | DnsError::Temporary(..)) => None,
         };
+        let (mut fetched, before) = match self.use_or_fetch(config, domain, id, now) {
+            Ok(policy) => return policy,
+            Err(fetching) => fetching,
+        };
+        match fetched.wait_for(Option::is_some).await {
+            Ok(policy) => policy.clone().flatten(),
+            Err(error) => {
+                tracing::warn!(%domain, %error, "a fetch was broken off");
+                before
+            }
+        }
+    }
+
+    /// The policy that holds without a fetch; else the fetch that is under way, begun now or before, with what holds where it is broken off.
+    fn use_or_fetch(
+        &self,
+        config: &OutboundTlsConfig,
+        domain: &Domain,
+        id: Option<String>,
+        now: Timestamp,
+    ) -> Result<Option<StsPolicy>, (Fetched, Option<StsPolicy>)> {
+        // the cache is asked while this is locked, so that nobody comes between the end of a fetch and what it left there
+        let mut fetches = lock(&self.0.fetches);
         let (id, before) = match lock(&self.0.cache).step(domain, id, now) {
-            Step::Use(policy) => return policy,
+            Step::Use(policy) => return Ok(policy),
             Step::Fetch(id, before) => (id, before),
         };
+        // one that was broken off has nobody who would tell
+        if let Some(fetched) = fetches.get(domain).filter(|fetched| fetched.has_changed().is_ok()) {
+            return Err((fetched.clone(), before));
+        }
+        let (sender, fetched) = watch::channel(None);
+        fetches.insert(domain.clone(), fetched.clone());
         // a task of its own: what a caller who has gone away waited for is there the next time
         let (this, config, of, old) = (self.clone(), config.clone(), domain.clone(), before.clone());
-        let fetching = tokio::spawn(async move { this.fetch_and_keep(&config, &of, id, old, now).await });
-        fetching.await.unwrap_or_else(|error| {
-            tracing::warn!(%domain, %error, "a fetch was broken off");
-            before
-        })
+        tokio::spawn(async move {
+            let policy = this.fetch_and_keep(&config, &of, id, old, now).await;
+            lock(&this.0.fetches).remove(&of);
+            sender.send_replace(Some(policy));
+        });
+        Err((fetched, before))
     }
 
     /// Fetches a policy and keeps it; where that fails the one before stays.
@@ -350,11 +429,11 @@ impl Towards<'_> {
             if self.config.lost == LostTls::Defer { Afterwards::Keep } else { Afterwards::Forget };
         let lost = lock(&self.policies.0.memory).note(domain, quality, afterwards, now);
         if let Some(lost) = lost.filter(|_| self.config.lost != LostTls::Ignore) {
-            self.policies.0.alarms.fetch_add(1, Ordering::Relaxed);
             let what = match lost {
                 Lost::Encryption => "TLS that was good for weeks is gone",
                 Lost::Verification => "a certificate that was good for weeks is not any more",
             };
+            lock(&self.policies.0.alarms).add(domain, &ends.host, what, now);
             let reason = failed.map(|failed| failed.reason).unwrap_or_default();
             tracing::warn!(%domain, host = %ends.host, address = %ends.receiver, reason, "{what}: a fault, or an attack");
         }

@@ -10,13 +10,17 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use waypost_storage::{
     Store,
     disk::{Disk, DiskFile, Simulated},
 };
+
+/// How long the queue waits before it offers a full disk again what it has to record.
+const ROOM_WAIT: Duration = Duration::from_secs(10);
 
 /// A life.
 #[derive(Debug, Default)]
@@ -29,6 +33,8 @@ pub(crate) struct Life {
     forgets: AtomicBool,
     /// A write or sync of its disk has failed.
     disk_failed: AtomicBool,
+    /// When its disk was seen full last.
+    full: Mutex<Option<Instant>>,
     /// The store, while it lives.
     store: Mutex<Option<Store>>,
     /// Told when it ended by itself.
@@ -66,6 +72,11 @@ impl Life {
     /// Whether it records nothing any more, as a write of the journal has failed.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.disk_has_failed() && self.store.lock().unwrap().as_ref().is_some_and(Store::is_poisoned)
+    }
+
+    /// Whether its disk is full, or was so short a time ago that what waits for room may not have been tried again.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        self.full.lock().unwrap().is_some_and(|at| at.elapsed() <= ROOM_WAIT)
     }
 
     fn note<T>(&self, done: io::Result<T>) -> io::Result<T> {
@@ -144,7 +155,11 @@ impl Disk for MortalDisk {
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.disk.free_bytes(path)
+        let free = self.disk.free_bytes(path)?;
+        if free == 0 {
+            self.life.full.lock().unwrap().replace(Instant::now());
+        }
+        Ok(free)
     }
 
     fn is_memory(&self) -> bool {

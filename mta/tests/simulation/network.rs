@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     future::Future,
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, Weak},
     task::{Context, Poll, Waker, ready},
@@ -99,11 +99,28 @@ pub(crate) fn address(host: Host) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, octet], 25))
 }
 
+/// The address of a host for peers of a family.
+fn of_family(host: Host, other: SocketAddr) -> IpAddr {
+    if other.is_ipv6() { address_v6(host).into() } else { address(host).ip() }
+}
+
+/// The IPv6 address of a host.
+pub(crate) fn address_v6(host: Host) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::try_from(host + 1).unwrap())
+}
+
+/// An IPv6 address that DNS has for a host, and where nobody answers.
+pub(crate) fn dead_address(host: Host) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0xdead, 0, 0, 0, 0, 0, u16::try_from(host + 1).unwrap())
+}
+
 fn host(ip: IpAddr) -> Option<Host> {
-    match ip {
-        IpAddr::V4(ip) if ip.octets()[..3] == [10, 0, 0] => Some(usize::from(ip.octets()[3]).checked_sub(1)?),
-        _ => None,
-    }
+    let number = match ip {
+        IpAddr::V4(ip) if ip.octets()[..3] == [10, 0, 0] => usize::from(ip.octets()[3]),
+        IpAddr::V6(ip) if ip.segments()[..7] == [0xfd00, 0, 0, 0, 0, 0, 0] => usize::from(ip.segments()[7]),
+        _ => return None,
+    };
+    number.checked_sub(1)
 }
 
 fn between(a: Host, b: Host) -> (Host, Host) {
@@ -161,10 +178,11 @@ impl Net {
 
     /// Notes what may have been taken on a connection whose client has ended.
     fn note(&self, link: &mut Link) {
+        let disks = disks(&link.lives);
         let Some(tap) = &mut link.tap else { return };
         let mut state = self.lock();
         state.rash += std::mem::take(&mut tap.rash);
-        for token in tap.end() {
+        for token in tap.end(disks) {
             state.trace.tell(|| format!("{} unclear {token}", link.number));
             *state.unclear.entry(token).or_default() += 1;
         }
@@ -214,7 +232,7 @@ impl Net {
             }
         };
         let [ours, theirs] = self.join([from, there], [life, other], tapped);
-        let peer = SocketAddr::new(address(from).ip(), 40_000);
+        let peer = SocketAddr::new(of_family(from, to), 40_000);
         sender
             .send(Arriving { stream: theirs, peer, local: to })
             .map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
@@ -288,14 +306,14 @@ impl Network for Seen {
         Box::pin(async move {
             let mut stream = net.dial(host, to, life, true).await?;
             stream.forgets = forgets;
-            Ok(Dialled { stream: Box::new(stream), local: address(host) })
+            Ok(Dialled { stream: Box::new(stream), local: SocketAddr::new(of_family(host, to), 25) })
         })
     }
 }
 
 fn disks(lives: &[Arc<Life>; 2]) -> Disks {
     let [client_failed, server_failed] = [&lives[0], &lives[1]].map(|life| life.is_poisoned());
-    Disks { client_failed, server_failed }
+    Disks { client_failed, client_full: lives[0].waits_for_room(), server_failed }
 }
 
 /// A connection: side 0 is the client.

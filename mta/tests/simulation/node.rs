@@ -139,7 +139,7 @@ impl Node {
                     shutdown: stopping.clone(),
                     counted: AddressCount::default(),
                 };
-                stopping.spawn(server::serve(connection, context.clone(), Arc::clone(&listener)));
+                stopping.spawn(server::serve(connection, context.clone(), &listener));
             }
         });
     }

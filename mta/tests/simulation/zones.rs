@@ -15,7 +15,7 @@ use waypost_mta::dns::{Answering, Answers, DnsError};
 
 use crate::{
     chance::Chance,
-    network::{Host, address},
+    network::{Host, address, address_v6, dead_address},
 };
 
 /// What a domain says.
@@ -54,6 +54,16 @@ impl Zones {
     }
 }
 
+/// A third of all hosts has IPv4 alone, a third IPv6 as well, and a third IPv6 that leads nowhere; IPv6 comes first.
+fn addresses(host: Host) -> Vec<IpAddr> {
+    let v6 = match host % 3 {
+        0 => None,
+        1 => Some(address_v6(host)),
+        _ => Some(dead_address(host)),
+    };
+    v6.map(IpAddr::V6).into_iter().chain([address(host).ip()]).collect()
+}
+
 fn host_name(host: Host) -> String {
     format!("mx{host}.hosts.test")
 }
@@ -86,7 +96,7 @@ impl Answers for Zones {
                 Zone::Mx(_) | Zone::Fails => None,
             });
             let found = place.or(own).ok_or_else(|| DnsError::NoSuchDomain(host.to_owned()))?;
-            Ok(vec![address(found).ip()])
+            Ok(addresses(found))
         })
     }
 }

@@ -7,6 +7,7 @@ pub mod queue;
 pub mod request;
 pub mod route;
 pub mod socket;
+pub mod suppression;
 
 pub use app_password::AppPasswordLine;
 pub use certificate::CertificateLine;

@@ -14,6 +14,7 @@ use super::{
     maintenance::{self, Maintained, Maintenance},
     queue::{self, QueueAnswer, QueueJob},
     route::{self, RouteAnswer, Router},
+    suppression::{self, SuppressionAnswer, SuppressionJob},
 };
 use crate::port::{self, Event, Job, Summary};
 
@@ -123,6 +124,11 @@ pub enum Request {
         /// What is asked of it.
         job: QueueJob,
     },
+    /// Looks at the suppression list, or changes it.
+    Suppression {
+        /// What is asked of it.
+        job: SuppressionJob,
+    },
     /// Moves mail of an account in or out; its paths are absolute. Events come before the answer.
     Port {
         /// Its address.
@@ -151,6 +157,8 @@ pub enum Response {
     Certificates(Vec<CertificateLine>),
     /// What the queue answers.
     Queue(QueueAnswer),
+    /// What the suppression list answers.
+    Suppression(SuppressionAnswer),
     /// What would become of a message.
     Route(Box<RouteAnswer>),
     /// Not the answer yet: how far it is, and what cannot be done.
@@ -230,9 +238,8 @@ pub async fn execute(
             Ok(record) => done(store.set_quota(record.id, quota_bytes).await),
             Err(problem) => Err(problem),
         },
-        Request::Queue { job } => {
-            queue::run(store, live, parts.control.as_ref(), job, &events).await.map(Response::Queue)
-        }
+        Request::Queue { job } => queue::run(store, live, parts, job, &events).await.map(Response::Queue),
+        Request::Suppression { job } => suppression::run(store, live, job).await.map(Response::Suppression),
         Request::Route { from, to } => route::run(store, live, &parts.router, &from, &to).await,
         Request::Port { address, job } => port(store, live, &address, job, events).await,
         Request::Maintain { job } => maintenance::run(store, job, events).await,

@@ -3,6 +3,7 @@
 
 use std::{
     fs::Permissions,
+    future::Future,
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -126,8 +127,17 @@ async fn carry_out(
     request: Request,
     shutdown: &Shutdown,
 ) -> Response {
-    let (sender, mut events) = mpsc::channel(EVENTS_MAX);
-    let work = execute(store, live, parts, request, sender);
+    let (sender, events) = mpsc::channel(EVENTS_MAX);
+    follow(write, execute(store, live, parts, request, sender), events, shutdown).await
+}
+
+/// Waits for work, and tells its events before its answer.
+async fn follow(
+    write: &mut (impl AsyncWrite + Unpin),
+    work: impl Future<Output = Response>,
+    mut events: mpsc::Receiver<Event>,
+    shutdown: &Shutdown,
+) -> Response {
     tokio::pin!(work);
     let mut ticks = interval(EVENT_INTERVAL);
     ticks.tick().await;
@@ -137,7 +147,15 @@ async fn carry_out(
         let event = tokio::select! {
             biased;
             Some(event) = events.recv() => event,
-            response = &mut work => return response,
+            response = &mut work => {
+                // what it said last, and was polled to its end with
+                while let Ok(event) = events.try_recv() {
+                    if say(write, &Response::Event(event)).await.is_err() {
+                        break;
+                    }
+                }
+                return response;
+            }
             () = shutdown.stopping() => break,
             _ = ticks.tick() => match &last {
                 Some(event) => Event::clone(event),
@@ -193,6 +211,31 @@ async fn exchange(
         match serde_json::from_str(&answer)? {
             Response::Event(event) => tell(event),
             response => return Ok(response),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::Progress;
+
+    #[tokio::test]
+    async fn events_that_come_with_the_answer_are_told_before_it() {
+        for events in [0, 1, 5] {
+            let (sender, receiver) = mpsc::channel(EVENTS_MAX);
+            let work = async move {
+                for messages in 1..=events {
+                    let progress = Progress { messages, ..Progress::default() };
+                    sender.send(Event::Progress(progress)).await.unwrap();
+                }
+                Response::Done
+            };
+            let mut written = Vec::new();
+            let response = follow(&mut written, work, receiver, &Shutdown::new()).await;
+            assert!(matches!(response, Response::Done));
+            let text = String::from_utf8(written).unwrap();
+            assert_eq!(text.lines().count() as u64, events, "{text}");
         }
     }
 }

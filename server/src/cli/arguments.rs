@@ -2,6 +2,7 @@
 
 mod certificate;
 mod queue;
+mod suppression;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::port::Layout;
 pub use certificate::CertificateCommand;
 pub use queue::{QueueCommand, QueueList, SomeMessages, SomeOrAll};
+pub use suppression::SuppressionCommand;
 
 /// A mail server: SMTP, IMAP and POP3 over one store.
 #[derive(Debug, Parser)]
@@ -40,6 +42,9 @@ pub enum Command {
     /// Mail on its way out
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Addresses that are sent no mail any more
+    #[command(subcommand)]
+    Suppression(SuppressionCommand),
     /// Tells what would become of a message, and why, without sending it
     Route(RouteOptions),
     /// The store: moving mail in and out, deleted mail, checks

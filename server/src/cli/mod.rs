@@ -11,6 +11,7 @@ pub mod route;
 pub mod send;
 pub mod serve;
 pub mod store;
+pub mod suppression;
 pub mod target;
 pub mod terminal;
 
@@ -74,6 +75,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         }
         Command::Send(options) => block_on(send::run(options)),
         Command::Queue(command) => block_on(queue::run(command)),
+        Command::Suppression(command) => block_on(suppression::run(command)),
         Command::Route(options) => block_on(route::run(options)),
         Command::Store(command) => block_on(store::run(command)),
     }

@@ -12,7 +12,7 @@ use hickory_server::{
     net::runtime::TokioRuntimeProvider,
     proto::rr::{
         LowerName, Name, RData, Record,
-        rdata::{A, AAAA, CNAME, MX, SOA},
+        rdata::{A, AAAA, CNAME, MX, SOA, TXT},
     },
     store::in_memory::InMemoryZoneHandler,
     zone_handler::{AxfrPolicy, Catalog, ZoneType},
@@ -28,6 +28,8 @@ pub enum Data {
     Mx(u16, String),
     /// Another name.
     Alias(String),
+    /// A text, in strings of 255 octets.
+    Text(String),
 }
 
 /// The DNS server; it ends when it is dropped.
@@ -59,6 +61,7 @@ impl Dns {
                 Data::Address(IpAddr::V6(address)) => RData::AAAA(AAAA(*address)),
                 Data::Mx(preference, host) => RData::MX(MX::new(*preference, name(&rooted(host))?)),
                 Data::Alias(target) => RData::CNAME(CNAME(name(&rooted(target))?)),
+                Data::Text(text) => RData::TXT(TXT::from_bytes(text.as_bytes().chunks(255).collect())),
             };
             zone.upsert_mut(Record::from_rdata(name(&rooted(owner))?, 60, data), 1);
         }

@@ -65,6 +65,14 @@ pub(crate) fn apply(
             }
             Effect::None
         }
+        DirectoryChange::SuppressionChanged(changed) => {
+            state.suppressions.put(changed.0.clone());
+            Effect::None
+        }
+        DirectoryChange::SuppressionRemoved(removed) => {
+            state.suppressions.remove(&removed.recipient, removed.sender.as_ref().map(|kept| &kept.0));
+            Effect::None
+        }
         DirectoryChange::StateRestored(restored) => restore(state, restored),
         DirectoryChange::QuotaChanged(changed) => {
             account(state, changed.account)?.quota_bytes = changed.quota_bytes;

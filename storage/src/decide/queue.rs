@@ -1,5 +1,7 @@
 //! Commands on the queue.
 
+use std::sync::Arc;
+
 use waypost_mail::{EntryId, Timestamp};
 
 use super::{Command, Draft, Undecided, accept::Incoming};
@@ -19,35 +21,50 @@ impl Command for Settle {
     type Outcome = ();
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
-        let attempt = &self.attempt;
-        let entry = entry(draft, attempt.id)?;
-        let mut open: Vec<bool> =
-            entry.recipients.iter().map(crate::queue::QueuedRecipient::is_open).collect();
-        for outcome in &attempt.outcomes {
-            let open = open
-                .get_mut(outcome.recipient)
-                .ok_or(StoreError::Limit("the entry has no such recipient"))?;
-            if !*open {
-                return Err(StoreError::Limit("the recipient is not open any more").into());
-            }
-            *open = matches!(outcome.outcome, Outcome::Deferred { .. });
-        }
-        draft.queue(Attempted {
-            id: attempt.id,
-            at: attempt.at,
-            outcomes: attempt.outcomes.clone(),
-            next_attempt: attempt.next_attempt,
-            attempts: entry.attempts.saturating_add(1),
-            warned: attempt.warned,
-            dialogues: (!attempt.dialogues.is_empty()).then(|| attempt.dialogues.clone()),
-        });
-        if !open.contains(&true) {
-            draft.queue(Settled { id: attempt.id, removed: None });
-        }
+        settle(draft, &self.attempt)?;
         // A sender whose mailbox is full still learns that a message did not arrive.
         draft.waive_quota();
         self.caused.iter().try_for_each(|incoming| incoming.decide(draft).map(drop))
     }
+}
+
+/// Records what came of tries for different entries that caused nothing.
+pub(crate) struct SettleAll(pub(crate) Arc<[Attempt]>);
+
+impl Command for SettleAll {
+    /// One for each attempt, in their order.
+    type Outcome = Vec<Result<(), StoreError>>;
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<Self::Outcome, Undecided> {
+        Ok(self.0.iter().map(|attempt| settle(draft, attempt)).collect())
+    }
+}
+
+/// Drafts what came of a try, or nothing.
+fn settle(draft: &mut Draft<'_>, attempt: &Attempt) -> Result<(), StoreError> {
+    let entry = entry(draft, attempt.id)?;
+    let mut open: Vec<bool> = entry.recipients.iter().map(crate::queue::QueuedRecipient::is_open).collect();
+    for outcome in &attempt.outcomes {
+        let open =
+            open.get_mut(outcome.recipient).ok_or(StoreError::Limit("the entry has no such recipient"))?;
+        if !*open {
+            return Err(StoreError::Limit("the recipient is not open any more"));
+        }
+        *open = matches!(outcome.outcome, Outcome::Deferred { .. });
+    }
+    draft.queue(Attempted {
+        id: attempt.id,
+        at: attempt.at,
+        outcomes: attempt.outcomes.clone(),
+        next_attempt: attempt.next_attempt,
+        attempts: entry.attempts.saturating_add(1),
+        warned: attempt.warned,
+        dialogues: (!attempt.dialogues.is_empty()).then(|| attempt.dialogues.clone()),
+    });
+    if !open.contains(&true) {
+        draft.queue(Settled { id: attempt.id, removed: None });
+    }
+    Ok(())
 }
 
 /// Makes an entry due at another time.
@@ -136,8 +153,8 @@ impl Command for Remove {
     }
 }
 
-fn entry(draft: &Draft<'_>, id: EntryId) -> Result<QueueEntry, Undecided> {
-    draft.state().queue.entries.entry(id).ok_or_else(|| StoreError::NoSuchEntry.into())
+fn entry(draft: &Draft<'_>, id: EntryId) -> Result<QueueEntry, StoreError> {
+    draft.state().queue.entries.entry(id).ok_or(StoreError::NoSuchEntry)
 }
 
 fn exists(draft: &Draft<'_>, id: EntryId) -> Result<(), Undecided> {

@@ -1,9 +1,10 @@
 //! What happened to a queued message, from its records.
 
-use waypost_mail::{EntryId, Timestamp};
+use waypost_mail::{EntryId, ReversePath, Timestamp};
 
 use super::{Dialogue, RecipientOutcome, ReturnedReport};
 use crate::{
+    accept::RelayRecipient,
     decide::QUEUE,
     error::StoreError,
     record::{self, Change, QueueChange},
@@ -17,6 +18,10 @@ pub enum QueueEvent {
     Queued {
         /// When.
         at: Timestamp,
+        /// Where notifications go.
+        reverse_path: ReversePath,
+        /// Its recipients, in the order in which [`RecipientOutcome`] counts them.
+        recipients: Vec<RelayRecipient>,
         /// When it was due first.
         next_attempt: Timestamp,
         /// Why it was held from the start, if it was.
@@ -90,7 +95,8 @@ fn event(id: EntryId, change: QueueChange) -> Option<QueueEvent> {
     let (of, event) = match change {
         QueueChange::Queued(queued) => {
             let held = queued.held.map(|held| held.why);
-            (queued.id, QueueEvent::Queued { at: queued.accepted, next_attempt: queued.next_attempt, held })
+            let record::Queued { id, accepted: at, reverse_path, recipients, next_attempt, .. } = queued;
+            (id, QueueEvent::Queued { at, reverse_path, recipients, next_attempt, held })
         }
         QueueChange::Attempted(attempted) => {
             let record::Attempted { id, at, outcomes, next_attempt, warned, dialogues, .. } = attempted;

@@ -16,6 +16,8 @@
 //! | 9 | 1 | directory | `DestinationPaused` |
 //! | 10 | 1 | directory | `CodeUsed` |
 //! | 11 | 1 | directory | `CertificatesChanged` |
+//! | 12 | 1 | directory | `SuppressionChanged` |
+//! | 13 | 1 | directory | `SuppressionRemoved` |
 //! | 16 | 1 | account | `MailboxCreated` |
 //! | 17 | 1 | account | `MailboxDeleted` |
 //! | 18 | 1 | account | `MailboxRenamed` |
@@ -59,6 +61,7 @@ use crate::{
     journal::{Placement, RawRecord, Stream},
     queue::{Dialogue, Held, RecipientOutcome, ReturnedReport},
     state::SpecialUse,
+    suppression::{Kept, Suppression},
 };
 
 /// Most octets of records in one entry.
@@ -115,7 +118,7 @@ changes! {
     DirectoryChange {
         AccountCreated = 1, AccountRemoved = 2, PasswordChanged = 3, QuotaChanged = 4, StateRestored = 5,
         AppPasswordsChanged = 6, TotpChanged = 7, DestinationPaused = 9, CodeUsed = 10,
-        CertificatesChanged = 11,
+        CertificatesChanged = 11, SuppressionChanged = 12, SuppressionRemoved = 13,
     }
 }
 changes! {
@@ -203,6 +206,21 @@ pub(crate) struct DestinationPaused {
     pub(crate) destination: String,
     #[n(1)]
     pub(crate) paused: bool,
+}
+
+/// A line of the suppression list is so from now on.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+#[cbor(transparent)]
+pub(crate) struct SuppressionChanged(#[n(0)] pub(crate) Suppression);
+
+/// A line of the suppression list is gone.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct SuppressionRemoved {
+    #[cbor(n(0), with = "codec::address")]
+    pub(crate) recipient: Address,
+    /// Whose mail it was about; missing: anybody's.
+    #[n(1)]
+    pub(crate) sender: Option<Kept>,
 }
 
 /// An app password as it stands in a record.

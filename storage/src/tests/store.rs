@@ -10,8 +10,8 @@ use waypost_message::Structure;
 
 use super::{accept, acceptance, account, delivery, options, relay, simulated};
 use crate::{
-    Attempt, FlagChange, FlagMode, Missing, Options, Outcome, QueueEvent, RecipientOutcome, Relay,
-    ReturnedReport, Store, StoreError, Wishes,
+    Attempt, Cause, FlagChange, FlagMode, Missing, Options, Outcome, QueueEvent, RecipientOutcome, Relay,
+    ReturnedReport, Store, StoreError, Strike, Wishes,
     disk::{Disk, Simulated},
 };
 
@@ -113,6 +113,49 @@ async fn changes_are_seen_once() {
 }
 
 #[tokio::test]
+async fn outcomes_of_several_messages_are_recorded_together() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(3));
+    let store = open(&directory, &disk).await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        let queued = acceptance(&store, b"x", Vec::new(), Some(relay(&["a", "b"]))).await;
+        ids.push(store.accept(queued).await.unwrap().id);
+    }
+    let (peer, ok, later) = (|| "mx".to_owned(), Reply::plain(250, "ok"), Reply::plain(451, "later"));
+    let delivered = |recipient| RecipientOutcome {
+        recipient,
+        outcome: Outcome::Delivered { peer: peer(), reply: ok.clone() },
+    };
+    let deferred =
+        RecipientOutcome { recipient: 1, outcome: Outcome::Deferred { peer: peer(), reply: later } };
+    let attempt = |id, outcomes| Attempt {
+        id,
+        at: Timestamp(5),
+        outcomes,
+        next_attempt: Timestamp(9),
+        warned: false,
+        dialogues: Vec::new(),
+    };
+    store.remove_queued(ids[2]).await.unwrap();
+    let attempts = [
+        attempt(ids[0], vec![delivered(0), delivered(1)]),
+        attempt(ids[1], vec![delivered(0), deferred]),
+        attempt(ids[2], vec![delivered(0)]),
+        attempt(ids[3], vec![delivered(7)]),
+    ];
+    let limit = StoreError::Limit("the entry has no such recipient");
+    let results = store.settle_all(attempts.into()).await.unwrap();
+    assert_eq!(results, [Ok(()), Ok(()), Err(StoreError::NoSuchEntry), Err(limit)]);
+    store.close().await;
+    let store = open(&directory, &disk).await;
+    let left: Vec<_> = store.queue().into_iter().map(|entry| (entry.id, entry.open().count())).collect();
+    assert_eq!(left, [(ids[1], 1), (ids[3], 2)]);
+    assert_eq!(store.queue_entry(ids[1]).unwrap().next_attempt(), Some(Timestamp(9)));
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}
+
+#[tokio::test]
 async fn the_queue_tells_of_its_changes() {
     let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(3));
     let store = open(&directory, &disk).await;
@@ -172,6 +215,55 @@ async fn the_queue_tells_of_its_changes() {
     );
     assert_eq!(store.queue_history(EntryId(1)).await.unwrap(), []);
     assert!(store.new_entry_id() > id);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn suppressed_addresses_outlast_a_restart() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(6));
+    let store = open(&directory, &disk).await;
+    account(&store, "user").await;
+    let address = |text: &str| waypost_mail::Address::parse(text).unwrap();
+    let strike = |recipient: &str, limit| Strike {
+        recipient: address(recipient),
+        sender: None,
+        cause: Cause::Bounce,
+        why: "550 5.1.1 nobody".to_owned(),
+        limit,
+        lifetime: Some(Duration::from_secs(3600)),
+    };
+    let accounts = store.directory().borrow().accounts.clone();
+    assert!(!store.strike(strike("x@b.test", 2)).await.unwrap());
+    assert!(store.strike(strike("X@b.test", 2)).await.unwrap());
+    assert!(!store.strike(strike("y@b.test", 2)).await.unwrap());
+    assert!(store.strike(strike("gone@b.test", 1)).await.unwrap());
+    store.suppress(address("z@b.test"), Some(address("s@a.test")), "so".to_owned(), None).await.unwrap();
+    assert_eq!(store.unsuppress(address("gone@b.test")).await, Ok(1));
+    assert_eq!(store.unsuppress(address("gone@b.test")).await, Ok(0));
+    store.forget_bounces(address("x@b.test")).await.unwrap();
+    assert!(Arc::ptr_eq(&accounts, &store.directory().borrow().accounts), "no account changed");
+    let before = store.directory().borrow().suppressions.all(store.now());
+    assert_eq!(before.len(), 3);
+    store.close().await;
+    let store = open(&directory, &disk).await;
+    let list = store.directory().borrow().suppressions.clone();
+    let now = store.now();
+    assert_eq!(list.all(now), before);
+    for (recipient, sender, expected) in [
+        ("x@b.test", None, true),
+        ("y@b.test", None, false),
+        ("z@b.test", None, false),
+        ("z@b.test", Some("s@a.test"), true),
+        ("gone@b.test", None, false),
+    ] {
+        let sender = sender.map(address);
+        let found = list.suppressing(&address(recipient), sender.as_ref(), now);
+        assert_eq!(found.is_some(), expected, "{recipient} {sender:?}");
+    }
+    assert!(list.suppressing(&address("x@b.test"), None, now.after(Duration::from_secs(7200))).is_none());
+    store.forget_bounces(address("y@b.test")).await.unwrap();
+    assert!(store.directory().borrow().suppressions.of(&address("y@b.test")).is_empty());
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     store.close().await;
 }
 

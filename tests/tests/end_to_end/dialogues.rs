@@ -70,14 +70,14 @@ struct Told {
 
 fn route(address: SocketAddr) -> Route {
     let targets = vec![Target::new("sink.test", address)];
-    Route { targets, protocol: Protocol::Smtp, encryption: Encryption::Offered, login: None }
+    Route { targets, protocol: Protocol::Smtp, login: None }
 }
 
 async fn send(route: &Route, recipients: usize) -> Told {
-    send_message(route, recipients, Bytes::from_static(MESSAGE)).await
+    send_message(route, Encryption::Offered, recipients, Bytes::from_static(MESSAGE)).await
 }
 
-async fn send_message(route: &Route, recipients: usize, left: Bytes) -> Told {
+async fn send_message(route: &Route, encryption: Encryption, recipients: usize, left: Bytes) -> Told {
     let to = |number| Address::parse(&format!("{number}@b.test")).unwrap();
     let to: Vec<Address> = (0..recipients).map(to).collect();
     let from = ReversePath::Address(Address::parse("s@a.test").unwrap());
@@ -88,7 +88,7 @@ async fn send_message(route: &Route, recipients: usize, left: Bytes) -> Told {
     let towards = Towards {
         policies: &Policies::in_memory(Resolver::new(&nowhere).unwrap()),
         config: &OutboundTlsConfig::default(),
-        whose: Whose::NextHop(route.encryption.into()),
+        whose: Whose::NextHop(encryption.into()),
         wish: Wish::Usual,
         now: Timestamp(0),
     };
@@ -251,7 +251,7 @@ async fn a_server_that_takes_no_more_of_a_message_is_heard() {
         for (reply, expected) in [("552 5.3.4 too big", Failed), ("452 4.3.1 full", Retry)] {
             let manners = Manners::say(Stage::Body, reply).offering(offers);
             let sink = ScriptedSink::start([manners]).await;
-            let told = send_message(&route(sink.address), 1, large.clone()).await;
+            let told = send_message(&route(sink.address), Encryption::Offered, 1, large.clone()).await;
             assert_eq!(told.outcomes, [expected], "{offers:?} {:?}", told.replies);
             let last = told.dialogues[0].lines.last().unwrap().clone();
             assert_eq!(last, format!("S: {reply}"), "{offers:?} {:?}", told.dialogues);
@@ -275,8 +275,8 @@ async fn tls_that_is_broken_wrong_or_stripped_is_told_apart() {
         {
             // The connection without TLS that follows a broken one.
             let sink = ScriptedSink::start([manners.clone(), Manners::default()]).await;
-            let route = Route { encryption, ..route(sink.address) };
-            let told = send(&route, 1).await;
+            let message = Bytes::from_static(MESSAGE);
+            let told = send_message(&route(sink.address), encryption, 1, message).await;
             assert_eq!(told.outcomes, [expected], "{name} {encryption}: {:?}", told.replies);
             assert_eq!(sink.seen().accepted, usize::from(expected == Delivered), "{name} {encryption}");
             if expected == Retry {

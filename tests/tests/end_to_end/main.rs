@@ -1,6 +1,7 @@
 //! End-to-end tests: everything runs against complete servers with real stores.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
 
+mod authenticity;
 mod binary;
 mod certificates;
 mod clients;

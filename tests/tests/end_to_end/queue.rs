@@ -75,9 +75,17 @@ struct Home {
 
 impl Home {
     fn new(next_hop: &str) -> Self {
+        Self::with(next_hop, "")
+    }
+
+    /// With further keys of `[queue]`.
+    fn with(next_hop: &str, queue: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let route = format!("[[route]]\ndomain = \"*\"\nnext_hop = \"{next_hop}\"");
-        let config = SiteBuilder::new("a.test").with(&route).queue("retry = [\"1h\"]").write(folder.path());
+        let config = SiteBuilder::new("a.test")
+            .with(&route)
+            .queue(&format!("retry = [\"1h\"]\n{queue}"))
+            .write(folder.path());
         fs::write(folder.path().join("password"), PASSWORD).unwrap();
         Self { folder, config }
     }
@@ -205,7 +213,7 @@ async fn a_deferred_message_is_shown_held_released_retried_and_sent_back() {
     assert_eq!(home.queue(&["bounce", &id, "--why", "he died in 1912"]).await, "1 message sent back\n");
     assert_eq!(home.queue(&["list"]).await, "the queue is empty\n");
     let shown = home.queue(&["show", &id]).await;
-    holds(&shown, &["has left the queue", "<recipient 1>  failed", "554 5.3.0 he died in 1912", "settled"]);
+    holds(&shown, &["has left the queue", "<x@far.test>  failed", "554 5.3.0 he died in 1912", "settled"]);
     let accounts =
         home.waypost(&["account", "list", "--json", "-c", home.config.to_str().unwrap()]).run().await;
     let accounts = json(&accounts);
@@ -500,4 +508,51 @@ async fn on_a_terminal_it_asks_before_it_removes() {
     let done = remove("", "--yes").await;
     assert!(done.code == 0 && !done.text.contains("[y/N]"), "{}", done.text);
     site.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_bounced_is_suppressed_shown_and_let_go_across_a_restart() {
+    let hop = Hop::start("550 5.1.1 nobody here").await;
+    let home = Home::with(&hop.name, "suppression = { enabled = true, bounces = 1 }");
+    let config = home.config.to_str().unwrap();
+    let list = |args: &[&str]| home.waypost(&["suppression"]).args(args).args(["-c", config]);
+    let server = home.serve().await;
+    let first = home.send(&server, "x@far.test").await;
+    let shown = home.until(&["show", &first], "has left the queue").await;
+    for line in [
+        &format!("{first}  from <alice@a.test>  has left the queue"),
+        "  <x@far.test>  failed, tried 1×",
+        "550 5.1.1 nobody here",
+        "    <x@far.test>  failed by ",
+    ] {
+        assert!(shown.contains(line), "{line:?} is not in {shown}");
+    }
+    home.stop(server).await;
+    // without a server, and after a restart
+    let listed = list(&["list"]).run().await;
+    assert!(listed.starts_with("x@far.test  suppressed until "), "{listed}");
+    assert!(listed.contains(", bounce 1×, last ") && listed.contains("550 5.1.1 nobody here"), "{listed}");
+    list(&["add", "y@far.test", "--why", "asked for it", "--expires", "2d"]).run().await;
+    let server = home.serve().await;
+    hop.says("250 ok");
+    for (to, why) in
+        [("X@far.test", "mail to it came back once"), ("y@far.test", "the postmaster says: asked for it")]
+    {
+        let id = home.send(&server, to).await;
+        let shown = home.until(&["show", &id], "has left the queue").await;
+        assert!(shown.contains(&format!("<{to}>  failed without asking a server")), "{shown}");
+        assert!(shown.contains("is on the suppression list here until 20") && shown.contains(why), "{shown}");
+    }
+    let line = json(list(&["list", "--json"]).run().await.lines().next().unwrap());
+    assert_eq!(
+        (&line["address"], &line["cause"], &line["suppressed"]),
+        (&"x@far.test".into(), &"bounce".into(), &true.into())
+    );
+    list(&["remove", "x@far.test"]).run().await;
+    assert_eq!(list(&["remove", "x@far.test"]).output().await.code, 1);
+    assert_eq!(list(&["add", "z@far.test", "--expires", "soon"]).output().await.code, 2);
+    let id = home.send(&server, "x@far.test").await;
+    let shown = home.until(&["show", &id], "has left the queue").await;
+    assert!(shown.contains("  <x@far.test>  delivered, tried 1×"), "{shown}");
+    home.stop(server).await;
 }

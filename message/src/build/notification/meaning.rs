@@ -1,4 +1,9 @@
-//! What status codes mean to people (RFC 3463 section 3; the registry of RFC 5248).
+//! What status codes mean to people: those of class 4 and 5 in the registry of RFC 5248 (IANA, "SMTP Enhanced Status Codes", as of 2024-12-06).
+//!
+//! X.0 to X.6 and X.7.0 to X.7.7 are those of RFC 3463 section 3; further ones of RFC 4954 section 6 (X.7.8, X.7.9, X.7.11), RFC 5248
+//! (X.7.10, X.7.12 to X.7.14), RFC 6531 (X.6.7, X.6.9), RFC 6710 (X.7.15, X.7.16), RFC 7293 (X.7.17 to X.7.19), RFC 7372 (X.7.20 to X.7.26), RFC
+//! 7505 (X.1.10, X.7.27), RFC 8617 (X.7.29) and RFC 8689 (X.7.30, and X.7.10 in section 4.2.1). What has no row means what its subject
+//! means (X.5.1, X.5.2: the protocol); codes of class 2 alone (X.1.5, X.1.9, X.3.6, X.6.4) are not told.
 
 use waypost_mail::EnhancedStatus;
 
@@ -16,6 +21,8 @@ const OTHER_WAY: &str = "Reach the recipient in another way, or send the mail ag
 const ASK_POSTMASTER: &str = "Show this report to whoever runs your mail server.";
 const ASK_RECIPIENT: &str = "Reach the recipient in another way and ask to be let in, or show this report to whoever runs your mail server.";
 const SMALLER: &str = "Send less at once: leave out attachments, or send a link to them instead.";
+const PLAINER: &str = "Send it without special characters and attachments.";
+const LOGIN: &str = "The server that should send the mail on does not let your mail server log in.";
 const AS_IS: &str = "The answer below may say more. If it does not help, reach the recipient in another way.";
 
 /// By subject and detail of the code, for both classes.
@@ -49,6 +56,7 @@ const BOTH: &[(u16, u16, &str, &str)] = &[
     (3, 2, "The mail server takes no mail now.", OTHER_WAY),
     (3, 3, "The recipient's mail server cannot do what this mail asks for.", ASK_POSTMASTER),
     (3, 4, "The mail is larger than the recipient's mail server takes.", SMALLER),
+    (3, 5, "The recipient's mail server is not set up well.", OTHER_WAY),
     (4, 0, "The way to the recipient's mail server is disturbed.", OTHER_WAY),
     (4, 1, "The recipient's mail server does not answer.", OTHER_WAY),
     (4, 2, "The connection to the recipient's mail server broke.", OTHER_WAY),
@@ -61,12 +69,9 @@ const BOTH: &[(u16, u16, &str, &str)] = &[
     (5, 3, "The mail has more recipients than the server takes at once.", "Send it to fewer people at once."),
     (6, 0, "The recipient's server does not take what is in the mail.", AS_IS),
     (6, 1, "The recipient's server does not take this kind of mail.", AS_IS),
-    (
-        6,
-        3,
-        "The mail is written in a way that the recipient's server cannot take.",
-        "Send it without special characters and attachments.",
-    ),
+    (6, 2, "The mail is written in a way that the recipient's server cannot take.", PLAINER),
+    (6, 3, "The mail is written in a way that the recipient's server cannot take.", PLAINER),
+    (6, 5, "The mail is written in a way that the recipient's server cannot take.", PLAINER),
     (
         6,
         7,
@@ -83,11 +88,41 @@ const BOTH: &[(u16, u16, &str, &str)] = &[
     (7, 2, "You may not write to this list.", "Join the list, or ask who runs it."),
     (
         7,
-        10,
-        "You asked for encryption all the way, and the next server cannot do that.",
-        "Send it without that wish, or in another way.",
+        3,
+        "The mail would have to be encrypted in another way for the recipient, and that cannot be done.",
+        OTHER_WAY,
     ),
-    (7, 13, "The mailbox is switched off.", "Reach the recipient in another way."),
+    (7, 4, "The recipient's server cannot do what this mail asks for to be secure.", ASK_POSTMASTER),
+    (7, 5, "The way to the recipient's server could not be made secure.", ASK_POSTMASTER),
+    (7, 6, "The way to the recipient's server could not be made secure.", ASK_POSTMASTER),
+    (7, 7, "The mail was changed on its way.", "Send the mail again."),
+    (7, 8, LOGIN, ASK_POSTMASTER),
+    (7, 9, LOGIN, ASK_POSTMASTER),
+    (
+        7,
+        10,
+        "The mail may go encrypted only, as its sender can ask for, and the next server cannot do that.",
+        "If you asked for that, send it without that wish, or in another way.",
+    ),
+    (7, 11, LOGIN, ASK_POSTMASTER),
+    (7, 12, LOGIN, ASK_POSTMASTER),
+    (
+        7,
+        13,
+        "The account is switched off, the recipient's or one on the way.",
+        "Reach the recipient in another way, or show this report to whoever runs your mail server.",
+    ),
+    (7, 14, "The recipient's server takes mail only from servers that it knows.", ASK_RECIPIENT),
+    (7, 15, "The recipient's server takes only mail that is more urgent.", OTHER_WAY),
+    (7, 16, "The mail is too large for how urgent it is.", SMALLER),
+    (7, 17, "The mailbox belongs to somebody else now.", "Ask the recipient for the new address."),
+    (
+        7,
+        18,
+        "What stands behind the @ belongs to somebody else now.",
+        "Ask the recipient for the new address.",
+    ),
+    (7, 19, "It could not be found out whether the mailbox still belongs to the same person.", OTHER_WAY),
     (7, 20, "The mail is not signed as the recipient's server wants it (DKIM).", ASK_POSTMASTER),
     (7, 21, "The mail is not signed as the recipient's server wants it (DKIM).", ASK_POSTMASTER),
     (7, 22, "The mail is not signed as the recipient's server wants it (DKIM).", ASK_POSTMASTER),
@@ -129,6 +164,12 @@ const BOTH: &[(u16, u16, &str, &str)] = &[
     ),
     (
         7,
+        29,
+        "The recipient's server takes the mail for changed by a server that forwarded it (ARC).",
+        ASK_POSTMASTER,
+    ),
+    (
+        7,
         30,
         "You asked for encryption all the way, and the next server cannot do that.",
         "Send it without that wish, or in another way.",
@@ -152,7 +193,6 @@ const APART: &[(u8, u16, u16, &str, &str)] = &[
         "The way to the recipient's server is not secure enough, or that server waits with mail it does not know yet.",
         OTHER_WAY,
     ),
-    (4, 7, 5, "The way to the recipient's server could not be made secure.", ASK_POSTMASTER),
 ];
 
 /// What a code means; of an unknown one no more than its subject says.
@@ -211,7 +251,13 @@ mod tests {
             ("5.3.4", "The mail is larger than the recipient's mail server takes."),
             ("5.4.7", "The mail could not be delivered in the time that there was for it."),
             ("5.7.1", "The recipient's server refuses mail from you, or takes this mail for spam."),
-            ("5.7.10", "You asked for encryption all the way, and the next server cannot do that."),
+            ("5.7.30", "You asked for encryption all the way, and the next server cannot do that."),
+            ("5.7.13", "The account is switched off, the recipient's or one on the way."),
+            ("5.6.2", "The mail is written in a way that the recipient's server cannot take."),
+            ("5.7.8", LOGIN),
+            ("4.7.5", "The way to the recipient's server could not be made secure."),
+            ("5.5.1", "The mail servers do not understand each other."),
+            ("4.3.5", "The recipient's mail server is not set up well."),
             // by their subject
             ("5.1.99", "There is something wrong with the address."),
             ("4.4.99", "The way to the recipient's mail server is disturbed."),

@@ -1,11 +1,6 @@
 //! Public keys in DNS (RFC 6376 section 3.6), each of a message asked for once, all together.
 
-use std::{
-    collections::HashMap,
-    future::{Future, poll_fn},
-    pin::Pin,
-    task::Poll,
-};
+use std::collections::HashMap;
 
 use mail_auth::common::{crypto::Algorithm, parse::TxtRecordParser, verify::DomainKey};
 
@@ -116,13 +111,8 @@ impl Keys {
         asked.sort();
         asked.dedup();
         asked.truncate(KEYS_MAX);
-        let look_up = |name: String| -> Pin<Box<dyn Future<Output = (String, Found)> + Send + '_>> {
-            Box::pin(async move {
-                let found = find(resolver, &name).await;
-                (name, found)
-            })
-        };
-        Self(all(asked.into_iter().map(look_up).collect()).await.into_iter().collect())
+        let found = resolver.texts_of(&asked).await.into_iter().map(keys);
+        Self(asked.into_iter().zip(found).collect())
     }
 
     /// Whether a signature of these octets stands by a key of its name.
@@ -158,29 +148,10 @@ impl Keys {
     }
 }
 
-async fn find(resolver: &Resolver, name: &str) -> Found {
-    match resolver.texts(name).await {
+fn keys(found: Result<Vec<Vec<u8>>, DnsError>) -> Found {
+    match found {
         Ok(texts) => Ok(texts.iter().take(RECORDS_MAX).map(|text| Key::parse(text)).collect()),
         Err(DnsError::Temporary(..)) => Err(KeyError::Temporary),
         Err(DnsError::NoSuchDomain(_) | DnsError::NoRecords(_)) => Ok(Vec::new()),
     }
-}
-
-/// What all come to, in their order.
-pub(crate) async fn all<T: Unpin>(mut futures: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
-    let mut outcomes: Vec<Option<T>> = futures.iter().map(|_| None).collect();
-    poll_fn(|context| {
-        let mut is_pending = false;
-        for (future, outcome) in
-            futures.iter_mut().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_none())
-        {
-            match future.as_mut().poll(context) {
-                Poll::Ready(done) => *outcome = Some(done),
-                Poll::Pending => is_pending = true,
-            }
-        }
-        if is_pending { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
-    outcomes.into_iter().flatten().collect()
 }

@@ -4,14 +4,13 @@
 
 mod record;
 
-use std::{collections::HashMap, future::Future, pin::Pin};
+use std::collections::HashMap;
 
 use waypost_mail::Domain;
 use waypost_message::{EnvelopeAddress, HeaderBlock, Splitter};
 
 pub use self::record::Policy;
 use self::record::{Alignment, Record, Walk, Whose, walk_names};
-use super::dkim::key::all;
 use crate::dns::{DnsError, Family, Resolver};
 
 /// Most domains of authors that are looked at; a message with more fails for all of them.
@@ -131,18 +130,14 @@ impl Records {
         let mut names: Vec<&str> = domains.flat_map(walk_names).collect();
         names.sort_unstable();
         names.dedup();
-        let look_up = |name: &str| -> Pin<Box<dyn Future<Output = _> + Send + '_>> {
-            let name = name.to_owned();
-            Box::pin(async move {
-                let record = match resolver.texts(&format!("_dmarc.{name}")).await {
-                    Ok(texts) => Ok(Record::select(&texts)),
-                    Err(DnsError::Temporary(..)) => Err(()),
-                    Err(DnsError::NoSuchDomain(_) | DnsError::NoRecords(_)) => Ok(None),
-                };
-                (name, record)
-            })
+        let owners: Vec<String> = names.iter().map(|name| format!("_dmarc.{name}")).collect();
+        let record = |found: Result<Vec<Vec<u8>>, DnsError>| match found {
+            Ok(texts) => Ok(Record::select(&texts)),
+            Err(DnsError::Temporary(..)) => Err(()),
+            Err(DnsError::NoSuchDomain(_) | DnsError::NoRecords(_)) => Ok(None),
         };
-        Self(all(names.into_iter().map(look_up).collect()).await.into_iter().collect())
+        let found = resolver.texts_of(&owners).await.into_iter().map(record);
+        Self(names.into_iter().map(str::to_owned).zip(found).collect())
     }
 
     /// A walk; `None`: DNS did not answer on the way.
@@ -209,5 +204,5 @@ impl Records {
 
 /// Whether a domain does not exist (RFC 9989 section 4.7 with RFC 8020); where DNS does not answer it is taken to exist.
 async fn does_not_exist(resolver: &Resolver, domain: &str) -> bool {
-    matches!(resolver.addresses_of(domain, Family::V4).await, Err(DnsError::NoSuchDomain(_)))
+    matches!(resolver.addresses_in(Family::V4, domain).await, Err(DnsError::NoSuchDomain(_)))
 }

@@ -285,7 +285,7 @@ impl Check<'_> {
         if !is_name(host) {
             return Ok(Vec::new());
         }
-        answer(self.resolver.addresses_of(host, family).await)
+        answer(self.resolver.addresses_in(family, host).await)
     }
 
     /// The names of the client that lead back to it (RFC 7208 section 5.5). What DNS does not answer is passed over.
@@ -293,7 +293,7 @@ impl Check<'_> {
         let ip = self.client.ip;
         let mut validated = Vec::new();
         for name in self.resolver.names(ip).await.unwrap_or_default().into_iter().take(HOSTS_MAX) {
-            let found = self.resolver.addresses_of(&name, Family::of(ip)).await;
+            let found = self.resolver.addresses_in(Family::of(ip), &name).await;
             if found.is_ok_and(|addresses| addresses.contains(&ip)) {
                 validated.push(name);
             }

@@ -1,5 +1,7 @@
 //! Answers of a signed zone, of one that is not, and of one with forged records in it.
 
+use hickory_server::dnssec::NxProofKind;
+
 use super::{
     super::testing::{SignedZone, a, alias, mx, tlsa},
     *,
@@ -10,6 +12,10 @@ fn record(octet: u8) -> TlsaRecord {
 }
 
 async fn zone() -> SignedZone {
+    zone_with(NxProofKind::Nsec).await
+}
+
+async fn zone_with(proof: NxProofKind) -> SignedZone {
     let signed = [
         ("b.test.", mx("mx.b.test.")),
         ("mx.b.test.", a(1)),
@@ -29,7 +35,7 @@ async fn zone() -> SignedZone {
         ("_25._tcp.mx.forged.test.", tlsa(&record(3))),
         ("_25._tcp.plain.test.", tlsa(&record(3))),
     ];
-    SignedZone::start(&signed, &forged).await
+    SignedZone::start_with(proof, &signed, &forged).await
 }
 
 async fn mx_security(resolver: &Resolver, domain: &str) -> Security {
@@ -110,6 +116,79 @@ async fn without_dnssec_nothing_is_secure() {
         assert_eq!(mx_security(&resolver, "b.test").await, Security::Insecure);
         assert_eq!(host_security(&resolver, "mx.b.test").await, HostSecurity::Insecure);
         assert_eq!(tlsa_of(&resolver, "mx.b.test", 25).await, Tlsa::None);
+    }
+}
+
+#[tokio::test]
+async fn a_resolver_that_is_believed_vouches_by_the_ad_bit() {
+    let zone = zone().await;
+    let secure = [
+        "b.test. MX",
+        "mx.b.test. A",
+        "alias.test. A",
+        "away.test. CNAME",
+        "_25._tcp.mx.b.test. TLSA",
+        // what it says of other questions means nothing for these
+        "mx.forged.test. AAAA",
+    ];
+    let resolver = zone.trusted(Box::leak(Box::new(secure))).await;
+    for (domain, expected) in [
+        ("b.test", Security::Secure),
+        ("unsigned.test", Security::Insecure),
+        ("forged.test", Security::Insecure),
+    ] {
+        assert_eq!(mx_security(&resolver, domain).await, expected, "{domain}");
+    }
+    let secure = |canonical: Option<&str>| HostSecurity::Secure { canonical: canonical.map(str::to_owned) };
+    for (host, expected) in [
+        ("mx.b.test", secure(None)),
+        ("alias.test", secure(Some("mx.b.test"))),
+        ("away.test", HostSecurity::OnlyAlias),
+        ("mx.unsigned.test", HostSecurity::Insecure),
+        ("mx.forged.test", HostSecurity::Insecure),
+        ("absent.test", HostSecurity::Insecure),
+    ] {
+        assert_eq!(host_security(&resolver, host).await, expected, "{host}");
+    }
+    for (base, port, expected) in [
+        ("mx.b.test", 25, Tlsa::Records(vec![record(1)])),
+        ("mx.b.test", 27, Tlsa::None),
+        ("plain.test", 25, Tlsa::None),
+    ] {
+        assert_eq!(tlsa_of(&resolver, base, port).await, expected, "{base} {port}");
+    }
+}
+
+/// RFC 5155.
+#[tokio::test]
+async fn what_is_denied_by_nsec3_is_not_there() {
+    for (iterations, opt_out) in [(0, false), (0, true), (5, false)] {
+        let salt = Arc::from([7_u8, 8].as_slice());
+        let proof = NxProofKind::Nsec3 { algorithm: Default::default(), salt, iterations, opt_out };
+        let zone = zone_with(proof).await;
+        let resolver = zone.resolver(Dnssec::Validate);
+        for (base, port, expected) in [
+            ("mx.b.test", 25, Tlsa::Records(vec![record(1)])),
+            // no such name, and a name without such records
+            ("mx.b.test", 27, Tlsa::None),
+            ("absent.test", 25, Tlsa::None),
+            ("mx.unsigned.test", 25, Tlsa::None),
+            ("plain.test", 25, Tlsa::Failed(String::new())),
+        ] {
+            let found = tlsa_of(&resolver, base, port).await;
+            assert_eq!(found, expected, "{base} {port}, {iterations} iterations, opt-out {opt_out}");
+        }
+        for (host, expected) in [
+            ("mx.b.test", HostSecurity::Secure { canonical: None }),
+            ("mx.unsigned.test", HostSecurity::Insecure),
+            ("absent.test", HostSecurity::Insecure),
+            ("mx.forged.test", HostSecurity::Failed(String::new())),
+        ] {
+            let found = host_security(&resolver, host).await;
+            assert_eq!(found, expected, "{host}, {iterations} iterations, opt-out {opt_out}");
+        }
+        assert_eq!(mx_security(&resolver, "b.test").await, Security::Secure);
+        assert_eq!(mx_security(&resolver, "unsigned.test").await, Security::Insecure);
     }
 }
 

@@ -6,7 +6,8 @@ use waypost_mail::EnhancedStatus;
 
 use super::*;
 
-const BOUNDS: Bounds = Bounds { connections: 3, messages_per_minute: 0 };
+const BOUNDS: Bounds =
+    Bounds { connections: 3, messages_per_minute: 0, sources: SourceAddresses { v4: None, v6: None } };
 const NOW: Timestamp = Timestamp(1_000_000);
 const LATER: Timestamp = Timestamp(i64::MAX);
 
@@ -170,6 +171,69 @@ fn a_rate_is_kept_over_all_connections() {
     assert!(matches!(given[..], [Next::Message(_), Next::Wait(_, Some(Timestamp(1_002_000)))]), "{given:?}");
 }
 
+/// Connections from it in the model.
+const FROM_ONE: usize = 3;
+
+/// An address of ours that has bounds.
+const OURS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(192, 0, 2, 1);
+
+fn from_one() -> SourceAddresses {
+    SourceAddresses { v4: Some(OURS), v6: None }
+}
+
+fn limit(connections: Option<usize>, messages_per_minute: u32) -> SourceConfig {
+    SourceConfig { address: OURS.into(), connections, messages_per_minute }
+}
+
+#[test]
+fn destinations_share_the_connections_of_an_address_of_ours() {
+    let mut sites = Sites::new(20);
+    sites.set_source_limits(&[limit(Some(2), 0)]);
+    let bounds = Bounds { sources: from_one(), ..BOUNDS };
+    for (place, bounds) in [(1, bounds), (2, bounds), (3, bounds), (9, BOUNDS)] {
+        sites.add(&place, bounds, EntryId(1), NOW, NOW);
+    }
+    look_at_all(&mut sites, NOW);
+    let begun = starts(&mut sites, NOW);
+    assert_eq!(begun.len(), 3);
+    assert!(begun.iter().any(|(_, place)| *place == 9), "another address has bounds of its own");
+    let (first, place) = *begun.iter().find(|(_, place)| *place != 9).unwrap();
+    // an idle one ends, as another destination waits for its place
+    sites.connected(first, NOW);
+    let Next::Message(id) = sites.next(first, Stage::Connecting, NOW) else { panic!() };
+    sites.done(first, id, Vec::new(), NOW);
+    assert!(matches!(sites.next(first, Stage::Busy, NOW), Next::End));
+    sites.ended(first, Stage::Busy, NOW);
+    let [(_, last)] = starts(&mut sites, NOW)[..] else { panic!() };
+    assert!(last != place && !begun.iter().any(|(_, other)| *other == last), "{last}");
+    // those that are there are counted on
+    sites.set_source_limits(&[limit(Some(3), 0)]);
+    (4..=5).for_each(|place| sites.add(&place, bounds, EntryId(1), NOW, NOW));
+    look_at_all(&mut sites, NOW);
+    assert_eq!(starts(&mut sites, NOW).len(), 1);
+}
+
+#[test]
+fn destinations_share_the_rate_of_an_address_of_ours() {
+    let mut sites = Sites::new(20);
+    sites.set_source_limits(&[limit(None, 60)]);
+    let bounds = Bounds { sources: from_one(), ..BOUNDS };
+    (1..=3).for_each(|place| sites.add(&place, bounds, EntryId(1), NOW, NOW));
+    look_at_all(&mut sites, NOW);
+    let begun = starts(&mut sites, NOW);
+    assert_eq!(begun.len(), 3);
+    let given: Vec<Next> = begun.iter().map(|(site, _)| sites.next(*site, Stage::Connecting, NOW)).collect();
+    let soon = Timestamp(NOW.0 + 1000);
+    let is_waiting = |next: &Next| matches!(next, Next::Wait(_, Some(slot)) if *slot == soon);
+    assert!(matches!(given[0], Next::Message(_)) && given[1..].iter().all(is_waiting), "{given:?}");
+    // without a connection it is looked at when the rate allows the next one
+    sites.ended(begun[1].0, Stage::Idle, NOW);
+    assert!(starts(&mut sites, NOW).is_empty());
+    assert_eq!(sites.next_wake(), Some(soon));
+    look_at_all(&mut sites, soon);
+    assert_eq!(starts(&mut sites, soon).len(), 1);
+}
+
 #[test]
 fn an_idle_connection_takes_the_next_message_and_ends_where_others_need_its_place() {
     let mut sites = Sites::new(1);
@@ -311,8 +375,10 @@ impl Model {
     fn new(seed: u64) -> Self {
         let mut chance = Chance(seed);
         let most = 1 + chance.next(12) as usize;
+        let mut sites = Sites::new(most);
+        sites.set_source_limits(&[limit(Some(FROM_ONE), 240)]);
         Self {
-            sites: Sites::new(most),
+            sites,
             chance,
             now: NOW,
             open: BTreeMap::new(),
@@ -329,7 +395,8 @@ impl Model {
     /// Each destination has bounds of its own.
     fn bounds(place: u8) -> Bounds {
         let messages_per_minute = if place == 1 { 30 } else { 0 };
-        Bounds { connections: 1 + usize::from(place), messages_per_minute }
+        let sources = if place >= 2 { from_one() } else { SourceAddresses::default() };
+        Bounds { connections: 1 + usize::from(place), messages_per_minute, sources }
     }
 
     fn after(&mut self, most: u64) -> Timestamp {
@@ -454,6 +521,8 @@ impl Model {
         let here = self.connections.iter().filter(|(_, other, _)| *other == place).count();
         assert!(here <= Self::bounds(place).connections, "{here} connections to {place}");
         assert!(self.sites.running - self.sites.hanging <= self.most);
+        let from_one = self.connections.iter().filter(|(_, place, _)| *place >= 2).count();
+        assert!(from_one <= FROM_ONE, "{from_one} connections from one address");
         true
     }
 
@@ -615,7 +684,8 @@ impl Model {
                 self.go_on_well();
             } else if !self.touches.is_empty() {
                 self.touch();
-            } else if let Some(at) = wake {
+            } else if let Some(at) = self.sites.next_wake() {
+                // as the runner does, after it could start nothing
                 self.now = at;
             } else {
                 break;

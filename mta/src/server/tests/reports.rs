@@ -18,7 +18,8 @@ fn multipart(kind: &str, part: &str) -> String {
 impl Site {
     fn bounce_path(&self, user: &str) -> String {
         let user = Address::parse(user).unwrap();
-        self.context.srs.bounce_path(&user, ID).unwrap().to_string()
+        let day = waypost_auth::srs::day(self.context.store.now());
+        self.context.srs.bounce_path(&user, ID, day).unwrap().to_string()
     }
 
     /// What was noted with the message.
@@ -102,4 +103,37 @@ async fn forged_paths_are_addresses_with_a_detail_and_nothing_more() {
         let said = site.relay(&format!("MAIL FROM:<>\r\nRCPT TO:<{to}>\r\n")).await.pop().unwrap();
         assert!(said.starts_with(expected), "{to} {said}");
     }
+}
+
+#[tokio::test]
+async fn complaints_about_recipients_that_a_message_had_suppress_its_senders_mail_to_them() {
+    let site = Site::new().await;
+    site.reconfigure(|config| config.queue.suppression.enabled = true);
+    let message = message("anna@a.test", &["x@b.test", "y@b.test"], "Subject: news\r\n\r\nx\r\n");
+    accepted(&site.submit(&message).await);
+    let id = site.context.store.queue()[0].id;
+    let anna = Address::parse("anna@a.test").unwrap();
+    let day = waypost_auth::srs::day(site.context.store.now());
+    let path = site.context.srs.bounce_path(&anna, id, day).unwrap().to_string();
+    let complaint = |to: &str| {
+        multipart("feedback-report", &format!("Feedback-Type: Abuse\r\nOriginal-Rcpt-To: <{to}>\r\n"))
+    };
+    for to in ["x@b.test", "boss@c.test"] {
+        accepted(&site.relay(&super::message("fbl@b.test", &[&path], &complaint(to))).await);
+    }
+    // what is noted and not counted: a first bounce
+    accepted(&site.relay(&super::message("", &[&path], &multipart("delivery-status", STATUS))).await);
+    let (store, now) = (&site.context.store, site.context.store.now());
+    let list = store.directory().borrow().suppressions.clone();
+    for (recipient, sender, expected) in [
+        ("x@b.test", "anna@a.test", true),
+        ("x@b.test", "bert@a.test", false),
+        ("y@b.test", "anna@a.test", false),
+        ("boss@c.test", "anna@a.test", false),
+    ] {
+        let [recipient, sender] = [recipient, sender].map(|text| Address::parse(text).unwrap());
+        let found = list.suppressing(&recipient, Some(&sender), now);
+        assert_eq!(found.is_some(), expected, "{recipient} {sender}");
+    }
+    assert_eq!(site.inbox(site.anna).await.len(), 3, "all of it is mail, too");
 }

@@ -53,6 +53,10 @@ impl LineReader {
                 self.skips.get_or_insert(kind);
                 self.input.clear();
             }
+            if self.input.is_empty() {
+                // A session that waits holds no buffer.
+                self.input = BytesMut::new();
+            }
             return Line::Incomplete;
         };
         if let Some(kind) = self.skips.take().or((end >= bytes_max).then_some(kind)) {

@@ -38,6 +38,7 @@ mod tests;
 use std::{
     convert::Infallible,
     mem,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -75,20 +76,21 @@ struct Transaction {
     body: BodyType,
 }
 
+/// What is large and not the usual lies in boxes: all sessions that wait would hold the room for it.
 #[derive(Debug)]
 enum State {
     Greeting,
     Ready(Option<Transaction>),
-    Authenticating(Exchange),
-    LookingUp(Exchange),
-    Claiming(Claim),
+    Authenticating(Box<Exchange>),
+    LookingUp(Box<Exchange>),
+    Claiming(Box<Claim>),
     CheckingLogin,
     Introducing(Box<XClient>),
-    Verifying(Address, Option<Transaction>),
+    Verifying(Box<Address>, Option<Transaction>),
     OpeningTransaction(Transaction),
     AddingRecipient(Transaction),
-    Receiving(Reception, Result<(), Refusal>),
-    Storing(Reception),
+    Receiving(Box<Reception>, Result<(), Refusal>),
+    Storing(Box<Reception>),
     EndingData(Transaction),
     Skipping(u64, Fixed, Option<Transaction>),
     StartingTls,
@@ -124,7 +126,7 @@ pub struct Server {
     budget: Budget,
     lines: LineReader,
     /// A message of which more chunks are to come.
-    chunks: Option<Reception>,
+    chunks: Option<Box<Reception>>,
     output: BytesMut,
     /// When what is waited for now must have come.
     deadline: Option<Instant>,
@@ -167,7 +169,7 @@ impl Machine for Server {
                 self.refuse(refusal, State::Ready(None))
             }
             (State::LookingUp(mut exchange), Answer::Found(found)) => match exchange.found(&found) {
-                Progress::Done(claim) => State::Claiming(claim),
+                Progress::Done(claim) => State::Claiming(Box::new(claim)),
                 progress => self.progress(exchange, progress).0,
             },
             (State::CheckingLogin, Answer::Done) => {
@@ -204,7 +206,7 @@ impl Machine for Server {
 
     /// RFC 3207 section 4.2: all that the client said before is forgotten.
     fn tls_started(&mut self, info: &TlsInfo) {
-        self.settings.tls = Some(info.clone());
+        self.settings.tls = Some(Arc::new(info.clone()));
         self.lines.clear();
         (self.client, self.login, self.deadline) = (None, Login::Anonymous, None);
         self.state = State::Ready(None);
@@ -257,7 +259,7 @@ impl Server {
     fn advance(&mut self, state: State, now: Instant) -> Turn {
         match state {
             State::Greeting => self.greet(now),
-            State::Claiming(claim) => (State::CheckingLogin, Some(Step::Ask(Question::Authenticate(claim)))),
+            State::Claiming(claim) => (State::CheckingLogin, Some(Step::Ask(Question::Authenticate(*claim)))),
             State::Ready(_) | State::Authenticating(_) if let Some(reply) = self.exhausted(now) => {
                 (self.refuse(reply, State::Closing), None)
             }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use waypost_auth::sasl::{Certificate, Channel, Exchange, Offer, Progress};
-use waypost_mail::{Address, BodyType, Reply, ReversePath};
+use waypost_mail::{Address, AddressRef, BodyType, Reply, ReversePath};
 use waypost_net::{Step, TlsInfo};
 
 use super::{
@@ -54,15 +54,13 @@ impl Server {
             Command::Quit => self.reply(replies::BYE, State::Closing),
             Command::StartTls => self.starttls(transaction),
             Command::XClient(client) => return self.xclient(client, transaction),
-            Command::Auth { mechanism, initial } => {
-                return self.auth(&mechanism, initial.as_deref(), transaction);
-            }
+            Command::Auth { mechanism, initial } => return self.auth(mechanism, initial, transaction),
         };
         (state, None)
     }
 
-    fn ehlo(&mut self, name: ClientName, dialect: Dialect) -> State {
-        self.client = Some(Client { name, dialect });
+    fn ehlo(&mut self, name: ClientName<'_>, dialect: Dialect) -> State {
+        self.client = Some(Client { name: name.into_owned(), dialect });
         let mut lines = vec![
             self.settings.hostname.to_string(),
             "PIPELINING".to_owned(),
@@ -95,15 +93,15 @@ impl Server {
         State::Ready(None)
     }
 
-    fn helo(&mut self, name: ClientName) -> State {
-        self.client = Some(Client { name, dialect: Dialect::Smtp });
+    fn helo(&mut self, name: ClientName<'_>) -> State {
+        self.client = Some(Client { name: name.into_owned(), dialect: Dialect::Smtp });
         self.say(&Reply::plain(250, self.settings.hostname.to_string()));
         State::Ready(None)
     }
 
     fn mail(
         &mut self,
-        reverse_path: ReversePath,
+        reverse_path: ReversePath<AddressRef<'_>>,
         parameters: MailParameters,
         transaction: Option<Transaction>,
         line: &[u8],
@@ -137,13 +135,13 @@ impl Server {
         }
         let open = Transaction { recipients: 0, smtputf8: parameters.smtputf8, body: parameters.body };
         let (tls, login) = (self.settings.tls.clone(), self.login);
-        let mail = Mail { client, tls, login, reverse_path, parameters };
+        let mail = Mail { client, tls, login, reverse_path: reverse_path.into_owned(), parameters };
         (State::OpeningTransaction(open), Some(Step::Ask(Question::Mail(Box::new(mail)))))
     }
 
     fn rcpt(
         &mut self,
-        path: ForwardPath,
+        path: ForwardPath<AddressRef<'_>>,
         parameters: RcptParameters,
         transaction: Option<Transaction>,
         line: &[u8],
@@ -163,7 +161,8 @@ impl Server {
         if open.recipients >= self.settings.recipients {
             return self.refused(replies::TOO_MANY_RECIPIENTS, transaction);
         }
-        (State::AddingRecipient(open), Some(Step::Ask(Question::Recipient(path, Box::new(parameters)))))
+        let question = Question::Recipient(path.into_owned(), Box::new(parameters));
+        (State::AddingRecipient(open), Some(Step::Ask(question)))
     }
 
     fn data(&mut self, transaction: Option<Transaction>, now: Instant) -> State {
@@ -178,7 +177,7 @@ impl Server {
             }
             Some(open) => {
                 self.say(&Reply::plain(354, replies::START_INPUT));
-                State::Receiving(Reception::new(self.settings.message_size, open, now), Ok(()))
+                State::Receiving(Box::new(Reception::new(self.settings.message_size, open, now)), Ok(()))
             }
         }
     }
@@ -195,7 +194,7 @@ impl Server {
             Some(open) => {
                 let begun = self.chunks.take();
                 let mut message =
-                    begun.unwrap_or_else(|| Reception::new(self.settings.message_size, open, now));
+                    begun.unwrap_or_else(|| Box::new(Reception::new(self.settings.message_size, open, now)));
                 message.begin_chunk(octets, last);
                 (State::Receiving(message, Ok(())), None)
             }
@@ -226,18 +225,19 @@ impl Server {
             _ if !self.may_log_in() && !self.offers_tls() => replies::NO_LOGIN,
             _ if !self.may_log_in() => replies::TLS_FIRST,
             None => replies::UNKNOWN_MECHANISM,
-            Some((exchange, progress)) => return self.progress(exchange, progress),
+            Some((exchange, progress)) => return self.progress(Box::new(exchange), progress),
         };
         self.refused(refusal, transaction)
     }
 
     /// RFC 5321 section 7.3: who has not logged in learns of no address; nor does anyone where that is not wanted.
-    fn vrfy(&mut self, address: Option<Address>, transaction: Option<Transaction>) -> Turn {
+    fn vrfy(&mut self, address: Option<AddressRef<'_>>, transaction: Option<Transaction>) -> Turn {
         let tells = self.settings.manners.vrfy && self.login == Login::Authenticated;
         match address.filter(|address| tells && !address.needs_smtputf8()) {
             Some(address) => {
+                let address = address.into_owned();
                 let question = Question::Verify(address.clone());
-                (State::Verifying(address, transaction), Some(Step::Ask(question)))
+                (State::Verifying(Box::new(address), transaction), Some(Step::Ask(question)))
             }
             None => (self.reply(replies::CANNOT_VERIFY, State::Ready(transaction)), None),
         }
@@ -288,13 +288,13 @@ impl Server {
         self.say_greeting()
     }
 
-    pub(super) fn respond(&mut self, mut exchange: Exchange, line: &[u8]) -> Turn {
+    pub(super) fn respond(&mut self, mut exchange: Box<Exchange>, line: &[u8]) -> Turn {
         let progress = std::str::from_utf8(line).map_or(Progress::Malformed, |line| exchange.respond(line));
         self.progress(exchange, progress)
     }
 
     /// Goes on with an exchange.
-    pub(super) fn progress(&mut self, exchange: Exchange, progress: Progress) -> Turn {
+    pub(super) fn progress(&mut self, exchange: Box<Exchange>, progress: Progress) -> Turn {
         match progress {
             Progress::Challenge(challenge) => {
                 self.say(&Reply::plain(334, challenge));
@@ -320,7 +320,7 @@ impl Server {
 
     /// What can be logged in by at the moment.
     fn offer(&self) -> Offer {
-        let channel = self.settings.tls.as_ref().map(channel).unwrap_or_default();
+        let channel = self.settings.tls.as_deref().map(channel).unwrap_or_default();
         Offer { channel, ..self.settings.offer.clone() }
     }
 
@@ -337,13 +337,13 @@ fn channel(TlsInfo { binding, certificate, .. }: &TlsInfo) -> Channel {
 }
 
 /// Whether a command must be the last of those that are sent without waiting (RFC 2920 section 3.1).
-fn ends_its_group(command: &Command) -> bool {
+fn ends_its_group(command: &Command<'_>) -> bool {
     // Behind BDAT its octets come at once, and more commands may (RFC 3030 section 4.2).
     !matches!(command, Command::Mail(..) | Command::Rcpt(..) | Command::Rset | Command::Bdat { .. })
 }
 
 /// Whether a command is one that a client who only keeps its place can give for ever.
-fn sends_no_mail(command: &Command) -> bool {
+fn sends_no_mail(command: &Command<'_>) -> bool {
     matches!(
         command,
         Command::Ehlo(_)

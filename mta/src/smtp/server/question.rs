@@ -1,6 +1,6 @@
 //! What the machine asks, and what it is told.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use waypost_auth::sasl::{Claim, Found, Lookup, Offer};
@@ -63,7 +63,7 @@ pub struct Settings {
     /// By what logging in is possible; its channel is that of `tls`.
     pub offer: Offer,
     /// TLS that is on already.
-    pub tls: Option<TlsInfo>,
+    pub tls: Option<Arc<TlsInfo>>,
     /// The longest time for which a message can be held, in seconds, and until when that is, as EHLO says it; `None`: not at all.
     pub future_release: Option<String>,
     /// Kinds of solicitations that are not wanted, as EHLO says them (RFC 3865 section 2.1); `None`: nothing is said.
@@ -107,7 +107,7 @@ impl Dialect {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Client {
     /// Its name.
-    pub name: ClientName,
+    pub name: ClientName<'static>,
     /// How it greeted.
     pub dialect: Dialect,
 }
@@ -127,7 +127,7 @@ pub struct Mail {
     /// Who sends.
     pub client: Client,
     /// TLS of the connection.
-    pub tls: Option<TlsInfo>,
+    pub tls: Option<Arc<TlsInfo>>,
     /// Whether someone has logged in.
     pub login: Login,
     /// Where notifications go.

@@ -78,7 +78,7 @@ impl Reception {
 impl Server {
     pub(super) fn receive_data(
         &mut self,
-        mut message: Reception,
+        mut message: Box<Reception>,
         verdict: Result<(), Refusal>,
         now: Instant,
     ) -> Turn {
@@ -129,7 +129,7 @@ impl Server {
         }
     }
 
-    pub(super) fn stored(&mut self, mut message: Reception, answer: Answer) -> State {
+    pub(super) fn stored(&mut self, mut message: Box<Reception>, answer: Answer) -> State {
         let verdict = match answer {
             Answer::Done => Ok(()),
             Answer::Refused(refusal) => Err(refusal),

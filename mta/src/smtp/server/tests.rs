@@ -174,7 +174,7 @@ fn play(settings: &Settings, script: &[(&str, &str)]) -> Vec<Session> {
 }
 
 fn under_tls(role: Role) -> Settings {
-    Settings { tls: Some(tls()), ..settings(role) }
+    Settings { tls: Some(tls().into()), ..settings(role) }
 }
 
 #[test]
@@ -598,7 +598,7 @@ fn login() {
             assert_eq!(shown.len(), 1);
             assert_eq!((shown[0].login.as_str(), shown[0].password.as_str()), ("user", expected));
             let Some(Question::Mail(mail)) = session.asked.last() else { panic!("{:?}", session.asked) };
-            assert_eq!((mail.login, mail.tls.clone()), (Login::Authenticated, Some(tls())));
+            assert_eq!((mail.login, mail.tls.clone()), (Login::Authenticated, Some(tls().into())));
         }
     }
 }
@@ -690,7 +690,7 @@ fn tokens_log_in_and_are_told_why_not() {
 fn a_certificate_is_announced_once_it_was_shown() {
     let certificate = ClientCertificate { emails: vec!["user@a.test".into()], sha256: [7; 32] };
     let shown = TlsInfo { certificate: Some(certificate), ..tls() };
-    let settings = Settings { tls: Some(shown), ..settings(Role::Submission) };
+    let settings = Settings { tls: Some(shown.into()), ..settings(Role::Submission) };
     play(
         &settings,
         &[
@@ -713,7 +713,7 @@ fn scram_is_bound_to_tls_where_tls_has_bindings() {
     let bound = TlsInfo { binding, ..tls() };
     let settings = Settings {
         offer: Offer { scram: Scram::Bound, ..Offer::default() },
-        tls: Some(bound),
+        tls: Some(bound.into()),
         ..settings(Role::Submission)
     };
     let names = "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-256 SCRAM-SHA-1";

@@ -15,7 +15,7 @@ use crate::{
     client::{Delivery, Outbox, deliver},
     dns::testing::{SignedZone, mx, tlsa},
     route::{Route, Target},
-    smtp::client::{Encryption, Finished, Octets, Outgoing, Protocol},
+    smtp::client::{Finished, Octets, Outgoing, Protocol},
     tls_policy::OnFailure,
 };
 
@@ -107,6 +107,21 @@ async fn policies_are_fetched_kept_and_outlive_failures() {
 }
 
 #[tokio::test]
+async fn who_asks_meanwhile_waits_for_the_same_fetch() {
+    let authority = Authority::new();
+    let host = PolicyHost::start(authority.issue("mta-sts.b.test").tls).await;
+    let zone = zone(&[("_mta-sts.b.test.", txt("v=STSv1; id=1;")), ("mta-sts.b.test.", here())]).await;
+    let config = config(&authority, host.address.port());
+    let (domain, policies) = (domain(), Policies::in_memory(zone.resolver(Dnssec::Off)));
+    host.say("200 OK", "text/plain", POLICY);
+    let ask = || policies.sts(&config, &domain, at(0));
+    let (one, two, three) = tokio::join!(ask(), ask(), ask());
+    assert!(one.is_some() && one == two && two == three);
+    assert_eq!(host.asked().len(), 1);
+    assert!(lock(&policies.0.fetches).is_empty());
+}
+
+#[tokio::test]
 async fn what_is_no_policy_is_told_apart() {
     let authority = Authority::new();
     let (good, other) = (authority.issue("mta-sts.b.test").tls, authority.issue("www.b.test").tls);
@@ -186,7 +201,7 @@ async fn send(towards: &Towards<'_>, server: SocketAddr, require_tls: bool) -> S
         ..Outgoing::new(sender, vec![Address::parse("x@b.test").unwrap()], 3)
     };
     let targets = vec![Target::new("mx.b.test", server)];
-    let route = Route { targets, protocol: Protocol::Smtp, encryption: Encryption::Offered, login: None };
+    let route = Route { targets, protocol: Protocol::Smtp, login: None };
     let hostname = Domain::new("a.test").unwrap();
     let outbox = One { message: Some(message), replies: Vec::new() };
     let dialler = Dialler::default();
@@ -449,6 +464,10 @@ async fn tls_that_was_good_is_missed() {
             assert!(said.starts_with(reply), "{lost:?}: {said}");
         }
         assert_eq!(policies.alarms(), alarms, "{lost:?}");
+        let alarmed: Vec<_> =
+            policies.alarmed().into_iter().map(|(domain, alarm)| (domain, alarm.at, alarm.count)).collect();
+        let expected = (alarms > 0).then(|| (domain.clone(), at(16 * 86_400), alarms));
+        assert_eq!(alarmed, Vec::from_iter(expected), "{lost:?}");
     }
 }
 

@@ -9,19 +9,16 @@ use tokio::sync::mpsc;
 use waypost_auth::Live;
 use waypost_config::NextHop;
 use waypost_mail::{Address, Domain, EntryId, ReversePath};
-use waypost_mta::{
-    queue::{Control, Place},
-    route::destination,
-    tls_policy::Wish,
-};
+use waypost_mta::{queue::Place, route::destination, tls_policy::Wish};
 use waypost_storage::{QueueEntry, Store};
 
+use super::Parts;
 use crate::port::Event;
 use sight::Sight;
 
 pub use view::{
-    DestinationLine, DialogueLine, HeldLine, HistoryLine, MessageView, OutcomeLine, QueueLine, RecipientLine,
-    ReportLine, RestLine, Shown,
+    DestinationLine, DialogueLine, GoneRecipientLine, GoneView, HeldLine, HistoryLine, MessageView,
+    OutcomeLine, QueueLine, RecipientLine, ReportLine, RestLine, Shown, TlsLostLine,
 };
 
 /// Entries that are looked at for one page of a listing.
@@ -148,14 +145,15 @@ pub struct Ordered {
     pub notes: Vec<String>,
 }
 
-/// Does what is asked. `control` is there in a running server. Errors: a sentence.
+/// Does what is asked. The queue is there in a running server. Errors: a sentence.
 pub(super) async fn run(
     store: &Store,
     live: &Live,
-    control: Option<&Control>,
+    parts: &Parts,
     job: QueueJob,
     events: &mpsc::Sender<Event>,
 ) -> Result<QueueAnswer, String> {
+    let control = parts.control.as_ref();
     let sight = Sight::new(store, live, control);
     match job {
         QueueJob::List { filter, after, most } => {
@@ -165,7 +163,9 @@ pub(super) async fn run(
         QueueJob::Show { id: text } => {
             sight.show(id(&text)?).await.map(|shown| QueueAnswer::Shown(Box::new(shown)))
         }
-        QueueJob::Destinations => Ok(QueueAnswer::Destinations(sight.destinations())),
+        QueueJob::Destinations => {
+            Ok(QueueAnswer::Destinations(sight.destinations(parts.router.tls.alarmed())))
+        }
         QueueJob::Order { order, which } => {
             order::run(store, control, order, which, events).await.map(QueueAnswer::Ordered)
         }
@@ -182,7 +182,7 @@ fn id(text: &str) -> Result<EntryId, String> {
 }
 
 /// A reason is one line, as it goes into replies and listings.
-fn why(text: &str) -> Result<(), String> {
+pub(super) fn why(text: &str) -> Result<(), String> {
     match text.chars().count() <= WHY_CHARACTERS_MAX && !text.chars().any(char::is_control) {
         true => Ok(()),
         false => Err(format!("a reason is one line of at most {WHY_CHARACTERS_MAX} characters")),

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 
 use waypost_auth::Live;
-use waypost_mail::{EntryId, Overdue, Reply, ReversePath, Timestamp};
+use waypost_mail::{Domain, EntryId, Overdue, Reply, ReversePath, Timestamp};
 use waypost_mta::{
     queue::{Control, Place, SiteStatus},
-    tls_policy::Wish,
+    tls_policy::{Alarm, Wish},
 };
 use waypost_storage::{
     Dialogue, DialogueTls, Outcome, QueueEntry, QueueEvent, QueuedRecipient, RecipientOutcome,
-    ReturnedReport, Store,
+    RelayRecipient, ReturnedReport, Store,
 };
 
 use super::view::{
-    DestinationLine, DialogueLine, HeldLine, HistoryLine, MessageView, OutcomeLine, QueueLine, RecipientLine,
-    ReportLine, RestLine, Shown,
+    DestinationLine, DialogueLine, GoneRecipientLine, GoneView, HeldLine, HistoryLine, MessageView,
+    OutcomeLine, QueueLine, RecipientLine, ReportLine, RestLine, Shown, TlsLostLine,
 };
 
 /// From where the queue is looked at.
@@ -81,10 +81,12 @@ impl<'a> Sight<'a> {
         if entry.is_none() && events.is_empty() {
             return Err(format!("nothing is known of a message {id} in the queue"));
         }
-        let history = events.into_iter().map(|event| history(entry.as_ref(), event)).collect();
+        let addresses = addresses(entry.as_ref(), &events);
+        let gone = if entry.is_none() { gone(&events) } else { None };
+        let history = events.into_iter().map(|event| history(&addresses, event)).collect();
         let message = entry.as_ref().map(|entry| self.message(entry));
         let destinations = entry.as_ref().map_or_else(Vec::new, |entry| self.destinations_of(entry));
-        Ok(Shown { id: id.to_string(), message, destinations, history })
+        Ok(Shown { id: id.to_string(), message, gone, destinations, history })
     }
 
     fn message(&self, entry: &QueueEntry) -> MessageView {
@@ -117,22 +119,25 @@ impl<'a> Sight<'a> {
         lines.into_values().collect()
     }
 
-    /// All destinations to which something is on its way, or that are paused.
-    pub(super) fn destinations(&self) -> Vec<DestinationLine> {
+    /// All destinations to which something is on its way, that are paused, or whose TLS was lost.
+    pub(super) fn destinations(&self, alarmed: Vec<(Domain, Alarm)>) -> Vec<DestinationLine> {
         let mut lines = match self.control {
             Some(control) => control.destinations().into_iter().map(destination).collect(),
             None => self.counted().into_values().collect::<Vec<_>>(),
         };
         let paused = self.store.directory().borrow().paused.clone();
+        let none =
+            |name: String| DestinationLine { waiting: Some(0), due: Some(0), ..DestinationLine::new(name) };
         for name in paused {
             if !lines.iter().any(|line| line.destination == name) {
-                let none = Some(0);
-                lines.push(DestinationLine {
-                    paused: true,
-                    waiting: none,
-                    due: none,
-                    ..DestinationLine::new(name)
-                });
+                lines.push(DestinationLine { paused: true, ..none(name) });
+            }
+        }
+        for (domain, alarm) in alarmed {
+            let (name, lost) = (domain.to_string(), tls_lost(alarm));
+            match lines.iter_mut().find(|line| line.destination == name && line.wish.is_none()) {
+                Some(line) => line.tls_lost = Some(lost),
+                None => lines.push(DestinationLine { tls_lost: Some(lost), ..none(name) }),
             }
         }
         lines.sort_by(|a, b| (&a.destination, &a.wish).cmp(&(&b.destination, &b.wish)));
@@ -177,8 +182,13 @@ impl DestinationLine {
             window: None,
             paused: false,
             resting: None,
+            tls_lost: None,
         }
     }
+}
+
+fn tls_lost(Alarm { at, what, host, count }: Alarm) -> TlsLostLine {
+    TlsLostLine { at: at.to_string(), host, what: what.to_owned(), count }
 }
 
 fn destination(status: SiteStatus<Place>) -> DestinationLine {
@@ -195,6 +205,7 @@ fn destination(status: SiteStatus<Place>) -> DestinationLine {
         window: Some(status.window as u64),
         paused: status.is_paused,
         resting: rest(status),
+        tls_lost: None,
     }
 }
 
@@ -221,9 +232,59 @@ fn wire(reply: &Reply) -> Vec<String> {
     reply.to_string().lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
-fn history(entry: Option<&QueueEntry>, event: QueueEvent) -> HistoryLine {
+/// The addresses of a message's recipients; none where no record has them any more.
+fn addresses(entry: Option<&QueueEntry>, events: &[QueueEvent]) -> Vec<String> {
+    if let Some(entry) = entry {
+        return entry.recipients.iter().map(|queued| queued.recipient.address.to_string()).collect();
+    }
+    let recipients = events.iter().find_map(|event| match event {
+        QueueEvent::Queued { recipients, .. } => Some(recipients),
+        _ => None,
+    });
+    recipients.into_iter().flatten().map(|recipient| recipient.address.to_string()).collect()
+}
+
+/// A message that has left the queue, with what came of each recipient last.
+fn gone(events: &[QueueEvent]) -> Option<GoneView> {
+    let queued = events.iter().find_map(|event| match event {
+        QueueEvent::Queued { at, reverse_path, recipients, .. } => Some((at, reverse_path, recipients)),
+        _ => None,
+    });
+    let (accepted, reverse_path, recipients) = queued?;
+    let outcomes: Vec<&RecipientOutcome> = events
+        .iter()
+        .filter_map(|event| match event {
+            QueueEvent::Attempted { outcomes, .. } => Some(outcomes),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let line = |(place, recipient): (usize, &RelayRecipient)| {
+        let mut own = outcomes.iter().filter(|outcome| outcome.recipient == place);
+        let tries = u32::try_from(own.clone().count()).unwrap_or(u32::MAX);
+        let last = own.next_back().map(|outcome| &outcome.outcome);
+        let state = match last {
+            Some(Outcome::Delivered { .. }) => "delivered",
+            Some(Outcome::Failed { .. }) => "failed",
+            Some(Outcome::Deferred { .. }) | None => "removed",
+        };
+        GoneRecipientLine {
+            address: recipient.address.to_string(),
+            state: state.to_owned(),
+            tries,
+            last_reply: last.map_or_else(String::new, |outcome| said(outcome.said())),
+        }
+    };
+    Some(GoneView {
+        accepted: accepted.to_string(),
+        from: sender(reverse_path),
+        recipients: recipients.iter().enumerate().map(line).collect(),
+    })
+}
+
+fn history(addresses: &[String], event: QueueEvent) -> HistoryLine {
     match event {
-        QueueEvent::Queued { at, next_attempt, held } => {
+        QueueEvent::Queued { at, next_attempt, held, .. } => {
             HistoryLine::Queued { at: at.to_string(), next_attempt: next_attempt.to_string(), held }
         }
         QueueEvent::Attempted { at, outcomes, next_attempt, warned, dialogues } => {
@@ -232,7 +293,7 @@ fn history(entry: Option<&QueueEntry>, event: QueueEvent) -> HistoryLine {
             HistoryLine::Attempted {
                 at: at.to_string(),
                 next_attempt: outcomes.iter().any(is_deferred).then(|| next_attempt.to_string()),
-                outcomes: outcomes.iter().map(|outcome| outcome_line(entry, outcome)).collect(),
+                outcomes: outcomes.iter().map(|outcome| outcome_line(addresses, outcome)).collect(),
                 warned,
                 dialogues: dialogues.into_iter().map(dialogue).collect(),
             }
@@ -255,12 +316,9 @@ fn report(report: ReturnedReport) -> ReportLine {
     ReportLine { recipient, what, status, said }
 }
 
-fn outcome_line(entry: Option<&QueueEntry>, outcome: &RecipientOutcome) -> OutcomeLine {
-    let queued = entry.and_then(|entry| entry.recipients.get(outcome.recipient));
-    let recipient = queued.map_or_else(
-        || format!("recipient {}", outcome.recipient + 1),
-        |queued| queued.recipient.address.to_string(),
-    );
+fn outcome_line(addresses: &[String], outcome: &RecipientOutcome) -> OutcomeLine {
+    let address = addresses.get(outcome.recipient).cloned();
+    let recipient = address.unwrap_or_else(|| format!("recipient {}", outcome.recipient + 1));
     let (peer, reply) = outcome.outcome.said();
     let name = match outcome.outcome {
         Outcome::Delivered { .. } => "delivered",

@@ -85,6 +85,21 @@ pub struct DestinationLine {
     pub paused: bool,
     /// Until when it rests, if it takes nothing.
     pub resting: Option<RestLine>,
+    /// The last loss of its TLS since the server's start, where there was one.
+    pub tls_lost: Option<TlsLostLine>,
+}
+
+/// TLS of a domain that was good for weeks, and then was not.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct TlsLostLine {
+    /// When.
+    pub at: String,
+    /// The server.
+    pub host: String,
+    /// What was lost.
+    pub what: String,
+    /// How often.
+    pub count: u64,
 }
 
 /// All about one message.
@@ -94,6 +109,8 @@ pub struct Shown {
     pub id: String,
     /// What it is; `None`: it has left the queue.
     pub message: Option<MessageView>,
+    /// What it was; `None`: it is in the queue, or the record of how it came there is gone.
+    pub gone: Option<GoneView>,
     /// Where its open recipients are, as it is there now.
     pub destinations: Vec<DestinationLine>,
     /// What happened to it, as far back as there are records.
@@ -118,6 +135,30 @@ pub struct MessageView {
     pub require_tls: bool,
     /// What its sender calls it.
     pub envelope_id: Option<String>,
+}
+
+/// A message that has left the queue.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct GoneView {
+    /// When it was accepted.
+    pub accepted: String,
+    /// Sender; empty: a notification.
+    pub from: String,
+    /// All its recipients, with what came of them.
+    pub recipients: Vec<GoneRecipientLine>,
+}
+
+/// A recipient of a message that has left the queue.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct GoneRecipientLine {
+    /// The address.
+    pub address: String,
+    /// `delivered`, `failed`, or `removed`: it was still open when the message was taken out.
+    pub state: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// What was said at the last try, and by whom; empty where there was none.
+    pub last_reply: String,
 }
 
 /// Something that happened to a message.
@@ -195,7 +236,7 @@ pub struct ReportLine {
 /// What came of a try for one recipient.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct OutcomeLine {
-    /// Its address; `recipient 1` of a message that has left the queue.
+    /// Its address; `recipient 1` where the record of how the message came into the queue is gone.
     pub recipient: String,
     /// `delivered`, `deferred` or `failed`.
     pub outcome: String,

@@ -1,8 +1,8 @@
 //! The queue as a person reads it. What other servers said is shown without control characters. Pure.
 
 use crate::admin::queue::{
-    DestinationLine, DialogueLine, HistoryLine, MessageView, OutcomeLine, QueueLine, RecipientLine,
-    ReportLine, RestLine, Shown,
+    DestinationLine, DialogueLine, GoneRecipientLine, GoneView, HistoryLine, MessageView, OutcomeLine,
+    QueueLine, RecipientLine, ReportLine, RestLine, Shown, TlsLostLine,
 };
 
 /// A message in a listing, and a line for each open recipient.
@@ -32,6 +32,11 @@ fn waiting(recipient: &RecipientLine) -> String {
     format!("<{address}>  {said}{paused}{}", resting.unwrap_or_default())
 }
 
+fn lost(line: &TlsLostLine) -> String {
+    let TlsLostLine { at, host, what, count } = line;
+    format!("ALARM: {what} (at {host}, {at}, {count}× since the start)")
+}
+
 fn resting_until(rest: &RestLine) -> String {
     let RestLine { until, failures, last_reply } = rest;
     format!("rests until {until}, tried in vain {failures}×: {last_reply}")
@@ -39,10 +44,11 @@ fn resting_until(rest: &RestLine) -> String {
 
 /// All about a message.
 pub(super) fn message(shown: &Shown) -> Vec<String> {
-    let Shown { id, message, destinations, history } = shown;
-    let mut lines = match message {
-        Some(message) => head(message),
-        None => vec![format!("{id}  has left the queue")],
+    let Shown { id, message, gone, destinations, history } = shown;
+    let mut lines = match (message, gone) {
+        (Some(message), _) => head(message),
+        (None, Some(gone)) => gone_head(id, gone),
+        (None, None) => vec![format!("{id}  has left the queue")],
     };
     if !destinations.is_empty() {
         lines.push("destinations:".to_owned());
@@ -83,6 +89,23 @@ fn head(message: &MessageView) -> Vec<String> {
     lines
 }
 
+/// What is known of a message that has left the queue.
+fn gone_head(id: &str, gone: &GoneView) -> Vec<String> {
+    let GoneView { accepted, from, recipients } = gone;
+    let mut lines = vec![
+        format!("{id}  from <{from}>  has left the queue"),
+        format!("  accepted {accepted}"),
+        "recipients:".to_owned(),
+    ];
+    for GoneRecipientLine { address, state, tries, last_reply } in recipients {
+        lines.push(format!("  <{address}>  {state}, tried {tries}×"));
+        if !last_reply.is_empty() {
+            lines.push(format!("      {last_reply}"));
+        }
+    }
+    lines
+}
+
 /// A line for each destination.
 pub(super) fn destinations(lines: &[DestinationLine]) -> Vec<String> {
     match lines {
@@ -92,13 +115,15 @@ pub(super) fn destinations(lines: &[DestinationLine]) -> Vec<String> {
 }
 
 fn destination(line: &DestinationLine) -> String {
-    let DestinationLine { destination, wish, waiting, due, connections, window, paused, resting } = line;
+    let DestinationLine { destination, wish, waiting, due, connections, window, paused, resting, tls_lost } =
+        line;
     let said = [
         wish.clone(),
         waiting.zip(*due).map(|(waiting, due)| format!("{waiting} waiting, {due} due")),
         connections.zip(*window).map(|(now, most)| format!("{now} of {most} connections")),
         paused.then(|| "paused".to_owned()),
         resting.as_ref().map(resting_until),
+        tls_lost.as_ref().map(lost),
     ];
     let said: Vec<String> = said.into_iter().flatten().collect();
     format!("{destination}  {}", said.join(", ")).trim_end().to_owned()
@@ -241,8 +266,13 @@ mod tests {
             },
         ];
         let history = vec![HistoryLine::Reported { at: "A".to_owned(), reports }];
-        let shown =
-            Shown { id: "0000000000001".to_owned(), message: None, destinations: Vec::new(), history };
+        let shown = Shown {
+            id: "0000000000001".to_owned(),
+            message: None,
+            gone: None,
+            destinations: Vec::new(),
+            history,
+        };
         assert_eq!(
             message(&shown)[1..],
             [
@@ -266,11 +296,22 @@ mod tests {
             window: None,
             paused: false,
             resting: None,
+            tls_lost: None,
+        };
+        let lost = TlsLostLine {
+            at: "A".to_owned(),
+            host: "mx.b.test".to_owned(),
+            what: "TLS that was good for weeks is gone".to_owned(),
+            count: 2,
         };
         assert_eq!(destinations(&[]), ["nothing is on its way"]);
         for (line, expected) in [
             (nothing.clone(), "b.test"),
             (DestinationLine { paused: true, ..nothing.clone() }, "b.test  paused"),
+            (
+                DestinationLine { tls_lost: Some(lost), ..nothing.clone() },
+                "b.test  ALARM: TLS that was good for weeks is gone (at mx.b.test, A, 2× since the start)",
+            ),
             (DestinationLine { wish: Some("REQUIRETLS".into()), ..nothing.clone() }, "b.test  REQUIRETLS"),
             (
                 DestinationLine {

@@ -1,6 +1,6 @@
 //! A notification crosses two servers, is noted with its message, and is read by people.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use waypost_mail::{Address, EntryId, ReversePath};
 use waypost_net::{ClientTls, Verification};
@@ -8,7 +8,7 @@ use waypost_server::{
     agent::{Login, Submission, Tls, mailbox::Imap, submit},
     demo::dns::Data,
 };
-use waypost_storage::QueueEvent;
+use waypost_storage::{QueueEvent, ReturnedReport};
 use waypost_tests::World;
 
 use super::*;
@@ -42,15 +42,27 @@ async fn bounced() -> (World, EntryId) {
     (world, id)
 }
 
+/// The reports that are noted with a message: soon after the mail that brings them is in the mailbox.
+async fn noted(world: &World, id: EntryId) -> Vec<ReturnedReport> {
+    for _ in 0..500 {
+        let history = world.a.store().queue_history(id).await.unwrap();
+        let reports = history.into_iter().find_map(|event| match event {
+            QueueEvent::Reported { reports, .. } => Some(reports),
+            _ => None,
+        });
+        if let Some(reports) = reports {
+            return reports;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("no report is noted with {id}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_notification_of_another_server_is_noted_with_its_message_and_read_over_imap() {
     let (world, id) = bounced().await;
-    let history = world.a.store().queue_history(id).await.unwrap();
-    let reports = history.iter().find_map(|event| match event {
-        QueueEvent::Reported { reports, .. } => Some(reports),
-        _ => None,
-    });
-    let [report] = &reports.unwrap_or_else(|| panic!("{history:?}"))[..] else { panic!("{history:?}") };
+    let reports = noted(&world, id).await;
+    let [report] = &reports[..] else { panic!("{reports:?}") };
     assert_eq!((report.what.as_str(), report.status.as_deref()), ("failed", Some("5.1.10")), "{report:?}");
     let tls = ClientTls::new("mx.a.test", &Verification::Pkix(vec![world.a.authority()])).unwrap();
     let login = Login { user: world.a.user("alice"), password: PASSWORD.to_owned() };
