@@ -89,6 +89,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     let outbound_tls = facts.outbound_tls(&root);
     let (queue, limits) = (sections::queue(&root), sections::limits(&root));
     let srs = sections::srs(&root, &domains);
+    let dkim = facts.dkim(&root, &domains);
     if !root.has("listener") {
         problems.add(None, "there is no [[listener]]: the server would serve nobody");
     }
@@ -141,6 +142,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         queue,
         limits,
         srs,
+        dkim,
         oauth,
     })
 }

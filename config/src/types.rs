@@ -43,6 +43,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `[srs]`
     pub srs: SrsConfig,
+    /// `[dkim]`
+    pub dkim: DkimConfig,
     /// `[oauth]`
     pub oauth: Option<OauthConfig>,
 }
@@ -251,6 +253,8 @@ pub struct DomainConfig {
     pub separator: Option<char>,
     /// Where a backup MX hands the domain's mail on.
     pub relay_to: Option<NextHop>,
+    /// Whether mail of its authors is signed (DKIM); default yes, once there are keys.
+    pub dkim: bool,
 }
 
 /// A password that the file declares.
@@ -627,6 +631,54 @@ pub struct SrsConfig {
     pub enabled: bool,
     /// The domain of the new path; default: that of the alias.
     pub domain: Option<Domain>,
+}
+
+/// `[dkim]`: how mail is signed. The default signs mail of users only and changes no keys, which is not that of a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DkimConfig {
+    /// Whether mail of hosts in `[[trust]]` is signed for its authors, as that of users is; default yes.
+    pub sign_trusted: bool,
+    /// Whether mail from elsewhere that an alias forwards is signed for the domain of the alias; default yes.
+    pub sign_forwarded: bool,
+    /// When new keys are made in the place of those that sign; default 180 days; 0: never.
+    pub rotate_after: Duration,
+    /// How long a key is kept that signs no more, so that its record is; default 7 days.
+    pub keep_retired: Duration,
+    /// Keys in files, in the place of those of the store.
+    pub keys: Vec<DkimKeyConfig>,
+}
+
+/// `[[dkim.key]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct DkimKeyConfig {
+    /// One of our domains.
+    pub domain: Domain,
+    /// Its name below `_domainkey`.
+    pub selector: String,
+    /// The key.
+    pub pem: PrivatePem,
+}
+
+/// The text of a file with a private key.
+#[derive(Clone, PartialEq)]
+pub struct PrivatePem(String);
+
+impl PrivatePem {
+    /// Of a text.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for PrivatePem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PrivatePem")
+    }
 }
 
 /// `[limits]`

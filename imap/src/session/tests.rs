@@ -36,7 +36,13 @@ fn config() -> Config {
         storage: StorageConfig { retention: Duration::ZERO },
         tls: None,
         listeners: Vec::new(),
-        domains: vec![DomainConfig { name: domain, catch_all: None, separator: Some('+'), relay_to: None }],
+        domains: vec![DomainConfig {
+            name: domain,
+            catch_all: None,
+            separator: Some('+'),
+            relay_to: None,
+            dkim: false,
+        }],
         accounts: vec![AccountConfig {
             address: Address::parse(testing::USER).unwrap(),
             password: Password::Plain("secret".to_owned()),
@@ -61,6 +67,7 @@ fn config() -> Config {
             rates: Default::default(),
         },
         srs: Default::default(),
+        dkim: Default::default(),
     }
 }
 

@@ -25,6 +25,7 @@ use waypost_storage::{
 
 use super::*;
 use crate::{
+    authenticity::Signers,
     dns::testing::{SignedZone, mx, tlsa},
     tls_policy::testing::{Authority, mail_server},
 };
@@ -171,6 +172,7 @@ impl World {
             srs: Srs::new(&[7; 32]),
             dialler: Dialler::default(),
             random: Random::default(),
+            signers: Signers::default(),
             shutdown: Shutdown::new(),
         };
         let control = Control::default();
@@ -301,6 +303,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
         catch_all: None,
         separator: None,
         relay_to: None,
+        dkim: true,
     };
     Config {
         oauth: None,
@@ -330,6 +333,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
             rates: Default::default(),
         },
         srs: SrsConfig { enabled: true, domain: None },
+        dkim: Default::default(),
     }
 }
 

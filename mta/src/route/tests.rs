@@ -45,6 +45,7 @@ fn config() -> Config {
             rates: Default::default(),
         },
         srs: Default::default(),
+        dkim: Default::default(),
     }
 }
 
@@ -71,6 +72,7 @@ fn the_most_specific_of_the_configuration_decides() {
         catch_all: None,
         separator: None,
         relay_to,
+        dkim: true,
     };
     let mut config = Config {
         routes: vec![route(Some("exact.test"), "exact", RouteTls::Required)],

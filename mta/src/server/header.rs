@@ -3,12 +3,15 @@
 
 use std::net::IpAddr;
 
-use waypost_auth::{Directory, Identity};
-use waypost_mail::{Address, DateTime, Domain, EntryId, LocalPart, Refusal, Solicitation};
+use waypost_auth::{Identity, Live};
+use waypost_mail::{Address, DateTime, Domain, EntryId, LocalPart, Refusal, Solicitation, Timestamp};
 use waypost_message::{EnvelopeAddress, HeaderBlock, Splitter};
 
-use super::{recipient::Recipients, refusal};
-use crate::smtp::server::{Dialect, Login, Mail};
+use super::{Context, recipient::Recipients, refusal, session::is_trusted};
+use crate::{
+    authenticity::sign::Signing,
+    smtp::server::{Dialect, Login, Mail},
+};
 
 /// Most Received fields of a message that is not yet taken for one that goes in a circle (RFC 5321 section 6.3; the
 /// number is the least that the RFC asks for).
@@ -17,15 +20,15 @@ pub(super) const RECEIVED_FIELDS_MAX: usize = 100;
 /// What is known about a message when its header is complete.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival<'a> {
+    pub(super) context: &'a Context,
+    pub(super) live: &'a Live,
     pub(super) id: EntryId,
     pub(super) mail: &'a Mail,
     pub(super) peer: IpAddr,
-    pub(super) hostname: &'a Domain,
-    pub(super) directory: &'a Directory,
     /// Who submits it; `None`: it comes from a server.
     pub(super) submitter: Option<&'a Identity>,
     pub(super) recipients: &'a Recipients,
-    pub(super) date: DateTime,
+    pub(super) now: Timestamp,
 }
 
 impl Arrival<'_> {
@@ -50,6 +53,17 @@ impl Arrival<'_> {
         }
         header.prepend(&self.received());
         Ok(header)
+    }
+
+    /// Begins to sign the message, its header being complete: for its author, where that is one of our users or a host we trust; for the
+    /// domain of an alias that forwards it.
+    pub(super) fn sign(&self, header: &mut HeaderBlock) -> Option<Signing> {
+        let dkim = &self.live.config.dkim;
+        let author = self.submitter.is_some() || dkim.sign_trusted && is_trusted(self.live, self.peer);
+        let forwarded = self.recipients.as_slice().iter().find(|recipient| recipient.is_forwarded());
+        let forwarder = forwarded.filter(|_| dkim.sign_forwarded).map(|recipient| &recipient.address.domain);
+        let Context { store, signers, .. } = self.context;
+        signers.begin((&self.live.config, store), header, author, forwarder, self.now)
     }
 
     /// Whether the message goes nowhere else. RFC 5321 section 4.4: at the final delivery Return-Path may be removed, by a
@@ -94,10 +108,10 @@ impl Arrival<'_> {
         // of a message that is sent again (RFC 5322 section 3.6.6)
         header.remove("Resent-Bcc");
         if header.count("Date") == 0 {
-            header.append(&format!("Date: {}\r\n", self.date.rfc5322()));
+            header.append(&format!("Date: {}\r\n", DateTime::utc(self.now).rfc5322()));
         }
         if header.count("Message-ID") == 0 {
-            header.append(&format!("Message-ID: <{}@{}>\r\n", self.id, self.hostname));
+            header.append(&format!("Message-ID: <{}@{}>\r\n", self.id, self.live.config.hostname));
         }
         Ok(())
     }
@@ -116,7 +130,7 @@ impl Arrival<'_> {
             let (local, domain) = (String::from_utf8_lossy(local), String::from_utf8_lossy(domain));
             let address =
                 LocalPart::new(&local).and_then(|local| Ok(Address { local, domain: Domain::new(&domain)? }));
-            if !address.is_ok_and(|address| self.directory.may_send_as(submitter.account, &address)) {
+            if !address.is_ok_and(|address| self.live.directory.may_send_as(submitter.account, &address)) {
                 return Err(refusal::not_your_author(&printable(&local, &domain), &submitter.address));
             }
         }
@@ -138,10 +152,10 @@ impl Arrival<'_> {
         format!(
             "Received: from {client} ({peer})\r\n\tby {hostname} with {protocol}{tls}\r\n\tid {id}{recipient};\r\n\t{date}\r\n",
             client = self.mail.client.name.as_str(),
-            hostname = self.hostname,
+            hostname = self.live.config.hostname,
             protocol = protocol(self.mail),
             id = self.id,
-            date = self.date.rfc5322(),
+            date = DateTime::utc(self.now).rfc5322(),
         )
     }
 }

@@ -13,6 +13,7 @@ use super::{
     octets::Scan,
     refusal,
 };
+use crate::authenticity::sign::Signing;
 
 #[derive(Debug)]
 enum Stage {
@@ -28,6 +29,8 @@ pub(super) struct Intake {
     splitter: Splitter,
     /// What the octets that came are, whatever was declared.
     scan: Scan,
+    /// Signs the message, once its header is complete.
+    signing: Option<Signing>,
 }
 
 /// A message that is in the store, but in no mailbox and in no queue.
@@ -49,7 +52,7 @@ impl Intake {
     /// Before the first octet of a message that was declared so.
     pub(super) fn new(declared: BodyType) -> Self {
         let stage = Stage::Header(HeaderCollector::default());
-        Self { stage, splitter: Splitter::new(), scan: Scan::new(declared) }
+        Self { stage, splitter: Splitter::new(), scan: Scan::new(declared), signing: None }
     }
 
     /// Takes octets, and gives itself back where they could be taken.
@@ -65,13 +68,15 @@ impl Intake {
             let Some((header, used)) = collector.feed(octets).map_err(header_error)? else {
                 return Ok(self);
             };
-            self.begin_body(store, arrival.rewrite(header)?);
+            let header = self.complete(arrival, header)?;
+            self.stage = Stage::Body(header, store.body_writer());
             body = &octets[used..];
         }
         if let Stage::Body(_, writer) = &mut self.stage
             && !body.is_empty()
         {
             self.splitter.feed(body);
+            self.signing.iter_mut().for_each(|signing| signing.feed(body));
             writer.write(body).await.map_err(|error| refusal::store_error(&error))?;
         }
         Ok(self)
@@ -81,23 +86,28 @@ impl Intake {
     pub(super) async fn finish(mut self, store: &Store, arrival: &Arrival<'_>) -> Result<Complete, Refusal> {
         let (header, writer) = match self.stage {
             Stage::Body(header, writer) => (header, writer),
-            Stage::Header(collector) => {
-                let header = arrival.rewrite(collector.finish())?;
-                self.splitter.feed(header.octets());
-                (header, store.body_writer())
+            Stage::Header(ref mut collector) => {
+                let header = std::mem::take(collector).finish();
+                (self.complete(arrival, header)?, store.body_writer())
             }
         };
         let bytes = header.octets().len() as u64 + writer.size();
         let body = writer.finish().await.map_err(|error| refusal::store_error(&error))?;
         let (tls_optional, solicitations) = (tls_optional(&header), solicitations(&header));
-        let (header, structure) = (header.into_octets(), self.splitter.finish());
+        let (mut header, structure) = (header.into_octets(), self.splitter.finish());
+        if let Some(signing) = self.signing {
+            signing.finish(&mut header).map_err(|error| refusal::not_signed(&error))?;
+        }
         let octets = self.scan.finish(&structure);
         Ok(Complete { header, body, structure, bytes, octets, tls_optional, solicitations })
     }
 
-    fn begin_body(&mut self, store: &Store, header: HeaderBlock) {
+    /// Makes the header block the one that is stored; only the hashes of our signatures are missing.
+    fn complete(&mut self, arrival: &Arrival<'_>, header: HeaderBlock) -> Result<HeaderBlock, Refusal> {
+        let mut header = arrival.rewrite(header)?;
+        self.signing = arrival.sign(&mut header);
         self.splitter.feed(header.octets());
-        self.stage = Stage::Body(header, store.body_writer());
+        Ok(header)
     }
 }
 

@@ -33,6 +33,7 @@ pub use self::{
 };
 use crate::{
     Random,
+    authenticity::Signers,
     smtp::server::{AuthPolicy, Manners, Role, Server, Settings, StartTls},
 };
 
@@ -54,6 +55,8 @@ pub struct Context {
     pub srs: Srs,
     /// For what nobody is to foresee.
     pub random: Random,
+    /// The keys that mail is signed with.
+    pub signers: Signers,
 }
 
 /// Serves one connection to its end, as MTA or for submission as the listener's service says.

@@ -302,7 +302,7 @@ impl Receiver {
     async fn take(&mut self, octets: Bytes) -> Result<(), Refusal> {
         let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
         let intake = transaction.intake.take().ok_or(refusal::OUT_OF_STEP)?;
-        let arrival = transaction.arrival(self.peer, self.context.store.now());
+        let arrival = transaction.arrival(&self.context, self.peer);
         let intake = intake.take(&self.context.store, &arrival, &octets).await?;
         transaction.intake = Some(intake);
         Ok(())
@@ -328,7 +328,7 @@ impl Receiver {
         let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
         let intake = transaction.intake.take().ok_or(refusal::OUT_OF_STEP)?;
         let store = &self.context.store;
-        let message = intake.finish(store, &transaction.arrival(self.peer, store.now())).await?;
+        let message = intake.finish(store, &transaction.arrival(&self.context, self.peer)).await?;
         refuse_solicitation(&transaction.live, message.solicitations.iter())?;
         let bytes = message.bytes;
         let reports = transaction.reports(&message);
@@ -418,16 +418,17 @@ impl Transaction {
         recipient.check_quotas(&context.store, &self.live.directory, room).await
     }
 
-    fn arrival(&self, peer: IpAddr, now: Timestamp) -> Arrival<'_> {
+    fn arrival<'a>(&'a self, context: &'a Context, peer: IpAddr) -> Arrival<'a> {
+        let now = context.store.now();
         Arrival {
+            context,
+            live: &self.live,
             id: self.id,
             mail: &self.mail,
             peer,
-            hostname: &self.live.config.hostname,
-            directory: &self.live.directory,
             submitter: self.submitter.as_ref(),
             recipients: &self.recipients,
-            date: DateTime::utc(now),
+            now,
         }
     }
 
@@ -455,7 +456,7 @@ impl Transaction {
             recipients: reports,
         };
         let original = Original::Header(header_block(&message.header).to_vec());
-        let composed = notice.compose(&context.store, &self.live, original).await;
+        let composed = notice.compose((&context.store, &context.signers), &self.live, original).await;
         composed.unwrap_or_else(|error| {
             tracing::warn!(id = %self.id, %error, "the sender is not told of the delivery");
             None
@@ -558,6 +559,6 @@ fn refuse_solicitation<'a>(
 }
 
 /// Whether an address may relay without login.
-fn is_trusted(live: &Live, peer: IpAddr) -> bool {
+pub(super) fn is_trusted(live: &Live, peer: IpAddr) -> bool {
     live.config.trust.iter().any(|network| network.contains(peer))
 }

@@ -10,6 +10,7 @@ use waypost_storage::{NewAccount, Options, QueueEntry};
 use super::*;
 
 mod reports;
+mod signing;
 
 const CONFIG: &str = r#"
 hostname = "mx.a.test"
@@ -84,6 +85,7 @@ impl Site {
             guard: Guard::default(),
             srs: Srs::new(&[7; 32]),
             random: Random::default(),
+            signers: Signers::default(),
         };
         Self { context, live, anna, bert, transport_bytes: 1 << 16, tls: None, _state: state }
     }
