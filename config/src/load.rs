@@ -83,6 +83,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     let accounts: Vec<_> =
         root.tables("account").into_iter().filter_map(|section| facts.account(section)).collect();
     let aliases: Vec<_> = root.tables("alias").into_iter().filter_map(sections::alias).collect();
+    let send_as: Vec<_> = root.tables("send_as").into_iter().filter_map(sections::send_as).collect();
     let routes: Vec<_> =
         root.tables("route").into_iter().filter_map(|section| facts.route(section)).collect();
     let (trust, dns) = (sections::trust(&root), facts.dns(&root));
@@ -135,6 +136,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         domains: values(domains),
         accounts: values(accounts),
         aliases: values(aliases),
+        send_as,
         routes: values(routes),
         trust,
         dns,

@@ -664,6 +664,27 @@ pub(crate) fn alias(section: Section<'_, '_>) -> Option<Found<AliasConfig>> {
     Some(Found { value: AliasConfig { from, to }, place })
 }
 
+pub(crate) fn send_as(section: Section<'_, '_>) -> Option<SendAsConfig> {
+    let accounts = section.need("accounts", section.list("accounts", address));
+    let from = |text: &str| match text.strip_prefix('@') {
+        Some(name) => domain(name).map(SendAsAddress::Domain),
+        None => address(text).map(SendAsAddress::Address),
+    };
+    let addresses = section.need("addresses", section.list("addresses", from));
+    for key in ["accounts", "addresses"] {
+        if section.is_empty_list(key) {
+            section.wrong(format!("send_as.{key} is empty"));
+        }
+    }
+    let add_sender = section.boolean("add_sender").is_none_or(|found| found.value);
+    section.end();
+    Some(SendAsConfig {
+        accounts: accounts?.into_iter().map(|found| found.value).collect(),
+        addresses: addresses?.into_iter().map(|found| found.value).collect(),
+        add_sender,
+    })
+}
+
 pub(crate) fn trust(root: &Section<'_, '_>) -> Vec<Network> {
     let mut networks = Vec::new();
     for section in root.tables("trust") {

@@ -29,6 +29,8 @@ pub struct Config {
     pub accounts: Vec<AccountConfig>,
     /// `[[alias]]`
     pub aliases: Vec<AliasConfig>,
+    /// `[[send_as]]`
+    pub send_as: Vec<SendAsConfig>,
     /// `[[route]]`
     pub routes: Vec<RouteConfig>,
     /// `[[trust]]`, flattened.
@@ -292,6 +294,26 @@ pub struct AliasConfig {
     pub from: Address,
     /// Who gets its mail: ours or elsewhere; at least one.
     pub to: Vec<Address>,
+}
+
+/// `[[send_as]]`: addresses that accounts may send from, besides their own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SendAsConfig {
+    /// The accounts, in the file or in the store; at least one.
+    pub accounts: Vec<Address>,
+    /// The addresses; at least one.
+    pub addresses: Vec<SendAsAddress>,
+    /// Whether a field Sender tells which account it was; default yes.
+    pub add_sender: bool,
+}
+
+/// What an account may send from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SendAsAddress {
+    /// One address.
+    Address(Address),
+    /// Every address of a domain.
+    Domain(Domain),
 }
 
 /// TLS towards a next hop.

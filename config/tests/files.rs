@@ -40,6 +40,28 @@ fn the_reference_is_a_valid_configuration_with_every_key_set() {
 }
 
 #[test]
+fn who_sends_from_other_addresses_is_read() {
+    use waypost_config::SendAsAddress;
+    let of = |more: &str| check(&minimal(&format!("[[send_as]]\n{more}\n")));
+    let granted = of("accounts = [\"a@x.test\"]\naddresses = [\"b@y.test\", \"@Z.test\"]").unwrap();
+    let granted = &granted.send_as[0];
+    assert!(granted.add_sender);
+    assert!(
+        matches!(&granted.addresses[..], [SendAsAddress::Address(address), SendAsAddress::Domain(domain)]
+        if address.to_string() == "b@y.test" && domain.as_str() == "z.test")
+    );
+    for (bad, problem) in [
+        ("accounts = []\naddresses = [\"@z.test\"]", "send_as.accounts is empty"),
+        ("accounts = [\"a@x.test\"]", "send_as.addresses is missing"),
+        ("accounts = [\"a\"]\naddresses = [\"@z.test\"]", "is not an address"),
+        ("accounts = [\"a@x.test\"]\naddresses = [\"@\"]", "is not a domain"),
+    ] {
+        let problems = of(bad).unwrap_err().join("\n");
+        assert!(problems.contains(problem), "{bad}\n{problems}");
+    }
+}
+
+#[test]
 fn how_mail_is_signed_is_read() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("key.pem"), "PEM").unwrap();

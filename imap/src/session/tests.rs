@@ -49,6 +49,7 @@ fn config() -> Config {
             quota_bytes: None,
             certificates: Vec::new(),
         }],
+        send_as: Vec::new(),
         aliases: Vec::new(),
         routes: Vec::new(),
         trust: Vec::new(),

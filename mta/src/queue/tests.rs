@@ -315,6 +315,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
         listeners: Vec::new(),
         domains: vec![domain],
         accounts: Vec::new(),
+        send_as: Vec::new(),
         aliases: Vec::new(),
         routes: vec![RouteConfig { tls: RouteTls::None, ..RouteConfig::new(None, next_hop) }],
         trust: Vec::new(),

@@ -27,6 +27,7 @@ fn config() -> Config {
         listeners: Vec::new(),
         domains: Vec::new(),
         accounts: Vec::new(),
+        send_as: Vec::new(),
         aliases: Vec::new(),
         routes: Vec::new(),
         trust: Vec::new(),

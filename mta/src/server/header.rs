@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use waypost_auth::{Identity, Live};
+use waypost_auth::{Identity, Live, SendRight};
 use waypost_mail::{Address, DateTime, Domain, EntryId, LocalPart, Refusal, Solicitation, Timestamp};
 use waypost_message::{EnvelopeAddress, HeaderBlock, Splitter};
 
@@ -16,6 +16,15 @@ use crate::{
 /// Most Received fields of a message that is not yet taken for one that goes in a circle (RFC 5321 section 6.3; the
 /// number is the least that the RFC asks for).
 pub(super) const RECEIVED_FIELDS_MAX: usize = 100;
+
+/// Whose a message is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Authorship {
+    /// Its author is the user.
+    Own,
+    /// Its author is another address that the user sends from, or there are several: Sender says who sends it (RFC 5322 section 3.6.2).
+    ToBeTold,
+}
 
 /// What is known about a message when its header is complete.
 #[derive(Clone, Copy, Debug)]
@@ -93,16 +102,19 @@ impl Arrival<'_> {
 
     /// RFC 6409 section 8: what is missing is added; Bcc goes; the authors are the user.
     fn complete_submission(&self, header: &mut HeaderBlock, submitter: &Identity) -> Result<(), Refusal> {
-        match header.count("From") {
-            0 => {
-                let author = self.mail.reverse_path.address().unwrap_or(&submitter.address);
-                header.append(&format!("From: <{author}>\r\n"));
-            }
-            1 => self.check_authors(header, submitter)?,
-            _ => return Err(refusal::SEVERAL_FROM.into()),
+        if header.count("From") > 1 {
+            return Err(refusal::SEVERAL_FROM.into());
+        }
+        if header.count("From") == 0 {
+            let author = self.mail.reverse_path.address().unwrap_or(&submitter.address);
+            header.append(&format!("From: <{author}>\r\n"));
         }
         if header.count("Sender") > 1 {
             return Err(refusal::SEVERAL_SENDERS.into());
+        }
+        let authorship = self.check_authors(header, submitter)?;
+        if authorship == Authorship::ToBeTold && header.count("Sender") == 0 {
+            header.append(&format!("Sender: <{}>\r\n", submitter.address));
         }
         header.remove("Bcc");
         // of a message that is sent again (RFC 5322 section 3.6.6)
@@ -116,25 +128,33 @@ impl Arrival<'_> {
         Ok(())
     }
 
-    fn check_authors(&self, header: &HeaderBlock, submitter: &Identity) -> Result<(), Refusal> {
+    /// Each address in From and Sender must be one that the user sends from.
+    fn check_authors(&self, header: &HeaderBlock, submitter: &Identity) -> Result<Authorship, Refusal> {
         // only these fields, so that others cannot use up what the splitter may keep
         let named = header.fields().filter(|field| field.is("From") || field.is("Sender"));
         let authors: Vec<u8> = named.flat_map(|field| field.octets).copied().collect();
         let envelope = Splitter::split(&authors).envelope;
         let is_mailbox = |address: &EnvelopeAddress| matches!(address, EnvelopeAddress::Mailbox { .. });
-        if !envelope.from.iter().any(is_mailbox) {
-            return Err(refusal::NO_FROM_ADDRESS.into());
-        }
+        let mut authorship = match envelope.from.iter().filter(|author| is_mailbox(author)).count() {
+            0 => return Err(refusal::NO_FROM_ADDRESS.into()),
+            1 => Authorship::Own,
+            _ => Authorship::ToBeTold,
+        };
         for author in envelope.from.iter().chain(&envelope.sender) {
             let EnvelopeAddress::Mailbox { local, domain, .. } = author else { continue };
             let (local, domain) = (String::from_utf8_lossy(local), String::from_utf8_lossy(domain));
             let address =
                 LocalPart::new(&local).and_then(|local| Ok(Address { local, domain: Domain::new(&domain)? }));
-            if !address.is_ok_and(|address| self.live.directory.may_send_as(submitter.account, &address)) {
-                return Err(refusal::not_your_author(&printable(&local, &domain), &submitter.address));
+            let right = |address: Address| self.live.directory.send_right(submitter.account, &address);
+            match address.ok().and_then(right) {
+                Some(SendRight::Granted { add_sender: true }) => authorship = Authorship::ToBeTold,
+                Some(SendRight::Own | SendRight::Granted { .. }) => {}
+                None => {
+                    return Err(refusal::not_your_author(&printable(&local, &domain), &submitter.address));
+                }
             }
         }
-        Ok(())
+        Ok(authorship)
     }
 
     /// `Time-stamp-line = "Received:" FWS Stamp <CRLF>`; the comment behind the protocol tells about TLS.

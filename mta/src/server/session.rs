@@ -234,7 +234,7 @@ impl Receiver {
             live.directory.address(*account).ok_or(refusal::ACCOUNT_GONE)?;
             // The null path is a user agent's disposition notification (RFC 8098 section 3).
             let sender = mail.reverse_path.address();
-            if sender.is_some_and(|sender| !live.directory.may_send_as(*account, sender)) {
+            if sender.is_some_and(|sender| live.directory.send_right(*account, sender).is_none()) {
                 return Err(refusal::not_your_sender(&mail.reverse_path, address));
             }
         }

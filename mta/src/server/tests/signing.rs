@@ -16,15 +16,6 @@ impl Site {
         }
         site
     }
-
-    /// Serves on with another configuration.
-    fn change(&self, from: &str, to: &str) {
-        assert!(CONFIG.contains(from));
-        let text = CONFIG.replace(from, to);
-        let config = waypost_config::parse(&self._state.path().join("waypost.toml"), &text).unwrap();
-        let directory = self.live.borrow().directory.clone();
-        self.live.send_replace(Arc::new(Live { config: Arc::new(config), directory }));
-    }
 }
 
 /// Algorithms and domains of the signatures, in their order.
