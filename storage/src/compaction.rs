@@ -8,7 +8,7 @@
 //! can go, too.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     io,
     sync::{PoisonError, atomic::Ordering},
 };
@@ -101,14 +101,16 @@ impl Store {
 const MESSAGE_BYTES: u64 = 600;
 /// Octets of records that are not worth a snapshot: this part of a segment.
 const RECORDS_MIN_PART: u64 = 256;
+/// Records that are weighed together: few octets for a stream of millions, and exact enough.
+const GROUP_RECORDS: u64 = 64;
 /// Octets of a record besides its payload.
 const RECORD_BYTES: u64 = 25;
 
 /// What the records of a stream weigh that no snapshot supersedes.
 #[derive(Debug, Default)]
 struct Weight {
-    /// Records of no snapshot, with their octets.
-    records: Vec<(u64, u64)>,
+    /// Octets of the records of no snapshot, by the group of [`GROUP_RECORDS`] seqs that a record is in.
+    groups: BTreeMap<u64, u64>,
     /// Up to which seq a complete snapshot supersedes them.
     superseded: Option<u64>,
 }
@@ -118,15 +120,17 @@ impl Weight {
         if let Some(of) = closed {
             self.superseded = self.superseded.max(Some(of));
         } else if !record::is_of_snapshot(&stored.record) {
-            self.records.push((stored.record.seq, stored.record.payload.len() as u64 + RECORD_BYTES));
+            let group = self.groups.entry(stored.record.seq / GROUP_RECORDS).or_default();
+            *group += stored.record.payload.len() as u64 + RECORD_BYTES;
         }
     }
 
     /// Whether they weigh more than twice as much as a snapshot would.
     fn outweighs(&self, snapshot_bytes: u64, segment_bytes: u64) -> bool {
         let superseded = self.superseded.unwrap_or(0);
-        let records = self.records.iter().filter(|(seq, _)| *seq > superseded);
-        records.map(|(_, bytes)| bytes).sum::<u64>() > 2 * snapshot_bytes + segment_bytes / RECORDS_MIN_PART
+        // the group in which the snapshot stands counts as a whole
+        let behind = self.groups.range(superseded / GROUP_RECORDS..);
+        behind.map(|(_, bytes)| bytes).sum::<u64>() > 2 * snapshot_bytes + segment_bytes / RECORDS_MIN_PART
     }
 }
 
@@ -135,7 +139,7 @@ impl Weight {
 struct Search {
     /// What was committed before.
     until: Position,
-    /// The segments that may be compacted.
+    /// The segments that may be compacted, ascending.
     segments: Vec<u64>,
     /// Accounts whose records outweigh what they say.
     outweighed: Vec<AccountId>,
@@ -268,7 +272,9 @@ impl Search {
     }
 
     fn need_content(&mut self, content: &Content) {
-        self.needed.need_area(content.segment, content.area_at, content.area_bytes);
+        if self.segments.binary_search(&content.segment).is_ok() {
+            self.needed.need_area(content.segment, content.area_at, content.area_bytes);
+        }
         if let BodyPlace::File { segment, number } = content.body {
             self.needed.need_body(segment, number);
         }

@@ -98,7 +98,7 @@ pub async fn deliver<O: Outbox>(
         let mut left: Vec<&Target> = host.iter().collect();
         let Some(first) = left.first() else { continue };
         session.outbox.waits_for(WaitsFor::Policy);
-        let (policy, encryption) = caller.policy(first).await;
+        let (policy, encryption) = Box::pin(caller.policy(first)).await;
         session.outbox.waits_for(WaitsFor::Server);
         session.policy = policy.to_string();
         let encryption = match encryption {
@@ -114,7 +114,7 @@ pub async fn deliver<O: Outbox>(
             if shutdown.is_stopping() {
                 return (session.outbox, Delivery::Stopped);
             }
-            let Reached { won, failed } = reach(dialler, &left).await;
+            let Reached { won, failed } = Box::pin(reach(dialler, &left)).await;
             for (target, error) in &failed {
                 let reply = connect_failure(error);
                 session.call(target);
@@ -125,7 +125,7 @@ pub async fn deliver<O: Outbox>(
             let Some((target, line)) = won else { continue };
             left.retain(|other| *other != target);
             let end;
-            (session, end) = caller.speak(session, target, line, &policy, encryption).await;
+            (session, end) = Box::pin(caller.speak(session, target, line, &policy, encryption)).await;
             match end {
                 End::Done(finished) => {
                     if let Some(finished) = finished {
@@ -216,7 +216,8 @@ impl Caller<'_> {
         policy: &TlsPolicy,
         encryption: Encryption,
     ) -> (Session<O>, End) {
-        let (mut session, end, seen) = self.speak_once(session, target, line, policy, encryption).await;
+        let (mut session, end, seen) =
+            Box::pin(self.speak_once(session, target, line, policy, encryption)).await;
         let End::Refused(_, said) = &end else { return (session, end) };
         if !matches!(seen, SessionTls::Broken(_)) || policy.failure != OnFailure::FallBack {
             return (session, tls::come_back(end, policy, &seen));
@@ -226,7 +227,7 @@ impl Caller<'_> {
         match reach(self.dialler, &[target]).await {
             Reached { won: Some((target, line)), .. } => {
                 let (session, end, _) =
-                    self.speak_once(session, target, line, policy, Encryption::Never).await;
+                    Box::pin(self.speak_once(session, target, line, policy, Encryption::Never)).await;
                 (session, end)
             }
             Reached { failed, .. } => {
@@ -246,7 +247,7 @@ impl Caller<'_> {
         encryption: Encryption,
     ) -> (Session<O>, End, SessionTls) {
         session.call(target);
-        let connection = match self.open(target, line, policy, encryption).await {
+        let connection = match Box::pin(self.open(target, line, policy, encryption)).await {
             Ok(connection) => connection,
             Err(error) => {
                 let seen = match &error {

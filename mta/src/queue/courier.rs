@@ -139,8 +139,9 @@ impl Courier {
         let seed = context.random.next();
         let (site, destination, wish) = (self.site, self.destination.clone(), self.wish);
         let asked = self.asked.subscribe();
-        match resolve(&context.resolver, &live.config, &self.destination, seed).await {
-            RoutePlan::Fail(refusal) => self.refused("", &refusal.into(), Vec::new()).await,
+        // in boxes: what is over, or rare, holds no room while a connection waits for its server
+        match Box::pin(resolve(&context.resolver, &live.config, &self.destination, seed)).await {
+            RoutePlan::Fail(refusal) => Box::pin(self.refused("", &refusal.into(), Vec::new())).await,
             RoutePlan::Send(route) => {
                 let towards = Towards {
                     policies: &context.tls,
@@ -150,20 +151,22 @@ impl Courier {
                     now: shared.now(),
                 };
                 let (hostname, dialler) = (&live.config.hostname, &context.dialler);
-                let delivering = deliver(self, &route, &towards, hostname, dialler, &context.shutdown);
+                let delivering =
+                    Box::pin(deliver(self, &route, &towards, hostname, dialler, &context.shutdown));
                 let delivered = tokio::select! {
                     biased;
                     delivered = delivering => delivered,
                     () = shared.clogged(site, asked) => {
                         // nothing was begun: the courier has no message before a server takes the session
                         let reply = Reply::new(451, LOST, "no server took the session, and others waited for their turn");
-                        return Self::new(shared.clone(), site, destination.clone(), wish).refused("", &reply, Vec::new()).await;
+                        let courier = Self::new(shared.clone(), site, destination.clone(), wish);
+                        return Box::pin(courier.refused("", &reply, Vec::new())).await;
                     }
                 };
                 let (courier, delivery) = delivered;
                 match delivery {
                     Delivery::Refused { peer, reply, dialogues } => {
-                        courier.refused(&peer, &reply, dialogues).await;
+                        Box::pin(courier.refused(&peer, &reply, dialogues)).await;
                     }
                     // what waits is still due when the server runs again
                     Delivery::Done | Delivery::Stopped => courier.ended().await,

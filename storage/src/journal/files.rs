@@ -31,6 +31,8 @@ const OPEN_FILES_MAX: usize = 256;
 const FOOTERS_MAX: usize = 64;
 /// Most sentences about damage that are kept; more than an operator reads.
 const DAMAGE_MAX: usize = 1000;
+/// Frames whose records are given at a time.
+const PIECE_FRAMES: usize = 4096;
 
 /// The journal's folder in the state directory.
 pub(crate) const JOURNAL: &str = "journal";
@@ -328,7 +330,7 @@ impl Files {
         Ok(0)
     }
 
-    /// Gives the records of one stream in order, those of one segment after the other, from segment `first` on.
+    /// Gives the records of one stream in order, some at a time, from segment `first` on.
     pub(crate) fn read_segments(
         &self,
         stream: Stream,
@@ -336,30 +338,65 @@ impl Files {
         mut take: impl FnMut(Vec<Stored>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let numbers: Vec<u64> = self.catalog().range(first..).map(|(number, _)| *number).collect();
-        for number in numbers {
-            take(self.read_part(number, stream, 0)?)?;
+        numbers.into_iter().try_for_each(|number| self.read_pieces(number, stream, 0, &mut take))
+    }
+
+    /// Gives the records of one stream of one segment after the other, the last segment first, each in order and some at a time. After
+    /// each segment it asks whether that is enough; the number of the segment where it was.
+    pub(crate) fn read_segments_back(
+        &self,
+        stream: Stream,
+        mut take: impl FnMut(Option<Vec<Stored>>) -> bool,
+    ) -> Result<u64, StoreError> {
+        let numbers: Vec<u64> = self.catalog().keys().copied().collect();
+        for number in numbers.into_iter().rev() {
+            self.read_pieces(number, stream, 0, &mut |records| {
+                take(Some(records));
+                Ok(())
+            })?;
+            if take(None) {
+                return Ok(number);
+            }
         }
-        Ok(())
+        Ok(0)
     }
 
     /// The records of one stream in one segment.
     fn read_part(&self, number: u64, stream: Stream, after: u64) -> Result<Vec<Stored>, StoreError> {
+        let mut all = Vec::new();
+        self.read_pieces(number, stream, after, &mut |mut records| {
+            all.append(&mut records);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// Gives the records of one stream in one segment, some at a time.
+    fn read_pieces(
+        &self,
+        number: u64,
+        stream: Stream,
+        after: u64,
+        take: &mut dyn FnMut(Vec<Stored>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let indexed = self.catalog().get(&number).is_some_and(|segment| segment.index.is_some());
-        let sealed = if indexed { None } else { self.footer_stream(number, stream, after)? };
-        let mut records = match sealed {
-            Some(found) => found,
-            None => {
-                let mut records = Vec::new();
-                self.read_frames(number, stream, &mut records)?;
-                records
-            }
-        };
-        records.retain(|stored| stored.record.stream == stream && stored.record.seq > after);
-        Ok(records)
+        if !indexed
+            && let Some(footer) = self.footer(number)?
+            && footer.pieces(stream, after, take)?
+        {
+            return Ok(());
+        }
+        self.read_frames(number, stream, after, take)
     }
 
     /// The frames of a stream in a segment that has an index; it gets one where it has none.
-    fn read_frames(&self, number: u64, stream: Stream, records: &mut Vec<Stored>) -> Result<(), StoreError> {
+    fn read_frames(
+        &self,
+        number: u64,
+        stream: Stream,
+        after: u64,
+        take: &mut dyn FnMut(Vec<Stored>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let look = |segment: &Segment| {
             let offsets = |index: &Index| index.get(&stream).cloned().unwrap_or_default();
             (segment.end, segment.index.as_ref().map(offsets))
@@ -376,26 +413,19 @@ impl Files {
             }
             found => found,
         };
-        for at in offsets.unwrap_or_default() {
-            match opened.walk(at, end, Areas::Skip).step()? {
-                Some(Step::Frame(frame)) => records.extend(frame.into_stored(number)),
-                Some(Step::Gap(gap)) => self.note_gap(number, &gap),
-                None => {}
+        for offsets in offsets.unwrap_or_default().chunks(PIECE_FRAMES) {
+            let mut records = Vec::new();
+            for at in offsets {
+                match opened.walk(*at, end, Areas::Skip).step()? {
+                    Some(Step::Frame(frame)) => records.extend(frame.into_stored(number)),
+                    Some(Step::Gap(gap)) => self.note_gap(number, &gap),
+                    None => {}
+                }
             }
+            records.retain(|stored| stored.record.stream == stream && stored.record.seq > after);
+            take(records)?;
         }
         Ok(())
-    }
-
-    fn footer_stream(
-        &self,
-        number: u64,
-        stream: Stream,
-        after: u64,
-    ) -> Result<Option<Vec<Stored>>, StoreError> {
-        match self.footer(number)? {
-            Some(footer) => footer.stream(stream, after),
-            None => Ok(None),
-        }
     }
 
     /// The footer of a sealed segment; `None` where it is missing or damaged.

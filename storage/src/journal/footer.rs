@@ -3,23 +3,27 @@
 //! A footer serves [`super::Files::read_stream`] and mends damaged frames. It is derived: one that is missing or bad is
 //! made again from the frames.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Placement, Position, Stored, Stream,
     files::Moves,
-    layout::{self, FORMAT, Fields, SegmentId, encode_record, encode_stream, sealed},
+    layout::{self, FORMAT, Fields, SegmentId, sealed},
 };
 use crate::{disk::DiskFile, error::StoreError};
 
 /// Octets of a footer before its first block.
-const HEADER_BYTES: usize = 64;
+pub(super) const HEADER_BYTES: usize = 64;
 /// Octets of one stream in the directory.
 const ENTRY_BYTES: usize = 45;
 /// In the number of moved areas: the segment was compacted.
 const COMPACTED: u32 = 1 << 31;
 /// Octets of one moved area.
 const MOVE_BYTES: usize = 16;
+/// Octets of a record before the length of its payload: place in its entry, placement, entry, stream, seq, kind, version, flags.
+const STORED_BYTES: usize = 4 + 8 + 8 + 4 + 8 + 9 + 8 + 2 + 1 + 1;
+/// Octets of records that are read at a time.
+const PIECE_BYTES: u64 = 1024 * 1024;
 const MAGIC: [u8; 8] = *b"WPFOOTER";
 
 /// What a footer's header says.
@@ -28,10 +32,10 @@ pub(super) struct FooterHeader {
     pub(super) segment: SegmentId,
     /// Where the segment's last frame ends.
     pub(super) end: u64,
-    directory_at: u64,
-    streams: u32,
+    pub(super) directory_at: u64,
+    pub(super) streams: u32,
     /// How many areas of a compacted segment it knows; `None`: the segment was not compacted.
-    moves: Option<u32>,
+    pub(super) moves: Option<u32>,
 }
 
 /// A footer whose directory was read and verified.
@@ -53,61 +57,8 @@ struct DirectoryEntry {
     check: u32,
 }
 
-/// The octets of the footer of a segment whose records are given in order.
-/// `moves`: where its areas are, if it was compacted.
-pub(super) fn encode(segment: SegmentId, end: u64, records: &[Stored], moves: Option<&Moves>) -> Vec<u8> {
-    let mut streams: BTreeMap<Stream, Vec<(u32, &Stored)>> = BTreeMap::new();
-    let (mut entry, mut ordinal) = (None, 0);
-    for stored in records {
-        ordinal = if entry == Some(stored.placement.at) { ordinal + 1 } else { 0 };
-        entry = Some(stored.placement.at);
-        streams.entry(stored.record.stream).or_default().push((ordinal, stored));
-    }
-    let mut output = vec![0; HEADER_BYTES];
-    let mut directory = Vec::new();
-    for (stream, records) in &streams {
-        let at = output.len();
-        records.iter().for_each(|(ordinal, stored)| encode_stored(*ordinal, stored, &mut output));
-        encode_stream(*stream, &mut directory);
-        let seqs = records.iter().map(|(_, stored)| stored.record.seq);
-        directory.extend_from_slice(&(at as u64).to_le_bytes());
-        directory.extend_from_slice(&((output.len() - at) as u32).to_le_bytes());
-        directory.extend_from_slice(&seqs.clone().min().unwrap_or_default().to_le_bytes());
-        directory.extend_from_slice(&seqs.max().unwrap_or_default().to_le_bytes());
-        directory.extend_from_slice(&crc32c::crc32c(&output[at..]).to_le_bytes());
-        directory.extend_from_slice(&[0; 4]);
-    }
-    let header = FooterHeader {
-        segment,
-        end,
-        directory_at: output.len() as u64,
-        streams: streams.len() as u32,
-        moves: moves.map(|moves| moves.len() as u32),
-    };
-    output[..HEADER_BYTES].copy_from_slice(&header.encode());
-    let check = crc32c::crc32c(&directory);
-    output.extend_from_slice(&directory);
-    output.extend_from_slice(&check.to_le_bytes());
-    if let Some(moves) = moves {
-        let places = moves.iter().flat_map(|(from, to)| [from.to_le_bytes(), to.to_le_bytes()]);
-        let places: Vec<u8> = places.flatten().collect();
-        output.extend_from_slice(&places);
-        output.extend_from_slice(&crc32c::crc32c(&places).to_le_bytes());
-    }
-    output
-}
-
-fn encode_stored(ordinal: u32, stored: &Stored, output: &mut Vec<u8>) {
-    output.extend_from_slice(&ordinal.to_le_bytes());
-    output.extend_from_slice(&stored.placement.at.offset.to_le_bytes());
-    output.extend_from_slice(&stored.placement.area_at.to_le_bytes());
-    output.extend_from_slice(&stored.placement.area_bytes.to_le_bytes());
-    output.extend_from_slice(&stored.entry.0.to_le_bytes());
-    encode_record(&stored.record, output);
-}
-
 impl FooterHeader {
-    fn encode(&self) -> [u8; HEADER_BYTES] {
+    pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut header = [0; HEADER_BYTES];
         header[..8].copy_from_slice(&MAGIC);
         header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
@@ -182,19 +133,58 @@ impl Footer {
         Ok(directory.map(|directory| Self { header, file, directory }))
     }
 
-    /// The records of one stream with a seq above `after`, in order; `None` where they are damaged.
-    pub(super) fn stream(&self, stream: Stream, after: u64) -> Result<Option<Vec<Stored>>, StoreError> {
+    /// Gives the records of one stream with a seq above `after`, in order, some at a time; `false`, and nothing is given, where they are
+    /// damaged.
+    pub(super) fn pieces(
+        &self,
+        stream: Stream,
+        after: u64,
+        take: &mut dyn FnMut(Vec<Stored>) -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
         let Ok(found) = self.directory.binary_search_by_key(&stream, |entry| entry.stream) else {
-            return Ok(Some(Vec::new()));
+            return Ok(true);
         };
         let entry = self.directory[found];
         if entry.last <= after {
-            return Ok(Some(Vec::new()));
+            return Ok(true);
         }
-        let Some(records) = self.block(entry)? else { return Ok(None) };
-        let records =
-            records.into_iter().map(|(_, stored)| stored).filter(|stored| stored.record.seq > after);
-        Ok(Some(records.collect()))
+        let Some(ends) = self.piece_ends(entry)? else { return Ok(false) };
+        let mut at = entry.at;
+        for end in ends {
+            let Some(records) = self.records(at, end)? else {
+                return Err(StoreError::Damaged(format!("footer {}", self.header.segment.number)));
+            };
+            let records = records.into_iter().map(|(_, stored)| stored);
+            take(records.filter(|stored| stored.record.seq > after).collect())?;
+            at = end;
+        }
+        Ok(true)
+    }
+
+    /// Where records of a block end, one every [`PIECE_BYTES`] or so, and the last; `None` where it is damaged.
+    fn piece_ends(&self, entry: DirectoryEntry) -> Result<Option<Vec<u64>>, StoreError> {
+        let (mut ends, mut octets) = (Vec::new(), Vec::new());
+        let (mut check, mut at) = (0, entry.at);
+        let end = entry.at + u64::from(entry.length);
+        while at < end {
+            let (begun, length) = (octets.len(), PIECE_BYTES.min(end - at) as usize);
+            octets.resize(begun + length, 0);
+            if self.file.read_at(at, &mut octets[begun..])? < length {
+                return Ok(None);
+            }
+            check = crc32c::crc32c_append(check, &octets[begun..]);
+            at += length as u64;
+            let mut rest = Fields(&octets);
+            while let Some(next) = rest.behind_stored() {
+                rest = next;
+            }
+            let behind = octets.len() - rest.0.len();
+            octets.drain(..behind);
+            if behind > 0 {
+                ends.push(at - octets.len() as u64);
+            }
+        }
+        Ok((octets.is_empty() && check == entry.check).then_some(ends))
     }
 
     /// Octets of the records of the streams that `needed` wants, given the last seq of each here.
@@ -234,13 +224,23 @@ impl Footer {
         if read < octets.len() || crc32c::crc32c(&octets) != entry.check {
             return Ok(None);
         }
-        let mut fields = Fields(&octets);
+        Ok(self.decode(&octets))
+    }
+
+    /// Records from one place in the file to another.
+    fn records(&self, from: u64, to: u64) -> Result<Option<Vec<(u32, Stored)>>, StoreError> {
+        let mut octets = vec![0; (to - from) as usize];
+        let read = self.file.read_at(from, &mut octets)?;
+        Ok(self.decode(&octets[..read]))
+    }
+
+    fn decode(&self, octets: &[u8]) -> Option<Vec<(u32, Stored)>> {
+        let mut fields = Fields(octets);
         let mut records = Vec::new();
         while !fields.0.is_empty() {
-            let Some(stored) = fields.stored(self.header.segment.number) else { return Ok(None) };
-            records.push(stored);
+            records.push(fields.stored(self.header.segment.number)?);
         }
-        Ok(Some(records))
+        Some(records)
     }
 }
 
@@ -251,6 +251,15 @@ impl Fields<'_> {
         let (first, last, check) = (self.u64()?, self.u64()?, self.u32()?);
         let _reserved = self.u32()?;
         Some(DirectoryEntry { stream, at, length, first, last, check })
+    }
+
+    /// What comes behind a record that is here as a whole.
+    fn behind_stored(&self) -> Option<Self> {
+        let mut rest = Fields(self.0);
+        rest.octets(STORED_BYTES)?;
+        let length = rest.u32()? as usize;
+        rest.octets(length)?;
+        Some(rest)
     }
 
     fn stored(&mut self, segment: u64) -> Option<(u32, Stored)> {

@@ -11,11 +11,11 @@ use std::{
 };
 
 use super::{
-    files::{Files, Moves},
-    footer,
+    files::{Files, Moves, OpenSegment},
     fresh::Tail,
     layout::SEGMENT_HEADER_BYTES,
-    walk::{Areas, Step},
+    sealing::{KEPT_BYTES_MAX, Outline},
+    walk::{Areas, Frame, Step},
 };
 use crate::error::StoreError;
 
@@ -104,28 +104,49 @@ impl Files {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?,
         };
-        let mut walk = opened.walk(SEGMENT_HEADER_BYTES, end, Areas::Skip);
-        let (mut records, mut moves) = (Vec::new(), Moves::new());
-        while let Some(step) = walk.step()? {
-            match step {
-                Step::Frame(frame) => {
-                    if frame.home.is_some() && frame.header.area_bytes > 0 {
-                        moves.insert(frame.home().area_at, frame.header.area_at(frame.at));
-                    }
-                    records.extend(frame.into_stored(number));
-                }
-                Step::Gap(gap) => {
-                    self.note_gap(number, &gap);
-                    return Ok(());
-                }
+        let (mut outline, mut moves) = (Outline::new(KEPT_BYTES_MAX), Moves::new());
+        let sound = self.pass(&opened, end, |frame| {
+            if frame.home.is_some() && frame.header.area_bytes > 0 {
+                moves.insert(frame.home().area_at, frame.header.area_at(frame.at));
             }
+            frame.into_stored(number).for_each(|stored| outline.add(&stored));
+            Ok(())
+        })?;
+        if !sound {
+            return Ok(());
         }
-        let octets = footer::encode(opened.id, end, &records, opened.compacted.then_some(&moves));
-        self.replace(&self.footer_path(number), |file| Ok(file.write_at(0, &octets)?))?;
+        self.replace(&self.footer_path(number), |file| {
+            outline.write(file, (opened.id, end), opened.compacted.then_some(&moves), |take| {
+                let again = self.pass(&opened, end, |frame| {
+                    frame.into_stored(number).try_for_each(|stored| take(&stored))
+                })?;
+                again.then_some(()).ok_or_else(|| StoreError::Damaged(format!("segment {number} changed")))
+            })
+        })?;
         // One that was compacted meanwhile gets a footer of its own.
         if let Some(segment) = self.catalog().get_mut(&number).filter(|segment| segment.id == opened.id) {
             segment.index = None;
         }
         Ok(())
+    }
+
+    /// Gives all frames of a segment in order; `false` where there is damage.
+    fn pass(
+        &self,
+        opened: &OpenSegment,
+        end: u64,
+        mut take: impl FnMut(Frame) -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        let mut walk = opened.walk(SEGMENT_HEADER_BYTES, end, Areas::Skip);
+        while let Some(step) = walk.step()? {
+            match step {
+                Step::Frame(frame) => take(frame)?,
+                Step::Gap(gap) => {
+                    self.note_gap(opened.id.number, &gap);
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 }

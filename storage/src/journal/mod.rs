@@ -29,6 +29,7 @@ mod records;
 mod recovery;
 mod room;
 mod scan;
+mod sealing;
 mod sweep;
 mod syncer;
 #[cfg(test)]

@@ -111,6 +111,10 @@ impl Entries {
     /// All entries, where none is durable elsewhere: those of a replay.
     pub(crate) fn into_all(self) -> BTreeMap<EntryId, Packed> {
         let mut all = self.durable.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if all.is_empty() {
+            // made at once, it fills its nodes
+            return self.ahead.into_iter().filter_map(|(id, changed)| Some((id, changed?))).collect();
+        }
         for (id, changed) in self.ahead {
             match changed {
                 Some(packed) => all.insert(id, packed),

@@ -1,6 +1,6 @@
 //! The queue as the records of its stream say, read a segment at a time: a queue of any length is never in memory twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::entries::{Entries, Packed};
 use crate::{
@@ -58,9 +58,8 @@ pub(crate) fn replay(files: &Files, mut meet: impl FnMut(Met<'_>)) -> Result<Que
 
 /// The newest complete snapshot, or an empty queue, with the segment from which on its records and those behind it are read.
 fn base(files: &Files) -> Result<(u64, QueueState), StoreError> {
-    if let Some((first, end)) = newest(files)?
-        && let Some(queue) = assembled(files, first, end)?
-    {
+    let Some((first, end)) = newest(files)? else { return Ok((0, QueueState::default())) };
+    if let Some(queue) = assembled(files, first, end)? {
         return Ok((first, queue));
     }
     let mut closed = Vec::new();
@@ -78,18 +77,26 @@ fn base(files: &Files) -> Result<(u64, QueueState), StoreError> {
 
 /// The end of the snapshot that was closed last, with the segment in which it and the records behind it begin.
 fn newest(files: &Files) -> Result<Option<(u64, SnapshotClosed)>, StoreError> {
+    // of the segment that is being read: its first record, the last end in it, its parts by what they are of
+    let (mut first_seq, mut last_closed, mut parts_here) = (None, None, BTreeMap::new());
     let (mut closed, mut parts) = (None, 0);
-    let first = files.read_back(QUEUE, |records| {
-        for stored in records.iter().rev() {
-            match closed {
-                None => closed = closed_by(stored),
-                Some(SnapshotClosed { of, .. }) => {
-                    parts += u32::from(part(stored).is_some_and(|part| part.of == of));
-                }
+    let first = files.read_segments_back(QUEUE, |records| {
+        let Some(records) = records else {
+            closed = closed.or(last_closed.take());
+            let here = std::mem::take(&mut parts_here);
+            let first_here = first_seq.take();
+            let Some(SnapshotClosed { of, parts: all, .. }) = closed else { return false };
+            parts += here.get(&of).copied().unwrap_or(0);
+            return parts >= all && first_here.is_some_and(|first: u64| first <= of + 1);
+        };
+        first_seq = first_seq.or(records.first().map(|stored| stored.record.seq));
+        for stored in &records {
+            if let Some(part) = part(stored) {
+                *parts_here.entry(part.of).or_insert(0) += 1;
             }
+            last_closed = closed_by(stored).or(last_closed);
         }
-        let first = records.first().map(|stored| stored.record.seq);
-        closed.is_some_and(|end| parts >= end.parts && first.is_some_and(|first| first <= end.of + 1))
+        false
     })?;
     Ok(closed.map(|end| (first, end)))
 }
