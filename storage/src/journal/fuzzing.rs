@@ -6,7 +6,7 @@ use bytes::Bytes;
 use waypost_mail::{AccountId, EntryId};
 
 use super::{
-    Journal, NewEntry, Position, RawRecord, Stream,
+    Journal, NewEntry, Position, RawRecord, Stored, Stream,
     footer::Footer,
     layout::{
         FRAME_HEADER_BYTES, Fields, FrameHeader, SegmentId, decode_block, decode_moved, encode_moved,
