@@ -24,6 +24,10 @@ for path in messages:
     signatures = re.findall(rb"^DKIM-Signature:", message.split(b"\r\n\r\n")[0] + b"\r\n", re.I | re.M)
     for number in range(len(signatures)):
         verifier = dkim.DKIM(message)
-        holds = verifier.verify(idx=number, dnsfunc=look_up)
+        try:
+            holds = verifier.verify(idx=number, dnsfunc=look_up)
+        except dkim.ValidationError as error:
+            print(error, file=sys.stderr)
+            holds = False
         fields = verifier.signature_fields
         print(fields[b"a"].decode(), fields[b"d"].decode(), "holds" if holds else "fails")

@@ -94,6 +94,17 @@ fn an_outside_library_has_one_owner() {
     assert!(dependencies("storage").contains("sled") && dependencies("net").contains("rustls"));
 }
 
+#[test]
+fn of_the_mta_only_authenticity_names_cryptography() {
+    let files = rust_files(&root().join("mta/src"));
+    let names = |file: &PathBuf| fs::read_to_string(file).unwrap().contains("aws_lc_rs");
+    let naming: Vec<_> = files.into_iter().filter(names).collect();
+    assert!(!naming.is_empty());
+    for file in naming {
+        assert!(file.starts_with(root().join("mta/src/authenticity")), "{} names aws_lc_rs", file.display());
+    }
+}
+
 /// Folders and files of pure code.
 const PURE: [&str; 19] = [
     "mail/src",

@@ -12,7 +12,7 @@ use hickory_server::{
     net::runtime::TokioRuntimeProvider,
     proto::rr::{
         LowerName, Name, RData, Record,
-        rdata::{A, AAAA, CNAME, MX, SOA},
+        rdata::{A, AAAA, CNAME, MX, SOA, TXT},
     },
     store::in_memory::InMemoryZoneHandler,
     zone_handler::{AxfrPolicy, Catalog, ZoneType},
@@ -28,6 +28,8 @@ pub enum Data {
     Mx(u16, String),
     /// Another name.
     Alias(String),
+    /// A text, in as many strings as it needs.
+    Text(String),
 }
 
 /// The DNS server; it ends when it is dropped.
@@ -58,6 +60,11 @@ impl Dns {
                 Data::Address(IpAddr::V4(address)) => RData::A(A(*address)),
                 Data::Address(IpAddr::V6(address)) => RData::AAAA(AAAA(*address)),
                 Data::Mx(preference, host) => RData::MX(MX::new(*preference, name(&rooted(host))?)),
+                Data::Text(text) => {
+                    let parts =
+                        text.as_bytes().chunks(255).map(|part| String::from_utf8_lossy(part).into_owned());
+                    RData::TXT(TXT::new(parts.collect()))
+                }
                 Data::Alias(target) => RData::CNAME(CNAME(name(&rooted(target))?)),
             };
             zone.upsert_mut(Record::from_rdata(name(&rooted(owner))?, 60, data), 1);
