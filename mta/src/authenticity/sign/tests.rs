@@ -104,7 +104,7 @@ fn verify(key: &SigningKey, field: &str, header: &str, canonical_body: &str) -> 
     let names: Vec<&str> = names.split(':').collect();
     let mut data = signed_fields(&names, &HeaderBlock::new(header.into()));
     let end = field.rfind("b=").unwrap() + 2;
-    signature_field(field[..end].as_bytes(), &mut data);
+    signature_field(&field.as_bytes()[..end], &mut data);
     let (signature, public) = (decoded(&tag(field, "b")), decoded(&key.public()));
     match key.algorithm() {
         DkimAlgorithm::Rsa => {
