@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use waypost_config::{Config, DomainConfig, Password};
+use waypost_config::{Config, DomainConfig, Password, SendAsAddress, SendAsConfig};
 use waypost_mail::{
     AccountId, AccountRecord, AccountSource, Address, AppPassword, Domain, LoginService, TotpSecret,
 };
@@ -27,6 +27,18 @@ pub struct Identity {
     pub account: AccountId,
     /// Its address.
     pub address: Address,
+}
+
+/// By what right an account sends from an address.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum SendRight {
+    /// Its mail reaches the account alone: the account's own address, with or without detail, an alias, a catch-all.
+    Own,
+    /// By the configuration (`[[send_as]]`).
+    Granted {
+        /// Whether the message is to tell which account sent it.
+        add_sender: bool,
+    },
 }
 
 /// Where an address leads.
@@ -152,6 +164,7 @@ pub struct Directory {
     by_address: HashMap<String, AccountId>,
     /// Targets of each folded alias.
     aliases: HashMap<String, Vec<Address>>,
+    send_as: Vec<SendAsConfig>,
     /// First account of each domain.
     first_accounts: HashMap<Domain, AccountId>,
     missing: Vec<Address>,
@@ -183,6 +196,7 @@ impl Directory {
             accounts: HashMap::new(),
             by_address: HashMap::new(),
             aliases: config.aliases.iter().map(|alias| (alias.from.folded(), alias.to.clone())).collect(),
+            send_as: config.send_as.clone(),
             first_accounts: HashMap::new(),
             missing: Vec::new(),
             scram: Scram::Absent,
@@ -359,12 +373,33 @@ impl Directory {
         self.accounts.get(&account).and_then(|account| account.quota_bytes)
     }
 
-    /// Whether mail for the address reaches the account: its own address, with or without detail, an alias that leads to it,
-    /// a catch-all. Who gets the answers may also ask the questions.
-    pub fn may_send_as(&self, account: AccountId, address: &Address) -> bool {
-        match self.resolve(address) {
-            Resolution::Deliver { accounts, .. } => accounts.contains(&account),
-            _ => false,
+    /// By what right the account sends from an address; `None`: it may not. Who alone gets the answers may also ask the questions.
+    pub fn send_right(&self, account: AccountId, address: &Address) -> Option<SendRight> {
+        if let Resolution::Deliver { accounts, remote } = self.resolve(address)
+            && accounts == [account]
+            && remote.is_empty()
+        {
+            return Some(SendRight::Own);
+        }
+        let own = self.address(account)?;
+        let granted = self.send_as.iter().filter(|granted| {
+            granted.accounts.iter().any(|account| account.same_mailbox(own))
+                && granted.addresses.iter().any(|granted| self.is_granted(granted, address))
+        });
+        granted.map(|granted| SendRight::Granted { add_sender: granted.add_sender }).min()
+    }
+
+    fn is_granted(&self, granted: &SendAsAddress, address: &Address) -> bool {
+        match granted {
+            SendAsAddress::Domain(domain) => *domain == address.domain,
+            SendAsAddress::Address(granted) if granted.same_mailbox(address) => true,
+            SendAsAddress::Address(granted) => {
+                let separator = self.domains.get(&address.domain).and_then(|domain| domain.separator);
+                let user = separator.map(|separator| address.local.split_detail(separator).0);
+                user.is_some_and(|user| {
+                    format!("{}@{}", user.to_lowercase(), address.domain) == granted.folded()
+                })
+            }
         }
     }
 
@@ -651,7 +686,8 @@ pub(crate) mod tests {
         };
         assert_eq!(accounts, [AccountId(7), AccountId(2)]);
         assert_eq!(remote[0].to_string(), "ü@xn--nda.test");
-        assert!(directory.may_send_as(AccountId(7), &Address::parse("größe-x@bücher.test").unwrap()));
+        let right = |address: &str| directory.send_right(AccountId(7), &Address::parse(address).unwrap());
+        assert_eq!((right("JÖRG-x@bücher.test"), right("größe-x@bücher.test")), (Some(SendRight::Own), None));
         assert_eq!(directory.identity("JÖRG@bücher.test").unwrap().account, AccountId(7));
     }
 
@@ -692,16 +728,37 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_sender_must_get_the_mail_of_the_address() {
-        let may = |id, address| directory().may_send_as(AccountId(id), &Address::parse(address).unwrap());
-        assert!(
-            may(1, "alice@a.test")
-                && may(1, "alice+x@a.test")
-                && may(1, "team@a.test")
-                && may(2, "team@a.test")
+    fn a_sender_must_get_the_mail_of_the_address_alone_or_be_granted_it() {
+        let text = format!(
+            "{CONFIG}\n[[send_as]]\naccounts = [\"BOB@a.test\"]\naddresses = [\"team@a.test\", \"@lists.test\"]\n\
+             [[send_as]]\naccounts = [\"alice@a.test\", \"bob@a.test\"]\naddresses = [\"x@lists.test\"]\nadd_sender = false\n"
         );
-        assert!(may(1, "any@c.test"));
-        assert!(!may(2, "alice@a.test") && !may(2, "any@c.test") && !may(2, "bob@elsewhere.test"));
+        let config = waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), &text).unwrap();
+        let records =
+            [record(1, "alice@a.test", AccountSource::File), record(2, "bob@a.test", AccountSource::Store)];
+        let directory = Directory::new(&config, &records).unwrap();
+        let (own, named, hidden) = (
+            Some(SendRight::Own),
+            Some(SendRight::Granted { add_sender: true }),
+            Some(SendRight::Granted { add_sender: false }),
+        );
+        for (address, alice, bob) in [
+            ("alice@a.test", own, None),
+            ("ALICE+x@a.test", own, None),
+            ("any@c.test", own, None),
+            ("team@a.test", None, named),
+            ("Team+x@a.test", None, named),
+            ("x@lists.test", hidden, hidden),
+            ("y@lists.test", None, named),
+            ("x@more.lists.test", None, None),
+            ("bob@elsewhere.test", None, None),
+        ] {
+            let parsed = Address::parse(address).unwrap();
+            let rights = [1, 2].map(|id| directory.send_right(AccountId(id), &parsed));
+            assert_eq!(rights, [alice, bob], "{address}");
+        }
+        let team = Address::parse("team@a.test").unwrap();
+        assert_eq!(directory.send_right(AccountId(99), &team), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod verp;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use directory::{Directory, DirectoryError, Identity, Leads, Means, Resolution, Step};
+pub use directory::{Directory, DirectoryError, Identity, Leads, Means, Resolution, SendRight, Step};
 pub use live::Live;
 pub use login::{Authenticator, LoginError, Origin};
 pub use password::{HashError, Secrets, hash_password};

@@ -14,10 +14,10 @@ pub use reader::{duration as parse_duration, size as parse_size};
 pub use reference::{explain, reference};
 pub use sections::fingerprint as parse_fingerprint;
 pub use types::{
-    AccountConfig, AliasConfig, AuthenticityConfig, CertificateConfig, Config, DestinationConfig, DmarcMode,
-    DnsConfig, Dnssec, DomainConfig, Introspection, LimitsConfig, ListenAddress, ListenerConfig,
-    ListenerRules, Listeners, LostTls, Network, NextHop, OauthConfig, OutboundTlsConfig, Password,
-    QueueConfig, RatesConfig, RouteConfig, RouteProtocol, RouteTls, Schedule, Service, SocketFile,
-    SourceAddresses, SourceConfig, SrsConfig, StorageConfig, SuppressionConfig, TlsConfig, TlsLevel, TlsMode,
-    TlsPolicyConfig, TokenSource,
+    AccountConfig, AliasConfig, AuthenticityConfig, CertificateConfig, Config, DestinationConfig, DkimConfig,
+    DkimKeyConfig, DmarcMode, DnsConfig, Dnssec, DomainConfig, Introspection, LimitsConfig, ListenAddress,
+    ListenerConfig, ListenerRules, Listeners, LostTls, Network, NextHop, OauthConfig, OutboundTlsConfig,
+    Password, PrivatePem, QueueConfig, RatesConfig, RouteConfig, RouteProtocol, RouteTls, Schedule,
+    SendAsAddress, SendAsConfig, Service, SocketFile, SourceAddresses, SourceConfig, SrsConfig,
+    StorageConfig, SuppressionConfig, TlsConfig, TlsLevel, TlsMode, TlsPolicyConfig, TokenSource,
 };

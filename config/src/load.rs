@@ -83,6 +83,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     let accounts: Vec<_> =
         root.tables("account").into_iter().filter_map(|section| facts.account(section)).collect();
     let aliases: Vec<_> = root.tables("alias").into_iter().filter_map(sections::alias).collect();
+    let send_as: Vec<_> = root.tables("send_as").into_iter().filter_map(sections::send_as).collect();
     let routes: Vec<_> =
         root.tables("route").into_iter().filter_map(|section| facts.route(section)).collect();
     let (trust, dns) = (sections::trust(&root), facts.dns(&root));
@@ -90,6 +91,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     let (queue, limits) = (sections::queue(&root), sections::limits(&root));
     let srs = sections::srs(&root, &domains);
     let authenticity = sections::authenticity(&root);
+    let dkim = facts.dkim(&root, &domains);
     if !root.has("listener") {
         problems.add(None, "there is no [[listener]]: the server would serve nobody");
     }
@@ -135,6 +137,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         domains: values(domains),
         accounts: values(accounts),
         aliases: values(aliases),
+        send_as,
         routes: values(routes),
         trust,
         dns,
@@ -143,6 +146,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         limits,
         srs,
         authenticity,
+        dkim,
         oauth,
     })
 }

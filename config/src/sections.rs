@@ -352,6 +352,49 @@ impl FileFacts<'_> {
         keys_url.map(|url| TokenSource::KeysUrl(url.value)).or_else(|| keys.map(TokenSource::Keys))
     }
 
+    pub(crate) fn dkim(&self, root: &Section<'_, '_>, domains: &[Found<DomainConfig>]) -> DkimConfig {
+        let section = root.table("dkim");
+        let days = |key, default: u64| section.duration(key).unwrap_or(Duration::from_secs(default * 86_400));
+        let keys = section.tables("key").into_iter().filter_map(|section| self.dkim_key(section, domains));
+        let config = DkimConfig {
+            sign_trusted: section.boolean("sign_trusted").is_none_or(|found| found.value),
+            sign_forwarded: section.boolean("sign_forwarded").is_none_or(|found| found.value),
+            rotate_after: days("rotate_after", 180),
+            keep_retired: days("keep_retired", 7),
+            keys: keys.collect(),
+        };
+        let mut seen = BTreeSet::new();
+        for key in &config.keys {
+            if !seen.insert((&key.domain, &key.selector)) {
+                section
+                    .wrong(format!("two [[dkim.key]] of {} have the selector {}", key.domain, key.selector));
+            }
+        }
+        section.end();
+        config
+    }
+
+    fn dkim_key(&self, section: Section<'_, '_>, domains: &[Found<DomainConfig>]) -> Option<DkimKeyConfig> {
+        let domain = section.need(
+            "domain",
+            section.parsed("domain", |text| {
+                let name = domain(text)?;
+                let known = domains.iter().any(|ours| ours.value.name == name);
+                if known { Ok(name) } else { Err(format!("{text:?} is no [[domain]]")) }
+            }),
+        );
+        let selector = section.need("selector", section.parsed("selector", selector));
+        let pem = match section.has("file") {
+            true => self.text(&section, "file"),
+            false => {
+                section.wrong("dkim.key.file is missing");
+                None
+            }
+        };
+        section.end();
+        Some(DkimKeyConfig { domain: domain?.value, selector: selector?.value, pem: PrivatePem::new(pem?) })
+    }
+
     /// The text of a file.
     fn text(&self, section: &Section<'_, '_>, key: &str) -> Option<String> {
         let file = self.file(section, key)?;
@@ -603,10 +646,11 @@ pub(crate) fn domain_section(section: Section<'_, '_>) -> Option<Found<DomainCon
         }
     });
     let relay_to = section.parsed("relay_to", server).map(|found| found.value);
+    let dkim = section.boolean("dkim").is_none_or(|dkim| dkim.value);
     section.end();
     let Found { value: name, place } = name?;
     let separator = separator.map_or(Some('+'), |found| found.value);
-    Some(Found { value: DomainConfig { name, catch_all, separator, relay_to }, place })
+    Some(Found { value: DomainConfig { name, catch_all, separator, relay_to, dkim }, place })
 }
 
 pub(crate) fn alias(section: Section<'_, '_>) -> Option<Found<AliasConfig>> {
@@ -619,6 +663,27 @@ pub(crate) fn alias(section: Section<'_, '_>) -> Option<Found<AliasConfig>> {
     let Found { value: from, place } = from?;
     let to: Vec<Address> = to?.into_iter().map(|address| address.value).collect();
     Some(Found { value: AliasConfig { from, to }, place })
+}
+
+pub(crate) fn send_as(section: Section<'_, '_>) -> Option<SendAsConfig> {
+    let accounts = section.need("accounts", section.list("accounts", address));
+    let from = |text: &str| match text.strip_prefix('@') {
+        Some(name) => domain(name).map(SendAsAddress::Domain),
+        None => address(text).map(SendAsAddress::Address),
+    };
+    let addresses = section.need("addresses", section.list("addresses", from));
+    for key in ["accounts", "addresses"] {
+        if section.is_empty_list(key) {
+            section.wrong(format!("send_as.{key} is empty"));
+        }
+    }
+    let add_sender = section.boolean("add_sender").is_none_or(|found| found.value);
+    section.end();
+    Some(SendAsConfig {
+        accounts: accounts?.into_iter().map(|found| found.value).collect(),
+        addresses: addresses?.into_iter().map(|found| found.value).collect(),
+        add_sender,
+    })
 }
 
 pub(crate) fn trust(root: &Section<'_, '_>) -> Vec<Network> {
@@ -796,6 +861,19 @@ fn dmarc_domain(section: Section<'_, '_>) -> Option<(Domain, DmarcMode)> {
     let mode = section.need("dmarc", section.word("dmarc", &DMARC_MODES));
     section.end();
     Some((name?.value, mode?))
+}
+
+/// `selector = sub-domain *( "." sub-domain )` (RFC 6376 section 3.1).
+fn selector(text: &str) -> Result<String, String> {
+    let is_label = |label: &str| {
+        let is_inner =
+            label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_');
+        is_inner && !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-')
+    };
+    match text.split('.').all(is_label) && text.len() <= 100 {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err(format!("{text:?} is no selector, like \"rsa-20261126\"")),
+    }
 }
 
 /// Longest wait before an error or a greeting is told.

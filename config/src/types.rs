@@ -29,6 +29,8 @@ pub struct Config {
     pub accounts: Vec<AccountConfig>,
     /// `[[alias]]`
     pub aliases: Vec<AliasConfig>,
+    /// `[[send_as]]`
+    pub send_as: Vec<SendAsConfig>,
     /// `[[route]]`
     pub routes: Vec<RouteConfig>,
     /// `[[trust]]`, flattened.
@@ -45,6 +47,8 @@ pub struct Config {
     pub srs: SrsConfig,
     /// `[authenticity]`
     pub authenticity: AuthenticityConfig,
+    /// `[dkim]`
+    pub dkim: DkimConfig,
     /// `[oauth]`
     pub oauth: Option<OauthConfig>,
 }
@@ -253,6 +257,8 @@ pub struct DomainConfig {
     pub separator: Option<char>,
     /// Where a backup MX hands the domain's mail on.
     pub relay_to: Option<NextHop>,
+    /// Whether mail of its authors is signed (DKIM); default yes, once there are keys.
+    pub dkim: bool,
 }
 
 /// A password that the file declares.
@@ -290,6 +296,26 @@ pub struct AliasConfig {
     pub from: Address,
     /// Who gets its mail: ours or elsewhere; at least one.
     pub to: Vec<Address>,
+}
+
+/// `[[send_as]]`: addresses that accounts may send from, besides their own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SendAsConfig {
+    /// The accounts, in the file or in the store; at least one.
+    pub accounts: Vec<Address>,
+    /// The addresses; at least one.
+    pub addresses: Vec<SendAsAddress>,
+    /// Whether a field Sender tells which account it was; default yes.
+    pub add_sender: bool,
+}
+
+/// What an account may send from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SendAsAddress {
+    /// One address.
+    Address(Address),
+    /// Every address of a domain.
+    Domain(Domain),
 }
 
 /// TLS towards a next hop.
@@ -672,6 +698,54 @@ impl AuthenticityConfig {
     /// Whether mail from an address is checked.
     pub fn checks(&self, address: IpAddr) -> bool {
         self.enabled && !self.exempt.iter().any(|network| network.contains(address))
+    }
+}
+
+/// `[dkim]`: how mail is signed. The default signs mail of users only and changes no keys, which is not that of a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DkimConfig {
+    /// Whether mail of hosts in `[[trust]]` is signed for its authors, as that of users is; default yes.
+    pub sign_trusted: bool,
+    /// Whether mail from elsewhere that an alias forwards is signed for the domain of the alias; default yes.
+    pub sign_forwarded: bool,
+    /// When new keys are made in the place of those that sign; default 180 days; 0: never.
+    pub rotate_after: Duration,
+    /// How long a key is kept that signs no more, so that its record is; default 7 days.
+    pub keep_retired: Duration,
+    /// Keys in files, in the place of those of the store.
+    pub keys: Vec<DkimKeyConfig>,
+}
+
+/// `[[dkim.key]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct DkimKeyConfig {
+    /// One of our domains.
+    pub domain: Domain,
+    /// Its name below `_domainkey`.
+    pub selector: String,
+    /// The key.
+    pub pem: PrivatePem,
+}
+
+/// The text of a file with a private key.
+#[derive(Clone, PartialEq)]
+pub struct PrivatePem(String);
+
+impl PrivatePem {
+    /// Of a text.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for PrivatePem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PrivatePem")
     }
 }
 

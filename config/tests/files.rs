@@ -21,7 +21,7 @@ fn minimal(more: &str) -> String {
 #[test]
 fn the_reference_is_a_valid_configuration_with_every_key_set() {
     let folder = tempfile::tempdir().unwrap();
-    for file in ["cert.pem", "key.pem", "other-cert.pem", "other-key.pem", "jwks.json"] {
+    for file in ["cert.pem", "key.pem", "other-cert.pem", "other-key.pem", "jwks.json", "dkim.pem"] {
         std::fs::write(folder.path().join(file), "").unwrap();
     }
     let text = reference().replace("\n#=", "\n");
@@ -36,6 +36,64 @@ fn the_reference_is_a_valid_configuration_with_every_key_set() {
     assert_eq!(short.listeners, config.listeners);
     assert_eq!(short.dns.dnssec, config.dns.dnssec);
     assert_eq!(short.outbound_tls, config.outbound_tls);
+    assert_eq!(short.dkim, config.dkim);
+}
+
+#[test]
+fn who_sends_from_other_addresses_is_read() {
+    use waypost_config::SendAsAddress;
+    let of = |more: &str| check(&minimal(&format!("[[send_as]]\n{more}\n")));
+    let granted = of("accounts = [\"a@x.test\"]\naddresses = [\"b@y.test\", \"@Z.test\"]").unwrap();
+    let granted = &granted.send_as[0];
+    assert!(granted.add_sender);
+    assert!(
+        matches!(&granted.addresses[..], [SendAsAddress::Address(address), SendAsAddress::Domain(domain)]
+        if address.to_string() == "b@y.test" && domain.as_str() == "z.test")
+    );
+    for (bad, problem) in [
+        ("accounts = []\naddresses = [\"@z.test\"]", "send_as.accounts is empty"),
+        ("accounts = [\"a@x.test\"]", "send_as.addresses is missing"),
+        ("accounts = [\"a\"]\naddresses = [\"@z.test\"]", "is not an address"),
+        ("accounts = [\"a@x.test\"]\naddresses = [\"@\"]", "is not a domain"),
+    ] {
+        let problems = of(bad).unwrap_err().join("\n");
+        assert!(problems.contains(problem), "{bad}\n{problems}");
+    }
+}
+
+#[test]
+fn how_mail_is_signed_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("key.pem"), "PEM").unwrap();
+    let of = |more: &str| {
+        let text = minimal(&format!("[[domain]]\nname = \"b.test\"\n{more}"));
+        parse(&folder.path().join("waypost.toml"), &text)
+    };
+    let config = of("").unwrap();
+    let days = |days: u64| std::time::Duration::from_secs(days * 86_400);
+    assert!(config.dkim.sign_trusted && config.dkim.sign_forwarded && config.domains[0].dkim);
+    assert_eq!((config.dkim.rotate_after, config.dkim.keep_retired), (days(180), days(7)));
+    let domain = config.domains[0].name.clone();
+    let key = |selector: &str, file: &str| {
+        format!("[[dkim.key]]\ndomain = \"{domain}\"\nselector = \"{selector}\"\n{file}\n")
+    };
+    let file = "file = \"key.pem\"";
+    let named = &of(&key("S1.Mail_x", file)).unwrap().dkim.keys[0];
+    assert_eq!((named.selector.as_str(), named.pem.text(), &named.domain), ("s1.mail_x", "PEM", &domain));
+    assert_eq!(format!("{:?}", named.pem), "PrivatePem", "it is in no log");
+    for (bad, problem) in [
+        (key("s", file) + &key("S", file), "two [[dkim.key]] of"),
+        (key("s", ""), "dkim.key.file is missing"),
+        (key("s", "file = \"none.pem\""), "No such file"),
+        (key("-s", file), "is no selector"),
+        (key("s..t", file), "is no selector"),
+        (key("s t", file), "is no selector"),
+        (key("s", file).replace(domain.as_str(), "c.test"), "is no [[domain]]"),
+        ("[dkim]\nrotate = \"1d\"\n".to_owned(), "rotate_after"),
+    ] {
+        let error = of(&bad).unwrap_err().to_string();
+        assert!(error.contains(problem), "{bad}\n{error}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The MTA: receives mail by SMTP, queues and routes it, and sends it on.
 //!
 //! `smtp` is pure: grammar and machines of both sides. `server` answers the server machine's questions, `client` the client
-//! machine's; `queue` decides when, `route` decides where to, `dns` asks.
+//! machine's; `authenticity` signs; `queue` decides when, `route` decides where to, `dns` asks.
 
 pub mod authenticity;
 pub mod client;

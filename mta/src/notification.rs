@@ -9,10 +9,12 @@ use waypost_mail::{
     Address, BodyType, DateTime, EntryId, EnvelopeId, Flags, LocalPart, ReversePath, Timestamp,
 };
 use waypost_message::{
-    Splitter,
+    HeaderBlock, Splitter,
     build::{Form, Notification, Original, Reader, RecipientReport},
 };
 use waypost_storage::{Acceptance, Delivery, Relay, RelayRecipient, Store, StoreError, Wishes};
+
+use crate::authenticity::Signers;
 
 /// The local part that reaches who runs a domain (RFC 5321 section 4.5.1).
 const POSTMASTER: &str = "postmaster";
@@ -40,7 +42,7 @@ impl Notice {
     /// The notification with what comes back of the message; `None` where no one is to get it.
     pub(crate) async fn compose(
         self,
-        store: &Store,
+        (store, signers): (&Store, &Signers),
         live: &Live,
         original: Original,
     ) -> Result<Option<Acceptance>, StoreError> {
@@ -67,9 +69,39 @@ impl Notice {
         let (header, text) = message.split_at(split(&message));
         let mut body = store.body_writer();
         body.write(text).await?;
-        let structure = Splitter::split(&message);
-        let header = message.slice_ref(header);
+        let header = match relay.is_some() {
+            true => signed((store, signers), live, header, text, self.now),
+            false => message.slice_ref(header),
+        };
+        let mut splitter = Splitter::new();
+        splitter.feed(&header);
+        splitter.feed(text);
+        let structure = splitter.finish();
         Ok(Some(Acceptance { id, header, body: body.finish().await?, structure, local, relay }))
+    }
+}
+
+/// The header block with our signature, where there are keys for it.
+fn signed(
+    (store, signers): (&Store, &Signers),
+    live: &Live,
+    header: &[u8],
+    text: &[u8],
+    now: Timestamp,
+) -> Bytes {
+    let unsigned = || Bytes::copy_from_slice(header);
+    let mut block = HeaderBlock::new(header.to_vec());
+    let Some(mut signing) = signers.begin((&live.config, store), &mut block, true, None, now) else {
+        return unsigned();
+    };
+    signing.feed(text);
+    let mut octets = block.into_octets();
+    match signing.finish(&mut octets) {
+        Ok(()) => octets.into(),
+        Err(error) => {
+            tracing::error!(%error, "a notification goes without signature");
+            unsigned()
+        }
     }
 }
 

@@ -12,5 +12,6 @@ mod issuer;
 pub mod port;
 mod secret;
 pub mod start;
+pub mod zone;
 
 pub use start::{Parts, Running, Server, StartError};

@@ -12,10 +12,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, time::MissedTickBehavior};
 use waypost_auth::{Authenticator, Live, Srs};
 use waypost_config::{Config, LimitsConfig, ListenAddress, ListenerConfig, Service, TlsMode};
 use waypost_mta::{
+    authenticity::{Signers, rotation},
     dns::{DnsError, Resolver},
     queue,
     tls_policy::Policies,
@@ -72,6 +73,9 @@ pub enum StartError {
     /// Accounts of file and store do not fit together.
     #[error("{0}")]
     Directory(#[from] DirectoryProblem),
+    /// A key that mail is to be signed with.
+    #[error("{0}")]
+    Dkim(String),
     /// The key of return paths.
     #[error("cannot use {0}: {1}")]
     Secret(String, io::Error),
@@ -147,6 +151,7 @@ impl Server {
             );
         }
         let tls = load_tls(&config)?;
+        Signers::check(&config).map_err(StartError::Dkim)?;
         certificates::warn_of_dates(&config);
         warn_of_trust(&config);
         let resolver = parts.resolver.clone().map_or_else(|| Resolver::new(&config.dns), Ok)?;
@@ -230,6 +235,7 @@ impl Running {
             srs: self.services.mta.srs.clone(),
             dialler: Dialler::default(),
             random: self.services.mta.random.clone(),
+            signers: self.services.mta.signers.clone(),
             shutdown,
         };
         let control = queue::Control::default();
@@ -249,6 +255,11 @@ impl Running {
         let stopping = self.shutdown.clone();
         self.shutdown.spawn(async move {
             tokio::select! { () = watch => (), () = stopping.stopping() => () }
+        });
+        let tend = tend_keys(self.store.clone(), self.live.subscribe(), router.resolver.clone());
+        let stopping = self.shutdown.clone();
+        self.shutdown.spawn(async move {
+            tokio::select! { () = tend => (), () = stopping.stopping() => () }
         });
         let (store, live) = (self.store.clone(), self.live.subscribe());
         let parts = admin::Parts { router, control: Some(control) };
@@ -310,6 +321,7 @@ impl Running {
             return Err(StartError::NeedsRestart(limit));
         }
         let tls = load_tls(&config)?;
+        Signers::check(&config).map_err(StartError::Dkim)?;
         certificates::warn_of_dates(&config);
         directory::adopt_file_accounts(&self.store, &config).await?;
         self.store.set_retention(config.storage.retention);
@@ -324,6 +336,17 @@ impl Running {
         let in_time = self.shutdown.drain(DRAIN_TIMEOUT).await;
         self.store.close().await;
         in_time
+    }
+}
+
+/// Looks after the keys that mail is signed with; for ever.
+async fn tend_keys(store: Store, live: watch::Receiver<Arc<Live>>, resolver: Resolver) {
+    let mut ticks = tokio::time::interval(rotation::TEND_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for look in 0_u64.. {
+        ticks.tick().await;
+        let config = live.borrow().config.clone();
+        rotation::tend(&store, &config, &resolver, look).await;
     }
 }
 
@@ -477,6 +500,7 @@ impl Services {
                 srs: srs.clone(),
                 random: waypost_mta::Random::default(),
                 resolver: resolver.clone(),
+                signers: Signers::default(),
             },
             imap: waypost_imap::Context::new(imap.0, imap.1, imap.2),
             pop3: waypost_pop3::Context::new(pop3.0, pop3.1, pop3.2),

@@ -24,6 +24,12 @@ pub enum StoreError {
     /// The account has no certificate of that name.
     #[error("the account has no certificate of that name")]
     NoSuchCertificate,
+    /// The domain has a DKIM key of that selector already.
+    #[error("the domain has a DKIM key of that selector already")]
+    DkimKeyExists,
+    /// The domain has no DKIM key of that selector.
+    #[error("the domain has no DKIM key of that selector")]
+    NoSuchDkimKey,
     /// The mailbox does not exist (any more).
     #[error("no such mailbox")]
     NoSuchMailbox,

@@ -19,6 +19,7 @@ mod compaction;
 pub mod content;
 mod decide;
 pub mod disk;
+pub mod dkim;
 pub mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -51,6 +52,7 @@ pub use account::{
 };
 pub use compaction::Compacted;
 pub use content::{Body, BodyWriter, Content, Reader};
+pub use dkim::{DKIM_KEYS_MAX, DkimAlgorithm, DkimKey, DkimSecret, DkimState};
 pub use error::StoreError;
 pub use message::{MessageError, MessageWriter, Written};
 pub use progress::{Progress, Report};

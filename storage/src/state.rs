@@ -11,11 +11,11 @@ use std::{
 
 use minicbor::{Decode, Encode};
 use waypost_mail::{
-    AccountId, AccountRecord, DateTime, EmailId, Flags, Keyword, MailboxId, ModSeq, SystemFlags, ThreadId,
-    Timestamp, Uid, UidValidity, UidlId,
+    AccountId, AccountRecord, DateTime, Domain, EmailId, Flags, Keyword, MailboxId, ModSeq, SystemFlags,
+    ThreadId, Timestamp, Uid, UidValidity, UidlId,
 };
 
-use crate::{content::Content, decide::name, record::codec, suppression::Suppressions};
+use crate::{content::Content, decide::name, dkim::DkimKey, record::codec, suppression::Suppressions};
 
 /// Most rows in one chunk.
 pub const CHUNK_ROWS_MAX: usize = 256;
@@ -321,6 +321,8 @@ pub struct DirectoryState {
     pub paused: BTreeSet<String>,
     /// Addresses to which no mail is sent, and those that may become such.
     pub suppressions: Suppressions,
+    /// The keys that mail of our domains is signed with, by domain and selector.
+    pub dkim_keys: Arc<BTreeMap<(Domain, String), DkimKey>>,
     /// When the state came out of a backup.
     pub(crate) restores: Vec<Restore>,
 }
@@ -337,6 +339,13 @@ pub(crate) struct Restore {
 }
 
 impl DirectoryState {
+    /// The keys of a domain, by selector.
+    pub fn dkim_keys<'a>(&'a self, domain: &Domain) -> impl Iterator<Item = &'a DkimKey> {
+        let of_domain = self.dkim_keys.range((domain.clone(), String::new())..);
+        let domain = domain.clone();
+        of_domain.take_while(move |((other, _), _)| *other == domain).map(|(_, key)| key)
+    }
+
     /// The seq that an account has passed once it is mended after the restores that it went through.
     pub(crate) fn floor(&self, account: AccountId) -> u64 {
         let through = self.restores.iter().filter(|restore| account.0 < restore.accounts_below);

@@ -18,14 +18,14 @@ use std::{
 use bytes::Bytes;
 use waypost_mail::{
     AccountCertificate, AccountId, AccountRecord, AccountSource, Address, AppPassword, BodyType, DateTime,
-    EnhancedStatus, EntryId, EnvelopeId, Flag, Flags, LoginService, MailboxId, Notify, OriginalRecipient,
-    Overdue, Reply, ReturnContent, ReversePath, Timestamp, TotpSecret, Uid,
+    Domain, EnhancedStatus, EntryId, EnvelopeId, Flag, Flags, LoginService, MailboxId, Notify,
+    OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath, Timestamp, TotpSecret, Uid,
 };
 use waypost_message::Splitter;
 use waypost_storage::{
-    Acceptance, Attempt, Cause, Deadline, Delivery, Dialogue, DialogueTls, FlagChange, FlagMode, Missing,
-    NewAccount, Options, Outcome, QueueEntry, QueueEvent, RecipientOutcome, Relay, RelayRecipient,
-    ReturnedReport, Store, Strike, Wishes,
+    Acceptance, Attempt, Cause, Deadline, Delivery, Dialogue, DialogueTls, DkimAlgorithm, DkimKey,
+    DkimSecret, FlagChange, FlagMode, Missing, NewAccount, Options, Outcome, QueueEntry, QueueEvent,
+    RecipientOutcome, Relay, RelayRecipient, ReturnedReport, Store, Strike, Wishes,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -179,7 +179,41 @@ async fn dump(store: &Store) -> String {
         )
         .unwrap();
     }
+    for key in directory.dkim_keys.values() {
+        writeln!(
+            text,
+            "key {} {} {:?} {:?} made {} active {:?} retired {:?}",
+            key.domain,
+            key.selector,
+            key.algorithm,
+            key.secret.pkcs8(),
+            key.created,
+            key.activated,
+            key.retired
+        )
+        .unwrap();
+    }
     text
+}
+
+async fn keys(store: &Store) {
+    let domain = Domain::new("example.org").unwrap();
+    let key = |selector: &str, algorithm| DkimKey {
+        domain: domain.clone(),
+        selector: selector.to_owned(),
+        algorithm,
+        secret: DkimSecret::new(vec![0x30, 0x01, 0xff]),
+        created: Timestamp(1_700_000_000_000),
+        activated: None,
+        retired: None,
+    };
+    let names = ["one", "two", "gone", "waiting"];
+    let all = names.map(|name| key(name, DkimAlgorithm::Rsa)).to_vec();
+    store.add_dkim_keys([all, vec![key("ed", DkimAlgorithm::Ed25519)]].concat()).await.unwrap();
+    for name in ["one", "two", "ed"] {
+        store.activate_dkim_key(domain.clone(), name.to_owned()).await.unwrap();
+    }
+    store.remove_dkim_key(domain, "gone".to_owned()).await.unwrap();
 }
 
 async fn suppress(store: &Store) {
@@ -492,6 +526,7 @@ async fn write(folder: &Path) {
     write_logins(&store, one).await;
     write_queue(&store).await;
     suppress(&store).await;
+    keys(&store).await;
     store.set_password(two, Some("another hash".to_owned()), Vec::new()).await.unwrap();
     store.set_quota(two, Some(5 << 30)).await.unwrap();
     store.remove_account(gone).await.unwrap();

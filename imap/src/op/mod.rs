@@ -98,7 +98,9 @@ impl From<StoreError> for Failure {
             | StoreError::AppPasswordExists
             | StoreError::NoSuchAppPassword
             | StoreError::CertificateExists
-            | StoreError::NoSuchCertificate => "SERVERBUG",
+            | StoreError::NoSuchCertificate
+            | StoreError::DkimKeyExists
+            | StoreError::NoSuchDkimKey => "SERVERBUG",
         };
         match error {
             StoreError::Damaged(_) | StoreError::Io(_) | StoreError::Open(_) | StoreError::NoSuchEntry => {

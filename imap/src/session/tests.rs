@@ -36,13 +36,20 @@ fn config() -> Config {
         storage: StorageConfig { retention: Duration::ZERO },
         tls: None,
         listeners: Vec::new(),
-        domains: vec![DomainConfig { name: domain, catch_all: None, separator: Some('+'), relay_to: None }],
+        domains: vec![DomainConfig {
+            name: domain,
+            catch_all: None,
+            separator: Some('+'),
+            relay_to: None,
+            dkim: false,
+        }],
         accounts: vec![AccountConfig {
             address: Address::parse(testing::USER).unwrap(),
             password: Password::Plain("secret".to_owned()),
             quota_bytes: None,
             certificates: Vec::new(),
         }],
+        send_as: Vec::new(),
         aliases: Vec::new(),
         routes: Vec::new(),
         trust: Vec::new(),
@@ -62,6 +69,7 @@ fn config() -> Config {
         },
         srs: Default::default(),
         authenticity: Default::default(),
+        dkim: Default::default(),
     }
 }
 

@@ -15,6 +15,7 @@ use waypost_mail::{Address, EntryId, ReversePath};
 use waypost_message::Splitter;
 use waypost_mta::{
     Random,
+    authenticity::Signers,
     dns::{Answering, Answers, DnsError, Resolver},
     queue::{Context, Control, run_with},
     tls_policy::Policies,
@@ -126,6 +127,7 @@ impl World {
             srs: Srs::new(&[7; 32]),
             dialler: Dialler::default(),
             random: Random::default(),
+            signers: Signers::default(),
             shutdown: Shutdown::new(),
         };
         Self { begun, _sink: sink, filled, context, control: Control::default() }

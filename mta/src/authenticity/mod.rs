@@ -1,4 +1,5 @@
-//! Authenticity: whether a message comes from whom it says, checked while it arrives and before it is answered.
+//! Authenticity: whether a message comes from whom it says, checked while it arrives and before it is answered; and signatures, by which others
+//! can verify it of ours (DKIM: RFC 6376, 8301 and 8463).
 //!
 //! ```text
 //! Check::begin(header) ── feed(body)… ── finish(resolver, envelope) ──► Verdict ── policy ──► Disposition
@@ -6,14 +7,21 @@
 //!
 //! `spf`, `dkim`, `dmarc`, `arc` and `iprev` come to results, `results` writes them down, `policy` says what is done. All look-ups
 //! go through `dns`, which bounds and remembers them. Not here: when (`server`).
+//! `canonical` brings header fields and bodies into the form that is signed, `keys` are the keys, `sign` signs a message while it
+//! passes, `signers` knows which keys sign for a domain now, `rotation` changes them over time.
 //! This is the only module that knows mail-auth (`docs/decisions/0007-authenticity.md`).
 
 pub mod arc;
+pub mod canonical;
 pub mod dkim;
 pub mod dmarc;
 pub mod iprev;
+pub mod keys;
 pub(crate) mod policy;
 pub(crate) mod results;
+pub mod rotation;
+pub mod sign;
+mod signers;
 pub mod spf;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -33,6 +41,8 @@ use self::{
     spf::{Client, SpfOutcome, SpfResult},
 };
 use crate::dns::Resolver;
+
+pub use self::signers::Signers;
 
 /// A message that is being checked.
 #[derive(Debug)]

@@ -38,6 +38,7 @@ use waypost_storage::{QueueEntry, RelayRecipient, Store};
 
 use crate::{
     Random,
+    authenticity::Signers,
     dns::Resolver,
     route::{Destination, destination, outgoing_domain},
     tls_policy::{Policies, Wish},
@@ -78,6 +79,8 @@ pub struct Context {
     pub dialler: Dialler,
     /// Spreads waits and load.
     pub random: Random,
+    /// The keys that notifications are signed with.
+    pub signers: Signers,
     /// Tells when to stop.
     pub shutdown: Shutdown,
 }

@@ -15,6 +15,7 @@ use waypost_storage::{
 
 use super::schedule::{EXPIRED, Span};
 use crate::{
+    authenticity::Signers,
     notification::{Notice, header_block, is_postmaster, postmaster},
     smtp::client::Tells,
 };
@@ -87,7 +88,7 @@ impl Told {
 
 /// The notification, ready to be accepted in the same entry as the outcomes; `None` where no one is to get it.
 pub(super) async fn build(
-    store: &Store,
+    (store, signers): (&Store, &Signers),
     live: &Live,
     entry: &QueueEntry,
     outcomes: &[RecipientOutcome],
@@ -115,7 +116,7 @@ pub(super) async fn build(
         smtputf8: entry.smtputf8,
         recipients: reports(&entry.recipients, outcomes, told, now, end),
     };
-    notice.compose(store, live, original).await
+    notice.compose((store, signers), live, original).await
 }
 
 /// Who is told: the sender, or, once, the postmaster of a notification of ours that failed. Mail of others without sender is nobody's

@@ -158,7 +158,8 @@ impl Shared {
             return Ok(None);
         }
         let random = self.context.random.next();
-        notification::build(&self.context.store, live, entry, outcomes, told, now, random).await
+        let context = (&self.context.store, &self.context.signers);
+        notification::build(context, live, entry, outcomes, told, now, random).await
     }
 
     /// When those that are deferred are tried next: as it is due for the one of them that was tried least.

@@ -25,6 +25,7 @@ use waypost_storage::{
 
 use super::*;
 use crate::{
+    authenticity::Signers,
     dns::testing::{SignedZone, mx, tlsa},
     tls_policy::testing::{Authority, mail_server},
 };
@@ -171,6 +172,7 @@ impl World {
             srs: Srs::new(&[7; 32]),
             dialler: Dialler::default(),
             random: Random::default(),
+            signers: Signers::default(),
             shutdown: Shutdown::new(),
         };
         let control = Control::default();
@@ -301,6 +303,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
         catch_all: None,
         separator: None,
         relay_to: None,
+        dkim: true,
     };
     Config {
         oauth: None,
@@ -312,6 +315,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
         listeners: Vec::new(),
         domains: vec![domain],
         accounts: Vec::new(),
+        send_as: Vec::new(),
         aliases: Vec::new(),
         routes: vec![RouteConfig { tls: RouteTls::None, ..RouteConfig::new(None, next_hop) }],
         trust: Vec::new(),
@@ -331,6 +335,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
         },
         srs: SrsConfig { enabled: true, domain: None },
         authenticity: Default::default(),
+        dkim: Default::default(),
     }
 }
 

@@ -27,6 +27,7 @@ fn config() -> Config {
         listeners: Vec::new(),
         domains: Vec::new(),
         accounts: Vec::new(),
+        send_as: Vec::new(),
         aliases: Vec::new(),
         routes: Vec::new(),
         trust: Vec::new(),
@@ -46,6 +47,7 @@ fn config() -> Config {
         },
         srs: Default::default(),
         authenticity: Default::default(),
+        dkim: Default::default(),
     }
 }
 
@@ -72,6 +74,7 @@ fn the_most_specific_of_the_configuration_decides() {
         catch_all: None,
         separator: None,
         relay_to,
+        dkim: true,
     };
     let mut config = Config {
         routes: vec![route(Some("exact.test"), "exact", RouteTls::Required)],

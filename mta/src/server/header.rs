@@ -3,13 +3,13 @@
 
 use std::net::IpAddr;
 
-use waypost_auth::{Directory, Identity};
-use waypost_mail::{Address, DateTime, Domain, EntryId, LocalPart, Refusal, Solicitation};
+use waypost_auth::{Identity, Live, SendRight};
+use waypost_mail::{Address, DateTime, Domain, EntryId, LocalPart, Refusal, Solicitation, Timestamp};
 use waypost_message::{EnvelopeAddress, HeaderBlock, Splitter};
 
-use super::{recipient::Recipients, refusal};
+use super::{Context, recipient::Recipients, refusal, session::is_trusted};
 use crate::{
-    authenticity::{Check, results},
+    authenticity::{Check, results, sign::Signing},
     smtp::server::{Dialect, Login, Mail},
 };
 
@@ -17,20 +17,29 @@ use crate::{
 /// number is the least that the RFC asks for).
 pub(super) const RECEIVED_FIELDS_MAX: usize = 100;
 
+/// Whose a message is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Authorship {
+    /// Its author is the user.
+    Own,
+    /// Its author is another address that the user sends from, or there are several: Sender says who sends it (RFC 5322 section 3.6.2).
+    ToBeTold,
+}
+
 /// What is known about a message when its header is complete.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival<'a> {
+    pub(super) context: &'a Context,
+    pub(super) live: &'a Live,
     pub(super) id: EntryId,
     pub(super) mail: &'a Mail,
     pub(super) peer: IpAddr,
-    pub(super) hostname: &'a Domain,
-    pub(super) directory: &'a Directory,
     /// Who submits it; `None`: it comes from a server.
     pub(super) submitter: Option<&'a Identity>,
     pub(super) recipients: &'a Recipients,
-    pub(super) date: DateTime,
     /// Whether it is to be checked where the message comes from.
     pub(super) is_checked: bool,
+    pub(super) now: Timestamp,
 }
 
 impl Arrival<'_> {
@@ -60,7 +69,18 @@ impl Arrival<'_> {
 
     /// Begins to check where the message comes from, by its header as it came.
     pub(super) fn check(&self, header: &HeaderBlock) -> Option<Box<Check>> {
-        self.is_checked.then(|| Box::new(Check::begin(header, self.date.seconds.unsigned_abs())))
+        self.is_checked.then(|| Box::new(Check::begin(header, (self.now.0 / 1000).unsigned_abs())))
+    }
+
+    /// Begins to sign the message, its header being complete: for its author, where that is one of our users or a host we trust; for the
+    /// domain of an alias that forwards it.
+    pub(super) fn sign(&self, header: &mut HeaderBlock) -> Option<Signing> {
+        let dkim = &self.live.config.dkim;
+        let author = self.submitter.is_some() || dkim.sign_trusted && is_trusted(self.live, self.peer);
+        let forwarded = self.recipients.as_slice().iter().find(|recipient| recipient.is_forwarded());
+        let forwarder = forwarded.filter(|_| dkim.sign_forwarded).map(|recipient| &recipient.address.domain);
+        let Context { store, signers, .. } = self.context;
+        signers.begin((&self.live.config, store), header, author, forwarder, self.now)
     }
 
     /// Whether the message goes nowhere else. RFC 5321 section 4.4: at the final delivery Return-Path may be removed, by a
@@ -90,48 +110,59 @@ impl Arrival<'_> {
 
     /// RFC 6409 section 8: what is missing is added; Bcc goes; the authors are the user.
     fn complete_submission(&self, header: &mut HeaderBlock, submitter: &Identity) -> Result<(), Refusal> {
-        match header.count("From") {
-            0 => {
-                let author = self.mail.reverse_path.address().unwrap_or(&submitter.address);
-                header.append(&format!("From: <{author}>\r\n"));
-            }
-            1 => self.check_authors(header, submitter)?,
-            _ => return Err(refusal::SEVERAL_FROM.into()),
+        if header.count("From") > 1 {
+            return Err(refusal::SEVERAL_FROM.into());
+        }
+        if header.count("From") == 0 {
+            let author = self.mail.reverse_path.address().unwrap_or(&submitter.address);
+            header.append(&format!("From: <{author}>\r\n"));
         }
         if header.count("Sender") > 1 {
             return Err(refusal::SEVERAL_SENDERS.into());
+        }
+        let authorship = self.check_authors(header, submitter)?;
+        if authorship == Authorship::ToBeTold && header.count("Sender") == 0 {
+            header.append(&format!("Sender: <{}>\r\n", submitter.address));
         }
         header.remove("Bcc");
         // of a message that is sent again (RFC 5322 section 3.6.6)
         header.remove("Resent-Bcc");
         if header.count("Date") == 0 {
-            header.append(&format!("Date: {}\r\n", self.date.rfc5322()));
+            header.append(&format!("Date: {}\r\n", DateTime::utc(self.now).rfc5322()));
         }
         if header.count("Message-ID") == 0 {
-            header.append(&format!("Message-ID: <{}@{}>\r\n", self.id, self.hostname));
+            header.append(&format!("Message-ID: <{}@{}>\r\n", self.id, self.live.config.hostname));
         }
         Ok(())
     }
 
-    fn check_authors(&self, header: &HeaderBlock, submitter: &Identity) -> Result<(), Refusal> {
+    /// Each address in From and Sender must be one that the user sends from.
+    fn check_authors(&self, header: &HeaderBlock, submitter: &Identity) -> Result<Authorship, Refusal> {
         // only these fields, so that others cannot use up what the splitter may keep
         let named = header.fields().filter(|field| field.is("From") || field.is("Sender"));
         let authors: Vec<u8> = named.flat_map(|field| field.octets).copied().collect();
         let envelope = Splitter::split(&authors).envelope;
         let is_mailbox = |address: &EnvelopeAddress| matches!(address, EnvelopeAddress::Mailbox { .. });
-        if !envelope.from.iter().any(is_mailbox) {
-            return Err(refusal::NO_FROM_ADDRESS.into());
-        }
+        let mut authorship = match envelope.from.iter().filter(|author| is_mailbox(author)).count() {
+            0 => return Err(refusal::NO_FROM_ADDRESS.into()),
+            1 => Authorship::Own,
+            _ => Authorship::ToBeTold,
+        };
         for author in envelope.from.iter().chain(&envelope.sender) {
             let EnvelopeAddress::Mailbox { local, domain, .. } = author else { continue };
             let (local, domain) = (String::from_utf8_lossy(local), String::from_utf8_lossy(domain));
             let address =
                 LocalPart::new(&local).and_then(|local| Ok(Address { local, domain: Domain::new(&domain)? }));
-            if !address.is_ok_and(|address| self.directory.may_send_as(submitter.account, &address)) {
-                return Err(refusal::not_your_author(&printable(&local, &domain), &submitter.address));
+            let right = |address: Address| self.live.directory.send_right(submitter.account, &address);
+            match address.ok().and_then(right) {
+                Some(SendRight::Granted { add_sender: true }) => authorship = Authorship::ToBeTold,
+                Some(SendRight::Own | SendRight::Granted { .. }) => {}
+                None => {
+                    return Err(refusal::not_your_author(&printable(&local, &domain), &submitter.address));
+                }
             }
         }
-        Ok(())
+        Ok(authorship)
     }
 
     /// `Time-stamp-line = "Received:" FWS Stamp <CRLF>`; the comment behind the protocol tells about TLS.
@@ -149,10 +180,10 @@ impl Arrival<'_> {
         format!(
             "Received: from {client} ({peer})\r\n\tby {hostname} with {protocol}{tls}\r\n\tid {id}{recipient};\r\n\t{date}\r\n",
             client = self.mail.client.name.as_str(),
-            hostname = self.hostname,
+            hostname = self.live.config.hostname,
             protocol = protocol(self.mail),
             id = self.id,
-            date = self.date.rfc5322(),
+            date = DateTime::utc(self.now).rfc5322(),
         )
     }
 }

@@ -15,6 +15,7 @@ use super::{
     octets::Scan,
     refusal,
 };
+use crate::authenticity::sign::Signing;
 
 #[derive(Debug)]
 enum Stage {
@@ -32,6 +33,8 @@ pub(super) struct Intake {
     scan: Scan,
     /// Sees the body as it came, where it is looked at.
     check: Option<Box<Check>>,
+    /// Signs the message, once its header is complete.
+    signing: Option<Signing>,
 }
 
 /// A message that is in the store, but in no mailbox and in no queue.
@@ -55,7 +58,7 @@ impl Intake {
     /// Before the first octet of a message that was declared so.
     pub(super) fn new(declared: BodyType) -> Self {
         let stage = Stage::Header(HeaderCollector::default());
-        Self { stage, splitter: Splitter::new(), scan: Scan::new(declared), check: None }
+        Self { stage, splitter: Splitter::new(), scan: Scan::new(declared), check: None, signing: None }
     }
 
     /// Takes octets, and gives itself back where they could be taken.
@@ -72,7 +75,8 @@ impl Intake {
                 return Ok(self);
             };
             self.check = arrival.check(&header);
-            self.begin_body(store, arrival.rewrite(header)?);
+            let header = self.complete(arrival, header)?;
+            self.stage = Stage::Body(header, store.body_writer());
             body = &octets[used..];
         }
         if let Stage::Body(_, writer) = &mut self.stage
@@ -82,6 +86,7 @@ impl Intake {
             if let Some(check) = &mut self.check {
                 check.feed(body);
             }
+            self.signing.iter_mut().for_each(|signing| signing.feed(body));
             writer.write(body).await.map_err(|error| refusal::store_error(&error))?;
         }
         Ok(self)
@@ -91,26 +96,30 @@ impl Intake {
     pub(super) async fn finish(mut self, store: &Store, arrival: &Arrival<'_>) -> Result<Complete, Refusal> {
         let (header, writer) = match self.stage {
             Stage::Body(header, writer) => (header, writer),
-            Stage::Header(collector) => {
-                let header = collector.finish();
+            Stage::Header(ref mut collector) => {
+                let header = std::mem::take(collector).finish();
                 self.check = arrival.check(&header);
-                let header = arrival.rewrite(header)?;
-                self.splitter.feed(header.octets());
-                (header, store.body_writer())
+                (self.complete(arrival, header)?, store.body_writer())
             }
         };
         let bytes = header.octets().len() as u64 + writer.size();
         let body = writer.finish().await.map_err(|error| refusal::store_error(&error))?;
         let (tls_optional, solicitations) = (tls_optional(&header), solicitations(&header));
-        let (header, structure) = (header.into_octets(), self.splitter.finish());
+        let (mut header, structure) = (header.into_octets(), self.splitter.finish());
+        if let Some(signing) = self.signing {
+            signing.finish(&mut header).map_err(|error| refusal::not_signed(&error))?;
+        }
         let octets = self.scan.finish(&structure);
         let check = self.check;
         Ok(Complete { header, body, structure, bytes, octets, tls_optional, solicitations, check })
     }
 
-    fn begin_body(&mut self, store: &Store, header: HeaderBlock) {
+    /// Makes the header block the one that is stored; only the hashes of our signatures are missing.
+    fn complete(&mut self, arrival: &Arrival<'_>, header: HeaderBlock) -> Result<HeaderBlock, Refusal> {
+        let mut header = arrival.rewrite(header)?;
+        self.signing = arrival.sign(&mut header);
         self.splitter.feed(header.octets());
-        self.stage = Stage::Body(header, store.body_writer());
+        Ok(header)
     }
 }
 

@@ -34,6 +34,7 @@ pub use self::{
 };
 use crate::{
     Random,
+    authenticity::Signers,
     dns::Resolver,
     smtp::server::{AuthPolicy, Manners, Role, Server, Settings, StartTls},
 };
@@ -58,6 +59,8 @@ pub struct Context {
     pub random: Random,
     /// Answers where messages of strangers come from.
     pub resolver: Resolver,
+    /// The keys that mail is signed with.
+    pub signers: Signers,
 }
 
 /// Serves one connection to its end, as MTA or for submission as the listener's service says.

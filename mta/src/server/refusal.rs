@@ -5,6 +5,8 @@ use waypost_auth::LoginError;
 use waypost_mail::{Address, EnhancedStatus as S, Refusal, ReversePath};
 use waypost_storage::StoreError;
 
+use crate::authenticity::keys::KeyError;
+
 /// A refusal that is always the same.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fixed(u16, S, &'static str);
@@ -29,6 +31,8 @@ pub(super) const TOO_MANY_RECIPIENTS: Fixed =
     Fixed(450, S(4, 7, 0), "Too many recipients from your address, try again later");
 pub(super) const STORE_FAILED: Fixed =
     Fixed(451, S(4, 3, 0), "The message cannot be stored now, try again later");
+pub(super) const NOT_SIGNED: Fixed =
+    Fixed(451, S(4, 3, 0), "The message cannot be signed now, try again later");
 pub(super) const DISK_FULL: Fixed = Fixed(452, S(4, 3, 1), "No space left, try again later");
 pub(super) const OVER_QUOTA: Fixed = Fixed(452, S(4, 2, 2), "The mailbox is full, try again later");
 pub(super) const TOO_MANY_EXPANDED: Fixed =
@@ -116,6 +120,12 @@ pub(super) fn login_error(error: LoginError) -> Refusal {
         LoginError::AnotherUser => ANOTHER_USER.into(),
         LoginError::Busy => LOGIN_BUSY.into(),
     }
+}
+
+/// The answer where a key does not sign.
+pub(super) fn not_signed(error: &KeyError) -> Refusal {
+    tracing::error!(%error, "a message is not accepted");
+    NOT_SIGNED.into()
 }
 
 /// The answer to a solicitation that nobody here wants (RFC 3865 section 2.4).

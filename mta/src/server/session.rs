@@ -236,7 +236,7 @@ impl Receiver {
             live.directory.address(*account).ok_or(refusal::ACCOUNT_GONE)?;
             // The null path is a user agent's disposition notification (RFC 8098 section 3).
             let sender = mail.reverse_path.address();
-            if sender.is_some_and(|sender| !live.directory.may_send_as(*account, sender)) {
+            if sender.is_some_and(|sender| live.directory.send_right(*account, sender).is_none()) {
                 return Err(refusal::not_your_sender(&mail.reverse_path, address));
             }
         }
@@ -304,7 +304,7 @@ impl Receiver {
     async fn take(&mut self, octets: Bytes) -> Result<(), Refusal> {
         let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
         let intake = transaction.intake.take().ok_or(refusal::OUT_OF_STEP)?;
-        let arrival = transaction.arrival(self.peer, self.context.store.now());
+        let arrival = transaction.arrival(&self.context, self.peer);
         let intake = intake.take(&self.context.store, &arrival, &octets).await?;
         transaction.intake = Some(intake);
         Ok(())
@@ -330,7 +330,7 @@ impl Receiver {
         let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
         let intake = transaction.intake.take().ok_or(refusal::OUT_OF_STEP)?;
         let store = &self.context.store;
-        let mut message = intake.finish(store, &transaction.arrival(self.peer, store.now())).await?;
+        let mut message = intake.finish(store, &transaction.arrival(&self.context, self.peer)).await?;
         refuse_solicitation(&transaction.live, message.solicitations.iter())?;
         let bytes = message.bytes;
         let reports = transaction.reports(&message);
@@ -423,17 +423,18 @@ impl Transaction {
         recipient.check_quotas(&context.store, &self.live.directory, room).await
     }
 
-    fn arrival(&self, peer: IpAddr, now: Timestamp) -> Arrival<'_> {
+    fn arrival<'a>(&'a self, context: &'a Context, peer: IpAddr) -> Arrival<'a> {
+        let now = context.store.now();
         Arrival {
+            context,
+            live: &self.live,
             id: self.id,
             mail: &self.mail,
             peer,
-            hostname: &self.live.config.hostname,
-            directory: &self.live.directory,
             submitter: self.submitter.as_ref(),
             recipients: &self.recipients,
-            date: DateTime::utc(now),
             is_checked: self.is_checked(peer),
+            now,
         }
     }
 
@@ -488,7 +489,7 @@ impl Transaction {
             recipients: reports,
         };
         let original = Original::Header(header_block(&message.header).to_vec());
-        let composed = notice.compose(&context.store, &self.live, original).await;
+        let composed = notice.compose((&context.store, &context.signers), &self.live, original).await;
         composed.unwrap_or_else(|error| {
             tracing::warn!(id = %self.id, %error, "the sender is not told of the delivery");
             None
@@ -593,6 +594,6 @@ fn refuse_solicitation<'a>(
 }
 
 /// Whether an address may relay without login.
-fn is_trusted(live: &Live, peer: IpAddr) -> bool {
+pub(super) fn is_trusted(live: &Live, peer: IpAddr) -> bool {
     live.config.trust.iter().any(|network| network.contains(peer))
 }

@@ -11,6 +11,7 @@ use super::*;
 use crate::authenticity::testing::Zone;
 
 mod reports;
+mod signing;
 mod suspicion;
 
 const CONFIG: &str = r#"
@@ -89,6 +90,7 @@ impl Site {
             srs: Srs::new(&[7; 32]),
             random: Random::default(),
             resolver: Resolver::answered_by(Zone::default()),
+            signers: Signers::default(),
         };
         Self { context, live, anna, bert, transport_bytes: 1 << 16, tls: None, _state: state }
     }
@@ -141,6 +143,16 @@ impl Site {
 
     async fn relay(&self, input: &str) -> Vec<String> {
         self.talk(Service::Smtp, STRANGER, &format!("EHLO c.test\r\n{input}")).await
+    }
+
+    /// Serves on with another configuration.
+    fn change(&self, from: &str, to: &str) {
+        assert!(CONFIG.contains(from));
+        let text = CONFIG.replace(from, to);
+        let config = waypost_config::parse(&self._state.path().join("waypost.toml"), &text).unwrap();
+        let accounts: Vec<_> = self.context.store.directory().borrow().accounts.values().cloned().collect();
+        let directory = Directory::new(&config, &accounts).unwrap();
+        self.live.send_replace(Arc::new(Live { config: Arc::new(config), directory }));
     }
 
     async fn submit(&self, input: &str) -> Vec<String> {
@@ -349,6 +361,48 @@ async fn submission_completes_and_checks_a_message() {
     let replies = site.submit("MAIL FROM:<bert@a.test>\r\n").await;
     assert_eq!(replies, ["553 5.7.1 <bert@a.test>: not an address of anna@a.test"]);
     assert_eq!(site.queued().await.len(), 2);
+}
+
+#[tokio::test]
+async fn sender_tells_who_sends_for_others() {
+    let site = Site::new().await;
+    let refused =
+        |named: &str| format!("550 5.7.1 <{named}> in From or Sender is not an address of anna@a.test");
+    let team = "From: team@a.test\r\n\r\n";
+    let replies = site.submit(&message("anna@a.test", &["dora@else.test"], team)).await;
+    assert_eq!(replies.last().unwrap(), &refused("team@a.test"), "it is the team's, not hers");
+    let replies = site.submit("MAIL FROM:<team@a.test>\r\n").await;
+    assert_eq!(replies, ["553 5.7.1 <team@a.test>: not an address of anna@a.test"]);
+    site.change(
+        "[limits]",
+        "[[send_as]]\naccounts = [\"anna@a.test\"]\naddresses = [\"team@a.test\", \"@lists.test\"]\n\
+         [[send_as]]\naccounts = [\"anna@a.test\"]\naddresses = [\"press@a.test\"]\nadd_sender = false\n[limits]",
+    );
+    let sender = "Sender: <anna@a.test>\r\n";
+    for (from, fields, added) in [
+        ("anna@a.test", "From: anna@a.test\r\n", ""),
+        ("anna@a.test", "From: postmaster@a.test\r\n", ""),
+        ("anna@a.test", "From: team@a.test\r\n", sender),
+        ("team@a.test", "From: team+x@a.test\r\n", sender),
+        ("anna@a.test", "From: x@lists.test\r\n", sender),
+        ("anna@a.test", "From: press@a.test\r\n", ""),
+        ("anna@a.test", "From: anna@a.test, anna+x@a.test\r\n", sender),
+        ("team@a.test", "", sender),
+        ("anna@a.test", "From: team@a.test\r\nSender: anna+x@a.test\r\n", ""),
+    ] {
+        accepted(&site.submit(&message(from, &["dora@else.test"], &format!("{fields}\r\n"))).await);
+        let text = site.queued().await.pop().unwrap().1;
+        assert_eq!(text.contains(sender), !added.is_empty(), "{fields}: {text}");
+        assert_eq!(
+            text.matches("Sender: ").count(),
+            usize::from(fields.contains("Sender") || !added.is_empty())
+        );
+    }
+    for other in ["bert@a.test", "x@more.lists.test", "press@b.test"] {
+        let data = format!("From: {other}\r\n\r\n");
+        let replies = site.submit(&message("anna@a.test", &["dora@else.test"], &data)).await;
+        assert_eq!(replies.last().unwrap(), &refused(other));
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use waypost_config::Config;
 use waypost_mail::{AccountSource, Address, Timestamp};
 use waypost_mta::{
     Random,
+    authenticity::Signers,
     dns::Resolver,
     queue,
     server::{self, Guard},
@@ -100,6 +101,7 @@ impl Node {
         let seen =
             Seen { net: self.net.clone(), host: self.host, life: Arc::clone(life), forgets: self.forgets };
         let resolver = Resolver::answered_by(self.zones.clone());
+        let signers = Signers::default();
         shutdown.spawn(queue::run(queue::Context {
             store: store.clone(),
             live: live.clone(),
@@ -108,6 +110,7 @@ impl Node {
             srs: srs.clone(),
             dialler: Dialler::new(seen),
             random: random.clone(),
+            signers: signers.clone(),
             shutdown: shutdown.clone(),
         }));
         let context = server::Context {
@@ -118,6 +121,7 @@ impl Node {
             srs,
             random,
             resolver: Resolver::answered_by(self.zones.clone()),
+            signers,
         };
         let mut arriving = self.net.listen(self.host, Arc::clone(life));
         let listener = Arc::new(self.config.listeners[0].clone());

@@ -2,6 +2,7 @@
 
 pub mod app_password;
 pub mod certificate;
+pub mod dkim;
 pub mod maintenance;
 pub mod queue;
 pub mod request;

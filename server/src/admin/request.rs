@@ -11,6 +11,7 @@ use waypost_storage::{NewAccount, Store, StoreError};
 use super::{
     app_password::{self, AppPasswordLine},
     certificate::{self, CertificateLine},
+    dkim::{self, DkimAnswer, DkimJob},
     maintenance::{self, Maintained, Maintenance},
     queue::{self, QueueAnswer, QueueJob},
     route::{self, RouteAnswer, Router},
@@ -129,6 +130,11 @@ pub enum Request {
         /// What is asked of it.
         job: SuppressionJob,
     },
+    /// Looks at the keys that mail is signed with, or changes them.
+    Dkim {
+        /// What is asked of them.
+        job: DkimJob,
+    },
     /// Moves mail of an account in or out; its paths are absolute. Events come before the answer.
     Port {
         /// Its address.
@@ -159,6 +165,8 @@ pub enum Response {
     Queue(QueueAnswer),
     /// What the suppression list answers.
     Suppression(SuppressionAnswer),
+    /// What became of keys, and all that there are.
+    Dkim(DkimAnswer),
     /// What would become of a message.
     Route(Box<RouteAnswer>),
     /// Not the answer yet: how far it is, and what cannot be done.
@@ -240,6 +248,9 @@ pub async fn execute(
         },
         Request::Queue { job } => queue::run(store, live, parts, job, &events).await.map(Response::Queue),
         Request::Suppression { job } => suppression::run(store, live, job).await.map(Response::Suppression),
+        Request::Dkim { job } => {
+            dkim::run(store, live, &parts.router.resolver, job).await.map(Response::Dkim)
+        }
         Request::Route { from, to } => route::run(store, live, &parts.router, &from, &to).await,
         Request::Port { address, job } => port(store, live, &address, job, events).await,
         Request::Maintain { job } => maintenance::run(store, job, events).await,

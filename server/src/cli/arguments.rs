@@ -1,6 +1,7 @@
 //! What can be written on the command line.
 
 mod certificate;
+mod dkim;
 mod queue;
 mod suppression;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::port::Layout;
 pub use certificate::CertificateCommand;
+pub use dkim::{DkimCommand, DkimDomain, DnsOptions};
 pub use queue::{QueueCommand, QueueList, SomeMessages, SomeOrAll};
 pub use suppression::SuppressionCommand;
 
@@ -45,6 +47,11 @@ pub enum Command {
     /// Addresses that are sent no mail any more
     #[command(subcommand)]
     Suppression(SuppressionCommand),
+    /// The keys that mail of a domain is signed with
+    #[command(subcommand)]
+    Dkim(DkimCommand),
+    /// Prints all records to publish for a domain, as a zone file
+    Dns(DnsOptions),
     /// Tells what would become of a message, and why, without sending it
     Route(RouteOptions),
     /// The store: moving mail in and out, deleted mail, checks

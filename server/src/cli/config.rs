@@ -1,5 +1,7 @@
 //! `waypost config …`
 
+use waypost_mta::authenticity::Signers;
+
 use crate::{
     certificates::{check_certificate_dates, load_tls},
     cli::{Failure, arguments::ConfigCommand, terminal},
@@ -14,6 +16,8 @@ pub fn run(command: ConfigCommand) -> Result<(), Failure> {
                 .map_err(|error| Failure::configuration(format!("bad configuration\n{error}")))?;
             load_tls(&config)
                 .and_then(|_| check_certificate_dates(&config))
+                .map_err(|error| Failure::configuration(format!("bad configuration\n{error}")))?;
+            Signers::check(&config)
                 .map_err(|error| Failure::configuration(format!("bad configuration\n{error}")))?;
             terminal::say(&format!("{}: good", file.display()));
             Ok(())

@@ -4,6 +4,8 @@ pub mod account;
 pub mod arguments;
 pub mod backup;
 pub mod config;
+pub mod dkim;
+pub mod dns;
 pub mod maintenance;
 pub mod progress;
 pub mod queue;
@@ -76,6 +78,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Send(options) => block_on(send::run(options)),
         Command::Queue(command) => block_on(queue::run(command)),
         Command::Suppression(command) => block_on(suppression::run(command)),
+        Command::Dkim(command) => block_on(dkim::run(command)),
+        Command::Dns(options) => block_on(dns::run(options)),
         Command::Route(options) => block_on(route::run(options)),
         Command::Store(command) => block_on(store::run(command)),
     }

@@ -73,6 +73,15 @@ pub(crate) fn apply(
             state.suppressions.remove(&removed.recipient, removed.sender.as_ref().map(|kept| &kept.0));
             Effect::None
         }
+        DirectoryChange::DkimKeyChanged(changed) => {
+            Arc::make_mut(&mut state.dkim_keys).insert(changed.0.name(), changed.0.clone());
+            Effect::None
+        }
+        DirectoryChange::DkimKeyRemoved(removed) => {
+            let name = (removed.domain.clone(), removed.selector.clone());
+            Arc::make_mut(&mut state.dkim_keys).remove(&name);
+            Effect::None
+        }
         DirectoryChange::StateRestored(restored) => restore(state, restored),
         DirectoryChange::QuotaChanged(changed) => {
             account(state, changed.account)?.quota_bytes = changed.quota_bytes;

@@ -5,6 +5,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod directory;
+pub(crate) mod dkim;
 mod draft;
 pub(crate) mod mailboxes;
 pub(crate) mod messages;

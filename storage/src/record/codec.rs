@@ -2,7 +2,7 @@
 
 use minicbor::{Decoder, Encoder, bytes::ByteVec, decode, encode, encode::Write};
 use waypost_mail::{
-    AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EmailId,
+    AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, Domain, EmailId,
     EnhancedStatus, EntryId, EnvelopeId, Keyword, LoginService, MailboxId, ModSeq, Notify, OriginalRecipient,
     Overdue, Reply, ReturnContent, ReversePath, SystemFlags, ThreadId, Timestamp, TotpSecret, Uid,
     UidValidity, UidlId,
@@ -67,6 +67,7 @@ kept_as!(keyword: Keyword as String, |v| v.as_str().to_owned(), |v| Keyword::new
 kept_as!(keywords: Vec<Keyword> as Vec<String>,
     |v| v.iter().map(|keyword| keyword.as_str().to_owned()).collect(),
     |v| v.iter().map(|text| Keyword::new(text)).collect());
+kept_as!(domain: Domain as String, ToString::to_string, |v| Domain::new(&v).ok());
 kept_as!(address: Address as String, ToString::to_string, |v| Address::parse(&v).ok());
 kept_as!(original: Option<Address> as Option<String>, |v| v.as_ref().map(ToString::to_string), |v| match v {
     None => Some(None),

@@ -18,6 +18,8 @@
 //! | 11 | 1 | directory | `CertificatesChanged` |
 //! | 12 | 1 | directory | `SuppressionChanged` |
 //! | 13 | 1 | directory | `SuppressionRemoved` |
+//! | 14 | 1 | directory | `DkimKeyChanged` |
+//! | 15 | 1 | directory | `DkimKeyRemoved` |
 //! | 16 | 1 | account | `MailboxCreated` |
 //! | 17 | 1 | account | `MailboxDeleted` |
 //! | 18 | 1 | account | `MailboxRenamed` |
@@ -50,13 +52,15 @@ pub(crate) use self::snapshot::{
 pub(crate) use self::wishes::KeptWishes;
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use waypost_mail::{
-    AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EmailId, EntryId,
-    Keyword, MailboxId, ReversePath, SystemFlags, ThreadId, Timestamp, TotpSecret, Uid, UidValidity, UidlId,
+    AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, Domain, EmailId,
+    EntryId, Keyword, MailboxId, ReversePath, SystemFlags, ThreadId, Timestamp, TotpSecret, Uid, UidValidity,
+    UidlId,
 };
 
 use crate::{
     accept::RelayRecipient,
     content::{BodyPlace, Content},
+    dkim::DkimKey,
     error::StoreError,
     journal::{Placement, RawRecord, Stream},
     queue::{Dialogue, Held, RecipientOutcome, ReturnedReport},
@@ -119,6 +123,7 @@ changes! {
         AccountCreated = 1, AccountRemoved = 2, PasswordChanged = 3, QuotaChanged = 4, StateRestored = 5,
         AppPasswordsChanged = 6, TotpChanged = 7, DestinationPaused = 9, CodeUsed = 10,
         CertificatesChanged = 11, SuppressionChanged = 12, SuppressionRemoved = 13,
+        DkimKeyChanged = 14, DkimKeyRemoved = 15,
     }
 }
 changes! {
@@ -221,6 +226,20 @@ pub(crate) struct SuppressionRemoved {
     /// Whose mail it was about; missing: anybody's.
     #[n(1)]
     pub(crate) sender: Option<Kept>,
+}
+
+/// A key of a domain is so from now on.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+#[cbor(transparent)]
+pub(crate) struct DkimKeyChanged(#[n(0)] pub(crate) DkimKey);
+
+/// A key of a domain is gone.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct DkimKeyRemoved {
+    #[cbor(n(0), with = "codec::domain")]
+    pub(crate) domain: Domain,
+    #[n(1)]
+    pub(crate) selector: String,
 }
 
 /// An app password as it stands in a record.

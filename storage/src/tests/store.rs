@@ -10,8 +10,8 @@ use waypost_message::Structure;
 
 use super::{accept, acceptance, account, delivery, options, relay, simulated};
 use crate::{
-    Attempt, Cause, FlagChange, FlagMode, Missing, Options, Outcome, QueueEvent, RecipientOutcome, Relay,
-    ReturnedReport, Store, StoreError, Strike, Wishes,
+    Attempt, Cause, DKIM_KEYS_MAX, DkimAlgorithm, DkimKey, DkimSecret, FlagChange, FlagMode, Missing,
+    Options, Outcome, QueueEvent, RecipientOutcome, Relay, ReturnedReport, Store, StoreError, Strike, Wishes,
     disk::{Disk, Simulated},
 };
 
@@ -263,6 +263,59 @@ async fn suppressed_addresses_outlast_a_restart() {
     assert!(list.suppressing(&address("x@b.test"), None, now.after(Duration::from_secs(7200))).is_none());
     store.forget_bounces(address("y@b.test")).await.unwrap();
     assert!(store.directory().borrow().suppressions.of(&address("y@b.test")).is_empty());
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn keys_of_domains_outlast_a_restart() {
+    use DkimAlgorithm::{Ed25519, Rsa};
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(7));
+    let store = open(&directory, &disk).await;
+    let domain = |text: &str| waypost_mail::Domain::new(text).unwrap();
+    let key = |name: &str, selector: &str, algorithm| DkimKey {
+        domain: domain(name),
+        selector: selector.to_owned(),
+        algorithm,
+        secret: DkimSecret::new(selector.as_bytes().to_vec()),
+        created: Timestamp(1),
+        activated: None,
+        retired: None,
+    };
+    let two = vec![key("a.test", "r1", Rsa), key("a.test", "e1", Ed25519)];
+    store.add_dkim_keys(two.clone()).await.unwrap();
+    assert_eq!(store.add_dkim_keys(two).await, Err(StoreError::DkimKeyExists));
+    let twice = vec![key("a.test", "x", Rsa), key("a.test", "x", Rsa)];
+    assert_eq!(store.add_dkim_keys(twice).await, Err(StoreError::DkimKeyExists));
+    store.add_dkim_keys(vec![key("a.test", "r2", Rsa), key("b.test", "r2", Rsa)]).await.unwrap();
+    let states = |store: &Store, name: &str| {
+        let keys = store.dkim_keys(&domain(name));
+        let states: Vec<_> =
+            keys.iter().map(|key| format!("{} {}", key.selector, key.state().name())).collect();
+        states.join(", ")
+    };
+    assert_eq!(states(&store, "a.test"), "e1 waiting, r1 waiting, r2 waiting");
+    for selector in ["r1", "e1", "r2", "r2"] {
+        store.activate_dkim_key(domain("a.test"), selector.to_owned()).await.unwrap();
+    }
+    let absent = store.activate_dkim_key(domain("c.test"), "r1".to_owned()).await;
+    assert_eq!(absent, Err(StoreError::NoSuchDkimKey));
+    assert_eq!(states(&store, "a.test"), "e1 active, r1 retired, r2 active");
+    store.remove_dkim_key(domain("b.test"), "r2".to_owned()).await.unwrap();
+    assert_eq!(
+        store.remove_dkim_key(domain("b.test"), "r2".to_owned()).await,
+        Err(StoreError::NoSuchDkimKey)
+    );
+    let before = store.dkim_keys(&domain("a.test"));
+    store.close().await;
+    let store = open(&directory, &disk).await;
+    assert_eq!(store.dkim_keys(&domain("a.test")), before);
+    assert_eq!(states(&store, "a.test"), "e1 active, r1 retired, r2 active");
+    assert_eq!(states(&store, "b.test"), "");
+    let many = (0..DKIM_KEYS_MAX).map(|n| key("b.test", &format!("s{n}"), Rsa)).collect();
+    store.add_dkim_keys(many).await.unwrap();
+    let more = store.add_dkim_keys(vec![key("b.test", "more", Rsa)]).await;
+    assert!(matches!(more, Err(StoreError::Limit(_))), "{more:?}");
     assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     store.close().await;
 }

@@ -9,6 +9,7 @@ mod command_line;
 mod dane;
 mod dialogues;
 mod hostile;
+mod keys;
 mod local;
 mod maildrop;
 mod moving;

@@ -18,6 +18,7 @@ mod readers;
 mod real_mail;
 mod reports;
 mod senders;
+mod signatures;
 mod synchronisers;
 pub(crate) mod tokens;
 
