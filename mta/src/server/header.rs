@@ -52,7 +52,7 @@ impl Arrival<'_> {
         if self.submitter.is_some() || self.is_final() {
             header.remove("Return-Path");
         }
-        results::remove_forged(&mut header, self.hostname.as_str());
+        results::remove_forged(&mut header, self.live.config.hostname.as_str());
         if let Some(submitter) = self.submitter {
             self.complete_submission(&mut header, submitter)?;
         }
