@@ -8,6 +8,8 @@ use std::{
 
 use tempfile::TempDir;
 use waypost_config::{Service, TlsMode};
+use waypost_mail::{Address, EntryId, ReversePath};
+use waypost_server::agent::{Login, Submission, Tls, submit};
 use waypost_tests::{Client, Site, SiteBuilder, after_added_fields, sample, site::PASSWORD};
 
 mod bound;
@@ -21,6 +23,22 @@ mod senders;
 mod signatures;
 mod synchronisers;
 pub(crate) mod tokens;
+
+/// Sends a message of alice's; gives its name.
+async fn send(site: &Site, to: &str, message: &[u8]) -> EntryId {
+    let from = ReversePath::Address(Address::parse(&site.user("alice")).unwrap());
+    let to = [Address::parse(to).unwrap()];
+    let reply = submit(Submission {
+        address: site.address(Service::Submission, TlsMode::None),
+        tls: Tls::None,
+        login: Some(Login { user: site.user("alice"), password: PASSWORD.to_owned() }),
+        from: &from,
+        to: &to,
+        message,
+    });
+    let reply = reply.await.unwrap();
+    reply.split(' ').find_map(|word| word.parse().ok()).unwrap_or_else(|| panic!("{reply}"))
+}
 
 /// A server, and a home folder for clients.
 struct Scene {

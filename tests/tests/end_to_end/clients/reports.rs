@@ -2,32 +2,16 @@
 
 use std::{fs, time::Duration};
 
-use waypost_mail::{Address, EntryId, ReversePath};
+use waypost_mail::EntryId;
 use waypost_net::{ClientTls, Verification};
 use waypost_server::{
-    agent::{Login, Submission, Tls, mailbox::Imap, submit},
+    agent::{Login, mailbox::Imap},
     demo::dns::Data,
 };
 use waypost_storage::{QueueEvent, ReturnedReport};
 use waypost_tests::World;
 
 use super::*;
-
-/// Sends a message of alice's; gives its name.
-async fn send(site: &Site, to: &str, message: &[u8]) -> EntryId {
-    let from = ReversePath::Address(Address::parse(&site.user("alice")).unwrap());
-    let to = [Address::parse(to).unwrap()];
-    let reply = submit(Submission {
-        address: site.address(Service::Submission, TlsMode::None),
-        tls: Tls::None,
-        login: Some(Login { user: site.user("alice"), password: PASSWORD.to_owned() }),
-        from: &from,
-        to: &to,
-        message,
-    });
-    let reply = reply.await.unwrap();
-    reply.split(' ').find_map(|word| word.parse().ok()).unwrap_or_else(|| panic!("{reply}"))
-}
 
 /// Two servers, of which b.test forwards to a domain that takes no mail; a message of alice's that took that way.
 async fn bounced() -> (World, EntryId) {

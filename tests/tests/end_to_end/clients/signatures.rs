@@ -1,8 +1,7 @@
 //! Others verify what we sign.
 
-use waypost_mail::{Address, Domain, ReversePath};
+use waypost_mail::Domain;
 use waypost_mta::authenticity::{keys::SigningKey, rotation};
-use waypost_server::agent::{Login, Submission, Tls, submit};
 
 use super::*;
 
@@ -16,20 +15,6 @@ async fn signing(site: &Site) -> String {
         records.push_str(&format!("{} {}\n", key.record_name(), key.record()));
     }
     records
-}
-
-async fn send(site: &Site, to: &str, message: &[u8]) {
-    let from = ReversePath::Address(Address::parse(&site.user("alice")).unwrap());
-    let to = [Address::parse(to).unwrap()];
-    let reply = submit(Submission {
-        address: site.address(Service::Submission, TlsMode::None),
-        tls: Tls::None,
-        login: Some(Login { user: site.user("alice"), password: PASSWORD.to_owned() }),
-        from: &from,
-        to: &to,
-        message,
-    });
-    reply.await.unwrap();
 }
 
 /// Messages with every trap of canonicalisation, in header and body.
