@@ -118,7 +118,6 @@ const PURE: [&str; 28] = [
     "mta/src/authenticity/results.rs",
     "mta/src/authenticity/spf/macros.rs",
     "mta/src/authenticity/spf/record.rs",
-    "mta/src/authenticity/canonical.rs",
     "mta/src/authenticity/sign.rs",
     "mta/src/smtp",
     "mta/src/tls_policy/decision.rs",

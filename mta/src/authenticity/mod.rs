@@ -7,12 +7,11 @@
 //!
 //! `spf`, `dkim`, `dmarc`, `arc` and `iprev` come to results, `results` writes them down, `policy` says what is done. All look-ups
 //! go through `dns`, which bounds and remembers them. Not here: when (`server`).
-//! `canonical` brings header fields and bodies into the form that is signed, `keys` are the keys, `sign` signs a message while it
-//! passes, `signers` knows which keys sign for a domain now, `rotation` changes them over time.
+//! `keys` are the keys, `sign` signs a message while it passes, in the canonical form of `dkim`, `signers` knows which keys sign for a
+//! domain now, `rotation` changes them over time.
 //! This is the only module that knows mail-auth (`docs/decisions/0007-authenticity.md`).
 
 pub mod arc;
-pub mod canonical;
 pub mod dkim;
 pub mod dmarc;
 pub mod iprev;

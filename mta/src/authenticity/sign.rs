@@ -11,10 +11,14 @@ use std::{collections::HashMap, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use waypost_mail::{Address, Domain, LocalPart, Timestamp};
-use waypost_message::{EnvelopeAddress, Field, HeaderBlock, Splitter};
+use waypost_message::{EnvelopeAddress, HeaderBlock, Splitter};
 
 use super::{
-    canonical::{self, BodyHash},
+    dkim::{
+        body::{Bodies, BodyId},
+        canonical::Canonicalization,
+        signature::{add_fields, add_unsigned},
+    },
     keys::{KeyError, SigningKey},
 };
 
@@ -57,18 +61,21 @@ const OVERSIGNED_IF_THERE: [&str; 19] = [
     "Autocrypt",
 ];
 /// Most names in tag `h=`: no message that people or programs write comes near it, and each costs every verifier work.
-const NAMES_MAX: usize = 200;
+pub(super) const NAMES_MAX: usize = 200;
+/// How header and body are signed: mail is often folded anew, or loses white space, on its way.
+pub(super) const FORM: Canonicalization = Canonicalization::Relaxed;
 /// Where lines of a signature are folded, in octets.
 const FOLD_BYTES: usize = 76;
 /// What lines go on with.
-const FOLD: &str = "\r\n\t";
+pub(super) const FOLD: &str = "\r\n\t";
 /// SHA-256 in base64, in octets.
 const BODY_HASH_BYTES: usize = 44;
 
 /// A message that is being signed.
 #[derive(Debug)]
 pub struct Signing {
-    body: BodyHash,
+    bodies: Bodies,
+    body: BodyId,
     names: Vec<&'static str>,
     /// In the order in which their fields stand before the header block.
     open: Vec<Open>,
@@ -97,26 +104,25 @@ impl Signing {
             open.push(template(key, &names, now, &mut text));
         }
         header.prepend(&text);
-        Some(Self { body: BodyHash::default(), names, open })
+        let mut bodies = Bodies::default();
+        let body = bodies.add(FORM, None);
+        Some(Self { bodies, body, names, open })
     }
 
     /// Takes octets of the body.
     pub fn feed(&mut self, octets: &[u8]) {
-        self.body.feed(octets);
+        self.bodies.feed(octets);
     }
 
     /// Completes the fields at the start of the header block. Errors: a key that does not sign.
     pub fn finish(self, header: &mut [u8]) -> Result<(), KeyError> {
-        let body_hash = STANDARD.encode(self.body.finish());
-        let data = {
-            let end = self.open.last().map_or(0, |open| open.end);
-            signed_fields(&self.names, &HeaderBlock::new(header[end..].to_vec()))
-        };
+        let body_hash = STANDARD.encode(self.bodies.finish().digest(self.body));
+        let end = self.open.last().map_or(0, |open| open.end);
+        let mut fields = Vec::new();
+        add_fields(FORM, self.names.iter().copied(), &HeaderBlock::new(header[end..].to_vec()), &mut fields);
         for Open { key, start, body_hash: at, signature, end } in self.open {
             put(header, at, body_hash.as_bytes());
-            let mut data = data.clone();
-            signature_field(&header[start..signature], &mut data);
-            let value = folded(&STANDARD.encode(key.sign(&data)?));
+            let value = folded(&STANDARD.encode(signed(&key, &header[start..end], fields.clone())?));
             debug_assert_eq!(signature + value.len() + 2, end);
             put(header, signature, value.as_bytes());
         }
@@ -132,7 +138,7 @@ fn put(header: &mut [u8], at: usize, octets: &[u8]) {
 }
 
 /// Tag `h=`: each name as often as its field is there, and once more.
-fn names(header: &HeaderBlock) -> Vec<&'static str> {
+pub(super) fn names(header: &HeaderBlock) -> Vec<&'static str> {
     let mut counts: HashMap<&'static str, usize> = HashMap::new();
     let all = || OVERSIGNED.into_iter().chain(OVERSIGNED_IF_THERE);
     for field in header.fields() {
@@ -153,7 +159,26 @@ fn names(header: &HeaderBlock) -> Vec<&'static str> {
 fn template(key: &Arc<SigningKey>, names: &[&str], now: Timestamp, text: &mut String) -> Open {
     let start = text.len();
     text.push_str(&format!("DKIM-Signature: v=1; a={}; c=relaxed/relaxed;{FOLD}", key.tag()));
-    text.push_str(&format!("d={}; s={};{FOLD}t={}; h=", key.domain(), key.selector(), now.seconds()));
+    write_signer(key, now, text);
+    text.push_str(" h=");
+    write_names(names, text);
+    text.push_str("bh=");
+    let body_hash = text.len();
+    text.push_str(&"A".repeat(BODY_HASH_BYTES));
+    text.push_str(&format!(";{FOLD}b="));
+    let signature = text.len();
+    text.push_str(&folded(&"A".repeat(key.signature_bytes().div_ceil(3) * 4)));
+    text.push_str("\r\n");
+    Open { key: Arc::clone(key), start, body_hash, signature, end: text.len() }
+}
+
+/// Writes who signs, and when: a line, and what the next one begins with.
+pub(super) fn write_signer(key: &SigningKey, now: Timestamp, text: &mut String) {
+    text.push_str(&format!("d={}; s={};{FOLD}t={};", key.domain(), key.selector(), now.seconds()));
+}
+
+/// Writes the value of `h=` behind ` t=…; h=`, and begins the next line.
+pub(super) fn write_names(names: &[&str], text: &mut String) {
     let mut line = 24;
     for (place, name) in names.iter().enumerate() {
         if line + name.len() > FOLD_BYTES {
@@ -165,18 +190,10 @@ fn template(key: &Arc<SigningKey>, names: &[&str], now: Timestamp, text: &mut St
         line += name.len() + 1;
     }
     text.push_str(FOLD);
-    text.push_str("bh=");
-    let body_hash = text.len();
-    text.push_str(&"A".repeat(BODY_HASH_BYTES));
-    text.push_str(&format!(";{FOLD}b="));
-    let signature = text.len();
-    text.push_str(&folded(&"A".repeat(key.signature_bytes().div_ceil(3) * 4)));
-    text.push_str("\r\n");
-    Open { key: Arc::clone(key), start, body_hash, signature, end: text.len() }
 }
 
 /// Base64 in lines.
-fn folded(text: &str) -> String {
+pub(super) fn folded(text: &str) -> String {
     let mut lines = String::with_capacity(text.len() + text.len() / 16);
     for (place, letter) in text.chars().enumerate() {
         if place > 0 && place % (FOLD_BYTES - 8) == 0 {
@@ -187,29 +204,13 @@ fn folded(text: &str) -> String {
     lines
 }
 
-/// The fields that `h=` names in their order, from the last of each name upwards (RFC 6376 section 5.4.2), each with CRLF.
-fn signed_fields(names: &[&str], header: &HeaderBlock) -> Vec<u8> {
-    let mut left: HashMap<&str, Vec<Field<'_>>> = HashMap::new();
-    for field in header.fields() {
-        if let Some(name) = names.iter().find(|name| field.is(name)) {
-            left.entry(name).or_default().push(field);
-        }
+/// Signs octets and the field that is to hold the signature, but for what stands in its tag `b=` (RFC 6376 section 3.7).
+pub(super) fn signed(key: &SigningKey, own: &[u8], mut octets: Vec<u8>) -> Result<Vec<u8>, KeyError> {
+    let own = HeaderBlock::new(own.to_vec());
+    if let Some(own) = own.fields().next() {
+        add_unsigned(FORM, &own, &mut octets);
     }
-    let mut data = Vec::new();
-    for name in names {
-        if let Some(field) = left.get_mut(name).and_then(Vec::pop) {
-            canonical::field(field.name, field.raw, &mut data);
-            data.extend_from_slice(b"\r\n");
-        }
-    }
-    data
-}
-
-/// The signature's own field up to its tag `b=`, which is the last one, without CRLF (RFC 6376 section 3.7).
-fn signature_field(octets: &[u8], data: &mut Vec<u8>) {
-    let colon = octets.iter().position(|octet| *octet == b':').unwrap_or(octets.len());
-    let (name, raw) = octets.split_at(colon);
-    canonical::field(name, raw.get(1..).unwrap_or_default(), data);
+    key.sign(&octets)
 }
 
 /// The domain of the first author that a message names.

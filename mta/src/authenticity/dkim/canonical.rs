@@ -1,6 +1,8 @@
 //! Canonical forms of header fields and bodies (RFC 6376 section 3.4); bodies as their octets pass.
 //!
-//! A line ends with CRLF and with nothing else: a bare CR or LF is an octet like others.
+//! A line ends with CRLF and with nothing else: a bare CR or LF is an octet like others, for those who verify and for those who sign. RFC
+//! 6376 section 5.3 has signers bring a message into the form in which it goes first: SMTP takes no bare CR or LF but in the bodies of
+//! binary messages (`smtp::data`), so ours are in that form.
 
 use waypost_message::Field;
 

@@ -126,20 +126,30 @@ impl Signature {
 
     /// The octets that are signed: fields of the header, then the field of the signature itself (RFC 6376 section 3.7).
     pub(crate) fn signed_octets(&self, header: &HeaderBlock, own: &Field<'_>) -> Vec<u8> {
-        let mut by_name: HashMap<String, Vec<Field<'_>>> = HashMap::new();
-        for field in header.fields() {
-            let name = field.name.to_ascii_lowercase();
-            by_name.entry(String::from_utf8_lossy(&name).into_owned()).or_default().push(field);
-        }
         let mut octets = Vec::new();
-        for name in &self.fields {
-            // from the bottom up; a field that is not there is signed as nothing
-            if let Some(field) = by_name.get_mut(name).and_then(Vec::pop) {
-                self.header_form.field(&field, &mut octets);
-            }
-        }
+        add_fields(self.header_form, self.fields.iter().map(String::as_str), header, &mut octets);
         add_unsigned(self.header_form, own, &mut octets);
         octets
+    }
+}
+
+/// Adds the fields that `h=` names in its order, of each name from the bottom up; one that is not there is signed as nothing (RFC 6376
+/// section 5.4.2).
+pub(crate) fn add_fields<'a>(
+    form: Canonicalization,
+    names: impl Iterator<Item = &'a str>,
+    header: &HeaderBlock,
+    octets: &mut Vec<u8>,
+) {
+    let mut by_name: HashMap<String, Vec<Field<'_>>> = HashMap::new();
+    for field in header.fields() {
+        let name = String::from_utf8_lossy(field.name).to_ascii_lowercase();
+        by_name.entry(name).or_default().push(field);
+    }
+    for name in names {
+        if let Some(field) = by_name.get_mut(name.to_ascii_lowercase().as_str()).and_then(Vec::pop) {
+            form.field(&field, octets);
+        }
     }
 }
 

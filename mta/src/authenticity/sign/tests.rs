@@ -8,7 +8,11 @@ use aws_lc_rs::{
 use waypost_storage::DkimAlgorithm;
 
 use super::*;
-use crate::authenticity::keys::generate;
+use crate::authenticity::{
+    dkim::{DkimCheck, DkimResult, key::Keys},
+    keys::generate,
+    testing::Zone,
+};
 
 fn decoded(text: &str) -> Vec<u8> {
     let bare: String = text.split_ascii_whitespace().collect();
@@ -24,17 +28,24 @@ const EXAMPLE_BODY_HASH: &str = "2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=";
 const EXAMPLE_NAMES: [&str; 9] =
     ["from", "to", "subject", "date", "message-id", "from", "subject", "date", "none"];
 
-fn example_data(field: &str) -> Vec<u8> {
-    let mut data = signed_fields(&EXAMPLE_NAMES, &HeaderBlock::new(EXAMPLE.into()));
-    signature_field(field.as_bytes(), &mut data);
+/// What a field signs that stands before a header.
+fn data(names: &[&str], header: &str, own: &str) -> Vec<u8> {
+    let mut data = Vec::new();
+    add_fields(FORM, names.iter().copied(), &HeaderBlock::new(header.into()), &mut data);
+    add_unsigned(FORM, &HeaderBlock::new(own.into()).fields().next().unwrap(), &mut data);
     data
+}
+
+fn example_data(field: &str) -> Vec<u8> {
+    data(&EXAMPLE_NAMES, EXAMPLE, field)
 }
 
 #[test]
 fn the_example_of_rfc_8463_comes_out() {
-    let mut body = BodyHash::default();
-    body.feed(EXAMPLE_BODY.as_bytes());
-    assert_eq!(STANDARD.encode(body.finish()), EXAMPLE_BODY_HASH);
+    let mut bodies = Bodies::default();
+    let body = bodies.add(FORM, None);
+    bodies.feed(EXAMPLE_BODY.as_bytes());
+    assert_eq!(STANDARD.encode(bodies.finish().digest(body)), EXAMPLE_BODY_HASH);
 
     let ed25519 = "DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed;\r\n d=football.example.com; \
         i=@football.example.com;\r\n q=dns/txt; s=brisbane; t=1528637909; h=from : to :\r\n subject : date : message-id : \
@@ -102,9 +113,7 @@ fn verify(key: &SigningKey, field: &str, header: &str, canonical_body: &str) -> 
     }
     let names = tag(field, "h");
     let names: Vec<&str> = names.split(':').collect();
-    let mut data = signed_fields(&names, &HeaderBlock::new(header.into()));
-    let end = field.rfind("b=").unwrap() + 2;
-    signature_field(&field.as_bytes()[..end], &mut data);
+    let data = data(&names, header, field);
     let (signature, public) = (decoded(&tag(field, "b")), decoded(&key.public()));
     match key.algorithm() {
         DkimAlgorithm::Rsa => {
@@ -190,5 +199,27 @@ fn the_first_author_says_for_which_domain() {
     ] {
         let found = author_domain(&HeaderBlock::new(header.into()));
         assert_eq!(found.as_ref().map(Domain::as_str), domain, "{header}");
+    }
+}
+
+/// What our own check says about a message that we signed, by these keys.
+async fn checked(keys: &[Arc<SigningKey>], header: &str, body: &str) -> Vec<DkimResult> {
+    let (fields, header) = signed(keys, header, body, 7);
+    let (mut zone, mut bodies) = (Zone::default(), Bodies::default());
+    for key in keys {
+        zone = zone.text(&key.record_name(), &key.record());
+    }
+    let check = DkimCheck::begin(&HeaderBlock::new(format!("{fields}{header}").into()), &mut bodies, 0);
+    bodies.feed(body.as_bytes());
+    let keys = Keys::fetch(&zone.resolver(), check.key_names()).await;
+    check.finish(&bodies.finish(), &keys).into_iter().map(|outcome| outcome.result).collect()
+}
+
+#[tokio::test]
+async fn a_bare_cr_or_lf_is_signed_as_it_is_verified() {
+    let keys = keys();
+    for text in ["a\rb", "a \r b", "a\r\r\n b", "a\n b", "a \n\tb", "\n a", "a\r"] {
+        let header = format!("From: a@example.org\r\nSubject: {text}\r\nTo: {text}\r\n\r\n");
+        assert_eq!(checked(&keys, &header, text).await, [DkimResult::Pass; 2], "{text:?}");
     }
 }
