@@ -359,6 +359,7 @@ impl FileFacts<'_> {
         let config = DkimConfig {
             sign_trusted: section.boolean("sign_trusted").is_none_or(|found| found.value),
             sign_forwarded: section.boolean("sign_forwarded").is_none_or(|found| found.value),
+            seal_forwarded: section.boolean("seal_forwarded").is_none_or(|found| found.value),
             rotate_after: days("rotate_after", 180),
             keep_retired: days("keep_retired", 7),
             keys: keys.collect(),

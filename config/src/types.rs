@@ -708,6 +708,8 @@ pub struct DkimConfig {
     pub sign_trusted: bool,
     /// Whether mail from elsewhere that an alias forwards is signed for the domain of the alias; default yes.
     pub sign_forwarded: bool,
+    /// Whether such mail carries what was found out about it, sealed by that domain (ARC, RFC 8617); default yes.
+    pub seal_forwarded: bool,
     /// When new keys are made in the place of those that sign; default 180 days; 0: never.
     pub rotate_after: Duration,
     /// How long a key is kept that signs no more, so that its record is; default 7 days.

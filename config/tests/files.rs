@@ -71,7 +71,12 @@ fn how_mail_is_signed_is_read() {
     };
     let config = of("").unwrap();
     let days = |days: u64| std::time::Duration::from_secs(days * 86_400);
-    assert!(config.dkim.sign_trusted && config.dkim.sign_forwarded && config.domains[0].dkim);
+    assert!(
+        config.dkim.sign_trusted
+            && config.dkim.sign_forwarded
+            && config.dkim.seal_forwarded
+            && config.domains[0].dkim
+    );
     assert_eq!((config.dkim.rotate_after, config.dkim.keep_retired), (days(180), days(7)));
     let domain = config.domains[0].name.clone();
     let key = |selector: &str, file: &str| {

@@ -75,6 +75,8 @@ pub struct Relay {
     pub not_before: Option<Timestamp>,
     /// Why it is held until it is released; `None`: it is not.
     pub held: Option<String>,
+    /// Header fields that stand before the header block of copies which are forwarded for somebody here (ARC), and of no others.
+    pub prefix: Vec<u8>,
 }
 
 impl Relay {
@@ -88,6 +90,7 @@ impl Relay {
             wishes: Wishes::default(),
             not_before: None,
             held: None,
+            prefix: Vec::new(),
         }
     }
 }
@@ -216,8 +219,10 @@ struct Area {
 impl Area {
     /// Lays out one message.
     fn place(&mut self, acceptance: Acceptance) -> Result<Incoming, StoreError> {
-        let Acceptance { id, header, body, structure, local, relay } = acceptance;
+        let Acceptance { id, header, body, structure, local, mut relay } = acceptance;
         let local = local.into_iter().map(|delivery| self.delivery(delivery)).collect::<Result<_, _>>()?;
+        let prefix = relay.as_mut().map(|relay| std::mem::take(&mut relay.prefix)).unwrap_or_default();
+        let relay_prefix = if prefix.is_empty() { (0, 0) } else { self.add(prefix.into())? };
         let header = self.add(header)?;
         let body_bytes = body.size();
         let place = match (body.memory().cloned(), body.file()) {
@@ -226,7 +231,17 @@ impl Area {
         };
         self.bodies.push(body);
         let (thread_key, structure) = (structure.thread_key(), structure.encode());
-        Ok(Incoming { id, header, body: place, body_bytes, structure, thread_key, local, relay })
+        Ok(Incoming {
+            id,
+            header,
+            body: place,
+            body_bytes,
+            structure,
+            thread_key,
+            local,
+            relay,
+            relay_prefix,
+        })
     }
 
     fn delivery(&mut self, delivery: Delivery) -> Result<Local, StoreError> {

@@ -76,7 +76,7 @@ impl Content {
         u64::from(self.prefix.1)
     }
 
-    /// The same message without its prefix: what is relayed.
+    /// The same message without its prefix: what is relayed, but for what is forwarded.
     #[must_use]
     pub fn without_prefix(&self) -> Self {
         Self { prefix: (0, 0), ..self.clone() }

@@ -37,7 +37,7 @@ pub struct QueueEntry {
     pub body: BodyType,
     /// Whether it needs SMTPUTF8.
     pub smtputf8: bool,
-    /// Its octets; no prefix.
+    /// Its octets; the prefix is for copies that are forwarded for somebody here, and for no others.
     pub content: Content,
     /// How many tries were recorded, each for some of its recipients.
     pub attempts: u32,

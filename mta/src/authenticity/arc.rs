@@ -4,7 +4,7 @@
 //! ArcCheck::begin(header) ── the body passes its hashes ── finish(keys) ──► ArcOutcome
 //! ```
 //!
-//! Not here: whom we believe, and sealing.
+//! Not here: whom we believe (`policy`), and one more set (`seal`).
 
 use waypost_message::{Field, HeaderBlock};
 
@@ -55,6 +55,17 @@ pub struct ArcOutcome {
     pub is_temporary: bool,
     /// Who sealed a chain that stands, the newest first.
     pub sealers: Vec<Sealer>,
+    /// What a further set goes on from; `None`: none may follow.
+    pub(crate) chain: Option<Chain>,
+}
+
+/// What a further set of a chain goes on from.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Chain {
+    /// How many sets there are, as far as that can be told.
+    pub(crate) sets: usize,
+    /// The fields of all in canonical form, which the next seal signs first; none of a chain that does not stand (RFC 8617 section 5.1.2).
+    pub(crate) octets: Vec<u8>,
 }
 
 /// Who sealed one set.
@@ -70,7 +81,10 @@ pub struct Sealer {
 #[derive(Debug)]
 pub(crate) enum ArcCheck {
     None,
-    Broken(Fault),
+    Broken {
+        fault: Fault,
+        chain: Option<Chain>,
+    },
     Sets {
         /// The newest last.
         sets: Vec<Set>,
@@ -107,7 +121,7 @@ impl ArcCheck {
     pub(crate) fn begin(header: &HeaderBlock, bodies: &mut Bodies, now: u64) -> Self {
         match Self::read(header, bodies, now) {
             Ok(check) => check,
-            Err(fault) => Self::Broken(fault),
+            Err(fault) => Self::Broken { fault, chain: Chain::broken(header) },
         }
     }
 
@@ -137,7 +151,7 @@ impl ArcCheck {
     pub(crate) fn key_names(&self) -> impl Iterator<Item = String> {
         let (sets, signature) = match self {
             Self::Sets { sets, signature, .. } => (sets.as_slice(), Some(signature)),
-            Self::None | Self::Broken(_) => (&[][..], None),
+            Self::None | Self::Broken { .. } => (&[][..], None),
         };
         let seals = sets.iter().rev().map(|set| set.seal.key_name());
         signature.map(|signature| signature.seal.key_name()).into_iter().chain(seals)
@@ -146,27 +160,57 @@ impl ArcCheck {
     /// What came of it (RFC 8617 section 5.2).
     pub(crate) fn finish(self, bodies: &Hashes, keys: &Keys) -> ArcOutcome {
         let (sets, chain, octets, signature, body) = match self {
-            Self::None => return ArcOutcome::of(ArcResult::None, None),
-            Self::Broken(fault) => return ArcOutcome::of(ArcResult::Fail, Some(fault)),
+            Self::None => {
+                return ArcOutcome { chain: Some(Chain::default()), ..ArcOutcome::of(ArcResult::None, None) };
+            }
+            Self::Broken { fault, chain } => {
+                return ArcOutcome { chain, ..ArcOutcome::of(ArcResult::Fail, Some(fault)) };
+            }
             Self::Sets { sets, chain, octets, signature, body } => (sets, chain, octets, signature, body),
         };
+        let failed = |why| ArcOutcome {
+            chain: Chain::after(sets.len(), Vec::new()),
+            ..ArcOutcome::of(ArcResult::Fail, Some(why))
+        };
         if bodies.digest(body) != signature.body_hash || !bodies.is_whole(body) {
-            return ArcOutcome::of(ArcResult::Fail, Some("the body was changed"));
+            return failed("the body was changed");
         }
         let outcome = keys.verify(&octets, &signature.seal);
         let seals = || sets.iter().rev().try_for_each(|set| set.verify(&chain, keys));
         match outcome.map(|_| ()).and_then(|()| seals()) {
             Ok(()) => ArcOutcome {
                 sealers: sets.iter().rev().map(Sealer::of).collect(),
+                chain: Chain::after(sets.len(), chain),
                 ..ArcOutcome::of(ArcResult::Pass, None)
             },
+            // A seal would make it permanent (RFC 8617 section 5.2.1); who gets it next may find the key.
             Err(KeyError::Temporary) => ArcOutcome {
                 is_temporary: true,
                 ..ArcOutcome::of(ArcResult::Fail, Some("a key could not be looked up"))
             },
-            Err(KeyError::Permanent(why)) => ArcOutcome::of(ArcResult::Fail, Some(why)),
-            Err(KeyError::Mismatch) => ArcOutcome::of(ArcResult::Fail, Some("a signature does not match")),
+            Err(KeyError::Permanent(why)) => failed(why),
+            Err(KeyError::Mismatch) => failed("a signature does not match"),
         }
+    }
+}
+
+impl Chain {
+    /// Behind so many sets with these octets. `None`: there are as many as there may be.
+    fn after(sets: usize, octets: Vec<u8>) -> Option<Self> {
+        (sets < SETS_MAX).then_some(Self { sets, octets })
+    }
+
+    /// Behind sets that are no chain. `None`: the newest says already that it failed (RFC 8617 section 5.1), or there are too many.
+    fn broken(header: &HeaderBlock) -> Option<Self> {
+        let instances = header.fields().filter_map(|field| slot(&field)?.1);
+        let newest = instances.max().unwrap_or(0);
+        let says_failed = |field: &Field<'_>| {
+            let tags = Tags::parse(field.raw).filter(|_| field.is("ARC-Seal"));
+            tags.is_some_and(|tags| tags.find("cv") == Some("fail"))
+        };
+        let is_newest = |field: &Field<'_>| instance(field.raw) == Some(newest);
+        let is_told = header.fields().any(|field| says_failed(&field) && is_newest(&field));
+        Self::after(newest, Vec::new()).filter(|_| !is_told)
     }
 }
 
@@ -174,16 +218,7 @@ impl ArcCheck {
 fn gather(header: &HeaderBlock) -> Result<Vec<Fields<'_>>, Fault> {
     let mut sets: Vec<Fields<'_>> = Vec::new();
     for field in header.fields() {
-        type Slot = for<'a, 'b> fn(&'a mut Fields<'b>) -> &'a mut Option<Field<'b>>;
-        let (slot, at): (Slot, _) = if field.is("ARC-Seal") {
-            (|set| &mut set.seal, instance(field.raw))
-        } else if field.is("ARC-Message-Signature") {
-            (|set| &mut set.signature, instance(field.raw))
-        } else if field.is("ARC-Authentication-Results") {
-            (|set| &mut set.results, instance_of_results(field.raw))
-        } else {
-            continue;
-        };
+        let Some((slot, at)) = slot(&field) else { continue };
         let at = at.filter(|at| (1..=SETS_MAX).contains(at)).ok_or("i= of a field is missing or wrong")?;
         if sets.len() < at {
             sets.resize_with(at, Fields::default);
@@ -193,6 +228,22 @@ fn gather(header: &HeaderBlock) -> Result<Vec<Fields<'_>>, Fault> {
         }
     }
     Ok(sets)
+}
+
+/// Which field of a set a field is.
+type Slot = for<'a, 'b> fn(&'a mut Fields<'b>) -> &'a mut Option<Field<'b>>;
+
+/// Which field of which set this is, where it says so; `None`: of none.
+fn slot(field: &Field<'_>) -> Option<(Slot, Option<usize>)> {
+    if field.is("ARC-Seal") {
+        Some((|set| &mut set.seal, instance(field.raw)))
+    } else if field.is("ARC-Message-Signature") {
+        Some((|set| &mut set.signature, instance(field.raw)))
+    } else if field.is("ARC-Authentication-Results") {
+        Some((|set| &mut set.results, instance_of_results(field.raw)))
+    } else {
+        None
+    }
 }
 
 /// `i=` of a seal or a signature.
@@ -248,6 +299,7 @@ impl Sealer {
 
 impl ArcOutcome {
     fn of(result: ArcResult, reason: Option<&str>) -> Self {
-        Self { result, reason: reason.map(str::to_owned), is_temporary: false, sealers: Vec::new() }
+        let reason = reason.map(str::to_owned);
+        Self { result, reason, is_temporary: false, sealers: Vec::new(), chain: None }
     }
 }

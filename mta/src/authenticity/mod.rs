@@ -8,7 +8,7 @@
 //! `spf`, `dkim`, `dmarc`, `arc` and `iprev` come to results, `results` writes them down, `policy` says what is done. All look-ups
 //! go through `dns`, which bounds and remembers them. Not here: when (`server`).
 //! `keys` are the keys, `sign` signs a message while it passes, in the canonical form of `dkim`, `signers` knows which keys sign for a
-//! domain now, `rotation` changes them over time.
+//! domain now, `rotation` changes them over time; `seal` adds a set of ARC to what goes on to others.
 //! This is the only module that knows mail-auth (`docs/decisions/0007-authenticity.md`).
 
 pub mod arc;
@@ -19,6 +19,7 @@ pub mod keys;
 pub(crate) mod policy;
 pub(crate) mod results;
 pub mod rotation;
+pub(crate) mod seal;
 pub mod sign;
 mod signers;
 pub mod spf;
@@ -34,9 +35,14 @@ use waypost_message::HeaderBlock;
 
 use self::{
     arc::{ArcCheck, ArcOutcome},
-    dkim::{DkimCheck, DkimOutcome, DkimResult, body::Bodies, key::Keys},
+    dkim::{
+        DkimCheck, DkimOutcome, DkimResult,
+        body::{Bodies, BodyId},
+        key::Keys,
+    },
     dmarc::{DmarcOutcome, Identifier, Method},
     iprev::IprevOutcome,
+    seal::Custody,
     spf::{Client, SpfOutcome, SpfResult},
 };
 use crate::dns::Resolver;
@@ -50,6 +56,8 @@ pub struct Check {
     dkim: DkimCheck,
     arc: ArcCheck,
     bodies: Bodies,
+    /// The hash that a seal of ours needs.
+    for_seal: Option<BodyId>,
 }
 
 /// Who sends, as whom, to whom.
@@ -86,6 +94,8 @@ pub struct Verdict {
     pub arc: ArcOutcome,
     /// The domains of the authors.
     pub dmarc: Vec<DmarcOutcome>,
+    /// What a seal of ours would be made of, where that was asked for and one may be made.
+    pub(crate) custody: Option<Custody>,
 }
 
 impl fmt::Display for Verdict {
@@ -110,7 +120,13 @@ impl Check {
         let mut bodies = Bodies::default();
         let dkim = DkimCheck::begin(header, &mut bodies, now);
         let arc = ArcCheck::begin(header, &mut bodies, now);
-        Self { authors: dmarc::authors(header), dkim, arc, bodies }
+        Self { authors: dmarc::authors(header), dkim, arc, bodies, for_seal: None }
+    }
+
+    /// The message may go on with a seal of ours (`seal`).
+    pub(crate) fn for_seal(mut self) -> Self {
+        self.for_seal = Some(self.bodies.add(sign::FORM, None));
+        self
     }
 
     /// Takes octets of the body as they came.
@@ -134,11 +150,16 @@ impl Check {
         );
         let hashes = self.bodies.finish();
         let dkim = self.dkim.finish(&hashes, &keys);
-        let arc = self.arc.finish(&hashes, &keys);
+        let mut arc = self.arc.finish(&hashes, &keys);
+        let chain = arc.chain.take();
+        let custody = self
+            .for_seal
+            .zip(chain)
+            .map(|(body, chain)| Custody { chain, body_hash: hashes.digest(body).to_vec() });
         let identifiers = identifiers(&spf, domain, &dkim);
         let dmarc = dmarc::check(resolver, &self.authors, &identifiers).await;
         let sender = address.map(ToString::to_string);
-        Verdict { peer, helo: helo.to_owned(), sender, iprev, spf, dkim, arc, dmarc }
+        Verdict { peer, helo: helo.to_owned(), sender, iprev, spf, dkim, arc, dmarc, custody }
     }
 }
 

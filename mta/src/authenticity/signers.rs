@@ -8,7 +8,7 @@ use std::{
 use waypost_config::{Config, DomainConfig};
 use waypost_mail::{Domain, Timestamp};
 use waypost_message::HeaderBlock;
-use waypost_storage::{DkimState, Store};
+use waypost_storage::{DkimAlgorithm, DkimState, Store};
 
 use super::{
     keys::{KeyError, SigningKey},
@@ -82,6 +82,11 @@ impl Signers {
             keys = self.of(config, store, forwarder);
         }
         Signing::begin(&keys, header, now)
+    }
+
+    /// The key that seals mail which goes on from a domain (ARC): one alone may, and RSA is what all verifiers know.
+    pub(crate) fn sealer(&self, config: &Config, store: &Store, domain: &Domain) -> Option<Arc<SigningKey>> {
+        self.of(config, store, domain).into_iter().min_by_key(|key| key.algorithm() != DkimAlgorithm::Rsa)
     }
 
     fn ready(

@@ -10,7 +10,7 @@ use tokio::{
 };
 use waypost_auth::Live;
 use waypost_mail::{BodyType, Domain, EnhancedStatus, EntryId, Reply, ReversePath, Severity, Timestamp};
-use waypost_storage::{Dialogue, QueueEntry, QueuedRecipient, Reader};
+use waypost_storage::{Content, Dialogue, QueueEntry, QueuedRecipient, Reader};
 
 use super::{
     Context, Place, RECIPIENTS_PER_TRANSACTION_MAX, Shared,
@@ -410,12 +410,13 @@ impl Outbox for Courier {
         let now = self.shared.now();
         let outgoing =
             Outgoing { reverse_path: self.reverse_path(&entry, &job), ..outgoing(&entry, &job, now) };
-        self.current = Some(Current { reader: self.reader(&entry), entry, job });
+        self.current = Some(Current { reader: self.reader(&entry, &job), entry, job });
         Some(outgoing)
     }
 
     async fn octets(&mut self) -> Option<Octets> {
-        let mut reader = self.reader(&self.current.as_ref()?.entry);
+        let Current { entry, job, .. } = self.current.as_ref()?;
+        let mut reader = self.reader(entry, job);
         let mut scan = Scan::default();
         loop {
             let octets = self.read(&mut reader).await?;
@@ -461,6 +462,11 @@ impl Outbox for Courier {
 }
 
 impl Job {
+    /// What is sent: the prefix is for copies that an alias forwards.
+    fn content(&self, entry: &QueueEntry) -> Content {
+        if self.alias.is_some() { entry.content.clone() } else { entry.content.without_prefix() }
+    }
+
     /// What was tried, with its replies; and what is left for a further transaction, or for another connection.
     fn split(self, finished: Finished) -> (Finished, Vec<usize>, Option<Self>) {
         if finished.unsent.is_empty() {
@@ -521,8 +527,8 @@ impl Courier {
         outgoing_path(&live, &context.srs, &entry.reverse_path, job.alias.as_ref(), self.now())
     }
 
-    fn reader(&self, entry: &QueueEntry) -> Reader {
-        let content = entry.content.without_prefix();
+    fn reader(&self, entry: &QueueEntry, job: &Job) -> Reader {
+        let content = job.content(entry);
         self.shared.context.store.reader(&content, 0, content.size())
     }
 
@@ -541,7 +547,7 @@ fn outgoing(entry: &QueueEntry, job: &Job, now: Timestamp) -> Outgoing {
     Outgoing {
         reverse_path: entry.reverse_path.clone(),
         recipients: queued().map(recipient).collect(),
-        size: entry.content.without_prefix().size(),
+        size: job.content(entry).size(),
         body: entry.body,
         smtputf8: entry.smtputf8,
         wishes: entry.wishes.with_times(|deadline| deadline.left(now)),

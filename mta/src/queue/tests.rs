@@ -835,3 +835,21 @@ async fn a_wish_of_tls_counts_where_dns_decides() {
     }
     world.stop().await;
 }
+
+#[tokio::test]
+async fn copies_that_are_forwarded_alone_carry_what_is_for_them() {
+    let peer = Peer::start("250 ok").await;
+    let world = World::start(peer.address, queue()).await;
+    let forwarded =
+        RelayRecipient { original: Some(address("team@a.test")), ..RelayRecipient::new(address("x@b.test")) };
+    let relay = Relay {
+        prefix: b"ARC-Seal: i=1\r\n".to_vec(),
+        ..Relay::new(sender(), vec![forwarded, RelayRecipient::new(address("y@b.test"))])
+    };
+    world.accept(relay, "text\r\n").await;
+    world.until_empty().await;
+    let mut messages = peer.messages();
+    messages.sort();
+    assert_eq!(messages, ["ARC-Seal: i=1\nSubject: hello\n\ntext\n", "Subject: hello\n\ntext\n"]);
+    world.stop().await;
+}

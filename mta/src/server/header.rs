@@ -1,7 +1,7 @@
 //! The header block of a message that comes in: trace fields (RFC 5321 section 4.4), loops, and what submission adds,
 //! removes and demands (RFC 6409 sections 6 and 8).
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use waypost_auth::{Identity, Live, SendRight};
 use waypost_mail::{Address, DateTime, Domain, EntryId, LocalPart, Refusal, Solicitation, Timestamp};
@@ -9,7 +9,7 @@ use waypost_message::{EnvelopeAddress, HeaderBlock, Splitter};
 
 use super::{Context, recipient::Recipients, refusal, session::is_trusted};
 use crate::{
-    authenticity::{Check, results, sign::Signing},
+    authenticity::{Check, Verdict, keys::SigningKey, results, seal, sign::Signing},
     smtp::server::{Dialect, Login, Mail},
 };
 
@@ -69,7 +69,9 @@ impl Arrival<'_> {
 
     /// Begins to check where the message comes from, by its header as it came.
     pub(super) fn check(&self, header: &HeaderBlock) -> Option<Box<Check>> {
-        self.is_checked.then(|| Box::new(Check::begin(header, (self.now.0 / 1000).unsigned_abs())))
+        let check = || Check::begin(header, (self.now.0 / 1000).unsigned_abs());
+        let check = self.is_checked.then(check)?;
+        Some(Box::new(if self.sealer().is_some() { check.for_seal() } else { check }))
     }
 
     /// Begins to sign the message, its header being complete: for its author, where that is one of our users or a host we trust; for the
@@ -77,10 +79,35 @@ impl Arrival<'_> {
     pub(super) fn sign(&self, header: &mut HeaderBlock) -> Option<Signing> {
         let dkim = &self.live.config.dkim;
         let author = self.submitter.is_some() || dkim.sign_trusted && is_trusted(self.live, self.peer);
-        let forwarded = self.recipients.as_slice().iter().find(|recipient| recipient.is_forwarded());
-        let forwarder = forwarded.filter(|_| dkim.sign_forwarded).map(|recipient| &recipient.address.domain);
+        let forwarder = self.forwarder().filter(|_| dkim.sign_forwarded);
         let Context { store, signers, .. } = self.context;
         signers.begin((&self.live.config, store), header, author, forwarder, self.now)
+    }
+
+    /// The domain of the alias that the message goes on from, the first one.
+    fn forwarder(&self) -> Option<&Domain> {
+        let forwarded = self.recipients.as_slice().iter().find(|recipient| recipient.is_forwarded());
+        forwarded.map(|recipient| &recipient.address.domain)
+    }
+
+    /// The key that seals what an alias forwards.
+    fn sealer(&self) -> Option<Arc<SigningKey>> {
+        let Context { store, signers, .. } = self.context;
+        let config = &self.live.config;
+        signers.sealer(config, store, self.forwarder().filter(|_| config.dkim.seal_forwarded)?)
+    }
+
+    /// The set of ARC for copies that go on, whose header is complete: what was found out, told to whom gets them.
+    pub(super) fn seal(&self, verdict: &Verdict, results: &str, header: &[u8]) -> String {
+        let Some(key) = self.sealer().filter(|_| verdict.custody.is_some()) else { return String::new() };
+        let header = HeaderBlock::new(header.to_vec());
+        match seal::set(&key, verdict, results, &header, self.now) {
+            Ok(set) => set.unwrap_or_default(),
+            Err(error) => {
+                tracing::error!(id = %self.id, %error, "the message goes on without a seal");
+                String::new()
+            }
+        }
     }
 
     /// Whether the message goes nowhere else. RFC 5321 section 4.4: at the final delivery Return-Path may be removed, by a

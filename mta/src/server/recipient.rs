@@ -413,7 +413,8 @@ mod tests {
         ];
         let date = DateTime::utc(Timestamp(0));
         let (junk, results) = (MailboxId(5), "Authentication-Results: x; none\r\n".to_owned());
-        let suspicion = Suspicion { results, mailboxes: [(AccountId(2), junk)].into(), what: None };
+        let mailboxes = [(AccountId(2), junk)].into();
+        let suspicion = Suspicion { results, mailboxes, ..Suspicion::default() };
         let none = Suspicion::default();
         let local = deliveries(&recipients, &ReversePath::Address(address("s@c.test")), date, &none);
         assert_eq!(local.iter().map(|delivery| delivery.account.0).collect::<Vec<_>>(), [1, 2, 3]);

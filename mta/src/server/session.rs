@@ -335,7 +335,7 @@ impl Receiver {
         let bytes = message.bytes;
         let reports = transaction.reports(&message);
         let check = message.check.take();
-        let suspicion = transaction.suspicion(check, &self.context, self.peer).await?;
+        let suspicion = transaction.suspicion(check, &message.header, &self.context, self.peer).await?;
         let acceptance = transaction.acceptance(message, store.now(), &suspicion);
         let notification = transaction.notification(&self.context, &acceptance).await;
         let accepted = store.deliver(acceptance, notification).await;
@@ -450,6 +450,7 @@ impl Transaction {
     async fn suspicion(
         &self,
         check: Option<Box<Check>>,
+        header: &[u8],
         context: &Context,
         peer: IpAddr,
     ) -> Result<Suspicion, Refusal> {
@@ -462,7 +463,10 @@ impl Transaction {
             now: context.store.now().seconds().unsigned_abs(),
         };
         let verdict = check.finish(&context.resolver, sender).await;
-        Suspicion::new(&verdict, &self.live, &context.store, self.recipients.as_slice()).await
+        let suspicion =
+            Suspicion::new(&verdict, &self.live, &context.store, self.recipients.as_slice()).await?;
+        let seal = self.arrival(context, peer).seal(&verdict, &suspicion.results, header);
+        Ok(Suspicion { seal, ..suspicion })
     }
 
     /// What the sender asked to be told of at once.
@@ -531,6 +535,7 @@ impl Transaction {
             wishes,
             not_before,
             held,
+            prefix: suspicion.seal.clone().into_bytes(),
             ..Relay::new(reverse_path, recipients)
         };
         let relay = (!relay.recipients.is_empty()).then_some(relay);

@@ -20,6 +20,8 @@ pub(super) struct Suspicion {
     pub(super) results: String,
     /// Where it goes but to INBOX.
     pub(super) mailboxes: HashMap<AccountId, MailboxId>,
+    /// The set of ARC for copies that go on from here.
+    pub(super) seal: String,
     /// All results in a line, for the log.
     pub(super) what: Option<String>,
 }
@@ -43,7 +45,7 @@ impl Suspicion {
             Disposition::Deliver(_) => HashMap::new(),
         };
         let results = results::field(verdict, &disposition, live.config.hostname.as_str());
-        Ok(Self { results, mailboxes, what: Some(what) })
+        Ok(Self { results, mailboxes, seal: String::new(), what: Some(what) })
     }
 }
 

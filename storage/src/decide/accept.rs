@@ -37,6 +37,8 @@ pub(crate) struct Incoming {
     pub(crate) thread_key: Option<u64>,
     pub(crate) local: Vec<Local>,
     pub(crate) relay: Option<Relay>,
+    /// Start in the entry's area and length of the relay's prefix.
+    pub(crate) relay_prefix: (u32, u32),
 }
 
 /// One mailbox that gets it.
@@ -136,7 +138,7 @@ impl Incoming {
             recipients: relay.recipients.clone(),
             body: relay.body,
             smtputf8: relay.smtputf8,
-            content: self.content((0, 0)),
+            content: self.content(self.relay_prefix),
             next_attempt: relay.not_before.map_or(now, |earliest| earliest.max(now)),
             wishes: KeptWishes::some(&relay.wishes),
             not_before: relay.not_before,

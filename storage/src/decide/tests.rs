@@ -145,6 +145,7 @@ fn incoming(id: EntryId, flags: Flags, relay: Option<Relay>) -> Incoming {
         thread_key: None,
         local: vec![local],
         relay,
+        relay_prefix: (5, 3),
     }
 }
 
@@ -575,7 +576,7 @@ fn an_entry_leaves_the_queue_with_its_last_recipient() {
     let id = EntryId(5);
     world.run(&Accept(vec![incoming(id, Flags::default(), Some(relay))])).unwrap();
     let entry = world.entry(id);
-    assert_eq!((entry.content.prefix, entry.content.size()), ((0, 0), 90));
+    assert_eq!((entry.content.prefix, entry.content.without_prefix().size()), ((5, 3), 90));
     assert_eq!(entry.next_attempt(), Some(NOW));
     let reply = Reply::new(451, EnhancedStatus(4, 7, 1), "later");
     let attempt = |outcomes: Vec<RecipientOutcome>| Settle {

@@ -36,7 +36,7 @@ impl<'a> Sight<'a> {
         QueueLine {
             id: entry.id.to_string(),
             accepted: entry.accepted.to_string(),
-            size: entry.content.size(),
+            size: entry.content.without_prefix().size(),
             from: sender(&entry.reverse_path),
             attempts: entry.attempts,
             next_attempt: entry.next_attempt().map_or_else(String::new, |at| at.to_string()),
