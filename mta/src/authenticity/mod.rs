@@ -88,6 +88,9 @@ pub struct Verdict {
     pub iprev: IprevOutcome,
     /// Whether it may send for the domain.
     pub spf: SpfOutcome,
+    /// Whether it may call itself so (RFC 7208 section 2.3), where `spf` is about the sender and HELO is the name of a host. It is told, and
+    /// decides nothing.
+    pub helo_spf: Option<SpfOutcome>,
     /// Signatures.
     pub dkim: Vec<DkimOutcome>,
     /// The chain.
@@ -102,6 +105,9 @@ impl fmt::Display for Verdict {
     /// All results in a line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "iprev={} spf={}", self.iprev.name(), self.spf.result)?;
+        if let Some(SpfOutcome { result, .. }) = &self.helo_spf {
+            write!(f, " spf={result}({})", self.helo)?;
+        }
         for DkimOutcome { result, signer, .. } in &self.dkim {
             let domain = signer.as_ref().map_or("?", |signer| signer.domain.as_str());
             write!(f, " dkim={}({domain})", result.name())?;
@@ -143,8 +149,9 @@ impl Check {
         let client = Client { ip: peer, helo, local, domain, receiver: receiver.as_str(), now };
         // Keys of signatures before those of a chain: the number is bounded.
         let names = self.dkim.key_names().chain(self.arc.key_names());
-        let (spf, iprev, keys) = tokio::join!(
+        let (spf, helo_spf, iprev, keys) = tokio::join!(
             spf::check(resolver, client),
+            check_helo(resolver, client, address.is_some()),
             iprev::check(resolver, peer),
             Keys::fetch(resolver, names)
         );
@@ -159,8 +166,16 @@ impl Check {
         let identifiers = identifiers(&spf, domain, &dkim);
         let dmarc = dmarc::check(resolver, &self.authors, &identifiers).await;
         let sender = address.map(ToString::to_string);
-        Verdict { peer, helo: helo.to_owned(), sender, iprev, spf, dkim, arc, dmarc, custody }
+        Verdict { peer, helo: helo.to_owned(), sender, iprev, spf, helo_spf, dkim, arc, dmarc, custody }
     }
+}
+
+/// SPF of HELO, beside that of a sender.
+async fn check_helo(resolver: &Resolver, client: Client<'_>, has_sender: bool) -> Option<SpfOutcome> {
+    let name = client.helo.trim_end_matches('.');
+    let is_host = Domain::new(name).is_ok_and(|name| name.as_ip().is_none()) && name.contains('.');
+    let asked = Client { local: "", domain: name, ..client };
+    if is_host && has_sender { Some(spf::check(resolver, asked).await) } else { None }
 }
 
 /// The domains that sent the message, or that would have if DNS had answered.

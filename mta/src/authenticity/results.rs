@@ -42,6 +42,10 @@ fn spf(field: &mut String, verdict: &Verdict) {
         Some(sender) => property(field, "smtp.mailfrom", sender),
         None => property(field, "smtp.helo", &verdict.helo),
     }
+    if let Some(outcome) = &verdict.helo_spf {
+        method(field, "spf", outcome.result.name(), outcome.problem.as_deref());
+        property(field, "smtp.helo", &verdict.helo);
+    }
 }
 
 fn dkim(field: &mut String, outcome: &DkimOutcome) {

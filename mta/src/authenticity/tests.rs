@@ -217,6 +217,46 @@ async fn who_is_trusted_vouches_for_what_it_forwards() {
 }
 
 #[tokio::test]
+async fn both_names_of_a_client_are_asked_about() {
+    let zone = || Zone::default().text("_dmarc.a.test", "v=DMARC1; p=reject");
+    let helo = |zone: Zone, text: &str| zone.text("mx.a.test", text);
+    let all =
+        |verdict: &Verdict| (verdict.spf.result, verdict.helo_spf.as_ref().map(|outcome| outcome.result));
+    let allowed = zone().text("a.test", "v=spf1 ip4:192.0.2.1 -all");
+    for (text, expected) in [
+        ("v=spf1 a -all", SpfResult::Fail),
+        ("v=spf1 ip4:192.0.2.1", SpfResult::Pass),
+        // the local part is that of nobody
+        ("v=spf1 exists:%{l}.%{d}.x.test -all", SpfResult::Pass),
+        ("TIMEOUT", SpfResult::TempError),
+        ("v=spf1 include:mx.a.test", SpfResult::PermError),
+    ] {
+        let zone = helo(allowed.clone(), text).address("postmaster.mx.a.test.x.test", "127.0.0.2");
+        let verdict = check(zone, "x@a.test", MESSAGE).await;
+        assert_eq!(all(&verdict), (SpfResult::Pass, Some(expected)), "{text}");
+        // what HELO comes to decides nothing
+        assert_eq!(decide(&enforcing(), &verdict).name(), "deliver", "{text}");
+        let field = results::field(&verdict, &Disposition::Deliver(None), "mx.b.test");
+        let told = format!("smtp.mailfrom=x@a.test;\r\n\tspf={}", expected.name());
+        assert!(
+            field.contains(&told) && field.contains("\r\n\t\tsmtp.helo=mx.a.test;\r\n\tdkim="),
+            "{field}"
+        );
+        let line = format!(" spf=pass spf={expected}(mx.a.test) ");
+        assert!(verdict.to_string().contains(&line), "{verdict}");
+    }
+    // a host's own word does not stand for the author, whose domain is above it
+    let verdict = check(helo(zone(), "v=spf1 +all"), "x@a.test", MESSAGE).await;
+    assert_eq!(
+        (all(&verdict), verdict.dmarc[0].result),
+        ((SpfResult::None, Some(SpfResult::Pass)), DmarcResult::Fail)
+    );
+    // without a sender it is what is asked about, once
+    let verdict = check(helo(zone(), "v=spf1 +all"), "", MESSAGE).await;
+    assert_eq!((all(&verdict), verdict.dmarc[0].result), ((SpfResult::Pass, None), DmarcResult::Pass));
+}
+
+#[tokio::test]
 async fn a_field_says_what_came_of_it() {
     let by = Signing::new("a.test");
     let zone = by
@@ -234,7 +274,7 @@ async fn a_field_says_what_came_of_it() {
         results::field(&verdict, &disposition, "mx.b.test"),
         format!(
             "Authentication-Results: mx.b.test;\r\n\tiprev=pass (mx.a.test)\r\n\t\tpolicy.iprev=192.0.2.1;\r\n\t\
-             spf=fail\r\n\t\tsmtp.mailfrom=x@a.test;\r\n\t\
+             spf=fail\r\n\t\tsmtp.mailfrom=x@a.test;\r\n\tspf=none\r\n\t\tsmtp.helo=mx.a.test;\r\n\t\
              dkim=fail reason=\"the body was changed\"\r\n\t\theader.d=a.test\r\n\t\theader.s=s\r\n\t\t\
              header.a=ed25519-sha256\r\n\t\theader.b={mark};\r\n\tarc=none;\r\n\t\
              dmarc=fail reason=\"quarantined: neither SPF nor DKIM holds for a.test, which asks for quarantine\"\r\n\t\t\
@@ -243,7 +283,7 @@ async fn a_field_says_what_came_of_it() {
     );
     assert_eq!(
         verdict.to_string(),
-        "iprev=pass spf=fail dkim=fail(a.test) arc=none dmarc=fail(a.test quarantine)"
+        "iprev=pass spf=fail spf=none(mx.a.test) dkim=fail(a.test) arc=none dmarc=fail(a.test quarantine)"
     );
     let verdict = check(Zone::default(), "", MESSAGE).await;
     assert_eq!(

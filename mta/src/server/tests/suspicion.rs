@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::{authenticity::testing::Signing, dns::Resolver};
+use crate::{
+    authenticity::{rotation::make, testing::Signing},
+    dns::Resolver,
+};
 
 const HELLO: &str = "From: s@c.test\r\nTo: anna@a.test\r\nSubject: x\r\n\r\nHello\r\n";
 
@@ -57,7 +60,7 @@ async fn results_stand_before_the_header() {
             results,
             format!(
                 "Return-Path: <s@c.test>\r\nDelivered-To: anna@a.test\r\nAuthentication-Results: mx.a.test;\r\n\tiprev=fail\r\n\t\t\
-                 policy.iprev=198.51.100.7;\r\n\tspf=softfail\r\n\t\tsmtp.mailfrom=s@c.test;\r\n\tdkim=pass\r\n\t\theader.d=c.test\r\n\t\t\
+                 policy.iprev=198.51.100.7;\r\n\tspf=softfail\r\n\t\tsmtp.mailfrom=s@c.test;\r\n\tspf=softfail\r\n\t\tsmtp.helo=c.test;\r\n\tdkim=pass\r\n\t\theader.d=c.test\r\n\t\t\
                  header.s=s\r\n\t\theader.a=ed25519-sha256\r\n\t\theader.b={mark};\r\n\tarc=none;\r\n\tdmarc=pass\r\n\t\theader.from=c.test\r\n\t\t\
                  policy.dmarc=reject\r\n"
             )
@@ -136,4 +139,54 @@ async fn only_mail_of_strangers_is_checked() {
     let submitted = HELLO.replace("s@c.test", "anna@a.test");
     accepted(&site.submit(&message("anna@a.test", &["bert@a.test"], &submitted)).await);
     assert!(!site.inbox(site.bert).await[0].contains("Authentication-Results"));
+}
+
+/// The message as it goes on, with its entry in the queue: from a peer to a recipient, at a site with these lines in its configuration.
+async fn forwarded(
+    zone: Zone,
+    lines: &str,
+    keys: bool,
+    (peer, to): (&str, &str),
+) -> (Site, QueueEntry, String) {
+    let by = Signing::new("c.test");
+    let site = site(zone.text("s._domainkey.c.test", &by.record()), lines).await;
+    let domain = waypost_mail::Domain::new("a.test").unwrap();
+    for key in if keys { make(&site.context.store, &domain).await.unwrap() } else { Vec::new() } {
+        site.context.store.activate_dkim_key(domain.clone(), key.selector).await.unwrap();
+    }
+    let input = format!("EHLO c.test\r\n{}", message("s@c.test", &[to], &by.sign(HELLO)));
+    accepted(&site.talk(Service::Smtp, peer, &input).await);
+    let (entry, text) = site.queued().await.pop().unwrap();
+    (site, entry, text)
+}
+
+#[tokio::test]
+async fn copies_that_go_on_are_sealed_and_those_that_stay_are_not() {
+    let (site, entry, text) = forwarded(rejecting(), "", true, (STRANGER, "team@a.test")).await;
+    let names: Vec<_> =
+        text.lines().filter_map(|line| line.split_once(": ")).take(3).map(|(name, _)| name).collect();
+    assert_eq!(names, ["ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results"]);
+    assert!(text.starts_with("ARC-Seal: i=1; a=rsa-sha256; cv=none;\r\n\td=a.test; s=rsa-"), "{text}");
+    assert!(text.contains("\r\nARC-Authentication-Results: i=1; mx.a.test;\r\n\tiprev="), "{text}");
+    assert!(text.contains(";\r\n\tdmarc=pass\r\n\t\theader.from=c.test"), "{text}");
+    let rest = &text[usize::try_from(entry.content.prefix_size()).unwrap()..];
+    assert!(rest.starts_with("DKIM-Signature: v=1; ") && rest.ends_with(HELLO), "{rest}");
+    let read = site.inbox(site.anna).await.pop().unwrap();
+    assert!(read.ends_with(rest) && !read.contains("ARC-"), "{read}");
+}
+
+#[tokio::test]
+async fn what_is_not_forwarded_checked_or_signed_for_is_not_sealed() {
+    let team = (STRANGER, "team@a.test");
+    for (lines, keys, sent) in [
+        ("", false, team),
+        ("", true, (STRANGER, "x@backup.test")),
+        ("", true, (PARTNER, "team@a.test")),
+        ("[dkim]\nseal_forwarded = false", true, team),
+        ("enabled = false", true, team),
+    ] {
+        let (_, entry, text) = forwarded(rejecting(), lines, keys, sent).await;
+        assert!(!text.contains("ARC-"), "{lines} {sent:?}: {text}");
+        assert_eq!(entry.content, entry.content.without_prefix());
+    }
 }
