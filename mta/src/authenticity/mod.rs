@@ -27,6 +27,8 @@ pub mod spf;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wicked;
 
 use std::{fmt, net::IpAddr};
 

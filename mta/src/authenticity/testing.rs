@@ -1,6 +1,13 @@
 //! A zone of texts and a signer, for tests.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use base64::Engine;
 use mail_auth::{
@@ -26,6 +33,8 @@ pub(crate) struct Zone {
     texts: HashMap<String, Vec<Vec<u8>>>,
     addresses: HashMap<String, Vec<IpAddr>>,
     names: HashMap<IpAddr, Vec<String>>,
+    exchanges: HashMap<String, Vec<(u16, String)>>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Zone {
@@ -42,6 +51,20 @@ impl Zone {
     pub(crate) fn name(mut self, address: &str, name: &str) -> Self {
         self.names.entry(address.parse().unwrap()).or_default().push(name.to_owned());
         self
+    }
+
+    pub(crate) fn exchange(mut self, owner: &str, host: &str) -> Self {
+        self.exchanges.entry(owner.to_owned()).or_default().push((10, host.to_owned()));
+        self
+    }
+
+    /// How many look-ups there were, of this and all its copies.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    fn count(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn resolver(self) -> Resolver {
@@ -64,14 +87,17 @@ impl Zone {
 
 impl Answers for Zone {
     fn mx<'a>(&'a self, owner: &'a str) -> Answering<'a, (u16, String)> {
-        Box::pin(async move { Err(self.none(owner)) })
+        self.count();
+        Box::pin(async move { self.exchanges.get(owner).cloned().ok_or_else(|| self.none(owner)) })
     }
 
     fn addresses<'a>(&'a self, host: &'a str) -> Answering<'a, IpAddr> {
+        self.count();
         Box::pin(async move { self.addresses.get(host).cloned().ok_or_else(|| self.none(host)) })
     }
 
     fn texts<'a>(&'a self, owner: &'a str) -> Answering<'a, Vec<u8>> {
+        self.count();
         Box::pin(async move {
             let texts = self.texts.get(owner).cloned().ok_or_else(|| self.none(owner))?;
             if texts == [b"TIMEOUT"] {
@@ -82,6 +108,7 @@ impl Answers for Zone {
     }
 
     fn names(&self, address: IpAddr) -> Answering<'_, String> {
+        self.count();
         let none = move || DnsError::NoSuchDomain(address.to_string());
         Box::pin(async move { self.names.get(&address).cloned().ok_or_else(none) })
     }
