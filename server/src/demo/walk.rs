@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use waypost_config::Service;
 use waypost_mail::{Address, ReversePath};
+use waypost_message::HeaderBlock;
 
 use crate::{
     agent::{AgentError, Submission, mailbox::Imap, mailbox::Pop3, submit},
@@ -32,6 +33,48 @@ pub struct Leg {
     pub title: String,
     /// Its hops.
     pub hops: Vec<Hop>,
+    /// What the server that takes it finds out about who it is from; `None`: it takes no message.
+    pub authenticity: Option<Authenticity>,
+}
+
+/// Whether a message comes from whom it says, as Authentication-Results tells it (RFC 8601).
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Authenticity {
+    /// Whether the client may send for the domain.
+    pub spf: String,
+    /// Whether the first signature stands.
+    pub dkim: String,
+    /// Whose signature that is.
+    pub signed_by: String,
+    /// Whether the author's domain stands behind it.
+    pub dmarc: String,
+}
+
+impl Authenticity {
+    /// What stands in a message that was delivered; `None`: nothing, or not all of it.
+    fn read(message: &[u8]) -> Option<Self> {
+        let value = HeaderBlock::new(message.to_vec()).first("Authentication-Results")?;
+        let text = String::from_utf8(value).ok()?;
+        let method = |name: &str| {
+            let found = text.split(';').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))?;
+            Some(found.split_ascii_whitespace())
+        };
+        let result = |name| Some(method(name)?.next()?.to_owned());
+        let signed_by = method("dkim")?.find_map(|word| word.strip_prefix("header.d="))?.to_owned();
+        Some(Self { spf: result("spf")?, dkim: result("dkim")?, signed_by, dmarc: result("dmarc")? })
+    }
+
+    fn passes_for(&self, domain: &str) -> bool {
+        let all = [&self.spf, &self.dkim, &self.dmarc];
+        self.signed_by == domain && all.iter().all(|result| *result == "pass")
+    }
+}
+
+impl std::fmt::Display for Authenticity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { spf, dkim, signed_by, dmarc } = self;
+        write!(f, "spf={spf} dkim={dkim} ({signed_by}) dmarc={dmarc}")
+    }
 }
 
 /// What the walk saw.
@@ -99,6 +142,9 @@ async fn send(from: &Site, to: &Site, message: &[u8]) -> Result<Leg, Failure> {
         "the message that was read is not the one that was sent".to_owned()
     })?;
     ensure(header(&stored, "Return-Path").is_some(), || "the message has no Return-Path".to_owned())?;
+    let authenticity = Authenticity::read(&stored)
+        .filter(|found| found.passes_for(from.domain))
+        .ok_or_else(|| Failure::new(format!("it is not shown that it comes from {}", from.domain)))?;
     let secure = stored_text(&stored).contains("with ESMTPS ");
     ensure(secure, || "the message did not travel under TLS from MTA to MTA".to_owned())?;
     // The recipient may see it before the sender has said good-bye.
@@ -110,7 +156,7 @@ async fn send(from: &Site, to: &Site, message: &[u8]) -> Result<Leg, Failure> {
             "MTA server",
             &to.host,
             Some(&format!("SMTP to {}, the MX of {}, under STARTTLS", to.host, to.domain)),
-            format!("puts it into the INBOX; IDLE there sees: * {count} EXISTS"),
+            format!("finds {authenticity}; puts it into the INBOX; IDLE there sees: * {count} EXISTS"),
             arrived - start,
         ),
         hop(
@@ -121,7 +167,8 @@ async fn send(from: &Site, to: &Site, message: &[u8]) -> Result<Leg, Failure> {
             start.elapsed(),
         ),
     ];
-    Ok(Leg { title: format!("{} writes to {}", from.user, to.user), hops })
+    let title = format!("{} writes to {}", from.user, to.user);
+    Ok(Leg { title, hops, authenticity: Some(authenticity) })
 }
 
 const SUBMISSION: &str = "submission under TLS, with login";
@@ -212,7 +259,8 @@ async fn bounce(from: &Site, to: &Site) -> Result<Leg, Failure> {
             start.elapsed(),
         ),
     ];
-    Ok(Leg { title: format!("{} writes to {nobody}, who does not exist", from.user), hops })
+    let title = format!("{} writes to {nobody}, who does not exist", from.user);
+    Ok(Leg { title, hops, authenticity: None })
 }
 
 /// Whether a stored message is the sent one behind the fields that were added in front of it.

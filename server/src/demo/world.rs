@@ -7,9 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, PKCS_ED25519,
+    PKCS_RSA_SHA256, RsaKeySize,
+};
 use waypost_config::{Service, TlsMode};
-use waypost_mail::Address;
+use waypost_mail::{Address, Domain};
+use waypost_mta::authenticity::keys::SigningKey;
 use waypost_net::{ClientTls, Verification};
 
 use crate::{
@@ -67,14 +71,21 @@ impl World {
         let mx_port = common_port(&SITES.map(|site| site.3)).map_err(Failure::new)?;
         let hosts = SITES.map(|site| format!("mx.{}", site.0));
         let mut records = Vec::new();
+        let mut keys = Vec::new();
         for (site, host) in SITES.iter().zip(&hosts) {
-            records.push((site.0, Data::Mx(10, host.clone())));
-            records.push((host.as_str(), Data::Address(site.3)));
+            records.push((site.0.to_owned(), Data::Mx(10, host.clone())));
+            records.push((host.clone(), Data::Address(site.3)));
+            records.push((host.clone(), Data::Text("v=spf1 ip4:127.0.0.1 -all".to_owned())));
+            let own = DkimKeys::new(&folder.join(site.0), site.0)?;
+            records.extend(own.records.clone());
+            keys.push(own);
         }
+        let records: Vec<_> = records.iter().map(|(name, data)| (name.as_str(), data.clone())).collect();
         let dns = Dns::start(&records).await.map_err(Failure::new)?;
         let mut sites = Vec::new();
-        for (site, host) in SITES.iter().zip(&hosts) {
-            sites.push(start_site(folder, site, host, &authority, dns.address(), mx_port).await?);
+        for ((site, host), keys) in SITES.iter().zip(&hosts).zip(&keys) {
+            let more = format!("[authenticity]\nexempt = []\n\n{}", keys.config);
+            sites.push(start_site(folder, site, host, &authority, dns.address(), mx_port, &more).await?);
         }
         let (b, a) = (sites.pop(), sites.pop());
         a.zip(b).map(|(a, b)| Self { a, b, dns }).ok_or_else(|| Failure::new("the demo has two sites"))
@@ -153,14 +164,14 @@ async fn start_site(
     authority: &Authority,
     dns: SocketAddr,
     mx_port: u16,
+    more: &str,
 ) -> Result<Site, Failure> {
     let folder = folder.join(domain);
-    fs::create_dir_all(&folder).map_err(|error| at(&folder, error))?;
     authority.issue(host, &folder)?;
     let mut text = format!(
         "hostname = \"{host}\"\nstate_dir = \"state\"\n\n[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n\n\
          [[domain]]\nname = \"{domain}\"\n\n[[account]]\naddress = \"{user}\"\npassword = \"{password}\"\n\n\
-         [dns]\nservers = [\"{dns}\"]\n\n[queue]\nmx_port = {mx_port}\n"
+         [dns]\nservers = [\"{dns}\"]\n\n[queue]\nmx_port = {mx_port}\n\n{more}"
     );
     for (service, tls) in SERVICES {
         let port = if service == "smtp" { mx_port } else { common_port(&[*ip]).map_err(Failure::new)? };
@@ -208,6 +219,48 @@ pub fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
     let mut file = file.map_err(|error| at(path, error))?;
     file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(|error| at(path, error))?;
     file.write_all(text.as_bytes()).map_err(|error| at(path, error))
+}
+
+/// Keys that sign for a domain (DKIM): one of RSA, one of Ed25519.
+#[derive(Clone, Debug)]
+pub struct DkimKeys {
+    /// What a configuration says of them.
+    pub config: String,
+    /// The records that show that mail is from the domain: they, SPF, and DMARC that asks to refuse what is not. On loopback all mail comes
+    /// from one address.
+    pub records: Vec<(String, Data)>,
+}
+
+impl DkimKeys {
+    /// Makes keys; they are files in the folder.
+    pub fn new(folder: &Path, domain: &str) -> Result<Self, Failure> {
+        fs::create_dir_all(folder).map_err(|error| at(folder, error))?;
+        let pairs = [
+            ("rsa", KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)),
+            ("ed25519", KeyPair::generate_for(&PKCS_ED25519)),
+        ];
+        let mut keys = Self {
+            config: String::new(),
+            records: vec![
+                (domain.to_owned(), Data::Text("v=spf1 ip4:127.0.0.1 -all".to_owned())),
+                (format!("_dmarc.{domain}"), Data::Text("v=DMARC1; p=reject".to_owned())),
+            ],
+        };
+        for (selector, pair) in pairs {
+            let pem = pair.map_err(Failure::new)?.serialize_pem();
+            let file = folder.join(format!("dkim-{selector}.pem"));
+            write_private(&file, &pem)?;
+            let domain = Domain::new(domain).map_err(Failure::new)?;
+            let key = SigningKey::of_pem(domain, selector.to_owned(), &pem).map_err(Failure::new)?;
+            keys.records.push((key.record_name(), Data::Text(key.record())));
+            keys.config.push_str(&format!(
+                "[[dkim.key]]\ndomain = \"{}\"\nselector = \"{selector}\"\nfile = \"{}\"\n\n",
+                key.domain(),
+                file.display()
+            ));
+        }
+        Ok(keys)
+    }
 }
 
 /// A throw-away certificate authority.

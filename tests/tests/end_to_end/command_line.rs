@@ -150,6 +150,11 @@ async fn the_demo_walks_the_whole_path() {
     {
         assert!(said.contains(expected), "{expected} is not in\n{said}");
     }
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    for domain in ["a.test", "b.test"] {
+        let found = format!("finds spf=pass dkim=pass ({domain}) dmarc=pass;");
+        assert!(words.contains(&found), "{found} is not in\n{said}");
+    }
     let json = waypost(folder.path()).args(["demo", "--json"]).run().await;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["ok"], true);
@@ -159,6 +164,11 @@ async fn the_demo_walks_the_whole_path() {
             leg["hops"].as_array().unwrap().iter().map(|hop| hop["milliseconds"].as_f64().unwrap()).collect();
         assert!(times.is_sorted(), "the clock of a leg goes on: {times:?}");
     }
+    let found = |leg: usize| &json["legs"][leg]["authenticity"];
+    for (leg, domain) in ["a.test", "b.test"].into_iter().enumerate() {
+        assert_eq!((&found(leg)["dmarc"], &found(leg)["signed_by"]), (&"pass".into(), &domain.into()));
+    }
+    assert!(found(2).is_null(), "the message that is refused");
     assert!(said.lines().all(|line| line.chars().count() <= 80), "wider than a terminal:\n{said}");
 }
 
