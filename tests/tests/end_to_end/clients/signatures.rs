@@ -18,7 +18,7 @@ async fn signing(site: &Site) -> String {
 }
 
 /// Messages with every trap of canonicalisation, in header and body.
-fn traps() -> Vec<Vec<u8>> {
+pub(super) fn traps() -> Vec<Vec<u8>> {
     let header = "From: Alice <alice@a.test>\r\nTo: bob@a.test\r\nSubject: one\r\n";
     let bodies = [
         "",
@@ -61,19 +61,24 @@ async fn verified(scene: &Scene, records: &str, messages: &[Vec<u8>]) -> Vec<Str
     printed.lines().filter(|line| line.contains("-sha256 a.test ")).map(str::to_owned).collect()
 }
 
+/// opendkim, and where its libraries are.
+pub(super) fn opendkim_program() -> (String, String) {
+    let place = waypost_tests::client::installed("checkers");
+    let libraries = ["usr/lib", "usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
+    let libraries: Vec<_> = libraries.iter().map(|path| place.join(path).display().to_string()).collect();
+    (place.join("usr/sbin/opendkim").display().to_string(), libraries.join(":"))
+}
+
 /// Which files opendkim verifies by one key alone.
 async fn opendkim(scene: &Scene, record: &str, messages: &[Vec<u8>]) -> Vec<bool> {
     let keys = scene.file("keys", format!("{record}\n")).display().to_string();
     let config =
         scene.file("opendkim.conf", format!("Mode v\nTestPublicKeys {keys}\n")).display().to_string();
-    let place = waypost_tests::client::installed("checkers");
-    let libraries = ["usr/lib", "usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
-    let libraries: Vec<_> = libraries.iter().map(|path| place.join(path).display().to_string()).collect();
-    let program = place.join("usr/sbin/opendkim").display().to_string();
+    let (program, libraries) = opendkim_program();
     let mut verified = Vec::new();
     for message in messages {
         let file = scene.file("message", message).display().to_string();
-        let output = scene.client(&program).env("LD_LIBRARY_PATH", libraries.join(":"));
+        let output = scene.client(&program).env("LD_LIBRARY_PATH", &libraries);
         let output = output.args(["-x", &config, "-t", &file, "-v"]).output().await;
         let holds = output.text.contains(" succeeded");
         assert!(holds || output.text.contains("message: "), "it says:\n{}", output.text);
