@@ -13,16 +13,22 @@ mod smtp;
 mod smtp_sessions;
 mod tls_policy;
 
+use waypost_mta::authenticity::fuzzing;
+
 /// A function that panics where a property does not hold.
 pub(crate) type Target = fn(&[u8]);
 
 /// All targets by name; a corpus has the same name.
-pub(crate) const TARGETS: [(&str, Target); 32] = [
+pub(crate) const TARGETS: [(&str, Target); 37] = [
     ("address", mail::address),
+    ("arc_sets", fuzzing::arc_sets),
+    ("authentication_results", fuzzing::authentication_results),
     ("body_decoder", message::body_decoder),
     ("config", configuration::config),
     ("config_values", configuration::values),
     ("date_time", mail::date_time),
+    ("dkim_signature", fuzzing::signature),
+    ("dmarc_record", fuzzing::dmarc_record),
     ("flags", mail::flags),
     ("header_block", message::header_block),
     ("header_text", message::header_text),
@@ -42,6 +48,7 @@ pub(crate) const TARGETS: [(&str, Target); 32] = [
     ("smtp_path", smtp::path),
     ("smtp_reply", smtp::reply),
     ("smtp_server", smtp_sessions::server),
+    ("spf_record", fuzzing::spf_record),
     ("splitter", message::splitter),
     ("storage_footer", waypost_storage::fuzzing::footer),
     ("storage_frame", waypost_storage::fuzzing::frame),

@@ -14,6 +14,9 @@
 pub mod arc;
 pub mod dkim;
 pub mod dmarc;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod iprev;
 pub mod keys;
 pub(crate) mod policy;

@@ -119,6 +119,16 @@ fn bounded(text: &str) -> String {
     text[..end].to_owned()
 }
 
+/// Writes what a stranger said wherever his words may stand.
+#[cfg(feature = "fuzzing")]
+pub(super) fn write_strangers(field: &mut String, text: &str) {
+    method(field, "spf", "fail", Some(text));
+    property(field, "smtp.mailfrom", text);
+    comment(field, text);
+    method(field, "dkim", "fail", None);
+    property(field, "header.i", text);
+}
+
 /// Removes the fields that say they are ours, or may be read so (RFC 8601 section 5); how many.
 pub(crate) fn remove_forged(header: &mut HeaderBlock, authserv_id: &str) -> usize {
     header.remove_if(|field| field.is(FIELD) && may_be_of(field.raw, authserv_id))

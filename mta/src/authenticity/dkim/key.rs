@@ -115,6 +115,12 @@ impl Keys {
         Self(asked.into_iter().zip(found).collect())
     }
 
+    /// Reads a record.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn read(record: &[u8]) {
+        drop(Key::parse(record));
+    }
+
     /// Whether a signature of these octets stands by a key of its name.
     pub(crate) fn verify(&self, octets: &[u8], seal: &Seal) -> Result<RsaBits, KeyError> {
         self.verify_by(octets, seal, |_| true)

@@ -28,6 +28,12 @@ impl<'a> Tags<'a> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
     }
 
+    /// All tags with their values.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.0.iter().copied()
+    }
+
     /// The name of the first tag.
     pub(crate) fn first(&self) -> Option<&'a str> {
         self.0.first().map(|(name, _)| *name)

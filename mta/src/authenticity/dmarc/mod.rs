@@ -206,3 +206,18 @@ impl Records {
 async fn does_not_exist(resolver: &Resolver, domain: &str) -> bool {
     matches!(resolver.addresses_in(Family::V4, domain).await, Err(DnsError::NoSuchDomain(_)))
 }
+
+/// For the fuzz target: a record is none or asks for something, of a domain that is not there for no more than the whole walk could.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz(octets: &[u8]) {
+    let one = Record::select(&[octets.to_vec()]);
+    for whose in [Whose::Own, Whose::Below, Whose::Nonexistent] {
+        assert!(one.as_ref().is_none_or(|record| record.policy_for(whose) <= Policy::Reject));
+    }
+    assert!(
+        one.is_none() || Record::select(&[octets.to_vec(), octets.to_vec()]).is_none(),
+        "two records are none"
+    );
+    let text = String::from_utf8_lossy(octets);
+    assert!(walk_names(&text).len() <= record::WALK_NAMES_MAX);
+}

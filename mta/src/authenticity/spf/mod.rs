@@ -380,3 +380,37 @@ fn shown(text: &str) -> String {
         .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
         .collect()
 }
+
+/// For the fuzz target: a record is refused or read, and what its macros stand for is no longer than a name.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz(octets: &[u8]) {
+    let values = |ip| Values {
+        local: "local.part",
+        sender_domain: "a.test",
+        domain: "mail.a.test",
+        ip,
+        helo: "mx.a.test",
+        name: None,
+        receiver: "mx.b.test",
+        now: 0,
+    };
+    let ips = [IpAddr::from([192, 0, 2, 1]), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])];
+    let expand =
+        |spec: &DomainSpec| ips.iter().for_each(|ip| assert!(spec.expand(&values(*ip)).len() <= 253));
+    let text = String::from_utf8_lossy(octets);
+    if let Some(text) = MacroString::parse(&text, Place::Explanation) {
+        text.expand(&values(ips[0]));
+    }
+    let Ok(record) = Record::parse(octets) else { return };
+    record.redirect.iter().chain(&record.explanation).for_each(expand);
+    for Directive { mechanism, .. } in &record.directives {
+        match mechanism {
+            Mechanism::Include(spec) | Mechanism::Exists(spec) => expand(spec),
+            Mechanism::A(spec, _) | Mechanism::Mx(spec, _) | Mechanism::Ptr(spec) => {
+                spec.iter().for_each(expand)
+            }
+            Mechanism::Ip(network, bits) => assert!(shares_prefix(*network, *network, *bits)),
+            Mechanism::All => {}
+        }
+    }
+}
