@@ -51,7 +51,7 @@ pub(crate) fn set(
     unsigned.push_str(&format!("bh={};{FOLD}b=", STANDARD.encode(body_hash)));
     let mut octets = Vec::new();
     add_fields(FORM, names.iter().copied(), header, &mut octets);
-    let signature = complete(key, unsigned, octets)?;
+    let signature = complete(key, &unsigned, octets)?;
 
     let result = verdict.arc.result.name();
     let mut unsigned = format!("ARC-Seal: i={instance}; a={}; cv={result};{FOLD}", key.tag());
@@ -60,12 +60,12 @@ pub(crate) fn set(
     let mut octets = chain.octets.clone();
     let set = HeaderBlock::new([results.as_str(), &signature].concat().into());
     set.fields().for_each(|field| FORM.field(&field, &mut octets));
-    let seal = complete(key, unsigned, octets)?;
+    let seal = complete(key, &unsigned, octets)?;
     Ok(Some([seal, signature, results].concat()))
 }
 
 /// A field that ends with `b=`, with the signature over these octets and itself.
-fn complete(key: &SigningKey, unsigned: String, octets: Vec<u8>) -> Result<String, KeyError> {
+fn complete(key: &SigningKey, unsigned: &str, octets: Vec<u8>) -> Result<String, KeyError> {
     let signature = signed(key, format!("{unsigned}\r\n").as_bytes(), octets)?;
     Ok(format!("{unsigned}{}\r\n", folded(&STANDARD.encode(signature))))
 }

@@ -407,7 +407,7 @@ pub(super) fn fuzz(octets: &[u8]) {
         match mechanism {
             Mechanism::Include(spec) | Mechanism::Exists(spec) => expand(spec),
             Mechanism::A(spec, _) | Mechanism::Mx(spec, _) | Mechanism::Ptr(spec) => {
-                spec.iter().for_each(expand)
+                spec.iter().for_each(expand);
             }
             Mechanism::Ip(network, bits) => assert!(shares_prefix(*network, *network, *bits)),
             Mechanism::All => {}
