@@ -118,6 +118,7 @@ const PURE: [&str; 28] = [
     "mta/src/authenticity/results.rs",
     "mta/src/authenticity/spf/macros.rs",
     "mta/src/authenticity/spf/record.rs",
+    "mta/src/authenticity/seal.rs",
     "mta/src/authenticity/sign.rs",
     "mta/src/smtp",
     "mta/src/tls_policy/decision.rs",
