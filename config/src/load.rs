@@ -92,6 +92,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     let srs = sections::srs(&root, &domains);
     let authenticity = sections::authenticity(&root);
     let dkim = facts.dkim(&root, &domains);
+    let reports = sections::reports(&root, &domains);
     if !root.has("listener") {
         problems.add(None, "there is no [[listener]]: the server would serve nobody");
     }
@@ -147,6 +148,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         srs,
         authenticity,
         dkim,
+        reports,
         oauth,
     })
 }

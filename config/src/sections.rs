@@ -873,6 +873,47 @@ pub(crate) fn authenticity(root: &Section<'_, '_>) -> AuthenticityConfig {
     config
 }
 
+/// Most reports of a kind about one day.
+const DAILY_REPORTS: std::ops::RangeInclusive<u64> = 1..=10_000;
+/// Most characters of a name in reports.
+const REPORT_NAME_CHARS_MAX: usize = 200;
+
+pub(crate) fn reports(root: &Section<'_, '_>, domains: &[Found<DomainConfig>]) -> ReportsConfig {
+    let section = root.table("reports");
+    let name = |key| section.parsed(key, report_name).map(|found| found.value);
+    let from = section.parsed("from", |text| {
+        let from = address(text)?;
+        let is_ours =
+            |ours: &Found<DomainConfig>| ours.value.name == from.domain && ours.value.relay_to.is_none();
+        let known = domains.iter().any(is_ours) && !from.needs_smtputf8();
+        if known {
+            Ok(from)
+        } else {
+            Err(format!("{text:?} is in no [[domain]] whose mail is delivered here"))
+        }
+    });
+    let config = ReportsConfig {
+        send: section.boolean("send").is_none_or(|send| send.value),
+        organization: name("organization"),
+        from: from.map(|found| found.value),
+        contact: name("contact"),
+        daily_max: section
+            .number("daily_max", DAILY_REPORTS)
+            .and_then(|number| usize::try_from(number).ok())
+            .unwrap_or(1000),
+    };
+    section.end();
+    config
+}
+
+/// What stands in header fields and in XML.
+fn report_name(text: &str) -> Result<String, String> {
+    let is_name = !text.trim().is_empty()
+        && !text.chars().any(char::is_control)
+        && text.chars().count() <= REPORT_NAME_CHARS_MAX;
+    if is_name { Ok(text.to_owned()) } else { Err("it is one line of at most 200 characters".to_owned()) }
+}
+
 fn dmarc_domain(section: Section<'_, '_>) -> Option<(Domain, DmarcMode)> {
     let name = section.need("name", section.parsed("name", domain));
     let mode = section.need("dmarc", section.word("dmarc", &DMARC_MODES));

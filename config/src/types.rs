@@ -49,6 +49,8 @@ pub struct Config {
     pub authenticity: AuthenticityConfig,
     /// `[dkim]`
     pub dkim: DkimConfig,
+    /// `[reports]`
+    pub reports: ReportsConfig,
     /// `[oauth]`
     pub oauth: Option<OauthConfig>,
 }
@@ -727,6 +729,21 @@ impl AuthenticityConfig {
     pub fn checks(&self, address: IpAddr) -> bool {
         self.enabled && !self.exempt.iter().any(|network| network.contains(address))
     }
+}
+
+/// `[reports]`: what other domains are told of their mail and of TLS towards them. The default tells nothing, which is not that of a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReportsConfig {
+    /// Whether reports are sent; default true.
+    pub send: bool,
+    /// Name of the organization that reports; default: the domain of `from`.
+    pub organization: Option<String>,
+    /// The author of mail with reports; default: postmaster of the first domain.
+    pub from: Option<Address>,
+    /// Whom to ask about reports; default: `from`.
+    pub contact: Option<String>,
+    /// Most reports of each kind about one day.
+    pub daily_max: usize,
 }
 
 /// `[dkim]`: how mail is signed. The default signs mail of users only and changes no keys, which is not that of a file.

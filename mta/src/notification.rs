@@ -126,8 +126,8 @@ pub(crate) fn is_postmaster(directory: &Directory, address: &Address) -> bool {
     address.local.as_str().eq_ignore_ascii_case(POSTMASTER) && directory.is_local(&address.domain)
 }
 
-/// Where the sender's mail goes: into mailboxes, to other servers, or both. The notification itself has the null reverse path.
-fn destinations(
+/// Where the mail of an address goes: into mailboxes, to other servers, or both. What goes there itself has the null reverse path.
+pub(crate) fn destinations(
     live: &Live,
     sender: &Address,
     now: Timestamp,
@@ -170,12 +170,12 @@ pub(crate) fn header_block(octets: &[u8]) -> &[u8] {
 }
 
 /// Where the body of a message begins.
-fn split(message: &[u8]) -> usize {
+pub(crate) fn split(message: &[u8]) -> usize {
     message.windows(4).position(|window| window == b"\r\n\r\n").map_or(message.len(), |at| at + 4)
 }
 
 /// A boundary that no returned header block foresees. Without randomness the id must do.
-fn boundary(id: EntryId, random: u64) -> String {
+pub(crate) fn boundary(id: EntryId, random: u64) -> String {
     format!("{id}{random:016x}")
 }
 

@@ -6,7 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -15,10 +15,12 @@ use std::{
 use tokio::{net::TcpListener, sync::watch, time::MissedTickBehavior};
 use waypost_auth::{Authenticator, Live, Srs};
 use waypost_config::{Config, LimitsConfig, ListenAddress, ListenerConfig, Service, TlsMode};
+use waypost_mail::Timestamp;
 use waypost_mta::{
     authenticity::{Signers, rotation},
     dns::{DnsError, Resolver},
     queue,
+    reports::outgoing::{Counts, Reporter},
     tls_policy::Policies,
 };
 use waypost_net::{
@@ -47,6 +49,18 @@ pub struct Parts {
     pub segment_bytes: Option<u64>,
     /// Records after which a checkpoint is made; tests have more of them.
     pub checkpoint_records: Option<u64>,
+    /// The clock of store and queue.
+    pub clock: Option<Clock>,
+}
+
+/// A clock in place of the system's.
+#[derive(Clone)]
+pub struct Clock(pub Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clock").finish_non_exhaustive()
+    }
 }
 
 /// Why a server does not start or does not take a new configuration.
@@ -162,6 +176,7 @@ impl Server {
             options.disk = disk;
         }
         options.segment_bytes = parts.segment_bytes.unwrap_or(options.segment_bytes);
+        options.clock = parts.clock.map_or(options.clock, |Clock(clock)| clock);
         options.checkpoint_records = parts.checkpoint_records.unwrap_or(options.checkpoint_records);
         let store = Store::open(options).await?;
         let srs = secret::srs(&config.state_dir).map_err(|error| {
@@ -175,9 +190,10 @@ impl Server {
         let use_code = directory::use_code(&store);
         let failures = config.limits.auth_failures_per_minute;
         let authenticator = Authenticator::with_salt_key(failures, &salt_key, Some(ask), Some(use_code));
+        let counts = Counts::open(&reports_folder(&config), store.now());
         let running = Running {
             bound: listeners.iter().map(|(bound, _, _)| bound.clone()).collect(),
-            services: Arc::new(Services::new(&store, &live, &authenticator, &srs, &resolver)),
+            services: Arc::new(Services::new(&store, &live, &authenticator, &srs, &resolver, counts)),
             limits: Limits::new(connections, config.limits.connections_per_address)
                 .per_minute(config.limits.rates.connections_per_minute),
             store,
@@ -227,6 +243,8 @@ impl Running {
             srs: self.services.mta.srs.clone(),
             random: self.services.mta.random.clone(),
         };
+        let reporter = self.reporter(config, &resolver, &tls);
+        self.shutdown.spawn(reporter.clone().run(live.clone(), shutdown.clone()));
         let queue = queue::Context {
             store,
             live,
@@ -262,10 +280,17 @@ impl Running {
             tokio::select! { () = tend => (), () = stopping.stopping() => () }
         });
         let (store, live) = (self.store.clone(), self.live.subscribe());
-        let parts = admin::Parts { router, control: Some(control) };
+        let parts = admin::Parts { router, control: Some(control), reporter };
         admin::socket::listen(&config.state_dir, store, live, parts, &self.shutdown).map_err(|error| {
             StartError::Admin(admin::socket::path(&config.state_dir).display().to_string(), error)
         })
+    }
+
+    /// Tells other domains what was seen of their mail.
+    fn reporter(&self, config: &Config, resolver: &Resolver, tls: &Policies) -> Reporter {
+        let mta = &self.services.mta;
+        let means = (self.store.clone(), resolver.clone(), mta.signers.clone(), mta.random.clone());
+        Reporter::new(&reports_folder(config), mta.counts.clone(), tls.clone(), means)
     }
 
     /// Each bound service with its address.
@@ -359,6 +384,11 @@ fn warn_of_trust(config: &Config) {
             "[[trust]] holds a very wide network: every host in it may send mail to anyone through this server"
         );
     }
+}
+
+/// Where counts and plans of reports are that are sent.
+pub fn reports_folder(config: &Config) -> PathBuf {
+    config.state_dir.join("reports").join("outgoing")
 }
 
 /// How a configuration wants its store.
@@ -489,6 +519,7 @@ impl Services {
         authenticator: &Authenticator,
         srs: &Srs,
         resolver: &Resolver,
+        counts: Counts,
     ) -> Self {
         let shared = || (store.clone(), live.subscribe(), authenticator.clone());
         let (mta_store, mta_live, mta_authenticator) = shared();
@@ -503,6 +534,7 @@ impl Services {
                 random: waypost_mta::Random::default(),
                 resolver: resolver.clone(),
                 signers: Signers::default(),
+                counts,
             },
             imap: waypost_imap::Context::new(imap.0, imap.1, imap.2),
             pop3: waypost_pop3::Context::new(pop3.0, pop3.1, pop3.2),

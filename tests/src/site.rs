@@ -18,6 +18,7 @@ use waypost_server::{
         dns::{Data, Dns},
         world::{Authority, write_private},
     },
+    start::Clock,
 };
 use waypost_storage::{Acceptance, Account, Delivery, Row, Store};
 
@@ -52,6 +53,7 @@ pub struct SiteBuilder {
     queue: String,
     tls: String,
     rules: Vec<(String, String)>,
+    clock: Option<Clock>,
 }
 
 impl SiteBuilder {
@@ -70,6 +72,7 @@ impl SiteBuilder {
             queue: String::new(),
             tls: String::new(),
             rules: Vec::new(),
+            clock: None,
         }
     }
 
@@ -146,6 +149,13 @@ impl SiteBuilder {
         self
     }
 
+    /// Has this clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
     /// Listens there.
     #[must_use]
     pub fn at(mut self, address: IpAddr, smtp_port: u16) -> Self {
@@ -190,7 +200,8 @@ impl SiteBuilder {
         let folder = tempfile::tempdir().unwrap();
         let config =
             waypost_config::load(&self.write(folder.path())).unwrap_or_else(|error| panic!("{error}"));
-        let running = Server::start(config, Parts::default()).await.unwrap();
+        let parts = Parts { clock: self.clock, ..Parts::default() };
+        let running = Server::start(config, parts).await.unwrap();
         Site { domain: self.domain, folder, running }
     }
 }

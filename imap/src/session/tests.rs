@@ -71,6 +71,7 @@ fn config() -> Config {
         srs: Default::default(),
         authenticity: Default::default(),
         dkim: Default::default(),
+        reports: Default::default(),
     }
 }
 

@@ -9,7 +9,7 @@
 //! go through `dns`, which bounds and remembers them. Not here: when (`server`).
 //! `keys` are the keys, `sign` signs a message while it passes, in the canonical form of `dkim`, `signers` knows which keys sign for a
 //! domain now, `rotation` changes them over time; `seal` adds a set of ARC to what goes on to others.
-//! This is the only module that knows mail-auth (`docs/decisions/0007-authenticity.md`).
+//! This module and `reports` know mail-auth (`docs/decisions/0007-authenticity.md`).
 
 pub mod arc;
 pub mod dkim;
@@ -118,7 +118,7 @@ impl fmt::Display for Verdict {
             write!(f, " dkim={}({domain})", result.name())?;
         }
         write!(f, " arc={}", self.arc.result.name())?;
-        for DmarcOutcome { result, domain, policy } in &self.dmarc {
+        for DmarcOutcome { result, domain, policy, .. } in &self.dmarc {
             write!(f, " dmarc={}({domain} {})", result.name(), policy.name())?;
         }
         Ok(())

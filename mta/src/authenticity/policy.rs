@@ -74,6 +74,33 @@ pub(crate) fn decide(config: &AuthenticityConfig, verdict: &Verdict) -> Disposit
     }
 }
 
+/// Why less was done with a message than the record asks for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Exemption {
+    /// The record is a test (`t=y`).
+    Test,
+    /// The configuration does not honour it.
+    Local,
+    /// Somebody who is trusted saw it pass.
+    Forwarder(String),
+}
+
+/// Why less is done, where it is, for an author's domain whose record asks for `asked`.
+pub(crate) fn exemption(
+    config: &AuthenticityConfig,
+    verdict: &Verdict,
+    outcome: &DmarcOutcome,
+    asked: Policy,
+) -> Option<Exemption> {
+    if honoured(config, outcome) < outcome.policy {
+        return Some(Exemption::Local);
+    }
+    if let Some(sealer) = vouching(config, verdict).filter(|_| outcome.is_a_failure()) {
+        return Some(Exemption::Forwarder(sealer.to_owned()));
+    }
+    (outcome.policy < asked).then_some(Exemption::Test)
+}
+
 /// What of its wishes is honoured for a domain.
 fn honoured(config: &AuthenticityConfig, outcome: &DmarcOutcome) -> Policy {
     match config.dmarc_for(&outcome.domain) {

@@ -337,6 +337,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
         srs: SrsConfig { enabled: true, domain: None },
         authenticity: Default::default(),
         dkim: Default::default(),
+        reports: Default::default(),
     }
 }
 

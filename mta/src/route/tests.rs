@@ -48,6 +48,7 @@ fn config() -> Config {
         srs: Default::default(),
         authenticity: Default::default(),
         dkim: Default::default(),
+        reports: Default::default(),
     }
 }
 

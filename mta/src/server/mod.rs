@@ -36,6 +36,7 @@ use crate::{
     Random,
     authenticity::Signers,
     dns::Resolver,
+    reports::outgoing::Counts,
     smtp::server::{AuthPolicy, Manners, Role, Server, Settings, StartTls},
 };
 
@@ -61,6 +62,8 @@ pub struct Context {
     pub resolver: Resolver,
     /// The keys that mail is signed with.
     pub signers: Signers,
+    /// Counts for reports to authors' domains.
+    pub counts: Counts,
 }
 
 /// Serves one connection to its end, as MTA or for submission as the listener's service says.

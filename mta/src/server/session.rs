@@ -30,7 +30,7 @@ use super::{
     suspicion::Suspicion,
 };
 use crate::{
-    authenticity::{Check, Sender},
+    authenticity::Sender,
     notification::{Notice, header_block},
     smtp::{
         parameters::RcptParameters,
@@ -334,8 +334,7 @@ impl Receiver {
         refuse_solicitation(&transaction.live, message.solicitations.iter())?;
         let bytes = message.bytes;
         let reports = transaction.reports(&message);
-        let check = message.check.take();
-        let suspicion = transaction.suspicion(check, &message.header, &self.context, self.peer).await?;
+        let suspicion = transaction.suspicion(&mut message, &self.context, self.peer).await?;
         let acceptance = transaction.acceptance(message, store.now(), &suspicion);
         let notification = transaction.notification(&self.context, &acceptance).await;
         let accepted = store.deliver(acceptance, notification).await;
@@ -449,12 +448,11 @@ impl Transaction {
     /// What comes of the checks, and of who may read the message; a refusal where it is not wanted.
     async fn suspicion(
         &self,
-        check: Option<Box<Check>>,
-        header: &[u8],
+        message: &mut Complete,
         context: &Context,
         peer: IpAddr,
     ) -> Result<Suspicion, Refusal> {
-        let Some(check) = check else { return Ok(Suspicion::default()) };
+        let Some(check) = message.check.take() else { return Ok(Suspicion::default()) };
         let sender = Sender {
             peer,
             helo: self.mail.client.name.as_str(),
@@ -463,9 +461,9 @@ impl Transaction {
             now: context.store.now().seconds().unsigned_abs(),
         };
         let verdict = check.finish(&context.resolver, sender).await;
-        let suspicion =
-            Suspicion::new(&verdict, &self.live, &context.store, self.recipients.as_slice()).await?;
-        let seal = self.arrival(context, peer).seal(&verdict, &suspicion.results, header);
+        let recipients = (self.recipients.as_slice(), message.header.as_slice());
+        let suspicion = Suspicion::new(&verdict, &self.live, context, recipients).await?;
+        let seal = self.arrival(context, peer).seal(&verdict, &suspicion.results, &message.header);
         Ok(Suspicion { seal, ..suspicion })
     }
 

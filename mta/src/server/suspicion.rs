@@ -3,14 +3,18 @@
 use std::collections::HashMap;
 
 use waypost_auth::Live;
-use waypost_mail::{AccountId, MailboxId, Refusal};
+use waypost_mail::{AccountId, Domain, MailboxId, Refusal};
 use waypost_storage::{SpecialUse, Store};
 
-use super::{recipient::Recipient, refusal};
-use crate::authenticity::{
-    Verdict,
-    policy::{Disposition, decide},
-    results,
+use super::{Context, recipient::Recipient, refusal};
+use crate::{
+    authenticity::{
+        Verdict,
+        dmarc::Policy,
+        policy::{Disposition, decide},
+        results,
+    },
+    reports::outgoing::sighting::sightings,
 };
 
 /// What deliveries of a message are given. Nothing, where it was not checked.
@@ -27,26 +31,48 @@ pub(super) struct Suspicion {
 }
 
 impl Suspicion {
-    /// Does what a verdict comes to. Errors: the message is not wanted.
+    /// Does what a verdict comes to for a message with these recipients and this header block, and counts it for reports. Errors: the
+    /// message is not wanted.
     pub(super) async fn new(
         verdict: &Verdict,
         live: &Live,
-        store: &Store,
-        recipients: &[Recipient],
+        context: &Context,
+        (recipients, header): (&[Recipient], &[u8]),
     ) -> Result<Self, Refusal> {
         let disposition = decide(&live.config.authenticity, verdict);
+        if let Some(applied) = applied(&disposition).filter(|_| live.config.reports.send) {
+            let to = one_domain(recipients);
+            let seen = sightings(&live.config.authenticity, verdict, applied, to, header);
+            context.counts.note(seen, context.store.now());
+        }
         let what = format!("{verdict} {}", disposition.name());
         let mailboxes = match &disposition {
             Disposition::Refuse(refusal) => {
                 tracing::info!(authenticity = what, "the message is not from whom it says");
                 return Err(refusal.clone());
             }
-            Disposition::Quarantine(_) => junk(store, recipients).await?,
+            Disposition::Quarantine(_) => junk(&context.store, recipients).await?,
             Disposition::Deliver(_) => HashMap::new(),
         };
         let results = results::field(verdict, &disposition, live.config.hostname.as_str());
         Ok(Self { results, mailboxes, seal: String::new(), what: Some(what) })
     }
+}
+
+/// What was done with a message; `None`: it will come again.
+fn applied(disposition: &Disposition) -> Option<Policy> {
+    match disposition {
+        Disposition::Deliver(_) => Some(Policy::None),
+        Disposition::Quarantine(_) => Some(Policy::Quarantine),
+        Disposition::Refuse(refusal) => (refusal.code >= 500).then_some(Policy::Reject),
+    }
+}
+
+/// The domain of all recipients, where it is one.
+fn one_domain(recipients: &[Recipient]) -> Option<&Domain> {
+    let (first, others) = recipients.split_first()?;
+    let domain = &first.address.domain;
+    others.iter().all(|other| other.address.domain == *domain).then_some(domain)
 }
 
 /// The mailbox for junk of each account; an account that has none gets it in INBOX.

@@ -423,7 +423,10 @@ impl Towards<'_> {
         let now = self.now;
         let Whose::Domain(domain) = self.whose else { return };
         let Some((failed, quality)) = verdict(policy, &ends.host, tls) else { return };
-        self.policies.count(domain, &policy.basis, Some(ends), failed.as_ref(), now);
+        // what the domain asks for was not looked at; so go reports, of which none is to tell (RFC 8460 section 3)
+        if self.wish != Wish::Optional {
+            self.policies.count(domain, &policy.basis, Some(ends), failed.as_ref(), now);
+        }
         let Some(quality) = quality else { return };
         let afterwards =
             if self.config.lost == LostTls::Defer { Afterwards::Keep } else { Afterwards::Forget };

@@ -1,5 +1,5 @@
 //! What came of TLS, a UTC day and a domain at a time, in the form in which reports tell it (RFC 8460 section 4). Nothing is sent
-//! here.
+//! here (`reports`).
 //!
 //! The counts of the day are in memory and written every few minutes: a crash loses those of the last minutes, which a report can do
 //! without.
@@ -263,7 +263,7 @@ impl Results {
 }
 
 /// The files of days in a folder; none where it cannot be read.
-fn files(folder: &Path) -> Vec<(String, PathBuf)> {
+pub(crate) fn files(folder: &Path) -> Vec<(String, PathBuf)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let day = |file: PathBuf| {
         let name = file.file_name()?.to_str()?.strip_suffix(".json")?.to_owned();

@@ -79,6 +79,9 @@ async fn line(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<String> {
     Some(String::from_utf8_lossy(&line).trim_end().to_owned())
 }
 
+/// A media type, and octets.
+pub(crate) type Sent = (String, Vec<u8>);
+
 /// Answers every HTTPS request in one way, which may change.
 pub(crate) struct PolicyHost {
     pub(crate) address: SocketAddr,
@@ -86,6 +89,8 @@ pub(crate) struct PolicyHost {
     pub(crate) answer: Arc<Mutex<String>>,
     /// The first lines of requests, and their Host fields.
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    /// What was sent with requests.
+    pub(crate) sent: Arc<Mutex<Vec<Sent>>>,
 }
 
 impl PolicyHost {
@@ -93,14 +98,26 @@ impl PolicyHost {
         let (listener, address) = listen().await;
         let (answer, asked) = (Arc::<Mutex<String>>::default(), Arc::<Mutex<Vec<String>>>::default());
         let (says, hears) = (answer.clone(), asked.clone());
+        let sent = Arc::<Mutex<Vec<Sent>>>::default();
+        let takes = sent.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let Ok((mut stream, _)) = tls.accept(Box::new(stream)).await else { continue };
                 let mut request = line(&mut stream).await.unwrap();
+                let (mut media_type, mut length) = (String::new(), 0);
                 while let Some(field) = line(&mut stream).await.filter(|field| !field.is_empty()) {
-                    if field.to_ascii_lowercase().starts_with("host:") {
-                        request = format!("{request} {field}");
+                    let (name, value) = field.split_once(':').unwrap();
+                    match name.to_ascii_lowercase().as_str() {
+                        "host" => request = format!("{request} {field}"),
+                        "content-type" => value.trim().clone_into(&mut media_type),
+                        "content-length" => length = value.trim().parse().unwrap(),
+                        _ => {}
                     }
+                }
+                let mut octets = vec![0; length];
+                stream.read_exact(&mut octets).await.unwrap();
+                if length > 0 {
+                    takes.lock().unwrap().push((media_type, octets));
                 }
                 hears.lock().unwrap().push(request);
                 let answer = says.lock().unwrap().clone();
@@ -108,7 +125,7 @@ impl PolicyHost {
                 stream.shutdown().await.unwrap();
             }
         });
-        Self { address, answer, asked }
+        Self { address, answer, asked, sent }
     }
 
     pub(crate) fn say(&self, status: &str, content_type: &str, body: &str) {

@@ -11,6 +11,7 @@ use waypost_mta::{
     authenticity::Signers,
     dns::Resolver,
     queue,
+    reports::outgoing::Counts,
     server::{self, Guard},
     tls_policy::Policies,
 };
@@ -122,6 +123,7 @@ impl Node {
             random,
             resolver: Resolver::answered_by(self.zones.clone()),
             signers,
+            counts: Counts::default(),
         };
         let mut arriving = self.net.listen(self.host, Arc::clone(life));
         let listener = Arc::new(self.config.listeners[0].clone());

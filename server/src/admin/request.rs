@@ -5,7 +5,10 @@ use tokio::sync::mpsc;
 use waypost_auth::{Live, Secrets};
 use waypost_config::Config;
 use waypost_mail::{AccountRecord, AccountSource, Address, TotpSecret};
-use waypost_mta::queue::Control;
+use waypost_mta::{
+    queue::Control,
+    reports::outgoing::{ReportLine, Reporter},
+};
 use waypost_storage::{NewAccount, Store, StoreError};
 
 use super::{
@@ -14,6 +17,7 @@ use super::{
     dkim::{self, DkimAnswer, DkimJob},
     maintenance::{self, Maintained, Maintenance},
     queue::{self, QueueAnswer, QueueJob},
+    report,
     route::{self, RouteAnswer, Router},
     suppression::{self, SuppressionAnswer, SuppressionJob},
 };
@@ -135,6 +139,11 @@ pub enum Request {
         /// What is asked of them.
         job: DkimJob,
     },
+    /// Sends the reports about a day again, or before their time.
+    ReportsSend {
+        /// The day, as `2026-11-25`.
+        day: String,
+    },
     /// Moves mail of an account in or out; its paths are absolute. Events come before the answer.
     Port {
         /// Its address.
@@ -167,6 +176,8 @@ pub enum Response {
     Suppression(SuppressionAnswer),
     /// What became of keys, and all that there are.
     Dkim(DkimAnswer),
+    /// What became of reports.
+    ReportsSent(Vec<ReportLine>),
     /// What would become of a message.
     Route(Box<RouteAnswer>),
     /// Not the answer yet: how far it is, and what cannot be done.
@@ -201,6 +212,8 @@ pub struct Parts {
     pub router: Router,
     /// The queue, where it runs.
     pub control: Option<Control>,
+    /// Sends reports.
+    pub reporter: Reporter,
 }
 
 /// Carries a request out. What takes long tells `events`, and ends early where nobody takes them.
@@ -250,6 +263,9 @@ pub async fn execute(
         Request::Suppression { job } => suppression::run(store, live, job).await.map(Response::Suppression),
         Request::Dkim { job } => {
             dkim::run(store, live, &parts.router.resolver, job).await.map(Response::Dkim)
+        }
+        Request::ReportsSend { day } => {
+            report::send(live, &parts.reporter, &day).await.map(Response::ReportsSent)
         }
         Request::Route { from, to } => route::run(store, live, &parts.router, &from, &to).await,
         Request::Port { address, job } => port(store, live, &address, job, events).await,

@@ -3,6 +3,7 @@
 mod certificate;
 mod dkim;
 mod queue;
+mod reports;
 mod suppression;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use crate::port::Layout;
 pub use certificate::CertificateCommand;
 pub use dkim::{DkimCommand, DkimDomain, DnsOptions};
 pub use queue::{QueueCommand, QueueList, SomeMessages, SomeOrAll};
+pub use reports::ReportsCommand;
 pub use suppression::SuppressionCommand;
 
 /// A mail server: SMTP, IMAP and POP3 over one store.
@@ -50,6 +52,9 @@ pub enum Command {
     /// The keys that mail of a domain is signed with
     #[command(subcommand)]
     Dkim(DkimCommand),
+    /// Reports to and from other domains about mail (DMARC) and TLS
+    #[command(subcommand)]
+    Reports(ReportsCommand),
     /// Prints all records to publish for a domain, as a zone file
     Dns(DnsOptions),
     /// Tells what would become of a message, and why, without sending it

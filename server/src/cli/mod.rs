@@ -9,6 +9,7 @@ pub mod dns;
 pub mod maintenance;
 pub mod progress;
 pub mod queue;
+pub mod reports;
 pub mod route;
 pub mod send;
 pub mod serve;
@@ -79,6 +80,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Queue(command) => block_on(queue::run(command)),
         Command::Suppression(command) => block_on(suppression::run(command)),
         Command::Dkim(command) => block_on(dkim::run(command)),
+        Command::Reports(command) => block_on(reports::run(command)),
         Command::Dns(options) => block_on(dns::run(options)),
         Command::Route(options) => block_on(route::run(options)),
         Command::Store(command) => block_on(store::run(command)),

@@ -5,8 +5,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use waypost_auth::Live;
 use waypost_config::Config;
-use waypost_mail::Timestamp;
-use waypost_mta::{Random, dns::Resolver, tls_policy::Policies};
+use waypost_mta::{
+    Random,
+    authenticity::Signers,
+    dns::Resolver,
+    reports::outgoing::{Counts, Reporter},
+    tls_policy::Policies,
+};
 use waypost_storage::Store;
 
 use crate::{
@@ -15,7 +20,7 @@ use crate::{
     directory,
     port::Event,
     secret,
-    start::{make_state_dir, store_options},
+    start::{make_state_dir, reports_folder, store_options},
 };
 
 /// Reads the configuration.
@@ -114,8 +119,8 @@ impl Target {
 async fn open(config: Arc<Config>) -> Result<Opened, Failure> {
     make_state_dir(&config.state_dir).map_err(Failure::new)?;
     let store = Store::open(store_options(&config)).await.map_err(Failure::new)?;
-    let router = match router(&config, store.now()) {
-        Ok(router) => router,
+    let (router, reporter) = match parts(&config, &store) {
+        Ok(parts) => parts,
         Err(failure) => {
             store.close().await;
             return Err(failure);
@@ -123,7 +128,7 @@ async fn open(config: Arc<Config>) -> Result<Opened, Failure> {
     };
     let adopted = directory::adopt_file_accounts(&store, &config).await;
     match adopted.and_then(|()| directory::live(&store, config)) {
-        Ok(live) => Ok(Opened { store, live, parts: Parts { router, control: None } }),
+        Ok(live) => Ok(Opened { store, live, parts: Parts { router, control: None, reporter } }),
         Err(problem) => {
             store.close().await;
             Err(Failure::configuration(problem))
@@ -132,9 +137,13 @@ async fn open(config: Arc<Config>) -> Result<Opened, Failure> {
 }
 
 /// What the server would have: DNS as the configuration says, and the key of return paths.
-fn router(config: &Config, now: Timestamp) -> Result<Router, Failure> {
+fn parts(config: &Config, store: &Store) -> Result<(Router, Reporter), Failure> {
     let resolver = Resolver::new(&config.dns).map_err(Failure::new)?;
     let srs = secret::srs(&config.state_dir).map_err(Failure::new)?;
+    let now = store.now();
     let tls = Policies::open(resolver.clone(), &config.state_dir.join("tls"), now);
-    Ok(Router { resolver, tls, srs, random: Random::default() })
+    let folder = reports_folder(config);
+    let means = (store.clone(), resolver.clone(), Signers::default(), Random::default());
+    let reporter = Reporter::new(&folder, Counts::open(&folder, now), tls.clone(), means);
+    Ok((Router { resolver, tls, srs, random: Random::default() }, reporter))
 }

@@ -2,7 +2,7 @@
 //!
 //! `record` is pure; here the records of all domains in question are looked up, all at once. Not here: what is done (`policy`).
 
-mod record;
+pub(crate) mod record;
 
 use std::collections::HashMap;
 
@@ -55,6 +55,22 @@ pub struct DmarcOutcome {
     pub domain: String,
     /// What the domain asks for where a message fails.
     pub policy: Policy,
+    /// The record that says so; `None`: there is none.
+    pub(crate) found: Option<Box<Found>>,
+}
+
+/// The record that counts for a message, and what was compared by it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Found {
+    /// Whose record it is.
+    pub(crate) domain: String,
+    pub(crate) record: Record,
+    /// What it would ask for if it were no test.
+    pub(crate) asked: Policy,
+    /// Signers whose signatures stand, and who are the author's.
+    pub(crate) dkim: Vec<String>,
+    /// Whether the sender in the envelope is the author's, and sent it.
+    pub(crate) spf: bool,
 }
 
 /// A domain that is known to have sent, or that would be if DNS had answered.
@@ -111,13 +127,19 @@ pub(crate) async fn check(
     outcomes
 }
 
+/// The organizational domains of some (RFC 9989 section 4.10.2); `None` for one about which DNS did not answer.
+pub(crate) async fn organizations(resolver: &Resolver, domains: &[&str]) -> Vec<Option<String>> {
+    let zone = Records::look_up(resolver, domains.iter().copied()).await;
+    domains.iter().map(|domain| Some(zone.walk(domain)?.organization().to_owned())).collect()
+}
+
 fn top(domain: &str) -> &str {
     domain.rsplit('.').next().unwrap_or(domain)
 }
 
 impl DmarcOutcome {
     fn of(result: DmarcResult, domain: &str) -> Self {
-        Self { result, domain: domain.to_owned(), policy: Policy::None }
+        Self { result, domain: domain.to_owned(), policy: Policy::None, found: None }
     }
 }
 
@@ -154,14 +176,16 @@ impl Records {
         let Some((of, record)) = walk.record() else { return DmarcOutcome::of(DmarcResult::None, author) };
         let aligned =
             |identifier: &Identifier| self.is_aligned(author, walk.organization(), record, identifier);
-        let (mut passes, mut could_pass) = (false, false);
+        let (mut dkim, mut spf, mut could_pass) = (Vec::new(), false, false);
         for identifier in identifiers {
-            match aligned(identifier) {
-                Some(false) => {}
-                Some(true) if identifier.is_certain => passes = true,
-                Some(true) | None => could_pass = true,
+            match (aligned(identifier), identifier.by) {
+                (Some(false), _) => {}
+                (Some(true), Method::Dkim) if identifier.is_certain => dkim.push(identifier.domain.clone()),
+                (Some(true), Method::Spf) if identifier.is_certain => spf = true,
+                (Some(true) | None, _) => could_pass = true,
             }
         }
+        let passes = spf || !dkim.is_empty();
         let whose = match of == author {
             true => Whose::Own,
             // only where it makes a difference: the answer costs a look-up
@@ -173,7 +197,10 @@ impl Records {
             (false, true) => DmarcResult::TempError,
             (false, false) => DmarcResult::Fail,
         };
-        DmarcOutcome { result, domain: author.to_owned(), policy: record.policy_for(whose) }
+        let (domain, asked) = (of.to_owned(), record.asked_for(whose));
+        let found = Found { domain, record: record.clone(), asked, dkim, spf };
+        let policy = record.policy_for(whose);
+        DmarcOutcome { result, domain: author.to_owned(), policy, found: Some(Box::new(found)) }
     }
 
     /// RFC 9989 section 4.4; `None`: DNS did not answer.

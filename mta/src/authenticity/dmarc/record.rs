@@ -2,6 +2,9 @@
 
 use crate::authenticity::dkim::tags::Tags;
 
+/// Octets of `rua` that are kept: room for a dozen addresses.
+const REPORT_URIS_BYTES_MAX: usize = 2048;
+
 /// Most names of one walk (RFC 9989 section 4.10).
 pub(crate) const WALK_NAMES_MAX: usize = 8;
 
@@ -71,6 +74,19 @@ pub(crate) struct Record {
     pub(crate) spf: Alignment,
     psd: Psd,
     is_test: bool,
+    /// `rua`: where it wants reports, as it stands there; empty: nowhere.
+    pub(crate) report_uris: String,
+    /// `fo`
+    pub(crate) failure_options: Option<String>,
+}
+
+/// What a record says for all mail, as reports tell it: defaults are filled in, and `t` is apart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Published {
+    pub(crate) policy: Policy,
+    pub(crate) subdomains: Policy,
+    pub(crate) nonexistent: Policy,
+    pub(crate) is_test: bool,
 }
 
 impl Record {
@@ -101,19 +117,51 @@ impl Record {
                 () => Psd::Unknown,
             },
             is_test: is("t", "y"),
+            report_uris: tags.find("rua").map(bounded).unwrap_or_default(),
+            failure_options: tags.find("fo").filter(|options| is_options(options)).map(str::to_owned),
         })
+    }
+
+    /// What it says for all mail.
+    pub(crate) fn published(&self) -> Published {
+        let asked = |whose| self.asked_for(whose);
+        Published {
+            policy: self.policy,
+            subdomains: asked(Whose::Below),
+            nonexistent: asked(Whose::Nonexistent),
+            is_test: self.is_test,
+        }
     }
 
     /// What it asks for mail of a domain.
     pub(crate) fn policy_for(&self, whose: Whose) -> Policy {
+        let asked = self.asked_for(whose);
+        if self.is_test { asked.relaxed() } else { asked }
+    }
+
+    /// What it would ask for if it were no test.
+    pub(crate) fn asked_for(&self, whose: Whose) -> Policy {
         let below = self.subdomains.unwrap_or(self.policy);
-        let asked = match whose {
+        match whose {
             Whose::Own => self.policy,
             Whose::Below => below,
             Whose::Nonexistent => self.nonexistent.unwrap_or(below),
-        };
-        if self.is_test { asked.relaxed() } else { asked }
+        }
     }
+}
+
+/// The addresses that fit, each whole.
+fn bounded(uris: &str) -> String {
+    if uris.len() <= REPORT_URIS_BYTES_MAX {
+        return uris.to_owned();
+    }
+    let some = &uris[..uris.floor_char_boundary(REPORT_URIS_BYTES_MAX)];
+    some.rsplit_once(',').map_or("", |(whole, _)| whole).to_owned()
+}
+
+/// `0`, `1`, `d` and `s`, between colons (RFC 9989 section 4.7).
+fn is_options(text: &str) -> bool {
+    text.len() <= 7 && text.split(':').all(|option| ["0", "1", "d", "s"].contains(&option.trim_ascii()))
 }
 
 /// For which mail a policy is asked.
@@ -127,8 +175,8 @@ pub(crate) enum Whose {
     Nonexistent,
 }
 
-/// `v=DMARC1`, first of all.
-fn is_record(text: &[u8]) -> bool {
+/// Whether a text is a record of DMARC: `v=DMARC1`, first of all.
+pub(crate) fn is_record(text: &[u8]) -> bool {
     let first = text.split(|octet| *octet == b';').next().unwrap_or_default();
     let compact: Vec<u8> = first.iter().copied().filter(|octet| !octet.is_ascii_whitespace()).collect();
     compact == b"v=DMARC1"

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     authenticity::{rotation::make, testing::Signing},
     dns::Resolver,
+    reports::outgoing::Day,
 };
 
 const HELLO: &str = "From: s@c.test\r\nTo: anna@a.test\r\nSubject: x\r\n\r\nHello\r\n";
@@ -188,5 +189,48 @@ async fn what_is_not_forwarded_checked_or_signed_for_is_not_sealed() {
         let (_, entry, text) = forwarded(rejecting(), lines, keys, sent).await;
         assert!(!text.contains("ARC-"), "{lines} {sent:?}: {text}");
         assert_eq!(entry.content, entry.content.without_prefix());
+    }
+}
+
+/// What was counted today of each policy domain: what was done, and how often.
+fn counted(site: &Site) -> Vec<(String, String, u32)> {
+    let today = Day::of(site.context.store.now());
+    let day = site.context.counts.day(today).unwrap();
+    let mut rows = Vec::new();
+    for (domain, counts) in &day {
+        for record in &counts.records {
+            let done = format!("{:?}", record.row.policy_evaluated.disposition).to_lowercase();
+            rows.push((domain.clone(), done, record.row.count));
+        }
+    }
+    rows
+}
+
+#[tokio::test]
+async fn what_is_seen_is_counted_for_reports() {
+    let zone = || {
+        let record = "v=DMARC1; p=reject; rua=mailto:d@c.test";
+        Zone::default().text("_dmarc.c.test", record).text("_dmarc.d.test", "v=DMARC1; p=none")
+    };
+    let site = site(zone().text("c.test", "v=spf1 ip4:198.51.100.7 -all"), "").await;
+    for _ in 0..2 {
+        accepted(&site.relay(&message("s@c.test", &["anna@a.test", "bert@a.test"], HELLO)).await);
+    }
+    site.relay(&message("s@elsewhere.test", &["anna@a.test"], HELLO)).await;
+    // who wants no report, and a message that will come again
+    accepted(&site.relay(&message("s@c.test", &["anna@a.test"], &HELLO.replace("@c.", "@d."))).await);
+    let row = |done: &str, count| ("c.test".to_owned(), done.to_owned(), count);
+    assert_eq!(counted(&site), [row("pass", 2), row("reject", 1)]);
+    let record =
+        site.context.counts.day(Day::of(site.context.store.now())).unwrap()["c.test"].records[0].clone();
+    assert_eq!(record.identifiers.envelope_to.as_deref(), Some("a.test"));
+
+    let later = self::site(zone().text("c.test", "TIMEOUT"), "").await;
+    let replies = later.relay(&message("s@c.test", &["anna@a.test"], HELLO)).await;
+    assert!(replies.last().unwrap().starts_with("451 "), "{replies:?}");
+    let off = self::site(zone(), "[reports]\nsend = false").await;
+    off.relay(&message("s@c.test", &["anna@a.test"], HELLO)).await;
+    for site in [later, off] {
+        assert_eq!(counted(&site), []);
     }
 }
