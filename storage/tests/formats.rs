@@ -395,6 +395,17 @@ async fn write_logins(store: &Store, account: AccountId) {
     store.pause("gone.test".to_owned(), false).await.unwrap();
 }
 
+/// Logins by codes that outweigh what the directory says; the account that did so long ago.
+async fn log_in_often(store: &Store, often: AccountId) -> AccountId {
+    let once = account(store, "three").await;
+    store.set_totp(once, Some(TotpSecret(vec![3; 20]))).await.unwrap();
+    assert!(store.use_code(once, 59_990_000).await.unwrap());
+    for step in 60_000_002..60_000_202 {
+        assert!(store.use_code(often, step).await.unwrap());
+    }
+    once
+}
+
 /// Records that the first format did not have: of the queue.
 async fn write_queue(store: &Store) {
     let wishes = Wishes {
@@ -530,8 +541,11 @@ async fn write(folder: &Path) {
     store.set_password(two, Some("another hash".to_owned()), Vec::new()).await.unwrap();
     store.set_quota(two, Some(5 << 30)).await.unwrap();
     store.remove_account(gone).await.unwrap();
+    let three = log_in_often(&store, one).await;
     store.checkpoint().await.unwrap();
     assert!(store.compact().await.unwrap().segments >= 3, "no compacted segment");
+    let codes = store.directory().borrow().used_codes.clone();
+    assert!(codes.contains_key(&one) && !codes.contains_key(&three), "no snapshot of the directory");
     let other = store.account(two).await.unwrap();
     let second = other.state().inbox().unwrap().id;
     other.expunge(second, uids(&[2, 4])).await.unwrap();
