@@ -19,7 +19,7 @@ use bytes::Bytes;
 use waypost_mail::{
     AccountCertificate, AccountId, AccountRecord, AccountSource, Address, AppPassword, BodyType, DateTime,
     Domain, EnhancedStatus, EntryId, EnvelopeId, Flag, Flags, LoginService, MailboxId, Notify,
-    OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath, Timestamp, TotpSecret, Uid,
+    OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath, Solicitation, Timestamp, TotpSecret, Uid,
 };
 use waypost_message::Splitter;
 use waypost_storage::{
@@ -256,13 +256,16 @@ fn dump_logins(text: &mut String, record: &AccountRecord) {
 
 /// What its sender and the operator want of a message in the queue.
 fn dump_wishes(text: &mut String, entry: &QueueEntry) {
-    let Wishes { return_content, envelope_id, require_tls, tls_optional, priority, deliver_by } =
+    let Wishes { return_content, envelope_id, require_tls, tls_optional, priority, deliver_by, solicitation } =
         &entry.wishes;
     if entry.wishes != Wishes::default() {
         let by = deliver_by.map(|by| (by.at.to_string(), by.overdue, by.trace));
         let tls = (require_tls, tls_optional);
         let envelope_id = envelope_id.as_ref().map(EnvelopeId::as_str);
         writeln!(text, "  wishes {return_content:?} {envelope_id:?} {tls:?} {priority} {by:?}").unwrap();
+        if let Some(solicitation) = solicitation {
+            writeln!(text, "  solicitation {solicitation}").unwrap();
+        }
     }
     for RelayRecipient { notify, orcpt, .. } in entry.recipients.iter().map(|to| &to.recipient) {
         if notify.is_some() || orcpt.is_some() {
@@ -418,6 +421,7 @@ async fn write_queue(store: &Store) {
             overdue: Overdue::Return,
             trace: true,
         }),
+        solicitation: Solicitation::parse("org.example:ADV,b"),
         ..Wishes::default()
     };
     let to = RelayRecipient {
