@@ -138,6 +138,7 @@ mod tests {
             tls_optional: true,
             priority: -3,
             deliver_by: DeliverBy::parse("120;R"),
+            solicitation: Solicitation::parse("org.example:ADV"),
         };
         let now = Timestamp(5);
         let kept = wishes.with_times(|by| Deadline::new(by, now));
