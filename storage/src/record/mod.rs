@@ -525,7 +525,7 @@ pub(crate) struct Queued {
     #[cbor(n(7), with = "codec::timestamp")]
     pub(crate) next_attempt: Timestamp,
     #[n(8)]
-    pub(crate) wishes: Option<KeptWishes>,
+    pub(crate) wishes: Option<Box<KeptWishes>>,
     #[cbor(n(9), with = "codec::optional_timestamp", default)]
     pub(crate) not_before: Option<Timestamp>,
     #[n(10)]
