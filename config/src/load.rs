@@ -9,11 +9,12 @@ use std::{
 };
 
 use toml::de::DeTable;
+use waypost_mail::Domain;
 
 use crate::{
     reader::{Found, Problems, Section},
     sections::{self, FileFacts},
-    types::{Config, ListenAddress, ListenerConfig, TlsMode},
+    types::{AccountConfig, AliasConfig, Config, DomainConfig, ListenAddress, ListenerConfig, TlsMode},
 };
 
 /// Errors of one file, printed one below the other with line, column and the line itself.
@@ -93,42 +94,11 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     let authenticity = sections::authenticity(&root);
     let dkim = facts.dkim(&root, &domains);
     let reports = sections::reports(&root, &domains);
-    if !root.has("listener") {
-        problems.add(None, "there is no [[listener]]: the server would serve nobody");
-    }
-    if !root.has("tls") {
-        for listener in listeners.iter().filter(|listener| listener.value.tls != TlsMode::None) {
-            problems.add(
-                Some(listener.place.clone()),
-                "the listener has TLS, but there is no [tls] with certificate and key",
-            );
-        }
-    }
+    check_listeners(problems, &root, &listeners);
     root.end();
-    let any_port = |address: &ListenAddress| address.socket().is_some_and(|address| address.port() == 0);
-    let fixed = listeners.iter().filter(|listener| !any_port(&listener.value.address));
-    unique(problems, fixed, |listener| listener.address.to_string(), "the listener's address");
-    overlapping(problems, &listeners);
     unique(problems, &domains, |domain| domain.name.clone(), "the domain");
-    unique(problems, &accounts, |account| account.address.folded(), "the account");
-    unique(problems, &aliases, |alias| alias.from.folded(), "the alias");
     unique(problems, &routes, |route| (route.domain.clone(), route.sender.clone()), "the route");
-    let is_ours = |domain| domains.iter().any(|ours| ours.value.name == domain);
-    let owned = accounts.iter().map(|account| (&account.value.address, &account.place));
-    for (address, place) in owned.chain(aliases.iter().map(|alias| (&alias.value.from, &alias.place))) {
-        if !is_ours(address.domain.clone()) {
-            problems.add(
-                Some(place.clone()),
-                format!("{address}: there is no [[domain]] with the name {}", address.domain),
-            );
-        }
-    }
-    for alias in &aliases {
-        if accounts.iter().any(|account| account.value.address.same_mailbox(&alias.value.from)) {
-            problems
-                .add(Some(alias.place.clone()), format!("{} is an account and an alias", alias.value.from));
-        }
-    }
+    check_addresses(problems, &domains, &accounts, &aliases);
     Some(Config {
         hostname: hostname?,
         state_dir: state_dir?,
@@ -151,6 +121,52 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         reports,
         oauth,
     })
+}
+
+/// There is one at least, each on an address of its own, and TLS where it is wanted.
+fn check_listeners(problems: &Problems, root: &Section<'_, '_>, listeners: &[Found<ListenerConfig>]) {
+    if !root.has("listener") {
+        problems.add(None, "there is no [[listener]]: the server would serve nobody");
+    }
+    if !root.has("tls") {
+        for listener in listeners.iter().filter(|listener| listener.value.tls != TlsMode::None) {
+            problems.add(
+                Some(listener.place.clone()),
+                "the listener has TLS, but there is no [tls] with certificate and key",
+            );
+        }
+    }
+    let any_port = |address: &ListenAddress| address.socket().is_some_and(|address| address.port() == 0);
+    let fixed = listeners.iter().filter(|listener| !any_port(&listener.value.address));
+    unique(problems, fixed, |listener| listener.address.to_string(), "the listener's address");
+    overlapping(problems, listeners);
+}
+
+/// Each address is in one of our domains, and is an account or an alias, once.
+fn check_addresses(
+    problems: &Problems,
+    domains: &[Found<DomainConfig>],
+    accounts: &[Found<AccountConfig>],
+    aliases: &[Found<AliasConfig>],
+) {
+    unique(problems, accounts, |account| account.address.folded(), "the account");
+    unique(problems, aliases, |alias| alias.from.folded(), "the alias");
+    let is_ours = |domain: &Domain| domains.iter().any(|ours| ours.value.name == *domain);
+    let owned = accounts.iter().map(|account| (&account.value.address, &account.place));
+    for (address, place) in owned.chain(aliases.iter().map(|alias| (&alias.value.from, &alias.place))) {
+        if !is_ours(&address.domain) {
+            problems.add(
+                Some(place.clone()),
+                format!("{address}: there is no [[domain]] with the name {}", address.domain),
+            );
+        }
+    }
+    for alias in aliases {
+        if accounts.iter().any(|account| account.value.address.same_mailbox(&alias.value.from)) {
+            problems
+                .add(Some(alias.place.clone()), format!("{} is an account and an alias", alias.value.from));
+        }
+    }
 }
 
 pub(crate) fn values<T>(found: Vec<Found<T>>) -> Vec<T> {

@@ -1,7 +1,7 @@
 //! What a sender asks for with a message: parameters of MAIL that travel with it, from the server that takes it to the one that it is
 //! sent to.
 
-use crate::{DeliverBy, EnvelopeId, Overdue, ReturnContent, Timestamp};
+use crate::{DeliverBy, EnvelopeId, Overdue, ReturnContent, Solicitation, Timestamp};
 
 /// What a sender asks for. `T` tells a time: [`DeliverBy`] on the way, in seconds from when it is said, and a [`Deadline`] while the message
 /// is here.
@@ -20,6 +20,8 @@ pub struct Wishes<T = Deadline> {
     pub priority: i8,
     /// By when it is to be delivered (RFC 2852).
     pub deliver_by: Option<T>,
+    /// Which kind of solicitation it is (RFC 3865 section 2.3).
+    pub solicitation: Option<Solicitation>,
 }
 
 // Not derived: whatever a time is, by default there is none.
@@ -32,6 +34,7 @@ impl<T> Default for Wishes<T> {
             tls_optional: false,
             priority: 0,
             deliver_by: None,
+            solicitation: None,
         }
     }
 }
@@ -46,6 +49,7 @@ impl<T: Copy> Wishes<T> {
             tls_optional: self.tls_optional,
             priority: self.priority,
             deliver_by: self.deliver_by.map(tell),
+            solicitation: self.solicitation.clone(),
         }
     }
 }
@@ -134,6 +138,7 @@ mod tests {
             tls_optional: true,
             priority: -3,
             deliver_by: DeliverBy::parse("120;R"),
+            solicitation: Solicitation::parse("org.example:ADV"),
         };
         let now = Timestamp(5);
         let kept = wishes.with_times(|by| Deadline::new(by, now));

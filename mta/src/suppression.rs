@@ -7,7 +7,7 @@ use waypost_config::SuppressionConfig;
 use waypost_mail::{Address, EnhancedStatus, Reply, Timestamp};
 use waypost_storage::{
     Cause, Outcome, QueueEntry, QueueEvent, RecipientOutcome, RelayRecipient, ReturnedReport, Store,
-    StoreError, Strike, Suppression,
+    StoreError, Strike, Suppression, Suppressions,
 };
 
 /// The complaints that count (RFC 5965 section 7.3); that something is no spam (RFC 6430) is none.
@@ -112,8 +112,18 @@ pub(crate) async fn count(store: &Store, strike: Strike) -> Result<(), StoreErro
     Ok(())
 }
 
+/// What comes of mail of a sender to a recipient to whom nothing is sent; `None`: it is sent.
+pub(crate) fn answer(
+    list: &Suppressions,
+    recipient: &Address,
+    sender: Option<&Address>,
+    now: Timestamp,
+) -> Option<Reply> {
+    list.suppressing(recipient, sender, now).map(|line| reply(line, now))
+}
+
 /// What a sender reads whose mail was not tried: the status says what is known of the address.
-pub(crate) fn reply(line: &Suppression, now: Timestamp) -> Reply {
+fn reply(line: &Suppression, now: Timestamp) -> Reply {
     let times = if line.count == 1 { "once".to_owned() } else { format!("{} times", line.count) };
     let (status, because) = match line.cause {
         Cause::Bounce => {

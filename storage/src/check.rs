@@ -8,6 +8,7 @@ use waypost_mail::AccountId;
 use crate::{
     apply::{QueueState, rows},
     content::Content,
+    directory,
     error::StoreError,
     progress::{Progress, Report},
     queue::replay::replay,
@@ -36,6 +37,7 @@ pub(crate) async fn check(store: &Store, report: Report) -> Result<Vec<String>, 
         }
     }
     report(Progress { step: "accounts", done: total, total });
+    check_directory(store, &mut problems).await?;
     check_queue(store, &mut problems).await?;
     Ok(problems)
 }
@@ -140,6 +142,24 @@ fn check_index(shared: &Shared, id: AccountId) -> Vec<String> {
     wrong
         .map(|mailbox| format!("account {id}: the index of {} disagrees with its digest", mailbox.name))
         .collect()
+}
+
+/// The live directory must be what its records say.
+async fn check_directory(store: &Store, problems: &mut Vec<String>) -> Result<(), StoreError> {
+    for _ in 0..LOOKS_MAX {
+        let before = Arc::clone(&store.directory().borrow());
+        let mut rebuilt = store.blocking(|shared| directory::replay(&shared.files, |_| {})).await?;
+        if rebuilt.seq != before.seq {
+            continue;
+        }
+        // Ids of accounts whose records are lost are known from elsewhere.
+        rebuilt.next_account = rebuilt.next_account.max(before.next_account);
+        if rebuilt.parts() != before.parts() {
+            problems.push("the directory differs from the journal".to_owned());
+        }
+        break;
+    }
+    Ok(())
 }
 
 async fn check_queue(store: &Store, problems: &mut Vec<String>) -> Result<(), StoreError> {

@@ -4,8 +4,8 @@
 //! began: nothing that was needed by nobody then can be needed later. Where anything of the journal is damaged nothing is
 //! removed at all.
 //!
-//! Where the records of an account, or of the queue, outweigh what they say, a snapshot is written first; then those before it
-//! can go, too.
+//! Where the records of an account, of the directory or of the queue outweigh what they say, a snapshot is written first; then
+//! those before it can go, too.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -19,11 +19,13 @@ use crate::{
     content::{BodyPlace, Content},
     decide::{
         QUEUE,
-        snapshot::{SnapshotAccount, SnapshotQueue},
+        directory::ForgetCodes,
+        snapshot::{SnapshotAccount, SnapshotDirectory, SnapshotQueue},
     },
+    directory,
     error::StoreError,
     journal::{Needed, Position, Stored, Stream},
-    record::{self, AccountChange, Change, ContentPlace, QueueChange},
+    record::{self, AccountChange, Change, ContentPlace, QueueChange, SnapshotClosed},
     recovery,
     shared::{Shared, locked},
     snapshot,
@@ -59,6 +61,13 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
+        if search.directory_outweighed {
+            match self.snapshot_directory().await {
+                Ok(of) => search.needed.supersede(Stream::Directory, of),
+                Err(StoreError::Full) => {}
+                Err(error) => return Err(error),
+            }
+        }
         if search.queue_outweighed {
             match self.snapshot_queue().await {
                 Ok(of) => search.needed.supersede(QUEUE, of),
@@ -82,6 +91,19 @@ impl Store {
         let of = whole.state.seq;
         for parts in snapshot::written(of, whole.parts()) {
             self.submit(SnapshotAccount(account, parts)).await?;
+        }
+        Ok(of)
+    }
+
+    /// Writes the directory's snapshot, without codes that were used long ago; up to which seq its records are in it.
+    async fn snapshot_directory(&self) -> Result<u64, StoreError> {
+        self.submit(ForgetCodes).await?;
+        let mut directory = self.blocking(|shared| directory::replay(&shared.files, |_| {})).await?;
+        // An id that was given stays given, even where its record never said so.
+        directory.next_account = directory.next_account.max(self.directory().borrow().next_account);
+        let of = directory.seq;
+        for parts in snapshot::written(of, directory.parts()) {
+            self.submit(SnapshotDirectory(parts)).await?;
         }
         Ok(of)
     }
@@ -116,8 +138,8 @@ struct Weight {
 }
 
 impl Weight {
-    fn add(&mut self, stored: &Stored, closed: Option<u64>) {
-        if let Some(of) = closed {
+    fn add(&mut self, stored: &Stored, closed: Option<SnapshotClosed>) {
+        if let Some(SnapshotClosed { of, .. }) = closed {
             self.superseded = self.superseded.max(Some(of));
         } else if !record::is_of_snapshot(&stored.record) {
             let group = self.groups.entry(stored.record.seq / GROUP_RECORDS).or_default();
@@ -143,6 +165,7 @@ struct Search {
     segments: Vec<u64>,
     /// Accounts whose records outweigh what they say.
     outweighed: Vec<AccountId>,
+    directory_outweighed: bool,
     queue_outweighed: bool,
     needed: Needed,
     /// Body files that entries named, with their octets.
@@ -156,6 +179,7 @@ impl Search {
             until: shared.files.end(),
             segments: shared.files.compactable(shared.heads_segment.load(Ordering::Relaxed)),
             outweighed: Vec::new(),
+            directory_outweighed: false,
             queue_outweighed: false,
             needed: Needed::default(),
             bodies: HashSet::new(),
@@ -169,6 +193,7 @@ impl Search {
                 search.removed(shared, id)?;
             }
         }
+        search.directory(shared)?;
         // Last, so that a message which is known from an account is known here, too, as long as it is queued.
         search.queue(shared)?;
         search.in_memory(shared);
@@ -189,7 +214,7 @@ impl Search {
         let state = recovery::replay_all(shared, id, |stored, change| {
             self.note(stored, change);
             let closed = match change {
-                AccountChange::AccountSnapshotClosed(closed) => Some(closed.0.of),
+                AccountChange::AccountSnapshotClosed(closed) => Some(closed.0),
                 _ => None,
             };
             weight.add(stored, closed);
@@ -223,6 +248,21 @@ impl Search {
         Ok(())
     }
 
+    fn directory(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        let mut weight = Weight::default();
+        for stored in shared.files.read_stream(Stream::Directory, 0)? {
+            let change = record::decode(&stored.record).ok().flatten();
+            weight.add(&stored, change.as_ref().and_then(snapshot::closed_by));
+        }
+        if let Some(of) = weight.superseded {
+            self.needed.supersede(Stream::Directory, of);
+        }
+        let parts = shared.directory.borrow().parts();
+        let snapshot_bytes = parts.iter().map(|part| record::cbor(part).len() as u64).sum();
+        self.directory_outweighed = weight.outweighs(snapshot_bytes, shared.segment_bytes);
+        Ok(())
+    }
+
     fn queue(&mut self, shared: &Shared) -> Result<(), StoreError> {
         let mut weight = Weight::default();
         shared.files.read_segments(QUEUE, 0, |records| {
@@ -231,8 +271,7 @@ impl Search {
                 if let Ok(Some(Change::Queue(QueueChange::Queued(queued)))) = &change {
                     self.note_body(&stored, &queued.content);
                 }
-                let closed = change.ok().flatten().as_ref().and_then(snapshot::closed_by);
-                weight.add(&stored, closed.map(|closed| closed.of));
+                weight.add(&stored, change.ok().flatten().as_ref().and_then(snapshot::closed_by));
             }
             Ok(())
         })?;

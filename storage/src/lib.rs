@@ -18,6 +18,7 @@ mod checkpoint;
 mod compaction;
 pub mod content;
 mod decide;
+mod directory;
 pub mod disk;
 pub mod dkim;
 pub mod error;

@@ -17,9 +17,10 @@ use tokio::{
 use waypost_mail::{AccountId, EntryId, Timestamp};
 
 use crate::{
-    apply::{QueueState, State, apply, apply_directory},
+    apply::{QueueState, State, apply},
     backup, checkpoint,
     decide::directory::restored,
+    directory,
     error::StoreError,
     index::{Index, heads::Heads},
     journal::{Files, Journal, NewEntry, Stored, Stream, Syncer},
@@ -27,7 +28,7 @@ use crate::{
         entries::{Durable, Entries},
         replay::{Met, replay},
     },
-    record::{self, Change, Record},
+    record::Record,
     shared::Shared,
     state::DirectoryState,
     store::Options,
@@ -195,9 +196,7 @@ pub(crate) fn lock(directory: &Path) -> Result<File, StoreError> {
 
 /// The accounts of a journal that is only read.
 pub(crate) fn read_directory(files: &Files) -> Result<Arc<DirectoryState>, StoreError> {
-    let mut found = Found::default();
-    found.directory(files)?;
-    Ok(found.state.directory)
+    Ok(Arc::new(directory::replay(files, |_| {})?))
 }
 
 /// What the journal holds.
@@ -215,38 +214,26 @@ struct Found {
 
 impl Found {
     fn directory(&mut self, files: &Files) -> Result<(), StoreError> {
-        let mut directory = DirectoryState::default();
-        for stored in files.read_stream(Stream::Directory, 0)? {
-            let missing = stored.record.seq.saturating_sub(directory.seq + 1);
-            if missing > 0 {
-                self.damage.push(format!("{missing} records of the directory are missing in the journal"));
-                // Each may have created an account, whose id must not be given again.
-                directory.next_account = directory.next_account.max(1) + missing;
-            }
-            if let Some(Change::Directory(change)) = self.change(&stored)?
-                && let Err(error) = apply_directory(&mut directory, stored.record.seq, &change)
-            {
-                self.damage.push(format!("record {} of the directory: {error}", stored.record.seq));
-            }
-            directory.seq = stored.record.seq;
-        }
+        let directory = directory::replay(files, |met| self.meet("directory", met))?;
         self.state.directory = Arc::new(directory);
         Ok(())
     }
 
     fn queue(&mut self, journal: &Journal) -> Result<(), StoreError> {
-        let Self { last_entry, damage, .. } = self;
-        let QueueState { seq, entries } = replay(&journal.files(), |met| match met {
-            Met::Record(stored) => *last_entry = stored.entry.0.max(*last_entry),
-            Met::Missing(count) => {
-                damage.push(format!("{count} records of the queue are missing in the journal"));
-            }
-            Met::Damaged(sentence) => damage.push(sentence),
-            Met::Inapplicable(seq, error) => damage.push(format!("record {seq} of the queue: {error}")),
-        })?;
+        let QueueState { seq, entries } = replay(&journal.files(), |met| self.meet("queue", met))?;
         self.queue = Arc::new(RwLock::new(entries.into_all()));
         self.state.queue = QueueState { seq, entries: Entries::over(Arc::clone(&self.queue)) };
         Ok(())
+    }
+
+    fn meet(&mut self, stream: &str, met: Met<'_>) {
+        let sentence = match met {
+            Met::Record(stored) => return self.last_entry = self.last_entry.max(stored.entry.0),
+            Met::Missing(count) => format!("{count} records of the {stream} are missing in the journal"),
+            Met::Damaged(sentence) => sentence,
+            Met::Inapplicable(seq, error) => format!("record {seq} of the {stream}: {error}"),
+        };
+        self.damage.push(sentence);
     }
 
     /// What the heads know of numbers that were given, whether their index can be used or not: up to which seq each
@@ -300,17 +287,6 @@ impl Found {
     fn account_was_given(&mut self, account: AccountId) {
         if self.state.directory.next_account <= account.0 {
             Arc::make_mut(&mut self.state.directory).next_account = account.0.saturating_add(1);
-        }
-    }
-
-    fn change(&mut self, stored: &Stored) -> Result<Option<Change>, StoreError> {
-        self.last_entry = self.last_entry.max(stored.entry.0);
-        match record::decode(&stored.record) {
-            Err(StoreError::Damaged(sentence)) => {
-                self.damage.push(sentence);
-                Ok(None)
-            }
-            other => other,
         }
     }
 }

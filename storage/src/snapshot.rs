@@ -1,4 +1,4 @@
-//! Snapshots: the whole state of an account or of the queue as records of its stream, so that the records before it can go.
+//! Snapshots: the whole state of an account, of the directory or of the queue as records of its stream, so that the records before it can go.
 //!
 //! ```text
 //! … records ≤ of … │ part, part, (others' records), part, closed │ … records …
@@ -7,6 +7,8 @@
 //!
 //! A snapshot is written beside the work of others, whose records stand between its parts. It changes nothing: what is
 //! rebuilt from it and from the records behind `of` is what is rebuilt from all records. One that is not complete is none.
+
+mod directory;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -23,8 +25,8 @@ use crate::{
     index::structures::Structures,
     journal::Stored,
     record::{
-        self, AccountChange, AccountPart, AccountSnapshotPart, Change, EntryPart, MailboxPart, QueueChange,
-        SnapshotClosed, cbor,
+        self, AccountChange, AccountPart, AccountSnapshotPart, Change, DirectoryChange, EntryPart,
+        MailboxPart, QueueChange, SnapshotClosed, cbor,
     },
     state::{AccountState, CHUNK_ROWS_MAX, Chunk, MailboxState, RETAINED},
 };
@@ -83,6 +85,7 @@ pub(crate) fn newest<S: Snapshot>(records: &[Stored]) -> Option<S> {
 pub(crate) fn closed_by(change: &Change) -> Option<SnapshotClosed> {
     match change {
         Change::Account(AccountChange::AccountSnapshotClosed(closed)) => Some(closed.0),
+        Change::Directory(DirectoryChange::DirectorySnapshotClosed(closed)) => Some(closed.0),
         Change::Queue(QueueChange::QueueSnapshotClosed(closed)) => Some(closed.0),
         _ => None,
     }

@@ -328,13 +328,17 @@ pub struct DirectoryState {
 }
 
 /// The state came out of a backup at one moment.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
+#[cbor(array)]
 pub(crate) struct Restore {
     /// Accounts with lower ids come out of the backup.
+    #[n(0)]
     pub(crate) accounts_below: u64,
     /// Ids between those and this one may have been given after the backup; none is used here.
+    #[n(1)]
     pub(crate) next_account: u64,
     /// See [`DirectoryState::floor`].
+    #[n(2)]
     pub(crate) floor: u64,
 }
 

@@ -150,6 +150,15 @@ impl Suppressions {
         lines
     }
 
+    /// All lines, whether they have ended or not, by recipient.
+    pub(crate) fn lines(&self) -> Vec<&Suppression> {
+        let parts = self.0.values().flat_map(|part| part.iter());
+        let mut lines: Vec<(&String, &Suppression)> =
+            parts.flat_map(|(key, lines)| lines.iter().map(move |line| (key, line))).collect();
+        lines.sort_by_key(|(key, _)| *key);
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+
     /// The lines of a recipient.
     pub fn of(&self, recipient: &Address) -> &[Suppression] {
         if self.is_empty() {
@@ -209,6 +218,19 @@ impl Suppressions {
         if part.is_empty() {
             self.0.remove(&place(&key));
         }
+    }
+}
+
+/// Of lines that [`Suppressions::lines`] gave.
+impl FromIterator<Suppression> for Suppressions {
+    fn from_iter<I: IntoIterator<Item = Suppression>>(lines: I) -> Self {
+        let mut all = Self::default();
+        for line in lines {
+            let key = line.recipient.folded();
+            let part = Arc::make_mut(all.0.entry(place(&key)).or_default());
+            part.entry(key).or_default().push(line);
+        }
+        all
     }
 }
 

@@ -14,13 +14,15 @@ use std::{
 
 use bytes::Bytes;
 use waypost_mail::{
-    AccountId, AccountSource, Address, DateTime, EnhancedStatus, EntryId, Flag, Flags, Reply, ReversePath,
-    Timestamp, Uid,
+    AccountCertificate, AccountId, AccountSource, Address, AppPassword, DateTime, Domain, EnhancedStatus,
+    EntryId, Flag, Flags, LoginService, Reply, ReversePath, Timestamp, TotpSecret, Uid,
 };
 use waypost_message::Structure;
 use waypost_storage::{
-    Acceptance, AccountState, Attempt, Compacted, Delivery, FlagChange, FlagMode, MailboxState, NewAccount,
-    Options, Outcome, RecipientOutcome, Relay, RelayRecipient, Store, StoreError,
+    Acceptance, AccountState, Attempt, Compacted, Delivery, DkimAlgorithm, DkimKey, DkimSecret, FlagChange,
+    FlagMode, MailboxState, NewAccount, Options, Outcome, RecipientOutcome, Relay, RelayRecipient, Store,
+    StoreError,
+    backup::{Damaged, restore},
     disk::{Disk, Simulated},
 };
 
@@ -285,6 +287,103 @@ async fn histories_become_snapshots() {
     world.store.close().await;
 }
 
+/// Changes of the directory that outweigh what they say: logins by code, passwords, and all else that stands there.
+async fn change_the_directory(world: &World, logins: u64) {
+    let (store, [one, two]) = (&world.store, [world.accounts[0], world.accounts[1]]);
+    let now = u64::try_from(CLOCK.load(Ordering::Relaxed)).unwrap() / 30_000;
+    for account in [one, two] {
+        store.set_totp(account, Some(TotpSecret(vec![7; 20]))).await.unwrap();
+    }
+    assert!(store.use_code(two, now - 3000).await.unwrap(), "a day is 2880 steps");
+    for step in now - logins..=now {
+        assert!(store.use_code(one, step).await.unwrap());
+    }
+    for round in 0..20 {
+        store
+            .set_password(two, Some(format!("hash {round}")), vec![format!("verifier {round}")])
+            .await
+            .unwrap();
+    }
+    let services = vec![LoginService::Imap];
+    let created = Timestamp(1_700_000_000_000);
+    let app_password = AppPassword { name: "phone".into(), hash: "hash".into(), services, created };
+    store.add_app_password(one, app_password).await.unwrap();
+    let certificate = AccountCertificate { name: "laptop".into(), sha256: [3; 32], added: created };
+    store.add_certificate(two, certificate).await.unwrap();
+    store.set_quota(one, Some(1 << 30)).await.unwrap();
+    store.pause("slow.test".to_owned(), true).await.unwrap();
+    let lifetime = Some(Duration::from_secs(3600 * 24 * 365));
+    store.suppress(address("once"), Some(address("user1")), "asked for".into(), None).await.unwrap();
+    store.suppress(address("once"), None, "asked for".into(), lifetime).await.unwrap();
+    let key = DkimKey {
+        domain: Domain::new("example.org").unwrap(),
+        selector: "one".to_owned(),
+        algorithm: DkimAlgorithm::Ed25519,
+        secret: DkimSecret::new(vec![48, 1, 2]),
+        created,
+        activated: None,
+        retired: None,
+    };
+    store.add_dkim_keys(vec![key]).await.unwrap();
+}
+
+/// What the directory says; its codes are given apart.
+fn directory_facts(store: &Store) -> (String, BTreeMap<AccountId, u64>) {
+    let directory = store.directory().borrow().clone();
+    let suppressed = directory.suppressions.all(Timestamp(CLOCK.load(Ordering::Relaxed)));
+    let facts = (&directory.accounts, &directory.paused, suppressed, &directory.dkim_keys);
+    (format!("{facts:?}"), directory.used_codes.clone())
+}
+
+/// The directory's records, too: what each login by a code leaves does not stay for ever.
+#[tokio::test]
+async fn the_directory_becomes_a_snapshot() {
+    let mut world = World::new(7).await;
+    world.add_account("gone").await;
+    let gone = world.accounts.pop().unwrap();
+    world.store.remove_account(gone).await.unwrap();
+    change_the_directory(&world, 1000).await;
+    world.reopen().await.unwrap();
+    let (facts, mut codes) = directory_facts(&world.store);
+    let before = world.size_of("journal");
+    world.store.compact().await.unwrap();
+    let after = world.size_of("journal");
+    assert!(after * 2 < before, "the records of the directory stay: {before} {after}");
+    assert_eq!(codes.remove(&world.accounts[1]).map(|_| ()), Some(()), "a code of the day before yesterday");
+    assert_eq!(
+        directory_facts(&world.store),
+        (facts.clone(), codes.clone()),
+        "a code of today is still used"
+    );
+    world.verify("after a compaction").await;
+    for round in ["by the index", "without an index"] {
+        world.reopen().await.unwrap();
+        assert_eq!(directory_facts(&world.store), (facts.clone(), codes.clone()), "{round}");
+        world.verify(round).await;
+        world.store.rebuild(Arc::new(|_| {})).await.unwrap();
+        world.verify(round).await;
+        world.store.close().await;
+        std::fs::remove_dir_all(world.directory.path().join("index")).unwrap();
+        world.store = Store::open(options(world.directory.path(), &world.disk)).await.unwrap();
+    }
+    // A backup holds it, and what comes out of one has it.
+    let (backup, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    world.store.backup(backup.path(), Arc::new(|_| {})).await.unwrap();
+    restore(&world.disk, backup.path(), state.path(), Damaged::Refuse, Arc::new(|_| {})).unwrap();
+    let restored = Store::open(options(state.path(), &world.disk)).await.unwrap();
+    assert_eq!(directory_facts(&restored), (facts, codes), "out of a backup");
+    assert!(restored.directory().borrow().next_account > gone.0 + 1);
+    assert_eq!(restored.check().await.unwrap(), Vec::<String>::new());
+    restored.close().await;
+    // And on from there: the id of the account that was removed is not given again.
+    world.add_account("user3").await;
+    assert!(world.accounts.pop().unwrap() > gone);
+    world.store.compact().await.unwrap();
+    world.reopen().await.unwrap();
+    world.verify("after more").await;
+    world.store.close().await;
+}
+
 /// What of an account must come back.
 fn facts(state: &AccountState) -> impl PartialEq + std::fmt::Debug {
     let mailbox = |m: &Arc<MailboxState>| {
@@ -347,16 +446,21 @@ async fn a_cut_at_any_operation_loses_nothing() {
     let (mut done, mut cuts) = (false, 0);
     while !done {
         let mut world = World::new(cuts).await;
+        change_the_directory(&world, 100).await;
         world.fill().await;
         world.reopen().await.unwrap();
+        let (facts, mut codes) = directory_facts(&world.store);
         world.disk.power_off_after(1 + cuts);
         done = world.store.compact().await.is_ok();
         world.store.close().await;
         world.disk.crash(cuts.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         world.store = Store::open(options(world.directory.path(), &world.disk)).await.unwrap();
         world.verify(&format!("cut {cuts}")).await;
+        assert_eq!(directory_facts(&world.store).0, facts, "cut {cuts}");
         world.reopen().await.unwrap();
         world.store.compact().await.unwrap();
+        codes.remove(&world.accounts[1]);
+        assert_eq!(directory_facts(&world.store), (facts, codes), "after cut {cuts} and a compaction");
         world.verify(&format!("after cut {cuts} and a compaction")).await;
         world.store.close().await;
         cuts += 1;

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use waypost_mail::{
     AccountCertificate, AccountId, AccountRecord, AccountSource, Address, AppPassword, BodyType, DateTime,
     Domain, EnhancedStatus, EntryId, EnvelopeId, Flag, Flags, LoginService, MailboxId, Notify,
-    OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath, Timestamp, TotpSecret, Uid,
+    OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath, Solicitation, Timestamp, TotpSecret, Uid,
 };
 use waypost_message::Splitter;
 use waypost_storage::{
@@ -256,13 +256,16 @@ fn dump_logins(text: &mut String, record: &AccountRecord) {
 
 /// What its sender and the operator want of a message in the queue.
 fn dump_wishes(text: &mut String, entry: &QueueEntry) {
-    let Wishes { return_content, envelope_id, require_tls, tls_optional, priority, deliver_by } =
+    let Wishes { return_content, envelope_id, require_tls, tls_optional, priority, deliver_by, solicitation } =
         &entry.wishes;
     if entry.wishes != Wishes::default() {
         let by = deliver_by.map(|by| (by.at.to_string(), by.overdue, by.trace));
         let tls = (require_tls, tls_optional);
         let envelope_id = envelope_id.as_ref().map(EnvelopeId::as_str);
         writeln!(text, "  wishes {return_content:?} {envelope_id:?} {tls:?} {priority} {by:?}").unwrap();
+        if let Some(solicitation) = solicitation {
+            writeln!(text, "  solicitation {solicitation}").unwrap();
+        }
     }
     for RelayRecipient { notify, orcpt, .. } in entry.recipients.iter().map(|to| &to.recipient) {
         if notify.is_some() || orcpt.is_some() {
@@ -395,6 +398,17 @@ async fn write_logins(store: &Store, account: AccountId) {
     store.pause("gone.test".to_owned(), false).await.unwrap();
 }
 
+/// Logins by codes that outweigh what the directory says; the account that did so long ago.
+async fn log_in_often(store: &Store, often: AccountId) -> AccountId {
+    let once = account(store, "three").await;
+    store.set_totp(once, Some(TotpSecret(vec![3; 20]))).await.unwrap();
+    assert!(store.use_code(once, 59_990_000).await.unwrap());
+    for step in 60_000_002..60_000_202 {
+        assert!(store.use_code(often, step).await.unwrap());
+    }
+    once
+}
+
 /// Records that the first format did not have: of the queue.
 async fn write_queue(store: &Store) {
     let wishes = Wishes {
@@ -407,6 +421,7 @@ async fn write_queue(store: &Store) {
             overdue: Overdue::Return,
             trace: true,
         }),
+        solicitation: Solicitation::parse("org.example:ADV,b"),
         ..Wishes::default()
     };
     let to = RelayRecipient {
@@ -530,8 +545,11 @@ async fn write(folder: &Path) {
     store.set_password(two, Some("another hash".to_owned()), Vec::new()).await.unwrap();
     store.set_quota(two, Some(5 << 30)).await.unwrap();
     store.remove_account(gone).await.unwrap();
+    let three = log_in_often(&store, one).await;
     store.checkpoint().await.unwrap();
     assert!(store.compact().await.unwrap().segments >= 3, "no compacted segment");
+    let codes = store.directory().borrow().used_codes.clone();
+    assert!(codes.contains_key(&one) && !codes.contains_key(&three), "no snapshot of the directory");
     let other = store.account(two).await.unwrap();
     let second = other.state().inbox().unwrap().id;
     other.expunge(second, uids(&[2, 4])).await.unwrap();

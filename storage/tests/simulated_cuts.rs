@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use waypost_mail::{
     AccountId, AccountSource, Address, DateTime, EnhancedStatus, EntryId, Flags, ModSeq, Reply, ReversePath,
-    SystemFlags, Timestamp, Uid,
+    SystemFlags, Timestamp, TotpSecret, Uid,
 };
 use waypost_message::Structure;
 use waypost_storage::{
@@ -30,6 +30,8 @@ const CUTS: u64 = 2;
 const LARGE_BODY: usize = 300 * 1024;
 
 static CLOCK: AtomicI64 = AtomicI64::new(1_800_000_000_000);
+/// The time step of the next code, at the time of the clock.
+static NEXT_STEP: AtomicU64 = AtomicU64::new(60_000_000);
 
 /// Whether something is there after the cut.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,6 +58,8 @@ struct Acknowledged {
     unclear: BTreeSet<Vec<u8>>,
     queue: BTreeMap<EntryId, Presence>,
     seqs: BTreeMap<AccountId, u64>,
+    /// The last code that each account used.
+    codes: BTreeMap<AccountId, u64>,
 }
 
 struct Random(u64);
@@ -136,7 +140,9 @@ impl Writer {
     }
 
     async fn command(&mut self, number: usize) -> Result<(), StoreError> {
-        match self.random.below(6) {
+        match self.random.below(8) {
+            6 => self.use_codes().await,
+            7 => self.store.compact().await.map(|_| ()),
             0..=2 => self.deliver(number).await,
             3 => match self.queued.pop() {
                 Some(id) => self.settle(id).await,
@@ -191,6 +197,20 @@ impl Writer {
         Ok(())
     }
 
+    /// Logs in by codes, often enough for the directory to outweigh what it says.
+    async fn use_codes(&mut self) -> Result<(), StoreError> {
+        let account = self.accounts[self.random.below(self.accounts.len() as u64) as usize];
+        for _ in 0..8 {
+            let step = NEXT_STEP.fetch_add(1, Ordering::Relaxed);
+            if self.store.use_code(account, step).await? {
+                let mut known = self.known.lock().unwrap();
+                let used = known.codes.entry(account).or_default();
+                *used = (*used).max(step);
+            }
+        }
+        Ok(())
+    }
+
     async fn settle(&self, id: EntryId) -> Result<(), StoreError> {
         self.known.lock().unwrap().queue.insert(id, Presence::Possible);
         let reply = Reply::new(250, EnhancedStatus(2, 0, 0), "taken");
@@ -238,6 +258,7 @@ async fn verify(store: &Store, accounts: &[AccountId], known: &mut Acknowledged)
         verify_account(store, id, known).await?;
     }
     verify_queue(store, known)?;
+    verify_directory(store, accounts, known)?;
     known.unclear.clear();
     let problems = store.check().await.map_err(text)?;
     if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
@@ -304,6 +325,19 @@ fn verify_queue(store: &Store, known: &mut Acknowledged) -> Result<(), String> {
     }
 }
 
+fn verify_directory(store: &Store, accounts: &[AccountId], known: &Acknowledged) -> Result<(), String> {
+    let directory = store.directory().borrow().clone();
+    if !directory.accounts.keys().eq(accounts) {
+        return Err("the accounts are others".into());
+    }
+    for (account, step) in &known.codes {
+        if directory.used_codes.get(account).is_none_or(|used| used < step) {
+            return Err(format!("account {account} can use a code again"));
+        }
+    }
+    Ok(())
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn text(error: StoreError) -> String {
     error.to_string()
@@ -336,7 +370,9 @@ async fn run(seed: u64, sync_is_noop: bool) -> Result<(), String> {
             scram_verifiers: Vec::new(),
             quota_bytes: None,
         };
-        accounts.push(store.create_account(new).await.map_err(text)?);
+        let account = store.create_account(new).await.map_err(text)?;
+        store.set_totp(account, Some(TotpSecret(vec![7; 20]))).await.map_err(text)?;
+        accounts.push(account);
     }
     disk.set_sync_is_noop(sync_is_noop);
     let known = Arc::new(Mutex::new(Acknowledged::default()));

@@ -310,10 +310,7 @@ impl Site {
 
     /// The id of a user's account.
     pub fn account_id(&self, user: &str) -> AccountId {
-        let address = self.user(user);
-        let directory = self.running.store().directory();
-        let directory = directory.borrow();
-        directory.accounts.values().find(|account| account.address.to_string() == address).unwrap().id
+        account_id(self.running.store(), &self.user(user))
     }
 
     /// Puts messages into a mailbox through the store's own door; the mailbox is made where it is missing.
@@ -415,4 +412,11 @@ pub fn free_port(other: IpAddr) -> u16 {
         }
     }
     panic!("no port is free on both addresses");
+}
+
+/// The id of the account with an address.
+pub fn account_id(store: &Store, address: &str) -> AccountId {
+    let directory = store.directory();
+    let directory = directory.borrow();
+    directory.accounts.values().find(|account| account.address.to_string() == address).unwrap().id
 }

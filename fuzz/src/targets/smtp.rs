@@ -94,7 +94,8 @@ fn said_parameters(parameters: &MailParameters) -> String {
     let priority = Some(parameters.wishes.priority).filter(|priority| *priority != 0);
     let priority = priority.map(|priority| format!(" MT-PRIORITY={priority}"));
     let by = parameters.wishes.deliver_by.map(|by| format!(" BY={by}"));
-    [id, priority, by]
+    let solicitation = parameters.wishes.solicitation.as_ref().map(|words| format!(" SOLICIT={words}"));
+    [id, priority, by, solicitation]
         .into_iter()
         .flatten()
         .fold(format!("{size}{body}{smtputf8}{ret}{tls}"), |said, more| said + &more)

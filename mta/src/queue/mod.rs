@@ -48,7 +48,7 @@ use outcome::Touch;
 use pace::Bounds;
 use part::Part;
 use recorder::Recorder;
-use sites::{Because, SiteId, Sites};
+use sites::{Apart, Because, SiteId, Sites};
 
 pub use control::{Control, Handed, Unavailable};
 pub use sites::{SiteStatus, connections_most};
@@ -148,6 +148,18 @@ impl Place {
                 Self::Elsewhere(Destination::Exchangers(_), _) => config.queue.sources,
                 Self::Elsewhere(Destination::NextHops(hops), _) => hops.sources,
             },
+        }
+    }
+}
+
+impl Apart for Place {
+    fn others(&self) -> Vec<Self> {
+        match self {
+            Self::Elsewhere(destination @ Destination::Exchangers(_), own) => {
+                let others = Wish::ALL.into_iter().filter(|wish| wish != own);
+                others.map(|wish| Self::Elsewhere(destination.clone(), wish)).collect()
+            }
+            Self::Here | Self::Elsewhere(..) => Vec::new(),
         }
     }
 }

@@ -190,6 +190,11 @@ impl Pace {
     pub(super) fn spend(&mut self, bounds: Bounds, now: Timestamp) {
         self.next_slot = later(self.next_slot, bounds.messages_per_minute, now);
     }
+
+    /// Goes on at the rate of another one.
+    pub(super) fn keep_distance(&mut self, other: &Self) {
+        self.next_slot = self.next_slot.max(other.next_slot);
+    }
 }
 
 #[cfg(test)]

@@ -151,7 +151,13 @@ pub(super) struct Sites<P> {
     wanted: BTreeSet<IpAddr>,
 }
 
-impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
+/// Messages at one destination that share no connection, and each have a queue of their own, share its bounds.
+pub(super) trait Apart: Sized {
+    /// The other queues that there may be of the same destination.
+    fn others(&self) -> Vec<Self>;
+}
+
+impl<P: Apart + Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     pub(super) fn new(connections_max: usize) -> Self {
         Self {
             by_place: HashMap::new(),
@@ -262,6 +268,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
                 site.bell.notify_one();
             }
         }
+        self.ask_for_room(site_id, now);
         self.consider(site_id, now);
     }
 
@@ -316,9 +323,10 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             let site_id = self.turn()?;
             let Some(site) = self.site(site_id) else { continue };
             site.in_turn = false;
-            if !site.wants(now) {
+            if !site.wants(now) || self.is_full(site_id) {
                 continue;
             }
+            let Some(site) = self.site(site_id) else { continue };
             let sources = site.bounds.sources;
             if self.has_no_room(sources, site_id, now) {
                 waiting.push(site_id);
@@ -450,12 +458,13 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
     pub(super) fn next(&mut self, site_id: SiteId, stage: Stage, now: Timestamp) -> Next {
         let Some(sources) = self.get(site_id).map(|site| site.bounds.sources) else { return Next::End };
         let is_wanted = sources.all().any(|address| self.wanted.contains(&address));
-        let crowded = self.is_crowded(now) || is_wanted;
+        let crowded = self.is_crowded(now) || is_wanted || self.must_yield(site_id, now);
+        let running = self.running_at(site_id);
         let source_slot = self.source_slot(sources, now);
         let Self { sites, in_flight, .. } = self;
         let Some(site) = sites.get_mut(site_id.0 as usize).and_then(Option::as_mut) else { return Next::End };
         site.leave(stage);
-        if site.is_paused || site.running > site.bounds.connections {
+        if site.is_paused || running > site.bounds.connections {
             return Next::End;
         }
         let slot = site.pace.slot(now).max(source_slot);
@@ -463,6 +472,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             && let Some(id) = site.take_ready(site_id, in_flight)
         {
             site.pace.spend(site.bounds, now);
+            self.share_rate(site_id, now);
             self.of(sources, |source| source.spend(now));
             return Next::Message(id);
         }
@@ -655,6 +665,7 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
             *slot = Some(Site { is_paused, is_known, ..Site::new(place.clone()) });
         }
         self.by_place.insert(place.clone(), SiteId(number));
+        self.take_rate(SiteId(number));
         SiteId(number)
     }
 
@@ -668,9 +679,11 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
 
     /// Gives a destination its turn and its time, as it is now.
     fn consider(&mut self, site_id: SiteId, now: Timestamp) {
+        let wants = self.get(site_id).is_some_and(|site| !site.in_turn && site.wants(now));
+        let wants = wants && !self.is_full(site_id);
         let Self { sites, turns, .. } = self;
         let Some(site) = sites.get_mut(site_id.0 as usize).and_then(Option::as_mut) else { return };
-        if !site.in_turn && site.wants(now) {
+        if wants {
             site.in_turn = true;
             turns.push(site_id, site.standing());
         }
@@ -682,6 +695,8 @@ impl<P: Clone + Eq + Hash + std::fmt::Display> Sites<P> {
 
     fn ended_one(&mut self, now: Timestamp, site_id: SiteId) {
         self.running = self.running.saturating_sub(1);
+        // those of the same destination that had no room come first
+        self.kin(site_id).into_iter().for_each(|kin| self.consider(kin, now));
         self.consider(site_id, now);
         self.tidy(site_id);
     }
@@ -865,5 +880,6 @@ impl<P> Site<P> {
     }
 }
 
+mod kin;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use waypost_auth::Live;
-use waypost_mail::Timestamp;
+use waypost_mail::{Address, Timestamp};
 use waypost_storage::{Outcome, QueueEntry, RecipientOutcome, Suppressions};
 
 use super::{
@@ -29,8 +29,8 @@ impl Shared {
         self.with_suppressions(|list| {
             let sender = entry.reverse_path.address();
             let failed = |(recipient, queued): (usize, &waypost_storage::QueuedRecipient)| {
-                let line = list.suppressing(&queued.recipient.address, sender, now)?;
-                let outcome = Outcome::Failed { peer: String::new(), reply: suppression::reply(line, now) };
+                let reply = suppression::answer(list, &queued.recipient.address, sender, now)?;
+                let outcome = Outcome::Failed { peer: String::new(), reply };
                 Some(RecipientOutcome { recipient, outcome })
             };
             let part = Part::at(live, entry, place).into_iter();
@@ -65,16 +65,19 @@ impl Shared {
 
     /// Whether [`Shared::count_bounces`] has something to do for outcomes.
     pub(super) fn is_counting(&self, live: &Live, entry: &QueueEntry, outcomes: &[RecipientOutcome]) -> bool {
-        let is_counted = |list: &Suppressions, recipient: usize| {
-            let queued = entry.recipients.get(recipient);
-            queued.is_some_and(|queued| list.is_counted(&queued.recipient.address, self.now()))
-        };
+        let has_failed = |outcome: &RecipientOutcome| matches!(outcome.outcome, Outcome::Failed { .. });
         live.config.queue.suppression.enabled
-            && outcomes.iter().any(|RecipientOutcome { recipient, outcome }| match outcome {
-                Outcome::Failed { .. } => true,
-                Outcome::Deferred { .. } => false,
-                Outcome::Delivered { .. } => self.with_suppressions(|list| is_counted(list, *recipient)),
-            })
+            && (outcomes.iter().any(has_failed) || !self.counted(entry, outcomes).is_empty())
+    }
+
+    /// Recipients whose mail was taken, and whose bounces before are counted.
+    fn counted(&self, entry: &QueueEntry, outcomes: &[RecipientOutcome]) -> Vec<Address> {
+        self.with_suppressions(|list| {
+            let delivered = outcomes.iter().filter(|o| matches!(o.outcome, Outcome::Delivered { .. }));
+            let recipients = delivered.filter_map(|outcome| entry.recipients.get(outcome.recipient));
+            let addresses = recipients.map(|queued| &queued.recipient.address);
+            addresses.filter(|address| list.is_counted(address, self.now())).cloned().collect()
+        })
     }
 
     /// Counts what servers said of recipients for good, and forgets it of those whose mail was taken. That a bounce is not counted where
@@ -90,13 +93,7 @@ impl Shared {
                 tracing::warn!(id = %entry.id, %recipient, %error, "a bounce is not counted");
             }
         }
-        let taken = self.with_suppressions(|list| {
-            let delivered = outcomes.iter().filter(|o| matches!(o.outcome, Outcome::Delivered { .. }));
-            let recipients = delivered.filter_map(|outcome| entry.recipients.get(outcome.recipient));
-            let addresses = recipients.map(|queued| queued.recipient.address.clone());
-            addresses.filter(|address| list.is_counted(address, self.now())).collect::<Vec<_>>()
-        });
-        for address in taken {
+        for address in self.counted(entry, outcomes) {
             if let Err(error) = store.forget_bounces(address.clone()).await {
                 tracing::warn!(%address, %error, "bounces before a delivery are still counted");
             }

@@ -5,7 +5,7 @@ use waypost_auth::{
     Live, Srs, Step,
     srs::{Return, day},
 };
-use waypost_mail::{Address, Refusal, ReversePath, Timestamp};
+use waypost_mail::{Address, Refusal, Reply, ReversePath, Timestamp};
 use waypost_storage::Store;
 
 use super::recipient::{Recipient, Trust, relayed};
@@ -14,6 +14,7 @@ use crate::{
     dns::Resolver,
     route::{Destination, Reason, RoutePlan, decide, outgoing_domain, outgoing_path, resolve},
     smtp::{parameters::RcptParameters, path::ForwardPath},
+    suppression,
 };
 
 /// Octets of the message: a mailbox that is full refuses any.
@@ -65,6 +66,8 @@ pub struct Relayed {
     pub reason: Reason,
     /// What decides where it goes.
     pub destination: Destination,
+    /// What comes back at once, where the address stands on the suppression list.
+    pub suppressed: Option<Reply>,
     /// Where it goes.
     pub plan: RoutePlan,
 }
@@ -93,7 +96,7 @@ pub async fn forecast(
     let verdict = match (decided, room) {
         (Ok(recipient), Ok(())) => Ok(Accepted {
             mailboxes: mailboxes(live, &recipient),
-            relayed: plans(live, (resolver, random.next()), (srs, now), sender, recipient).await,
+            relayed: plans((store, live), (resolver, random.next()), (srs, now), sender, recipient).await,
         }),
         (Err(refusal), _) | (_, Err(refusal)) => Err(refusal),
     };
@@ -117,7 +120,7 @@ fn mailboxes(live: &Live, recipient: &Recipient) -> Vec<Address> {
 }
 
 async fn plans(
-    live: &Live,
+    (store, live): (&Store, &Live),
     (resolver, seed): (&Resolver, u64),
     (srs, now): (&Srs, Timestamp),
     sender: &ReversePath,
@@ -131,7 +134,11 @@ async fn plans(
         let sender_domain = outgoing_domain(live, sender, alias_domain);
         let (reason, destination) = decide(&live.config, sender_domain, &recipient.domain);
         let plan = resolve(resolver, &live.config, &destination, seed).await;
-        plans.push(Relayed { recipient, alias, reverse_path, reason, destination, plan });
+        let list = store.directory().borrow().suppressions.clone();
+        let is_on = live.config.queue.suppression.enabled;
+        let suppressed =
+            is_on.then(|| suppression::answer(&list, &recipient, sender.address(), now)).flatten();
+        plans.push(Relayed { recipient, alias, reverse_path, reason, destination, suppressed, plan });
     }
     plans
 }
@@ -230,6 +237,29 @@ mod tests {
             text.push(format!("{recipient} by {reason} to {}", targets.join(", ")));
         }
         text.join("; ")
+    }
+
+    #[tokio::test]
+    async fn what_comes_back_at_once_is_told() {
+        let mut world = world().await;
+        let carl = Address::parse("carl@b.test").unwrap();
+        let anna = Address::parse("anna@a.test").unwrap();
+        world.store.suppress(carl, Some(anna), "asked for it".to_owned(), None).await.unwrap();
+        for (enabled, from, expected) in [
+            (false, "anna@a.test", None),
+            (true, "anna@a.test", Some((550, "asked for it"))),
+            (true, "full@a.test", None),
+        ] {
+            let mut config = waypost_config::Config::clone(&world.live.config);
+            config.queue.suppression.enabled = enabled;
+            world.live.config = Arc::new(config);
+            let relayed = world.of(from, "Carl@b.test").await.verdict.unwrap().relayed;
+            let said = relayed[0].suppressed.as_ref().map(|reply| (reply.code, reply.text()));
+            let is_it = |(code, why): (u16, &str)| {
+                said.as_ref().is_some_and(|(is, text)| *is == code && text.contains(why))
+            };
+            assert!(expected.map_or(said.is_none(), is_it), "{enabled} {from} {said:?}");
+        }
     }
 
     #[tokio::test]

@@ -227,7 +227,7 @@ impl Receiver {
     fn begin(&mut self, mail: Mail) -> Result<(), Refusal> {
         self.transaction = None;
         let live = self.live();
-        refuse_solicitation(&live, mail.parameters.solicitation.iter())?;
+        refuse_solicitation(&live, mail.parameters.wishes.solicitation.iter())?;
         let submitter = match mail.login {
             Login::Anonymous => None,
             Login::Authenticated => Some(self.identity.clone().ok_or(refusal::OUT_OF_STEP)?),

@@ -392,7 +392,10 @@ mod tests {
                 mail(
                     path("a@b.test"),
                     &MailParameters {
-                        solicitation: Solicitation::parse("org.example:ADV,b"),
+                        wishes: Wishes {
+                            solicitation: Solicitation::parse("org.example:ADV,b"),
+                            ..Wishes::default()
+                        },
                         ..plain.clone()
                     },
                 ),

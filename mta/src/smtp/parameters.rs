@@ -29,8 +29,6 @@ pub struct MailParameters {
     pub smtputf8: bool,
     /// When the message is sent at the earliest.
     pub release: Option<FutureRelease>,
-    /// Which kind of solicitation it is.
-    pub solicitation: Option<Solicitation>,
     /// What travels with the message.
     pub wishes: Wishes<DeliverBy>,
 }
@@ -59,7 +57,7 @@ const MAIL_KEYWORDS: &[Keyword<MailParameters>] = &[
     ("MT-PRIORITY", |mail, value| priority_value(value?).map(|priority| mail.wishes.priority = priority)),
     ("HOLDFOR", |mail, value| set_once(&mut mail.release, FutureRelease::hold_for(value?))),
     ("HOLDUNTIL", |mail, value| set_once(&mut mail.release, FutureRelease::hold_until(value?))),
-    ("SOLICIT", |mail, value| set(&mut mail.solicitation, Solicitation::parse(value?))),
+    ("SOLICIT", |mail, value| set(&mut mail.wishes.solicitation, Solicitation::parse(value?))),
     ("RET", |mail, value| set(&mut mail.wishes.return_content, ret_value(value?))),
     ("ENVID", |mail, value| set(&mut mail.wishes.envelope_id, EnvelopeId::new(value?))),
     // Nobody is trusted to say who the first sender was: read as `AUTH=<>` (RFC 4954 section 5).

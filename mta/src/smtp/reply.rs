@@ -200,6 +200,8 @@ pub struct Capabilities {
     pub require_tls: bool,
     /// RFC 6710.
     pub mt_priority: bool,
+    /// RFC 3865.
+    pub no_soliciting: bool,
     /// RFC 2852: with the fewest seconds that it takes.
     pub deliver_by: Option<u64>,
 }
@@ -221,6 +223,7 @@ impl Capabilities {
                 "DSN" => capabilities.dsn = true,
                 "REQUIRETLS" => capabilities.require_tls = true,
                 "MT-PRIORITY" => capabilities.mt_priority = true,
+                "NO-SOLICITING" => capabilities.no_soliciting = true,
                 "CHUNKING" => capabilities.chunking = true,
                 "BINARYMIME" => capabilities.binary_mime = true,
                 "LIMITS" => capabilities.limits = Limits::parse(line),
@@ -340,6 +343,7 @@ mod tests {
             "dsn",
             "RequireTLS",
             "MT-PRIORITY MIXER",
+            "No-Soliciting org.example:ADV",
             "DELIVERBY 240",
             "",
         ]);
@@ -362,6 +366,7 @@ mod tests {
             dsn: true,
             require_tls: true,
             mt_priority: true,
+            no_soliciting: true,
             deliver_by: Some(240),
         };
         assert_eq!(all, expected);

@@ -26,6 +26,9 @@ pub enum Wish {
 }
 
 impl Wish {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Usual, Self::Optional, Self::Required];
+
     /// What the sender of a message that waits in the queue wishes. A notification, which must not be lost, goes as usual
     /// (RFC 8689 sections 4.2.1 and 5).
     pub fn of(wishes: &Wishes, reverse_path: &ReversePath) -> Self {

@@ -59,6 +59,9 @@ pub struct RelayedLine {
     pub reverse_path: String,
     /// Why it goes where it goes.
     pub reason: String,
+    /// What its sender gets back at once, as the address stands on the suppression list.
+    #[serde(default)]
+    pub suppressed: Option<String>,
     /// Why it cannot be sent (now): the reply that its sender or the queue gets.
     pub failure: Option<String>,
     /// `smtp` or `lmtp`.
@@ -177,12 +180,13 @@ fn in_words(live: &Live, step: &Step) -> String {
 }
 
 fn relayed_line(relayed: Relayed, policies: &[TlsPolicy]) -> Result<RelayedLine, String> {
-    let Relayed { recipient, alias, reverse_path, reason, plan, .. } = relayed;
+    let Relayed { recipient, alias, reverse_path, reason, suppressed, plan, .. } = relayed;
     let line = RelayedLine {
         recipient: recipient.to_string(),
         alias: alias.map(|alias| alias.to_string()),
         reverse_path: reverse_path.to_string(),
         reason: reason.to_string(),
+        suppressed: suppressed.map(|reply| reply.to_string().trim_end().to_owned()),
         failure: None,
         protocol: None,
         login: None,

@@ -10,7 +10,7 @@ use crate::{
     admin::{self, AccountLine, AppPasswordLine, Request, Response},
     cli::{
         Failure,
-        arguments::{AccountCommand, AppPasswordCommand, Switch},
+        arguments::{AccountCommand, AppPasswordCommand, NamedOfAccount, OfAccount, Switch},
         target, terminal,
     },
 };
@@ -79,13 +79,13 @@ async fn app_passwords(command: AppPasswordCommand) -> Result<(), Failure> {
             // The one time that it is shown; alone, so that a script can take it.
             terminal::say(&password);
         }
-        AppPasswordCommand::List { address, json, config } => {
+        AppPasswordCommand::List(OfAccount { address, json, config }) => {
             let response = target::ask(&config, Request::AppPasswordList { address }).await?;
             if let Response::AppPasswords(lines) = response {
                 list_app_passwords(&lines, json)?;
             }
         }
-        AppPasswordCommand::Remove { address, name, config } => {
+        AppPasswordCommand::Remove(NamedOfAccount { address, name, config }) => {
             let request = Request::AppPasswordRemove { address: address.clone(), name: name.clone() };
             target::ask(&config, request).await?;
             terminal::say(&format!("removed the app password {name} of {address}"));

@@ -182,6 +182,31 @@ pub enum Switch {
     Off,
 }
 
+/// What lists something of one account takes.
+#[derive(Debug, Args)]
+pub struct OfAccount {
+    /// The account's address
+    pub address: String,
+    /// Prints JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// What takes one thing away from an account takes.
+#[derive(Debug, Args)]
+pub struct NamedOfAccount {
+    /// The account's address
+    pub address: String,
+    /// What it is called
+    pub name: String,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
 /// `waypost account app-password`
 #[derive(Debug, Subcommand)]
 pub enum AppPasswordCommand {
@@ -199,26 +224,9 @@ pub enum AppPasswordCommand {
         config: ConfigFile,
     },
     /// Lists the app passwords of an account, not what they are
-    List {
-        /// The account's address
-        address: String,
-        /// Prints JSON
-        #[arg(long)]
-        json: bool,
-        /// The configuration.
-        #[command(flatten)]
-        config: ConfigFile,
-    },
+    List(OfAccount),
     /// Takes an app password away; who has it cannot log in any more
-    Remove {
-        /// The account's address
-        address: String,
-        /// What it is called
-        name: String,
-        /// The configuration.
-        #[command(flatten)]
-        config: ConfigFile,
-    },
+    Remove(NamedOfAccount),
 }
 
 /// How `waypost send` has TLS.

@@ -28,13 +28,16 @@ fn lines(answer: &RouteAnswer) -> Vec<String> {
 }
 
 fn relayed(line: &RelayedLine) -> Vec<String> {
-    let RelayedLine { recipient, alias, reverse_path, reason, failure, protocol, login, targets } = line;
+    let RelayedLine { recipient, alias, reverse_path, reason, suppressed, failure, protocol, login, targets } =
+        line;
     let forwarded = alias.as_ref().map_or_else(String::new, |alias| format!(", forwarded by {alias}"));
     let mut lines = vec![
         format!("relayed to {recipient}{forwarded}"),
         format!("    reverse path <{reverse_path}>"),
         format!("    {reason}"),
     ];
+    let is_suppressed = |reply| format!("    on the suppression list, comes back at once: {reply}");
+    lines.extend(suppressed.iter().map(is_suppressed));
     lines.extend(failure.iter().map(|reply| format!("    cannot be sent: {reply}")));
     lines.extend(protocol.iter().map(|protocol| format!("    protocol {protocol}")));
     lines.extend(login.iter().map(|user| format!("    logs in as {user}")));
@@ -71,6 +74,7 @@ mod tests {
             alias: Some("team@a.test".into()),
             reverse_path: "s@a.test".into(),
             reason: "no [[route]]: by DNS".into(),
+            suppressed: None,
             failure: None,
             protocol: Some("smtp".into()),
             login: None,
@@ -80,6 +84,7 @@ mod tests {
             ],
         };
         let later = RelayedLine {
+            suppressed: Some("550 5.1.1 bounced".into()),
             failure: Some("451 4.4.3 later".into()),
             protocol: None,
             targets: Vec::new(),
@@ -101,7 +106,8 @@ mod tests {
              relayed to x@b.test, forwarded by team@a.test\n    reverse path <s@a.test>\n    no [[route]]: by DNS\n    \
              protocol smtp\n    1. MX 10 mx.b.test at [2001:db8::1]:25 from 2001:db8::9\n       no TLS (the route says so)\n    \
              2. MX 10 mx.b.test at 192.0.2.1:25\n       no TLS (the route says so)\n\
-             relayed to x@b.test\n    reverse path <s@a.test>\n    no [[route]]: by DNS\n    cannot be sent: 451 4.4.3 later"
+             relayed to x@b.test\n    reverse path <s@a.test>\n    no [[route]]: by DNS\n    \
+             on the suppression list, comes back at once: 550 5.1.1 bounced\n    cannot be sent: 451 4.4.3 later"
         );
         let refused = RouteAnswer {
             refused: Some("550 5.1.1 no".into()),

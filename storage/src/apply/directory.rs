@@ -6,7 +6,7 @@ use waypost_mail::{AccountId, AccountRecord};
 
 use super::Inapplicable;
 use crate::{
-    record::{AccountCreated, CodeUsed, DestinationPaused, DirectoryChange, StateRestored},
+    record::{AccountCreated, CodeUsed, CodesForgotten, DestinationPaused, DirectoryChange, StateRestored},
     state::{DirectoryState, Restore},
 };
 
@@ -24,72 +24,60 @@ pub(crate) fn apply(
     seq: u64,
     change: &DirectoryChange,
 ) -> Result<Effect, Inapplicable> {
-    let effect = match change {
-        DirectoryChange::AccountCreated(created) => create(state, created),
-        DirectoryChange::AccountRemoved(removed) => {
-            let accounts = Arc::make_mut(&mut state.accounts);
-            accounts.remove(&removed.account).ok_or(Inapplicable::Account(removed.account))?;
-            state.used_codes.remove(&removed.account);
-            Effect::Removed(removed.account)
-        }
+    let mut effect = Effect::None;
+    match change {
+        DirectoryChange::AccountCreated(created) => effect = create(state, created),
+        DirectoryChange::AccountRemoved(removed) => effect = remove(state, removed.account)?,
         DirectoryChange::PasswordChanged(changed) => {
             let account = account(state, changed.account)?;
             account.password_hash.clone_from(&changed.password_hash);
             account.scram_verifiers.clone_from(&changed.scram_verifiers);
-            Effect::None
         }
         DirectoryChange::AppPasswordsChanged(changed) => {
             let kept = changed.app_passwords.iter().map(|kept| kept.0.clone());
             account(state, changed.account)?.app_passwords = kept.collect();
-            Effect::None
-        }
-        DirectoryChange::TotpChanged(changed) => {
-            account(state, changed.account)?.totp.clone_from(&changed.secret);
-            state.used_codes.remove(&changed.account);
-            Effect::None
         }
         DirectoryChange::CertificatesChanged(changed) => {
             let kept = changed.certificates.iter().map(|kept| kept.0.clone());
             account(state, changed.account)?.certificates = kept.collect();
-            Effect::None
+        }
+        DirectoryChange::QuotaChanged(changed) => {
+            account(state, changed.account)?.quota_bytes = changed.quota_bytes;
+        }
+        DirectoryChange::TotpChanged(changed) => {
+            account(state, changed.account)?.totp.clone_from(&changed.secret);
+            state.used_codes.remove(&changed.account);
         }
         DirectoryChange::CodeUsed(CodeUsed { account, step }) => {
             let used = state.used_codes.entry(*account).or_default();
             *used = (*used).max(*step);
-            Effect::None
         }
-        DirectoryChange::DestinationPaused(DestinationPaused { destination, paused }) => {
-            match paused {
-                true => drop(state.paused.insert(destination.clone())),
-                false => drop(state.paused.remove(destination)),
-            }
-            Effect::None
+        DirectoryChange::CodesForgotten(CodesForgotten { before }) => {
+            state.used_codes.retain(|_, step| *step >= *before);
         }
-        DirectoryChange::SuppressionChanged(changed) => {
-            state.suppressions.put(changed.0.clone());
-            Effect::None
-        }
+        DirectoryChange::StateRestored(restored) => restore(state, restored),
+        DirectoryChange::DirectorySnapshotPart(_) | DirectoryChange::DirectorySnapshotClosed(_) => {}
+        DirectoryChange::DestinationPaused(paused) => pause(state, paused),
+        DirectoryChange::SuppressionChanged(changed) => state.suppressions.put(changed.0.clone()),
         DirectoryChange::SuppressionRemoved(removed) => {
             state.suppressions.remove(&removed.recipient, removed.sender.as_ref().map(|kept| &kept.0));
-            Effect::None
         }
         DirectoryChange::DkimKeyChanged(changed) => {
             Arc::make_mut(&mut state.dkim_keys).insert(changed.0.name(), changed.0.clone());
-            Effect::None
         }
         DirectoryChange::DkimKeyRemoved(removed) => {
             let name = (removed.domain.clone(), removed.selector.clone());
             Arc::make_mut(&mut state.dkim_keys).remove(&name);
-            Effect::None
         }
-        DirectoryChange::StateRestored(restored) => restore(state, restored),
-        DirectoryChange::QuotaChanged(changed) => {
-            account(state, changed.account)?.quota_bytes = changed.quota_bytes;
-            Effect::None
-        }
-    };
+    }
     state.seq = seq;
     Ok(effect)
+}
+
+fn remove(state: &mut DirectoryState, id: AccountId) -> Result<Effect, Inapplicable> {
+    Arc::make_mut(&mut state.accounts).remove(&id).ok_or(Inapplicable::Account(id))?;
+    state.used_codes.remove(&id);
+    Ok(Effect::Removed(id))
 }
 
 fn create(state: &mut DirectoryState, created: &AccountCreated) -> Effect {
@@ -109,11 +97,17 @@ fn create(state: &mut DirectoryState, created: &AccountCreated) -> Effect {
     Effect::Created(created.account)
 }
 
-fn restore(state: &mut DirectoryState, restored: &StateRestored) -> Effect {
+fn restore(state: &mut DirectoryState, restored: &StateRestored) {
     let StateRestored { accounts_below, next_account, floor, .. } = *restored;
     state.next_account = state.next_account.max(next_account);
     state.restores.push(Restore { accounts_below, next_account, floor });
-    Effect::None
+}
+
+fn pause(state: &mut DirectoryState, changed: &DestinationPaused) {
+    match changed.paused {
+        true => drop(state.paused.insert(changed.destination.clone())),
+        false => drop(state.paused.remove(&changed.destination)),
+    }
 }
 
 fn account(state: &mut DirectoryState, id: AccountId) -> Result<&mut AccountRecord, Inapplicable> {

@@ -57,7 +57,7 @@ fn entry(queued: &Queued, placement: &Placement) -> QueueEntry {
         smtputf8: queued.smtputf8,
         content: queued.content.resolve(placement),
         attempts: 0,
-        wishes: queued.wishes.clone().map(Wishes::from).unwrap_or_default(),
+        wishes: queued.wishes.as_deref().cloned().map(Wishes::from).unwrap_or_default(),
         not_before: queued.not_before,
         held: queued.held.clone(),
     }

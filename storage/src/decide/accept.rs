@@ -140,7 +140,7 @@ impl Incoming {
             smtputf8: relay.smtputf8,
             content: self.content(self.relay_prefix),
             next_attempt: relay.not_before.map_or(now, |earliest| earliest.max(now)),
-            wishes: KeptWishes::some(&relay.wishes),
+            wishes: KeptWishes::some(&relay.wishes).map(Box::new),
             not_before: relay.not_before,
             held: relay.held.as_ref().map(held),
         });

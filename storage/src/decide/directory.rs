@@ -6,9 +6,9 @@ use super::{Command, Draft, Undecided, mailboxes, name::INBOX};
 use crate::{
     error::StoreError,
     record::{
-        AccountCreated, AccountRemoved, AppPasswordsChanged, CertificatesChanged, CodeUsed, KeptAppPassword,
-        KeptCertificate, NewValidity, PasswordChanged, QuotaChanged, StateRestored, Subscribed, TotpChanged,
-        UidValidityChanged,
+        AccountCreated, AccountRemoved, AppPasswordsChanged, CertificatesChanged, CodeUsed, CodesForgotten,
+        KeptAppPassword, KeptCertificate, NewValidity, PasswordChanged, QuotaChanged, StateRestored,
+        Subscribed, TotpChanged, UidValidityChanged,
     },
     state::{DirectoryState, SpecialUse},
     store::NewAccount,
@@ -223,6 +223,27 @@ impl Command for UseCode {
             draft.directory(CodeUsed { account, step });
         }
         Ok(is_good)
+    }
+}
+
+/// Seconds of a time step (RFC 6238 section 4.2; its default in section 5.2).
+const STEP_SECONDS: u64 = 30;
+/// Time steps for which a used code is known: a day. It is good for three of them; the clock may be set back.
+const USED_STEPS_KEPT: u64 = 24 * 3600 / STEP_SECONDS;
+
+/// Forgets which codes were used long ago: none of them is good any more.
+pub(crate) struct ForgetCodes;
+
+impl Command for ForgetCodes {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let seconds = u64::try_from(draft.now().seconds()).unwrap_or(0);
+        let before = (seconds / STEP_SECONDS).saturating_sub(USED_STEPS_KEPT);
+        if draft.state().directory.used_codes.values().any(|step| *step < before) {
+            draft.directory(CodesForgotten { before });
+        }
+        Ok(())
     }
 }
 

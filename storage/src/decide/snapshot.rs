@@ -4,8 +4,8 @@ use waypost_mail::AccountId;
 
 use super::{Command, Draft, Undecided};
 use crate::record::{
-    AccountPart, AccountSnapshotClosed, AccountSnapshotPart, EntryPart, QueueSnapshotClosed,
-    QueueSnapshotPart, SnapshotClosed,
+    AccountPart, AccountSnapshotClosed, AccountSnapshotPart, DirectoryPart, DirectorySnapshotClosed,
+    DirectorySnapshotPart, EntryPart, QueueSnapshotClosed, QueueSnapshotPart, SnapshotClosed,
 };
 
 /// Parts of a snapshot of the state after record `of`.
@@ -32,6 +32,25 @@ impl Command for SnapshotAccount {
         }
         if let Some(end) = end {
             draft.push(*account, AccountSnapshotClosed(*end))?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds parts of the directory's snapshot.
+#[derive(Debug)]
+pub(crate) struct SnapshotDirectory(pub(crate) Parts<DirectoryPart>);
+
+impl Command for SnapshotDirectory {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let Parts { of, parts, end } = &self.0;
+        for (number, part) in parts {
+            draft.directory(DirectorySnapshotPart { of: *of, number: *number, part: part.clone() });
+        }
+        if let Some(end) = end {
+            draft.directory(DirectorySnapshotClosed(*end));
         }
         Ok(())
     }

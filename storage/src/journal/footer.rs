@@ -219,19 +219,22 @@ impl Footer {
     }
 
     fn block(&self, entry: DirectoryEntry) -> Result<Option<Vec<(u32, Stored)>>, StoreError> {
-        let mut octets = vec![0; entry.length as usize];
-        let read = self.file.read_at(entry.at, &mut octets)?;
-        if read < octets.len() || crc32c::crc32c(&octets) != entry.check {
-            return Ok(None);
-        }
-        Ok(self.decode(&octets))
+        let octets = self.octets(entry.at, entry.length as usize)?;
+        let is_good = octets.len() == entry.length as usize && crc32c::crc32c(&octets) == entry.check;
+        Ok(is_good.then(|| self.decode(&octets)).flatten())
     }
 
     /// Records from one place in the file to another.
     fn records(&self, from: u64, to: u64) -> Result<Option<Vec<(u32, Stored)>>, StoreError> {
-        let mut octets = vec![0; (to - from) as usize];
-        let read = self.file.read_at(from, &mut octets)?;
-        Ok(self.decode(&octets[..read]))
+        Ok(self.decode(&self.octets(from, (to - from) as usize)?))
+    }
+
+    /// So many octets from a place on; fewer where the file ends.
+    fn octets(&self, at: u64, length: usize) -> Result<Vec<u8>, StoreError> {
+        let mut octets = vec![0; length];
+        let read = self.file.read_at(at, &mut octets)?;
+        octets.truncate(read);
+        Ok(octets)
     }
 
     fn decode(&self, octets: &[u8]) -> Option<Vec<(u32, Stored)>> {

@@ -4,8 +4,8 @@ use minicbor::{Decoder, Encoder, bytes::ByteVec, decode, encode, encode::Write};
 use waypost_mail::{
     AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, Domain, EmailId,
     EnhancedStatus, EntryId, EnvelopeId, Keyword, LoginService, MailboxId, ModSeq, Notify, OriginalRecipient,
-    Overdue, Reply, ReturnContent, ReversePath, SystemFlags, ThreadId, Timestamp, TotpSecret, Uid,
-    UidValidity, UidlId,
+    Overdue, Reply, ReturnContent, ReversePath, Solicitation, SystemFlags, ThreadId, Timestamp, TotpSecret,
+    Uid, UidValidity, UidlId,
 };
 
 use crate::{
@@ -88,6 +88,10 @@ kept_as!(return_content: Option<ReturnContent> as Option<u8>,
 kept_as!(envelope_id: Option<EnvelopeId> as Option<String>, |v| v.as_ref().map(|v| v.as_str().to_owned()), |v| match v {
     None => Some(None),
     Some(text) => EnvelopeId::new(&text).map(Some),
+});
+kept_as!(solicitation: Option<Solicitation> as Option<String>, |v| v.as_ref().map(ToString::to_string), |v| match v {
+    None => Some(None),
+    Some(text) => Solicitation::parse(&text).map(Some),
 });
 kept_as!(overdue: Overdue as u8, |v| match v { Overdue::Notify => 0, Overdue::Return => 1 }, |v| match v {
     0 => Some(Overdue::Notify),

@@ -40,14 +40,18 @@
 //! | 37 | 1 | queue | `QueueSnapshotClosed` |
 //! | 38 | 1 | queue | `HoldChanged` |
 //! | 40 | 1 | queue | `Reported` |
+//! | 41 | 1 | directory | `CodesForgotten` |
+//! | 42 | 1 | directory | `DirectorySnapshotPart` |
+//! | 43 | 1 | directory | `DirectorySnapshotClosed` |
 
 pub(crate) mod codec;
 mod snapshot;
 mod wishes;
 
 pub(crate) use self::snapshot::{
-    AccountPart, AccountSnapshotClosed, AccountSnapshotPart, EntryPart, MailboxPart, QueueSnapshotClosed,
-    QueueSnapshotPart, SnapshotClosed, is_of_snapshot,
+    AccountPart, AccountSnapshotClosed, AccountSnapshotPart, DirectoryPart, DirectorySnapshotClosed,
+    DirectorySnapshotPart, EntryPart, KeptAccount, MailboxPart, QueueSnapshotClosed, QueueSnapshotPart,
+    SnapshotClosed, is_of_snapshot,
 };
 pub(crate) use self::wishes::KeptWishes;
 use minicbor::{Decode, Encode, bytes::ByteVec};
@@ -123,7 +127,8 @@ changes! {
         AccountCreated = 1, AccountRemoved = 2, PasswordChanged = 3, QuotaChanged = 4, StateRestored = 5,
         AppPasswordsChanged = 6, TotpChanged = 7, DestinationPaused = 9, CodeUsed = 10,
         CertificatesChanged = 11, SuppressionChanged = 12, SuppressionRemoved = 13,
-        DkimKeyChanged = 14, DkimKeyRemoved = 15,
+        DkimKeyChanged = 14, DkimKeyRemoved = 15, CodesForgotten = 41, DirectorySnapshotPart = 42,
+        DirectorySnapshotClosed = 43,
     }
 }
 changes! {
@@ -263,6 +268,14 @@ pub(crate) struct CodeUsed {
     /// Its time step (RFC 6238 section 4.2).
     #[n(1)]
     pub(crate) step: u64,
+}
+
+/// It is no longer known which codes were used before a time step.
+#[derive(Clone, Copy, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct CodesForgotten {
+    /// The first time step of those that are still known (RFC 6238 section 4.2).
+    #[n(0)]
+    pub(crate) before: u64,
 }
 
 /// These certificates and no others log in to an account.
@@ -512,7 +525,7 @@ pub(crate) struct Queued {
     #[cbor(n(7), with = "codec::timestamp")]
     pub(crate) next_attempt: Timestamp,
     #[n(8)]
-    pub(crate) wishes: Option<KeptWishes>,
+    pub(crate) wishes: Option<Box<KeptWishes>>,
     #[cbor(n(9), with = "codec::optional_timestamp", default)]
     pub(crate) not_before: Option<Timestamp>,
     #[n(10)]

@@ -2,21 +2,23 @@
 
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use waypost_mail::{
-    AccountId, BodyType, EntryId, Keyword, MailboxId, ModSeq, ReversePath, Timestamp, Uid, UidValidity,
-    Wishes,
+    AccountId, AccountRecord, AccountSource, Address, BodyType, EntryId, Keyword, MailboxId, ModSeq,
+    ReversePath, Timestamp, TotpSecret, Uid, UidValidity, Wishes,
 };
 
-use super::{KeptWishes, codec};
+use super::{KeptAppPassword, KeptCertificate, KeptWishes, codec};
 use crate::{
     accept::RelayRecipient,
     content::Content,
+    dkim::DkimKey,
     journal::RawRecord,
     queue::{Held, Outcome, QueueEntry, QueuedRecipient},
-    state::{Grave, MailboxState, Row, SpecialUse},
+    state::{Grave, MailboxState, Restore, Row, SpecialUse},
+    suppression::Suppression,
 };
 
 /// The kinds of these records.
-const KINDS: [u16; 4] = [26, 27, 36, 37];
+const KINDS: [u16; 6] = [26, 27, 36, 37, 42, 43];
 
 /// Whether a record is part of a snapshot.
 pub(crate) fn is_of_snapshot(record: &RawRecord) -> bool {
@@ -50,6 +52,11 @@ pub(crate) struct SnapshotClosed {
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 #[cbor(transparent)]
 pub(crate) struct AccountSnapshotClosed(#[n(0)] pub(crate) SnapshotClosed);
+
+/// The directory's snapshot is complete.
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
+#[cbor(transparent)]
+pub(crate) struct DirectorySnapshotClosed(#[n(0)] pub(crate) SnapshotClosed);
 
 /// The queue's snapshot is complete.
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
@@ -149,6 +156,101 @@ impl MailboxPart {
             bytes: self.bytes,
             digest: self.digest,
             ..MailboxState::new(self.id, self.name, self.uid_validity)
+        }
+    }
+}
+
+/// A part of the directory after record `of`.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct DirectorySnapshotPart {
+    #[n(0)]
+    pub(crate) of: u64,
+    /// 0, 1, 2, …
+    #[n(1)]
+    pub(crate) number: u32,
+    #[n(2)]
+    pub(crate) part: DirectoryPart,
+}
+
+/// What a part of the directory holds.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) enum DirectoryPart {
+    /// What there is once; the first part.
+    #[n(0)]
+    Directory {
+        #[n(0)]
+        next_account: u64,
+        #[n(1)]
+        restores: Vec<Restore>,
+    },
+    /// Accounts.
+    #[n(1)]
+    Accounts(#[n(0)] Vec<KeptAccount>),
+    /// Accounts with the time steps of the codes that they used last.
+    #[n(2)]
+    UsedCodes(#[n(0)] Vec<(u64, u64)>),
+    /// Destinations to which nothing is sent.
+    #[n(3)]
+    Paused(#[n(0)] Vec<String>),
+    /// Lines of the suppression list.
+    #[n(4)]
+    Suppressions(#[n(0)] Vec<Suppression>),
+    /// Keys of domains.
+    #[n(5)]
+    DkimKeys(#[n(0)] Vec<DkimKey>),
+}
+
+/// An account as it stands in a snapshot.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct KeptAccount {
+    #[cbor(n(0), with = "codec::account")]
+    id: AccountId,
+    #[cbor(n(1), with = "codec::address")]
+    address: Address,
+    #[cbor(n(2), with = "codec::source")]
+    source: AccountSource,
+    #[n(3)]
+    password_hash: Option<String>,
+    #[n(4)]
+    scram_verifiers: Vec<String>,
+    #[n(5)]
+    app_passwords: Vec<KeptAppPassword>,
+    #[cbor(n(6), with = "codec::totp")]
+    totp: Option<TotpSecret>,
+    #[n(7)]
+    certificates: Vec<KeptCertificate>,
+    #[n(8)]
+    quota_bytes: Option<u64>,
+}
+
+impl KeptAccount {
+    /// Of an account.
+    pub(crate) fn new(account: &AccountRecord) -> Self {
+        Self {
+            id: account.id,
+            address: account.address.clone(),
+            source: account.source,
+            password_hash: account.password_hash.clone(),
+            scram_verifiers: account.scram_verifiers.clone(),
+            app_passwords: account.app_passwords.iter().cloned().map(KeptAppPassword).collect(),
+            totp: account.totp.clone(),
+            certificates: account.certificates.iter().cloned().map(KeptCertificate).collect(),
+            quota_bytes: account.quota_bytes,
+        }
+    }
+
+    /// The account.
+    pub(crate) fn into_account(self) -> AccountRecord {
+        AccountRecord {
+            id: self.id,
+            address: self.address,
+            source: self.source,
+            password_hash: self.password_hash,
+            scram_verifiers: self.scram_verifiers,
+            app_passwords: self.app_passwords.into_iter().map(|kept| kept.0).collect(),
+            totp: self.totp,
+            certificates: self.certificates.into_iter().map(|kept| kept.0).collect(),
+            quota_bytes: self.quota_bytes,
         }
     }
 }

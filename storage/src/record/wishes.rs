@@ -1,7 +1,7 @@
 //! What a sender asks for, as records keep it.
 
 use minicbor::{Decode, Encode};
-use waypost_mail::{Deadline, EnvelopeId, Overdue, ReturnContent, Timestamp, Wishes};
+use waypost_mail::{Deadline, EnvelopeId, Overdue, ReturnContent, Solicitation, Timestamp, Wishes};
 
 use super::codec;
 
@@ -20,6 +20,8 @@ pub(crate) struct KeptWishes {
     deliver_by: Option<KeptDeadline>,
     #[cbor(n(5), default)]
     tls_optional: bool,
+    #[cbor(n(6), with = "codec::solicitation", default)]
+    solicitation: Option<Solicitation>,
 }
 
 #[derive(Clone, Copy, Debug, Decode, Encode, PartialEq)]
@@ -44,6 +46,7 @@ impl KeptWishes {
             priority: wishes.priority,
             deliver_by: wishes.deliver_by.map(kept),
             tls_optional: wishes.tls_optional,
+            solicitation: wishes.solicitation.clone(),
         })
     }
 }
@@ -58,6 +61,7 @@ impl From<KeptWishes> for Wishes {
             tls_optional: kept.tls_optional,
             priority: kept.priority,
             deliver_by: kept.deliver_by.map(deadline),
+            solicitation: kept.solicitation,
         }
     }
 }

@@ -543,6 +543,11 @@ async fn an_address_that_bounced_is_suppressed_shown_and_let_go_across_a_restart
         assert!(shown.contains(&format!("<{to}>  failed without asking a server")), "{shown}");
         assert!(shown.contains("is on the suppression list here until 20") && shown.contains(why), "{shown}");
     }
+    let route = home.waypost(&["route", "alice@a.test", "x@far.test", "-c", config]).run().await;
+    assert!(
+        route.contains("    on the suppression list, comes back at once: 550 5.1.1 not tried: x@far.test"),
+        "{route}"
+    );
     let line = json(list(&["list", "--json"]).run().await.lines().next().unwrap());
     assert_eq!(
         (&line["address"], &line["cause"], &line["suppressed"]),

@@ -11,6 +11,17 @@ const BOUNDS: Bounds =
 const NOW: Timestamp = Timestamp(1_000_000);
 const LATER: Timestamp = Timestamp(i64::MAX);
 
+/// From here on three places are queues of one destination.
+const APART: u8 = 240;
+
+impl Apart for u8 {
+    fn others(&self) -> Vec<Self> {
+        let place = *self;
+        let first = place - place % 3;
+        (first..first.saturating_add(3)).filter(|other| place >= APART && *other != place).collect()
+    }
+}
+
 fn no() -> Reply {
     Reply::new(421, EnhancedStatus(4, 3, 2), "not now")
 }
@@ -19,6 +30,22 @@ fn no() -> Reply {
 fn fill(sites: &mut Sites<u8>, place: u8, ids: std::ops::Range<u64>, now: Timestamp) {
     ids.for_each(|id| sites.add(&place, BOUNDS, EntryId(id), now, now));
     look_at_all(sites, now);
+}
+
+/// A new connection whose message, number 0, is under way.
+fn sending_one(sites: &mut Sites<u8>, place: u8) -> (SiteId, EntryId) {
+    fill(sites, place, 0..1, NOW);
+    let (site, _) = sites.start(NOW).unwrap();
+    sites.connected(site, NOW);
+    let Next::Message(id) = sites.next(site, Stage::Connecting, NOW) else { panic!() };
+    (site, id)
+}
+
+/// A new connection whose message is sent and done.
+fn sent_one(sites: &mut Sites<u8>, place: u8) -> SiteId {
+    let (site, id) = sending_one(sites, place);
+    sites.done(site, id, Vec::new(), NOW);
+    site
 }
 
 fn look_at_all(sites: &mut Sites<u8>, now: Timestamp) {
@@ -86,11 +113,7 @@ fn destinations_that_take_mail_are_served_while_all_others_hang() {
 #[test]
 fn who_took_mail_lately_does_not_stand_behind_those_that_may_be_dead() {
     let mut sites = Sites::new(8);
-    fill(&mut sites, 1, 0..1, NOW);
-    let (site, _) = sites.start(NOW).unwrap();
-    sites.connected(site, NOW);
-    let Next::Message(id) = sites.next(site, Stage::Connecting, NOW) else { panic!() };
-    sites.done(site, id, Vec::new(), NOW);
+    let site = sent_one(&mut sites, 1);
     sites.ended(site, Stage::Busy, NOW);
     assert!(sites.by_place.is_empty());
     (10..30).for_each(|place| fill(&mut sites, place, 0..9, NOW));
@@ -171,6 +194,69 @@ fn a_rate_is_kept_over_all_connections() {
     assert!(matches!(given[..], [Next::Message(_), Next::Wait(_, Some(Timestamp(1_002_000)))]), "{given:?}");
 }
 
+#[test]
+fn the_queues_of_one_destination_share_its_connections() {
+    let mut sites = Sites::new(20);
+    (APART..APART + 3).for_each(|place| fill(&mut sites, place, 0..9, NOW));
+    let begun = starts(&mut sites, NOW);
+    assert_eq!(begun.len(), 3, "one for each, as no server took a session yet");
+    begun.iter().for_each(|(site, _)| sites.connected(*site, NOW));
+    assert!(starts(&mut sites, NOW).is_empty(), "three are all");
+    // who ends makes room for another one, in turn
+    for (site, _) in &begun {
+        assert!(matches!(sites.next(*site, Stage::Connecting, NOW), Next::Message(_)));
+    }
+    sites.ended(begun[0].0, Stage::Busy, NOW);
+    let [(_, place)] = starts(&mut sites, NOW)[..] else { panic!() };
+    assert_ne!(place, begun[0].1);
+    assert_eq!(sites.running(), 3);
+}
+
+#[test]
+fn an_idle_connection_ends_for_another_queue_of_its_destination() {
+    let mut sites = Sites::new(20);
+    let narrow = Bounds { connections: 1, ..BOUNDS };
+    let add = |sites: &mut Sites<u8>, place: u8, id| {
+        sites.add(&place, narrow, EntryId(id), NOW, NOW);
+        look_at_all(sites, NOW);
+    };
+    add(&mut sites, APART, 1);
+    let (site, _) = sites.start(NOW).unwrap();
+    sites.connected(site, NOW);
+    let Next::Message(id) = sites.next(site, Stage::Connecting, NOW) else { panic!() };
+    sites.done(site, id, Vec::new(), NOW);
+    let Next::Wait(bell, None) = sites.next(site, Stage::Busy, NOW) else { panic!() };
+    add(&mut sites, APART + 1, 2);
+    assert!(starts(&mut sites, NOW).is_empty(), "the only connection is there");
+    let mut rung = std::pin::pin!(bell.notified());
+    assert!(rung.as_mut().enable(), "it is woken");
+    assert!(matches!(sites.next(site, Stage::Idle, NOW), Next::End));
+    sites.ended(site, Stage::Busy, NOW);
+    assert_eq!(starts(&mut sites, NOW).iter().map(|(_, place)| *place).collect::<Vec<_>>(), [APART + 1]);
+}
+
+#[test]
+fn the_queues_of_one_destination_share_its_rate() {
+    let mut sites = Sites::new(20);
+    let bounds = Bounds { messages_per_minute: 60, ..BOUNDS };
+    for place in [APART, APART + 1] {
+        sites.add(&place, bounds, EntryId(1), NOW, NOW);
+    }
+    look_at_all(&mut sites, NOW);
+    let begun = starts(&mut sites, NOW);
+    assert_eq!(begun.len(), 2);
+    let given: Vec<Next> = begun.iter().map(|(site, _)| sites.next(*site, Stage::Connecting, NOW)).collect();
+    let soon = Timestamp(NOW.0 + 1000);
+    assert!(matches!(given[..], [Next::Message(_), Next::Wait(_, Some(slot))] if slot == soon), "{given:?}");
+    // one that comes new knows of it, and is looked at when the rate allows the next message
+    sites.add(&(APART + 2), bounds, EntryId(1), NOW, NOW);
+    look_at_all(&mut sites, NOW);
+    assert!(starts(&mut sites, NOW).is_empty());
+    assert_eq!(sites.next_wake(), Some(soon));
+    look_at_all(&mut sites, soon);
+    assert_eq!(starts(&mut sites, soon).len(), 1);
+}
+
 /// Connections from it in the model.
 const FROM_ONE: usize = 3;
 
@@ -237,11 +323,7 @@ fn destinations_share_the_rate_of_an_address_of_ours() {
 #[test]
 fn an_idle_connection_takes_the_next_message_and_ends_where_others_need_its_place() {
     let mut sites = Sites::new(1);
-    fill(&mut sites, 1, 0..1, NOW);
-    let (site, _) = sites.start(NOW).unwrap();
-    sites.connected(site, NOW);
-    let Next::Message(id) = sites.next(site, Stage::Connecting, NOW) else { panic!() };
-    sites.done(site, id, Vec::new(), NOW);
+    let site = sent_one(&mut sites, 1);
     assert!(matches!(sites.next(site, Stage::Busy, NOW), Next::Wait(_, None)));
     fill(&mut sites, 1, 1..2, NOW);
     assert!(starts(&mut sites, NOW).is_empty(), "the idle one is enough");
@@ -256,11 +338,7 @@ fn an_idle_connection_takes_the_next_message_and_ends_where_others_need_its_plac
 #[test]
 fn what_is_being_looked_at_is_not_lost_where_the_last_connection_ends() {
     let mut sites = Sites::new(8);
-    fill(&mut sites, 1, 0..1, NOW);
-    let (site, _) = sites.start(NOW).unwrap();
-    sites.connected(site, NOW);
-    let Next::Message(id) = sites.next(site, Stage::Connecting, NOW) else { panic!() };
-    sites.done(site, id, Vec::new(), NOW);
+    let site = sent_one(&mut sites, 1);
     sites.add(&1, BOUNDS, EntryId(7), NOW, NOW);
     assert_eq!(sites.due(NOW), [(site, EntryId(7), Because::Due(NOW))]);
     sites.ended(site, Stage::Busy, NOW);
@@ -296,10 +374,7 @@ fn a_connection_that_ends_before_it_asks_connects_no_more() {
 #[test]
 fn what_is_on_its_way_when_routes_change_is_not_sent_elsewhere_meanwhile() {
     let mut sites = Sites::new(8);
-    fill(&mut sites, 1, 0..1, NOW);
-    let (old, _) = sites.start(NOW).unwrap();
-    sites.connected(old, NOW);
-    let Next::Message(id) = sites.next(old, Stage::Connecting, NOW) else { panic!() };
+    let (old, id) = sending_one(&mut sites, 1);
     sites.clear(NOW);
     fill(&mut sites, 2, 0..1, NOW);
     assert!(starts(&mut sites, NOW).is_empty());
@@ -368,7 +443,8 @@ struct Model {
     sent: usize,
 }
 
-const PLACES: u64 = 6;
+/// The last two are queues of one destination.
+const PLACES: u64 = 8;
 const MINUTE: u64 = 60_000;
 
 impl Model {
@@ -394,9 +470,19 @@ impl Model {
 
     /// Each destination has bounds of its own.
     fn bounds(place: u8) -> Bounds {
+        if place >= APART {
+            return Bounds { connections: 2, messages_per_minute: 30, ..BOUNDS };
+        }
         let messages_per_minute = if place == 1 { 30 } else { 0 };
         let sources = if place >= 2 { from_one() } else { SourceAddresses::default() };
         Bounds { connections: 1 + usize::from(place), messages_per_minute, sources }
+    }
+
+    fn place(&mut self) -> u8 {
+        match self.chance.next(PLACES) as u8 {
+            place @ ..6 => place,
+            apart => APART + apart - 6,
+        }
     }
 
     fn after(&mut self, most: u64) -> Timestamp {
@@ -434,7 +520,7 @@ impl Model {
     fn accept(&mut self) {
         self.ids += 1;
         for _ in 0..=self.chance.next(2) {
-            let place = self.chance.next(PLACES) as u8;
+            let place = self.place();
             let due = if self.chance.next(4) == 0 { self.after(5 * MINUTE) } else { self.now };
             self.open.insert((place, EntryId(self.ids)), due);
             self.add(place, EntryId(self.ids), due);
@@ -467,7 +553,7 @@ impl Model {
     }
 
     fn pause(&mut self) {
-        let name = self.chance.next(PLACES).to_string();
+        let name = self.place().to_string();
         if !self.paused.remove(&name) {
             self.paused.insert(name);
         }
@@ -518,10 +604,11 @@ impl Model {
         let Some((site, place)) = self.sites.start(self.now) else { return false };
         assert!(!self.paused.contains(&place.to_string()), "a paused destination starts nothing");
         self.connections.push((site, place, Doing::Connecting));
-        let here = self.connections.iter().filter(|(_, other, _)| *other == place).count();
+        let is_here = |other: u8| other == place || place.others().contains(&other);
+        let here = self.connections.iter().filter(|(_, other, _)| is_here(*other)).count();
         assert!(here <= Self::bounds(place).connections, "{here} connections to {place}");
         assert!(self.sites.running - self.sites.hanging <= self.most);
-        let from_one = self.connections.iter().filter(|(_, place, _)| *place >= 2).count();
+        let from_one = self.connections.iter().filter(|(_, place, _)| (2..APART).contains(place)).count();
         assert!(from_one <= FROM_ONE, "{from_one} connections from one address");
         true
     }

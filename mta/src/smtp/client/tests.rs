@@ -562,6 +562,26 @@ fn what_requires_tls_goes_only_where_it_is_sure() {
 }
 
 #[test]
+fn what_kind_of_solicitation_it_is_is_told_who_asks() {
+    let solicitation = waypost_mail::Solicitation::parse("org.example:ADV,b");
+    let sent = Outgoing { wishes: Wishes { solicitation, ..Wishes::default() }, ..message(&["x@b.test"]) };
+    let rest = "S: 250 ok\nC: RCPT TO:<x@b.test>\nS: 250 ok\nC: DATA\nS: 354 go\nC: x\nC: .\nS: 250 mine\nC: QUIT\nS: 221 bye";
+    for (offer, told) in [
+        ("NO-SOLICITING", " SOLICIT=org.example:ADV,b"),
+        ("no-soliciting net.example:X", " SOLICIT=org.example:ADV,b"),
+        ("DSN", ""),
+    ] {
+        let script = format!(
+            "S: 220 b\nC: EHLO a.test\nS: 250-b\nS: 250 {offer}\nC: MAIL FROM:<s@a.test>{told}\n{rest}"
+        );
+        assert_eq!(run(&plain(), &[(sent.clone(), "x\r\n")], &script).0, [["250 mine"]], "{offer}");
+    }
+    let refused = "S: 220 b\nC: EHLO a.test\nS: 250-b\nS: 250 NO-SOLICITING org.example:ADV\n\
+        C: MAIL FROM:<s@a.test> SOLICIT=org.example:ADV,b\nS: 550 5.7.1 not here\nC: QUIT\nS: 221 bye";
+    assert_eq!(run(&plain(), &[(sent, "x\r\n")], refused).0, [["550 5.7.1 not here"]]);
+}
+
+#[test]
 fn what_is_to_come_back_in_time_goes_only_where_the_time_is_watched() {
     let by = |seconds, overdue| {
         let deliver_by = Some(DeliverBy { seconds, overdue, trace: true });

@@ -430,7 +430,8 @@ impl Transaction {
         server.smtputf8 && (self.message.smtputf8 || self.message.addresses_need_smtputf8())
     }
 
-    /// `REQUIRETLS` (RFC 8689 section 2), `MT-PRIORITY` (RFC 6710 section 3) and `BY` (RFC 2852 section 4).
+    /// `REQUIRETLS` (RFC 8689 section 2), `MT-PRIORITY` (RFC 6710 section 3), `BY` (RFC 2852 section 4) and `SOLICIT` (RFC 3865
+    /// section 2.3).
     fn handling(&self, server: &Capabilities) -> String {
         let mut text = String::new();
         if self.message.wishes.require_tls && server.require_tls {
@@ -441,6 +442,10 @@ impl Transaction {
         }
         if let Some(by) = self.message.wishes.deliver_by.filter(|_| server.deliver_by.is_some()) {
             text += &format!(" BY={by}");
+        }
+        if let Some(solicitation) = self.message.wishes.solicitation.as_ref().filter(|_| server.no_soliciting)
+        {
+            text += &format!(" SOLICIT={solicitation}");
         }
         text
     }

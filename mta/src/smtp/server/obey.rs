@@ -127,7 +127,7 @@ impl Server {
         if parameters.release.is_some() && self.settings.future_release.is_none() {
             return self.refused(replies::NO_FUTURE_RELEASE, None);
         }
-        if parameters.solicitation.is_some() && self.settings.no_soliciting.is_none() {
+        if parameters.wishes.solicitation.is_some() && self.settings.no_soliciting.is_none() {
             return self.refused(replies::NO_SOLICIT, None);
         }
         if parameters.size.is_some_and(|size| size > self.settings.message_size) {

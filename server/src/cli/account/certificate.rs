@@ -4,7 +4,11 @@ use std::path::Path;
 
 use crate::{
     admin::{CertificateLine, Request, Response},
-    cli::{Failure, arguments::CertificateCommand, target, terminal},
+    cli::{
+        Failure,
+        arguments::{CertificateCommand, NamedOfAccount, OfAccount},
+        target, terminal,
+    },
 };
 
 /// Runs the command.
@@ -16,13 +20,13 @@ pub(super) async fn run(command: CertificateCommand) -> Result<(), Failure> {
             target::ask(&config, request).await?;
             terminal::say(&format!("the certificate {name} logs in to {address}"));
         }
-        CertificateCommand::List { address, json, config } => {
+        CertificateCommand::List(OfAccount { address, json, config }) => {
             let response = target::ask(&config, Request::CertificateList { address }).await?;
             if let Response::Certificates(lines) = response {
                 list(&lines, json)?;
             }
         }
-        CertificateCommand::Remove { address, name, config } => {
+        CertificateCommand::Remove(NamedOfAccount { address, name, config }) => {
             let request = Request::CertificateRemove { address: address.clone(), name: name.clone() };
             let left = target::ask(&config, request).await?;
             terminal::say(&format!("removed the certificate {name} of {address}"));

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::ConfigFile;
+use super::{ConfigFile, NamedOfAccount, OfAccount};
 
 /// `waypost account certificate`
 #[derive(Debug, Subcommand)]
@@ -20,24 +20,7 @@ pub enum CertificateCommand {
         config: ConfigFile,
     },
     /// Lists the certificates of an account
-    List {
-        /// The account's address
-        address: String,
-        /// Prints JSON
-        #[arg(long)]
-        json: bool,
-        /// The configuration.
-        #[command(flatten)]
-        config: ConfigFile,
-    },
+    List(OfAccount),
     /// Takes a certificate away; who has it cannot log in by it any more
-    Remove {
-        /// The account's address
-        address: String,
-        /// What it is called
-        name: String,
-        /// The configuration.
-        #[command(flatten)]
-        config: ConfigFile,
-    },
+    Remove(NamedOfAccount),
 }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use tempfile::TempDir;
-use waypost_mail::{AccountId, DateTime, Flag, Flags};
+use waypost_mail::{DateTime, Flag, Flags};
 use waypost_storage::{Account, Delivery, Options, Store};
-use waypost_tests::{Client, SiteBuilder, client::Output, program};
+use waypost_tests::{Client, SiteBuilder, client::Output, program, site::account_id};
 
 mod malformed;
 mod python;
@@ -120,13 +120,7 @@ impl Place {
 }
 
 async fn account(store: &Store, user: &str) -> Account {
-    let address = format!("{user}@a.test");
-    let id: AccountId = {
-        let directory = store.directory();
-        let directory = directory.borrow();
-        directory.accounts.values().find(|account| account.address.to_string() == address).unwrap().id
-    };
-    store.account(id).await.unwrap()
+    store.account(account_id(store, &format!("{user}@a.test"))).await.unwrap()
 }
 
 /// Puts messages into a mailbox, which is created where it is missing.
