@@ -92,6 +92,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     let srs = sections::srs(&root, &domains);
     let authenticity = sections::authenticity(&root);
     let dkim = facts.dkim(&root, &domains);
+    let reports = sections::reports(&root);
     if !root.has("listener") {
         problems.add(None, "there is no [[listener]]: the server would serve nobody");
     }
@@ -148,6 +149,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         authenticity,
         dkim,
         oauth,
+        reports,
     })
 }
 

@@ -863,6 +863,29 @@ fn dmarc_domain(section: Section<'_, '_>) -> Option<(Domain, DmarcMode)> {
     Some((name?.value, mode?))
 }
 
+/// The least and the most time for which reports are kept.
+const REPORTS_KEPT: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(86_400)..=Duration::from_secs(3_650 * 86_400);
+
+pub(crate) fn reports(root: &Section<'_, '_>) -> ReportsConfig {
+    let section = root.table("reports");
+    let default = ReportsConfig::default();
+    let kept = |text: &str| match duration(text)? {
+        keep if REPORTS_KEPT.contains(&keep) => Ok(keep),
+        _ => Err("it is at least 1 day".to_owned()),
+    };
+    let config = ReportsConfig {
+        addresses: section.list("addresses", address).map(values).unwrap_or_default(),
+        mailbox: section
+            .string("mailbox")
+            .map(|found| found.value.to_owned())
+            .filter(|name| !name.is_empty()),
+        keep: section.parsed("keep", kept).map_or(default.keep, |found| found.value),
+    };
+    section.end();
+    config
+}
+
 /// `selector = sub-domain *( "." sub-domain )` (RFC 6376 section 3.1).
 fn selector(text: &str) -> Result<String, String> {
     let is_label = |label: &str| {

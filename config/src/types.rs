@@ -51,6 +51,25 @@ pub struct Config {
     pub dkim: DkimConfig,
     /// `[oauth]`
     pub oauth: Option<OauthConfig>,
+    /// `[reports]`
+    pub reports: ReportsConfig,
+}
+
+/// `[reports]`: reports between servers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportsConfig {
+    /// Addresses that reports of others come to, beside `postmaster@` each domain and those that our records name.
+    pub addresses: Vec<Address>,
+    /// The mailbox that mail goes to which may bring reports; `None`: INBOX.
+    pub mailbox: Option<String>,
+    /// How long what reports say, and what we sent, is kept; default 90 days.
+    pub keep: Duration,
+}
+
+impl Default for ReportsConfig {
+    fn default() -> Self {
+        Self { addresses: Vec::new(), mailbox: None, keep: Duration::from_secs(90 * 86_400) }
+    }
 }
 
 /// `[oauth]`: logins by bearer tokens.

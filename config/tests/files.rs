@@ -347,6 +347,8 @@ fn what_must_not_be_is_refused() {
         ("[authenticity]\ndmarc = \"reject\"", "\"enforce\""),
         ("[authenticity]\ntrusted_sealers = [\"a b\"]", "a b"),
         ("[[authenticity.domain]]\nname = \"far.test\"", "dmarc"),
+        ("[reports]\nkeep = \"1h\"", "at least 1 day"),
+        ("[reports]\naddresses = [\"nobody\"]", "nobody"),
         ("[limits]\nrecipients = 99", "between 100 and"),
         ("[limits]\nrecipients = -1", "between 100 and"),
         ("[limits]\nrecipients = 99999999999999999999999", "between 100 and"),

@@ -1,7 +1,8 @@
 //! The MTA: receives mail by SMTP, queues and routes it, and sends it on.
 //!
 //! `smtp` is pure: grammar and machines of both sides. `server` answers the server machine's questions, `client` the client
-//! machine's; `authenticity` signs; `queue` decides when, `route` decides where to, `dns` asks.
+//! machine's; `authenticity` signs; `queue` decides when, `route` decides where to, `dns` asks; `reports` are those between
+//! servers.
 
 pub mod authenticity;
 pub mod client;
@@ -9,6 +10,7 @@ pub mod dns;
 mod notification;
 pub mod queue;
 mod random;
+pub mod reports;
 pub mod route;
 pub mod server;
 pub mod smtp;

@@ -101,6 +101,12 @@ impl Zone<'_> {
         format!("{}.", self.config.hostname)
     }
 
+    /// Where reports are to come: to an address in the domain, as others would have to agree in DNS (RFC 7489 section 7.1).
+    fn reports(&self) -> String {
+        let configured = self.config.reports.addresses.iter().find(|address| address.domain == *self.name);
+        configured.map_or_else(|| format!("postmaster@{}", self.name), ToString::to_string)
+    }
+
     fn exchanger(&mut self, domain: &DomainConfig) {
         let host = self.config.hostname.clone();
         self.say(format!(
@@ -154,12 +160,12 @@ impl Zone<'_> {
             self.say("p=quarantine once mail is signed");
         }
         self.say("p=reject once the reports are good");
-        self.record("_dmarc", "TXT", format!("v=DMARC1; p={policy}; rua=mailto:postmaster@{}", self.name));
+        self.record("_dmarc", "TXT", format!("v=DMARC1; p={policy}; rua=mailto:{}", self.reports()));
     }
 
     /// Reports about TLS (RFC 8460), and MTA-STS (RFC 8461), whose policy this server does not serve itself.
     fn tls(&mut self) {
-        self.record("_smtp._tls", "TXT", format!("v=TLSRPTv1; rua=mailto:postmaster@{}", self.name));
+        self.record("_smtp._tls", "TXT", format!("v=TLSRPTv1; rua=mailto:{}", self.reports()));
         let policy =
             format!("version: STSv1\nmode: testing\nmx: {}\nmax_age: {STS_MAX_AGE}\n", self.config.hostname);
         self.say("MTA-STS: this server does not serve policies. Once a web server has this text at");

@@ -8,6 +8,7 @@ mod message;
 mod play;
 mod pop3;
 mod proxy;
+mod reports;
 mod sasl;
 mod smtp;
 mod smtp_sessions;
@@ -17,7 +18,7 @@ mod tls_policy;
 pub(crate) type Target = fn(&[u8]);
 
 /// All targets by name; a corpus has the same name.
-pub(crate) const TARGETS: [(&str, Target); 32] = [
+pub(crate) const TARGETS: [(&str, Target); 34] = [
     ("address", mail::address),
     ("body_decoder", message::body_decoder),
     ("config", configuration::config),
@@ -35,6 +36,8 @@ pub(crate) const TARGETS: [(&str, Target); 32] = [
     ("pop3_machine", pop3::machine),
     ("proxy_header", proxy::header),
     ("report", message::report),
+    ("report_attached", reports::attached),
+    ("report_in_mail", reports::in_mail),
     ("sasl", sasl::exchange),
     ("smtp_client", smtp_sessions::client),
     ("smtp_command", smtp::command),

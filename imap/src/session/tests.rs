@@ -30,6 +30,7 @@ fn config() -> Config {
     let domain = Domain::new("a.test").unwrap();
     Config {
         oauth: None,
+        reports: Default::default(),
         outbound_tls: Default::default(),
         hostname: Domain::new("mx.a.test").unwrap(),
         state_dir: "/nowhere".into(),

@@ -173,6 +173,7 @@ impl World {
             dialler: Dialler::default(),
             random: Random::default(),
             signers: Signers::default(),
+            sent: Default::default(),
             shutdown: Shutdown::new(),
         };
         let control = Control::default();
@@ -307,6 +308,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
     };
     Config {
         oauth: None,
+        reports: Default::default(),
         outbound_tls: Default::default(),
         hostname: Domain::new("mx.a.test").unwrap(),
         state_dir: "/nonexistent".into(),

@@ -19,6 +19,7 @@ fn next_hop(host: &str, port: u16) -> NextHop {
 fn config() -> Config {
     Config {
         oauth: None,
+        reports: Default::default(),
         outbound_tls: Default::default(),
         hostname: domain("mx.a.test"),
         state_dir: "/nonexistent".into(),

@@ -91,6 +91,7 @@ impl Site {
             random: Random::default(),
             resolver: Resolver::answered_by(Zone::default()),
             signers: Signers::default(),
+            reports: Default::default(),
         };
         Self { context, live, anna, bert, transport_bytes: 1 << 16, tls: None, _state: state }
     }

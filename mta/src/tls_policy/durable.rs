@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Writes a file as a whole: beside it first, synced, then in its place, and the folder synced. Blocks.
-pub(super) fn write(file: &Path, octets: &[u8]) -> io::Result<()> {
+pub(crate) fn write(file: &Path, octets: &[u8]) -> io::Result<()> {
     let folder = file.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(folder)?;
     let beside = file.with_extension("new");
@@ -22,7 +22,7 @@ pub(super) fn write(file: &Path, octets: &[u8]) -> io::Result<()> {
 }
 
 /// Reads a file of at most so many octets; `None`: it is not there. Blocks.
-pub(super) fn read(file: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read(file: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
     match fs::metadata(file) {
         Ok(found) if found.len() > bytes_max => Err(io::Error::other("too large")),
         Ok(_) => fs::read(file).map(Some),

@@ -10,7 +10,7 @@
 
 mod cache;
 pub mod decision;
-mod durable;
+pub(crate) mod durable;
 pub mod memory;
 mod policies;
 pub mod results;

@@ -111,6 +111,7 @@ impl Node {
             dialler: Dialler::new(seen),
             random: random.clone(),
             signers: signers.clone(),
+            sent: Default::default(),
             shutdown: shutdown.clone(),
         }));
         let context = server::Context {
@@ -122,6 +123,7 @@ impl Node {
             random,
             resolver: Resolver::answered_by(self.zones.clone()),
             signers,
+            reports: Default::default(),
         };
         let mut arriving = self.net.listen(self.host, Arc::clone(life));
         let listener = Arc::new(self.config.listeners[0].clone());

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use waypost_auth::{Live, Secrets};
 use waypost_config::Config;
 use waypost_mail::{AccountRecord, AccountSource, Address, TotpSecret};
-use waypost_mta::queue::Control;
+use waypost_mta::{queue::Control, reports::incoming::Incoming};
 use waypost_storage::{NewAccount, Store, StoreError};
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     dkim::{self, DkimAnswer, DkimJob},
     maintenance::{self, Maintained, Maintenance},
     queue::{self, QueueAnswer, QueueJob},
+    reports::{self, ReportsAnswer, ReportsJob},
     route::{self, RouteAnswer, Router},
     suppression::{self, SuppressionAnswer, SuppressionJob},
 };
@@ -130,6 +131,11 @@ pub enum Request {
         /// What is asked of it.
         job: SuppressionJob,
     },
+    /// Looks at the reports that arrived.
+    Reports {
+        /// What is asked of them.
+        job: ReportsJob,
+    },
     /// Looks at the keys that mail is signed with, or changes them.
     Dkim {
         /// What is asked of them.
@@ -165,6 +171,8 @@ pub enum Response {
     Queue(QueueAnswer),
     /// What the suppression list answers.
     Suppression(SuppressionAnswer),
+    /// What reports say.
+    Reports(Box<ReportsAnswer>),
     /// What became of keys, and all that there are.
     Dkim(DkimAnswer),
     /// What would become of a message.
@@ -201,6 +209,8 @@ pub struct Parts {
     pub router: Router,
     /// The queue, where it runs.
     pub control: Option<Control>,
+    /// The reports that arrived.
+    pub reports: Incoming,
 }
 
 /// Carries a request out. What takes long tells `events`, and ends early where nobody takes them.
@@ -248,6 +258,7 @@ pub async fn execute(
         },
         Request::Queue { job } => queue::run(store, live, parts, job, &events).await.map(Response::Queue),
         Request::Suppression { job } => suppression::run(store, live, job).await.map(Response::Suppression),
+        Request::Reports { job } => reports::run(store, live, parts, job).await,
         Request::Dkim { job } => {
             dkim::run(store, live, &parts.router.resolver, job).await.map(Response::Dkim)
         }

@@ -3,6 +3,7 @@
 mod certificate;
 mod dkim;
 mod queue;
+mod reports;
 mod suppression;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use crate::port::Layout;
 pub use certificate::CertificateCommand;
 pub use dkim::{DkimCommand, DkimDomain, DnsOptions};
 pub use queue::{QueueCommand, QueueList, SomeMessages, SomeOrAll};
+pub use reports::{ReportsCommand, ReportsOptions};
 pub use suppression::SuppressionCommand;
 
 /// A mail server: SMTP, IMAP and POP3 over one store.
@@ -47,6 +49,8 @@ pub enum Command {
     /// Addresses that are sent no mail any more
     #[command(subcommand)]
     Suppression(SuppressionCommand),
+    /// What other servers report of mail in the name of our domains, of TLS with us, and of single messages
+    Reports(ReportsOptions),
     /// The keys that mail of a domain is signed with
     #[command(subcommand)]
     Dkim(DkimCommand),

@@ -9,6 +9,7 @@ pub mod dns;
 pub mod maintenance;
 pub mod progress;
 pub mod queue;
+pub mod reports;
 pub mod route;
 pub mod send;
 pub mod serve;
@@ -78,6 +79,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Send(options) => block_on(send::run(options)),
         Command::Queue(command) => block_on(queue::run(command)),
         Command::Suppression(command) => block_on(suppression::run(command)),
+        Command::Reports(options) => block_on(reports::run(options)),
         Command::Dkim(command) => block_on(dkim::run(command)),
         Command::Dns(options) => block_on(dns::run(options)),
         Command::Route(options) => block_on(route::run(options)),

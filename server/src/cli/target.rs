@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use waypost_auth::Live;
 use waypost_config::Config;
 use waypost_mail::Timestamp;
-use waypost_mta::{Random, dns::Resolver, tls_policy::Policies};
+use waypost_mta::{Random, dns::Resolver, reports::incoming::Incoming, tls_policy::Policies};
 use waypost_storage::Store;
 
 use crate::{
@@ -123,7 +123,10 @@ async fn open(config: Arc<Config>) -> Result<Opened, Failure> {
     };
     let adopted = directory::adopt_file_accounts(&store, &config).await;
     match adopted.and_then(|()| directory::live(&store, config)) {
-        Ok(live) => Ok(Opened { store, live, parts: Parts { router, control: None } }),
+        Ok(live) => {
+            let reports = Incoming::open(&live.config.state_dir, store.now());
+            Ok(Opened { store, live, parts: Parts { router, control: None, reports } })
+        }
         Err(problem) => {
             store.close().await;
             Err(Failure::configuration(problem))

@@ -16,6 +16,7 @@ mod moving;
 mod peers;
 mod queue;
 mod relay;
+mod reports;
 mod restart;
 mod routes;
 mod store;
