@@ -463,4 +463,16 @@ mod tests {
         let report = Aggregate::parse(aggregate(&unreadable).as_bytes()).unwrap();
         assert_eq!((report.rows.len(), report.rows[0].source, report.rows[0].count), (1, None, 9));
     }
+
+    #[test]
+    fn a_large_document_becomes_little() {
+        let row = |number: usize| record(&format!("2001:db8::{number:x}"), 1, "fail", "fail");
+        let rows: Vec<String> = (0..8_000).map(row).collect();
+        let document = aggregate(&rows);
+        assert!(document.len() > 4 << 20);
+        let used = allocation_counter::measure(|| {
+            assert_eq!(Aggregate::parse(document.as_bytes()).unwrap().left_out, 7_000);
+        });
+        assert!(used.bytes_max < 4 << 20, "{used:?}");
+    }
 }

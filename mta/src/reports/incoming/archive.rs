@@ -104,13 +104,14 @@ impl Line {
             Self::Problem(problem) => format!("problem\n{}\n{}", problem.mail, problem.why),
             Self::Report(kept) => {
                 let Kept { mail, reporter: Reporter { name, verified, .. }, content, .. } = &**kept;
-                let (kind, id) = match content {
-                    Content::Aggregate(report) => ("aggregate", &report.id),
-                    Content::Tls(report) => ("tls", &report.id),
-                    Content::Incident(_) => ("incident", mail),
+                // some name the reports about all domains of a day alike
+                let (kind, domain, id) = match content {
+                    Content::Aggregate(report) => ("aggregate", report.domain.as_str(), &report.id),
+                    Content::Tls(report) => ("tls", "", &report.id),
+                    Content::Incident(_) => ("incident", "", mail),
                 };
                 let who = verified.as_deref().map(super::provider::organization).unwrap_or_default();
-                format!("{kind}\n{who}\n{}\n{id}", name.to_lowercase())
+                format!("{kind}\n{who}\n{}\n{domain}\n{id}", name.to_lowercase())
             }
         }
     }
@@ -265,7 +266,9 @@ mod tests {
             name: "Big".into(),
             verified: verified.map(str::to_owned),
         };
-        let content = Content::Aggregate(Aggregate { id: id.into(), ..Aggregate::default() });
+        let (domain, id) = id.split_once('/').unwrap_or(("a.test", id));
+        let report = Aggregate { id: id.into(), domain: domain.into(), ..Aggregate::default() };
+        let content = Content::Aggregate(report);
         let names = [("192.0.2.1".parse().unwrap(), "x.test".to_owned())].into();
         Line::Report(Box::new(Kept { mail: "m".into(), at: at(0).to_string(), reporter, names, content }))
     }
@@ -286,6 +289,7 @@ mod tests {
         assert_eq!(add(&report("1", big), 0), Added::Kept);
         assert_eq!(add(&report("1", Some("big.test")), 1), Added::Known);
         assert_eq!(add(&report("2", big), 1), Added::Kept);
+        assert_eq!(add(&report("b.test/2", big), 1), Added::Kept);
         assert_eq!(add(&problem("a"), 1), Added::Kept);
         assert_eq!(add(&problem("a"), 1), Added::Known);
         let mut archive = Archive::open(&folder, KEEP, at(1));
@@ -294,12 +298,19 @@ mod tests {
         let lines = |day| lines_since(&folder, &day_name(at(day))).unwrap();
         assert_eq!(
             lines(0),
-            [report("1", None), report("1", big), report("2", big), problem("a"), report("2", None)]
+            [
+                report("1", None),
+                report("1", big),
+                report("2", big),
+                report("b.test/2", big),
+                problem("a"),
+                report("2", None)
+            ]
         );
-        assert_eq!((lines(1).len(), lines(2).len()), (3, 0));
+        assert_eq!((lines(1).len(), lines(2).len()), (4, 0));
         // the first day is forgotten on the fourth
         assert_eq!(archive.add(&report("3", big), KEEP, at(3)).unwrap(), Added::Kept);
-        assert_eq!(lines(0).len(), 4);
+        assert_eq!(lines(0).len(), 5);
         assert_eq!(archive.add(&report("1", big), KEEP, at(3)).unwrap(), Added::Kept);
     }
 
