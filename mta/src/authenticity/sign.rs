@@ -88,8 +88,11 @@ impl Signing {
     /// Puts fields for these keys before a header block that is otherwise complete. `None`: there is no key, or the header has so many
     /// fields of one name that nothing sane would come of it.
     pub fn begin(keys: &[Arc<SigningKey>], header: &mut HeaderBlock, now: Timestamp) -> Option<Self> {
+        if keys.is_empty() {
+            return None;
+        }
         let names = names(header);
-        if keys.is_empty() || names.len() > NAMES_MAX {
+        if names.len() > NAMES_MAX {
             return None;
         }
         let (mut text, mut open) = (String::new(), Vec::with_capacity(keys.len()));

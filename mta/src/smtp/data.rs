@@ -18,6 +18,7 @@
 //! ```
 
 use bytes::{Buf, Bytes, BytesMut};
+use memchr::memchr3_iter;
 
 /// So much of a message is gathered before it is handed on.
 pub const CHUNK_BYTES: usize = 64 * 1024;
@@ -97,7 +98,7 @@ impl DataReceiver {
         let mut at = 0;
         while at < input.len() && !self.ended && self.chunk.len() < CHUNK_BYTES {
             at += match self.place {
-                Place::Text => self.text(&input[at..]),
+                Place::LineStart | Place::Text => self.text(&input[at..], true),
                 _ => self.octet(input[at]),
             };
         }
@@ -112,12 +113,12 @@ impl DataReceiver {
         let mut at = 0;
         while at < here && self.chunk.len() < CHUNK_BYTES {
             at += match self.place {
-                Place::Text => self.text(&input[at..here]),
+                Place::LineStart | Place::Text => self.text(&input[at..here], false),
                 Place::Binary => self.binary_octets(&input[at..here]),
                 Place::Cr | Place::EmptyCr if input[at] != b'\n' => self.bare_carriage_return(),
                 Place::Cr => self.octet(b'\n'),
                 Place::EmptyCr => self.end_header(),
-                _ => self.begin_line(input[at]),
+                Place::Dot | Place::DotCr => self.octet(input[at]),
             };
         }
         *left -= at as u64;
@@ -165,16 +166,41 @@ impl DataReceiver {
         self.fault
     }
 
-    /// Takes text up to the next octet that may matter, or that octet; how many.
-    fn text(&mut self, input: &[u8]) -> usize {
-        let matters = |octet: &u8| matches!(octet, b'\r' | b'\n' | 0);
-        match input.iter().position(matters).unwrap_or(input.len()) {
-            0 => self.octet(input[0]),
-            run => {
+    /// Takes whole lines and text, as much as the chunk has room for, or the octet that is to be looked at; how many. Where dots are
+    /// `transparent` a line that begins with one is looked at.
+    fn text(&mut self, input: &[u8], transparent: bool) -> usize {
+        let room = CHUNK_BYTES - self.chunk.len();
+        match self.plain(&input[..input.len().min(room)], transparent) {
+            (0, _) if self.place == Place::LineStart && !transparent => self.begin_line(input[0]),
+            (0, _) => self.octet(input[0]),
+            (run, place) => {
                 self.emit(&input[..run]);
+                self.place = place;
                 run
             }
         }
+    }
+
+    /// How many octets, from the start or the middle of a line, go on as they are, and where the next one stands.
+    fn plain(&self, input: &[u8], transparent: bool) -> (usize, Place) {
+        let is_dot = |at: usize| transparent && input.get(at) == Some(&b'.');
+        if self.place == Place::LineStart && is_dot(0) {
+            return (0, self.place);
+        }
+        let behind = |at: usize, line: (usize, Place)| (at, if at > line.0 { Place::Text } else { line.1 });
+        let (mut line, mut marks) = ((0, self.place), memchr3_iter(b'\r', b'\n', 0, input));
+        while let Some(at) = marks.next() {
+            // An empty line ends the header block of a binary message.
+            if self.binary || !input[at..].starts_with(b"\r\n") {
+                return behind(at, line);
+            }
+            marks.next();
+            line = (at + 2, Place::LineStart);
+            if is_dot(line.0) {
+                return line;
+            }
+        }
+        behind(input.len(), line)
     }
 
     /// Takes one octet; always 1.
@@ -300,6 +326,19 @@ mod tests {
             prop_assert_eq!(data.fault(), None);
             prop_assert_eq!(received, body.as_bytes());
             prop_assert_eq!(rest, b"QUIT\r\n");
+        }
+
+        #[test]
+        fn pieces_make_no_difference(octets in prop::collection::vec(prop::sample::select(b".\r\n\r\n\r\n\0abc".to_vec()), 0..40), piece in 1usize..20) {
+            let (whole, by_one) = (receive(&octets, 64, 20), receive(&octets, 1, 20));
+            let some = receive(&octets, piece, 20);
+            prop_assert_eq!((whole.0.fault(), whole.0.place, &whole.2), (by_one.0.fault(), by_one.0.place, &by_one.2));
+            prop_assert_eq!((some.0.fault(), some.0.place, &some.1), (whole.0.fault(), whole.0.place, &whole.1));
+            for receiver in [DataReceiver::new, DataReceiver::binary] {
+                let whole = receive_counted(receiver(30), &octets, 64);
+                prop_assert_eq!(&receive_counted(receiver(30), &octets, 1), &whole);
+                prop_assert_eq!(&receive_counted(receiver(30), &octets, piece), &whole);
+            }
         }
 
         #[test]
