@@ -1,3 +1,5 @@
+use proptest::{collection::vec, prelude::*, sample::Index};
+
 use super::*;
 use crate::reports::incoming::testing::{aggregate, gzip, mail, record, tls_report, zip};
 
@@ -224,5 +226,51 @@ fn a_failure_report_says_which_message_it_is_about() {
         "X: y\r\n",
     ] {
         assert_eq!(told(strange, None).about, None, "{strange}");
+    }
+}
+
+/// Samples of all that is read.
+fn samples() -> Vec<Vec<u8>> {
+    let (xml, tls) = (one().into_bytes(), tls_report().into_bytes());
+    let kinds = [
+        ("Content-Type: text/xml\r\n", xml.clone()),
+        ("Content-Type: application/tlsrpt+json\r\n", tls.clone()),
+        (ZIPPED, zip(&[("a.xml", &xml), ("b.xml", &xml)], 0)),
+        (ZIPPED, zip(&[("a.xml", &xml)], 8)),
+        ("Content-Type: application/tlsrpt+gzip\r\n", gzip(&tls)),
+    ];
+    kinds.map(|(headers, octets)| mail("big.test", headers, &octets)).to_vec()
+}
+
+proptest! {
+    #[test]
+    fn damage_is_no_panic_and_nothing_grows(
+        sample in any::<Index>(),
+        changes in vec((any::<Index>(), any::<u8>()), 0..6),
+        (from, to, place) in any::<(Index, Index, Index)>(),
+    ) {
+        let mut mail = sample.get(&samples()).clone();
+        for (at, octet) in changes {
+            let at = at.index(mail.len());
+            mail[at] = octet;
+        }
+        // a piece is there twice, or the end is missing
+        let (from, to) = (from.index(mail.len()), to.index(mail.len()));
+        match from <= to {
+            true => {
+                let (piece, place) = (mail[from..to].to_vec(), place.index(mail.len()));
+                mail.splice(place..place, piece);
+            }
+            false => mail.truncate(from),
+        }
+        let reading = read(&mail, None, &ours(), NOW);
+        prop_assert!(reading.found.len() <= 40 && reading.problems.len() <= 20);
+        for octets in [one().into_bytes(), tls_report().into_bytes(), zip(&[("a", one().as_bytes())], 0)] {
+            let mut octets = octets;
+            let at = place.index(octets.len());
+            octets[at] ^= 1 << (from % 8);
+            let documents = unpack(&octets).unwrap_or_default();
+            documents.iter().for_each(|document| drop((Aggregate::parse(document), TlsReport::parse(document))));
+        }
     }
 }
