@@ -12,6 +12,9 @@ use crate::{authenticity::dmarc, reports::incoming::sent::Transaction};
 /// Most octets of a message that its author is looked for in.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 
+/// Octets that are copied at once.
+const PIECE_BYTES: usize = 4096;
+
 /// The header block of a message that is being sent, as far as it was kept.
 #[derive(Debug, Default)]
 pub(super) struct HeaderStart {
@@ -20,8 +23,12 @@ pub(super) struct HeaderStart {
 }
 
 impl HeaderStart {
-    /// Takes the octets of the message as they are sent.
+    /// Takes the octets of the message as they are sent; of the body no more than a piece.
     pub(super) fn feed(&mut self, octets: &[u8]) {
+        octets.chunks(PIECE_BYTES).for_each(|piece| self.take(piece));
+    }
+
+    fn take(&mut self, octets: &[u8]) {
         if self.is_complete || self.octets.len() >= HEADER_BYTES_MAX {
             return;
         }
