@@ -19,5 +19,5 @@ pub use types::{
     ListenerConfig, ListenerRules, Listeners, LostTls, Network, NextHop, OauthConfig, OutboundTlsConfig,
     Password, PrivatePem, QueueConfig, RatesConfig, RouteConfig, RouteProtocol, RouteTls, Schedule,
     SendAsAddress, SendAsConfig, Service, SocketFile, SourceAddresses, SourceConfig, SrsConfig,
-    StorageConfig, SuppressionConfig, TlsConfig, TlsLevel, TlsMode, TlsPolicyConfig, TokenSource,
+    StorageConfig, StsMode, SuppressionConfig, TlsConfig, TlsLevel, TlsMode, TlsPolicyConfig, TokenSource,
 };

@@ -26,6 +26,8 @@ pub(crate) struct FileFacts<'a> {
 
 const TLS_MODES: [(&str, TlsMode); 3] =
     [("none", TlsMode::None), ("starttls", TlsMode::StartTls), ("implicit", TlsMode::Implicit)];
+const STS_MODES: [(&str, StsMode); 3] =
+    [("testing", StsMode::Testing), ("enforce", StsMode::Enforce), ("none", StsMode::None)];
 const ROUTE_TLS: [(&str, RouteTls); 3] =
     [("opportunistic", RouteTls::Opportunistic), ("required", RouteTls::Required), ("none", RouteTls::None)];
 const ROUTE_PROTOCOLS: [(&str, RouteProtocol); 2] =
@@ -540,8 +542,10 @@ pub(crate) fn listener(facts: &FileFacts<'_>, section: Section<'_, '_>) -> Optio
         "imap" => Ok(Service::Imap),
         "pop3" => Ok(Service::Pop3),
         "lmtp" => Ok(Service::Lmtp),
-        "http" => Err(format!("the service {text:?} is not available in this version")),
-        _ => Err(format!("{text:?} is none of \"smtp\", \"submission\", \"lmtp\", \"imap\", \"pop3\"")),
+        "http" => Ok(Service::Http),
+        _ => Err(format!(
+            "{text:?} is none of \"smtp\", \"submission\", \"lmtp\", \"imap\", \"pop3\", \"http\""
+        )),
     });
     let service = section.need("service", service);
     let address = section.need("address", section.parsed("address", |text| facts.listen_address(text)));
@@ -560,7 +564,15 @@ pub(crate) fn listener(facts: &FileFacts<'_>, section: Section<'_, '_>) -> Optio
     }
     let auth_without_tls = auth_without_tls.is_some_and(|auth| auth.value);
     let without_tls = auth_without_tls || address.socket().is_none();
-    let tls = tls.unwrap_or(if without_tls { TlsMode::None } else { TlsMode::StartTls });
+    let is_http = service == Service::Http;
+    let usual = if is_http { TlsMode::Implicit } else { TlsMode::StartTls };
+    let tls = tls.unwrap_or(if without_tls { TlsMode::None } else { usual });
+    if is_http && tls == TlsMode::StartTls {
+        problems.add(
+            Some(place.clone()),
+            "listener.tls is \"implicit\" or \"none\" for the service \"http\", which has no STARTTLS",
+        );
+    }
     if address.socket().is_none() && tls != TlsMode::None {
         problems.add(Some(place.clone()), "listener.tls is \"none\" on a Unix socket");
     }
@@ -607,12 +619,15 @@ fn rules(facts: &FileFacts<'_>, section: &Section<'_, '_>, service: Option<Servi
     let relays: &[Service] = &[Service::Smtp];
     let takes_mail: &[Service] = &[Service::Smtp, Service::Submission];
     let has_users: &[Service] = &[Service::Submission, Service::Imap, Service::Pop3];
+    let has_users_or_relays: &[Service] =
+        &[Service::Smtp, Service::Submission, Service::Lmtp, Service::Imap, Service::Pop3];
     for (key, services) in [
         ("xclient", takes_mail),
         ("strict_pipelining", takes_mail),
         ("vrfy", takes_mail),
         ("greeting_delay", relays),
         ("client_certificates", has_users),
+        ("auth_without_tls", has_users_or_relays),
     ] {
         if let Some(service) = service.filter(|service| section.has(key) && !services.contains(service)) {
             section.wrong(format!("listener.{key} means nothing for the service {:?}", service.name()));
@@ -647,10 +662,11 @@ pub(crate) fn domain_section(section: Section<'_, '_>) -> Option<Found<DomainCon
     });
     let relay_to = section.parsed("relay_to", server).map(|found| found.value);
     let dkim = section.boolean("dkim").is_none_or(|dkim| dkim.value);
+    let mta_sts = section.word("mta_sts", &STS_MODES).unwrap_or_default();
     section.end();
     let Found { value: name, place } = name?;
     let separator = separator.map_or(Some('+'), |found| found.value);
-    Some(Found { value: DomainConfig { name, catch_all, separator, relay_to, dkim }, place })
+    Some(Found { value: DomainConfig { name, catch_all, separator, relay_to, dkim, mta_sts }, place })
 }
 
 pub(crate) fn alias(section: Section<'_, '_>) -> Option<Found<AliasConfig>> {

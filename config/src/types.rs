@@ -162,6 +162,8 @@ pub enum Service {
     Imap,
     /// POP3.
     Pop3,
+    /// Documents over HTTP: the policy of MTA-STS, the set-up of mail programs.
+    Http,
 }
 
 impl Service {
@@ -173,6 +175,7 @@ impl Service {
             Self::Lmtp => "lmtp",
             Self::Imap => "imap",
             Self::Pop3 => "pop3",
+            Self::Http => "http",
         }
     }
 }
@@ -278,6 +281,31 @@ pub struct DomainConfig {
     pub relay_to: Option<NextHop>,
     /// Whether mail of its authors is signed (DKIM); default yes, once there are keys.
     pub dkim: bool,
+    /// What its policy of MTA-STS asks of senders.
+    pub mta_sts: StsMode,
+}
+
+/// What a policy of MTA-STS asks of senders (RFC 8461 section 5).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum StsMode {
+    /// To report where TLS fails, and to deliver all the same.
+    #[default]
+    Testing,
+    /// To deliver by verified TLS only.
+    Enforce,
+    /// Nothing: an earlier policy is taken back (section 8.3).
+    None,
+}
+
+impl StsMode {
+    /// Its name in policies and in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Testing => "testing",
+            Self::Enforce => "enforce",
+            Self::None => "none",
+        }
+    }
 }
 
 /// A password that the file declares.

@@ -300,8 +300,17 @@ fn what_must_not_be_is_refused() {
         ("[[listener]]\nservice = \"imap\"\naddress = \"0.0.0.0:143\"\nauth_without_tls = true", "loopback"),
         ("[[listener]]\nservice = \"imap\"\naddress = \"0.0.0.0:143\"", "no [tls]"),
         (
-            "[[listener]]\nservice = \"http\"\naddress = \"0.0.0.0:80\"\ntls = \"none\"",
-            "not available in this version",
+            "[[listener]]\nservice = \"http\"\naddress = \"0.0.0.0:80\"\ntls = \"starttls\"",
+            "which has no STARTTLS",
+        ),
+        (
+            "[[listener]]\nservice = \"http\"\naddress = \"127.0.0.1:80\"\nauth_without_tls = true",
+            "listener.auth_without_tls means nothing for the service \"http\"",
+        ),
+        ("[[domain]]\nname = \"b.test\"\nmta_sts = \"strict\"", "is none of"),
+        (
+            "[[listener]]\nservice = \"http\"\naddress = \"127.0.0.1:80\"\nclient_certificates = \"a.pem\"",
+            "listener.client_certificates means nothing for the service \"http\"",
         ),
         ("[[listener]]\nservice = \"smpt\"\naddress = \"0.0.0.0:80\"\ntls = \"none\"", "is none of"),
         ("[tls]\ncertificate = \"missing.pem\"\nkey = \"missing.pem\"", "missing.pem: No such file"),

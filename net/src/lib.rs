@@ -6,6 +6,7 @@
 
 pub mod connect;
 pub mod driver;
+pub mod http;
 pub mod https;
 pub mod listener;
 pub mod local;
@@ -22,6 +23,7 @@ mod testing;
 
 pub use connect::{ConnectError, Dial, Dialled, Dialler, Dialling, Network, Raced, connect};
 pub use driver::{Connection, Disconnect, Driven, Stream, TlsRole, drive};
+pub use http::{HttpQuery, HttpReply, serve_http};
 pub use https::{Bounds, HttpsAnswer, HttpsClient, HttpsError, HttpsRequest, HttpsUrl, Payload};
 pub use listener::{Acceptor, AddressCount, DescriptorError, Limits, bind, network, raise_descriptor_limit};
 pub use local::LocalListener;

@@ -480,6 +480,7 @@ fn refusal(service: Service) -> &'static str {
         }
         Service::Imap => "* BYE [LIMIT] Too many connections from your address\r\n",
         Service::Pop3 => "-ERR [SYS/TEMP] Too many connections from your address\r\n",
+        Service::Http => "",
     }
 }
 
@@ -489,6 +490,7 @@ struct Services {
     mta: waypost_mta::server::Context,
     imap: waypost_imap::Context,
     pop3: waypost_pop3::Context,
+    web: waypost_web::Context,
 }
 
 impl Services {
@@ -519,6 +521,7 @@ impl Services {
             },
             imap: waypost_imap::Context::new(imap.0, imap.1, imap.2),
             pop3: waypost_pop3::Context::new(pop3.0, pop3.1, pop3.2),
+            web: waypost_web::Context::new(store.clone(), live.subscribe()),
         }
     }
 
@@ -533,6 +536,7 @@ impl Services {
             }
             Service::Imap => Box::pin(waypost_imap::serve(connection, self.imap.clone(), listener)),
             Service::Pop3 => Box::pin(waypost_pop3::serve(connection, self.pop3.clone(), listener)),
+            Service::Http => Box::pin(waypost_web::serve(connection, self.web.clone())),
         }
     }
 }

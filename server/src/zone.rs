@@ -1,10 +1,9 @@
 //! The records that a domain publishes so that mail of this server arrives and its users' programs find it, as the configuration has it.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
-use waypost_config::{Config, DomainConfig, ListenerConfig, Service, TlsMode};
+use waypost_config::{Config, DomainConfig, Service, TlsMode};
 use waypost_mail::Domain;
+use waypost_web::{policy, services::port};
 
 use crate::admin::dkim::DkimLine;
 
@@ -12,8 +11,6 @@ use crate::admin::dkim::DkimLine;
 const TTL: u32 = 3600;
 /// Longest string of a TXT record in octets (RFC 1035 section 3.3).
 const STRING_BYTES_MAX: usize = 255;
-/// How long senders remember our policy of MTA-STS, in seconds (RFC 8461 section 3.2): a week.
-const STS_MAX_AGE: u32 = 604_800;
 
 /// What services are called in SRV records, with implicit TLS and with STARTTLS (RFC 6186, RFC 8314 section 5.1).
 const SERVICES: [(Service, &str, &str); 3] = [
@@ -70,7 +67,7 @@ pub fn lines(config: &Config, domain: &DomainConfig, keys: &[DkimLine]) -> Vec<Z
         zone.spf();
         zone.dkim(keys);
         zone.dmarc(domain, keys);
-        zone.tls();
+        zone.tls(domain);
         zone.services();
     }
     zone.lines
@@ -163,17 +160,28 @@ impl Zone<'_> {
         self.record("_dmarc", "TXT", format!("v=DMARC1; p={policy}; rua=mailto:{}", self.reports()));
     }
 
-    /// Reports about TLS (RFC 8460), and MTA-STS (RFC 8461), whose policy this server does not serve itself.
-    fn tls(&mut self) {
+    /// Reports about TLS (RFC 8460), and MTA-STS (RFC 8461), whose policy a listener for HTTPS serves.
+    fn tls(&mut self, domain: &DomainConfig) {
         self.record("_smtp._tls", "TXT", format!("v=TLSRPTv1; rua=mailto:{}", self.reports()));
-        let policy =
-            format!("version: STSv1\nmode: testing\nmx: {}\nmax_age: {STS_MAX_AGE}\n", self.config.hostname);
-        self.say("MTA-STS: this server does not serve policies. Once a web server has this text at");
-        self.say(format!("https://mta-sts.{}/.well-known/mta-sts.txt", self.name));
+        let policy = policy::text(self.config, domain);
+        let id = format!("v=STSv1; id={}", policy::id(&policy));
+        if self.has_https() {
+            self.say(format!("MTA-STS: the certificate has to be good for mta-sts.{}, too", self.name));
+            self.record("mta-sts", "CNAME", self.host());
+            self.record("_mta-sts", "TXT", id);
+            return;
+        }
+        self.say("MTA-STS: no [[listener]] with service \"http\" is on port 443. With one, or once a web server has this text at");
+        self.say(format!("https://mta-sts.{}{}", self.name, policy::PATH));
         policy.lines().for_each(|line| self.say(format!("    {line}")));
         self.say("publish this record, with another id whenever the text changes:");
-        let record = txt(&format!("_mta-sts.{}", self.name), &format!("v=STSv1; id={}", policy_id(&policy)));
+        let record = txt(&format!("_mta-sts.{}", self.name), &id);
         self.say(format!("    {record}"));
+    }
+
+    /// Whether the documents are found where they are looked for.
+    fn has_https(&self) -> bool {
+        port(self.config, Service::Http, TlsMode::Implicit) == Some(443)
     }
 
     /// Where users' programs log in; what is not served is said to be absent (RFC 6186 section 3.4).
@@ -189,25 +197,17 @@ impl Zone<'_> {
                 self.record(&format!("{name}._tcp"), "SRV", data);
             }
         }
-        self.say("autoconfig and autodiscover: this server serves neither");
+        if !self.has_https() {
+            self.say("autoconfig and autodiscover need a [[listener]] with service \"http\" on port 443");
+            return;
+        }
+        let (autoconfig, autodiscover) =
+            (format!("autoconfig.{}", self.name), format!("autodiscover.{}", self.name));
+        self.say(format!("the certificate has to be good for {autoconfig} and {autodiscover}, too"));
+        self.record("autoconfig", "CNAME", host.clone());
+        self.record("autodiscover", "CNAME", host.clone());
+        self.record("_autodiscover._tcp", "SRV", format!("0 1 443 {autodiscover}."));
     }
-}
-
-/// The port of the first listener for it that others can reach: the one that is registered, where there are several.
-fn port(config: &Config, service: Service, tls: TlsMode) -> Option<u16> {
-    let reachable = |listener: &&ListenerConfig| listener.service == service && listener.tls == tls;
-    let sockets = config.listeners.iter().filter(reachable).filter_map(|listener| listener.address.socket());
-    let ports: BTreeMap<bool, u16> = sockets
-        .filter(|address| !address.ip().is_loopback() && address.port() != 0)
-        .map(|address| (address.port() >= 1024, address.port()))
-        .collect();
-    ports.into_values().next()
-}
-
-/// 16 letters and digits that follow from the text of a policy (FNV-1a).
-fn policy_id(policy: &str) -> String {
-    let step = |hash: u64, octet: u8| (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3);
-    format!("{:016x}", policy.bytes().fold(0xcbf2_9ce4_8422_2325, step))
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ fn config() -> Config {
             separator: Some('+'),
             relay_to: None,
             dkim: false,
+            mta_sts: Default::default(),
         }],
         accounts: vec![AccountConfig {
             address: Address::parse(testing::USER).unwrap(),

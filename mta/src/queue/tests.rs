@@ -305,6 +305,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
         separator: None,
         relay_to: None,
         dkim: true,
+        mta_sts: Default::default(),
     };
     Config {
         oauth: None,

@@ -76,6 +76,7 @@ fn the_most_specific_of_the_configuration_decides() {
         separator: None,
         relay_to,
         dkim: true,
+        mta_sts: Default::default(),
     };
     let mut config = Config {
         routes: vec![route(Some("exact.test"), "exact", RouteTls::Required)],

@@ -117,7 +117,7 @@ fn settings(
         role: match listener.service {
             Service::Submission => Role::Submission,
             Service::Lmtp => Role::Lmtp,
-            Service::Smtp | Service::Imap | Service::Pop3 => Role::Relay,
+            Service::Smtp | Service::Imap | Service::Pop3 | Service::Http => Role::Relay,
         },
         message_size: live.config.limits.message_size,
         recipients: live.config.limits.recipients,

@@ -18,7 +18,8 @@
 //! ```
 
 use bytes::{Buf, Bytes, BytesMut};
-use memchr::memchr3_iter;
+
+use super::lines::{Stops, plain};
 
 /// So much of a message is gathered before it is handed on.
 pub const CHUNK_BYTES: usize = 64 * 1024;
@@ -170,37 +171,18 @@ impl DataReceiver {
     /// `transparent` a line that begins with one is looked at.
     fn text(&mut self, input: &[u8], transparent: bool) -> usize {
         let room = CHUNK_BYTES - self.chunk.len();
-        match self.plain(&input[..input.len().min(room)], transparent) {
-            (0, _) if self.place == Place::LineStart && !transparent => self.begin_line(input[0]),
-            (0, _) => self.octet(input[0]),
-            (run, place) => {
-                self.emit(&input[..run]);
-                self.place = place;
-                run
+        // An empty line ends the header block of a binary message.
+        let stops = Stops { octet: 0, dot: transparent, line_end: self.binary };
+        let run = plain(&input[..input.len().min(room)], self.place == Place::LineStart, stops);
+        match run.octets {
+            0 if self.place == Place::LineStart && !transparent => self.begin_line(input[0]),
+            0 => self.octet(input[0]),
+            taken => {
+                self.emit(&input[..taken]);
+                self.place = if run.ends_line { Place::LineStart } else { Place::Text };
+                taken
             }
         }
-    }
-
-    /// How many octets, from the start or the middle of a line, go on as they are, and where the next one stands.
-    fn plain(&self, input: &[u8], transparent: bool) -> (usize, Place) {
-        let is_dot = |at: usize| transparent && input.get(at) == Some(&b'.');
-        if self.place == Place::LineStart && is_dot(0) {
-            return (0, self.place);
-        }
-        let behind = |at: usize, line: (usize, Place)| (at, if at > line.0 { Place::Text } else { line.1 });
-        let (mut line, mut marks) = ((0, self.place), memchr3_iter(b'\r', b'\n', 0, input));
-        while let Some(at) = marks.next() {
-            // An empty line ends the header block of a binary message.
-            if self.binary || !input[at..].starts_with(b"\r\n") {
-                return behind(at, line);
-            }
-            marks.next();
-            line = (at + 2, Place::LineStart);
-            if is_dot(line.0) {
-                return line;
-            }
-        }
-        behind(input.len(), line)
     }
 
     /// Takes one octet; always 1.

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod command;
 pub mod data;
+mod lines;
 pub mod parameters;
 pub mod path;
 pub mod reply;

@@ -114,6 +114,24 @@ fn a_server_reads_what_the_configuration_serves() {
 }
 
 #[test]
+fn what_a_listener_for_https_serves_has_records() {
+    let https = "[[listener]]\nservice = \"http\"\naddress = \"0.0.0.0:443\"\n";
+    let config = config(&format!("[[domain]]\nname = \"example.org\"\n{https}"));
+    let records = read(&zone(&config, &[]));
+    let id = policy::id(&policy::text(&config, &config.domains[0]));
+    for (name, kind, data) in [
+        ("mta-sts", RecordType::CNAME, "mx.example.org."),
+        ("_mta-sts", RecordType::TXT, &*format!("v=STSv1; id={id}")),
+        ("autoconfig", RecordType::CNAME, "mx.example.org."),
+        ("autodiscover", RecordType::CNAME, "mx.example.org."),
+        ("_autodiscover._tcp", RecordType::SRV, "0 1 443 autodiscover.example.org."),
+    ] {
+        let record = (format!("{name}.example.org."), kind, data.to_owned());
+        assert!(records.contains(&record), "{record:?} {records:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_known_is_said() {
     let text = zone(&config("[[domain]]\nname = \"example.org\"\n"), &[]);
     for said in [
@@ -125,7 +143,7 @@ fn what_cannot_be_known_is_said() {
     ] {
         assert!(text.contains(said), "{said}\n{text}");
     }
-    assert!(!text.contains("\n_mta-sts"), "nobody serves the policy yet");
+    assert!(!text.contains("\n_mta-sts"), "nobody serves the policy");
     let smarthost = "[[domain]]\nname = \"other.test\"\n[[route]]\ndomain = \"*\"\nnext_hop = \"out.test\"\n";
     let text = zone(&config(smarthost), &[]);
     assert!(text.contains("; a [[route]] sends mail by another server"), "{text}");

@@ -8,6 +8,7 @@ mod clients;
 mod command_line;
 mod dane;
 mod dialogues;
+mod documents;
 mod hostile;
 mod keys;
 mod local;

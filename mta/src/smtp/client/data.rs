@@ -2,6 +2,8 @@
 
 use bytes::{BufMut, BytesMut};
 
+use crate::smtp::lines::{Stops, plain};
+
 /// The end of the data where the last line has its CRLF.
 pub(super) const END_OF_DATA: &[u8] = b".\r\n";
 
@@ -34,15 +36,21 @@ impl DotStuffer {
             }
             if self.place == Place::LineStart && *first == b'.' {
                 output.put_u8(b'.');
+                self.place = Place::Inside;
             }
-            let text = rest.iter().position(|octet| matches!(octet, b'\r' | b'\n')).unwrap_or(rest.len());
-            output.put_slice(&rest[..text]);
-            match rest.get(text) {
-                None => self.place = Place::Inside,
+            // NUL is not looked for: an octet that is looked for anyway stands in its place.
+            let stops = Stops { octet: b'\n', dot: true, line_end: false };
+            let run = plain(rest, self.place == Place::LineStart, stops);
+            output.put_slice(&rest[..run.octets]);
+            rest = &rest[run.octets..];
+            self.place = if run.ends_line { Place::LineStart } else { Place::Inside };
+            // What is left begins a line with a dot, or is a line end whose other half is missing, here at least.
+            match rest.first() {
                 Some(b'\r') => self.place = Place::BehindCr,
-                Some(_) => self.end_line(output),
+                Some(b'\n') => self.end_line(output),
+                _ => continue,
             }
-            rest = rest.get(text + 1..).unwrap_or_default();
+            rest = &rest[1..];
         }
     }
 
