@@ -878,6 +878,10 @@ const DAILY_REPORTS: std::ops::RangeInclusive<u64> = 1..=10_000;
 /// Most characters of a name in reports.
 const REPORT_NAME_CHARS_MAX: usize = 200;
 
+/// The least and the most time for which reports are kept.
+const REPORTS_KEPT: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(86_400)..=Duration::from_secs(3_650 * 86_400);
+
 pub(crate) fn reports(root: &Section<'_, '_>, domains: &[Found<DomainConfig>]) -> ReportsConfig {
     let section = root.table("reports");
     let name = |key| section.parsed(key, report_name).map(|found| found.value);
@@ -892,7 +896,16 @@ pub(crate) fn reports(root: &Section<'_, '_>, domains: &[Found<DomainConfig>]) -
             Err(format!("{text:?} is in no [[domain]] whose mail is delivered here"))
         }
     });
+    let kept = |text: &str| match duration(text)? {
+        keep if REPORTS_KEPT.contains(&keep) => Ok(keep),
+        _ => Err("it is at least 1 day".to_owned()),
+    };
+    let keep = section.parsed("keep", kept).map(|found| found.value);
+    let mailbox = section.string("mailbox").map(|found| found.value.to_owned());
     let config = ReportsConfig {
+        addresses: section.list("addresses", address).map(values).unwrap_or_default(),
+        mailbox: mailbox.filter(|name| !name.is_empty()),
+        keep: keep.unwrap_or(ReportsConfig::default().keep),
         send: section.boolean("send").is_none_or(|send| send.value),
         organization: name("organization"),
         from: from.map(|found| found.value),

@@ -731,8 +731,9 @@ impl AuthenticityConfig {
     }
 }
 
-/// `[reports]`: what other domains are told of their mail and of TLS towards them. The default tells nothing, which is not that of a file.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// `[reports]`: what other domains are told of their mail and of TLS towards them, and what others say of ours. The default tells nothing,
+/// which is not that of a file.
+#[derive(Clone, Debug, PartialEq)]
 pub struct ReportsConfig {
     /// Whether reports are sent; default true.
     pub send: bool,
@@ -744,6 +745,27 @@ pub struct ReportsConfig {
     pub contact: Option<String>,
     /// Most reports of each kind about one day.
     pub daily_max: usize,
+    /// Addresses that reports of others come to, beside `postmaster@` each domain and those that our records name.
+    pub addresses: Vec<Address>,
+    /// The mailbox that mail goes to which may bring reports; `None`: INBOX.
+    pub mailbox: Option<String>,
+    /// How long what reports say, and what we sent, is kept; default 90 days.
+    pub keep: Duration,
+}
+
+impl Default for ReportsConfig {
+    fn default() -> Self {
+        Self {
+            send: false,
+            organization: None,
+            from: None,
+            contact: None,
+            daily_max: 0,
+            addresses: Vec::new(),
+            mailbox: None,
+            keep: Duration::from_secs(90 * 86_400),
+        }
+    }
 }
 
 /// `[dkim]`: how mail is signed. The default signs mail of users only and changes no keys, which is not that of a file.

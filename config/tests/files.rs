@@ -366,6 +366,8 @@ fn what_must_not_be_is_refused() {
         ("[reports]\norganization = \"a\\nb\"", "one line"),
         ("[reports]\ncontact = \" \"", "one line"),
         ("[reports]\ndaily_max = 0", "daily_max"),
+        ("[reports]\nkeep = \"1h\"", "at least 1 day"),
+        ("[reports]\naddresses = [\"nobody\"]", "nobody"),
         ("[limits]\nrecipients = 99", "between 100 and"),
         ("[limits]\nrecipients = -1", "between 100 and"),
         ("[limits]\nrecipients = 99999999999999999999999", "between 100 and"),

@@ -2,6 +2,8 @@
 //!
 //! Only parts of the outermost multipart are looked at. What a report says is what its writer says.
 
+mod incident;
+
 use waypost_mail::{EnhancedStatus, notify::decode_unitext};
 
 use crate::{
@@ -9,6 +11,8 @@ use crate::{
     build::Action,
     decode::{ContentDecoder, header_text},
 };
+
+pub use incident::{DOMAINS_MAX, Incident, RECEIVED_MAX, ReturnedHeader};
 
 /// Most octets of a report's part for programs that are read; what stands behind them is not looked at.
 pub const PART_BYTES_MAX: usize = 64 * 1024;

@@ -1,8 +1,8 @@
 //! The MTA: receives mail by SMTP, queues and routes it, and sends it on.
 //!
 //! `smtp` is pure: grammar and machines of both sides. `server` answers the server machine's questions, `client` the client
-//! machine's; `authenticity` signs; `queue` decides when, `route` decides where to, `dns` asks; `reports` tell
-//! domains what was seen of their mail.
+//! machine's; `authenticity` signs; `queue` decides when, `route` decides where to, `dns` asks; `reports` are those between
+//! servers: what domains are told, and what others say of our mail.
 
 pub mod authenticity;
 pub mod client;

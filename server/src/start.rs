@@ -20,7 +20,10 @@ use waypost_mta::{
     authenticity::{Signers, rotation},
     dns::{DnsError, Resolver},
     queue,
-    reports::outgoing::{Counts, Reporter},
+    reports::{
+        incoming::{self, Incoming},
+        outgoing::{Counts, Reporter},
+    },
     tls_policy::Policies,
 };
 use waypost_net::{
@@ -254,6 +257,7 @@ impl Running {
             dialler: Dialler::default(),
             random: self.services.mta.random.clone(),
             signers: self.services.mta.signers.clone(),
+            sent: self.services.mta.reports.sent().clone(),
             shutdown,
         };
         let control = queue::Control::default();
@@ -279,8 +283,15 @@ impl Running {
         self.shutdown.spawn(async move {
             tokio::select! { () = tend => (), () = stopping.stopping() => () }
         });
+        let reports = self.services.mta.reports.clone();
+        self.shutdown.spawn(reports.clone().run(incoming::Context {
+            store: self.store.clone(),
+            live: self.live.subscribe(),
+            resolver: router.resolver.clone(),
+            shutdown: self.shutdown.clone(),
+        }));
         let (store, live) = (self.store.clone(), self.live.subscribe());
-        let parts = admin::Parts { router, control: Some(control), reporter };
+        let parts = admin::Parts { router, control: Some(control), reporter, reports };
         admin::socket::listen(&config.state_dir, store, live, parts, &self.shutdown).map_err(|error| {
             StartError::Admin(admin::socket::path(&config.state_dir).display().to_string(), error)
         })
@@ -359,6 +370,8 @@ impl Running {
     /// Stops: no new sessions, running ones end what they do, the store is closed. Whether all ended in time.
     pub async fn drain(self) -> bool {
         let in_time = self.shutdown.drain(DRAIN_TIMEOUT).await;
+        let keep = self.config().reports.keep;
+        self.services.mta.reports.write(keep, self.store.now()).await;
         self.store.close().await;
         in_time
     }
@@ -521,6 +534,9 @@ impl Services {
         resolver: &Resolver,
         counts: Counts,
     ) -> Self {
+        let config = live.borrow().config.clone();
+        let reports = Incoming::open(&config.state_dir, store.now());
+        reports.configure(&config);
         let shared = || (store.clone(), live.subscribe(), authenticator.clone());
         let (mta_store, mta_live, mta_authenticator) = shared();
         let (imap, pop3) = (shared(), shared());
@@ -535,6 +551,7 @@ impl Services {
                 resolver: resolver.clone(),
                 signers: Signers::default(),
                 counts,
+                reports,
             },
             imap: waypost_imap::Context::new(imap.0, imap.1, imap.2),
             pop3: waypost_pop3::Context::new(pop3.0, pop3.1, pop3.2),

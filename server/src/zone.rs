@@ -98,6 +98,12 @@ impl Zone<'_> {
         format!("{}.", self.config.hostname)
     }
 
+    /// Where reports are to come: to an address in the domain, as others would have to agree in DNS (RFC 7489 section 7.1).
+    fn reports(&self) -> String {
+        let configured = self.config.reports.addresses.iter().find(|address| address.domain == *self.name);
+        configured.map_or_else(|| format!("postmaster@{}", self.name), ToString::to_string)
+    }
+
     fn exchanger(&mut self, domain: &DomainConfig) {
         let host = self.config.hostname.clone();
         self.say(format!(
@@ -151,12 +157,12 @@ impl Zone<'_> {
             self.say("p=quarantine once mail is signed");
         }
         self.say("p=reject once the reports are good");
-        self.record("_dmarc", "TXT", format!("v=DMARC1; p={policy}; rua=mailto:postmaster@{}", self.name));
+        self.record("_dmarc", "TXT", format!("v=DMARC1; p={policy}; rua=mailto:{}", self.reports()));
     }
 
     /// Reports about TLS (RFC 8460), and MTA-STS (RFC 8461), whose policy a listener for HTTPS serves.
     fn tls(&mut self, domain: &DomainConfig) {
-        self.record("_smtp._tls", "TXT", format!("v=TLSRPTv1; rua=mailto:postmaster@{}", self.name));
+        self.record("_smtp._tls", "TXT", format!("v=TLSRPTv1; rua=mailto:{}", self.reports()));
         let policy = policy::text(self.config, domain);
         let id = format!("v=STSv1; id={}", policy::id(&policy));
         if self.has_https() {

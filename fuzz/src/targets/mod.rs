@@ -8,6 +8,7 @@ mod message;
 mod play;
 mod pop3;
 mod proxy;
+mod reports;
 mod sasl;
 mod smtp;
 mod smtp_sessions;
@@ -19,7 +20,7 @@ use waypost_mta::authenticity::fuzzing;
 pub(crate) type Target = fn(&[u8]);
 
 /// All targets by name; a corpus has the same name.
-pub(crate) const TARGETS: [(&str, Target); 37] = [
+pub(crate) const TARGETS: [(&str, Target); 39] = [
     ("address", mail::address),
     ("arc_sets", fuzzing::arc_sets),
     ("authentication_results", fuzzing::authentication_results),
@@ -41,6 +42,8 @@ pub(crate) const TARGETS: [(&str, Target); 37] = [
     ("pop3_machine", pop3::machine),
     ("proxy_header", proxy::header),
     ("report", message::report),
+    ("report_attached", reports::attached),
+    ("report_in_mail", reports::in_mail),
     ("sasl", sasl::exchange),
     ("smtp_client", smtp_sessions::client),
     ("smtp_command", smtp::command),

@@ -127,6 +127,47 @@ fn complaints_are_understood() {
 }
 
 #[test]
+fn what_is_told_of_a_message_is_understood() {
+    let incident = |message: &[u8]| {
+        let structure = Splitter::split(message);
+        let header = usize::try_from(structure.root.header.end).unwrap();
+        Incident::read(&structure, header, &message[header..])
+    };
+    let fields = "Feedback-Type: auth-failure\r\nVersion: 1\r\nUser-Agent: x/1\r\nAuth-Failure: DMARC\r\n\
+        Received-Date: Thu, 26 Nov 2026 04:05:06 +0000\r\nSource-IP: 203.0.113.9\r\nReported-Domain: a.test\r\n\
+        Reported-Domain: b.test\r\nDelivery-Result: Reject\r\nDKIM-Domain: a.test\r\nDKIM-Selector: s1\r\n\
+        Identity-Alignment: none\r\n";
+    let message = "Received: from x ([203.0.113.9])\r\n\tby mx.b.test id 1;\r\n\tThu, 26 Nov 2026 04:05:06 +0000\r\n\
+        Message-ID: <m1@a.test>\r\nFrom: =?utf-8?q?J=C3=B6rg?= <j@a.test>\r\nSubject: news\r\n\r\nReceived: no field\r\n";
+    for kind in ["message/rfc822", "text/rfc822-headers", "message/global-headers"] {
+        let read = incident(&report(&[("message/feedback-report", fields), (kind, message)])).unwrap();
+        assert_eq!((read.feedback.kind.as_str(), read.failure.as_deref()), ("auth-failure", Some("dmarc")));
+        assert_eq!(read.arrival.as_deref(), Some("Thu, 26 Nov 2026 04:05:06 +0000"));
+        assert_eq!((read.source.as_deref(), read.delivery.as_deref()), (Some("203.0.113.9"), Some("reject")));
+        assert_eq!(read.domains, ["a.test", "b.test"]);
+        assert_eq!(read.signature, Some(("a.test".to_owned(), "s1".to_owned())));
+        let original = ReturnedHeader {
+            message_id: Some("m1@a.test".to_owned()),
+            from: Some("J\u{f6}rg <j@a.test>".to_owned()),
+            subject: Some("news".to_owned()),
+            received: vec![
+                "from x ([203.0.113.9])\tby mx.b.test id 1;\tThu, 26 Nov 2026 04:05:06 +0000"
+                    .replace('\t', " "),
+            ],
+        };
+        assert_eq!(read.original, original, "{kind}");
+    }
+    let bare = incident(&report(&[("message/feedback-report", "Feedback-Type: abuse\r\n")])).unwrap();
+    assert_eq!((bare.domains.len(), bare.signature, bare.original), (0, None, ReturnedHeader::default()));
+    let many = format!("{fields}{}", "Reported-Domain: c.test\r\n".repeat(2 * DOMAINS_MAX));
+    let trace = "Received: x\r\n".repeat(2 * RECEIVED_MAX);
+    let read = incident(&report(&[("message/feedback-report", &many), ("message/rfc822", &trace)])).unwrap();
+    assert_eq!((read.domains.len(), read.original.received.len()), (DOMAINS_MAX, RECEIVED_MAX));
+    let status = "Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: rfc822;x@b.test\r\nAction: failed\r\n";
+    assert_eq!(incident(&report(&[("message/delivery-status", status)])), None);
+}
+
+#[test]
 fn what_is_no_report_says_nothing() {
     let good = "Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: rfc822;x@b.test\r\nAction: failed\r\nStatus: 5.1.1\r\n";
     let plain = format!("From: x\r\n\r\n{good}").into_bytes();

@@ -128,6 +128,7 @@ impl World {
             dialler: Dialler::default(),
             random: Random::default(),
             signers: Signers::default(),
+            sent: Default::default(),
             shutdown: Shutdown::new(),
         };
         Self { begun, _sink: sink, filled, context, control: Control::default() }

@@ -151,6 +151,26 @@ pub(crate) fn says_pass(raw: &[u8], method: &str) -> bool {
     })
 }
 
+/// The domains that a field of this identifier says stood behind the message: signers whose signatures hold, and authors that DMARC found
+/// to be such. In lower case.
+pub(crate) fn vouched(raw: &[u8], authserv_id: &str) -> Vec<String> {
+    let parts = Tokens::all(raw).unwrap_or_default();
+    let is_ours = |part: &String| part.trim().eq_ignore_ascii_case(authserv_id);
+    if !parts.first().is_some_and(is_ours) {
+        return Vec::new();
+    }
+    let vouched = |part: &String| {
+        let mut words = part.split_ascii_whitespace();
+        let property = match words.next()? {
+            "dkim=pass" => "header.d=",
+            "dmarc=pass" => "header.from=",
+            _ => return None,
+        };
+        words.find_map(|word| word.strip_prefix(property)).map(str::to_owned)
+    };
+    parts.iter().skip(1).filter_map(vouched).collect()
+}
+
 /// Takes a value apart.
 struct Tokens;
 
@@ -225,6 +245,17 @@ mod tests {
         ] {
             assert_eq!(says_pass(text.as_bytes(), "dmarc"), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_we_wrote_says_who_vouched() {
+        let field = " mx.b.test;\r\n\tiprev=pass (x.test)\r\n\t\tpolicy.iprev=192.0.2.1;\r\n\tspf=pass\r\n\t\tsmtp.mailfrom=x@s.test;\r\n\
+            \tdkim=fail reason=\"; dkim=pass header.d=f.test\"\r\n\t\theader.d=e.test;\r\n\
+            \tdkim=pass\r\n\t\theader.d=D.test\r\n\t\theader.s=s;\r\n\tarc=pass\r\n\t\theader.d=c.test;\r\n\
+            \tdmarc=pass\r\n\t\theader.from=a.test\r\n\t\tpolicy.dmarc=reject\r\n";
+        assert_eq!(vouched(field.as_bytes(), "mx.b.test"), ["d.test", "a.test"]);
+        assert_eq!(vouched(field.as_bytes(), "other.test"), [""; 0]);
+        assert_eq!(vouched(b" mx.b.test; dkim=pass (no end", "mx.b.test"), [""; 0]);
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub trait Outbox: Send {
     fn now(&self) -> Timestamp;
     /// What the connection waits for from now on, until a server takes the session and the first message is asked for.
     fn waits_for(&mut self, _what: WaitsFor) {}
+    /// The address of ours that the connection goes out from, where it is one by IP.
+    fn speaks_from(&mut self, _source: Option<IpAddr>) {}
     /// The next message to be sent; `None`: there is no more for this connection.
     fn next(&mut self) -> impl Future<Output = Option<Outgoing>> + Send;
     /// What the message given last really holds; `None` if it cannot be read.
@@ -259,6 +261,7 @@ impl Caller<'_> {
             }
         };
         let sender = Some(connection.local.ip());
+        session.outbox.speaks_from(sender.filter(|ip| target.ip().is_some() && !ip.is_unspecified()));
         let settings = Settings {
             hostname: self.hostname.to_string(),
             protocol: self.route.protocol,

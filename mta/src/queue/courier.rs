@@ -1,7 +1,7 @@
 //! A courier: one connection to one destination, message after message. A few outcomes may be on their way to the store while the next
 //! message is sent; the connection ends when all are recorded.
 
-use std::{collections::VecDeque, hash::Hash, sync::Arc, time::Duration};
+use std::{collections::VecDeque, hash::Hash, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -14,6 +14,7 @@ use waypost_storage::{Content, Dialogue, QueueEntry, QueuedRecipient, Reader};
 
 use super::{
     Context, Place, RECIPIENTS_PER_TRANSACTION_MAX, Shared,
+    author::HeaderStart,
     outcome::{Settlement, outcomes},
     part::Part,
     recorder::Unrecorded,
@@ -63,6 +64,7 @@ struct Current {
     entry: Arc<QueueEntry>,
     job: Job,
     reader: Reader,
+    header: HeaderStart,
 }
 
 /// For how long servers have let a connection wait, before one took the session. What is waited for before a server can be asked, its policy
@@ -104,6 +106,8 @@ pub(super) struct Courier {
     taken: usize,
     asked: watch::Sender<Asked>,
     is_connected: bool,
+    /// Our address, where the connection is one by IP.
+    source: Option<IpAddr>,
     stage: Stage,
     /// Places for messages that were begun and whose outcomes are not recorded yet, and that of the one under way.
     unrecorded: Arc<Semaphore>,
@@ -125,6 +129,7 @@ impl Courier {
             taken: 0,
             asked: watch::Sender::new(Asked::Before(Duration::ZERO)),
             is_connected: false,
+            source: None,
             stage: Stage::Connecting,
             unrecorded: Arc::new(Semaphore::new(UNRECORDED_MAX as usize)),
             permit: None,
@@ -379,6 +384,10 @@ async fn asked_for(asked: &mut watch::Receiver<Asked>, in_all: Duration) {
 }
 
 impl Outbox for Courier {
+    fn speaks_from(&mut self, source: Option<IpAddr>) {
+        self.source = source;
+    }
+
     fn waits_for(&mut self, what: WaitsFor) {
         self.asked.send_modify(|asked| *asked = asked.waits_for(what, Instant::now()));
     }
@@ -410,7 +419,8 @@ impl Outbox for Courier {
         let now = self.shared.now();
         let outgoing =
             Outgoing { reverse_path: self.reverse_path(&entry, &job), ..outgoing(&entry, &job, now) };
-        self.current = Some(Current { reader: self.reader(&entry, &job), entry, job });
+        self.current =
+            Some(Current { reader: self.reader(&entry, &job), entry, job, header: HeaderStart::default() });
         Some(outgoing)
     }
 
@@ -430,12 +440,13 @@ impl Outbox for Courier {
     async fn chunk(&mut self) -> Option<Bytes> {
         let mut current = self.current.take()?;
         let octets = self.read(&mut current.reader).await;
+        octets.iter().for_each(|octets| current.header.feed(octets));
         self.current = Some(current);
         octets
     }
 
     async fn finish(&mut self, peer: &str, finished: Finished, dialogues: Vec<Dialogue>) {
-        let Some(Current { entry, job, .. }) = self.current.take() else { return };
+        let Some(Current { entry, job, header, .. }) = self.current.take() else { return };
         let (finished, tried, left) = job.split(finished);
         if let Some(item) = &mut self.item {
             item.jobs.extend(left.filter(|left| !left.recipients.is_empty()));
@@ -453,6 +464,7 @@ impl Outbox for Courier {
             }
         }
         let settlement = self.settlement(&entry, &tried, peer, finished, dialogues);
+        self.shared.count_sent(&settlement, header, self.source);
         self.record(settlement).await;
     }
 

@@ -9,6 +9,7 @@
 //! What is durable is the store's; all here can be made anew from it. Nothing is polled: the runner sleeps until something is
 //! due, the store changes or a courier has done something.
 
+mod author;
 mod control;
 mod courier;
 mod local;
@@ -40,6 +41,7 @@ use crate::{
     Random,
     authenticity::Signers,
     dns::Resolver,
+    reports::incoming::sent::Sent,
     route::{Destination, destination, outgoing_domain},
     tls_policy::{Policies, Wish},
 };
@@ -81,6 +83,8 @@ pub struct Context {
     pub random: Random,
     /// The keys that notifications are signed with.
     pub signers: Signers,
+    /// Counts what others take, for their reports to be compared with.
+    pub sent: Sent,
     /// Tells when to stop.
     pub shutdown: Shutdown,
 }

@@ -173,6 +173,7 @@ impl World {
             dialler: Dialler::default(),
             random: Random::default(),
             signers: Signers::default(),
+            sent: Default::default(),
             shutdown: Shutdown::new(),
         };
         let control = Control::default();

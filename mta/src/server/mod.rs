@@ -2,7 +2,7 @@
 //!
 //! `session` answers, `guard` counts what addresses and accounts do, `recipient` decides who may be a recipient, `header` rewrites the header block and holds the rules
 //! for users' mail, `intake` brings a message into the store while it arrives, `octets` looks at what it is,
-//! `suspicion` does what `authenticity` comes to, `refusal` says what we say no with; `forecast` tells what would become of a message.
+//! `suspicion` does what `authenticity` comes to, `reported` hands mail on that may bring reports, `refusal` says what we say no with; `forecast` tells what would become of a message.
 //! Not here: the order of commands, bounds of lines and messages (`smtp::server`), sending (`client`, `queue`).
 
 pub mod forecast;
@@ -12,6 +12,7 @@ mod intake;
 mod octets;
 mod recipient;
 mod refusal;
+mod reported;
 mod session;
 mod suspicion;
 #[cfg(test)]
@@ -36,7 +37,7 @@ use crate::{
     Random,
     authenticity::Signers,
     dns::Resolver,
-    reports::outgoing::Counts,
+    reports::{incoming::Incoming, outgoing::Counts},
     smtp::server::{AuthPolicy, Manners, Role, Server, Settings, StartTls},
 };
 
@@ -64,6 +65,8 @@ pub struct Context {
     pub signers: Signers,
     /// Counts for reports to authors' domains.
     pub counts: Counts,
+    /// Takes mail that may bring reports of others.
+    pub reports: Incoming,
 }
 
 /// Serves one connection to its end, as MTA or for submission as the listener's service says.

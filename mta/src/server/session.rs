@@ -27,6 +27,7 @@ use super::{
     intake::{Complete, Intake},
     recipient::{Recipient, Recipients, Trust, deliveries, relayed, waiting},
     refusal,
+    reported::Brings,
     suspicion::Suspicion,
 };
 use crate::{
@@ -334,11 +335,18 @@ impl Receiver {
         refuse_solicitation(&transaction.live, message.solicitations.iter())?;
         let bytes = message.bytes;
         let reports = transaction.reports(&message);
-        let suspicion = transaction.suspicion(&mut message, &self.context, self.peer).await?;
+        let mut suspicion = transaction.suspicion(&mut message, &self.context, self.peer).await?;
+        let brings = Brings::new(&self.context, transaction.recipients.as_slice(), &message.structure);
+        if let Some(brings) = &brings {
+            brings.choose_mailboxes(&transaction.live, store, &mut suspicion).await;
+        }
         let acceptance = transaction.acceptance(message, store.now(), &suspicion);
+        let brings = brings.map(|brings| brings.noting(&acceptance, &suspicion));
         let notification = transaction.notification(&self.context, &acceptance).await;
         let accepted = store.deliver(acceptance, notification).await;
-        let id = accepted.map_err(|error| refusal::store_error(&error))?.id;
+        let accepted = accepted.map_err(|error| refusal::store_error(&error))?;
+        let id = accepted.id;
+        brings.into_iter().for_each(|brings| brings.offer(&self.context.reports, accepted.clone()));
         transaction.allowance.iter_mut().for_each(Allowance::spend);
         tracing::info!(
             %id,

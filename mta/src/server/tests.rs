@@ -92,6 +92,7 @@ impl Site {
             resolver: Resolver::answered_by(Zone::default()),
             signers: Signers::default(),
             counts: Counts::default(),
+            reports: Default::default(),
         };
         Self { context, live, anna, bert, transport_bytes: 1 << 16, tls: None, _state: state }
     }

@@ -262,11 +262,16 @@ impl Results {
     }
 }
 
-/// The files of days in a folder; none where it cannot be read.
+/// The files of days that hold JSON.
 pub(crate) fn files(folder: &Path) -> Vec<(String, PathBuf)> {
+    day_files(folder, ".json")
+}
+
+/// The files of days in a folder, with their days, in no order; none where it cannot be read.
+pub(crate) fn day_files(folder: &Path, suffix: &str) -> Vec<(String, PathBuf)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let day = |file: PathBuf| {
-        let name = file.file_name()?.to_str()?.strip_suffix(".json")?.to_owned();
+        let name = file.file_name()?.to_str()?.strip_suffix(suffix)?.to_owned();
         let is_day = name.len() == 10 && name.bytes().all(|b| b.is_ascii_digit() || b == b'-');
         is_day.then_some((name, file))
     };

@@ -112,6 +112,7 @@ impl Node {
             dialler: Dialler::new(seen),
             random: random.clone(),
             signers: signers.clone(),
+            sent: Default::default(),
             shutdown: shutdown.clone(),
         }));
         let context = server::Context {
@@ -124,6 +125,7 @@ impl Node {
             resolver: Resolver::answered_by(self.zones.clone()),
             signers,
             counts: Counts::default(),
+            reports: Default::default(),
         };
         let mut arriving = self.net.listen(self.host, Arc::clone(life));
         let listener = Arc::new(self.config.listeners[0].clone());

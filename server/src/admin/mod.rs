@@ -5,7 +5,7 @@ pub mod certificate;
 pub mod dkim;
 pub mod maintenance;
 pub mod queue;
-mod report;
+pub mod reports;
 pub mod request;
 pub mod route;
 pub mod socket;

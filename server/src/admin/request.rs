@@ -7,7 +7,10 @@ use waypost_config::Config;
 use waypost_mail::{AccountRecord, AccountSource, Address, TotpSecret};
 use waypost_mta::{
     queue::Control,
-    reports::outgoing::{ReportLine, Reporter},
+    reports::{
+        incoming::Incoming,
+        outgoing::{ReportLine, Reporter},
+    },
 };
 use waypost_storage::{NewAccount, Store, StoreError};
 
@@ -17,7 +20,7 @@ use super::{
     dkim::{self, DkimAnswer, DkimJob},
     maintenance::{self, Maintained, Maintenance},
     queue::{self, QueueAnswer, QueueJob},
-    report,
+    reports::{self, ReportsAnswer, ReportsJob},
     route::{self, RouteAnswer, Router},
     suppression::{self, SuppressionAnswer, SuppressionJob},
 };
@@ -134,6 +137,11 @@ pub enum Request {
         /// What is asked of it.
         job: SuppressionJob,
     },
+    /// Looks at the reports that arrived.
+    Reports {
+        /// What is asked of them.
+        job: ReportsJob,
+    },
     /// Looks at the keys that mail is signed with, or changes them.
     Dkim {
         /// What is asked of them.
@@ -174,6 +182,8 @@ pub enum Response {
     Queue(QueueAnswer),
     /// What the suppression list answers.
     Suppression(SuppressionAnswer),
+    /// What reports say.
+    Reports(Box<ReportsAnswer>),
     /// What became of keys, and all that there are.
     Dkim(DkimAnswer),
     /// What became of reports.
@@ -214,6 +224,8 @@ pub struct Parts {
     pub control: Option<Control>,
     /// Sends reports.
     pub reporter: Reporter,
+    /// The reports that arrived.
+    pub reports: Incoming,
 }
 
 /// Carries a request out. What takes long tells `events`, and ends early where nobody takes them.
@@ -261,11 +273,12 @@ pub async fn execute(
         },
         Request::Queue { job } => queue::run(store, live, parts, job, &events).await.map(Response::Queue),
         Request::Suppression { job } => suppression::run(store, live, job).await.map(Response::Suppression),
+        Request::Reports { job } => reports::run(store, live, parts, job).await,
         Request::Dkim { job } => {
             dkim::run(store, live, &parts.router.resolver, job).await.map(Response::Dkim)
         }
         Request::ReportsSend { day } => {
-            report::send(live, &parts.reporter, &day).await.map(Response::ReportsSent)
+            reports::send(live, &parts.reporter, &day).await.map(Response::ReportsSent)
         }
         Request::Route { from, to } => route::run(store, live, &parts.router, &from, &to).await,
         Request::Port { address, job } => port(store, live, &address, job, events).await,

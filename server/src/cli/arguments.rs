@@ -14,7 +14,7 @@ use crate::port::Layout;
 pub use certificate::CertificateCommand;
 pub use dkim::{DkimCommand, DkimDomain, DnsOptions};
 pub use queue::{QueueCommand, QueueList, SomeMessages, SomeOrAll};
-pub use reports::ReportsCommand;
+pub use reports::{ReportsCommand, ReportsOptions};
 pub use suppression::SuppressionCommand;
 
 /// A mail server: SMTP, IMAP and POP3 over one store.
@@ -49,12 +49,11 @@ pub enum Command {
     /// Addresses that are sent no mail any more
     #[command(subcommand)]
     Suppression(SuppressionCommand),
+    /// What other servers report of mail in the name of our domains, of TLS with us, and of single messages; what they are told
+    Reports(ReportsOptions),
     /// The keys that mail of a domain is signed with
     #[command(subcommand)]
     Dkim(DkimCommand),
-    /// Reports to and from other domains about mail (DMARC) and TLS
-    #[command(subcommand)]
-    Reports(ReportsCommand),
     /// Prints all records to publish for a domain, as a zone file
     Dns(DnsOptions),
     /// Tells what would become of a message, and why, without sending it

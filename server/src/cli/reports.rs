@@ -1,70 +1,62 @@
 //! `waypost reports …`
 
-use waypost_mta::reports::outgoing::ReportLine;
+mod text;
+
+use serde::Serialize;
 
 use crate::{
-    admin::{Request, Response},
+    admin::{
+        Request, Response,
+        reports::{ReportsAnswer, ReportsJob},
+    },
     cli::{
         Failure,
-        arguments::{ConfigFile, ReportsCommand},
+        arguments::{ConfigFile, ReportsCommand, ReportsOptions},
         maintenance::other,
         target, terminal,
     },
 };
 
 /// Runs the command.
-pub async fn run(command: ReportsCommand) -> Result<(), Failure> {
-    match command {
-        ReportsCommand::Send { day, json, config } => send(&config, day, json).await,
+pub async fn run(options: ReportsOptions) -> Result<(), Failure> {
+    let (file, days) = (options.file(), options.days);
+    let job = match options.command {
+        Some(ReportsCommand::Show { id }) => ReportsJob::Show { id },
+        Some(ReportsCommand::Send { day }) => return send(&file, day, options.json).await,
+        None if options.errors => ReportsJob::Errors { days },
+        None => ReportsJob::Summary { domain: options.domain, days },
+    };
+    let answer = target::ask(&file, Request::Reports { job }).await?;
+    let Response::Reports(answer) = answer else { return Err(other()) };
+    for line in lines(&answer, days, options.json)? {
+        terminal::say(&line);
     }
+    Ok(())
+}
+
+fn lines(answer: &ReportsAnswer, days: u32, json: bool) -> Result<Vec<String>, Failure> {
+    Ok(match (answer, json) {
+        (ReportsAnswer::Summary(summary), true) => vec![to_json(summary)?],
+        (ReportsAnswer::Summary(summary), false) => text::summary(summary, days),
+        (ReportsAnswer::Reports(reports), true) => reports.iter().map(to_json).collect::<Result<_, _>>()?,
+        (ReportsAnswer::Reports(reports), false) => reports.iter().flat_map(text::report).collect(),
+        (ReportsAnswer::Errors(problems), true) => problems.iter().map(to_json).collect::<Result<_, _>>()?,
+        (ReportsAnswer::Errors(problems), false) => text::problems(problems, days),
+    })
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(Failure::new)
 }
 
 async fn send(config: &ConfigFile, day: String, json: bool) -> Result<(), Failure> {
     let answer = target::ask(config, Request::ReportsSend { day }).await?;
     let Response::ReportsSent(lines) = answer else { return Err(other()) };
     for line in &lines {
-        terminal::say(&match json {
-            true => serde_json::to_string(line).map_err(Failure::new)?,
-            false => text(line),
-        });
+        terminal::say(&if json { to_json(line)? } else { text::sent(line) });
     }
     if lines.is_empty() {
         terminal::complain("waypost: no domain asks for a report about that day");
     }
     Ok(())
-}
-
-/// A line as a person reads it.
-fn text(line: &ReportLine) -> String {
-    let ReportLine { kind, domain, to, outcome, why } = line;
-    let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-    let to = if to.is_empty() { String::new() } else { format!(" to {to}") };
-    format!("{} {domain}{to} {outcome}{why}", kind.name())
-}
-
-#[cfg(test)]
-mod tests {
-    use waypost_mta::reports::outgoing::Kind;
-
-    use super::*;
-
-    #[test]
-    fn one_reads_what_became_of_a_report() {
-        let line = ReportLine {
-            kind: Kind::Dmarc,
-            domain: "a.test".into(),
-            to: "mailto:d@a.test".into(),
-            outcome: "sent".into(),
-            why: None,
-        };
-        assert_eq!(text(&line), "DMARC a.test to mailto:d@a.test sent");
-        let line = ReportLine {
-            kind: Kind::Tls,
-            to: String::new(),
-            outcome: "later".into(),
-            why: Some("no answer".into()),
-            ..line
-        };
-        assert_eq!(text(&line), "TLS a.test later: no answer");
-    }
 }

@@ -9,7 +9,10 @@ use waypost_mta::{
     Random,
     authenticity::Signers,
     dns::Resolver,
-    reports::outgoing::{Counts, Reporter},
+    reports::{
+        incoming::Incoming,
+        outgoing::{Counts, Reporter},
+    },
     tls_policy::Policies,
 };
 use waypost_storage::Store;
@@ -128,7 +131,10 @@ async fn open(config: Arc<Config>) -> Result<Opened, Failure> {
     };
     let adopted = directory::adopt_file_accounts(&store, &config).await;
     match adopted.and_then(|()| directory::live(&store, config)) {
-        Ok(live) => Ok(Opened { store, live, parts: Parts { router, control: None, reporter } }),
+        Ok(live) => {
+            let reports = Incoming::open(&live.config.state_dir, store.now());
+            Ok(Opened { store, live, parts: Parts { router, control: None, reporter, reports } })
+        }
         Err(problem) => {
             store.close().await;
             Err(Failure::configuration(problem))

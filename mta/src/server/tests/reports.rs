@@ -4,6 +4,7 @@ use waypost_mail::EntryId;
 use waypost_storage::{QueueEvent, ReturnedReport};
 
 use super::*;
+use crate::reports::incoming::{self, Incoming, summary::Wanted};
 
 const ID: EntryId = EntryId(12_345);
 const STATUS: &str = "Reporting-MTA: dns; mx.b.test\r\n\r\nFinal-Recipient: rfc822; x@b.test\r\nAction: failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 nobody\r\n";
@@ -103,6 +104,68 @@ async fn forged_paths_are_addresses_with_a_detail_and_nothing_more() {
         let said = site.relay(&format!("MAIL FROM:<>\r\nRCPT TO:<{to}>\r\n")).await.pop().unwrap();
         assert!(said.starts_with(expected), "{to} {said}");
     }
+}
+
+/// An aggregate report about today, which nobody vouches for.
+fn aggregate(now: Timestamp) -> String {
+    let (begin, end) = (now.seconds() - 60, now.seconds());
+    format!(
+        "Subject: Report Domain: a.test Submitter: b.test Report-ID: 1\r\nContent-Type: text/xml\r\n\r\n\
+         <feedback><report_metadata><org_name>b.test</org_name><email>dmarc@b.test</email><report_id>1</report_id>\r\n\
+         <date_range><begin>{begin}</begin><end>{end}</end></date_range></report_metadata>\r\n\
+         <policy_published><domain>a.test</domain><p>none</p></policy_published>\r\n\
+         <record><row><source_ip>192.0.2.1</source_ip><count>5</count></row></record></feedback>\r\n"
+    )
+}
+
+#[tokio::test]
+async fn mail_to_the_address_for_reports_is_mail_and_read_besides() {
+    let mut site = Site::new().await;
+    site.reconfigure(|config| config.reports.mailbox = Some("Reports".to_owned()));
+    let account = site.context.store.account(site.anna).await.unwrap();
+    account.create_mailbox("Reports", None).await.unwrap();
+    let reports = Incoming::open(site._state.path(), site.context.store.now());
+    reports.configure(&site.context.live.borrow().config);
+    site.context.reports = reports.clone();
+    let shutdown = Shutdown::new();
+    shutdown.spawn(reports.clone().run(incoming::Context {
+        store: site.context.store.clone(),
+        live: site.context.live.clone(),
+        resolver: site.context.resolver.clone(),
+        shutdown: shutdown.clone(),
+    }));
+    let report = aggregate(site.context.store.now());
+    accepted(&site.relay(&message("dmarc@b.test", &["postmaster@a.test"], &report)).await);
+    // to somebody else it is mail and nothing more, and so is other mail to the address
+    accepted(
+        &site
+            .relay(&message(
+                "dmarc@b.test",
+                &["anna@a.test"],
+                &report.replace("<report_id>1", "<report_id>2"),
+            ))
+            .await,
+    );
+    accepted(&site.relay(&message("x@b.test", &["postmaster@a.test"], "Subject: hello\r\n\r\nx\r\n")).await);
+    // a complaint to the return path of a message is listed, too
+    let path = site.bounce_path("anna@a.test");
+    let complaint = multipart("feedback-report", "Feedback-Type: abuse\r\nOriginal-Rcpt-To: <x@b.test>\r\n");
+    accepted(&site.relay(&message("fbl@b.test", &[&path], &complaint)).await);
+    let summary = || reports.summary(2, Wanted::default(), site.context.store.now()).unwrap();
+    for _ in 0..500 {
+        if summary().incidents.len() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let summary = summary();
+    assert_eq!((summary.unverified.len(), summary.unverified[0].count), (1, 5));
+    assert_eq!((summary.mail.len(), summary.problems), (0, 0));
+    let told = &summary.incidents[0].told;
+    assert_eq!((told.kind.as_str(), told.about.as_deref()), ("abuse", Some(ID.to_string().as_str())));
+    assert_eq!(site.inbox(site.anna).await.len(), 3);
+    assert_eq!(account.state().by_name("Reports").unwrap().count, 1);
+    shutdown.drain(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,4 @@
+//! Reports between servers.
+
+mod received;
+mod sent;
