@@ -254,7 +254,7 @@ impl Session {
                 Ok(Answer::Go)
             }
             Question::IdleStart => {
-                operation.sync(Expunges::Report, Numbers::Sequence).await.map(|()| Answer::Go)
+                operation.sync(Expunges::Report, Numbers::Sequence).await.map(|_| Answer::Go)
             }
         }
     }

@@ -33,6 +33,8 @@ pub struct View {
     starts: Vec<u32>,
     /// Rows that the client still numbers though the store has them no more, ascending.
     gone: Vec<Gone>,
+    /// Where some are gone: the highest modification sequence before the first of them went.
+    before_gone: u64,
     /// Messages whose flags changed since the client was told.
     changed: BTreeSet<Uid>,
     /// UIDs that are `\Recent` in this session: ascending, disjoint.
@@ -72,6 +74,7 @@ impl View {
             starts: starts(&state.chunks),
             state,
             gone: Vec::new(),
+            before_gone: 0,
             changed: BTreeSet::new(),
             recent: Vec::new(),
             told: Told::default(),
@@ -93,6 +96,9 @@ impl View {
         for row in &difference.removed {
             self.changed.remove(&row.uid);
         }
+        if self.gone.is_empty() {
+            self.before_gone = self.state.highest_modseq.value();
+        }
         self.starts = starts(&newest.chunks);
         self.state = newest;
         if !difference.removed.is_empty() {
@@ -112,9 +118,49 @@ impl View {
     /// The numbers of what is gone, in the order in which EXPUNGE says them: descending, so that none shifts another. The
     /// client knows these messages no more.
     pub fn take_expunged(&mut self) -> Vec<u32> {
-        let numbers: Vec<u32> = self.gone.drain(..).rev().map(|gone| gone.number).collect();
-        self.told.exists = self.told.exists.saturating_sub(numbers.len() as u32);
-        numbers
+        self.take_gone().iter().rev().map(|gone| gone.number).collect()
+    }
+
+    /// The UIDs of what is gone, ascending, as VANISHED says them. The client knows these messages no more.
+    pub fn take_vanished(&mut self) -> Vec<u32> {
+        self.take_gone().iter().map(|gone| gone.row.uid.value()).collect()
+    }
+
+    fn take_gone(&mut self) -> Vec<Gone> {
+        let gone = std::mem::take(&mut self.gone);
+        self.told.exists = self.told.exists.saturating_sub(gone.len() as u32);
+        gone
+    }
+
+    /// The modification sequence up to which the client knows all once it was told of new messages and flags: less than that of
+    /// the mailbox where messages are gone of which it may not be told yet (RFC 7162 section 3.2).
+    pub fn known_modseq(&self) -> u64 {
+        if self.gone.is_empty() { self.state.highest_modseq.value() } else { self.before_gone }
+    }
+
+    /// `"HIGHESTMODSEQ" SP mod-sequence-value` (RFC 7162 section 7)
+    pub(crate) fn highest_modseq_code(&self) -> String {
+        format!("HIGHESTMODSEQ {}", self.known_modseq())
+    }
+
+    /// UIDs without those of messages that are gone and still have numbers.
+    pub(crate) fn without_gone(&self, uids: Vec<RangeInclusive<u32>>) -> Vec<RangeInclusive<u32>> {
+        let mut gone = self.gone.iter().map(|gone| gone.row.uid.value()).peekable();
+        let mut left = Vec::new();
+        for range in uids {
+            let (mut start, end) = range.into_inner();
+            while gone.next_if(|uid| *uid < start).is_some() {}
+            while let Some(uid) = gone.next_if(|uid| *uid <= end) {
+                if start < uid {
+                    left.push(start..=uid - 1);
+                }
+                start = uid + 1;
+            }
+            if start <= end {
+                left.push(start..=end);
+            }
+        }
+        left
     }
 
     /// The messages whose flags the client has not been told; they count as told now.

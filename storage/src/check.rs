@@ -123,6 +123,7 @@ fn same(one: &MailboxState, other: &MailboxState) -> bool {
     };
     meta(one) == meta(other)
         && counts(one) == counts(other)
+        && one.vanished.agrees(&other.vanished)
         && one.rows().eq(other.rows())
         && one.digest == rows::digest(one.rows())
 }

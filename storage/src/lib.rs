@@ -42,6 +42,7 @@ pub mod store;
 pub mod suppression;
 #[cfg(test)]
 mod tests;
+pub mod vanished;
 mod writer;
 
 /// What senders ask for is told in the words of `waypost_mail`.
@@ -64,3 +65,4 @@ pub use queue::{
 pub use state::{AccountState, DirectoryState, Grave, MailboxState, Message, Origin, Row, SpecialUse};
 pub use store::{NewAccount, Options, Store};
 pub use suppression::{Cause, Strike, Suppression, Suppressions};
+pub use vanished::Vanished;

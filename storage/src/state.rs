@@ -15,7 +15,10 @@ use waypost_mail::{
     ThreadId, Timestamp, Uid, UidValidity, UidlId,
 };
 
-use crate::{content::Content, decide::name, dkim::DkimKey, record::codec, suppression::Suppressions};
+use crate::{
+    content::Content, decide::name, dkim::DkimKey, record::codec, suppression::Suppressions,
+    vanished::Vanished,
+};
 
 /// Most rows in one chunk.
 pub const CHUNK_ROWS_MAX: usize = 256;
@@ -166,6 +169,8 @@ pub struct MailboxState {
     pub chunks: Vec<Arc<Chunk>>,
     /// Sum over all rows of a hash of each: what the index is checked against.
     pub digest: u64,
+    /// Which UIDs vanished, and when (RFC 7162 section 3.2).
+    pub vanished: Arc<Vanished>,
 }
 
 /// A message as a session addresses it: its row in a snapshot.
@@ -189,6 +194,7 @@ impl MailboxState {
             partial: false,
             chunks: Vec::new(),
             digest: 0,
+            vanished: Arc::default(),
         }
     }
 
@@ -211,6 +217,19 @@ impl MailboxState {
         let (start, end) = uids.into_inner();
         let rows = self.chunks[at..].iter().flat_map(|chunk| chunk.rows.iter());
         rows.skip_while(move |row| row.uid < start).take_while(move |row| row.uid <= end)
+    }
+
+    /// The UIDs that were given and have no message, as ascending ranges with gaps between them: all that ever vanished.
+    pub fn absent(&self) -> Vec<RangeInclusive<u32>> {
+        let mut absent = Vec::new();
+        let mut next = 1;
+        for uid in self.rows().map(|row| row.uid.value()).chain([self.uid_next.value()]) {
+            if next < uid {
+                absent.push(next..=uid - 1);
+            }
+            next = uid.saturating_add(1);
+        }
+        absent
     }
 
     /// The flags of a row with its keywords by name.

@@ -32,7 +32,7 @@ pub enum Announced {
 }
 
 /// Every capability, but for the mechanisms of AUTHENTICATE. Only what the session does completely stands here.
-pub const CAPABILITIES: [(&str, Announced); 25] = [
+pub const CAPABILITIES: [(&str, Announced); 26] = [
     ("IMAP4rev1", Announced::Always),
     ("IMAP4rev2", Announced::Always),
     ("LITERAL+", Announced::Always),
@@ -55,6 +55,7 @@ pub const CAPABILITIES: [(&str, Announced); 25] = [
     ("LIST-STATUS", Announced::AfterLogin),
     ("STATUS=SIZE", Announced::AfterLogin),
     ("CONDSTORE", Announced::AfterLogin),
+    ("QRESYNC", Announced::AfterLogin),
     ("BINARY", Announced::AfterLogin),
     ("OBJECTID", Announced::AfterLogin),
     ("SAVEDATE", Announced::AfterLogin),

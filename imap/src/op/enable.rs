@@ -8,17 +8,21 @@ use crate::{
     machine::{IMAP4REV2, Ran},
     view::View,
     wire::{
-        CommandBody, FetchItem, ListReturn, ModSeqs, Numbers, Search, SearchKey, Spelling, Status,
-        StatusItem,
+        CommandBody, FetchItem, ListReturn, ModSeqs, Numbers, Search, SearchKey, SequenceSet, Spelling,
+        Status, StatusItem,
         encode::{self, Recent},
     },
 };
+
+const QRESYNC: &str = "QRESYNC";
 
 /// What a client has enabled; nothing is ever disabled.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Enabled {
     /// CONDSTORE: FETCH responses carry modification sequences.
     pub(crate) condstore: bool,
+    /// QRESYNC, never without CONDSTORE: VANISHED instead of EXPUNGE.
+    pub(crate) qresync: bool,
     /// IMAP4rev2: names in UTF-8, ESEARCH, no RECENT.
     pub(crate) rev2: bool,
 }
@@ -55,6 +59,10 @@ impl Operation<'_, '_> {
         if names.iter().any(|name| name == "CONDSTORE") {
             out.extend(b" CONDSTORE");
         }
+        if names.iter().any(|name| name == QRESYNC) {
+            self.user.enabled.qresync = true;
+            out.extend(b" QRESYNC");
+        }
         if names.iter().any(|name| name == IMAP4REV2) {
             self.user.enabled.rev2 = true;
             out.extend(b" IMAP4rev2");
@@ -73,7 +81,7 @@ impl Operation<'_, '_> {
         let selecting = matches!(command, CommandBody::Select(..));
         if let Some(selected) = self.user.selected.as_ref().filter(|_| !selecting) {
             let mut out = Vec::new();
-            let code = format!("HIGHESTMODSEQ {}", selected.view.state().highest_modseq);
+            let code = selected.view.highest_modseq_code();
             encode::untagged(
                 &mut out,
                 Status::Ok,
@@ -90,7 +98,7 @@ impl Operation<'_, '_> {
 fn enables_condstore(command: &CommandBody) -> bool {
     let status = |items: &[StatusItem]| items.contains(&StatusItem::HighestModSeq);
     match command {
-        CommandBody::Select(_, _, modseqs) => *modseqs == ModSeqs::Tell,
+        CommandBody::Select(_, _, parameters) => parameters.modseqs == ModSeqs::Tell,
         CommandBody::Status(_, items) => status(items),
         CommandBody::List(list) => list
             .returned
@@ -99,21 +107,37 @@ fn enables_condstore(command: &CommandBody) -> bool {
         CommandBody::Fetch(_, _, items, since) => since.is_some() || items.contains(&FetchItem::ModSeq),
         CommandBody::Search(_, search) => names_modseq(search),
         CommandBody::Store(_, _, store) => store.unchanged_since.is_some(),
-        CommandBody::Enable(names) => names.iter().any(|name| name == "CONDSTORE"),
+        CommandBody::Enable(names) => names.iter().any(|name| name == "CONDSTORE" || name == QRESYNC),
+        _ => false,
+    }
+}
+
+/// What only a client that has enabled QRESYNC may say (RFC 7162 section 3.2.3).
+pub(super) fn needs_qresync(command: &CommandBody) -> bool {
+    match command {
+        CommandBody::Select(_, _, parameters) => parameters.resync.is_some(),
+        CommandBody::Fetch(_, _, _, since) => since.is_some_and(|since| since.vanished),
         _ => false,
     }
 }
 
 /// Whether a search has the criterion MODSEQ.
 pub(super) fn names_modseq(search: &Search) -> bool {
-    fn within(key: &SearchKey) -> bool {
-        match key {
-            SearchKey::ModSeq(_) => true,
-            SearchKey::Not(key) => within(key),
-            SearchKey::Or(one, other) => within(one) || within(other),
-            SearchKey::And(keys) => keys.iter().any(within),
-            _ => false,
+    names(&search.keys, |key| matches!(key, SearchKey::ModSeq(_)))
+}
+
+/// Whether a search has message sequence numbers among its criteria.
+pub(super) fn names_sequence(search: &Search) -> bool {
+    names(&search.keys, |key| matches!(key, SearchKey::Sequence(SequenceSet::Ranges(_))))
+}
+
+fn names(keys: &[SearchKey], is_named: fn(&SearchKey) -> bool) -> bool {
+    keys.iter().any(|key| match key {
+        SearchKey::Not(key) => names(std::slice::from_ref(key), is_named),
+        SearchKey::Or(one, other) => {
+            [one, other].iter().any(|key| names(std::slice::from_ref(key), is_named))
         }
-    }
-    search.keys.iter().any(within)
+        SearchKey::And(keys) => names(keys, is_named),
+        key => is_named(key),
+    })
 }

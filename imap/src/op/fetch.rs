@@ -15,7 +15,7 @@ use crate::{
     fetch::{self, Message, Read, Responder, structure::Global},
     machine::Ran,
     session::Selected,
-    wire::{Access, FetchItem, Numbers, SequenceSet},
+    wire::{Access, ChangedSince, FetchItem, Numbers, SequenceSet},
 };
 
 /// Messages whose structures are loaded at once.
@@ -29,12 +29,15 @@ impl Operation<'_, '_> {
         numbers: Numbers,
         set: &SequenceSet,
         mut items: Vec<FetchItem>,
-        changed_since: Option<u64>,
+        changed_since: Option<ChangedSince>,
     ) -> Result<Ran, Failure> {
         let selected = self.selected()?;
         let mut ranges = selected.numbers(numbers, set)?;
         if let Some(since) = changed_since {
-            ranges = changed(selected, ranges, since);
+            ranges = changed(selected, ranges, since.modseq);
+            if since.vanished {
+                self.tell_vanished(set, since.modseq).await?;
+            }
         }
         // RFC 7162 section 3.1: once enabled, in all FETCH responses.
         if self.user.enabled.condstore && !items.contains(&FetchItem::ModSeq) {

@@ -4,6 +4,7 @@
 //! A command acts on the selected mailbox as it is when the command begins, its numbers on what the client was told before.
 //! After each command the client is told what changed. EXPUNGE is held back after FETCH, STORE and SEARCH by sequence number
 //! (RFC 3501 section 7.4.1), and their OK says so (RFC 5530: EXPUNGEISSUED); everything else is said after every command.
+//! With QRESYNC it is VANISHED (RFC 7162 section 3.2.10); where that is held back HIGHESTMODSEQ says up to where all was told.
 
 pub(crate) mod append;
 mod close;
@@ -17,6 +18,7 @@ mod list;
 pub(crate) mod login;
 mod pattern;
 mod rename;
+mod resync;
 mod search;
 mod select;
 mod status;
@@ -31,7 +33,7 @@ pub(crate) use enable::Enabled;
 use crate::{
     machine::Ran,
     session::{Context, Selected, User},
-    view::View,
+    view::{Known, View},
     wire::{Access, Command, CommandBody, Numbers, SequenceSet, Status, encode},
 };
 
@@ -41,6 +43,7 @@ pub(crate) const MAILBOX_GONE: &str = "the selected mailbox was deleted";
 pub(crate) const LOGIN_FIRST: &str = "log in first";
 pub(crate) const NOT_NOW: &str = "not in this state";
 pub(crate) const NO_SUCH_NUMBER: &str = "no such message sequence number";
+const QRESYNC_FIRST: &str = "enable QRESYNC first";
 const SELECT_FIRST: &str = "select a mailbox first";
 const READ_ONLY: &str = "the mailbox is read-only";
 const NO_SUCH_MAILBOX: &str = "no such mailbox";
@@ -121,6 +124,15 @@ pub(crate) enum Expunges {
     Hold,
 }
 
+/// Whether VANISHED was said.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Said {
+    /// It was.
+    Vanished,
+    /// It was not, or EXPUNGE instead.
+    NoVanished,
+}
+
 /// A command while it runs.
 pub(crate) struct Operation<'a, 'o> {
     pub(crate) context: &'a Context,
@@ -131,8 +143,15 @@ pub(crate) struct Operation<'a, 'o> {
 impl Operation<'_, '_> {
     /// Runs a command, then tells the client what changed in the selected mailbox.
     pub(crate) async fn run(&mut self, Command { tag, body: command }: Command) -> Result<Ran, Failure> {
+        if enable::needs_qresync(&command) && !self.user.enabled.qresync {
+            return Err(Failure::bad(QRESYNC_FIRST));
+        }
         self.enable_condstore(&command).await?;
         let (expunges, numbers) = match &command {
+            // RFC 7162 section 3.2.10.2: also with UIDs, where it names numbers.
+            CommandBody::Search(numbers, search) if enable::names_sequence(search) => {
+                (Expunges::Hold, *numbers)
+            }
             CommandBody::Fetch(numbers, ..)
             | CommandBody::Store(numbers, ..)
             | CommandBody::Search(numbers, ..) => {
@@ -146,14 +165,30 @@ impl Operation<'_, '_> {
         if !matches!(command, CommandBody::Select(..) | CommandBody::Unselect) {
             self.refresh()?;
         }
+        let expunging = matches!(command, CommandBody::Expunge(_));
+        let before = self.user.selected.as_ref().map(|selected| selected.view.known_modseq());
         let ran = match self.dispatch(&tag, command).await {
             Err(Failure::Refused(ran)) => ran,
             other => other?,
         };
-        self.sync(expunges, numbers).await?;
-        let has_gone = self.user.selected.as_ref().is_some_and(|selected| selected.view.has_gone());
+        let said = self.sync(expunges, numbers).await?;
+        let Some(selected) = &self.user.selected else { return Ok(ran) };
+        let (has_gone, code) = (selected.view.has_gone(), selected.view.highest_modseq_code());
+        // RFC 7162 sections 3.2.7 and 3.2.9.
+        let expunged = expunging && before.is_some_and(|before| before < selected.view.known_modseq());
+        if has_gone && self.user.enabled.qresync {
+            // RFC 7162 section 3.2: else the client took the highest one that it saw for its own, and missed what is held back.
+            let mut out = Vec::new();
+            encode::untagged(&mut out, Status::Ok, Some(&code), "VANISHED is held back");
+            self.output.write(&out).await?;
+        }
         Ok(match ran {
             Ran { status: Status::Ok, code: None, .. } if has_gone => ran.with_code("EXPUNGEISSUED"),
+            Ran { status: Status::Ok, code: None, .. }
+                if said == Said::Vanished || self.user.enabled.qresync && expunged =>
+            {
+                ran.with_code(code)
+            }
             ran => ran,
         })
     }
@@ -163,7 +198,9 @@ impl Operation<'_, '_> {
             CommandBody::Noop | CommandBody::Check => Ok(Ran::ok("done")),
             CommandBody::Enable(names) => self.enable(&names).await,
             CommandBody::Namespace => self.namespace().await,
-            CommandBody::Select(name, access, _) => self.select(&name, access).await,
+            CommandBody::Select(name, access, parameters) => {
+                self.select(&name, access, parameters.resync.as_deref()).await
+            }
             CommandBody::Create(name, uses) => self.create(&name, &uses).await,
             CommandBody::Delete(name) => self.delete(&name).await,
             CommandBody::Rename(from, to) => self.rename(&from, &to).await,
@@ -199,11 +236,13 @@ impl Operation<'_, '_> {
     }
 
     /// Tells the client what changed in the selected mailbox.
-    pub(crate) async fn sync(&mut self, expunges: Expunges, numbers: Numbers) -> Result<(), Failure> {
+    pub(crate) async fn sync(&mut self, expunges: Expunges, numbers: Numbers) -> Result<Said, Failure> {
         self.refresh()?;
-        let Some(selected) = &mut self.user.selected else { return Ok(()) };
+        let Some(selected) = &mut self.user.selected else { return Ok(Said::NoVanished) };
+        let vanished = expunges == Expunges::Report && self.user.enabled.qresync && selected.view.has_gone();
         let updates = updates(&mut selected.view, selected.access, expunges, numbers, self.user.enabled);
-        Ok(self.output.write(&updates).await?)
+        self.output.write(&updates).await?;
+        Ok(if vanished { Said::Vanished } else { Said::NoVanished })
     }
 
     /// NAMESPACE: one personal namespace (RFC 2342 section 5).
@@ -230,7 +269,7 @@ fn names_what_it_sees(numbers: Numbers, set: &SequenceSet) -> bool {
     numbers == Numbers::Sequence && *set != SequenceSet::Saved
 }
 
-/// What changed since the client was told: EXPUNGE, EXISTS, RECENT, FLAGS and FETCH responses.
+/// What changed since the client was told: EXPUNGE or VANISHED, EXISTS, RECENT, FLAGS and FETCH responses.
 pub(crate) fn updates(
     view: &mut View,
     access: Access,
@@ -239,7 +278,9 @@ pub(crate) fn updates(
     enabled: Enabled,
 ) -> Vec<u8> {
     let mut out = Vec::new();
-    if expunges == Expunges::Report {
+    if expunges == Expunges::Report && enabled.qresync {
+        encode::vanished(&mut out, view.take_vanished());
+    } else if expunges == Expunges::Report {
         for number in view.take_expunged() {
             encode::data(&mut out, &format!("{number} EXPUNGE"));
         }
@@ -255,12 +296,17 @@ pub(crate) fn updates(
     }
     for uid in view.take_changed() {
         let Some(known) = view.by_uid(uid) else { continue };
-        let (row, items) = (known.row, enabled.beside_flags(numbers, known.row));
-        out.extend(format!("* {} FETCH ({items}FLAGS ", known.number).as_bytes());
-        encode::flag_list(&mut out, &view.state().flags(row), enabled.recent_mark(view, uid));
-        out.extend(b")\r\n");
+        flags_response(&mut out, view, known, numbers, enabled);
     }
     out
+}
+
+/// A FETCH response that nobody asked for by its items.
+fn flags_response(out: &mut Vec<u8>, view: &View, known: Known<'_>, numbers: Numbers, enabled: Enabled) {
+    let items = enabled.beside_flags(numbers, known.row);
+    out.extend(format!("* {} FETCH ({items}FLAGS ", known.number).as_bytes());
+    encode::flag_list(out, &view.state().flags(known.row), enabled.recent_mark(view, known.row.uid));
+    out.extend(b")\r\n");
 }
 
 #[cfg(test)]

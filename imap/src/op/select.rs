@@ -9,14 +9,19 @@ use crate::{
     session::Selected,
     view::View,
     wire::{
-        Access, Status,
+        Access, Resync, Status,
         encode::{self, Recent},
     },
 };
 
 impl Operation<'_, '_> {
     /// Opens a mailbox. The one that was open is closed also where this fails.
-    pub(super) async fn select(&mut self, name: &str, access: Access) -> Result<Ran, Failure> {
+    pub(super) async fn select(
+        &mut self,
+        name: &str,
+        access: Access,
+        resync: Option<&Resync>,
+    ) -> Result<Ran, Failure> {
         if self.user.selected.take().is_some() {
             let mut out = Vec::new();
             encode::untagged(&mut out, Status::Ok, Some("CLOSED"), "the previous mailbox is closed");
@@ -33,6 +38,9 @@ impl Operation<'_, '_> {
             self.list_selected(&mut out, selected.view.state());
         }
         self.output.write(&out).await?;
+        if let Some(resync) = resync {
+            self.resync(&selected.view, resync).await?;
+        }
         self.user.selected = Some(selected);
         let code = if access == Access::ReadWrite { "READ-WRITE" } else { "READ-ONLY" };
         Ok(Ran::ok("selected").with_code(code).with_state(NewState::Selected))
@@ -72,7 +80,7 @@ fn opened(view: &View, access: Access, enabled: Enabled) -> Vec<u8> {
     let mut code = |code: &str, text: &str| encode::untagged(&mut out, Status::Ok, Some(code), text);
     code(&format!("UIDVALIDITY {}", state.uid_validity), "UIDs valid");
     code(&format!("UIDNEXT {}", state.uid_next), "next UID");
-    code(&format!("HIGHESTMODSEQ {}", state.highest_modseq), "highest modification sequence");
+    code(&view.highest_modseq_code(), "highest modification sequence");
     code(&format!("MAILBOXID ({})", mailbox_id(state)), "the mailbox's id");
     out
 }

@@ -87,12 +87,10 @@ impl Operation<'_, '_> {
                 Some(expected) => expected.get(uid) == Some(&flags) && modified.binary_search(uid).is_err(),
                 None => false,
             };
-            let items = enabled.beside_flags(numbers, known.row);
             if !silent {
-                out.extend(format!("* {} FETCH ({items}FLAGS ", known.number).as_bytes());
-                encode::flag_list(&mut out, &flags, enabled.recent_mark(view, *uid));
-                out.extend(b")\r\n");
+                super::flags_response(&mut out, view, known, numbers, enabled);
             } else if enabled.condstore {
+                let items = enabled.beside_flags(numbers, known.row);
                 encode::data(&mut out, &format!("{} FETCH ({})", known.number, items.trim_end()));
             }
             view.flags_told(*uid);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    task::JoinHandle,
     time::timeout,
 };
 use waypost_auth::Directory;
@@ -17,6 +18,8 @@ use waypost_net::{AddressCount, Shutdown};
 
 use super::*;
 use crate::testing;
+
+mod resync;
 
 /// A server with one account.
 struct World {
@@ -90,6 +93,7 @@ async fn world() -> World {
 
 struct Client {
     stream: DuplexStream,
+    session: JoinHandle<()>,
     tags: u32,
 }
 
@@ -128,8 +132,8 @@ async fn a_session_that_waits_holds_little_room() {
 impl World {
     async fn connect(&self) -> Client {
         let (ours, theirs) = duplex(4096);
-        tokio::spawn(serve(connection(theirs), self.context.clone(), &listener()));
-        let mut client = Client { stream: ours, tags: 0 };
+        let session = tokio::spawn(serve(connection(theirs), self.context.clone(), &listener()));
+        let mut client = Client { stream: ours, session, tags: 0 };
         assert!(client.until("\r\n").await.starts_with("* OK"));
         client
     }

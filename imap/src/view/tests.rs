@@ -47,6 +47,10 @@ impl Client {
         for line in std::str::from_utf8(responses).unwrap().lines() {
             let words: Vec<&str> = line.splitn(4, ' ').collect();
             let number = words[1].parse::<u32>().unwrap_or(0);
+            if words[1] == "VANISHED" {
+                self.vanished(words[2]);
+                continue;
+            }
             match words[2] {
                 "EXPUNGE" => {
                     self.messages.remove(number as usize - 1);
@@ -64,6 +68,17 @@ impl Client {
                     message.1 = rest.strip_prefix("FLAGS ").unwrap().strip_suffix(')').unwrap().to_owned();
                 }
                 other => assert!(line.starts_with("* FLAGS "), "{other}"),
+            }
+        }
+    }
+
+    /// Each UID is one that it has, and takes its number along.
+    fn vanished(&mut self, set: &str) {
+        for range in set.split(',') {
+            let (first, last) = range.split_once(':').unwrap_or((range, range));
+            for uid in first.parse::<u32>().unwrap()..=last.parse().unwrap() {
+                let at = self.messages.iter().position(|message| message.0 == uid).unwrap();
+                self.messages.remove(at);
             }
         }
     }
@@ -121,6 +136,7 @@ struct World {
     recent: Recent,
     view: View,
     client: Client,
+    enabled: Enabled,
 }
 
 impl World {
@@ -169,15 +185,17 @@ impl World {
 
     fn sync(&mut self, expunges: Expunges) {
         self.look();
-        let responses = said(&mut self.view, expunges);
+        let responses = self.said(expunges);
         self.client.hear(&responses, &self.view);
         self.client.check(&self.view, expunges);
-        assert!(said(&mut self.view, Expunges::Hold).is_empty(), "all was said");
+        assert!(self.said(Expunges::Hold).is_empty(), "all was said");
+        let highest = self.view.state().highest_modseq.value();
+        assert_eq!(self.view.known_modseq() < highest, self.view.has_gone());
     }
-}
 
-fn said(view: &mut View, expunges: Expunges) -> Vec<u8> {
-    updates(view, Access::ReadWrite, expunges, Numbers::Uid, Enabled::default())
+    fn said(&mut self, expunges: Expunges) -> Vec<u8> {
+        updates(&mut self.view, Access::ReadWrite, expunges, Numbers::Uid, self.enabled)
+    }
 }
 
 async fn world(messages: usize) -> (tempfile::TempDir, World) {
@@ -194,7 +212,7 @@ async fn world(messages: usize) -> (tempfile::TempDir, World) {
         messages: (1..=view.exists()).map(|number| shown(&view, number)).collect(),
         recent: view.recent(),
     };
-    (directory, World { store, account, selection, recent, view, client })
+    (directory, World { store, account, selection, recent, view, client, enabled: Enabled::default() })
 }
 
 proptest! {
@@ -204,10 +222,12 @@ proptest! {
     fn a_client_that_believes_us_knows_the_mailbox(
         messages in prop_oneof![0..5usize, 250..260usize, 500..600usize],
         actions in vec(action(), 1..25),
+        qresync in any::<bool>(),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (_directory, mut world) = world(messages).await;
+            world.enabled.qresync = qresync;
             for action in &actions {
                 world.act(action).await;
             }
@@ -230,7 +250,7 @@ fn a_message_that_came_and_went_in_one_command_is_never_mentioned() {
         world.look();
         assert_eq!(world.view.exists(), 4);
         assert_eq!((world.view.told(), world.view.largest_uid()), (3, 3));
-        let said = String::from_utf8(said(&mut world.view, Expunges::Report)).unwrap();
+        let said = String::from_utf8(world.said(Expunges::Report)).unwrap();
         assert_eq!(said, "* 2 EXPUNGE\r\n* 3 EXISTS\r\n");
         world.store.close().await;
     });

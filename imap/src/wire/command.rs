@@ -40,6 +40,64 @@ pub enum ModSeqs {
     AsBefore,
 }
 
+/// The parameters of SELECT and EXAMINE (RFC 7162 section 7).
+#[derive(Clone, Debug, PartialEq)]
+pub struct SelectParameters {
+    /// CONDSTORE
+    pub modseqs: ModSeqs,
+    /// QRESYNC
+    pub resync: Option<Box<Resync>>,
+}
+
+/// What a client knows of a mailbox that it opens again (RFC 7162 section 3.2.5).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Resync {
+    /// The UIDVALIDITY that it knows; not zero.
+    pub uid_validity: u32,
+    /// The modification sequence up to which it knows all; not zero.
+    pub modseq: u64,
+    /// The UIDs that it knows, as ascending ranges; `None`: all that were given.
+    pub known_uids: Option<Vec<RangeInclusive<u32>>>,
+    /// Some sequence numbers with their UIDs.
+    pub matched: SequenceMatch,
+}
+
+/// Message sequence match data (RFC 7162 section 3.2.5.2): as many sequence numbers as UIDs, both ascending.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SequenceMatch {
+    numbers: Vec<RangeInclusive<u32>>,
+    uids: Vec<RangeInclusive<u32>>,
+}
+
+impl SequenceMatch {
+    /// `None`: not as many of one as of the other, or not in ascending order.
+    pub fn new(numbers: Vec<RangeInclusive<u32>>, uids: Vec<RangeInclusive<u32>>) -> Option<Self> {
+        let ascending = |set: &[RangeInclusive<u32>]| {
+            set.iter().all(|range| range.start() <= range.end())
+                && set.is_sorted_by(|one, other| one.end() < other.start())
+        };
+        let length = |set: &[RangeInclusive<u32>]| {
+            set.iter().map(|range| u64::from(range.end() - range.start()) + 1).sum::<u64>()
+        };
+        let valid = ascending(&numbers) && ascending(&uids) && length(&numbers) == length(&uids);
+        valid.then_some(Self { numbers, uids })
+    }
+
+    /// Sequence numbers with their UIDs, ascending.
+    pub fn pairs(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.numbers.iter().cloned().flatten().zip(self.uids.iter().cloned().flatten())
+    }
+}
+
+/// FETCH only of what changed (RFC 7162 section 7).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ChangedSince {
+    /// CHANGEDSINCE; not zero.
+    pub modseq: u64,
+    /// VANISHED: with UID FETCH only.
+    pub vanished: bool,
+}
+
 /// What is to be done. Mailbox names are UTF-8 already (decoded from modified UTF-7), `INBOX` in capitals.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CommandBody {
@@ -64,7 +122,7 @@ pub enum CommandBody {
     /// ID (RFC 2971); `None`: NIL
     Id(Option<Vec<(String, Option<String>)>>),
     /// SELECT and EXAMINE
-    Select(String, Access, ModSeqs),
+    Select(String, Access, SelectParameters),
     /// CREATE: name, special use (RFC 6154 section 3)
     Create(String, Vec<String>),
     /// DELETE
@@ -95,8 +153,8 @@ pub enum CommandBody {
     Expunge(Option<SequenceSet>),
     /// SEARCH
     Search(Numbers, Search),
-    /// FETCH; `CHANGEDSINCE` (RFC 7162 section 3.1.4.1)
-    Fetch(Numbers, SequenceSet, Vec<FetchItem>, Option<u64>),
+    /// FETCH; `CHANGEDSINCE` (RFC 7162 section 3.1.4.1), `VANISHED` (section 3.2.6)
+    Fetch(Numbers, SequenceSet, Vec<FetchItem>, Option<ChangedSince>),
     /// STORE
     Store(Numbers, SequenceSet, Store),
     /// COPY
@@ -225,12 +283,19 @@ impl SequenceSet {
     /// The set as ascending, disjoint ranges, with `*` as `largest`. Where `largest` is 0 (an empty mailbox) `*` names nothing.
     /// [`Self::Saved`] names nothing by itself: who holds what was saved looks there first.
     pub fn resolve(&self, largest: u32) -> Vec<RangeInclusive<u32>> {
-        let value = |number: SequenceNumber| match number {
+        self.cover(largest, largest)
+    }
+
+    /// The same where it is not said what `*` is, but that it lies between two numbers: all that the set may name.
+    pub fn cover(&self, least: u32, most: u32) -> Vec<RangeInclusive<u32>> {
+        let value = |number: SequenceNumber, largest: u32| match number {
             SequenceNumber::Number(number) => number,
             SequenceNumber::Largest => largest,
         };
         let Self::Ranges(ranges) = self else { return Vec::new() };
-        let ends = ranges.iter().map(|(a, b)| (value(*a).min(value(*b)).max(1), value(*a).max(value(*b))));
+        let ends = ranges.iter().map(|(a, b)| {
+            (value(*a, least).min(value(*b, least)).max(1), value(*a, most).max(value(*b, most)))
+        });
         let mut ranges: Vec<(u32, u32)> = ends.filter(|(start, end)| start <= end).collect();
         ranges.sort_unstable();
         let mut merged: Vec<(u32, u32)> = Vec::with_capacity(ranges.len());

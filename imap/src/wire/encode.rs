@@ -1,6 +1,6 @@
 //! What we say, as octets: one function per rule of RFC 3501 section 9, each appending to what was said before.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::RangeInclusive};
 
 use waypost_mail::{DateTime, Flags};
 
@@ -8,6 +8,8 @@ use super::{Spelling, mutf7};
 
 /// Longest string that is sent quoted; longer ones go as literals.
 pub const QUOTED_BYTES_MAX: usize = 1024;
+/// Most ranges in one VANISHED response: a line of some 6 KiB.
+const VANISHED_RANGES_MAX: usize = 300;
 
 /// `resp-cond-state`: how a command ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -178,14 +180,41 @@ pub fn date_time(out: &mut Vec<u8>, date: &DateTime) {
 
 /// `sequence-set` of numbers in the order given, runs as ranges: `1:3,7`. Of no numbers: nothing, which is no valid set.
 pub fn sequence_set(numbers: impl IntoIterator<Item = u32>) -> String {
-    let mut runs: Vec<(u32, u32)> = Vec::new();
+    ranges(&runs(numbers))
+}
+
+/// Numbers in the order given as ranges.
+fn runs(numbers: impl IntoIterator<Item = u32>) -> Vec<RangeInclusive<u32>> {
+    let mut runs: Vec<RangeInclusive<u32>> = Vec::new();
     for number in numbers {
         match runs.last_mut() {
-            Some((_, end)) if end.checked_add(1) == Some(number) => *end = number,
-            _ => runs.push((number, number)),
+            Some(run) if run.end().checked_add(1) == Some(number) => *run = *run.start()..=number,
+            _ => runs.push(number..=number),
         }
     }
-    let run =
-        |(start, end): &(u32, u32)| if start == end { start.to_string() } else { format!("{start}:{end}") };
-    runs.iter().map(run).collect::<Vec<_>>().join(",")
+    runs
+}
+
+fn ranges(ranges: &[RangeInclusive<u32>]) -> String {
+    let range = |range: &RangeInclusive<u32>| match (range.start(), range.end()) {
+        (start, end) if start == end => start.to_string(),
+        (start, end) => format!("{start}:{end}"),
+    };
+    ranges.iter().map(range).collect::<Vec<_>>().join(",")
+}
+
+/// `expunged-resp = "VANISHED" SP known-uids` (RFC 7162 section 7) of messages that lose their numbers.
+pub fn vanished(out: &mut Vec<u8>, uids: impl IntoIterator<Item = u32>) {
+    for some in runs(uids).chunks(VANISHED_RANGES_MAX) {
+        data(out, &format!("VANISHED {}", ranges(some)));
+    }
+}
+
+/// `expunged-resp = "VANISHED" SP "(EARLIER)" SP known-uids` of messages that have none, each response by itself.
+pub fn vanished_earlier(uids: &[RangeInclusive<u32>]) -> impl Iterator<Item = Vec<u8>> {
+    uids.chunks(VANISHED_RANGES_MAX).map(|some| {
+        let mut out = Vec::new();
+        data(&mut out, &format!("VANISHED (EARLIER) {}", ranges(some)));
+        out
+    })
 }

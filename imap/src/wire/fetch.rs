@@ -4,12 +4,12 @@ use nom::{
     Parser,
     branch::alt,
     bytes::complete::{tag, tag_no_case, take_while1},
-    combinator::{map, opt},
+    combinator::{map, opt, value},
     sequence::{delimited, preceded, separated_pair},
 };
 
 use super::{
-    BodySection, CommandBody, FetchItem, Numbers, SectionText,
+    BodySection, ChangedSince, CommandBody, FetchItem, Numbers, SectionText,
     sequence::sequence_set,
     token::{
         Parsed, ascii, astring, beyond, list1, number64, nz_number, nz_number64, once, opt_if, or_refuse,
@@ -26,17 +26,31 @@ pub(crate) fn fetch(input: &[u8], numbers: Numbers) -> Parsed<'_, CommandBody> {
     let items = alt((list1(fetch_att), fetch_macro, map(fetch_att, |item| vec![item])));
     let (rest, (set, items)) = (then(sequence_set), then(items)).parse(input)?;
     let items = once(items);
-    let (rest, since) = opt_if(rest, b" (", then(list1(changed_since)))?;
-    match since.as_deref() {
-        None => Ok((rest, CommandBody::Fetch(numbers, set, items, None))),
-        Some([since]) => Ok((rest, CommandBody::Fetch(numbers, set, items, Some(*since)))),
-        Some(_) => refuse(input, "CHANGEDSINCE stands there twice"),
+    let (rest, modifiers) = opt_if(rest, b" (", then(list1(fetch_modifier)))?;
+    let (mut since, mut vanished) = (None, false);
+    for modifier in modifiers.unwrap_or_default() {
+        match modifier {
+            Some(modseq) if since.is_none() => since = Some(modseq),
+            Some(_) => return refuse(input, "CHANGEDSINCE stands there twice"),
+            None if numbers == Numbers::Sequence => {
+                return refuse(input, "VANISHED stands with UID FETCH only");
+            }
+            None => vanished = true,
+        }
     }
+    if vanished && since.is_none() {
+        return refuse(input, "VANISHED stands with CHANGEDSINCE only");
+    }
+    let since = since.map(|modseq| ChangedSince { modseq, vanished });
+    Ok((rest, CommandBody::Fetch(numbers, set, items, since)))
 }
 
-/// `fetch-modifier = "CHANGEDSINCE" SP mod-sequence-value` (RFC 7162 section 7)
-fn changed_since(input: &[u8]) -> Parsed<'_, u64> {
-    preceded(or_refuse(tag_no_case("CHANGEDSINCE"), "unknown FETCH modifier"), then(nz_number64)).parse(input)
+/// `fetch-modifier = "CHANGEDSINCE" SP mod-sequence-value / "VANISHED"` (RFC 7162 section 7); `None`: VANISHED
+fn fetch_modifier(input: &[u8]) -> Parsed<'_, Option<u64>> {
+    let vanished = value(true, tag_no_case("VANISHED"));
+    let name = alt((vanished, value(false, tag_no_case("CHANGEDSINCE"))));
+    let (rest, vanished) = or_refuse(name, "unknown FETCH modifier")(input)?;
+    if vanished { Ok((rest, None)) } else { map(then(nz_number64), Some).parse(rest) }
 }
 
 /// `"ALL" / "FULL" / "FAST"`, taken apart (RFC 3501 section 6.4.5)

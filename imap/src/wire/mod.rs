@@ -15,6 +15,7 @@ mod flag;
 mod list;
 mod mailbox;
 mod search;
+mod select;
 mod sequence;
 mod token;
 

@@ -12,16 +12,17 @@ use nom::{
 };
 
 use super::{
-    Access, Command, CommandBody, ModSeqs, Numbers, Spelling,
+    Access, Command, CommandBody, Numbers, Spelling,
     fetch::fetch,
     flag::store,
     list::{list, lsub, status},
     mailbox::{append, copied, create, mailbox, rename},
     search::search,
+    select::select,
     sequence::sequence_set,
     token::{
-        Parsed, Problem, Wrong, ascii, astring, atom, command_tag, list0, list1, nstring_text, opt_if,
-        or_refuse, refuse, sp, spaced, string_text, then, word,
+        Parsed, Problem, Wrong, ascii, astring, atom, command_tag, list0, nstring_text, or_refuse, refuse,
+        sp, spaced, string_text, then, word,
     },
 };
 
@@ -99,16 +100,6 @@ fn body(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
         "UID" => uid(rest, spelling),
         _ => numbered(input, rest, &name, Numbers::Sequence, spelling),
     }
-}
-
-/// `select = "SELECT" SP mailbox [SP "(" select-param *(SP select-param) ")"]` (RFC 4466 section 2.1), `condstore-param =
-/// "CONDSTORE"` (RFC 7162 section 7); EXAMINE likewise
-fn select(input: &[u8], access: Access, spelling: Spelling) -> Parsed<'_, CommandBody> {
-    let (rest, name) = then(mailbox(spelling)).parse(input)?;
-    let parameter = or_refuse(value((), tag_no_case("CONDSTORE")), "unknown parameter");
-    let (rest, parameters) = opt_if(rest, b" (", then(list1(parameter)))?;
-    let modseqs = if parameters.is_some() { ModSeqs::Tell } else { ModSeqs::AsBefore };
-    Ok((rest, CommandBody::Select(name, access, modseqs)))
 }
 
 /// `uid = "UID" SP (copy / fetch / search / store)`, with `uid-expunge` (RFC 4315 section 4) and MOVE (RFC 6851 section 5)

@@ -44,10 +44,16 @@ fn simple_commands() {
         ("ID NIL", CommandBody::Id(None)),
         ("ID ()", CommandBody::Id(Some(vec![]))),
         ("ID (\"a\" NIL \"b\" \"c\")", CommandBody::Id(Some(vec![(s("a"), None), (s("b"), Some(s("c")))]))),
-        ("SELECT iNbOx", CommandBody::Select(s("INBOX"), Access::ReadWrite, ModSeqs::AsBefore)),
-        ("EXAMINE \"inbox\"", CommandBody::Select(s("INBOX"), Access::ReadOnly, ModSeqs::AsBefore)),
-        ("SELECT Entw&APw-rfe", CommandBody::Select(s("Entwürfe"), Access::ReadWrite, ModSeqs::AsBefore)),
-        ("SELECT a (condstore)", CommandBody::Select(s("a"), Access::ReadWrite, ModSeqs::Tell)),
+        ("SELECT iNbOx", CommandBody::Select(s("INBOX"), Access::ReadWrite, parameters(ModSeqs::AsBefore))),
+        (
+            "EXAMINE \"inbox\"",
+            CommandBody::Select(s("INBOX"), Access::ReadOnly, parameters(ModSeqs::AsBefore)),
+        ),
+        (
+            "SELECT Entw&APw-rfe",
+            CommandBody::Select(s("Entwürfe"), Access::ReadWrite, parameters(ModSeqs::AsBefore)),
+        ),
+        ("SELECT a (condstore)", CommandBody::Select(s("a"), Access::ReadWrite, parameters(ModSeqs::Tell))),
         ("COPY $ a", CommandBody::Copy(Numbers::Sequence, SequenceSet::Saved, s("a"))),
         ("CREATE a/b/", CommandBody::Create(s("a/b/"), vec![])),
         ("CREATE a (USE (\\Sent \\Foo))", CommandBody::Create(s("a"), vec![s("\\Sent"), s("\\Foo")])),
@@ -85,6 +91,10 @@ fn simple_commands() {
     ] {
         assert_eq!(body(text), Ok(expected), "{text}");
     }
+}
+
+fn parameters(modseqs: ModSeqs) -> SelectParameters {
+    SelectParameters { modseqs, resync: None }
 }
 
 #[test]
@@ -140,10 +150,14 @@ fn what_is_no_command_says_where() {
         ("APPEND a x", 12, "expected the message as a literal"),
         ("APPEND a (\\Seen) \"1-Feb-1994\" {3}", 20, "no such date and time"),
         ("APPEND a ~x", 12, "expected the message as a literal"),
-        ("SELECT a (QRESYNC)", 13, "unknown parameter"),
+        ("SELECT a (QRESYNC)", 20, "expected a space"),
+        ("SELECT a (QRESYNC (1 1 (1:2 1)))", 26, "expected as many UIDs as sequence numbers, both ascending"),
         ("STORE 1 (X 1) FLAGS ()", 12, "unknown STORE modifier"),
         ("FETCH 1 UID (CHANGEDSINCE 0)", 29, "the number begins with zero"),
-        ("FETCH 1 UID (VANISHED)", 16, "unknown FETCH modifier"),
+        ("FETCH 1 UID (FOO)", 16, "unknown FETCH modifier"),
+        ("FETCH 1 UID (CHANGEDSINCE 1 VANISHED)", 8, "VANISHED stands with UID FETCH only"),
+        ("UID FETCH 1 UID (VANISHED)", 12, "VANISHED stands with CHANGEDSINCE only"),
+        ("FETCH 1 UID (CHANGEDSINCE 1 CHANGEDSINCE 1)", 8, "CHANGEDSINCE stands there twice"),
         ("FETCH 1 BINARY[HEADER]", 17, "BINARY takes a part only"),
         ("SEARCH RETURN (FOO) ALL", 18, "unknown result option"),
         ("SEARCH RETURN (ALL)", 22, "expected a space"),
@@ -261,7 +275,16 @@ fn modifiers_and_result_options() {
                 Numbers::Uid,
                 number(7),
                 vec![FetchItem::Flags, FetchItem::ModSeq],
-                Some(i64::MAX as u64),
+                Some(ChangedSince { modseq: i64::MAX as u64, vanished: false }),
+            ),
+        ),
+        (
+            "UID FETCH 7 (FLAGS) (vanished CHANGEDSINCE 1)",
+            CommandBody::Fetch(
+                Numbers::Uid,
+                number(7),
+                vec![FetchItem::Flags],
+                Some(ChangedSince { modseq: 1, vanished: true }),
             ),
         ),
         (

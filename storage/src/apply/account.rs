@@ -12,6 +12,7 @@ use crate::{
         UidValidityChanged,
     },
     state::{AccountState, Grave, MailboxState, Origin, RETAINED, Row},
+    vanished::Vanished,
 };
 
 /// Applies one record.
@@ -128,6 +129,7 @@ fn expunge(account: &mut AccountState, expunged: &Expunged, modseq: ModSeq) -> R
     let before = mailbox.bytes;
     let gone = rows::remove(mailbox, &expunged.uids);
     mailbox.highest_modseq = modseq;
+    Arc::make_mut(&mut mailbox.vanished).add(gone.iter().map(|row| row.uid), modseq);
     let freed = before - mailbox.bytes;
     account.bytes -= freed;
     if let Some(at) = expunged.retained {
@@ -192,6 +194,8 @@ fn renew(
         let mailbox = mailbox(account, new.mailbox)?;
         mailbox.uid_validity = new.uid_validity;
         mailbox.highest_modseq = modseq;
+        // Records may be missing, and no client asks for what was before (RFC 7162 section 5.3).
+        mailbox.vanished = Arc::new(Vanished::unknown_up_to(modseq));
         account.last_uid_validity = account.last_uid_validity.max(new.uid_validity.value());
     }
     if let Some(next) = changed.next_mailbox {

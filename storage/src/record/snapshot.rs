@@ -1,5 +1,7 @@
 //! Records of snapshots: see [`crate::snapshot`].
 
+use std::sync::Arc;
+
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use waypost_mail::{
     AccountId, AccountRecord, AccountSource, Address, BodyType, EntryId, Keyword, MailboxId, ModSeq,
@@ -15,6 +17,7 @@ use crate::{
     queue::{Held, Outcome, QueueEntry, QueuedRecipient},
     state::{Grave, MailboxState, Restore, Row, SpecialUse},
     suppression::Suppression,
+    vanished::{Vanished, VanishedPart},
 };
 
 /// The kinds of these records.
@@ -122,6 +125,9 @@ pub(crate) struct MailboxPart {
     bytes: u64,
     #[n(11)]
     digest: u64,
+    /// Earlier formats did not have it.
+    #[n(12)]
+    vanished: Option<VanishedPart>,
 }
 
 impl MailboxPart {
@@ -140,11 +146,13 @@ impl MailboxPart {
             deleted: mailbox.deleted,
             bytes: mailbox.bytes,
             digest: mailbox.digest,
+            vanished: Some(VanishedPart::new(&mailbox.vanished)),
         }
     }
 
     /// The mailbox, without rows.
     pub(crate) fn into_state(self) -> MailboxState {
+        let vanished = self.vanished.and_then(VanishedPart::into_vanished);
         MailboxState {
             uid_next: self.uid_next,
             highest_modseq: self.highest_modseq,
@@ -155,6 +163,7 @@ impl MailboxPart {
             deleted: self.deleted,
             bytes: self.bytes,
             digest: self.digest,
+            vanished: Arc::new(vanished.unwrap_or_else(|| Vanished::unknown_up_to(self.highest_modseq))),
             ..MailboxState::new(self.id, self.name, self.uid_validity)
         }
     }

@@ -27,6 +27,8 @@ struct Mailbox {
     uid_validity: UidValidity,
     uid_next: u32,
     messages: BTreeMap<Uid, Message>,
+    /// UIDs that vanished, each with a MODSEQ that was there before.
+    vanished: Vec<(u64, u32)>,
 }
 
 /// A deleted message.
@@ -63,6 +65,31 @@ impl Random {
     }
 }
 
+impl Mailbox {
+    fn remove(&mut self, uid: Uid, modseq: u64) -> Message {
+        self.vanished.push((modseq, uid.value()));
+        self.messages.remove(&uid).unwrap()
+    }
+
+    /// Of what vanished nothing is missing, whenever it is asked for, and nothing that is there is said to have vanished.
+    fn check_vanished(&self, found: &crate::MailboxState) {
+        let mut asked: Vec<u64> = self.vanished.iter().map(|(modseq, _)| *modseq).collect();
+        asked.extend([0, found.highest_modseq.value()]);
+        for asked in asked {
+            let known = found.vanished.after(asked);
+            let told: BTreeSet<u32> = known.unwrap_or_else(|| found.absent()).into_iter().flatten().collect();
+            assert!(self.messages.keys().all(|uid| !told.contains(&uid.value())), "{} {asked}", self.name);
+            let missing: Vec<_> = self
+                .vanished
+                .iter()
+                .filter(|(modseq, uid)| *modseq >= asked && !told.contains(uid))
+                .collect();
+            assert!(missing.is_empty(), "{} after {asked}: {missing:?}", self.name);
+        }
+        assert_eq!(found.vanished.after(found.highest_modseq.value()), Some(Vec::new()));
+    }
+}
+
 impl Model {
     async fn new(store: &Store, name: &str) -> Self {
         let id = account(store, name).await;
@@ -72,6 +99,7 @@ impl Model {
             uid_validity: m.uid_validity,
             uid_next: 1,
             messages: BTreeMap::new(),
+            vanished: Vec::new(),
         };
         let mailboxes = state.mailboxes.values().map(|m| (m.id, mailbox(m))).collect();
         let subscriptions = state.subscriptions.as_ref().clone();
@@ -121,6 +149,7 @@ impl Model {
             uid_validity: new.uid_validity,
             uid_next: 1,
             messages: BTreeMap::new(),
+            vanished: Vec::new(),
         };
         self.mailboxes.insert(new.id, mailbox);
     }
@@ -161,6 +190,7 @@ impl Model {
                 let octets = store.read(&row.content, 0, u64::MAX).await.unwrap();
                 assert_eq!(octets.as_ref(), message.octets);
             }
+            mailbox.check_vanished(&found);
             let unseen =
                 mailbox.messages.values().filter(|m| !m.flags.system.contains(SystemFlags::SEEN)).count();
             assert_eq!((found.count as usize, found.unseen as usize), (mailbox.messages.len(), unseen));
@@ -225,8 +255,10 @@ async fn command(store: &Store, model: &mut Model, random: &mut Random, number: 
         }
         7 => {
             let uids = model.uids(from, random);
+            let before = account.state().mailboxes[&from].highest_modseq.value();
             let gone = account.expunge_deleted(from, uids.clone()).await.unwrap();
-            let messages = &mut model.mailboxes.get_mut(&from).unwrap().messages;
+            let mailbox = model.mailboxes.get_mut(&from).unwrap();
+            let messages = &mailbox.messages;
             let mut expected: Vec<Uid> = uids
                 .into_iter()
                 .filter(|uid| {
@@ -235,11 +267,12 @@ async fn command(store: &Store, model: &mut Model, random: &mut Random, number: 
                 .collect();
             expected.sort_unstable();
             assert_eq!(gone, expected);
-            let gone: Vec<_> = gone.iter().map(|uid| (*uid, messages.remove(uid).unwrap())).collect();
+            let gone: Vec<_> = gone.iter().map(|uid| (*uid, mailbox.remove(*uid, before))).collect();
             model.retain(from, gone);
         }
         8 | 9 => {
             let (to, uids, moved) = (model.any(random), model.uids(from, random), random.below(2) == 0);
+            let before = account.state().mailboxes[&from].highest_modseq.value();
             let outcome = match moved {
                 true => account.move_to(from, uids, to, Missing::Skipped).await.unwrap(),
                 false => account.copy(from, uids, to, Missing::Skipped).await.unwrap(),
@@ -249,7 +282,7 @@ async fn command(store: &Store, model: &mut Model, random: &mut Random, number: 
             for (old, new) in outcome.uids {
                 let mut message = model.mailboxes[&from].messages[&old].clone();
                 if moved {
-                    model.mailboxes.get_mut(&from).unwrap().messages.remove(&old);
+                    model.mailboxes.get_mut(&from).unwrap().remove(old, before);
                 } else {
                     message.uidl = rows.row(new).unwrap().uidl;
                 }

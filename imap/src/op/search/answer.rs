@@ -151,7 +151,7 @@ mod tests {
 
     fn answer(returned: Option<&[SearchReturn]>, key: SearchKey, rev2: bool) -> Answer {
         let search = Search { returned: returned.map(<[_]>::to_vec), charset: None, keys: vec![key] };
-        Answer::new(&search, Enabled { condstore: false, rev2 })
+        Answer::new(&search, Enabled { condstore: false, rev2, ..Enabled::default() })
     }
 
     #[test]
