@@ -132,7 +132,7 @@ impl Reporter {
         let is_signed = !signers.of(&live.config, store, &by.from.domain).is_empty();
         let domain = &by.from.domain;
         (!is_signed)
-            .then(|| format!("mail of {domain} is not signed: `waypost dkim new {domain}` makes keys"))
+            .then(|| format!("mail of {domain} is not signed: `waypost dkim list {domain}` says whether there are keys, and what they wait for"))
     }
 
     /// Sends what is due of the last days.
