@@ -264,25 +264,13 @@ impl Running {
         let controlled = control.clone();
         self.shutdown.spawn(async move { queue::run_with(queue, &controlled).await });
         let follow = directory::follow(self.store.clone(), self.live.clone(), self.changing.clone());
-        let stopping = self.shutdown.clone();
-        self.shutdown.spawn(async move {
-            tokio::select! { () = follow => (), () = stopping.stopping() => () }
-        });
+        self.until_stopping(follow);
         let keys = issuer::keep_keys(self.services.mta.authenticator.clone(), self.live.subscribe());
-        let stopping = self.shutdown.clone();
-        self.shutdown.spawn(async move {
-            tokio::select! { () = keys => (), () = stopping.stopping() => () }
-        });
+        self.until_stopping(keys);
         let watch = certificates::watch(self.live.subscribe(), self.tls.clone());
-        let stopping = self.shutdown.clone();
-        self.shutdown.spawn(async move {
-            tokio::select! { () = watch => (), () = stopping.stopping() => () }
-        });
+        self.until_stopping(watch);
         let tend = tend_keys(self.store.clone(), self.live.subscribe(), router.resolver.clone());
-        let stopping = self.shutdown.clone();
-        self.shutdown.spawn(async move {
-            tokio::select! { () = tend => (), () = stopping.stopping() => () }
-        });
+        self.until_stopping(tend);
         let reports = self.services.mta.reports.clone();
         self.shutdown.spawn(reports.clone().run(incoming::Context {
             store: self.store.clone(),
@@ -295,6 +283,14 @@ impl Running {
         admin::socket::listen(&config.state_dir, store, live, parts, &self.shutdown).map_err(|error| {
             StartError::Admin(admin::socket::path(&config.state_dir).display().to_string(), error)
         })
+    }
+
+    /// Lets a task run until it ends or the server stops.
+    fn until_stopping(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.shutdown.clone();
+        self.shutdown.spawn(async move {
+            tokio::select! { () = task => (), () = stopping.stopping() => () }
+        });
     }
 
     /// Tells other domains what was seen of their mail.
