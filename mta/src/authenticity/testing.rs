@@ -18,6 +18,7 @@ use mail_auth::{
     dkim::{Canonicalization, DkimSigner},
 };
 
+use waypost_mail::{Domain, ReversePath};
 use waypost_message::{HeaderBlock, HeaderCollector};
 
 use super::dkim::{
@@ -25,6 +26,7 @@ use super::dkim::{
     canonical::Canonicalization as Form,
     signature::{Kind, Signature, add_unsigned},
 };
+use super::{Check, Sender, Verdict};
 use crate::dns::{Answering, Answers, DnsError, Resolver};
 
 /// Records by name; a name with `TIMEOUT` as its text is not answered.
@@ -220,4 +222,18 @@ fn unsigned_value(field: &str) -> String {
 
 fn base64(octets: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(octets)
+}
+
+/// What the checks find out about a message from `mx.a.test` (192.0.2.1) with this reverse path; empty: the null one.
+pub(crate) async fn verdict(zone: Zone, sender: &str, message: &str) -> Verdict {
+    let (header, used) = HeaderCollector::default().feed(message.as_bytes()).unwrap().unwrap();
+    let mut check = Check::begin(&header, 0);
+    check.feed(&message.as_bytes()[used..]);
+    let reverse_path = match sender {
+        "" => ReversePath::Null,
+        sender => ReversePath::Address(sender.parse().unwrap()),
+    };
+    let (peer, receiver) = ("192.0.2.1".parse().unwrap(), Domain::new("mx.b.test").unwrap());
+    let sender = Sender { peer, helo: "mx.a.test", reverse_path: &reverse_path, receiver: &receiver, now: 0 };
+    check.finish(&zone.resolver(), sender).await
 }

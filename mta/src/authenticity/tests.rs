@@ -1,30 +1,15 @@
 use waypost_config::{AuthenticityConfig, DmarcMode};
-use waypost_message::HeaderCollector;
 
 use super::{
     arc::ArcResult,
     dmarc::{DmarcResult, Policy},
     policy::{Disposition, decide},
-    testing::{Signing, Zone},
+    testing::{Signing, Zone, verdict as check},
     *,
 };
 
 const PEER: &str = "192.0.2.1";
 const MESSAGE: &str = "From: A <a@a.test>\r\nTo: b@b.test\r\nSubject: x\r\n\r\nHello\r\n";
-
-/// Checks a message of this sender.
-async fn check(zone: Zone, sender: &str, message: &str) -> Verdict {
-    let (header, used) = HeaderCollector::default().feed(message.as_bytes()).unwrap().unwrap();
-    let mut check = Check::begin(&header, 0);
-    check.feed(&message.as_bytes()[used..]);
-    let reverse_path = match sender {
-        "" => ReversePath::Null,
-        sender => ReversePath::Address(sender.parse().unwrap()),
-    };
-    let (peer, receiver) = (PEER.parse().unwrap(), Domain::new("mx.b.test").unwrap());
-    let sender = Sender { peer, helo: "mx.a.test", reverse_path: &reverse_path, receiver: &receiver, now: 0 };
-    check.finish(&zone.resolver(), sender).await
-}
 
 fn enforcing() -> AuthenticityConfig {
     AuthenticityConfig { enabled: true, ..AuthenticityConfig::default() }

@@ -1,30 +1,14 @@
 use mail_auth::report::{ActionDisposition, DKIMAuthResult, DmarcResult as Aligned, PolicyOverride};
 use waypost_config::DmarcMode;
-use waypost_mail::ReversePath;
-use waypost_message::HeaderCollector;
 
 use super::*;
 use crate::authenticity::{
-    Check, Sender,
     arc::{ArcResult, Sealer},
-    testing::{Signing, Zone},
+    testing::{Signing, Zone, verdict},
 };
 
 const MESSAGE: &str = "From: A <a@a.test>\r\nTo: b@b.test\r\nSubject: x\r\n\r\nHello\r\n";
 const RUA: &str = "rua=mailto:d@a.test";
-
-async fn verdict(zone: Zone, sender: &str, message: &str) -> Verdict {
-    let (header, used) = HeaderCollector::default().feed(message.as_bytes()).unwrap().unwrap();
-    let mut check = Check::begin(&header, 0);
-    check.feed(&message.as_bytes()[used..]);
-    let reverse_path = match sender {
-        "" => ReversePath::Null,
-        sender => ReversePath::Address(sender.parse().unwrap()),
-    };
-    let (peer, receiver) = ("192.0.2.1".parse().unwrap(), Domain::new("mx.b.test").unwrap());
-    let sender = Sender { peer, helo: "mx.a.test", reverse_path: &reverse_path, receiver: &receiver, now: 0 };
-    check.finish(&zone.resolver(), sender).await
-}
 
 fn policy(text: &str) -> Zone {
     Zone::default().text("_dmarc.a.test", &format!("v=DMARC1; {text}"))
