@@ -627,6 +627,7 @@ fn rules(facts: &FileFacts<'_>, section: &Section<'_, '_>, service: Option<Servi
         ("strict_pipelining", takes_mail),
         ("vrfy", takes_mail),
         ("greeting_delay", relays),
+        ("unauthenticate", &[Service::Imap]),
         ("client_certificates", has_users),
         ("auth_without_tls", has_users_or_relays),
     ] {
@@ -641,6 +642,7 @@ fn rules(facts: &FileFacts<'_>, section: &Section<'_, '_>, service: Option<Servi
         xclient: networks(section, "xclient"),
         greeting_delay: section.parsed("greeting_delay", short).map(|found| found.value).unwrap_or_default(),
         vrfy: section.boolean("vrfy").is_some_and(|vrfy| vrfy.value),
+        imap: ImapRules { unauthenticate: section.boolean("unauthenticate").is_some_and(|may| may.value) },
         strict_pipelining: section.boolean("strict_pipelining").is_some_and(|strict| strict.value),
     }
 }

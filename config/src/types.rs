@@ -249,6 +249,15 @@ pub struct ListenerRules {
     pub strict_pipelining: bool,
     /// Whether VRFY tells users who have logged in what exists.
     pub vrfy: bool,
+    /// What IMAP sessions do.
+    pub imap: ImapRules,
+}
+
+/// What a listener has its IMAP sessions do.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ImapRules {
+    /// Whether UNAUTHENTICATE (RFC 8437) logs out without closing the connection.
+    pub unauthenticate: bool,
 }
 
 /// `[[domain]]`

@@ -334,6 +334,10 @@ fn what_must_not_be_is_refused() {
             "at most 1 minute",
         ),
         (
+            "[[listener]]\nservice = \"pop3\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nunauthenticate = true",
+            "listener.unauthenticate means nothing for the service \"pop3\"",
+        ),
+        (
             "[[listener]]\nservice = \"lmtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nvrfy = true",
             "listener.vrfy means nothing for the service \"lmtp\"",
         ),

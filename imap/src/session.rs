@@ -80,7 +80,8 @@ fn driven(
     let live = context.live();
     let hostname = live.config.hostname.to_string();
     let offer = live.offer(connection.tls.as_ref().map(channel).unwrap_or_default());
-    let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer });
+    let rules = listener.rules.imap;
+    let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer, rules });
     let (peer, counted) = (connection.peer.ip(), connection.counted.clone());
     waypost_net::drive(connection, machine, Session { context, peer, counted, user: None })
 }
@@ -186,6 +187,7 @@ impl Handler<ImapMachine> for Session {
                 found.map(|found| Answer::Found(Box::new(found)))
             }
             Question::Login(claim) => self.login(&claim).await,
+            Question::Unauthenticate => Ok(self.unauthenticate()),
             question => self.operate(question, output).await,
         };
         match answer {
@@ -239,12 +241,21 @@ impl Session {
         Ok(Answer::Ran(ran))
     }
 
+    /// UNAUTHENTICATE (RFC 8437): nothing of the user is left, and the connection counts among those of its address again.
+    fn unauthenticate(&mut self) -> Answer {
+        self.user = None;
+        self.counted.count_again();
+        Answer::Go
+    }
+
     async fn operate(&mut self, question: Question, output: &mut Output<'_>) -> Result<Answer, Failure> {
         let user = self.user.as_mut().ok_or(Failure::bad(op::LOGIN_FIRST))?;
         user.still_exists(&self.context).map_err(Failure::Bye)?;
         let mut operation = Operation { context: &self.context, user, output };
         match question {
-            Question::Login(_) | Question::LookUp(_) => Err(Failure::bad(op::NOT_NOW)),
+            Question::Login(_) | Question::LookUp(_) | Question::Unauthenticate => {
+                Err(Failure::bad(op::NOT_NOW))
+            }
             Question::Run(command) => operation.run(command).await.map(Answer::Ran),
             Question::AppendStart(append) => operation.append_start(append).map(|()| Answer::Go),
             Question::AppendChunk(octets) => operation.append_chunk(&octets).await.map(|()| Answer::Go),

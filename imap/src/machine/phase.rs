@@ -99,6 +99,8 @@ pub(super) enum Phase {
     Asked(Asked),
     /// TLS begins.
     StartTls,
+    /// Compression ends.
+    StopCompression,
     /// The session is over.
     Closed,
 }
@@ -114,4 +116,5 @@ pub(super) enum Asked {
     AppendEnd { tag: String },
     AppendAbort { tag: String },
     IdleStart { tag: String },
+    Unauthenticate { tag: String },
 }

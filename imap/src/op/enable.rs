@@ -104,7 +104,9 @@ fn enables_condstore(command: &CommandBody) -> bool {
             .returned
             .iter()
             .any(|returned| matches!(returned, ListReturn::Status(items) if status(items))),
-        CommandBody::Fetch(_, _, items, since) => since.is_some() || items.contains(&FetchItem::ModSeq),
+        CommandBody::Fetch(_, _, items, modifiers) => {
+            modifiers.changed_since.is_some() || items.contains(&FetchItem::ModSeq)
+        }
         CommandBody::Search(_, search) => names_modseq(search),
         CommandBody::Store(_, _, store) => store.unchanged_since.is_some(),
         CommandBody::Enable(names) => names.iter().any(|name| name == "CONDSTORE" || name == QRESYNC),
@@ -116,7 +118,7 @@ fn enables_condstore(command: &CommandBody) -> bool {
 pub(super) fn needs_qresync(command: &CommandBody) -> bool {
     match command {
         CommandBody::Select(_, _, parameters) => parameters.resync.is_some(),
-        CommandBody::Fetch(_, _, _, since) => since.is_some_and(|since| since.vanished),
+        CommandBody::Fetch(_, _, _, modifiers) => modifiers.changed_since.is_some_and(|since| since.vanished),
         _ => false,
     }
 }

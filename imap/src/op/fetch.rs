@@ -12,10 +12,10 @@ use waypost_storage::{FlagChange, FlagMode, Row};
 
 use super::{Enabled, Failure, Operation};
 use crate::{
-    fetch::{self, Message, Read, Responder, structure::Global},
+    fetch::{self, Message, Read, Responder, preview::LAZY_MESSAGES_MAX, structure::Global},
     machine::Ran,
     session::Selected,
-    wire::{Access, ChangedSince, FetchItem, Numbers, SequenceSet},
+    wire::{Access, FetchItem, FetchModifiers, Numbers, PartialRange, SequenceSet},
 };
 
 /// Messages whose structures are loaded at once.
@@ -29,11 +29,14 @@ impl Operation<'_, '_> {
         numbers: Numbers,
         set: &SequenceSet,
         mut items: Vec<FetchItem>,
-        changed_since: Option<ChangedSince>,
+        modifiers: FetchModifiers,
     ) -> Result<Ran, Failure> {
         let selected = self.selected()?;
         let mut ranges = selected.numbers(numbers, set)?;
-        if let Some(since) = changed_since {
+        if let Some(partial) = modifiers.partial {
+            ranges = page(ranges, partial);
+        }
+        if let Some(since) = modifiers.changed_since {
             ranges = changed(selected, ranges, since.modseq);
             if since.vanished {
                 self.tell_vanished(set, since.modseq).await?;
@@ -50,13 +53,14 @@ impl Operation<'_, '_> {
             self.set_seen(&ranges).await?;
         }
         let mut read = Read::All;
-        let mut numbers = ranges.into_iter().flatten();
+        let (mut numbers, mut shown) = (ranges.into_iter().flatten(), 0);
         loop {
             let batch: Vec<u32> = numbers.by_ref().take(BATCH_MESSAGES).collect();
             if batch.is_empty() {
                 break;
             }
-            read = read.max(self.fetch_batch(&batch, &items).await?);
+            read = read.max(self.fetch_batch(&batch, &items, shown).await?);
+            shown += batch.len();
         }
         Ok(match read {
             Read::All => Ran::ok("fetched"),
@@ -65,13 +69,21 @@ impl Operation<'_, '_> {
         })
     }
 
-    /// Responses of some messages; whether all could be read.
-    async fn fetch_batch(&mut self, numbers: &[u32], items: &[FetchItem]) -> Result<Read, Failure> {
+    /// Responses of some messages, after so many others of the command; whether all could be read.
+    async fn fetch_batch(
+        &mut self,
+        numbers: &[u32],
+        items: &[FetchItem],
+        shown: usize,
+    ) -> Result<Read, Failure> {
         let enabled = self.user.enabled;
         let selected = self.selected()?;
         let mailbox = selected.view.state().id;
         let mut messages: Vec<Message> =
             numbers.iter().filter_map(|number| message(selected, *number, enabled)).collect();
+        for message in messages.iter_mut().skip(LAZY_MESSAGES_MAX.saturating_sub(shown)) {
+            message.urgent = false;
+        }
         if items.iter().any(fetch::needs_structure) {
             let rows: Vec<Row> = messages.iter().map(|message| message.row.clone()).collect();
             let structures = self.structures(mailbox, &rows).await;
@@ -137,6 +149,19 @@ impl Operation<'_, '_> {
     }
 }
 
+/// A page of the messages (RFC 9394 section 3.3).
+fn page(ranges: Vec<Range<u32>>, partial: PartialRange) -> Vec<Range<u32>> {
+    let page = partial.of(ranges.iter().map(|range| range.len()).sum());
+    let mut before = 0;
+    let part = |range: Range<u32>| {
+        let place = |at: usize| range.start + at.saturating_sub(before).min(range.len()) as u32;
+        let part = place(page.start)..place(page.end);
+        before += range.len();
+        part
+    };
+    ranges.into_iter().map(part).filter(|part| !part.is_empty()).collect()
+}
+
 /// Those of the messages that changed after a modification sequence (RFC 7162 section 3.1.4.1).
 fn changed(selected: &Selected, ranges: Vec<Range<u32>>, since: u64) -> Vec<Range<u32>> {
     let is_newer =
@@ -155,5 +180,22 @@ fn message(selected: &Selected, number: u32, enabled: Enabled) -> Option<Message
     let row = view.by_number(number)?.row;
     let (flags, recent) = (view.state().flags(row), enabled.recent_mark(view, row.uid));
     let global = if enabled.rev2 { Global::Message } else { Global::Leaf };
-    Some(Message { number, row: row.clone(), flags, recent, structure: None, global })
+    Some(Message { number, row: row.clone(), flags, recent, structure: None, global, urgent: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::PartialEnd;
+
+    #[test]
+    fn pages_are_cut_out_of_ranges() {
+        let page = |end, one, other| page(vec![1..4, 7..8, 9..12], PartialRange { end, one, other });
+        assert_eq!(page(PartialEnd::First, 2, 5), [2..4, 7..8, 9..10]);
+        assert_eq!(page(PartialEnd::First, 4, 4), vec![7..8]);
+        assert_eq!(page(PartialEnd::First, 7, 99), vec![11..12]);
+        assert_eq!(page(PartialEnd::First, 8, 99), vec![]);
+        assert_eq!(page(PartialEnd::Last, 1, 4), [7..8, 9..12]);
+        assert_eq!(page(PartialEnd::Last, 99, 6), vec![1..3]);
+    }
 }

@@ -213,7 +213,9 @@ impl Operation<'_, '_> {
             CommandBody::Unselect => self.unselect(),
             CommandBody::Expunge(set) => self.expunge(set.as_ref()).await,
             CommandBody::Search(numbers, search) => self.search(tag, numbers, &search).await,
-            CommandBody::Fetch(numbers, set, items, since) => self.fetch(numbers, &set, items, since).await,
+            CommandBody::Fetch(numbers, set, items, modifiers) => {
+                self.fetch(numbers, &set, items, modifiers).await
+            }
             CommandBody::Store(numbers, set, store) => self.store(numbers, &set, store).await,
             CommandBody::Copy(numbers, set, name) => self.copy(numbers, &set, &name).await,
             CommandBody::Move(numbers, set, name) => self.move_to(numbers, &set, &name).await,
@@ -224,6 +226,8 @@ impl Operation<'_, '_> {
             | CommandBody::Login(..)
             | CommandBody::LoginOctets
             | CommandBody::Id(_)
+            | CommandBody::Compress(_)
+            | CommandBody::Unauthenticate
             | CommandBody::Append(_)
             | CommandBody::Idle => Err(Failure::bad(NOT_NOW)),
         }

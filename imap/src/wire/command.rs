@@ -4,6 +4,8 @@ use std::ops::RangeInclusive;
 
 use waypost_mail::{DateTime, Flag, Flags};
 
+use super::PartialRange;
+
 /// A command with its tag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Command {
@@ -89,6 +91,15 @@ impl SequenceMatch {
     }
 }
 
+/// What stands behind the items of FETCH (RFC 4466 section 2.4).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FetchModifiers {
+    /// CHANGEDSINCE and VANISHED (RFC 7162 section 7).
+    pub changed_since: Option<ChangedSince>,
+    /// PARTIAL: with UID FETCH only (RFC 9394 section 3.3).
+    pub partial: Option<PartialRange>,
+}
+
 /// FETCH only of what changed (RFC 7162 section 7).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ChangedSince {
@@ -113,6 +124,10 @@ pub enum CommandBody {
     StartTls,
     /// AUTHENTICATE: mechanism, initial response in base 64 (RFC 4959)
     Authenticate(String, Option<String>),
+    /// COMPRESS: algorithm, in capitals (RFC 4978)
+    Compress(String),
+    /// UNAUTHENTICATE (RFC 8437)
+    Unauthenticate,
     /// LOGIN: user, password
     Login(String, String),
     /// LOGIN with a user or password that is not UTF-8: no such can be right.
@@ -153,8 +168,8 @@ pub enum CommandBody {
     Expunge(Option<SequenceSet>),
     /// SEARCH
     Search(Numbers, Search),
-    /// FETCH; `CHANGEDSINCE` (RFC 7162 section 3.1.4.1), `VANISHED` (section 3.2.6)
-    Fetch(Numbers, SequenceSet, Vec<FetchItem>, Option<ChangedSince>),
+    /// FETCH; `CHANGEDSINCE` (RFC 7162 section 3.1.4.1), `VANISHED` (section 3.2.6), `PARTIAL` (RFC 9394)
+    Fetch(Numbers, SequenceSet, Vec<FetchItem>, FetchModifiers),
     /// STORE
     Store(Numbers, SequenceSet, Store),
     /// COPY
@@ -346,6 +361,17 @@ pub enum FetchItem {
     ThreadId,
     /// SAVEDATE (RFC 8514)
     SaveDate,
+    /// PREVIEW (RFC 8970)
+    Preview(Urgency),
+}
+
+/// Whether PREVIEW may be left for later (RFC 8970 section 4).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Urgency {
+    /// There is always an answer.
+    Now,
+    /// LAZY: NIL where it took too long.
+    Lazy,
 }
 
 /// A section of a message.
@@ -415,6 +441,8 @@ pub enum SearchReturn {
     Count,
     /// SAVE
     Save,
+    /// PARTIAL (RFC 9394)
+    Partial(PartialRange),
 }
 
 /// SEARCH.

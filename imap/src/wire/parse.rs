@@ -79,6 +79,9 @@ fn body(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
         "STARTTLS" => bare(CommandBody::StartTls),
         "NAMESPACE" => bare(CommandBody::Namespace),
         "IDLE" => bare(CommandBody::Idle),
+        // `compress = "COMPRESS" SP algorithm` (RFC 4978 section 5)
+        "COMPRESS" => map(then(word), CommandBody::Compress).parse(rest),
+        "UNAUTHENTICATE" => bare(CommandBody::Unauthenticate),
         "CLOSE" => bare(CommandBody::Close),
         "UNSELECT" => bare(CommandBody::Unselect),
         "EXPUNGE" => bare(CommandBody::Expunge(None)),

@@ -92,7 +92,7 @@ pub(super) async fn find(
                 let span = part.body;
                 let start = content.prefix_size() + span.start;
                 let mut reader = store.reader(content, start, span.end.saturating_sub(span.start));
-                let mut decoder = BodyDecoder::new(part.encoding.as_deref(), charset(part));
+                let mut decoder = BodyDecoder::new(part.encoding.as_deref(), part.charset());
                 loop {
                     let octets = reader.next().await?;
                     if octets.is_empty() || finder.is_done() {
@@ -128,11 +128,6 @@ fn gather<'a>(part: &'a Part, pieces: &mut Vec<Piece<'a>>) {
     } else if is(b"text") || is(b"message") {
         pieces.push(Piece::Text(part));
     }
-}
-
-fn charset(part: &Part) -> Option<&[u8]> {
-    let found = part.content_type.parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"charset"));
-    found.map(|(_, value)| value.as_slice())
 }
 
 /// Looks for several texts in a stream of others; remembers as much of its end as a text could begin in.
