@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     path::PathBuf,
     time::Duration,
 };
@@ -258,6 +259,8 @@ pub struct ListenerRules {
 pub struct ImapRules {
     /// Whether UNAUTHENTICATE (RFC 8437) logs out without closing the connection.
     pub unauthenticate: bool,
+    /// How many messages one command works on (RFC 9738), at least 1000; `None`: any number.
+    pub message_limit: Option<NonZeroU32>,
 }
 
 /// `[[domain]]`

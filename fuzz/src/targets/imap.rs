@@ -139,7 +139,7 @@ fn served(bits: u8, octets: &[u8], piece: usize) -> (Played, World) {
         },
         plaintext_login: if bits & 4 == 0 { PlaintextLogin::Allowed } else { PlaintextLogin::Refused },
         offer: Offer::default(),
-        rules: ImapRules { unauthenticate: bits & 32 != 0 },
+        rules: ImapRules { unauthenticate: bits & 32 != 0, message_limit: None },
     });
     let mut world = World::default();
     let played = play(&mut machine, octets, piece, |question| world.answer(question, bits));

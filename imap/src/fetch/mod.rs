@@ -15,6 +15,7 @@ use waypost_message::{HeaderBlock, Span, Structure, header::HEADER_BYTES_MAX};
 use waypost_net::{Disconnect, Output};
 use waypost_storage::{Reader, Row, Store};
 
+use crate::op::Enabled;
 use crate::wire::{
     BodySection, FetchItem, SectionText, Urgency,
     encode::{self, Recent},
@@ -73,6 +74,7 @@ pub(crate) struct Responder<'a, 'o> {
     output: &'a mut Output<'o>,
     text: Vec<u8>,
     read: Read,
+    enabled: Enabled,
 }
 
 /// Whether all that was asked for could be read; what comes later weighs more.
@@ -87,8 +89,8 @@ pub(crate) enum Read {
 }
 
 impl<'a, 'o> Responder<'a, 'o> {
-    pub(crate) fn new(store: &'a Store, output: &'a mut Output<'o>) -> Self {
-        Self { store, output, text: Vec::new(), read: Read::All }
+    pub(crate) fn new(store: &'a Store, output: &'a mut Output<'o>, enabled: Enabled) -> Self {
+        Self { store, output, text: Vec::new(), read: Read::All, enabled }
     }
 
     /// Whether all that was asked for could be read.
@@ -96,7 +98,7 @@ impl<'a, 'o> Responder<'a, 'o> {
         self.read
     }
 
-    /// `* n FETCH (items)`
+    /// `* n FETCH (items)`, or `* uid UIDFETCH (items)`
     pub(crate) async fn respond(&mut self, message: &Message, items: &[FetchItem]) -> Result<(), Disconnect> {
         if message.structure.is_none() && items.iter().any(needs_structure) {
             self.read = Read::Damaged;
@@ -106,7 +108,8 @@ impl<'a, 'o> Responder<'a, 'o> {
             self.read = self.read.max(Read::UnknownEncoding);
             return Ok(());
         }
-        self.text.extend(format!("* {} FETCH ", message.number).as_bytes());
+        let head = self.enabled.fetch_head(message.number, &message.row);
+        self.text.extend(format!("* {head} ").as_bytes());
         for (index, item) in items.iter().enumerate() {
             self.text.push(if index == 0 { b'(' } else { b' ' });
             self.item(message, item).await?;

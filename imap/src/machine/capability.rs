@@ -63,6 +63,9 @@ pub const CAPABILITIES: &[(&str, Announced)] = &[
     ("SAVEDATE", Announced::AfterLogin),
     ("PREVIEW", Announced::AfterLogin),
     ("PARTIAL", Announced::AfterLogin),
+    ("UIDONLY", Announced::AfterLogin),
+    ("UIDBATCHES", Announced::AfterLogin),
+    ("INPROGRESS", Announced::AfterLogin),
     ("COMPRESS=DEFLATE", Announced::AfterLogin),
     ("UNAUTHENTICATE", Announced::Unauthenticate),
 ];
@@ -88,6 +91,9 @@ impl Settings {
         for (name, _) in CAPABILITIES.iter().filter(|(_, when)| announced(when)) {
             data.push(' ');
             data.push_str(name);
+        }
+        if let Some(limit) = self.rules.message_limit.filter(|_| !before_login) {
+            data.push_str(&format!(" MESSAGELIMIT={limit}"));
         }
         if before_login && self.login_allowed() {
             self.offer.mechanisms().for_each(|mechanism| {

@@ -55,6 +55,7 @@ impl State {
                 | CommandBody::Fetch(..)
                 | CommandBody::Store(..)
                 | CommandBody::Copy(..)
+                | CommandBody::UidBatches(_)
                 | CommandBody::Move(..),
                 Self::Authenticated,
             ) => Err("select a mailbox first"),

@@ -27,7 +27,7 @@ use crate::wire::{Command, CommandBody};
 const CHUNKS: [usize; 3] = [1, 3, 4096];
 const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n";
 const LOGIN: &str = "l LOGIN u p\r\n";
-const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC BINARY OBJECTID SAVEDATE PREVIEW PARTIAL COMPRESS=DEFLATE] welcome\r\n";
+const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC BINARY OBJECTID SAVEDATE PREVIEW PARTIAL UIDONLY UIDBATCHES INPROGRESS COMPRESS=DEFLATE] welcome\r\n";
 
 /// The exchange of RFC 7677 section 3: user "user", password "pencil".
 const SCRAM_FIRST: &str = "biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=";
@@ -930,7 +930,7 @@ fn compression_begins_after_login_and_once() {
 /// Sessions that may log out again, after some commands.
 fn reusable(sent: &'static str) -> impl Fn() -> World {
     move || {
-        let rules = ImapRules { unauthenticate: true };
+        let rules = ImapRules { unauthenticate: true, message_limit: None };
         let mut world = World::new(Settings { rules, ..settings(Privacy::Tls, PlaintextLogin::Refused) });
         world.send(LOGIN.as_bytes(), 4096);
         assert!(world.take().contains(" UNAUTHENTICATE]"));

@@ -10,7 +10,10 @@ use waypost_mail::{SystemFlags, Uid};
 use waypost_message::Structure;
 use waypost_storage::{FlagChange, FlagMode, Row};
 
-use super::{Enabled, Failure, Operation};
+use super::{
+    Enabled, Failure, Operation,
+    limit::{Left, newest},
+};
 use crate::{
     fetch::{self, Message, Read, Responder, preview::LAZY_MESSAGES_MAX, structure::Global},
     machine::Ran,
@@ -31,11 +34,17 @@ impl Operation<'_, '_> {
         mut items: Vec<FetchItem>,
         modifiers: FetchModifiers,
     ) -> Result<Ran, Failure> {
+        let (limit, uidonly) = (self.user.message_limit, self.user.enabled.uidonly);
         let selected = self.selected()?;
         let mut ranges = selected.numbers(numbers, set)?;
         if let Some(partial) = modifiers.partial {
+            // RFC 9738 section 3.1: a page that is too wide is refused.
+            if let Some(limit) = limit.filter(|limit| partial.width() > u64::from(*limit)) {
+                return Err(Left::new(limit, None).refused());
+            }
             ranges = page(ranges, partial);
         }
+        let (mut ranges, left) = newest(&selected.view, ranges, limit);
         if let Some(since) = modifiers.changed_since {
             ranges = changed(selected, ranges, since.modseq);
             if since.vanished {
@@ -46,14 +55,19 @@ impl Operation<'_, '_> {
         if self.user.enabled.condstore && !items.contains(&FetchItem::ModSeq) {
             items.insert(0, FetchItem::ModSeq);
         }
-        if numbers == Numbers::Uid && !items.contains(&FetchItem::Uid) {
+        if numbers == Numbers::Uid && !uidonly && !items.contains(&FetchItem::Uid) {
             items.insert(0, FetchItem::Uid);
         }
         if items.iter().any(fetch::sets_seen) {
             self.set_seen(&ranges).await?;
         }
         let mut read = Read::All;
-        let (mut numbers, mut shown) = (ranges.into_iter().flatten(), 0);
+        let mut numbers: Box<dyn Iterator<Item = u32> + Send> = match left {
+            None => Box::new(ranges.into_iter().flatten()),
+            // RFC 9738 section 3.1: from the highest UID to the lowest.
+            Some(_) => Box::new(ranges.into_iter().flatten().rev()),
+        };
+        let mut shown = 0;
         loop {
             let batch: Vec<u32> = numbers.by_ref().take(BATCH_MESSAGES).collect();
             if batch.is_empty() {
@@ -62,11 +76,12 @@ impl Operation<'_, '_> {
             read = read.max(self.fetch_batch(&batch, &items, shown).await?);
             shown += batch.len();
         }
-        Ok(match read {
+        let ran = match read {
             Read::All => Ran::ok("fetched"),
             Read::UnknownEncoding => Ran::no(UNKNOWN_ENCODING).with_code("UNKNOWN-CTE"),
             Read::Damaged => Ran::no(UNREADABLE).with_code("CORRUPTION"),
-        })
+        };
+        self.limited(ran, left).await
     }
 
     /// Responses of some messages, after so many others of the command; whether all could be read.
@@ -92,7 +107,7 @@ impl Operation<'_, '_> {
             }
         }
         let view = &mut self.user.selected.as_mut().ok_or(Failure::bad(super::SELECT_FIRST))?.view;
-        let mut responder = Responder::new(&self.context.store, self.output);
+        let mut responder = Responder::new(&self.context.store, self.output, enabled);
         for message in &messages {
             if view.is_changed(message.row.uid) && !items.contains(&FetchItem::Flags) {
                 let with_flags = [&[FetchItem::Flags], items].concat();
@@ -142,7 +157,8 @@ impl Operation<'_, '_> {
         }
         let change =
             FlagChange { mode: FlagMode::Add, flags: SystemFlags::SEEN.into(), unchanged_since: None };
-        if let Err(error) = self.user.account.change_flags(mailbox, unseen, change).await {
+        let account = self.user.account.clone();
+        if let Err(error) = self.patiently(account.change_flags(mailbox, unseen, change)).await? {
             tracing::warn!(%error, "messages cannot be marked as seen");
         }
         self.refresh()
@@ -151,7 +167,7 @@ impl Operation<'_, '_> {
 
 /// A page of the messages (RFC 9394 section 3.3).
 fn page(ranges: Vec<Range<u32>>, partial: PartialRange) -> Vec<Range<u32>> {
-    let page = partial.of(ranges.iter().map(|range| range.len()).sum());
+    let page = partial.of(ranges.iter().map(ExactSizeIterator::len).sum());
     let mut before = 0;
     let part = |range: Range<u32>| {
         let place = |at: usize| range.start + at.saturating_sub(before).min(range.len()) as u32;

@@ -174,8 +174,19 @@ pub enum CommandBody {
     Store(Numbers, SequenceSet, Store),
     /// COPY
     Copy(Numbers, SequenceSet, String),
+    /// UIDBATCHES (RFC 10022)
+    UidBatches(UidBatches),
     /// MOVE (RFC 6851)
     Move(Numbers, SequenceSet, String),
+}
+
+/// What UIDBATCHES asks for (RFC 10022 section 4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UidBatches {
+    /// Messages of each batch; not zero.
+    pub messages: u32,
+    /// The first and the last batch, counted from 1, as written; `None`: all.
+    pub batches: Option<(u32, u32)>,
 }
 
 /// Which syntax a LIST command has (RFC 5258 section 3).
@@ -487,6 +498,10 @@ pub enum SearchKey {
     Smaller(u64),
     /// UID
     Uid(SequenceSet),
+    /// UIDAFTER (RFC 9738 section 3.2): a larger UID
+    UidAfter(u32),
+    /// UIDBEFORE (RFC 9738 section 3.2): a smaller UID
+    UidBefore(u32),
     /// A sequence set
     Sequence(SequenceSet),
     /// NOT

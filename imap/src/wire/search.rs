@@ -82,6 +82,8 @@ fn named_key(input: &[u8], below: usize) -> Parsed<'_, SearchKey> {
         "NOT" => map(then(nested), SearchKey::Not).parse(rest),
         "OR" => map((then(nested), then(nested)), |(one, other)| SearchKey::Or(one, other)).parse(rest),
         "UID" => map(then(sequence_set), SearchKey::Uid).parse(rest),
+        "UIDAFTER" => map(then(nz_number), SearchKey::UidAfter).parse(rest),
+        "UIDBEFORE" => map(then(nz_number), SearchKey::UidBefore).parse(rest),
         "KEYWORD" => map(then(flag_keyword), |flag| flag.map_or_else(nothing, SearchKey::Flag)).parse(rest),
         "UNKEYWORD" => {
             map(then(flag_keyword), |flag| flag.map_or(SearchKey::All, SearchKey::NoFlag)).parse(rest)

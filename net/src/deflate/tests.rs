@@ -76,11 +76,10 @@ fn little_never_becomes_much_at_once() {
     let mut inflater = Inflater::default();
     inflater.feed(&compressed);
     let mut all = 0;
-    loop {
-        match inflater.next(|octets| assert!(octets.len() <= INFLATED_BYTES_MAX)).unwrap() {
-            Inflated::Octets(bytes) => all += bytes,
-            Inflated::NeedsInput | Inflated::Over => break,
-        }
+    while let Inflated::Octets(bytes) =
+        inflater.next(|octets| assert!(octets.len() <= INFLATED_BYTES_MAX)).unwrap()
+    {
+        all += bytes;
         assert!(inflater.window.len() <= WINDOW_BYTES_MAX);
         assert!(inflater.window.capacity() <= 2 * (WINDOW_BYTES_MAX + INFLATED_BYTES_MAX));
     }

@@ -158,6 +158,11 @@ impl Compiler<'_> {
                 Test::Uid(self.saved())
             }
             SearchKey::Uid(set) => Test::Uid(set.resolve(self.context.largest_uid).into()),
+            SearchKey::UidAfter(uid) => match uid.checked_add(1) {
+                Some(first) => Test::Uid(vec![first..=u32::MAX].into()),
+                None => not(Test::All),
+            },
+            SearchKey::UidBefore(uid) => Test::Uid(vec![1..=uid - 1].into()),
             SearchKey::Sequence(set) => Test::Sequence(set.resolve(self.context.exists)),
             SearchKey::Not(key) => not(self.test(key)),
             SearchKey::Or(a, b) => Test::Or(Box::new(self.test(a)), Box::new(self.test(b))),
