@@ -16,7 +16,7 @@ use waypost_storage::{Account, Selection, Store};
 
 use crate::{
     machine::{Answer, Event, ImapMachine, PlaintextLogin, Privacy, Question, Settings, channel},
-    op::{self, Enabled, Expunges, Failure, Operation, Progress, append::Appending},
+    op::{self, Comparator, Enabled, Expunges, Failure, Operation, Progress, append::Appending},
     view::{Recent, View},
     wire::{Access, Numbers, SequenceSet},
 };
@@ -104,6 +104,8 @@ pub(crate) struct User {
     pub(crate) enabled: Enabled,
     /// How many messages a command works on; `None`: any number (RFC 9738).
     pub(crate) message_limit: Option<u32>,
+    /// How SEARCH compares texts.
+    pub(crate) comparator: Comparator,
     pub(crate) account: Account,
     pub(crate) selected: Option<Selected>,
     /// The APPEND whose message arrives.

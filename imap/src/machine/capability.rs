@@ -61,6 +61,8 @@ pub const CAPABILITIES: &[(&str, Announced)] = &[
     ("BINARY", Announced::AfterLogin),
     ("OBJECTID", Announced::AfterLogin),
     ("SAVEDATE", Announced::AfterLogin),
+    ("WITHIN", Announced::AfterLogin),
+    ("I18NLEVEL=2", Announced::AfterLogin),
     ("PREVIEW", Announced::AfterLogin),
     ("PARTIAL", Announced::AfterLogin),
     ("UIDONLY", Announced::AfterLogin),

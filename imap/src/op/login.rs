@@ -5,7 +5,7 @@ use waypost_auth::{
     sasl::{Claim, Found, Lookup},
 };
 
-use super::{Enabled, Failure};
+use super::{Comparator, Enabled, Failure};
 use crate::{
     machine::{NewState, Ran},
     session::{Context, User},
@@ -44,6 +44,7 @@ pub(crate) async fn login(context: &Context, origin: Origin, claim: &Claim) -> R
         identity,
         enabled,
         message_limit: None,
+        comparator: Comparator::default(),
         account,
         selected: None,
         appending: None,

@@ -8,6 +8,7 @@
 
 pub(crate) mod append;
 mod close;
+mod comparator;
 mod copy;
 mod create;
 mod delete;
@@ -31,6 +32,7 @@ mod uidbatches;
 use waypost_net::{Disconnect, Output};
 use waypost_storage::StoreError;
 
+pub(crate) use comparator::Comparator;
 pub(crate) use enable::Enabled;
 pub(crate) use progress::Progress;
 
@@ -228,6 +230,7 @@ impl Operation<'_, '_> {
             CommandBody::Fetch(numbers, set, items, modifiers) => {
                 self.fetch(numbers, &set, items, modifiers).await
             }
+            CommandBody::Comparator(orders) => self.comparator(&orders).await,
             CommandBody::UidBatches(asked) => self.uid_batches(tag, asked).await,
             CommandBody::Store(numbers, set, store) => self.store(numbers, &set, store).await,
             CommandBody::Copy(numbers, set, name) => self.copy(numbers, &set, &name).await,

@@ -124,6 +124,8 @@ pub enum CommandBody {
     StartTls,
     /// AUTHENTICATE: mechanism, initial response in base 64 (RFC 4959)
     Authenticate(String, Option<String>),
+    /// COMPARATOR: names and patterns (RFC 5255 section 4.7)
+    Comparator(Vec<String>),
     /// COMPRESS: algorithm, in capitals (RFC 4978)
     Compress(String),
     /// UNAUTHENTICATE (RFC 8437)

@@ -32,6 +32,8 @@ fn simple_commands() {
         ("NAMESPACE", CommandBody::Namespace),
         ("IDLE", CommandBody::Idle),
         ("compress deflate", CommandBody::Compress(s("DEFLATE"))),
+        ("COMPARATOR", CommandBody::Comparator(vec![])),
+        ("comparator \"cz;*\" i;octet", CommandBody::Comparator(vec![s("cz;*"), s("i;octet")])),
         ("COMPRESS LZW", CommandBody::Compress(s("LZW"))),
         ("unauthenticate", CommandBody::Unauthenticate),
         ("uidbatches 2000", CommandBody::UidBatches(UidBatches { messages: 2000, batches: None })),

@@ -77,7 +77,7 @@ impl Operation<'_, '_> {
     }
 
     async fn find(&mut self, search: &Search) -> Result<All, Failure> {
-        let limit = self.user.message_limit;
+        let (limit, comparator) = (self.user.message_limit, self.user.comparator);
         let selected = self.selected()?;
         let view = &selected.view;
         let context = Context {
@@ -86,6 +86,7 @@ impl Operation<'_, '_> {
             largest_uid: view.largest_uid(),
             saved: &selected.saved,
             now: now(),
+            comparator,
         };
         let program = Program::new(search, &context).map_err(refused)?;
         let all = 1..context.exists + 1;
@@ -176,7 +177,7 @@ impl Operation<'_, '_> {
         let (store, content) = (&self.context.store, &candidate.row.content);
         let length = content.prefix_size() + structure.root.header.end;
         let octets = store.read(content, 0, length.min(HEADER_SEARCH_BYTES_MAX)).await?;
-        let header = HeaderText::new(&HeaderBlock::new(octets.to_vec()));
+        let header = HeaderText::new(&HeaderBlock::new(octets.to_vec()), self.user.comparator);
         let mut facts = Facts {
             number: candidate.number,
             row: &candidate.row,
@@ -187,7 +188,7 @@ impl Operation<'_, '_> {
         if let Some(decided) = program.evaluate(&facts) {
             return Ok(decided);
         }
-        let found = text::find(store, content, structure, program.needles()).await?;
+        let found = text::find(store, content, structure, program.needles(), self.user.comparator).await?;
         facts.found = Some(&found);
         Ok(program.evaluate(&facts).unwrap_or(false))
     }
