@@ -3,6 +3,7 @@
 
 mod configuration;
 mod imap;
+mod imap_client;
 mod mail;
 mod message;
 mod play;
@@ -20,7 +21,7 @@ use waypost_mta::authenticity::fuzzing;
 pub(crate) type Target = fn(&[u8]);
 
 /// All targets by name; a corpus has the same name.
-pub(crate) const TARGETS: [(&str, Target); 39] = [
+pub(crate) const TARGETS: [(&str, Target); 40] = [
     ("address", mail::address),
     ("arc_sets", fuzzing::arc_sets),
     ("authentication_results", fuzzing::authentication_results),
@@ -33,6 +34,7 @@ pub(crate) const TARGETS: [(&str, Target); 39] = [
     ("flags", mail::flags),
     ("header_block", message::header_block),
     ("header_text", message::header_text),
+    ("imap_client", imap_client::session),
     ("imap_command", imap::command),
     ("imap_literal", imap::literal),
     ("imap_machine", imap::machine),

@@ -17,7 +17,7 @@ mod mailbox;
 mod search;
 mod select;
 mod sequence;
-mod token;
+pub(crate) mod token;
 
 #[cfg(test)]
 mod tests;
