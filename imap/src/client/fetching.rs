@@ -1,5 +1,5 @@
-//! UID FETCH: which messages there are, and their octets. Several commands are under way at once, so that the server has the next
-//! one when it has answered the first.
+//! STATUS and UID FETCH: how many messages there are, which, and their octets. Several commands are under way at once, so that the
+//! server has the next one when it has answered the first.
 
 use std::{collections::VecDeque, ops::RangeInclusive};
 
@@ -17,6 +17,7 @@ const ROWS_BEYOND_MAX: u64 = 1000;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
+    Count,
     Survey,
     Bring,
 }
@@ -49,23 +50,38 @@ impl Fetching {
 }
 
 impl Client {
+    pub(super) fn count(&mut self, names: &[Vec<u8>]) {
+        let command = |name: &Vec<u8>| {
+            let mut spelled = b"STATUS ".to_vec();
+            encode::astring(&mut spelled, name);
+            spelled.extend(b" (MESSAGES)");
+            // A name that only a literal holds is left out: the number is for a sum that is shown.
+            String::from_utf8(spelled).ok().filter(|command| !command.contains('\n'))
+        };
+        let commands = names.iter().filter_map(command);
+        self.fetch(Kind::Count, commands.map(|command| Asked { command, ..Asked::default() }).collect());
+    }
+
     pub(super) fn survey(&mut self, ranges: &[RangeInclusive<u32>]) {
         let text = |range: &RangeInclusive<u32>| match *range.end() {
             u32::MAX => format!("{}:*", range.start()),
             end => format!("{}:{end}", range.start()),
         };
-        let sets = ranges.chunks(COMMAND_RANGES_MAX);
-        let sets = sets.map(|ranges| ranges.iter().map(text).collect::<Vec<_>>().join(","));
-        self.fetch(Kind::Survey, sets.map(|set| Asked { set, ..Asked::default() }).collect());
+        let command = |ranges: &[RangeInclusive<u32>]| {
+            let set = ranges.iter().map(text).collect::<Vec<_>>().join(",");
+            Asked { command: format!("UID FETCH {set} (UID RFC822.SIZE)"), ..Asked::default() }
+        };
+        self.fetch(Kind::Survey, ranges.chunks(COMMAND_RANGES_MAX).map(command).collect());
     }
 
     pub(super) fn bring(&mut self, windows: Vec<Vec<u32>>) {
-        let asked = |uids: Vec<u32>| Asked {
-            set: encode::sequence_set(uids.iter().copied()),
-            left: uids.into_iter().collect(),
+        let command = |uids: Vec<u32>| {
+            let set = encode::sequence_set(uids.iter().copied());
+            let command = format!("UID FETCH {set} (UID FLAGS INTERNALDATE BODY.PEEK[])");
+            Asked { command, left: uids.into_iter().collect() }
         };
         let windows = windows.into_iter().filter(|uids| !uids.is_empty());
-        self.fetch(Kind::Bring, windows.map(asked).collect());
+        self.fetch(Kind::Bring, windows.map(command).collect());
     }
 
     fn fetch(&mut self, kind: Kind, queue: VecDeque<Asked>) {
@@ -74,14 +90,10 @@ impl Client {
     }
 
     fn go_on_fetching(&mut self, mut fetching: Fetching) {
-        let items = match fetching.kind {
-            Kind::Survey => "UID RFC822.SIZE",
-            Kind::Bring => "UID FLAGS INTERNALDATE BODY.PEEK[]",
-        };
         while fetching.unanswered.len() < COMMANDS_UNANSWERED_MAX
             && let Some(asked) = fetching.queue.pop_front()
         {
-            self.command(&format!("UID FETCH {} ({items})", asked.set), &[]);
+            self.command(&asked.command, &[]);
             fetching.unanswered.push_back((self.last_tag(), asked));
         }
         if !fetching.unanswered.is_empty() {
@@ -89,6 +101,7 @@ impl Client {
             return;
         }
         self.ready(match (fetching.kind, fetching.refused) {
+            (Kind::Count, _) => Done::Counted,
             (Kind::Survey, Some(text)) => Done::Refused(text),
             (Kind::Survey, None) => Done::Surveyed,
             (Kind::Bring, _) => Done::Brought,
@@ -109,6 +122,7 @@ impl Client {
         let asked = fetching.unanswered.remove(at).map(|(_, asked)| asked).unwrap_or_default();
         let refused = (status != Status::Ok).then_some(words.text);
         match fetching.kind {
+            Kind::Count => {}
             Kind::Survey => fetching.refused = fetching.refused.or(refused),
             Kind::Bring => {
                 let window = Window { missing: asked.left.into_iter().collect(), refused };
@@ -116,6 +130,12 @@ impl Client {
             }
         }
         self.go_on_fetching(fetching);
+    }
+
+    pub(super) fn counted(&mut self, messages: u32) {
+        if let State::Fetching(Fetching { kind: Kind::Count, .. }) = &self.state {
+            self.heard.push_back(Heard::Count(messages));
+        }
     }
 
     pub(super) fn fetched(&mut self, fetched: Fetched, had_body: bool) {

@@ -9,7 +9,7 @@
 //!     PREAUTH ────────────┼─ StartTls ─► Handshake ─► Capability                │ Question::Next           │
 //!                         ▼                                                     ├─ List ─► Listing ───────►┤
 //!                    (no STARTTLS: Closed)                                      ├─ Examine ─► Examining ──►┤
-//!                                                                               ├─ Survey, Bring           │
+//!                                                                               ├─ Count, Survey, Bring    │
 //!                                                                               │     └─► Fetching ───────►┘
 //!                                                                               └─ LogOut ─► LogOut ─► Closed
 //! BYE, silence, nonsense, end of input in any state ──► Closed, with a Fault
@@ -199,6 +199,7 @@ impl Client {
             }
             Response::Exists(exists) => self.exists = exists,
             Response::Fetch(fetched) => self.fetched(fetched, had_body),
+            Response::Count(messages) => self.counted(messages),
             Response::List(listed) => self.listed(listed),
             Response::Lsub(listed) => self.subscribed(listed),
             Response::Namespace(found) => self.namespaces(found),
@@ -297,6 +298,7 @@ impl Client {
     fn obey(&mut self, order: Order) {
         match order {
             Order::List => self.list(),
+            Order::Count(names) => self.count(&names),
             Order::Examine(name) => {
                 self.exists = 0;
                 self.state = State::Examining(Examined::default());

@@ -45,6 +45,8 @@ pub(super) enum Response {
     Lsub(Result<Listed, String>),
     Namespace(Namespaces),
     Exists(u32),
+    /// STATUS, with MESSAGES.
+    Count(u32),
     Fetch(Fetched),
     /// What we have no use for.
     Other,
@@ -152,8 +154,16 @@ fn untagged(data: &[u8]) -> Result<Response, ()> {
         "LIST" => Ok(Response::List(listing(rest))),
         "LSUB" => Ok(Response::Lsub(listing(rest))),
         "NAMESPACE" => Ok(namespace(rest).map_or(Response::Other, |(_, found)| Response::Namespace(found))),
+        "STATUS" => Ok(status(rest).map_or(Response::Other, |(_, messages)| Response::Count(messages))),
         _ => numbered(data),
     }
+}
+
+/// `mailbox SP "(" "MESSAGES" SP number … ")"`
+fn status(input: &[u8]) -> Parsed<'_, u32> {
+    let (rest, _) = (astring, sp, tag("("), tag_no_case("MESSAGES"), sp).parse(input)?;
+    let (rest, messages) = number64(rest)?;
+    Ok((rest, u32::try_from(messages).unwrap_or(u32::MAX)))
 }
 
 /// `message-data = nz-number SP ("EXPUNGE" / ("FETCH" SP msg-att))`, `mailbox-data = … / number SP "EXISTS"`
@@ -439,6 +449,8 @@ mod tests {
             ("* OKAY", Response::Other),
             ("* 12 EXISTS", Response::Exists(12)),
             ("* 12 RECENT", Response::Other),
+            ("* STATUS \"a b\" (messages 7)", Response::Count(7)),
+            ("* STATUS a (UNSEEN 7)", Response::Other),
             ("* 3 EXPUNGE", Response::Other),
             ("* FLAGS (\\Seen $x)", Response::Other),
             ("* ", Response::Other),

@@ -60,6 +60,8 @@ pub enum Answer {
 pub enum Order {
     /// All folders: [`Heard::Folder`], [`Heard::Unreadable`], [`Heard::Subscribed`].
     List,
+    /// How many messages these folders hold, for a sum: [`Heard::Count`]. Those that the server does not want to tell of are left out.
+    Count(Vec<Vec<u8>>),
     /// A folder is selected for reading, by the name that the server gave it.
     Examine(Vec<u8>),
     /// UID and size of messages in these ranges of UIDs; `u32::MAX` as the end of one is `*`: [`Heard::Row`].
@@ -76,6 +78,8 @@ pub enum Order {
 pub enum Done {
     /// The folders were told; with the namespaces, where the server says so.
     Listed(Namespaces),
+    /// All numbers were told.
+    Counted,
     /// A folder is selected.
     Examined(Examined),
     /// All rows were told.
@@ -104,6 +108,8 @@ pub enum Heard {
     Unreadable(String),
     /// A name that is subscribed to.
     Subscribed(Vec<u8>),
+    /// So many messages are in one of the folders.
+    Count(u32),
     /// UID and size of a message.
     Row(u32, u64),
     /// The next octets of a message.
@@ -179,10 +185,10 @@ pub fn windows(rows: &[(u32, u64)]) -> Vec<Vec<u32>> {
     windows
 }
 
-/// UIDs that a command asks for and that were not given yet.
+/// A command, and the UIDs that it asks for and that were not given yet.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Asked {
-    pub(super) set: String,
+    pub(super) command: String,
     pub(super) left: BTreeSet<u32>,
 }
 

@@ -346,32 +346,40 @@ fn folders_are_listed_by_what_the_server_can_do() {
 #[test]
 fn folders_are_examined_and_surveyed() {
     let orders = [
+        Order::Count(vec![b"a b".to_vec(), b"\xfc".to_vec(), b"x".to_vec()]),
         Order::Examine(b"a b".to_vec()),
         Order::Survey(vec![1..=4, 9..=u32::MAX]),
         Order::Examine(b"\xfc".to_vec()),
     ];
     let (told, fault) = working(
         &orders,
-        "C: w2 EXAMINE \"a b\"
+        "C: w2 STATUS \"a b\" (MESSAGES)
+         C: w3 STATUS x (MESSAGES)
+         S: * STATUS \"a b\" (MESSAGES 3)
+         S: w2 OK done
+         S: w3 NO gone
+         C: w4 EXAMINE \"a b\"
          S: * FLAGS (\\Seen)
          S: * 3 EXISTS
          S: * OK [UIDVALIDITY 77] ids
          S: * OK [UIDNEXT 12] next
-         S: w2 OK [READ-ONLY] done
-         C: w3 UID FETCH 1:4,9:* (UID RFC822.SIZE)
+         S: w4 OK [READ-ONLY] done
+         C: w5 UID FETCH 1:4,9:* (UID RFC822.SIZE)
          S: * 1 FETCH (UID 2 RFC822.SIZE 100)
          S: * 3 FETCH (FLAGS (\\Seen) UID 9)
          S: * 2 FETCH (RFC822.SIZE 4294967296 FLAGS () UID 4)
          S: * 4 EXISTS
-         S: w3 OK done
-         C: w4 EXAMINE {1}
-         S: w4 NO [NONEXISTENT] gone
-         C: w5 LOGOUT
-         S: w5 OK done",
+         S: w5 OK done
+         C: w6 EXAMINE {1}
+         S: w6 NO [NONEXISTENT] gone
+         C: w7 LOGOUT
+         S: w7 OK done",
     );
     assert_eq!(
         told,
         [
+            "Count(3)",
+            "Counted",
             "Examined(Examined { exists: 3, uid_validity: Some(77) })",
             "Row(2, 100)",
             "Row(4, 4294967296)",
