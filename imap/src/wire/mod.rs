@@ -18,7 +18,7 @@ mod partial;
 mod search;
 mod select;
 mod sequence;
-mod token;
+pub(crate) mod token;
 
 #[cfg(test)]
 mod tests;
