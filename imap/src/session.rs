@@ -102,7 +102,7 @@ pub(crate) struct User {
     pub(crate) enabled: Enabled,
     pub(crate) account: Account,
     pub(crate) selected: Option<Selected>,
-    /// The APPEND whose message arrives.
+    /// The APPEND whose messages arrive.
     pub(crate) appending: Option<Appending>,
     /// Counts the session.
     pub(crate) _seat: Seat,
@@ -246,7 +246,8 @@ impl Session {
         match question {
             Question::Login(_) | Question::LookUp(_) => Err(Failure::bad(op::NOT_NOW)),
             Question::Run(command) => operation.run(command).await.map(Answer::Ran),
-            Question::AppendStart(append) => operation.append_start(append).map(|()| Answer::Go),
+            Question::AppendStart(append) => operation.append_start(append).await.map(|()| Answer::Go),
+            Question::AppendPiece(piece) => operation.append_piece(piece).await.map(|()| Answer::Go),
             Question::AppendChunk(octets) => operation.append_chunk(&octets).await.map(|()| Answer::Go),
             Question::AppendEnd => operation.append_end().await.map(Answer::Ran),
             Question::AppendAbort => {

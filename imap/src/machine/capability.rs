@@ -32,7 +32,7 @@ pub enum Announced {
 }
 
 /// Every capability, but for the mechanisms of AUTHENTICATE. Only what the session does completely stands here.
-pub const CAPABILITIES: [(&str, Announced); 26] = [
+pub const CAPABILITIES: [(&str, Announced); 27] = [
     ("IMAP4rev1", Announced::Always),
     ("IMAP4rev2", Announced::Always),
     ("LITERAL+", Announced::Always),
@@ -44,6 +44,7 @@ pub const CAPABILITIES: [(&str, Announced); 26] = [
     ("LOGINDISABLED", Announced::LoginDisabled),
     ("NAMESPACE", Announced::AfterLogin),
     ("UIDPLUS", Announced::AfterLogin),
+    ("MULTIAPPEND", Announced::AfterLogin),
     ("MOVE", Announced::AfterLogin),
     ("UNSELECT", Announced::AfterLogin),
     ("CHILDREN", Announced::AfterLogin),

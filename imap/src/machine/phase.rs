@@ -3,10 +3,11 @@
 use waypost_auth::sasl::{Claim, Exchange};
 
 use super::{
+    append::{Next, Rest},
     framing::{Framing, Skipping},
     questions::{NewState, Ran},
 };
-use crate::wire::CommandBody;
+use crate::wire::{Behind, CommandBody};
 
 /// The states of RFC 9051 section 3 (*logout* is [`Phase::Closed`]).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -91,8 +92,12 @@ pub(super) enum Phase {
     Sasl { tag: String, exchange: Exchange },
     /// An exchange is over; what it came to is to be judged.
     Claiming { tag: String, claim: Claim },
-    /// The message of an APPEND arrives; so many octets are missing.
-    Append { tag: String, left: u64 },
+    /// Octets of a message of an APPEND arrive; so many are missing.
+    AppendMessage { tag: String, left: u64, behind: Behind },
+    /// An APPEND goes on.
+    AppendPiece { tag: String, framing: Framing, behind: Behind },
+    /// All of an APPEND is there.
+    AppendOver { tag: String },
     /// The client idles.
     Idle { tag: String },
     /// A question is open.
@@ -109,9 +114,9 @@ pub(super) enum Asked {
     LookUp { tag: String, exchange: Exchange },
     Login { tag: String },
     Run { tag: String },
-    AppendStart { tag: String, size: u64, sync: crate::wire::literal::Sync },
-    AppendChunk { tag: String, left: u64 },
+    AppendPiece { tag: String, next: Next },
+    AppendChunk { tag: String, left: u64, behind: Behind },
     AppendEnd { tag: String },
-    AppendAbort { tag: String },
+    AppendAbort { reply: Reply, rest: Rest },
     IdleStart { tag: String },
 }

@@ -21,12 +21,12 @@ use super::{
     },
     *,
 };
-use crate::wire::{Command, CommandBody};
+use crate::wire::{AppendPart, AppendPiece, Command, CommandBody};
 
 const CHUNKS: [usize; 3] = [1, 3, 4096];
 const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n";
 const LOGIN: &str = "l LOGIN u p\r\n";
-const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC BINARY OBJECTID SAVEDATE] welcome\r\n";
+const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MULTIAPPEND MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC BINARY OBJECTID SAVEDATE] welcome\r\n";
 
 /// The exchange of RFC 7677 section 3: user "user", password "pencil".
 const SCRAM_FIRST: &str = "biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=";
@@ -183,8 +183,9 @@ impl World {
                 body => (format!("{body:?}"), Answer::Ran(Ran::ok("done"))),
             },
             Question::AppendStart(append) => {
-                (format!("append {} {}", append.mailbox, append.size), Answer::Go)
+                (format!("append {}{}", append.mailbox, piece(&append.piece)), Answer::Go)
             }
+            Question::AppendPiece(next) => (format!("then{}", piece(&next)), Answer::Go),
             Question::AppendChunk(octets) => {
                 let text = octets.escape_ascii().to_string();
                 match self.questions.last_mut() {
@@ -206,6 +207,15 @@ impl World {
     fn take(&mut self) -> String {
         std::mem::take(&mut self.output)
     }
+}
+
+/// A piece of APPEND, in short.
+fn piece(piece: &AppendPiece) -> String {
+    let messages = piece.parts.iter().map(|part| match part {
+        AppendPart::Message { flags, .. } => format!(" message({flags})"),
+    });
+    let literal = piece.literal.map(|literal| format!(" {:?} {}", literal.kind, literal.bytes));
+    messages.chain(literal).collect()
 }
 
 /// What a session says to octets, in all chunk sizes, and what it asks.
@@ -577,13 +587,13 @@ fn append_streams_its_message() {
         "+ go on\r\na OK [APPENDUID 1 2] APPEND done\r\nb OK [APPENDUID 1 2] APPEND done\r\n+ go on\r\nc OK [APPENDUID 1 2] APPEND done\r\n\
          d OK done\r\n",
         &[
-            "append INBOX 11",
+            "append INBOX message(\\Seen) Text 11",
             "chunk Hello\\r\\nyou!",
             "end",
-            "append x 3",
+            "append x message() Text 3",
             "chunk abc",
             "end",
-            "append x 0",
+            "append x message() Text 0",
             "end",
             "Noop",
         ],
@@ -594,10 +604,71 @@ fn append_streams_its_message() {
 fn append_with_something_after_its_message() {
     check(
         World::logged_in,
-        "a APPEND x {3+}\r\nabc {2+}\r\nde\r\nb NOOP\r\n",
-        "a BAD something stands after the message\r\nb OK done\r\n",
-        &["append x 3", "chunk abc", "abort", "Noop"],
+        "a APPEND x {3+}\r\nabcde {2+}\r\nde\r\nb NOOP\r\n",
+        "a BAD expected a space (octet 1)\r\nb OK done\r\n",
+        &["append x message() Text 3", "chunk abc", "abort", "Noop"],
     );
+    for (behind, said) in [
+        (")", "expected a space (octet 1)"),
+        (" ", "expected the message as a literal (octet 2)"),
+        (" (\\Seen)", "expected a space (octet 9)"),
+        (" (\\Recent) {3}", "no flag that can be stored (octet 3)"),
+        (" \"yesterday\" ~{3}", "no such date and time (octet 2)"),
+        (" x {3+}\r\nabc", "expected the message as a literal (octet 2)"),
+        ("\n", "lines end with CRLF"),
+    ] {
+        let end = if behind == "\n" { "" } else { "\r\n" };
+        check(
+            World::logged_in,
+            &format!("a APPEND x {{3+}}\r\nabc{behind}{end}b NOOP\r\n"),
+            &format!("a BAD {said}\r\nb OK done\r\n"),
+            &["append x message() Text 3", "chunk abc", "abort", "Noop"],
+        );
+    }
+    for chunk in CHUNKS {
+        let mut world = World::logged_in();
+        let long = " (\\Seen".to_owned() + &" x".repeat(COMMAND_BYTES_MAX);
+        world.send(format!("a APPEND x {{3+}}\r\nabc{long}) {{2+}}\r\nde\r\nb NOOP\r\n").as_bytes(), chunk);
+        assert_eq!(world.take(), "a BAD [LIMIT] the command is too long\r\nb OK done\r\n");
+        assert_eq!(world.questions, ["append x message() Text 3", "chunk abc", "abort", "Noop"]);
+    }
+}
+
+#[test]
+fn append_of_several_messages() {
+    check(
+        World::logged_in,
+        "a APPEND x {3+}\r\nabc (\\Seen) \" 7-Feb-1994 22:43:04 -0800\" ~{2}\r\nde {1+}\r\nf\r\nb NOOP\r\n",
+        "+ go on\r\na OK [APPENDUID 1 2] APPEND done\r\nb OK done\r\n",
+        &[
+            "append x message() Text 3",
+            "chunk abc",
+            "then message(\\Seen) Binary 2",
+            "chunk de",
+            "then message() Text 1",
+            "chunk f",
+            "end",
+            "Noop",
+        ],
+    );
+}
+
+/// What is refused between messages: a client that waits is answered, one that does not is heard to the end.
+#[test]
+fn an_append_that_is_refused_behind_a_message_is_skipped() {
+    for chunk in CHUNKS {
+        for sent in [
+            "a APPEND x {3+}\r\nabc {2}\r\nb NOOP\r\n",
+            "a APPEND x {3+}\r\nabc {2+}\r\nde {4+}\r\n1234\r\nb NOOP\r\n",
+        ] {
+            let mut world = World::logged_in();
+            world.answers.extend([Answer::Go, Answer::Go]);
+            world.answers.push_back(Answer::Ran(Ran::no("full").with_code("OVERQUOTA")));
+            world.send(sent.as_bytes(), chunk);
+            assert_eq!(world.take(), "a NO [OVERQUOTA] full\r\nb OK done\r\n", "{sent:?} in {chunk}");
+            assert!(!world.questions.contains(&"end".to_owned()));
+        }
+    }
 }
 
 #[test]

@@ -246,19 +246,52 @@ pub enum LiteralKind {
     Binary,
 }
 
-/// APPEND of one message.
+/// APPEND, up to the first literal that holds octets of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Append {
     /// Where to.
     pub mailbox: String,
-    /// Its flags.
-    pub flags: Flags,
-    /// Its internal date.
-    pub date: Option<DateTime>,
-    /// Octets of the literal.
-    pub size: u64,
-    /// Which literal.
-    pub literal: LiteralKind,
+    /// The first message, as far as it stands there.
+    pub piece: AppendPiece,
+}
+
+/// A piece of APPEND: up to a literal that holds octets of a message, or to the command's end.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AppendPiece {
+    /// What stands before the literal, in its order.
+    pub parts: Vec<AppendPart>,
+    /// The literal; `None`: the command ends.
+    pub literal: Option<MessageLiteral>,
+}
+
+/// What stands in APPEND beside octets of messages.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AppendPart {
+    /// The beginning of a message.
+    Message {
+        /// Its flags.
+        flags: Flags,
+        /// Its internal date.
+        date: Option<DateTime>,
+    },
+}
+
+/// A literal that holds octets of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MessageLiteral {
+    /// How many.
+    pub bytes: u64,
+    /// Which.
+    pub kind: LiteralKind,
+    /// Where the command goes on behind it.
+    pub behind: Behind,
+}
+
+/// Where APPEND goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Behind {
+    /// Behind a message: with the next one, or with the end.
+    Message,
 }
 
 /// One number of a set: a number, or `*`, the largest in use.

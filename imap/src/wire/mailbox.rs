@@ -1,4 +1,4 @@
-//! Mailbox names, and the commands that have little else: CREATE, RENAME, APPEND.
+//! Mailbox names, and the commands that have little else: CREATE and RENAME.
 
 use nom::{
     Parser,
@@ -8,15 +8,9 @@ use nom::{
 };
 
 use super::{
-    Append, CommandBody, LiteralKind, SequenceSet,
-    date::date_time,
-    flag::flag_list,
-    mutf7,
+    CommandBody, SequenceSet, mutf7,
     sequence::sequence_set,
-    token::{
-        Parsed, Problem, Wrong, ascii, astring, atom, command_tag, list0, list1, literal_head, opt_if,
-        or_refuse, refuse, sp, then,
-    },
+    token::{Parsed, Problem, Wrong, ascii, astring, atom, list0, list1, opt_if, or_refuse, refuse, then},
 };
 
 /// How names of mailboxes are written.
@@ -90,26 +84,4 @@ pub(crate) fn rename(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody
 /// `sequence-set SP mailbox` of `copy` and `move`
 pub(crate) fn copied(input: &[u8], spelling: Spelling) -> Parsed<'_, (SequenceSet, String)> {
     (then(sequence_set), then(mailbox(spelling))).parse(input)
-}
-
-/// `append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP (literal / literal8)` (RFC 3516 section 7); the command ends with
-/// the literal's first line.
-pub(crate) fn append(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
-    let (rest, mailbox) = then(mailbox(spelling)).parse(input)?;
-    let (rest, flags) = opt_if(rest, b" (", then(flag_list))?;
-    let (rest, date) = opt_if(rest, b" \"", then(date_time))?;
-    let (rest, ()) = sp(rest)?;
-    let (rest, literal) = match rest.strip_prefix(b"~") {
-        Some(after) if after.starts_with(b"{") => (after, LiteralKind::Binary),
-        _ => (rest, LiteralKind::Text),
-    };
-    let (rest, size) = or_refuse(literal_head, "expected the message as a literal")(rest)?;
-    let flags = flags.unwrap_or_default();
-    Ok((rest, CommandBody::Append(Append { mailbox, flags, date, size, literal })))
-}
-
-/// Whether the literal announced at the end of these octets is the message of an APPEND, not the name of its mailbox.
-pub fn announces_message(octets: &[u8]) -> bool {
-    let head = (command_tag, sp, tag_no_case("APPEND"), sp).parse(octets);
-    head.is_ok_and(|(rest, _)| literal_head(rest).map_or(true, |(after, _)| !matches!(after, b"\r\n")))
 }

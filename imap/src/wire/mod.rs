@@ -9,6 +9,7 @@ pub mod literal;
 pub mod mutf7;
 pub mod parse;
 
+mod append;
 mod date;
 mod fetch;
 mod flag;
@@ -22,10 +23,11 @@ mod token;
 #[cfg(test)]
 mod tests;
 
+pub use append::{append_piece, begins_append};
 pub use command::*;
 pub use encode::Status;
 pub use fetch::SECTION_PARTS_MAX;
-pub use mailbox::{Spelling, announces_message};
+pub use mailbox::Spelling;
 pub use parse::Bad;
 pub use search::SEARCH_DEPTH_MAX;
 pub use sequence::SEQUENCE_RANGES_MAX;

@@ -450,41 +450,83 @@ fn list_forms() {
 
 #[test]
 fn append_heads() {
-    for (text, names, date, size) in [
-        ("a {5}", &[][..], None, 5),
-        ("a ~{5}", &[], None, 5),
-        ("a (x) ~{7+}", &["x"], None, 7),
-        ("a {0+}", &[], None, 0),
-        ("a () {5}", &[], None, 5),
+    let (text, binary) = (LiteralKind::Text, LiteralKind::Binary);
+    for (command, names, date, kind, bytes) in [
+        ("a {5}", &[][..], None, text, 5),
+        ("a ~{5}", &[], None, binary, 5),
+        ("a (x) ~{7+}", &["x"], None, binary, 7),
+        ("a {0+}", &[], None, text, 0),
+        ("a () {5}", &[], None, text, 5),
         (
             "{1+}\r\na (\\Seen x) \" 7-Feb-1994 21:52:25 -0800\" {5+}",
             &["\\Seen", "x"],
             Some("07-Feb-1994 21:52:25 -0800"),
+            text,
             5,
         ),
-        ("\"a\" \"17-Feb-1994 21:52:25 -0800\" {5}", &[], Some("17-Feb-1994 21:52:25 -0800"), 5),
+        ("\"a\" \"17-Feb-1994 21:52:25 -0800\" {5}", &[], Some("17-Feb-1994 21:52:25 -0800"), text, 5),
     ] {
-        let Ok(CommandBody::Append(append)) = body(&format!("APPEND {text}")) else { panic!("{text}") };
-        assert_eq!((append.mailbox.as_str(), append.size, append.flags), ("a", size, flags(names)));
-        assert_eq!(append.literal == LiteralKind::Binary, text.contains('~'));
-        assert_eq!(append.date.map(|date| date.imap()).as_deref(), date);
+        let date = date.map(|date| waypost_mail::DateTime::parse_imap(date).unwrap());
+        let message = AppendPart::Message { flags: flags(names), date };
+        let literal = Some(MessageLiteral { bytes, kind, behind: Behind::Message });
+        let piece = AppendPiece { parts: vec![message], literal };
+        let append = CommandBody::Append(Append { mailbox: s("a"), piece });
+        assert_eq!(body(&format!("APPEND {command}")), Ok(append), "{command}");
     }
 }
 
+/// What comes as a literal of which a command is not complete, and what is wrong whatever comes.
 #[test]
-fn the_message_is_told_from_the_mailbox() {
-    for (octets, message) in [
-        ("a APPEND {5}\r\n", false),
-        ("a append {5+}\r\n", false),
-        ("a APPEND {5}\r\nINBOX {10}\r\n", true),
-        ("a APPEND x {10}\r\n", true),
-        ("a APPEND x ({10}\r\n", true),
-        ("a APPEND x ~{10+}\r\n", true),
-        ("a APPENDX {10}\r\n", false),
-        ("a LOGIN APPEND {10}\r\n", false),
+fn a_string_that_is_to_come_is_told_from_a_message() {
+    for (octets, begins, message, to_come) in [
+        ("a APPEND {5}", true, false, true),
+        ("a append {0+}", true, false, true),
+        ("a APPEND {5}\r\nINBOX {10}", true, true, false),
+        ("a APPEND x {10}", true, true, false),
+        ("a APPEND x ({10}", true, false, false),
+        ("a APPEND x ~{10+}", true, true, false),
+        ("a APPEND ~{10+}", true, false, false),
+        ("a APPENDX {10}", false, false, false),
+        ("a LOGIN APPEND {10}", false, false, true),
     ] {
-        assert_eq!(announces_message(octets.as_bytes()), message, "{octets:?}");
+        assert_eq!(begins_append(octets.as_bytes()), begins, "{octets:?}");
+        let parsed = parse::command(octets.as_bytes(), Spelling::Utf7);
+        assert_eq!(parsed.is_ok(), message, "{octets:?}: {parsed:?}");
+        assert_eq!(parsed.is_err_and(|bad| bad.is_at_end(octets.as_bytes())), to_come, "{octets:?}");
     }
+}
+
+/// A piece as a client writes it.
+fn printed(piece: &AppendPiece) -> String {
+    let message = |part: &AppendPart| match part {
+        AppendPart::Message { flags, date } => {
+            let date = date.map(|date| format!(" \"{}\"", date.imap())).unwrap_or_default();
+            if flags.is_empty() { date } else { format!(" ({flags}){date}") }
+        }
+    };
+    let literal = piece.literal.map(|literal| match literal.kind {
+        LiteralKind::Text => format!(" {{{}}}", literal.bytes),
+        LiteralKind::Binary => format!(" ~{{{}+}}", literal.bytes),
+    });
+    piece.parts.iter().map(message).chain(literal).collect()
+}
+
+fn any_piece() -> impl Strategy<Value = AppendPiece> {
+    let names = proptest::sample::subsequence(vec!["\\Seen", "\\Draft", "work"], 0..=3);
+    let date = proptest::option::of((0..4_000_000_000i64, -900..900i16));
+    let literal = (0..u64::from(u32::MAX), any::<bool>());
+    proptest::option::of((names, date, literal)).prop_map(|message| match message {
+        None => AppendPiece::default(),
+        Some((names, date, (bytes, binary))) => {
+            let date =
+                date.map(|(seconds, offset_minutes)| waypost_mail::DateTime { seconds, offset_minutes });
+            let kind = if binary { LiteralKind::Binary } else { LiteralKind::Text };
+            AppendPiece {
+                parts: vec![AppendPart::Message { flags: flags(&names), date }],
+                literal: Some(MessageLiteral { bytes, kind, behind: Behind::Message }),
+            }
+        }
+    })
 }
 
 #[test]
@@ -551,6 +593,12 @@ fn runs_become_ranges() {
 }
 
 proptest! {
+    #[test]
+    fn pieces_of_append_come_back(piece in any_piece()) {
+        let text = printed(&piece);
+        prop_assert_eq!(append_piece(text.as_bytes(), Behind::Message), Ok(piece), "{}", text);
+    }
+
     #[test]
     fn strings_come_back(octets in proptest::collection::vec(1..=255u8, 0..40)) {
         let mut out = Vec::new();
