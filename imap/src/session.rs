@@ -80,7 +80,8 @@ fn driven(
     let live = context.live();
     let hostname = live.config.hostname.to_string();
     let offer = live.offer(connection.tls.as_ref().map(channel).unwrap_or_default());
-    let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer });
+    let append_limit = op::append::limit(&live.config.limits);
+    let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer, append_limit });
     let (peer, counted) = (connection.peer.ip(), connection.counted.clone());
     waypost_net::drive(connection, machine, Session { context, peer, counted, user: None })
 }

@@ -1,4 +1,4 @@
-//! APPEND (RFC 3502): pieces of the command, and between them the octets of its messages, which are handed on as they come.
+//! APPEND (RFC 3502) and REPLACE (RFC 8508): pieces of the command, and between them the octets of its messages, which are handed on as they come.
 
 use bytes::Buf;
 
@@ -49,7 +49,7 @@ impl Next {
 }
 
 impl ImapMachine {
-    /// APPEND up to a literal: octets of a message, or a string.
+    /// APPEND or REPLACE up to a literal: octets of a message, or a string.
     pub(super) fn append(&mut self, framing: Framing, end: usize, literal: Announced) -> Turn {
         let line = &self.input[..end];
         let octets = line.strip_suffix(b"\r\n").unwrap_or(line);

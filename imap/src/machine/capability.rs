@@ -31,8 +31,8 @@ pub enum Announced {
     AfterLogin,
 }
 
-/// Every capability, but for the mechanisms of AUTHENTICATE. Only what the session does completely stands here.
-pub const CAPABILITIES: [(&str, Announced); 27] = [
+/// Every capability, but for the mechanisms of AUTHENTICATE and APPENDLIMIT (RFC 7889 section 2), which has a number. Only what the session does completely stands here.
+pub const CAPABILITIES: [(&str, Announced); 30] = [
     ("IMAP4rev1", Announced::Always),
     ("IMAP4rev2", Announced::Always),
     ("LITERAL+", Announced::Always),
@@ -45,6 +45,9 @@ pub const CAPABILITIES: [(&str, Announced); 27] = [
     ("NAMESPACE", Announced::AfterLogin),
     ("UIDPLUS", Announced::AfterLogin),
     ("MULTIAPPEND", Announced::AfterLogin),
+    ("CATENATE", Announced::AfterLogin),
+    ("REPLACE", Announced::AfterLogin),
+    ("UTF8=ACCEPT", Announced::AfterLogin),
     ("MOVE", Announced::AfterLogin),
     ("UNSELECT", Announced::AfterLogin),
     ("CHILDREN", Announced::AfterLogin),
@@ -82,6 +85,9 @@ impl Settings {
         for (name, _) in CAPABILITIES.iter().filter(|(_, when)| announced(when)) {
             data.push(' ');
             data.push_str(name);
+        }
+        if !before_login {
+            data.push_str(&format!(" APPENDLIMIT={}", self.append_limit));
         }
         if before_login && self.login_allowed() {
             self.offer.mechanisms().for_each(|mechanism| {

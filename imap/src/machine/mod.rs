@@ -15,7 +15,7 @@ mod phase;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use obey::IMAP4REV2;
+pub(crate) use obey::{IMAP4REV2, UTF8_ACCEPT};
 
 pub(crate) use session::channel;
 

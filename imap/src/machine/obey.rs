@@ -4,6 +4,7 @@ use waypost_auth::sasl::{Claim, Credentials, Exchange, Progress};
 use waypost_net::Step;
 
 use super::{
+    append::Next,
     capability::Privacy,
     gather::{Line, TEXT_NOT_CRLF},
     phase::{Asked, Phase, Reply, State},
@@ -19,6 +20,8 @@ const IDLE_LINE_BYTES_MAX: usize = 64;
 
 /// What a client enables to be spoken to as RFC 9051 has it; commands are parsed in capitals.
 pub(crate) const IMAP4REV2: &str = "IMAP4REV2";
+/// What a client enables to be sent UTF-8 in quoted strings (RFC 6855 section 3).
+pub(crate) const UTF8_ACCEPT: &str = "UTF8=ACCEPT";
 
 const TEXT_LOGOUT: &str = "Waypost logging out";
 
@@ -56,8 +59,12 @@ impl ImapMachine {
             CommandBody::LoginOctets if self.settings.login_allowed() => self.login(tag, wrong_credentials()),
             CommandBody::Login(..) | CommandBody::LoginOctets => self.login(tag, privacy_required()),
             CommandBody::Idle => self.ask(Asked::IdleStart { tag }, Question::IdleStart),
-            CommandBody::Append(_) => self.done(tag, Ran::bad("the message is missing")),
-            CommandBody::Enable(ref names) if names.iter().any(|name| name == IMAP4REV2) => {
+            CommandBody::Append(append) => {
+                self.ask(Asked::AppendPiece { tag, next: Next::End }, Question::AppendStart(append))
+            }
+            CommandBody::Enable(ref names)
+                if names.iter().any(|name| name == IMAP4REV2 || name == UTF8_ACCEPT) =>
+            {
                 self.spelling = Spelling::Utf8;
                 self.ask(Asked::Run { tag: tag.clone() }, Question::Run(Command { tag, body }))
             }

@@ -5,6 +5,7 @@ use waypost_auth::sasl::{Claim, Exchange};
 use super::{
     append::{Next, Rest},
     framing::{Framing, Skipping},
+    obey::UTF8_ACCEPT,
     questions::{NewState, Ran},
 };
 use crate::wire::{Behind, CommandBody};
@@ -47,6 +48,13 @@ impl State {
                 _ => Err("already logged in"),
             },
             (_, Self::NotAuthenticated) => Err("log in first"),
+            (CommandBody::Append(append), Self::Authenticated) if append.replaced.is_some() => {
+                Err("select a mailbox first")
+            }
+            // RFC 6855 section 3.
+            (CommandBody::Enable(names), Self::Selected) if names.iter().any(|name| name == UTF8_ACCEPT) => {
+                Err("UTF8=ACCEPT is enabled before a mailbox is selected")
+            }
             (
                 CommandBody::Check
                 | CommandBody::Close

@@ -14,10 +14,10 @@ pub enum Question {
     /// machine adds the capabilities to the answer.
     Login(Claim),
     /// A command that is legal in the state. Asked only after login, and never for CAPABILITY, ID, LOGIN, AUTHENTICATE,
-    /// STARTTLS, LOGOUT, IDLE and APPEND, which have questions of their own or none. Untagged responses go to the output
+    /// STARTTLS, LOGOUT, IDLE, APPEND and REPLACE, which have questions of their own or none. Untagged responses go to the output
     /// directly; answer: [`Answer::Ran`].
     Run(Command),
-    /// APPEND, up to octets of its first message. Answer: [`Answer::Go`], or [`Answer::Ran`] as the refusal: the rest is skipped
+    /// APPEND or REPLACE, up to the first octets of a message that it brings. Answer: [`Answer::Go`], or [`Answer::Ran`] as the refusal: the rest is skipped
     /// then, and no other question about the command follows.
     AppendStart(Append),
     /// What follows octets of a message, up to those of the next one. Answer: as that of [`Question::AppendStart`].

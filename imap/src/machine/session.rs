@@ -78,6 +78,8 @@ pub struct Settings {
     pub plaintext_login: PlaintextLogin,
     /// By what AUTHENTICATE is possible.
     pub offer: Offer,
+    /// Octets of the largest message that APPEND takes (RFC 7889 section 2).
+    pub append_limit: u32,
 }
 
 /// One IMAP session.

@@ -26,7 +26,7 @@ use crate::wire::{AppendPart, AppendPiece, Command, CommandBody};
 const CHUNKS: [usize; 3] = [1, 3, 4096];
 const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n";
 const LOGIN: &str = "l LOGIN u p\r\n";
-const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MULTIAPPEND MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC BINARY OBJECTID SAVEDATE] welcome\r\n";
+const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MULTIAPPEND CATENATE REPLACE UTF8=ACCEPT MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC BINARY OBJECTID SAVEDATE APPENDLIMIT=257890] welcome\r\n";
 
 /// The exchange of RFC 7677 section 3: user "user", password "pencil".
 const SCRAM_FIRST: &str = "biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=";
@@ -54,7 +54,13 @@ struct World {
 }
 
 fn settings(privacy: Privacy, plaintext_login: PlaintextLogin) -> Settings {
-    Settings { hostname: "mx.test".into(), privacy, plaintext_login, offer: Offer::default() }
+    Settings {
+        hostname: "mx.test".into(),
+        privacy,
+        plaintext_login,
+        offer: Offer::default(),
+        append_limit: 257_890,
+    }
 }
 
 impl World {
@@ -183,7 +189,11 @@ impl World {
                 body => (format!("{body:?}"), Answer::Ran(Ran::ok("done"))),
             },
             Question::AppendStart(append) => {
-                (format!("append {}{}", append.mailbox, piece(&append.piece)), Answer::Go)
+                let command = match &append.replaced {
+                    None => "append".to_owned(),
+                    Some((numbers, number)) => format!("replace {numbers:?} {number:?} by"),
+                };
+                (format!("{command} {}{}", append.mailbox, piece(&append.piece)), Answer::Go)
             }
             Question::AppendPiece(next) => (format!("then{}", piece(&next)), Answer::Go),
             Question::AppendChunk(octets) => {
@@ -213,6 +223,7 @@ impl World {
 fn piece(piece: &AppendPiece) -> String {
     let messages = piece.parts.iter().map(|part| match part {
         AppendPart::Message { flags, .. } => format!(" message({flags})"),
+        AppendPart::Url(url) => format!(" url {url}"),
     });
     let literal = piece.literal.map(|literal| format!(" {:?} {}", literal.kind, literal.bytes));
     messages.chain(literal).collect()
@@ -650,6 +661,98 @@ fn append_of_several_messages() {
             "end",
             "Noop",
         ],
+    );
+}
+
+#[test]
+fn catenate_takes_texts_and_urls() {
+    check(
+        World::logged_in,
+        "a APPEND x CATENATE (URL \"/a\" TEXT {3+}\r\nabc URL {2}\r\n/b URL {2+}\r\n/c TEXT {0+}\r\n UTF8 (~{1}\r\nd)) UTF8 (~{1+}\r\ne)\r\nb NOOP\r\n",
+        "+ go on\r\n+ go on\r\na OK [APPENDUID 1 2] APPEND done\r\nb OK done\r\n",
+        &[
+            "append x message() url /a Text 3",
+            "chunk abc",
+            "then url /b url /c Text 0",
+            "then Utf8 1",
+            "chunk d",
+            "then message() Utf8 1",
+            "chunk e",
+            "end",
+            "Noop",
+        ],
+    );
+    // No literal at all; a URL as the only literal.
+    check(
+        World::logged_in,
+        "a APPEND x CATENATE (URL /a)\r\nb APPEND {1}\r\nx CATENATE (URL {2+}\r\n/a)\r\nc NOOP\r\n",
+        "a OK [APPENDUID 1 2] APPEND done\r\n+ go on\r\nb OK [APPENDUID 1 2] APPEND done\r\nc OK done\r\n",
+        &["append x message() url /a", "end", "append x message() url /a", "end", "Noop"],
+    );
+    for (sent, said) in [
+        ("a APPEND x CATENATE (TEXT {3+}\r\nabc", "expected a closing parenthesis (octet 1)"),
+        ("a APPEND x CATENATE (TEXT {3+}\r\nabc FOO)", "expected TEXT, URL or UTF8 (octet 2)"),
+        ("a APPEND x CATENATE (TEXT {3+}\r\nabc URL {2+}\r\n/a x)", "expected TEXT, URL or UTF8 (octet 15)"),
+        ("a APPEND x CATENATE (TEXT {3+}\r\nabc URL {3+}\r\n/\0a)", "expected a string (octet 6)"),
+    ] {
+        check(
+            World::logged_in,
+            &format!("{sent}\r\nb NOOP\r\n"),
+            &format!("a BAD {said}\r\nb OK done\r\n"),
+            &["append x message() Text 3", "chunk abc", "abort", "Noop"],
+        );
+    }
+    check(
+        World::logged_in,
+        "a APPEND x CATENATE (TEXT {3+}\r\nabc URL {65537}\r\nb NOOP\r\n",
+        "a BAD [TOOBIG] the literal is too long\r\nb OK done\r\n",
+        &["append x message() Text 3", "chunk abc", "abort", "Noop"],
+    );
+    for chunk in CHUNKS {
+        let mut world = World::logged_in();
+        world.answers.push_back(Answer::Ran(Ran::no("no such message").with_code("BADURL /a")));
+        world.send(b"a APPEND x CATENATE (URL /a)\r\nb NOOP\r\n", chunk);
+        assert_eq!(world.take(), "a NO [BADURL /a] no such message\r\nb OK done\r\n");
+        assert_eq!(world.questions, ["append x message() url /a", "Noop"]);
+    }
+}
+
+#[test]
+fn replace_takes_one_message() {
+    check(
+        World::selected,
+        "a REPLACE 4 x (\\Seen) {3+}\r\nabc\r\nb UID REPLACE * {1}\r\nx {3+}\r\nabc\r\nc REPLACE 1 x CATENATE (URL /a)\r\n",
+        "a OK [APPENDUID 1 2] APPEND done\r\n+ go on\r\nb OK [APPENDUID 1 2] APPEND done\r\nc OK [APPENDUID 1 2] APPEND done\r\n",
+        &[
+            "replace Sequence Number(4) by x message(\\Seen) Text 3",
+            "chunk abc",
+            "end",
+            "replace Uid Largest by x message() Text 3",
+            "chunk abc",
+            "end",
+            "replace Sequence Number(1) by x message() url /a",
+            "end",
+        ],
+    );
+    check(
+        World::selected,
+        "a REPLACE 4 x {3+}\r\nabc {3+}\r\ndef\r\nb NOOP\r\n",
+        "a BAD something stands after the command's end (octet 1)\r\nb OK done\r\n",
+        &["replace Sequence Number(4) by x message() Text 3", "chunk abc", "abort", "Noop"],
+    );
+    for sent in ["a REPLACE 4:5 x {3+}\r\nabc\r\n", "a REPLACE 0 x {3+}\r\nabc\r\n", "a REPLACE $ x {3}\r\n"]
+    {
+        let mut world = World::selected();
+        world.send(format!("{sent}b NOOP\r\n").as_bytes(), 3);
+        let said = world.take();
+        assert!(said.starts_with("a BAD ") && said.ends_with("\r\nb OK done\r\n"), "{said}");
+        assert_eq!(world.questions, ["Noop"]);
+    }
+    check(
+        World::logged_in,
+        "a REPLACE 4 x {9+}\r\nb LOGOUT\n\r\nc UID REPLACE 4 x {3}\r\nd NOOP\r\n",
+        "a BAD select a mailbox first\r\nc BAD select a mailbox first\r\nd OK done\r\n",
+        &["Noop"],
     );
 }
 

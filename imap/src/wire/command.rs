@@ -141,7 +141,7 @@ pub enum CommandBody {
     Namespace,
     /// STATUS
     Status(String, Vec<StatusItem>),
-    /// APPEND: the literals follow through the machine's stream
+    /// APPEND and REPLACE (RFC 8508): the literals follow through the machine's stream
     Append(Append),
     /// IDLE (RFC 2177)
     Idle,
@@ -235,6 +235,8 @@ pub enum StatusItem {
     HighestModSeq,
     /// MAILBOXID (RFC 8474)
     MailboxId,
+    /// APPENDLIMIT (RFC 7889)
+    AppendLimit,
 }
 
 /// What a literal may hold.
@@ -244,11 +246,15 @@ pub enum LiteralKind {
     Text,
     /// `~{n}`: any octet (RFC 3516 section 4.4).
     Binary,
+    /// `UTF8 (~{n})`: the header is in UTF-8 (RFC 6855 section 4).
+    Utf8,
 }
 
-/// APPEND, up to the first literal that holds octets of a message.
+/// APPEND or REPLACE, up to the first literal that holds octets of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Append {
+    /// The message whose place is taken (RFC 8508); `None`: APPEND.
+    pub replaced: Option<(Numbers, SequenceNumber)>,
     /// Where to.
     pub mailbox: String,
     /// The first message, as far as it stands there.
@@ -274,6 +280,8 @@ pub enum AppendPart {
         /// Its internal date.
         date: Option<DateTime>,
     },
+    /// A URL whose octets are part of the message (RFC 4469).
+    Url(String),
 }
 
 /// A literal that holds octets of a message.
@@ -287,11 +295,42 @@ pub struct MessageLiteral {
     pub behind: Behind,
 }
 
-/// Where APPEND goes on.
+/// Where APPEND or REPLACE goes on behind a literal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Behind {
-    /// Behind a message: with the next one, or with the end.
+pub struct Behind {
+    /// How many messages the command may have.
+    pub messages: Messages,
+    /// Behind what.
+    pub place: AppendPlace,
+}
+
+/// How many messages a command brings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Messages {
+    /// REPLACE
+    One,
+    /// APPEND
+    Several,
+}
+
+/// What of a message has just been there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AppendPlace {
+    /// All of it.
     Message,
+    /// All but the closing parenthesis of UTF8.
+    Utf8,
+    /// A part of CATENATE.
+    Part,
+    /// A part of CATENATE but the closing parenthesis of its UTF8.
+    Utf8Part,
+}
+
+impl AppendPlace {
+    /// Whether it is a part of a message only.
+    pub fn is_part(self) -> bool {
+        matches!(self, Self::Part | Self::Utf8Part)
+    }
 }
 
 /// One number of a set: a number, or `*`, the largest in use.

@@ -10,6 +10,7 @@ use nom::{
 
 use super::{
     BodySection, ChangedSince, CommandBody, FetchItem, Numbers, SectionText,
+    parse::complete,
     sequence::sequence_set,
     token::{
         Parsed, ascii, astring, beyond, list1, number64, nz_number, nz_number64, once, opt_if, or_refuse,
@@ -141,6 +142,11 @@ fn section(input: &[u8]) -> Parsed<'_, (Vec<u32>, SectionText)> {
         alt((whole, (section_spec, end).map(|(section, _)| section))),
     )
     .parse(input)
+}
+
+/// The `section-spec` that a text is, all of it.
+pub(crate) fn section_of(text: &[u8]) -> Option<(Vec<u32>, SectionText)> {
+    complete(text, section_spec).ok()
 }
 
 /// `section-spec = section-msgtext / (section-part ["." section-text])`

@@ -16,10 +16,10 @@ use super::{
 /// How names of mailboxes are written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Spelling {
-    /// In modified UTF-7 (RFC 3501 section 5.1.3).
+    /// In modified UTF-7 (RFC 3501 section 5.1.3); what is in UTF-8 is understood, too.
     #[default]
     Utf7,
-    /// In UTF-8, once IMAP4rev2 is enabled (RFC 9051 section 5.1).
+    /// In UTF-8, once IMAP4rev2 (RFC 9051 section 5.1) or UTF8=ACCEPT (RFC 6855 section 3) is enabled.
     Utf8,
 }
 
@@ -51,11 +51,12 @@ pub(crate) fn decoded<'a>(
         return Ok((rest, "INBOX".to_owned()));
     }
     match spelling {
-        Spelling::Utf7 => match mutf7::decode(octets) {
+        // RFC 6855 section 3: UTF-8 where no octet of modified UTF-7 could stand.
+        Spelling::Utf7 if octets.is_ascii() => match mutf7::decode(octets) {
             Ok(name) => Ok((rest, name)),
             Err(mutf7::Mutf7Error) => refuse(at, "the mailbox name is not valid modified UTF-7"),
         },
-        Spelling::Utf8 => match str::from_utf8(octets) {
+        Spelling::Utf7 | Spelling::Utf8 => match str::from_utf8(octets) {
             Ok(name) => Ok((rest, name.to_owned())),
             Err(_) => refuse(at, "the mailbox name is not UTF-8"),
         },

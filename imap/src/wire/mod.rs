@@ -19,6 +19,7 @@ mod search;
 mod select;
 mod sequence;
 mod token;
+mod url;
 
 #[cfg(test)]
 mod tests;
@@ -32,3 +33,4 @@ pub use parse::Bad;
 pub use search::SEARCH_DEPTH_MAX;
 pub use sequence::SEQUENCE_RANGES_MAX;
 pub use token::{LIST_ITEMS_MAX, TAG_BYTES_MAX, Wrong};
+pub use url::MessageUrl;

@@ -13,7 +13,7 @@ use nom::{
 
 use super::{
     Access, Command, CommandBody, Numbers, Spelling,
-    append::append,
+    append::{append, replace},
     fetch::fetch,
     flag::store,
     list::{list, lsub, status},
@@ -112,6 +112,7 @@ fn body(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
         "LSUB" => lsub(rest, spelling),
         "STATUS" => status(rest, spelling),
         "APPEND" => append(rest, spelling),
+        "REPLACE" => replace(rest, Numbers::Sequence, spelling),
         "AUTHENTICATE" => authenticate(rest),
         "LOGIN" => login(rest),
         "ENABLE" => enable(rest),
@@ -121,12 +122,14 @@ fn body(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
     }
 }
 
-/// `uid = "UID" SP (copy / fetch / search / store)`, with `uid-expunge` (RFC 4315 section 4) and MOVE (RFC 6851 section 5)
+/// `uid = "UID" SP (copy / fetch / search / store)`, with `uid-expunge` (RFC 4315 section 4), MOVE (RFC 6851 section 5)
+/// and REPLACE (RFC 8508 section 5)
 fn uid(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
     let (start, ()) = sp(input)?;
     let (rest, name) = or_refuse(word, "expected a command")(start)?;
     match name.as_str() {
         "EXPUNGE" => map(then(sequence_set), |set| CommandBody::Expunge(Some(set))).parse(rest),
+        "REPLACE" => replace(rest, Numbers::Uid, spelling),
         _ => numbered(start, rest, &name, Numbers::Uid, spelling),
     }
 }

@@ -71,7 +71,7 @@ async fn all_messages_of_an_append_are_over_quota_or_none() {
     let mut other = world.inbox().await;
     assert!(other.append("INBOX", "", &long(480)).await.starts_with("OK"));
     client.send("x\r\n").await;
-    assert_eq!(client.until("x NO [OVERQUOTA] ").await, "x NO [OVERQUOTA] ");
+    assert!(client.until("x NO [OVERQUOTA] ").await.starts_with("* 3 EXISTS\r\n"));
 }
 
 #[tokio::test]
@@ -96,4 +96,60 @@ async fn an_append_is_bounded() {
     let tagged = client.refused(&format!("APPEND Trash{}", literal(&header.repeat(2)))).await;
     assert!(tagged.starts_with("NO [TOOBIG] the header"), "{tagged}");
     assert!(client.ok("STATUS Trash (MESSAGES)").await.contains("(MESSAGES 0)"));
+}
+
+#[tokio::test]
+async fn a_message_takes_the_place_of_another_in_a_full_account() {
+    let world = world().await;
+    let mut client = world.inbox().await;
+    client.ok(&format!("APPEND INBOX{}", literal(&long(480)).repeat(2))).await;
+    let size = long(480).len() as u64;
+    world.context.store.set_quota(world.account, Some(2 * size)).await.unwrap();
+    assert!(client.append("INBOX", "", &long(1)).await.starts_with("NO [OVERQUOTA]"));
+    let (untagged, tagged) = client.command(&format!("REPLACE 1 INBOX{}", literal(&long(480)))).await;
+    assert!(tagged.starts_with("OK replaced"), "{tagged}");
+    assert!(untagged.starts_with("* OK [APPENDUID "), "{untagged}");
+    assert!(
+        untagged.ends_with(" 3] the new message is there\r\n* 1 EXPUNGE\r\n* 2 EXISTS\r\n"),
+        "{untagged}"
+    );
+    // One octet more than is there is refused before it comes.
+    let tagged = client.refused(&format!("UID REPLACE 2 Trash {{{}}}", size + 1)).await;
+    assert!(tagged.starts_with("NO [OVERQUOTA]"), "{tagged}");
+    assert!(client.ok("UID SEARCH ALL").await.contains("SEARCH 2 3\r\n"));
+    assert!(client.ok("STATUS Trash (MESSAGES)").await.contains("(MESSAGES 0)"));
+}
+
+#[tokio::test]
+async fn what_is_catenated_is_bounded() {
+    let world = world().await;
+    let mut client = world.inbox().await;
+    let message = long(399_900);
+    client.ok(&format!("APPEND INBOX{}", literal(&message))).await;
+    let url = |times: usize| format!("CATENATE ({})", vec!["URL ;UID=1"; times].join(" "));
+    client.ok(&format!("APPEND INBOX {}", url(2))).await;
+    let fetched = client.ok("UID FETCH 2 BODY.PEEK[]").await;
+    assert!(fetched.contains(&message.repeat(2)));
+    let tagged = client.refused(&format!("APPEND INBOX {}", url(3))).await;
+    assert!(tagged.starts_with("NO [TOOBIG]"), "{tagged}");
+    // Short commands do not make a large one: 16 MB altogether.
+    let most = vec![url(2); 20].join(" ");
+    client.ok(&format!("APPEND Trash {most}")).await;
+    let tagged = client.refused(&format!("APPEND Trash {most} {}", url(1))).await;
+    assert!(tagged.starts_with("NO [LIMIT]"), "{tagged}");
+    assert!(client.ok("STATUS Trash (MESSAGES)").await.contains("(MESSAGES 20)"));
+    let files = body_files(world.directory.path());
+    assert_eq!(files, 22, "what was refused is gone");
+    assert_eq!(world.context.store.check().await.unwrap(), Vec::<String>::new());
+}
+
+/// A part that has NUL is copied octet for octet, though BODY shows another octet in its place.
+#[tokio::test]
+async fn what_is_catenated_is_unchanged() {
+    let world = world().await;
+    let mut client = world.inbox().await;
+    client.ok("APPEND INBOX ~{10+}\r\nA: 1\r\n\r\n\0x").await;
+    client.ok("APPEND INBOX CATENATE (TEXT {2+}\r\n\r\n URL ;UID=1/;SECTION=TEXT)").await;
+    let fetched = client.ok("UID FETCH 2 BINARY.PEEK[]").await;
+    assert_eq!(fetched, "* 2 FETCH (UID 2 BINARY[] ~{4}\r\n\r\n\0x)\r\n");
 }
