@@ -9,7 +9,20 @@ use crate::wire::Day;
 
 /// A text as it is compared: in lower case.
 pub(super) fn fold(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).collect()
+    let mut folded = String::new();
+    fold_into(&mut folded, text);
+    folded
+}
+
+/// Adds a text in lower case.
+fn fold_into(folded: &mut String, text: &str) {
+    if text.is_ascii() {
+        let begun = folded.len();
+        folded.push_str(text);
+        folded[begun..].make_ascii_lowercase();
+    } else {
+        folded.extend(text.chars().flat_map(char::to_lowercase));
+    }
 }
 
 /// A header as all keys of a search look at it: unfolded, decoded and in lower case, once for each message.
@@ -33,7 +46,7 @@ impl HeaderText {
         let field = |(name, value): (&[u8], Vec<u8>)| {
             let mut line = fold(&String::from_utf8_lossy(name)) + ": ";
             let value_at = line.len();
-            line.push_str(&fold(&header_text(&value)));
+            fold_into(&mut line, &header_text(&value));
             FieldText { name: name.to_ascii_lowercase(), line, value: value_at }
         };
         let fields = header.fields().map(|one| field((one.name, one.value()))).collect();
@@ -152,7 +165,7 @@ impl<'a> Finder<'a> {
 
     /// Takes a piece of a text for the needles of its scope; `Scope::Body` is for all.
     fn feed(&mut self, text: &str, scope: Scope) {
-        self.tail.push_str(&fold(text));
+        fold_into(&mut self.tail, text);
         for (needle, found) in self.needles.iter().zip(&mut self.found) {
             let wanted = scope == Scope::Body || needle.scope == scope;
             *found = *found || wanted && self.tail.contains(needle.text.as_str());
