@@ -82,7 +82,8 @@ fn driven(
     let offer = live.offer(connection.tls.as_ref().map(channel).unwrap_or_default());
     let rules = listener.rules.imap;
     let append_limit = op::append::limit(&live.config.limits);
-    let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer, rules, append_limit });
+    let machine =
+        ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer, rules, append_limit });
     let (peer, counted) = (connection.peer.ip(), connection.counted.clone());
     waypost_net::drive(connection, machine, Session { context, peer, counted, rules, user: None })
 }
