@@ -89,6 +89,7 @@ impl From<StoreError> for Failure {
             StoreError::MailboxExists | StoreError::AccountExists => "ALREADYEXISTS",
             StoreError::MailboxName(_) => "CANNOT",
             StoreError::OverQuota => "OVERQUOTA",
+            StoreError::TooManyAnnotations | StoreError::AnnotationTooLarge(_) => "LIMIT",
             StoreError::Limit(_) => "LIMIT",
             StoreError::Full | StoreError::Closed => "UNAVAILABLE",
             // RFC 5530: until someone restarts the server it does not get better.
