@@ -32,6 +32,7 @@ struct World {
 fn config() -> Config {
     let domain = Domain::new("a.test").unwrap();
     Config {
+        imap: Default::default(),
         oauth: None,
         outbound_tls: Default::default(),
         hostname: Domain::new("mx.a.test").unwrap(),
