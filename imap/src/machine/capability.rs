@@ -32,7 +32,7 @@ pub enum Announced {
 }
 
 /// Every capability, but for the mechanisms of AUTHENTICATE. Only what the session does completely stands here.
-pub const CAPABILITIES: [(&str, Announced); 26] = [
+pub const CAPABILITIES: [(&str, Announced); 34] = [
     ("IMAP4rev1", Announced::Always),
     ("IMAP4rev2", Announced::Always),
     ("LITERAL+", Announced::Always),
@@ -59,6 +59,14 @@ pub const CAPABILITIES: [(&str, Announced); 26] = [
     ("BINARY", Announced::AfterLogin),
     ("OBJECTID", Announced::AfterLogin),
     ("SAVEDATE", Announced::AfterLogin),
+    ("QUOTA", Announced::AfterLogin),
+    ("QUOTA=RES-STORAGE", Announced::AfterLogin),
+    ("QUOTASET", Announced::AfterLogin),
+    ("ACL", Announced::AfterLogin),
+    ("RIGHTS=kxte", Announced::AfterLogin),
+    ("LIST-MYRIGHTS", Announced::AfterLogin),
+    ("METADATA", Announced::AfterLogin),
+    ("LIST-METADATA", Announced::AfterLogin),
 ];
 
 impl Settings {

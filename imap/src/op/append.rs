@@ -1,10 +1,10 @@
 //! APPEND (RFC 3501 section 6.3.11) with APPENDUID (RFC 4315 section 3): the octets stream into the store as they arrive.
 
 use bytes::Bytes;
-use waypost_mail::{DateTime, Flags, MailboxId, Timestamp};
+use waypost_mail::{DateTime, Flags, Timestamp};
 use waypost_storage::{Delivery, MessageError, MessageWriter, StoreError};
 
-use super::{Failure, NO_SUCH_MAILBOX, NOT_NOW, Operation};
+use super::{Failure, NOT_NOW, Operation, place::Found, store::within};
 use crate::{
     machine::Ran,
     wire::{Append, LiteralKind},
@@ -19,7 +19,7 @@ const EMPTY: &str = "a message is not empty";
 /// A message that arrives.
 #[derive(Debug)]
 pub(crate) struct Appending {
-    mailbox: MailboxId,
+    to: Box<Found>,
     flags: Flags,
     date: Option<DateTime>,
     literal: LiteralKind,
@@ -28,9 +28,8 @@ pub(crate) struct Appending {
 
 impl Operation<'_, '_> {
     /// Before the message is sent: whether it will be taken.
-    pub(crate) fn append_start(&mut self, append: Append) -> Result<(), Failure> {
-        let state = self.user.account.state();
-        let mailbox = state.by_name(&append.mailbox).ok_or(Failure::no("TRYCREATE", NO_SUCH_MAILBOX))?.id;
+    pub(crate) async fn append_start(&mut self, append: Append) -> Result<(), Failure> {
+        let to = self.destination(&append.mailbox).await?;
         if append.size > self.context.live().config.limits.message_size {
             return Err(Failure::no("TOOBIG", TOO_BIG));
         }
@@ -38,8 +37,9 @@ impl Operation<'_, '_> {
             return Err(Failure::no("CANNOT", EMPTY));
         }
         self.user.appending = Some(Appending {
-            mailbox,
-            flags: append.flags,
+            // RFC 4314 section 4: what may not be set is left out.
+            flags: within(append.flags, to.rights.into()),
+            to: Box::new(to),
             date: append.date,
             literal: append.literal,
             message: self.context.store.message_writer(),
@@ -59,10 +59,10 @@ impl Operation<'_, '_> {
     pub(crate) async fn append_end(&mut self) -> Result<Ran, Failure> {
         let appending = self.user.appending.take().ok_or(Failure::bad(NOT_NOW))?;
         let delivery = Delivery {
-            account: self.user.identity.account,
-            mailbox: Some(appending.mailbox),
+            account: appending.to.space.account.id(),
+            mailbox: Some(appending.to.mailbox.id),
             prefix: Vec::new(),
-            flags: appending.flags,
+            flags: appending.to.owners(appending.flags.clone()),
             internal_date: appending.date.unwrap_or_else(|| DateTime::utc(now())),
         };
         let acceptance = appending.message.finish().await?.for_mailbox(&self.context.store, delivery);
@@ -71,6 +71,7 @@ impl Operation<'_, '_> {
             StoreError::NoSuchMailbox => StoreError::NoSuchDestination,
             error => error,
         })?;
+        appending.to.mark_seen(&appending.flags, &accepted).await?;
         self.sync(super::Expunges::Report, crate::wire::Numbers::Sequence).await?;
         let ran = Ran::ok("appended");
         Ok(match accepted.local.first() {

@@ -15,6 +15,7 @@ use crate::{
 };
 
 const QRESYNC: &str = "QRESYNC";
+const METADATA: &str = "METADATA";
 
 /// What a client has enabled; nothing is ever disabled.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,6 +63,10 @@ impl Operation<'_, '_> {
         if names.iter().any(|name| name == QRESYNC) {
             self.user.enabled.qresync = true;
             out.extend(b" QRESYNC");
+        }
+        if names.iter().any(|name| name == METADATA) {
+            self.enable_metadata().await?;
+            out.extend(b" METADATA");
         }
         if names.iter().any(|name| name == IMAP4REV2) {
             self.user.enabled.rev2 = true;

@@ -4,6 +4,8 @@ use std::ops::RangeInclusive;
 
 use waypost_mail::{DateTime, Flag, Flags};
 
+use super::{AclCommand, Entry, MetadataCommand, QuotaCommand};
+
 /// A command with its tag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Command {
@@ -161,6 +163,12 @@ pub enum CommandBody {
     Copy(Numbers, SequenceSet, String),
     /// MOVE (RFC 6851)
     Move(Numbers, SequenceSet, String),
+    /// GETQUOTA, GETQUOTAROOT, SETQUOTA (RFC 9208)
+    Quota(QuotaCommand),
+    /// SETACL, DELETEACL, GETACL, LISTRIGHTS, MYRIGHTS (RFC 4314)
+    Acl(AclCommand),
+    /// GETMETADATA, SETMETADATA (RFC 5464)
+    Metadata(MetadataCommand),
 }
 
 /// Which syntax a LIST command has (RFC 5258 section 3).
@@ -212,6 +220,10 @@ pub enum ListReturn {
     SpecialUse,
     /// STATUS (…)
     Status(Vec<StatusItem>),
+    /// MYRIGHTS (RFC 8440)
+    MyRights,
+    /// METADATA (…) (RFC 9590)
+    Metadata(Vec<Entry>),
 }
 
 /// An item of STATUS.
@@ -229,6 +241,8 @@ pub enum StatusItem {
     Unseen,
     /// DELETED (RFC 9051)
     Deleted,
+    /// DELETED-STORAGE (RFC 9208)
+    DeletedStorage,
     /// SIZE (RFC 8438)
     Size,
     /// HIGHESTMODSEQ (RFC 7162)

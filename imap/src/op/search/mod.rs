@@ -76,6 +76,7 @@ impl Operation<'_, '_> {
             exists: view.told(),
             largest_uid: view.largest_uid(),
             saved: &selected.saved,
+            owner: selected.space.account.reader().map(|_| selected.space.account.id()),
             now: now(),
         };
         let program = Program::new(search, &context).map_err(refused)?;
