@@ -9,9 +9,9 @@ use std::{
 };
 
 use minicbor::{Decode, Encode};
-use waypost_mail::{AccountId, SystemFlags};
+use waypost_mail::{AccountId, Address, SystemFlags};
 
-use crate::record::codec;
+use crate::{record::codec, state::DirectoryState};
 
 /// Most entries in one list.
 pub const ACL_ENTRIES_MAX: usize = 1000;
@@ -121,6 +121,40 @@ impl fmt::Display for Rights {
         let create = if self.intersects(Self::OLD_CREATE) { "c" } else { "" };
         let delete = if self.intersects(Self::OLD_DELETE) { "d" } else { "" };
         write!(f, "{before}{create}{delete}{administer}")
+    }
+}
+
+/// `anyone` as an identifier.
+const ANYONE: &str = "anyone";
+
+impl DirectoryState {
+    /// The account of an address, whether it can log in or not.
+    pub fn account_of(&self, address: &Address) -> Option<AccountId> {
+        self.accounts.values().find(|record| record.address.same_mailbox(address)).map(|record| record.id)
+    }
+
+    /// Whose entry an identifier names: an address or `anyone`, with `-` before it one that takes rights. `None`: nobody's.
+    pub fn acl_key(&self, identifier: &str) -> Option<AclKey> {
+        let (sign, who) = match identifier.strip_prefix('-') {
+            Some(who) => (Sign::Taken, who),
+            None => (Sign::Given, identifier),
+        };
+        if who.eq_ignore_ascii_case(ANYONE) {
+            return Some((Identifier::Anyone, sign));
+        }
+        let account = self.account_of(&Address::parse(who).ok()?)?;
+        Some((Identifier::Account(account), sign))
+    }
+
+    /// The identifier of an entry; `None` where the account is gone: it means nothing any more.
+    pub fn acl_identifier(&self, (identifier, sign): AclKey) -> Option<String> {
+        let sign = if sign == Sign::Taken { "-" } else { "" };
+        match identifier {
+            Identifier::Anyone => Some(format!("{sign}{ANYONE}")),
+            Identifier::Account(account) => {
+                self.accounts.get(&account).map(|record| format!("{sign}{}", record.address))
+            }
+        }
     }
 }
 

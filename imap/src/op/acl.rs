@@ -3,8 +3,9 @@
 //! Identifiers are addresses of accounts and `anyone`, with `-` before them what is taken away. The owner of a mailbox has all rights,
 //! always: no entry about them is kept.
 
+use std::sync::Arc;
+
 use waypost_auth::sasl::prepare;
-use waypost_mail::{AccountId, Address};
 use waypost_storage::{AclKey, Identifier, Rights, RightsChange, Sign, StoreError};
 
 use super::{Failure, NO_SUCH_MAILBOX, Operation, place::Found};
@@ -13,7 +14,6 @@ use crate::{
     wire::{AclCommand, acl::rights_data},
 };
 
-const ANYONE: &str = "anyone";
 const BAD_IDENTIFIER: &str = "an identifier is an address or anyone";
 const NO_SUCH_RIGHT: &str = "there is no such right";
 const NO_SUCH_USER: &str = "there is no such user";
@@ -40,7 +40,7 @@ impl Operation<'_, '_> {
 
     async fn set_acl(&mut self, name: &str, identifier: &str, rights: &str) -> Result<Ran, Failure> {
         let identifier = prepared(identifier)?;
-        let change = change(rights).ok_or(Failure::bad(NO_SUCH_RIGHT))?;
+        let change = RightsChange::parse(rights).ok_or(Failure::bad(NO_SUCH_RIGHT))?;
         let found = self.administered(name).await?;
         let key = self.key(&identifier, &found)?;
         self.change_acl(&found, key, change).await?;
@@ -70,17 +70,11 @@ impl Operation<'_, '_> {
         if let Some(owner) = self.address_of(found.space.account.id()) {
             words.extend([owner.to_string(), Rights::ALL.to_string()]);
         }
-        for ((identifier, sign), rights) in found.mailbox.acl.entries() {
-            let who = match identifier {
-                Identifier::Anyone => ANYONE.to_owned(),
-                // Entries of accounts that are gone mean nothing any more.
-                Identifier::Account(account) => match self.address_of(account) {
-                    Some(address) => address.to_string(),
-                    None => continue,
-                },
-            };
-            let sign = if sign == Sign::Taken { "-" } else { "" };
-            words.extend([format!("{sign}{who}"), rights.to_string()]);
+        let directory = Arc::clone(&self.context.store.directory().borrow());
+        for (key, rights) in found.mailbox.acl.entries() {
+            if let Some(identifier) = directory.acl_identifier(key) {
+                words.extend([identifier, rights.to_string()]);
+            }
         }
         self.tell_rights("ACL", &found, &words).await?;
         Ok(Ran::ok("done"))
@@ -134,32 +128,13 @@ impl Operation<'_, '_> {
     }
 
     fn key_of(&self, identifier: &str) -> Result<AclKey, Failure> {
-        let (sign, who) = match identifier.strip_prefix('-') {
-            Some(who) => (Sign::Taken, who),
-            None => (Sign::Given, identifier),
-        };
-        if who.eq_ignore_ascii_case(ANYONE) {
-            return Ok((Identifier::Anyone, sign));
-        }
-        let account = self.named(who).ok_or(Failure::no("CANNOT", NO_SUCH_USER))?;
-        Ok((Identifier::Account(account), sign))
-    }
-
-    fn named(&self, who: &str) -> Option<AccountId> {
-        self.account_of(&Address::parse(who).ok()?)
+        let directory = self.context.store.directory();
+        let key = directory.borrow().acl_key(identifier);
+        key.ok_or(Failure::no("CANNOT", NO_SUCH_USER))
     }
 }
 
 /// The identifier as SASLprep has it (RFC 4314 section 3); BAD where it has nothing.
 fn prepared(identifier: &str) -> Result<String, Failure> {
     prepare(identifier).filter(|prepared| !prepared.is_empty()).ok_or(Failure::bad(BAD_IDENTIFIER))
-}
-
-/// `mod-rights`: `+`: these, too; `-`: without these; else these. `None`: one of them is no right.
-fn change(text: &str) -> Option<RightsChange> {
-    match text.split_at_checked(1) {
-        Some(("+", letters)) => Rights::parse(letters).map(RightsChange::Add),
-        Some(("-", letters)) => Rights::parse(letters).map(RightsChange::Remove),
-        _ => Rights::parse(text).map(RightsChange::Replace),
-    }
 }

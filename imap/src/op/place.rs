@@ -117,9 +117,7 @@ impl Operation<'_, '_> {
 
     /// The account of an address, whether it can log in or not.
     pub(super) fn account_of(&self, address: &Address) -> Option<AccountId> {
-        let directory = self.context.store.directory();
-        let accounts = Arc::clone(&directory.borrow().accounts);
-        accounts.values().find(|record| record.address.same_mailbox(address)).map(|record| record.id)
+        self.context.store.directory().borrow().account_of(address)
     }
 
     /// The address of an account.

@@ -25,6 +25,15 @@ pub enum RightsChange {
 }
 
 impl RightsChange {
+    /// `mod-rights` (RFC 4314 section 7): `+`: these letters, too; `-`: without these; else these. `None`: one of them is no right.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_at_checked(1) {
+            Some(("+", letters)) => Rights::parse(letters).map(Self::Add),
+            Some(("-", letters)) => Rights::parse(letters).map(Self::Remove),
+            _ => Rights::parse(text).map(Self::Replace),
+        }
+    }
+
     fn of(self, rights: Rights) -> Rights {
         match self {
             Self::Replace(new) => new,
