@@ -136,6 +136,9 @@ pub enum Missing {
     Refused,
 }
 
+/// Most messages that go to another account at once: their structures are records of the one entry, too.
+pub const CARRIED_MESSAGES_MAX: usize = 10_000;
+
 /// How messages go to another mailbox.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Carried {
@@ -389,7 +392,8 @@ impl Account {
 
     /// Copies or moves messages to a mailbox of any account, all or none: what comes there and what goes here is one entry of the
     /// journal, so that no message is lost or doubled. Whoever reads both accounts does it; flags that may not be set there are
-    /// left out. In another account messages get new ids, and count to its quota. Errors as [`Account::copy`].
+    /// left out. In another account messages get new ids, and count to its quota; at most [`CARRIED_MESSAGES_MAX`] go there at once.
+    /// Errors: `Limit`; as [`Account::copy`].
     pub async fn carry(
         &self,
         from: MailboxId,
@@ -404,6 +408,9 @@ impl Account {
         let mut route =
             Route { to: account.id, actor, may: carried.may, ..Route::within(self.id, originals) };
         if account.id != self.id {
+            if uids.len() > CARRIED_MESSAGES_MAX {
+                return Err(StoreError::Limit("at most 10000 messages go to another account at once"));
+            }
             let selection = self.select(from).await?;
             let state = selection.state().ok_or(StoreError::NoSuchMailbox)?;
             let rows: Vec<Row> = uids.iter().filter_map(|uid| state.row(*uid)).cloned().collect();

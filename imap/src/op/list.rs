@@ -126,7 +126,13 @@ impl Operation<'_, '_> {
         let list = List { returned: vec![ListReturn::Subscribed], ..List::default() };
         let name = space.name(mailbox);
         let subscriptions = &self.user.account.state().subscriptions;
-        if let Some(listed) = all(subscriptions, &shown(std::slice::from_ref(space))).get(&name) {
+        let mut shown = shown(std::slice::from_ref(space));
+        // It may be open without being seen in lists.
+        if !shown.iter().any(|shown| shown.name == name) {
+            let (name, mailbox) = (name.clone(), Arc::new(mailbox.clone()));
+            shown.push(Shown { name, space: 0, mailbox, special_use: None });
+        }
+        if let Some(listed) = all(subscriptions, &shown).get(&name) {
             self.line(out, "LIST", &attributes(listed, &list, self.user.enabled), &name, info);
         }
     }

@@ -38,6 +38,9 @@ const TOUCHING: Rights =
 /// What a client was told of, by the account that holds it.
 pub(crate) type KnownAnnotations = BTreeMap<AccountId, Arc<Annotations>>;
 
+/// An entry with its value as it is told.
+type Told<'a> = (Entry, Option<&'a [u8]>);
+
 /// Entries with their values.
 type Values = BTreeMap<Entry, Arc<[u8]>>;
 
@@ -280,7 +283,7 @@ fn named<'a>(scope: Scope, found: impl Iterator<Item = (&'a str, &'a Arc<[u8]>)>
 
 /// The values that are asked for; and the size of the largest that is left out for its size. An entry that is named and is not
 /// there is NIL.
-fn chosen<'a>(known: &'a Values, get: &GetMetadata) -> (Vec<(Entry, Option<&'a [u8]>)>, Option<u64>) {
+fn chosen<'a>(known: &'a Values, get: &GetMetadata) -> (Vec<Told<'a>>, Option<u64>) {
     let mut chosen: BTreeMap<Entry, Option<&[u8]>> = BTreeMap::new();
     let mut longest = None;
     for (entry, value) in known.iter().filter(|(entry, _)| is_asked(entry, get)) {

@@ -92,7 +92,7 @@ impl Operation<'_, '_> {
             return Ok(None);
         }
         let space = match owner {
-            Some(owner) => self.space(owner).await?,
+            Some(owner) => self.space(owner, self.shared_account()).await?,
             None => None,
         };
         Ok(space.map(|space| Place { space, name: rest.to_owned() }))
@@ -107,10 +107,7 @@ impl Operation<'_, '_> {
         if let Some(rest) = below(SHARED_FOLDERS) {
             return Some((self.shared_account(), rest));
         }
-        let (user, rest) = match below(OTHER_USERS)?.split_once(DELIMITER) {
-            Some(parts) => parts,
-            None => return Some((None, "")),
-        };
+        let Some((user, rest)) = below(OTHER_USERS)?.split_once(DELIMITER) else { return Some((None, "")) };
         let known = Address::parse(user).ok().and_then(|address| self.account_of(&address));
         Some((known.filter(|known| Some(*known) != self.shared_account()), rest))
     }
@@ -122,9 +119,8 @@ impl Operation<'_, '_> {
 
     /// The address of an account.
     pub(super) fn address_of(&self, account: AccountId) -> Option<Address> {
-        let directory = self.context.store.directory();
-        let found = directory.borrow().accounts.get(&account).map(|record| record.address.clone());
-        found
+        let directory = Arc::clone(&self.context.store.directory().borrow());
+        directory.accounts.get(&account).map(|record| record.address.clone())
     }
 
     /// The account that `[imap] shared` names.
@@ -134,12 +130,12 @@ impl Operation<'_, '_> {
     }
 
     /// The mailboxes of another account; `None`: there is none of the kind.
-    async fn space(&mut self, owner: AccountId) -> Result<Option<Space>, Failure> {
+    async fn space(&mut self, owner: AccountId, shared: Option<AccountId>) -> Result<Option<Space>, Failure> {
         let reader = self.user.identity.account;
         if owner == reader {
             return Ok(None);
         }
-        let prefix = if Some(owner) == self.shared_account() {
+        let prefix = if Some(owner) == shared {
             format!("{SHARED_FOLDERS}{DELIMITER}")
         } else {
             let Some(address) = self.address_of(owner) else { return Ok(None) };
@@ -157,8 +153,9 @@ impl Operation<'_, '_> {
     pub(super) async fn spaces(&mut self) -> Result<Vec<Space>, Failure> {
         let mut spaces = vec![self.own()];
         let directory = Arc::clone(&self.context.store.directory().borrow());
+        let shared = self.shared_account();
         for owner in directory.shared_with(self.user.identity.account) {
-            spaces.extend(self.space(owner).await?);
+            spaces.extend(self.space(owner, shared).await?);
         }
         Ok(spaces)
     }

@@ -3,6 +3,8 @@
 //! A mailbox of another account counts to that account's quota. Its usage is told to who may read a mailbox of it, and to
 //! administrators (`[imap] administrators`), who may also set it, where it stands in no configuration file.
 
+use std::sync::Arc;
+
 use waypost_mail::{AccountId, AccountRecord, AccountSource, Address};
 use waypost_storage::Rights;
 
@@ -116,8 +118,7 @@ impl Operation<'_, '_> {
     }
 
     fn record(&self, account: AccountId) -> Option<AccountRecord> {
-        let directory = self.context.store.directory();
-        let found = directory.borrow().accounts.get(&account).cloned();
-        found
+        let directory = Arc::clone(&self.context.store.directory().borrow());
+        directory.accounts.get(&account).cloned()
     }
 }

@@ -194,7 +194,7 @@ impl Model {
             .iter()
             .map(|((mailbox, _, name), value)| ((mailbox.unwrap(), name.as_str()), value.to_vec()))
             .collect();
-        assert!(annotations.iter().eq(self.annotations.iter().map(|(key, value)| (key, value))));
+        assert!(annotations.iter().eq(&self.annotations));
         let shares = store.directory().borrow().shared_with(self.other).any(|owner| owner == self.id);
         assert_eq!(shares, self.rights.values().any(|rights| !rights.is_empty()));
         let retained = account.retained().await.unwrap();

@@ -227,6 +227,20 @@ async fn lists_show_what_one_may_look_up() {
     assert!(store.directory().borrow().shared_with(shared.world.account).next().is_none());
 }
 
+/// With IMAP4rev2 SELECT answers with LIST, whether the mailbox is seen in lists or not.
+#[tokio::test]
+async fn what_is_open_is_listed_though_lists_do_not_show_it() {
+    let shared = Shared::new(ImapConfig::default()).await;
+    shared.give_user("r").await;
+    let mut client = shared.login(testing::USER).await;
+    client.ok("ENABLE IMAP4rev2").await;
+    let opened = client.ok("SELECT \"Other Users/owner@a.test/Box\"").await;
+    assert!(
+        opened.contains("* LIST (\\HasNoChildren) \"/\" \"Other Users/owner@a.test/Box\"\r\n"),
+        "{opened}"
+    );
+}
+
 #[tokio::test]
 async fn the_shared_account_has_a_namespace_of_its_own() {
     let imap = ImapConfig { shared: Some(Address::parse(OWNER).unwrap()), ..ImapConfig::default() };
