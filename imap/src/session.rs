@@ -4,12 +4,12 @@
 //! ([`Selected`]) and runs commands through [`crate::op`]. A selected mailbox that another session deletes, or whose UIDVALIDITY
 //! changes, ends the session with BYE, as does the removal of the account (RFC 2180 section 3.3).
 
-use std::{future::Future, net::IpAddr, ops::Range, pin::Pin, sync::Arc};
+use std::{future::Future, net::IpAddr, num::NonZeroU32, ops::Range, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 use waypost_auth::{Authenticator, Identity, Live, Origin, Seat, sasl::Claim};
-use waypost_config::ListenerConfig;
+use waypost_config::{ImapRules, ListenerConfig};
 use waypost_mail::{LoginService, Uid};
 use waypost_net::{AddressCount, Connection, Disconnect, Driven, Handler, Output, TlsRole};
 use waypost_storage::{Account, FlagRights, Rights, Selection, Store};
@@ -17,8 +17,8 @@ use waypost_storage::{Account, FlagRights, Rights, Selection, Store};
 use crate::{
     machine::{Answer, Event, ImapMachine, PlaintextLogin, Privacy, Question, Settings, channel},
     op::{
-        self, Enabled, Expunges, Failure, Operation, append::Appending, metadata::KnownAnnotations,
-        place::Space,
+        self, Comparator, Enabled, Expunges, Failure, Operation, Progress, append::Appending,
+        metadata::KnownAnnotations, place::Space,
     },
     view::{Recent, View},
     wire::{Access, Numbers, SequenceSet},
@@ -83,9 +83,10 @@ fn driven(
     let live = context.live();
     let hostname = live.config.hostname.to_string();
     let offer = live.offer(connection.tls.as_ref().map(channel).unwrap_or_default());
-    let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer });
+    let rules = listener.rules.imap;
+    let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer, rules });
     let (peer, counted) = (connection.peer.ip(), connection.counted.clone());
-    waypost_net::drive(connection, machine, Session { context, peer, counted, user: None })
+    waypost_net::drive(connection, machine, Session { context, peer, counted, rules, user: None })
 }
 
 /// What the handler knows of a connection.
@@ -94,6 +95,7 @@ struct Session {
     context: Context,
     peer: IpAddr,
     counted: AddressCount,
+    rules: ImapRules,
     user: Option<User>,
 }
 
@@ -103,12 +105,16 @@ pub(crate) struct User {
     pub(crate) identity: Identity,
     /// What the client has enabled.
     pub(crate) enabled: Enabled,
+    /// How many messages a command works on; `None`: any number (RFC 9738).
+    pub(crate) message_limit: Option<u32>,
+    /// How SEARCH compares texts.
+    pub(crate) comparator: Comparator,
     pub(crate) account: Account,
     pub(crate) selected: Option<Selected>,
     /// The APPEND whose message arrives.
     pub(crate) appending: Option<Appending>,
     /// What it was told of annotations, where it wants to know (RFC 5464 section 4.1).
-    pub(crate) annotations: Option<KnownAnnotations>,
+    pub(crate) annotations: Option<Box<KnownAnnotations>>,
     /// Counts the session.
     pub(crate) _seat: Seat,
 }
@@ -117,7 +123,7 @@ pub(crate) struct User {
 #[derive(Debug)]
 pub(crate) struct Selected {
     /// Among whose mailboxes it is.
-    pub(crate) space: Space,
+    pub(crate) space: Box<Space>,
     pub(crate) selection: Selection,
     pub(crate) access: Access,
     /// What may be done with it.
@@ -136,6 +142,7 @@ impl Selected {
         let claimed = claim(recent, access, &space.account, &state);
         let rights = space.account.rights(&state);
         let (view, saved) = (View::new(state, claimed), Vec::new());
+        let space = Box::new(space);
         Some(Self { space, selection, access, rights, told_rights: rights, view, saved })
     }
 
@@ -219,6 +226,7 @@ impl Handler<ImapMachine> for Session {
                 found.map(|found| Answer::Found(Box::new(found)))
             }
             Question::Login(claim) => self.login(&claim).await,
+            Question::Unauthenticate => Ok(self.unauthenticate()),
             question => self.operate(question, output).await,
         };
         match answer {
@@ -266,18 +274,29 @@ impl Session {
     }
 
     async fn login(&mut self, claim: &Claim) -> Result<Answer, Failure> {
-        let (user, ran) = op::login::login(&self.context, self.origin(), claim).await?;
+        let (mut user, ran) = op::login::login(&self.context, self.origin(), claim).await?;
+        user.message_limit = self.rules.message_limit.map(NonZeroU32::get);
         self.counted.release();
         self.user = Some(user);
         Ok(Answer::Ran(ran))
     }
 
+    /// UNAUTHENTICATE (RFC 8437): nothing of the user is left, and the connection counts among those of its address again.
+    fn unauthenticate(&mut self) -> Answer {
+        self.user = None;
+        self.counted.count_again();
+        Answer::Go
+    }
+
     async fn operate(&mut self, question: Question, output: &mut Output<'_>) -> Result<Answer, Failure> {
         let user = self.user.as_mut().ok_or(Failure::bad(op::LOGIN_FIRST))?;
         user.still_exists(&self.context).map_err(Failure::Bye)?;
-        let mut operation = Operation { context: &self.context, user, output };
+        let progress = Progress::new(tokio::time::Instant::now().into_std());
+        let mut operation = Operation { context: &self.context, user, output, progress };
         match question {
-            Question::Login(_) | Question::LookUp(_) => Err(Failure::bad(op::NOT_NOW)),
+            Question::Login(_) | Question::LookUp(_) | Question::Unauthenticate => {
+                Err(Failure::bad(op::NOT_NOW))
+            }
             Question::Run(command) => operation.run(command).await.map(Answer::Ran),
             Question::AppendStart(append) => operation.append_start(append).await.map(|()| Answer::Go),
             Question::AppendChunk(octets) => operation.append_chunk(&octets).await.map(|()| Answer::Go),
@@ -304,7 +323,7 @@ impl User {
     fn updates(&mut self, context: &Context) -> Result<Vec<u8>, &'static str> {
         self.still_exists(context)?;
         let mut spaces = vec![Space { account: self.account.clone(), prefix: String::new() }];
-        spaces.extend(self.selected.as_ref().map(|selected| selected.space.clone()));
+        spaces.extend(self.selected.as_ref().map(|selected| Space::clone(&selected.space)));
         let mut out = Vec::new();
         self.annotation_news(&mut out, &spaces, &[]);
         let Some(selected) = &mut self.selected else { return Ok(out) };

@@ -5,6 +5,7 @@
 //! outbound. The only crate that knows sockets and rustls.
 
 pub mod connect;
+pub mod deflate;
 pub mod driver;
 pub mod http;
 pub mod https;

@@ -32,7 +32,7 @@ pub const CHUNK_ROWS_MAX: usize = 256;
 /// Most keywords in one mailbox: one bit each.
 pub const KEYWORDS_MAX: usize = 64;
 
-/// What a mailbox is for (RFC 6154).
+/// What a mailbox is for (RFC 6154; `\Important`: RFC 8457).
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum SpecialUse {
     /// `\All`
@@ -49,11 +49,13 @@ pub enum SpecialUse {
     Sent,
     /// `\Trash`
     Trash,
+    /// `\Important`
+    Important,
 }
 
 impl SpecialUse {
     /// Each use with its attribute.
-    pub const NAMES: [(Self, &'static str); 7] = [
+    pub const NAMES: [(Self, &'static str); 8] = [
         (Self::All, "\\All"),
         (Self::Archive, "\\Archive"),
         (Self::Drafts, "\\Drafts"),
@@ -61,6 +63,7 @@ impl SpecialUse {
         (Self::Junk, "\\Junk"),
         (Self::Sent, "\\Sent"),
         (Self::Trash, "\\Trash"),
+        (Self::Important, "\\Important"),
     ];
 }
 

@@ -6,6 +6,7 @@ pub mod capability;
 pub mod questions;
 pub mod session;
 
+mod compress;
 mod framing;
 mod gather;
 mod obey;

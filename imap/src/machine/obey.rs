@@ -62,6 +62,8 @@ impl ImapMachine {
             }
             CommandBody::LoginOctets if self.settings.login_allowed() => self.login(tag, wrong_credentials()),
             CommandBody::Login(..) | CommandBody::LoginOctets => self.login(tag, privacy_required()),
+            CommandBody::Compress(algorithm) => self.compress(tag, &algorithm),
+            CommandBody::Unauthenticate => self.unauthenticate(tag),
             CommandBody::Idle => self.ask(Asked::IdleStart { tag }, Question::IdleStart),
             CommandBody::Append(_) => self.done(tag, Ran::bad("the message is missing")),
             CommandBody::Enable(ref names) if names.iter().any(|name| name == IMAP4REV2) => {

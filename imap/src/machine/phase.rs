@@ -55,6 +55,7 @@ impl State {
                 | CommandBody::Fetch(..)
                 | CommandBody::Store(..)
                 | CommandBody::Copy(..)
+                | CommandBody::UidBatches(_)
                 | CommandBody::Move(..),
                 Self::Authenticated,
             ) => Err("select a mailbox first"),
@@ -99,6 +100,8 @@ pub(super) enum Phase {
     Asked(Asked),
     /// TLS begins.
     StartTls,
+    /// Compression ends.
+    StopCompression,
     /// The session is over.
     Closed,
 }
@@ -114,4 +117,5 @@ pub(super) enum Asked {
     AppendEnd { tag: String },
     AppendAbort { tag: String },
     IdleStart { tag: String },
+    Unauthenticate { tag: String },
 }

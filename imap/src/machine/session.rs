@@ -10,12 +10,14 @@
 //!  │            │ │                                      └─► Asked(AppendEnd, AppendAbort) ──┤
 //!  │            │ ├── IDLE ──► Asked(IdleStart) ──► Idle ⇄ event ── DONE ────────────────────┤
 //!  │            │ ├── STARTTLS ──► StartTls ──► tls_started ─────────────────────────────────┤
+//!  │            │ ├── UNAUTHENTICATE ──► Asked(Unauthenticate) ──► StopCompression ──────────┤
 //!  │            │ └── refused, with a literal that follows at once ──► Skip ─────────────────┤
 //!  └────────────┼───────────────────────────────────────────────────────────────────────────┘
 //!               ▼
 //!             Closed     LOGOUT, autologout, too many errors, shutdown, the handler's wish
 //! ```
-//! The state of RFC 9051 section 3 goes beside it: `NotAuthenticated → Authenticated ⇄ Selected`, as the handler says.
+//! The state of RFC 9051 section 3 goes beside it: `NotAuthenticated → Authenticated ⇄ Selected`, as the handler says, and back
+//! with UNAUTHENTICATE.
 
 use std::{
     fmt,
@@ -24,6 +26,7 @@ use std::{
 
 use bytes::BytesMut;
 use waypost_auth::sasl::{Certificate, Channel, Offer, Progress};
+use waypost_config::ImapRules;
 use waypost_net::{Machine, Step, TlsInfo};
 
 use super::{
@@ -82,6 +85,8 @@ pub struct Settings {
     pub plaintext_login: PlaintextLogin,
     /// By what AUTHENTICATE is possible.
     pub offer: Offer,
+    /// What the listener has its sessions do.
+    pub rules: ImapRules,
 }
 
 /// One IMAP session.
@@ -96,7 +101,9 @@ pub struct ImapMachine {
     /// Since when the client is silent; set when it is waited for.
     pub(super) silent_since: Option<Instant>,
     /// Since when login is waited for.
-    login_since: Option<Instant>,
+    pub(super) login_since: Option<Instant>,
+    /// DEFLATE is on.
+    pub(super) compressing: bool,
     /// The transfer of the present command.
     transfer: Transfer,
     /// The client sends no more.
@@ -145,6 +152,7 @@ impl ImapMachine {
             spelling: Spelling::default(),
             silent_since: None,
             login_since: None,
+            compressing: false,
             transfer: Transfer::default(),
             ended: false,
             stopping: false,
@@ -220,6 +228,11 @@ impl ImapMachine {
             (Asked::IdleStart { tag }, Answer::Go) => {
                 self.say(|out| encode::continue_req(out, "idling"));
                 self.phase = Phase::Idle { tag };
+            }
+            (Asked::Unauthenticate { tag }, Answer::Go) => self.unauthenticated(&tag),
+            // RFC 8437 section 3: there is no NO.
+            (Asked::Unauthenticate { .. }, Answer::Ran(_) | Answer::Found(_)) => {
+                self.bye(None, TEXT_SERVER_BUG);
             }
             (Asked::Run { tag } | Asked::AppendEnd { tag } | Asked::IdleStart { tag }, Answer::Ran(ran)) => {
                 self.done(tag, ran);
@@ -394,6 +407,7 @@ impl Machine for ImapMachine {
                 Phase::Claiming { tag, claim } => self.ask(Asked::Login { tag }, Question::Login(claim)),
                 Phase::Append { tag, left } => self.append_message(tag, left),
                 Phase::Idle { tag } => self.idle(tag),
+                Phase::StopCompression => self.stop_compression(),
                 // A step without the answer, or without TLS, is not to be had: the session ends.
                 Phase::Asked(_) | Phase::StartTls | Phase::Closed => return Step::Close,
             };

@@ -7,7 +7,12 @@
 use waypost_mail::{MailboxId, Uid};
 use waypost_storage::{Account, Carried, CopyOutcome, Missing, Rights, StoreError};
 
-use super::{Failure, Operation, names_what_it_sees, place::Found};
+use super::{
+    Failure, Operation,
+    limit::{Left, newest},
+    names_what_it_sees,
+    place::Found,
+};
 use crate::{
     machine::Ran,
     wire::{Numbers, SequenceSet, Status, encode},
@@ -20,6 +25,8 @@ struct Job {
     uids: Vec<Uid>,
     to: Found,
     missing: Missing,
+    /// Messages beyond the bound of a command.
+    left: Option<Left>,
 }
 
 impl Operation<'_, '_> {
@@ -30,10 +37,13 @@ impl Operation<'_, '_> {
         name: &str,
     ) -> Result<Ran, Failure> {
         let job = self.job(numbers, set, name).await?;
+        if let Some(left) = job.left {
+            return Err(left.refused());
+        }
         if job.uids.is_empty() {
             return Ok(Ran::ok("nothing to copy"));
         }
-        let outcome = job.carry(false).await?;
+        let outcome = self.patiently(job.carry(false)).await??;
         let ran = Ran::ok("copied");
         Ok(match copyuid(&outcome) {
             Some(code) => ran.with_code(code),
@@ -49,23 +59,26 @@ impl Operation<'_, '_> {
     ) -> Result<Ran, Failure> {
         // RFC 6851 section 4.1: as for STORE of \Deleted and EXPUNGE.
         self.selected_for_writing(Some(Rights::DELETED.with(Rights::EXPUNGE)))?;
-        let job = self.job(numbers, set, name).await?;
+        let mut job = self.job(numbers, set, name).await?;
+        let left = job.left.take();
         if job.uids.is_empty() {
             return Ok(Ran::ok("nothing to move"));
         }
-        let outcome = job.carry(true).await?;
+        let outcome = self.patiently(job.carry(true)).await??;
         if let Some(code) = copyuid(&outcome) {
             // RFC 6851 section 4.3: before the EXPUNGE responses.
             let mut out = Vec::new();
             encode::untagged(&mut out, Status::Ok, Some(&code), "moved");
             self.output.write(&out).await?;
         }
-        Ok(Ran::ok("moved"))
+        self.limited(Ran::ok("moved"), left).await
     }
 
     async fn job(&mut self, numbers: Numbers, set: &SequenceSet, name: &str) -> Result<Job, Failure> {
+        let limit = self.user.message_limit;
+        let selected = self.selected()?;
         // BAD goes before NO.
-        let ranges = self.selected()?.numbers(numbers, set)?;
+        let (ranges, left) = newest(&selected.view, selected.numbers(numbers, set)?, limit);
         let to = self.destination(name).await?;
         let selected = self.selected()?;
         let known = ranges.into_iter().flatten().filter_map(|number| selected.view.by_number(number));
@@ -76,16 +89,16 @@ impl Operation<'_, '_> {
         }
         let uids = there.into_iter().map(|known| known.row.uid).collect();
         let (account, from) = (selected.space.account.clone(), selected.view.state().id);
-        Ok(Job { account, from, uids, to, missing })
+        Ok(Job { account, from, uids, to, missing, left })
     }
 }
 
 impl Job {
-    async fn carry(self, moved: bool) -> Result<CopyOutcome, Failure> {
-        let Self { account, from, uids, to, missing } = self;
+    async fn carry(self, moved: bool) -> Result<CopyOutcome, StoreError> {
+        let Self { account, from, uids, to, missing, .. } = self;
         let carried = Carried { moved, may: to.rights.into() };
         let destination = (&to.space.account, to.mailbox.id);
-        Ok(account.carry(from, uids, destination, missing, carried).await?)
+        account.carry(from, uids, destination, missing, carried).await
     }
 }
 

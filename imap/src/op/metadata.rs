@@ -188,7 +188,7 @@ impl Operation<'_, '_> {
     pub(super) async fn enable_metadata(&mut self) -> Result<(), Failure> {
         if self.user.annotations.is_none() {
             let spaces = self.spaces().await?;
-            self.user.annotations = Some(baseline(&spaces));
+            self.user.annotations = Some(Box::new(baseline(&spaces)));
         }
         Ok(())
     }

@@ -9,17 +9,20 @@
 mod acl;
 pub(crate) mod append;
 mod close;
+mod comparator;
 mod copy;
 mod create;
 mod delete;
 mod enable;
 mod expunge;
 mod fetch;
+mod limit;
 mod list;
 pub(crate) mod login;
 pub(crate) mod metadata;
 mod pattern;
 pub(crate) mod place;
+mod progress;
 mod quota;
 mod rename;
 mod resync;
@@ -28,11 +31,14 @@ mod select;
 mod status;
 mod store;
 mod subscribe;
+mod uidbatches;
 
 use waypost_net::{Disconnect, Output};
 use waypost_storage::{FlagRights, Rights, StoreError};
 
+pub(crate) use comparator::Comparator;
 pub(crate) use enable::Enabled;
+pub(crate) use progress::Progress;
 
 use self::place::{NO_RIGHT, OTHER_USERS, SHARED_FOLDERS};
 use crate::{
@@ -49,6 +55,7 @@ pub(crate) const RIGHT_GONE: &str = "the selected mailbox may not be read any mo
 pub(crate) const LOGIN_FIRST: &str = "log in first";
 pub(crate) const NOT_NOW: &str = "not in this state";
 pub(crate) const NO_SUCH_NUMBER: &str = "no such message sequence number";
+const UIDS_ONLY: &str = "message sequence numbers are not used once UIDONLY is enabled";
 const QRESYNC_FIRST: &str = "enable QRESYNC first";
 const SELECT_FIRST: &str = "select a mailbox first";
 const READ_ONLY: &str = "the mailbox is read-only";
@@ -150,11 +157,16 @@ pub(crate) struct Operation<'a, 'o> {
     pub(crate) context: &'a Context,
     pub(crate) user: &'a mut User,
     pub(crate) output: &'a mut Output<'o>,
+    pub(crate) progress: Progress,
 }
 
 impl Operation<'_, '_> {
     /// Runs a command, then tells the client what changed in the selected mailbox.
     pub(crate) async fn run(&mut self, Command { tag, body: command }: Command) -> Result<Ran, Failure> {
+        self.progress.begin(&tag, tokio::time::Instant::now().into_std());
+        if self.user.enabled.uidonly && enable::names_numbers(&command) {
+            return Err(Failure::Refused(Ran::bad(UIDS_ONLY).with_code("UIDREQUIRED")));
+        }
         if enable::needs_qresync(&command) && !self.user.enabled.qresync {
             return Err(Failure::bad(QRESYNC_FIRST));
         }
@@ -194,6 +206,8 @@ impl Operation<'_, '_> {
             encode::untagged(&mut out, Status::Ok, Some(&code), "VANISHED is held back");
             self.output.write(&out).await?;
         }
+        let needs_code = has_gone || said == Said::Vanished || self.user.enabled.qresync && expunged;
+        let ran = if needs_code { self.make_room(ran).await? } else { ran };
         Ok(match ran {
             Ran { status: Status::Ok, code: None, .. } if has_gone => ran.with_code("EXPUNGEISSUED"),
             Ran { status: Status::Ok, code: None, .. }
@@ -225,7 +239,11 @@ impl Operation<'_, '_> {
             CommandBody::Unselect => self.unselect(),
             CommandBody::Expunge(set) => self.expunge(set.as_ref()).await,
             CommandBody::Search(numbers, search) => self.search(tag, numbers, &search).await,
-            CommandBody::Fetch(numbers, set, items, since) => self.fetch(numbers, &set, items, since).await,
+            CommandBody::Fetch(numbers, set, items, modifiers) => {
+                self.fetch(numbers, &set, items, modifiers).await
+            }
+            CommandBody::Comparator(orders) => self.comparator(&orders).await,
+            CommandBody::UidBatches(asked) => self.uid_batches(tag, asked).await,
             CommandBody::Store(numbers, set, store) => self.store(numbers, &set, store).await,
             CommandBody::Copy(numbers, set, name) => self.copy(numbers, &set, &name).await,
             CommandBody::Move(numbers, set, name) => self.move_to(numbers, &set, &name).await,
@@ -239,6 +257,8 @@ impl Operation<'_, '_> {
             | CommandBody::Login(..)
             | CommandBody::LoginOctets
             | CommandBody::Id(_)
+            | CommandBody::Compress(_)
+            | CommandBody::Unauthenticate
             | CommandBody::Append(_)
             | CommandBody::Idle => Err(Failure::bad(NOT_NOW)),
         }
@@ -319,7 +339,7 @@ pub(crate) fn view_updates(
     enabled: Enabled,
 ) -> Vec<u8> {
     let mut out = Vec::new();
-    if expunges == Expunges::Report && enabled.qresync {
+    if expunges == Expunges::Report && (enabled.qresync || enabled.uidonly) {
         encode::vanished(&mut out, view.take_vanished());
     } else if expunges == Expunges::Report {
         for number in view.take_expunged() {
@@ -345,7 +365,7 @@ pub(crate) fn view_updates(
 /// A FETCH response that nobody asked for by its items.
 fn flags_response(out: &mut Vec<u8>, view: &View, known: Known<'_>, numbers: Numbers, enabled: Enabled) {
     let items = enabled.beside_flags(numbers, known.row);
-    out.extend(format!("* {} FETCH ({items}FLAGS ", known.number).as_bytes());
+    out.extend(format!("* {} ({items}FLAGS ", enabled.fetch_head(known.number, known.row)).as_bytes());
     encode::flag_list(out, &view.state().flags(known.row), enabled.recent_mark(view, known.row.uid));
     out.extend(b")\r\n");
 }

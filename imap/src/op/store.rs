@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use waypost_mail::{Flags, SystemFlags, Uid};
 use waypost_storage::{FlagChange, FlagMode, FlagRights, Rights};
 
-use super::{Failure, NO_RIGHT, Operation, SOME_GONE, names_what_it_sees};
+use super::{Failure, NO_RIGHT, Operation, SOME_GONE, limit::newest, names_what_it_sees};
 use crate::{
     machine::Ran,
     session::Selected,
@@ -22,13 +22,14 @@ impl Operation<'_, '_> {
         set: &SequenceSet,
         store: Store,
     ) -> Result<Ran, Failure> {
+        let limit = self.user.message_limit;
         let selected = self.selected_for_writing(None)?;
         let may = selected.may();
         if !may_change(may, &store) {
             return Err(Failure::no("NOPERM", NO_RIGHT));
         }
         let store = Store { flags: within(store.flags, may), ..store };
-        let ranges = selected.numbers(numbers, set)?;
+        let (ranges, left) = newest(&selected.view, selected.numbers(numbers, set)?, limit);
         let known = ranges.into_iter().flatten().filter_map(|number| selected.view.by_number(number));
         let uids: Vec<Uid> = known.map(|known| known.row.uid).collect();
         let expected = if store.silent { expected(selected, &uids, &store) } else { BTreeMap::new() };
@@ -42,16 +43,18 @@ impl Operation<'_, '_> {
             };
             let change = FlagChange { mode, flags: store.flags, unchanged_since: store.unchanged_since };
             let account = selected.space.account.clone();
-            modified = account.change_flags_within(mailbox, uids.clone(), change, may).await?.modified;
+            let change = account.change_flags_within(mailbox, uids.clone(), change, may);
+            modified = self.patiently(change).await??.modified;
         }
         let gone = self.tell(numbers, &uids, store.silent.then_some(expected), &modified).await?;
         let complain = gone > 0 && names_what_it_sees(numbers, set);
         let ran = if complain { Ran::no(SOME_GONE) } else { Ran::ok("stored") };
-        Ok(match self.modified(numbers, &modified) {
+        let ran = match self.modified(numbers, &modified) {
             Some(code) => ran.with_code(code),
             None if complain => ran.with_code("EXPUNGEISSUED"),
             None => ran,
-        })
+        };
+        self.limited(ran, left).await
     }
 
     /// `"MODIFIED" SP sequence-set`: the messages that were left alone (RFC 7162 section 3.1.3).
@@ -97,7 +100,8 @@ impl Operation<'_, '_> {
                 super::flags_response(&mut out, view, known, numbers, enabled);
             } else if enabled.condstore {
                 let items = enabled.beside_flags(numbers, known.row);
-                encode::data(&mut out, &format!("{} FETCH ({})", known.number, items.trim_end()));
+                let head = enabled.fetch_head(known.number, known.row);
+                encode::data(&mut out, &format!("{head} ({})", items.trim_end()));
             }
             view.flags_told(*uid);
         }

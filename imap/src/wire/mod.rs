@@ -17,10 +17,11 @@ mod fetch;
 mod flag;
 mod list;
 mod mailbox;
+mod partial;
 mod search;
 mod select;
 mod sequence;
-mod token;
+pub(crate) mod token;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use fetch::SECTION_PARTS_MAX;
 pub use mailbox::{Spelling, announces_message};
 pub use metadata::{Depth, Entry, GetMetadata, MetadataCommand, Scope};
 pub use parse::Bad;
+pub use partial::{PartialEnd, PartialRange};
 pub use quota::QuotaCommand;
 pub use search::SEARCH_DEPTH_MAX;
 pub use sequence::SEQUENCE_RANGES_MAX;
