@@ -35,6 +35,20 @@ pub struct AnnotationLimits {
     pub entries_max: u64,
     /// Most octets of a value.
     pub value_bytes_max: u64,
+    /// Most octets of names and values for one audience, in all mailboxes of an account together.
+    pub audience_bytes_max: u64,
+    /// Most octets of all that stands in an account.
+    pub account_bytes_max: u64,
+}
+
+impl AnnotationLimits {
+    /// Whatever there is, as when it comes back out of a backup.
+    pub(crate) const NONE: Self = Self {
+        entries_max: u64::MAX,
+        value_bytes_max: u64::MAX,
+        audience_bytes_max: u64::MAX,
+        account_bytes_max: u64::MAX,
+    };
 }
 
 impl Annotations {
@@ -59,6 +73,15 @@ impl Annotations {
         let changed = self.0.iter().filter(|(key, value)| others.0.get(*key) != Some(*value));
         let new = others.0.keys().filter(|key| !self.0.contains_key(*key));
         changed.map(|(key, _)| key).chain(new)
+    }
+
+    /// Octets of names and values, all and those for one audience.
+    pub(crate) fn bytes(&self, audience: Audience) -> (u64, u64) {
+        let add = |(all, some): (u64, u64), ((_, by, name), value): (&AnnotationKey, &Arc<[u8]>)| {
+            let bytes = (name.len() + value.len()) as u64;
+            (all + bytes, if *by == audience { some + bytes } else { some })
+        };
+        self.0.iter().fold((0, 0), add)
     }
 
     /// All of them.

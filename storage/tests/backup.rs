@@ -739,7 +739,12 @@ async fn messages_come_back_into_a_live_mailbox() {
     opened.change_flags(mailbox, all.clone(), change).await.unwrap();
     let folder = opened.create_mailbox("a/b", None).await.unwrap();
     opened.copy(mailbox, vec![all[3]], folder, Missing::Skipped).await.unwrap();
-    let limits = AnnotationLimits { entries_max: 9, value_bytes_max: 9 };
+    let limits = AnnotationLimits {
+        entries_max: 9,
+        value_bytes_max: 9,
+        audience_bytes_max: 1 << 20,
+        account_bytes_max: 1 << 20,
+    };
     let note = |audience, value: &[u8]| ((Some(folder), audience, "/comment".to_owned()), Some(value.into()));
     let notes = vec![note(Audience::Shared, b"\0all"), note(Audience::Private(id), b"mine")];
     opened.annotate(notes, limits).await.unwrap();

@@ -300,7 +300,12 @@ async fn write_sharing(owner: &Account, reader: AccountId) {
     let seen = |mode| FlagChange { mode, flags: SystemFlags::SEEN.into(), unchanged_since: None };
     other.change_flags(inbox, uids(&[11, 12, 13, 20]), seen(FlagMode::Add)).await.unwrap();
     other.change_flags(inbox, uids(&[12]), seen(FlagMode::Remove)).await.unwrap();
-    let limits = AnnotationLimits { entries_max: 10, value_bytes_max: 100 };
+    let limits = AnnotationLimits {
+        entries_max: 10,
+        value_bytes_max: 100,
+        audience_bytes_max: 1 << 20,
+        account_bytes_max: 1 << 20,
+    };
     let (mine, theirs) = (Audience::Private(owner.id()), Audience::Private(reader));
     let mut changes = Vec::new();
     for (mailbox, audience, name, value) in [

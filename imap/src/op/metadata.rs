@@ -31,6 +31,10 @@ const NO_ENTRY: &str = "an entry has a name behind /shared or /private";
 const READ_ONLY: &str = "this entry is read-only";
 const BY_ITSELF: &str = "the special use of a mailbox is set by itself";
 const ONE_USE: &str = "a mailbox has one special use, of those in LIST";
+/// Most octets of annotations that one account has in another one, or in its own; as many that all see.
+const AUDIENCE_BYTES_MAX: u64 = 4 << 20;
+/// Most octets of annotations in one account: they are in memory while it is.
+const ACCOUNT_BYTES_MAX: u64 = 32 << 20;
 /// One of these is needed beside `l`.
 const TOUCHING: Rights =
     Rights::READ.with(Rights::SEEN).with(Rights::WRITE).with(Rights::INSERT).with(Rights::POST);
@@ -152,8 +156,12 @@ impl Operation<'_, '_> {
             values.into_iter().map(|(entry, value)| (key(entry), value.map(Arc::from))).collect();
         let keys: Vec<AnnotationKey> = changes.iter().map(|(key, _)| key.clone()).collect();
         let config = self.context.live().config.imap.clone();
-        let limits =
-            AnnotationLimits { entries_max: config.metadata_entries, value_bytes_max: config.metadata_size };
+        let limits = AnnotationLimits {
+            entries_max: config.metadata_entries,
+            value_bytes_max: config.metadata_size,
+            audience_bytes_max: AUDIENCE_BYTES_MAX,
+            account_bytes_max: ACCOUNT_BYTES_MAX,
+        };
         space.account.annotate(changes, limits).await?;
         // What one has changed oneself is no news.
         let mut out = Vec::new();

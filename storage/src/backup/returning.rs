@@ -233,8 +233,7 @@ impl Returning<'_> {
                 found.map(|(name, value)| ((Some(to), is, name.to_owned()), Some(Arc::clone(value)))),
             );
         }
-        let limits = AnnotationLimits { entries_max: u64::MAX, value_bytes_max: u64::MAX };
-        self.account.annotate(changes, limits).await
+        self.account.annotate(changes, AnnotationLimits::NONE).await
     }
 
     /// A message to be accepted; `None`: one of those that are held is the same. Each of those stands for one only.

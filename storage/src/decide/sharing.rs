@@ -153,7 +153,11 @@ impl Command for Annotate {
         }
         for ((mailbox, audience, _), value) in &self.changes {
             let count = after.of(*mailbox, *audience).count() as u64;
-            if value.is_some() && count > self.limits.entries_max {
+            let (all, some) = after.bytes(*audience);
+            let beyond = count > self.limits.entries_max
+                || some > self.limits.audience_bytes_max
+                || all > self.limits.account_bytes_max;
+            if value.is_some() && beyond {
                 return Err(StoreError::TooManyAnnotations.into());
             }
         }

@@ -931,7 +931,7 @@ fn messages_go_to_another_account_with_new_ids() {
 #[test]
 fn annotations_are_all_changed_or_none_within_their_bounds() {
     let mut world = World::shared();
-    let limits = AnnotationLimits { entries_max: 2, value_bytes_max: 3 };
+    let limits = AnnotationLimits { entries_max: 2, value_bytes_max: 3, ..AnnotationLimits::NONE };
     let key = |mailbox, audience, name: &str| (mailbox, audience, name.to_owned());
     let value = |octets: &[u8]| Some(Arc::<[u8]>::from(octets));
     let mut annotate = |changes| world.run(&Annotate { account: ACCOUNT, changes, limits });
@@ -961,6 +961,17 @@ fn annotations_are_all_changed_or_none_within_their_bounds() {
     assert_eq!(names(&world, here, mine), ["/a", "/b"]);
     assert_eq!(names(&world, here, Audience::Shared), ["/comment"]);
     assert_eq!(names(&world, None, mine), ["/comment"]);
+    // Names and values count: 15 octets of this audience, 26 of all.
+    for (audience_bytes_max, account_bytes_max, fits) in
+        [(14, 99, false), (15, 99, true), (99, 25, false), (99, 26, true)]
+    {
+        let changes = vec![(key(here, mine, "/a"), value(b"xx")), (key(here, mine, "/b"), value(b"x"))];
+        let limits = AnnotationLimits { audience_bytes_max, account_bytes_max, ..limits };
+        let before = world.state.clone();
+        let done = world.run(&Annotate { account: ACCOUNT, changes, limits });
+        assert_eq!(done.is_ok(), fits, "{audience_bytes_max} {account_bytes_max}");
+        world.state = before;
+    }
     let gone = world.create("gone").unwrap();
     let changes = vec![(key(Some(gone), mine, "/comment"), value(b"x"))];
     world.run(&Annotate { account: ACCOUNT, changes, limits }).unwrap();

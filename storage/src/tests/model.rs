@@ -449,7 +449,12 @@ async fn share(store: &Store, models: &mut [Model; 2], at: usize, random: &mut R
             let value = (random.below(3) > 0).then(|| vec![random.below(256) as u8; random.below(200)]);
             let audience = if name == "/comment" { Audience::Shared } else { Audience::Private(reader.id) };
             let key = (Some(from), audience, name.to_owned());
-            let limits = AnnotationLimits { entries_max: 3, value_bytes_max: 200 };
+            let limits = AnnotationLimits {
+                entries_max: 3,
+                value_bytes_max: 200,
+                audience_bytes_max: 1 << 20,
+                account_bytes_max: 1 << 20,
+            };
             account.annotate(vec![(key, value.clone().map(Arc::from))], limits).await.unwrap();
             match value {
                 Some(value) => drop(owner.annotations.insert((from, name), value)),
