@@ -94,6 +94,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     let authenticity = sections::authenticity(&root);
     let dkim = facts.dkim(&root, &domains);
     let reports = sections::reports(&root, &domains);
+    let imap = sections::imap(&root);
     check_listeners(problems, &root, &listeners);
     root.end();
     unique(problems, &domains, |domain| domain.name.clone(), "the domain");
@@ -119,6 +120,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         authenticity,
         dkim,
         reports,
+        imap,
         oauth,
     })
 }

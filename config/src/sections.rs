@@ -889,6 +889,31 @@ pub(crate) fn authenticity(root: &Section<'_, '_>) -> AuthenticityConfig {
     config
 }
 
+/// How many annotations there may be; at least 10 (RFC 5464 section 4.1).
+const METADATA_ENTRIES: std::ops::RangeInclusive<u64> = 10..=1000;
+/// How large one may be: at least 1 KiB (RFC 5464 section 4.1), and within what a command may hold.
+const METADATA_SIZE: std::ops::RangeInclusive<u64> = 1 << 10..=64 << 10;
+
+pub(crate) fn imap(root: &Section<'_, '_>) -> ImapConfig {
+    let section = root.table("imap");
+    let metadata_size = |text: &str| match size(text)? {
+        bytes if METADATA_SIZE.contains(&bytes) => Ok(bytes),
+        _ => Err("it lies between 1 KiB and 64 KiB".to_owned()),
+    };
+    let default = ImapConfig::default();
+    let size = section.parsed("metadata_size", metadata_size).map(|found| found.value);
+    let config = ImapConfig {
+        shared: section.parsed("shared", address).map(|found| found.value),
+        administrators: section.list("administrators", address).map(values).unwrap_or_default(),
+        metadata_entries: section
+            .number("metadata_entries", METADATA_ENTRIES)
+            .unwrap_or(default.metadata_entries),
+        metadata_size: size.unwrap_or(default.metadata_size),
+    };
+    section.end();
+    config
+}
+
 /// Most reports of a kind about one day.
 const DAILY_REPORTS: std::ops::RangeInclusive<u64> = 1..=10_000;
 /// Most characters of a name in reports.

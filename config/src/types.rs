@@ -52,6 +52,8 @@ pub struct Config {
     pub dkim: DkimConfig,
     /// `[reports]`
     pub reports: ReportsConfig,
+    /// `[imap]`
+    pub imap: ImapConfig,
     /// `[oauth]`
     pub oauth: Option<OauthConfig>,
 }
@@ -740,6 +742,25 @@ impl AuthenticityConfig {
     /// Whether mail from an address is checked.
     pub fn checks(&self, address: IpAddr) -> bool {
         self.enabled && !self.exempt.iter().any(|network| network.contains(address))
+    }
+}
+
+/// `[imap]`: mailboxes that are shared, who administers, annotations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImapConfig {
+    /// The account whose mailboxes stand below `Shared Folders/` for all who have a right on them.
+    pub shared: Option<Address>,
+    /// Accounts that may see and set everybody's quota.
+    pub administrators: Vec<Address>,
+    /// Most annotations of a mailbox that all see, and as many that one account sees.
+    pub metadata_entries: u64,
+    /// Most octets of an annotation.
+    pub metadata_size: u64,
+}
+
+impl Default for ImapConfig {
+    fn default() -> Self {
+        Self { shared: None, administrators: Vec::new(), metadata_entries: 100, metadata_size: 16 << 10 }
     }
 }
 

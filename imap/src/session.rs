@@ -12,11 +12,14 @@ use waypost_auth::{Authenticator, Identity, Live, Origin, Seat, sasl::Claim};
 use waypost_config::{ImapRules, ListenerConfig};
 use waypost_mail::{LoginService, Uid};
 use waypost_net::{AddressCount, Connection, Disconnect, Driven, Handler, Output, TlsRole};
-use waypost_storage::{Account, Selection, Store};
+use waypost_storage::{Account, FlagRights, Rights, Selection, Store};
 
 use crate::{
     machine::{Answer, Event, ImapMachine, PlaintextLogin, Privacy, Question, Settings, channel},
-    op::{self, Comparator, Enabled, Expunges, Failure, Operation, Progress, append::Appending},
+    op::{
+        self, Comparator, Enabled, Expunges, Failure, Operation, Progress, append::Appending,
+        metadata::KnownAnnotations, place::Space,
+    },
     view::{Recent, View},
     wire::{Access, Numbers, SequenceSet},
 };
@@ -112,6 +115,8 @@ pub(crate) struct User {
     pub(crate) selected: Option<Selected>,
     /// The APPEND whose messages arrive.
     pub(crate) appending: Option<Appending>,
+    /// What it was told of annotations, where it wants to know (RFC 5464 section 4.1).
+    pub(crate) annotations: Option<Box<KnownAnnotations>>,
     /// Counts the session.
     pub(crate) _seat: Seat,
 }
@@ -119,8 +124,14 @@ pub(crate) struct User {
 /// The selected mailbox.
 #[derive(Debug)]
 pub(crate) struct Selected {
+    /// Among whose mailboxes it is.
+    pub(crate) space: Box<Space>,
     pub(crate) selection: Selection,
     pub(crate) access: Access,
+    /// What may be done with it.
+    pub(crate) rights: Rights,
+    /// The rights that the client knows of.
+    told_rights: Rights,
     pub(crate) view: View,
     /// What the last SEARCH RETURN (SAVE) found, ascending: `$` (RFC 5182).
     pub(crate) saved: Vec<Uid>,
@@ -128,23 +139,44 @@ pub(crate) struct Selected {
 
 impl Selected {
     /// Opens the view of a mailbox. `None`: it is deleted already.
-    pub(crate) fn new(
-        selection: Selection,
-        access: Access,
-        user: &Identity,
-        recent: &Recent,
-    ) -> Option<Self> {
+    pub(crate) fn new(selection: Selection, access: Access, space: Space, recent: &Recent) -> Option<Self> {
         let state = selection.state()?;
-        let claimed = claim(recent, access, user, &state);
-        Some(Self { selection, access, view: View::new(state, claimed), saved: Vec::new() })
+        let claimed = claim(recent, access, &space.account, &state);
+        let rights = space.account.rights(&state);
+        let (view, saved) = (View::new(state, claimed), Vec::new());
+        let space = Box::new(space);
+        Some(Self { space, selection, access, rights, told_rights: rights, view, saved })
+    }
+
+    /// The flags that may be changed.
+    pub(crate) fn may(&self) -> FlagRights {
+        match self.access {
+            Access::ReadWrite => self.rights.into(),
+            Access::ReadOnly => Rights::NONE.into(),
+        }
+    }
+
+    /// Whether the rights are others than the client knows; it is told so now.
+    pub(crate) fn take_new_rights(&mut self) -> bool {
+        std::mem::replace(&mut self.told_rights, self.rights) != self.rights
     }
 
     /// Goes on to the newest state of the mailbox; else why the session ends.
-    pub(crate) fn refresh(&mut self, user: &Identity, recent: &Recent) -> Result<(), &'static str> {
+    pub(crate) fn refresh(&mut self, context: &Context) -> Result<(), &'static str> {
+        let account = &self.space.account;
+        // Of an account that is gone the last state is still shown.
+        let others = account.reader().is_some();
+        if others && !context.store.directory().borrow().accounts.contains_key(&account.id()) {
+            return Err(op::MAILBOX_GONE);
+        }
         let same =
             |state: &Arc<waypost_storage::MailboxState>| state.uid_validity == self.view.state().uid_validity;
         let state = self.selection.state().filter(same).ok_or(op::MAILBOX_GONE)?;
-        let claimed = claim(recent, self.access, user, &state);
+        self.rights = account.rights(&state);
+        if !self.rights.contains(Rights::READ) {
+            return Err(op::RIGHT_GONE);
+        }
+        let claimed = claim(&context.recent, self.access, account, &state);
         self.view.advance(state, claimed);
         Ok(())
     }
@@ -177,12 +209,14 @@ impl Selected {
 fn claim(
     recent: &Recent,
     access: Access,
-    user: &Identity,
+    account: &Account,
     state: &waypost_storage::MailboxState,
 ) -> Range<u32> {
     match access {
-        Access::ReadWrite => recent.claim(user.account, state),
-        Access::ReadOnly => recent.unclaimed(user.account, state),
+        // What is new to its owner is not old because somebody else has looked.
+        _ if account.reader().is_some() => state.uid_next.value()..state.uid_next.value(),
+        Access::ReadWrite => recent.claim(account.id(), state),
+        Access::ReadOnly => recent.unclaimed(account.id(), state),
     }
 }
 
@@ -291,10 +325,14 @@ impl User {
     /// What changed in the selected mailbox, as untagged responses; else why the session ends.
     fn updates(&mut self, context: &Context) -> Result<Vec<u8>, &'static str> {
         self.still_exists(context)?;
-        let Some(selected) = &mut self.selected else { return Ok(Vec::new()) };
-        selected.refresh(&self.identity, &context.recent)?;
-        let Selected { view, access, .. } = selected;
-        Ok(op::updates(view, *access, Expunges::Report, Numbers::Sequence, self.enabled))
+        let mut spaces = vec![Space { account: self.account.clone(), prefix: String::new() }];
+        spaces.extend(self.selected.as_ref().map(|selected| Space::clone(&selected.space)));
+        let mut out = Vec::new();
+        self.annotation_news(&mut out, &spaces, &[]);
+        let Some(selected) = &mut self.selected else { return Ok(out) };
+        selected.refresh(context)?;
+        out.extend(op::updates(selected, Expunges::Report, Numbers::Sequence, self.enabled));
+        Ok(out)
     }
 }
 

@@ -24,6 +24,8 @@ impl SystemFlags {
     pub const DELETED: Self = Self(8);
     /// `\Draft`: the message is not finished.
     pub const DRAFT: Self = Self(16);
+    /// All of them.
+    pub const ALL: Self = Self(31);
     /// Each flag with its name, in the order in which they are printed.
     pub const NAMES: [(Self, &'static str); 5] = [
         (Self::ANSWERED, "\\Answered"),
@@ -35,7 +37,7 @@ impl SystemFlags {
 
     /// The set with these bits; unknown bits are dropped.
     pub fn from_bits(bits: u8) -> Self {
-        Self(bits & 31)
+        Self(bits & Self::ALL.0)
     }
 
     /// One bit a flag.
@@ -52,6 +54,12 @@ impl SystemFlags {
     #[must_use]
     pub fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// The flags that both sets have.
+    #[must_use]
+    pub fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// This set without the flags of `other`.

@@ -13,12 +13,16 @@ use waypost_mail::{AccountId, EmailId, Flags, MailboxId, ModSeq, Timestamp, Uid,
 use waypost_message::{Splitter, Structure};
 
 use crate::{
+    acl::{AclKey, FlagRights, Rights},
+    annotation::{AnnotationKey, AnnotationLimits},
     decide::{
         mailboxes::{CreateMailbox, DeleteMailbox, RenameMailbox, Subscribe},
-        messages::{ChangeFlags, Copy, Expunge, Originals, Which},
+        messages::{ChangeFlags, Copy, Expunge, Originals, Route, Which},
         retained::{self, Release, Undelete},
+        sharing::{Annotate, RightsChange, SetAcl, SetSpecialUse},
     },
     error::StoreError,
+    projection::Projection,
     shared::{Pin, Shared},
     state::{AccountState, MailboxState, RETAINED, Row, SpecialUse},
     store::Store,
@@ -29,6 +33,8 @@ use crate::{
 pub struct Account {
     store: Store,
     id: AccountId,
+    /// Who reads it, where that is not its owner.
+    reader: Option<AccountId>,
     view: View,
 }
 
@@ -37,6 +43,8 @@ pub struct Account {
 pub struct Selection {
     mailbox: MailboxId,
     view: View,
+    /// For one who does not own it.
+    projection: Option<Projection>,
     _rows: Pin,
 }
 
@@ -128,6 +136,18 @@ pub enum Missing {
     Refused,
 }
 
+/// Most messages that go to another account at once: their structures are records of the one entry, too.
+pub const CARRIED_MESSAGES_MAX: usize = 10_000;
+
+/// How messages go to another mailbox.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Carried {
+    /// Whether they go away here.
+    pub moved: bool,
+    /// The flags that may be set there.
+    pub may: FlagRights,
+}
+
 /// What became of COPY or MOVE (RFC 4315 section 3: COPYUID).
 #[derive(Clone, Debug)]
 pub struct CopyOutcome {
@@ -143,7 +163,13 @@ impl Store {
         self.load_account(id).await?;
         let accounts = self.shared().accounts.read().unwrap_or_else(PoisonError::into_inner);
         let published = accounts.get(&id).ok_or(StoreError::NoSuchAccount)?;
-        Ok(Account { store: self.clone(), id, view: View::new(published.subscribe()) })
+        Ok(Account { store: self.clone(), id, reader: None, view: View::new(published.subscribe()) })
+    }
+
+    /// Loads an account for another one: `\Seen` is that one's own. What may be done is for the caller to ask ([`Account::rights`]).
+    pub async fn account_for(&self, id: AccountId, reader: AccountId) -> Result<Account, StoreError> {
+        let account = self.account(id).await?;
+        Ok(Account { reader: Some(reader).filter(|reader| *reader != id), ..account })
     }
 
     /// The MIME structure of a message; from the index, else from the journal. Errors: `Damaged`, `Io`.
@@ -215,7 +241,27 @@ impl Account {
         self.id
     }
 
-    /// The newest durable state.
+    /// The store that it is in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Who reads it, where that is not its owner.
+    pub fn reader(&self) -> Option<AccountId> {
+        self.reader
+    }
+
+    /// What its reader may do with a mailbox: the owner everything.
+    pub fn rights(&self, mailbox: &MailboxState) -> Rights {
+        self.reader.map_or(Rights::ALL, |reader| mailbox.acl.rights_of(reader))
+    }
+
+    /// Number of messages in a mailbox that its reader has not seen.
+    pub fn unseen(&self, mailbox: &MailboxState) -> u32 {
+        mailbox.unseen_by(self.reader)
+    }
+
+    /// The newest durable state. What others than the owner have seen is not told apart here.
     pub fn state(&self) -> Arc<AccountState> {
         self.view.state()
     }
@@ -234,7 +280,7 @@ impl Account {
         if view.state().place(mailbox).is_none() {
             return Err(StoreError::NoSuchMailbox);
         }
-        Ok(Selection { mailbox, view, _rows: rows })
+        Ok(Selection { mailbox, view, projection: self.reader.map(Projection::new), _rows: rows })
     }
 
     /// Creates a mailbox, and those above it that are missing. Errors: `MailboxExists`, `MailboxName`, `Limit` and those of writing.
@@ -269,7 +315,48 @@ impl Account {
         uids: Vec<Uid>,
         change: FlagChange,
     ) -> Result<FlagsOutcome, StoreError> {
-        self.store.submit(ChangeFlags { account: self.id, mailbox, uids, change }).await
+        self.change_flags_within(mailbox, uids, change, FlagRights::ALL).await
+    }
+
+    /// The same with flags that may not change: they stay as they are.
+    pub async fn change_flags_within(
+        &self,
+        mailbox: MailboxId,
+        uids: Vec<Uid>,
+        change: FlagChange,
+        may: FlagRights,
+    ) -> Result<FlagsOutcome, StoreError> {
+        let (account, reader) = (self.id, self.reader);
+        self.store.submit(ChangeFlags { account, mailbox, uids, change, reader, may }).await
+    }
+
+    /// Changes one entry of a mailbox's access control list. Errors: `NoSuchMailbox`, `NoSuchAccount`: the entry's; `Limit`; those of writing.
+    pub async fn set_acl(
+        &self,
+        mailbox: MailboxId,
+        key: AclKey,
+        change: RightsChange,
+    ) -> Result<(), StoreError> {
+        self.store.submit(SetAcl { account: self.id, mailbox, key, change }).await
+    }
+
+    /// Changes annotations, all or none; `None`: it goes. Errors: `NoSuchMailbox`, `TooManyAnnotations`, `AnnotationTooLarge` and
+    /// those of writing.
+    pub async fn annotate(
+        &self,
+        changes: Vec<(AnnotationKey, Option<Arc<[u8]>>)>,
+        limits: AnnotationLimits,
+    ) -> Result<(), StoreError> {
+        self.store.submit(Annotate { account: self.id, changes, limits }).await
+    }
+
+    /// Gives a mailbox a special use, or takes it away; gives the mailboxes that had it until now.
+    pub async fn set_special_use(
+        &self,
+        mailbox: MailboxId,
+        special_use: Option<SpecialUse>,
+    ) -> Result<Vec<MailboxId>, StoreError> {
+        self.store.submit(SetSpecialUse { account: self.id, mailbox, special_use }).await
     }
 
     /// Removes those of the messages that have `\Deleted` at that moment; gives the UIDs of those removed, ascending.
@@ -291,8 +378,8 @@ impl Account {
         to: MailboxId,
         missing: Missing,
     ) -> Result<CopyOutcome, StoreError> {
-        let (account, originals) = (self.id, Originals::Stay);
-        self.store.submit(Copy { account, from, uids, to, originals, missing }).await
+        let route = Route::within(self.id, Originals::Stay);
+        self.store.submit(Copy { from, uids, to, missing, route }).await
     }
 
     /// Moves messages, all or none, in one entry (RFC 6851); they keep their UIDL ids. Errors as [`Account::copy`].
@@ -303,8 +390,41 @@ impl Account {
         to: MailboxId,
         missing: Missing,
     ) -> Result<CopyOutcome, StoreError> {
-        let (account, originals) = (self.id, Originals::Go);
-        self.store.submit(Copy { account, from, uids, to, originals, missing }).await
+        let route = Route::within(self.id, Originals::Go);
+        self.store.submit(Copy { from, uids, to, missing, route }).await
+    }
+
+    /// Copies or moves messages to a mailbox of any account, all or none: what comes there and what goes here is one entry of the
+    /// journal, so that no message is lost or doubled. Whoever reads both accounts does it; flags that may not be set there are
+    /// left out. In another account messages get new ids, and count to its quota; at most [`CARRIED_MESSAGES_MAX`] go there at once.
+    /// Errors: `Limit`; as [`Account::copy`].
+    pub async fn carry(
+        &self,
+        from: MailboxId,
+        uids: Vec<Uid>,
+        to: (&Account, MailboxId),
+        missing: Missing,
+        carried: Carried,
+    ) -> Result<CopyOutcome, StoreError> {
+        let (account, to) = to;
+        let originals = if carried.moved { Originals::Go } else { Originals::Stay };
+        let actor = self.reader.or(account.reader).unwrap_or(self.id);
+        let mut route =
+            Route { to: account.id, actor, may: carried.may, ..Route::within(self.id, originals) };
+        if account.id != self.id {
+            if uids.len() > CARRIED_MESSAGES_MAX {
+                return Err(StoreError::Limit("at most 10000 messages go to another account at once"));
+            }
+            let selection = self.select(from).await?;
+            let state = selection.state().ok_or(StoreError::NoSuchMailbox)?;
+            let rows: Vec<Row> = uids.iter().filter_map(|uid| state.row(*uid)).cloned().collect();
+            let crossing = rows.iter().map(|row| row.content.clone()).collect();
+            route._crossing = Some(self.store.shared().crossings.enter(crossing));
+            let structures = self.store.structures(self.id, from, &rows).await?;
+            let encoded = rows.iter().zip(structures).map(|(row, found)| (row.email, found.encode()));
+            route.structures = encoded.collect();
+        }
+        self.store.submit(Copy { from, uids, to, missing, route }).await
     }
 }
 
@@ -370,9 +490,13 @@ impl Retained {
 }
 
 impl Selection {
-    /// The mailbox's newest durable state, complete; `None` once it is deleted.
+    /// The mailbox's newest durable state, complete, with the `\Seen` of who reads it; `None` once it is deleted.
     pub fn state(&self) -> Option<Arc<MailboxState>> {
-        self.view.state().place(self.mailbox).cloned()
+        let state = self.view.state().place(self.mailbox).cloned()?;
+        Some(match &self.projection {
+            Some(projection) => projection.of(state),
+            None => state,
+        })
     }
 
     /// Waits until the account changed since [`Selection::state`] was last called. Cancel-safe.

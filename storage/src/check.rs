@@ -98,6 +98,9 @@ fn differences(live: &AccountState, rebuilt: &AccountState) -> Vec<String> {
     if !live.mailboxes.keys().eq(rebuilt.mailboxes.keys()) {
         differ("the list of mailboxes".to_owned());
     }
+    if live.annotations != rebuilt.annotations {
+        differ("the list of annotations".to_owned());
+    }
     if live.graves != rebuilt.graves || live.oldest_retained != rebuilt.oldest_retained {
         differ("what is known of deleted mailboxes".to_owned());
     }
@@ -116,7 +119,8 @@ fn same(one: &MailboxState, other: &MailboxState) -> bool {
     let meta = |mailbox: &MailboxState| {
         let MailboxState { name, uid_validity, uid_next, highest_modseq, special_use, keywords, .. } =
             mailbox.clone();
-        (name, uid_validity, uid_next, highest_modseq, special_use, keywords)
+        let MailboxState { acl, seen, .. } = mailbox.clone();
+        (name, uid_validity, uid_next, highest_modseq, special_use, keywords, acl, seen)
     };
     let counts = |mailbox: &MailboxState| {
         (mailbox.count, mailbox.unseen, mailbox.deleted, mailbox.bytes, mailbox.digest, mailbox.partial)

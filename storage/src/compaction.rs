@@ -175,6 +175,7 @@ struct Search {
 impl Search {
     fn run(shared: &Shared) -> Result<Self, StoreError> {
         shared.dead_bytes.store(0, Ordering::Relaxed);
+        let crossing = shared.crossings.watch();
         let mut search = Self {
             until: shared.files.end(),
             segments: shared.files.compactable(shared.heads_segment.load(Ordering::Relaxed)),
@@ -197,6 +198,7 @@ impl Search {
         // Last, so that a message which is known from an account is known here, too, as long as it is queued.
         search.queue(shared)?;
         search.in_memory(shared);
+        crossing.contents().iter().for_each(|content| search.need_content(content));
         search.refuse_if_damaged(shared)?;
         Ok(search)
     }

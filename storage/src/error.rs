@@ -48,6 +48,12 @@ pub enum StoreError {
     /// No such entry in the queue.
     #[error("no such queue entry")]
     NoSuchEntry,
+    /// A mailbox would have more annotations than it may have.
+    #[error("no more annotations can be kept here")]
+    TooManyAnnotations,
+    /// An annotation is too large; most octets that it may have.
+    #[error("an annotation has at most {0} octets")]
+    AnnotationTooLarge(u64),
     /// The account would hold more than its quota.
     #[error("the account is over its quota")]
     OverQuota,

@@ -11,12 +11,15 @@
 
 pub mod accept;
 pub mod account;
+pub mod acl;
+pub mod annotation;
 mod apply;
 pub mod backup;
 mod check;
 mod checkpoint;
 mod compaction;
 pub mod content;
+mod crossing;
 mod decide;
 mod directory;
 pub mod disk;
@@ -31,10 +34,12 @@ mod journal;
 pub mod message;
 mod opening;
 pub mod progress;
+mod projection;
 pub mod queue;
 mod rebuild;
 mod record;
 mod recovery;
+pub mod seen;
 mod shared;
 mod snapshot;
 pub mod state;
@@ -50,10 +55,14 @@ pub use waypost_mail::{Deadline, Wishes};
 
 pub use accept::{Acceptance, Accepted, Delivery, Placed, Relay, RelayRecipient, Replaced};
 pub use account::{
-    Account, CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Missing, Restored, Retained, Selection, Then,
+    Account, Carried, CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Missing, Restored, Retained,
+    Selection, Then,
 };
+pub use acl::{Acl, AclKey, FlagRights, Grants, Identifier, Rights, Sign};
+pub use annotation::{AnnotationKey, AnnotationLimits, Annotations, Audience};
 pub use compaction::Compacted;
 pub use content::{Body, BodyWriter, Content, Reader};
+pub use decide::sharing::RightsChange;
 pub use dkim::{DKIM_KEYS_MAX, DkimAlgorithm, DkimKey, DkimSecret, DkimState};
 pub use error::StoreError;
 pub use message::{MessageError, MessageWriter, Written};
@@ -62,6 +71,7 @@ pub use queue::{
     Attempt, Dialogue, DialogueTls, Held, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome,
     ReturnedReport, history::QueueEvent,
 };
+pub use seen::{Seen, UidSet};
 pub use state::{AccountState, DirectoryState, Grave, MailboxState, Message, Origin, Row, SpecialUse};
 pub use store::{NewAccount, Options, Store};
 pub use suppression::{Cause, Strike, Suppression, Suppressions};

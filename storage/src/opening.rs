@@ -114,6 +114,7 @@ pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
         segment_bytes: options.segment_bytes,
         heads_segment: AtomicU64::new(heads_segment),
         dead_bytes: AtomicU64::new(0),
+        crossings: crate::crossing::Crossings::default(),
         maintenance: tokio::sync::Mutex::new(()),
         retention_ms: AtomicU64::new(u64::try_from(options.retention.as_millis()).unwrap_or(u64::MAX)),
     });

@@ -323,6 +323,7 @@ fn account_change(stored: &Stored) -> Result<Option<AccountChange>, StoreError> 
 fn touched(changes: &Behind<'_>) -> BTreeSet<MailboxId> {
     let rows = |change: &AccountChange| match change {
         AccountChange::FlagsChanged(changed) => Some(changed.mailbox),
+        AccountChange::SeenChanged(changed) => Some(changed.mailbox),
         AccountChange::Expunged(expunged) => Some(expunged.mailbox),
         AccountChange::MailboxDeleted(deleted) => deleted.retained.map(|_| deleted.mailbox),
         AccountChange::Released(_) => Some(RETAINED),

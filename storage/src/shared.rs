@@ -14,6 +14,7 @@ use waypost_mail::{AccountId, EntryId, MailboxId, Timestamp};
 
 use crate::{
     checkpoint::Written,
+    crossing::Crossings,
     disk::Disk,
     index::{Index, heads::Heads, structures::Structures},
     journal::{Files, Room, Stored},
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) heads_segment: AtomicU64,
     /// Octets of messages that nobody holds any more, since the last compaction.
     pub(crate) dead_bytes: AtomicU64,
+    /// Messages that go from account to account.
+    pub(crate) crossings: Crossings,
     /// Held while files of the journal are removed or exchanged, or must not be.
     pub(crate) maintenance: tokio::sync::Mutex<()>,
     /// How long deleted messages are retained, in milliseconds.

@@ -20,6 +20,7 @@ use waypost_mail::{AccountId, EmailId, MailboxId};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
+    annotation::KeptAnnotation,
     apply::{QueueState, rows},
     decide::snapshot::Parts,
     index::structures::Structures,
@@ -115,6 +116,7 @@ impl Snapshot for WholeAccount {
         let mut mailboxes: BTreeMap<MailboxId, MailboxState> = BTreeMap::new();
         let mut subscriptions = BTreeSet::new();
         let mut graves = BTreeMap::new();
+        let mut annotations = Vec::new();
         for part in parts {
             match part {
                 AccountPart::Account { id, next_mailbox, last_uid_validity, oldest_retained } => {
@@ -130,6 +132,7 @@ impl Snapshot for WholeAccount {
                 AccountPart::Graves(some) => {
                     graves.extend(some.into_iter().map(|(id, grave)| (MailboxId(id), grave)));
                 }
+                AccountPart::Annotations(some) => annotations.extend(some),
                 AccountPart::Mailboxes(some) => {
                     mailboxes.extend(some.into_iter().map(|mailbox| (mailbox.id, mailbox.into_state())));
                 }
@@ -153,6 +156,7 @@ impl Snapshot for WholeAccount {
         whole.state.mailboxes = mailboxes.into_iter().map(|(id, mailbox)| (id, Arc::new(mailbox))).collect();
         whole.state.subscriptions = Arc::new(subscriptions);
         whole.state.graves = Arc::new(graves);
+        whole.state.annotations = Arc::new(KeptAnnotation::into_annotations(annotations));
         (consistent && whole.state.seq == of).then_some(whole)
     }
 }
@@ -171,6 +175,8 @@ impl WholeAccount {
         parts.extend(grouped(subscriptions).into_iter().map(AccountPart::Subscriptions));
         let graves = state.graves.iter().map(|(id, grave)| (id.0, grave.clone()));
         parts.extend(grouped(graves).into_iter().map(AccountPart::Graves));
+        let annotations = grouped(KeptAnnotation::all(&state.annotations));
+        parts.extend(annotations.into_iter().map(AccountPart::Annotations));
         let mailboxes = state.places().map(|mailbox| MailboxPart::new(mailbox));
         parts.extend(grouped(mailboxes).into_iter().map(AccountPart::Mailboxes));
         for mailbox in state.places() {

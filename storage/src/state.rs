@@ -16,7 +16,14 @@ use waypost_mail::{
 };
 
 use crate::{
-    content::Content, decide::name, dkim::DkimKey, record::codec, suppression::Suppressions,
+    acl::{Acl, Grants},
+    annotation::Annotations,
+    content::Content,
+    decide::name,
+    dkim::DkimKey,
+    record::codec,
+    seen::{Seen, UidSet},
+    suppression::Suppressions,
     vanished::Vanished,
 };
 
@@ -174,6 +181,10 @@ pub struct MailboxState {
     pub digest: u64,
     /// Which UIDs vanished, and when (RFC 7162 section 3.2).
     pub vanished: Arc<Vanished>,
+    /// Who else may do what with it (RFC 4314).
+    pub acl: Arc<Acl>,
+    /// What others have seen in it; what its owner has seen stands in the rows.
+    pub seen: Arc<Seen>,
 }
 
 /// A message as a session addresses it: its row in a snapshot.
@@ -198,6 +209,8 @@ impl MailboxState {
             chunks: Vec::new(),
             digest: 0,
             vanished: Arc::default(),
+            acl: Arc::default(),
+            seen: Arc::default(),
         }
     }
 
@@ -235,6 +248,14 @@ impl MailboxState {
         absent
     }
 
+    /// Number of messages that one who does not own the mailbox has not seen; `None`: its owner.
+    pub fn unseen_by(&self, reader: Option<AccountId>) -> u32 {
+        match reader {
+            None => self.unseen,
+            Some(reader) => self.count - self.seen.by(reader).map_or(0, UidSet::len).min(self.count),
+        }
+    }
+
     /// The flags of a row with its keywords by name.
     pub fn flags(&self, row: &Row) -> Flags {
         row.flags(&self.keywords)
@@ -265,6 +286,8 @@ pub struct AccountState {
     pub oldest_retained: Option<Timestamp>,
     /// Deleted mailboxes that some of them were in.
     pub graves: Arc<BTreeMap<MailboxId, Grave>>,
+    /// Annotations of mailboxes, and of the server for this account (RFC 5464).
+    pub annotations: Arc<Annotations>,
 }
 
 /// The id of the place where deleted messages are retained; no mailbox has it.
@@ -284,6 +307,7 @@ impl AccountState {
             retained: Arc::new(MailboxState::new(RETAINED, String::new(), UidValidity::FIRST)),
             oldest_retained: None,
             graves: Arc::default(),
+            annotations: Arc::default(),
         }
     }
 
@@ -345,6 +369,8 @@ pub struct DirectoryState {
     pub suppressions: Suppressions,
     /// The keys that mail of our domains is signed with, by domain and selector.
     pub dkim_keys: Arc<BTreeMap<(Domain, String), DkimKey>>,
+    /// To whom accounts give rights on their mailboxes.
+    pub grants: Arc<BTreeMap<AccountId, Grants>>,
     /// When the state came out of a backup.
     pub(crate) restores: Vec<Restore>,
 }
@@ -370,6 +396,13 @@ impl DirectoryState {
         let of_domain = self.dkim_keys.range((domain.clone(), String::new())..);
         let domain = domain.clone();
         of_domain.take_while(move |((other, _), _)| *other == domain).map(|(_, key)| key)
+    }
+
+    /// The accounts that may share mailboxes with another one, ascending.
+    pub fn shared_with(&self, account: AccountId) -> impl Iterator<Item = AccountId> {
+        let reach =
+            move |(owner, grants): &(&AccountId, &Grants)| **owner != account && grants.reach(account);
+        self.grants.iter().filter(reach).map(|(owner, _)| *owner)
     }
 
     /// The seq that an account has passed once it is mended after the restores that it went through.

@@ -19,8 +19,8 @@ use waypost_mail::{
 };
 use waypost_message::Structure;
 use waypost_storage::{
-    Acceptance, Delivery, FlagChange, FlagMode, Missing, NewAccount, Options, Placed, Progress, Relay,
-    RelayRecipient, Report, Store, StoreError,
+    Acceptance, AnnotationLimits, Audience, Delivery, FlagChange, FlagMode, Missing, NewAccount, Options,
+    Placed, Progress, Relay, RelayRecipient, Report, Store, StoreError,
     backup::{BackedUp, Damaged, Found, Wanted, restore, verify},
     disk::{Disk, Real, Simulated},
     progress::silent,
@@ -739,6 +739,15 @@ async fn messages_come_back_into_a_live_mailbox() {
     opened.change_flags(mailbox, all.clone(), change).await.unwrap();
     let folder = opened.create_mailbox("a/b", None).await.unwrap();
     opened.copy(mailbox, vec![all[3]], folder, Missing::Skipped).await.unwrap();
+    let limits = AnnotationLimits {
+        entries_max: 9,
+        value_bytes_max: 9,
+        audience_bytes_max: 1 << 20,
+        account_bytes_max: 1 << 20,
+    };
+    let note = |audience, value: &[u8]| ((Some(folder), audience, "/comment".to_owned()), Some(value.into()));
+    let notes = vec![note(Audience::Shared, b"\0all"), note(Audience::Private(id), b"mine")];
+    opened.annotate(notes, limits).await.unwrap();
     backup(&store, &place).await.unwrap();
     opened.expunge(mailbox, all.iter().copied().filter(|uid| uid.value() > 10).collect()).await.unwrap();
     opened.delete_mailbox(folder).await.unwrap();
@@ -768,7 +777,12 @@ async fn messages_come_back_into_a_live_mailbox() {
     assert_eq!((more.messages, more.held, more.damage), (1, messages.len() as u64, Vec::new()));
     assert_eq!(seen.load(Ordering::Relaxed), 1);
     let state = opened.state();
-    assert_eq!(state.by_name("a/b").unwrap().count, 1);
+    let back = state.by_name("a/b").unwrap();
+    assert_eq!(back.count, 1);
+    for (audience, value) in [(Audience::Shared, &b"\0all"[..]), (Audience::Private(id), b"mine")] {
+        let notes: Vec<_> = state.annotations.of(Some(back.id), audience).collect();
+        assert_eq!(notes, [("/comment", &Arc::from(value))]);
+    }
     let selected = opened.select(mailbox).await.unwrap().state().unwrap();
     let date = DateTime { seconds: 1_700_000_000, offset_minutes: 60 };
     assert!(selected.rows().all(|row| selected.flags(row) == flags && row.internal_date == date));

@@ -19,13 +19,15 @@ use bytes::Bytes;
 use waypost_mail::{
     AccountCertificate, AccountId, AccountRecord, AccountSource, Address, AppPassword, BodyType, DateTime,
     Domain, EnhancedStatus, EntryId, EnvelopeId, Flag, Flags, LoginService, MailboxId, Notify,
-    OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath, Solicitation, Timestamp, TotpSecret, Uid,
+    OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath, Solicitation, SystemFlags, Timestamp,
+    TotpSecret, Uid,
 };
 use waypost_message::Splitter;
 use waypost_storage::{
-    Acceptance, Attempt, Cause, Deadline, Delivery, Dialogue, DialogueTls, DkimAlgorithm, DkimKey,
-    DkimSecret, FlagChange, FlagMode, Missing, NewAccount, Options, Outcome, QueueEntry, QueueEvent,
-    RecipientOutcome, Relay, RelayRecipient, ReturnedReport, Store, Strike, Wishes,
+    Acceptance, Account, AccountState, AnnotationLimits, Attempt, Audience, Carried, Cause, Deadline,
+    Delivery, Dialogue, DialogueTls, DkimAlgorithm, DkimKey, DkimSecret, FlagChange, FlagMode, FlagRights,
+    Identifier, Missing, NewAccount, Options, Outcome, QueueEntry, QueueEvent, RecipientOutcome, Relay,
+    RelayRecipient, ReturnedReport, Rights, RightsChange, Seen, Sign, SpecialUse, Store, Strike, Wishes,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -124,6 +126,7 @@ async fn dump(store: &Store) -> String {
                 .unwrap();
             }
         }
+        dump_sharing(&mut text, &state);
         for gone in account.retained().await.unwrap() {
             let octets = store.read(&gone.row.content, 0, u64::MAX).await.unwrap();
             writeln!(
@@ -161,6 +164,9 @@ async fn dump(store: &Store) -> String {
         dump_history(&mut text, &store.queue_history(entry.id).await.unwrap());
     }
     let directory = store.directory().borrow().clone();
+    if !directory.grants.is_empty() {
+        writeln!(text, "grants {:?}", directory.grants).unwrap();
+    }
     if !directory.paused.is_empty() || !directory.used_codes.is_empty() {
         writeln!(text, "paused {:?} used codes {:?}", directory.paused, directory.used_codes).unwrap();
     }
@@ -252,6 +258,72 @@ fn dump_logins(text: &mut String, record: &AccountRecord) {
     for AccountCertificate { name, sha256, added } in &record.certificates {
         writeln!(text, "  certificate {name} {sha256:02x?} {added}").unwrap();
     }
+}
+
+/// What others may do and have seen, and annotations.
+fn dump_sharing(text: &mut String, state: &AccountState) {
+    for mailbox in state.mailboxes.values() {
+        for (key, rights) in mailbox.acl.entries() {
+            writeln!(text, "  acl {} {key:?} {rights}", mailbox.name).unwrap();
+        }
+        if *mailbox.seen != Seen::default() {
+            writeln!(text, "  seen {} {:?}", mailbox.name, mailbox.seen).unwrap();
+        }
+        for audience in [Audience::Shared, Audience::Private(AccountId(1)), Audience::Private(AccountId(2))] {
+            for (name, value) in state.annotations.of(Some(mailbox.id), audience) {
+                writeln!(text, "  annotation {} {audience:?} {name} {value:?}", mailbox.name).unwrap();
+            }
+        }
+    }
+    for (name, value) in state.annotations.of(None, Audience::Private(state.id)) {
+        writeln!(text, "  annotation {name} {value:?}").unwrap();
+    }
+}
+
+/// Records that the first format did not have: of what is shared.
+async fn write_sharing(owner: &Account, reader: AccountId) {
+    let id = |name: &str| owner.state().by_name(name).unwrap().id;
+    let (inbox, work) = (id("INBOX"), id("Work"));
+    let rights = |letters| RightsChange::Replace(Rights::parse(letters).unwrap());
+    for (mailbox, identifier, sign, letters) in [
+        (inbox, Identifier::Account(reader), Sign::Given, "lrs"),
+        (work, Identifier::Anyone, Sign::Given, "lrswipkxtea"),
+        (work, Identifier::Account(reader), Sign::Taken, "xa"),
+        (id("Sent"), Identifier::Anyone, Sign::Given, "l"),
+        (id("Sent"), Identifier::Anyone, Sign::Given, ""),
+    ] {
+        owner.set_acl(mailbox, (identifier, sign), rights(letters)).await.unwrap();
+    }
+    let store = owner.store();
+    let other = store.account_for(owner.id(), reader).await.unwrap();
+    let uids = |uids: &[u32]| uids.iter().filter_map(|uid| Uid::new(*uid)).collect::<Vec<_>>();
+    let seen = |mode| FlagChange { mode, flags: SystemFlags::SEEN.into(), unchanged_since: None };
+    other.change_flags(inbox, uids(&[11, 12, 13, 20]), seen(FlagMode::Add)).await.unwrap();
+    other.change_flags(inbox, uids(&[12]), seen(FlagMode::Remove)).await.unwrap();
+    let limits = AnnotationLimits {
+        entries_max: 10,
+        value_bytes_max: 100,
+        audience_bytes_max: 1 << 20,
+        account_bytes_max: 1 << 20,
+    };
+    let (mine, theirs) = (Audience::Private(owner.id()), Audience::Private(reader));
+    let mut changes = Vec::new();
+    for (mailbox, audience, name, value) in [
+        (Some(inbox), Audience::Shared, "/comment", Some(&b"for all"[..])),
+        (Some(work), mine, "/vendor/a", Some(b"\0\xff")),
+        (Some(work), theirs, "/vendor/a", Some(b"")),
+        (None, mine, "/comment", Some(b"of the server")),
+        (Some(inbox), mine, "/gone", Some(b"x")),
+    ] {
+        changes.push(((mailbox, audience, name.to_owned()), value.map(Arc::from)));
+    }
+    changes.push(((Some(inbox), mine, "/gone".to_owned()), None));
+    owner.annotate(changes, limits).await.unwrap();
+    owner.set_special_use(work, Some(SpecialUse::Archive)).await.unwrap();
+    let own = store.account(reader).await.unwrap();
+    let to = own.state().by_name("Archive").unwrap().id;
+    let carried = Carried { moved: false, may: FlagRights::ALL };
+    other.carry(inbox, uids(&[11, 14]), (&own, to), Missing::Skipped, carried).await.unwrap();
 }
 
 /// What its sender and the operator want of a message in the queue.
@@ -538,6 +610,7 @@ async fn write(folder: &Path) {
         }
     }
     // Once in segments that are compacted, once behind them.
+    write_sharing(&opened, two).await;
     write_logins(&store, one).await;
     write_queue(&store).await;
     suppress(&store).await;
@@ -557,6 +630,7 @@ async fn write(folder: &Path) {
     for number in 0..5 {
         deliver(&store, &format!("late {number}"), &[one, two], number == 3).await;
     }
+    write_sharing(&opened, two).await;
     write_logins(&store, two).await;
     write_queue(&store).await;
     fs::write(folder.join("expected"), dump(&store).await).unwrap();

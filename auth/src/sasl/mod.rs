@@ -14,7 +14,7 @@ mod tests;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-pub(crate) use self::prepare::prepare;
+pub use self::prepare::prepare;
 use self::scram::Dialogue;
 pub use self::{
     oauth::Bearer,

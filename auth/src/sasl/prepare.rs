@@ -4,7 +4,7 @@
 use icu_normalizer::ComposingNormalizerBorrowed;
 
 /// The prepared text; `None` where it holds what must not be there, or nothing is left.
-pub(crate) fn prepare(text: &str) -> Option<String> {
+pub fn prepare(text: &str) -> Option<String> {
     let mapped: String = text.chars().filter(|c| !is_mapped_to_nothing(*c)).map(spaced).collect();
     let prepared = ComposingNormalizerBorrowed::new_nfkc().normalize(&mapped).into_owned();
     (!prepared.is_empty() && !prepared.chars().any(is_prohibited)).then_some(prepared)

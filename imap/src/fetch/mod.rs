@@ -10,7 +10,7 @@ pub(crate) mod structure;
 
 use std::sync::Arc;
 
-use waypost_mail::{DateTime, Flags};
+use waypost_mail::{AccountId, DateTime, Flags};
 use waypost_message::{HeaderBlock, Span, Structure, header::HEADER_BYTES_MAX};
 use waypost_net::{Disconnect, Output};
 use waypost_storage::{Reader, Row, Store};
@@ -35,6 +35,8 @@ pub(crate) struct Message {
     pub(crate) number: u32,
     /// Its row.
     pub(crate) row: Row,
+    /// Whose it is, where that is another one.
+    pub(crate) owner: Option<AccountId>,
     /// Its flags.
     pub(crate) flags: Flags,
     /// Whether it is `\Recent`.
@@ -253,8 +255,8 @@ fn simple(out: &mut Vec<u8>, message: &Message, item: &FetchItem) {
         }
         FetchItem::Rfc822Size => out.extend(format!("RFC822.SIZE {}", row.content.size()).as_bytes()),
         FetchItem::ModSeq => out.extend(format!("MODSEQ ({})", row.modseq).as_bytes()),
-        FetchItem::EmailId => out.extend(format!("EMAILID ({})", email_id(row)).as_bytes()),
-        FetchItem::ThreadId => out.extend(format!("THREADID ({})", thread_id(row)).as_bytes()),
+        FetchItem::EmailId => out.extend(format!("EMAILID ({})", email_id(message.owner, row)).as_bytes()),
+        FetchItem::ThreadId => out.extend(format!("THREADID ({})", thread_id(message.owner, row)).as_bytes()),
         FetchItem::SaveDate => {
             out.extend(b"SAVEDATE ");
             encode::date_time(out, &DateTime::utc(row.save_date));
@@ -282,14 +284,19 @@ fn structured(out: &mut Vec<u8>, message: &Message, item: &FetchItem) {
     }
 }
 
-/// `objectid` of a message (RFC 8474 section 4).
-pub(crate) fn email_id(row: &Row) -> String {
-    format!("M{}", row.email)
+/// `objectid` of a message (RFC 8474 section 4): ids are numbers of one account, so another one's number stands before them.
+pub(crate) fn email_id(owner: Option<AccountId>, row: &Row) -> String {
+    format!("M{}{}", owners_mark(owner), row.email)
 }
 
 /// `objectid` of a conversation.
-pub(crate) fn thread_id(row: &Row) -> String {
-    format!("T{}", row.thread)
+pub(crate) fn thread_id(owner: Option<AccountId>, row: &Row) -> String {
+    format!("T{}{}", owners_mark(owner), row.thread)
+}
+
+/// What tells the ids of another account from one's own.
+pub(crate) fn owners_mark(owner: Option<AccountId>) -> String {
+    owner.map_or_else(String::new, |owner| format!("{owner}-"))
 }
 
 /// `"BODY" section ["<" number ">"]`, as it was asked for.

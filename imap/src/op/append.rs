@@ -7,12 +7,13 @@
 
 use bytes::Bytes;
 use waypost_config::LimitsConfig;
-use waypost_mail::{DateTime, Flags, MailboxId, Timestamp, Uid};
+use waypost_mail::{DateTime, Flags, Timestamp, Uid};
 use waypost_storage::{
-    Acceptance, Accepted, Delivery, MessageError, MessageWriter, Replaced, Store, StoreError, Written,
+    Acceptance, Accepted, Account, Delivery, MessageError, MessageWriter, Replaced, Rights, Store,
+    StoreError, Written,
 };
 
-use super::{Expunges, Failure, NO_SUCH_MAILBOX, NOT_NOW, Operation};
+use super::{Expunges, Failure, NOT_NOW, Operation, place::Found, store::within};
 use crate::{
     machine::Ran,
     wire::{
@@ -42,7 +43,7 @@ const NO_SUCH_UID: &str = "no message has that UID";
 /// The messages of an APPEND, while they arrive.
 #[derive(Debug)]
 pub(crate) struct Appending {
-    mailbox: MailboxId,
+    to: Box<Found>,
     /// The message whose place is taken, and how the client named it.
     replaced: Option<(Replaced, Numbers)>,
     header: HeaderOctets,
@@ -90,14 +91,14 @@ impl Operation<'_, '_> {
     pub(crate) async fn append_start(&mut self, append: Append) -> Result<(), Failure> {
         self.refresh()?;
         let replaced = append.replaced.map(|named| self.replaced(named)).transpose()?;
-        let state = self.user.account.state();
-        let mailbox = state.by_name(&append.mailbox).ok_or(Failure::no("TRYCREATE", NO_SUCH_MAILBOX))?.id;
-        let goes = replaced.map_or(0, |(_, _, size)| size);
+        let to = self.destination(&append.mailbox).await?;
+        let goes = replaced.filter(|(replaced, ..)| replaced.account == to.space.account.id());
+        let goes = goes.map_or(0, |(_, _, size)| size);
         let appending = Appending {
-            mailbox,
+            room: self.room(&to.space.account, goes),
+            to: Box::new(to),
             replaced: replaced.map(|(replaced, numbers, _)| (replaced, numbers)),
             header: if self.user.enabled.utf8 { HeaderOctets::Any } else { HeaderOctets::Ascii },
-            room: self.room(state.bytes.saturating_sub(goes)),
             complete: Vec::new(),
             arriving: None,
             literal: LiteralKind::Text,
@@ -110,8 +111,8 @@ impl Operation<'_, '_> {
         &mut self,
         (numbers, number): (Numbers, SequenceNumber),
     ) -> Result<(Replaced, Numbers, u64), Failure> {
-        let account = self.user.identity.account;
-        let selected = self.selected_for_writing()?;
+        // RFC 8508 section 3.4: as for STORE of \Deleted and EXPUNGE.
+        let selected = self.selected_for_writing(Some(Rights::DELETED.with(Rights::EXPUNGE)))?;
         let set = SequenceSet::Ranges(vec![(number, number)]);
         let number = selected.numbers(numbers, &set)?.into_iter().flatten().next();
         let known = number.and_then(|number| selected.view.by_number(number));
@@ -119,6 +120,7 @@ impl Operation<'_, '_> {
         if known.gone {
             return Err(StoreError::NoSuchMessage.into());
         }
+        let account = selected.space.account.id();
         let replaced = Replaced { account, mailbox: selected.view.state().id, uid: known.row.uid };
         Ok((replaced, numbers, known.row.content.size()))
     }
@@ -151,6 +153,8 @@ impl Operation<'_, '_> {
     async fn accept(&mut self, mut appending: Appending) -> Result<Ran, Failure> {
         appending.finish().await?;
         let replaced = appending.replaced;
+        let to = appending.to.clone();
+        let flags: Vec<Flags> = appending.complete.iter().map(|message| message.flags.clone()).collect();
         let mut acceptances = self.acceptances(appending);
         let Some((replaced, _)) = replaced else {
             let accepted = self.context.store.accept_all(acceptances).await.map_err(|error| match error {
@@ -158,6 +162,9 @@ impl Operation<'_, '_> {
                 StoreError::NoSuchMailbox => StoreError::NoSuchDestination,
                 error => error,
             })?;
+            for (flags, accepted) in flags.iter().zip(&accepted) {
+                to.mark_seen(flags, accepted).await?;
+            }
             let ran = Ran::ok("appended");
             return Ok(match appenduid(&accepted) {
                 Some(code) => ran.with_code(code),
@@ -166,6 +173,9 @@ impl Operation<'_, '_> {
         };
         let acceptance = acceptances.pop().ok_or(Failure::bad(NOT_NOW))?;
         let accepted = self.context.store.replace(acceptance, replaced).await?;
+        for flags in &flags {
+            to.mark_seen(flags, &accepted).await?;
+        }
         if let Some(code) = appenduid(&[accepted]) {
             // RFC 8508 section 4.3: before the EXPUNGE response.
             let mut out = Vec::new();
@@ -192,10 +202,11 @@ impl Operation<'_, '_> {
         Ok(())
     }
 
-    /// What an APPEND may bring to an account that holds so much.
-    fn room(&self, held: u64) -> Room {
+    /// What an APPEND may bring to an account, of which so many octets go.
+    fn room(&self, account: &Account, goes: u64) -> Room {
         let directory = self.context.store.directory().borrow().clone();
-        let record = directory.accounts.get(&self.user.identity.account);
+        let record = directory.accounts.get(&account.id());
+        let held = account.state().bytes.saturating_sub(goes);
         let quota = record.and_then(|record| record.quota_bytes).map(|quota| quota.saturating_sub(held));
         let message_max = limit(&self.context.live().config.limits).into();
         Room { message_max, total: 0, quota, bodies_in_memory: 0, headers: 0 }
@@ -203,11 +214,12 @@ impl Operation<'_, '_> {
 
     /// The messages, each for the mailbox.
     fn acceptances(&self, appending: Appending) -> Vec<Acceptance> {
-        let (account, mailbox) = (self.user.identity.account, Some(appending.mailbox));
+        let to = &appending.to;
+        let (account, mailbox) = (to.space.account.id(), Some(to.mailbox.id));
         let acceptance = |message: Message<Written>| {
             let internal_date = message.date.unwrap_or_else(|| DateTime::utc(now()));
-            let delivery =
-                Delivery { account, mailbox, prefix: Vec::new(), flags: message.flags, internal_date };
+            let flags = to.owners(message.flags);
+            let delivery = Delivery { account, mailbox, prefix: Vec::new(), flags, internal_date };
             message.octets.for_mailbox(&self.context.store, delivery)
         };
         appending.complete.into_iter().map(acceptance).collect()
@@ -220,6 +232,8 @@ impl Appending {
         if self.complete.len() >= APPEND_MESSAGES_MAX {
             return Err(Failure::no("LIMIT", TOO_MANY));
         }
+        // RFC 4314 section 4: what may not be set is left out.
+        let flags = within(flags, self.to.rights.into());
         let octets = store.message_writer().with_nul();
         self.arriving = Some(Message { flags, date, octets });
         Ok(())

@@ -1,15 +1,17 @@
 //! COPY (RFC 3501 section 6.4.7) and MOVE (RFC 6851), with COPYUID (RFC 4315 section 3).
 //!
 //! By sequence number both are all or nothing: where another session has removed one of the messages nothing is done
-//! (RFC 2180 section 4.4.2). Moving into the selected mailbox itself gives the messages new UIDs at its end.
+//! (RFC 2180 section 4.4.2). Between accounts, too, what comes and what goes is one entry of the journal: a message is never lost, nor
+//! doubled. The owner of what was moved away can have it back as if it had been deleted. Moving into the selected mailbox itself gives the messages new UIDs at its end.
 
 use waypost_mail::{MailboxId, Uid};
-use waypost_storage::{CopyOutcome, Missing, StoreError};
+use waypost_storage::{Account, Carried, CopyOutcome, Missing, Rights, StoreError};
 
 use super::{
-    Failure, NO_SUCH_MAILBOX, Operation,
+    Failure, Operation,
     limit::{Left, newest},
     names_what_it_sees,
+    place::Found,
 };
 use crate::{
     machine::Ran,
@@ -18,9 +20,10 @@ use crate::{
 
 /// What is copied: from, which, where to.
 struct Job {
+    account: Account,
     from: MailboxId,
     uids: Vec<Uid>,
-    to: MailboxId,
+    to: Found,
     missing: Missing,
     /// Messages beyond the bound of a command.
     left: Option<Left>,
@@ -33,15 +36,14 @@ impl Operation<'_, '_> {
         set: &SequenceSet,
         name: &str,
     ) -> Result<Ran, Failure> {
-        let Job { from, uids, to, missing, left } = self.job(numbers, set, name)?;
-        if let Some(left) = left {
+        let job = self.job(numbers, set, name).await?;
+        if let Some(left) = job.left {
             return Err(left.refused());
         }
-        if uids.is_empty() {
+        if job.uids.is_empty() {
             return Ok(Ran::ok("nothing to copy"));
         }
-        let account = self.user.account.clone();
-        let outcome = self.patiently(account.copy(from, uids, to, missing)).await??;
+        let outcome = self.patiently(job.carry(false)).await??;
         let ran = Ran::ok("copied");
         Ok(match copyuid(&outcome) {
             Some(code) => ran.with_code(code),
@@ -55,13 +57,14 @@ impl Operation<'_, '_> {
         set: &SequenceSet,
         name: &str,
     ) -> Result<Ran, Failure> {
-        self.selected_for_writing()?;
-        let Job { from, uids, to, missing, left } = self.job(numbers, set, name)?;
-        if uids.is_empty() {
+        // RFC 6851 section 4.1: as for STORE of \Deleted and EXPUNGE.
+        self.selected_for_writing(Some(Rights::DELETED.with(Rights::EXPUNGE)))?;
+        let mut job = self.job(numbers, set, name).await?;
+        let left = job.left.take();
+        if job.uids.is_empty() {
             return Ok(Ran::ok("nothing to move"));
         }
-        let account = self.user.account.clone();
-        let outcome = self.patiently(account.move_to(from, uids, to, missing)).await??;
+        let outcome = self.patiently(job.carry(true)).await??;
         if let Some(code) = copyuid(&outcome) {
             // RFC 6851 section 4.3: before the EXPUNGE responses.
             let mut out = Vec::new();
@@ -71,12 +74,13 @@ impl Operation<'_, '_> {
         self.limited(Ran::ok("moved"), left).await
     }
 
-    fn job(&mut self, numbers: Numbers, set: &SequenceSet, name: &str) -> Result<Job, Failure> {
-        let to = self.user.account.state().by_name(name).map(|mailbox| mailbox.id);
+    async fn job(&mut self, numbers: Numbers, set: &SequenceSet, name: &str) -> Result<Job, Failure> {
         let limit = self.user.message_limit;
         let selected = self.selected()?;
+        // BAD goes before NO.
         let (ranges, left) = newest(&selected.view, selected.numbers(numbers, set)?, limit);
-        let to = to.ok_or(Failure::no("TRYCREATE", NO_SUCH_MAILBOX))?;
+        let to = self.destination(name).await?;
+        let selected = self.selected()?;
         let known = ranges.into_iter().flatten().filter_map(|number| selected.view.by_number(number));
         let (gone, there): (Vec<_>, Vec<_>) = known.partition(|known| known.gone);
         let missing = if names_what_it_sees(numbers, set) { Missing::Refused } else { Missing::Skipped };
@@ -84,7 +88,17 @@ impl Operation<'_, '_> {
             return Err(StoreError::NoSuchMessage.into());
         }
         let uids = there.into_iter().map(|known| known.row.uid).collect();
-        Ok(Job { from: selected.view.state().id, uids, to, missing, left })
+        let (account, from) = (selected.space.account.clone(), selected.view.state().id);
+        Ok(Job { account, from, uids, to, missing, left })
+    }
+}
+
+impl Job {
+    async fn carry(self, moved: bool) -> Result<CopyOutcome, StoreError> {
+        let Self { account, from, uids, to, missing, .. } = self;
+        let carried = Carried { moved, may: to.rights.into() };
+        let destination = (&to.space.account, to.mailbox.id);
+        account.carry(from, uids, destination, missing, carried).await
     }
 }
 

@@ -7,6 +7,7 @@ use super::{Failure, Operation, status::mailbox_id};
 use crate::machine::Ran;
 
 const NOT_NORMAL: &str = "the name is not in Unicode's normal form C";
+const NOT_OTHERS: &str = "mailboxes of others have no special use";
 const ONE_USE: &str = "a mailbox has one special use, of those in LIST";
 
 impl Operation<'_, '_> {
@@ -19,12 +20,17 @@ impl Operation<'_, '_> {
         };
         let name = name.strip_suffix('/').unwrap_or(name);
         net_unicode(name)?;
-        let id = self.user.account.create_mailbox(name, special_use).await?;
+        let place = self.place_for_new(name).await?;
+        let account = place.space.account.clone();
+        if account.reader().is_some() && special_use.is_some() {
+            return Err(Failure::no("USEATTR", NOT_OTHERS));
+        }
+        let id = account.create_mailbox(&place.name, special_use).await?;
         // RFC 9051 section 6.3.4: where it is not the name that was asked for.
-        self.tell_renamed(id, name).await?;
+        self.tell_renamed(&place.space, id, name).await?;
         let ran = Ran::ok("created");
-        Ok(match self.user.account.state().mailboxes.get(&id) {
-            Some(mailbox) => ran.with_code(format!("MAILBOXID ({})", mailbox_id(mailbox))),
+        Ok(match account.state().mailboxes.get(&id) {
+            Some(mailbox) => ran.with_code(format!("MAILBOXID ({})", mailbox_id(&account, mailbox))),
             // Another session has deleted it already.
             None => ran,
         })
@@ -40,7 +46,8 @@ pub(super) fn net_unicode(name: &str) -> Result<(), Failure> {
     }
 }
 
-fn special_use(attribute: &str) -> Option<SpecialUse> {
+/// The use of an attribute.
+pub(super) fn special_use(attribute: &str) -> Option<SpecialUse> {
     let named = SpecialUse::NAMES.iter().find(|(_, name)| name.eq_ignore_ascii_case(attribute));
     named.map(|(special_use, _)| *special_use)
 }

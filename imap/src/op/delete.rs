@@ -1,24 +1,32 @@
 //! DELETE (RFC 3501 section 6.3.4). Deleting the selected mailbox unselects it; other sessions that have it open end with BYE.
 
-use waypost_storage::AccountState;
+use waypost_storage::{AccountState, Rights};
 
 use super::{Failure, NO_SUCH_MAILBOX, Operation, list::DELIMITER};
-use crate::machine::{NewState, Ran};
+use crate::{
+    machine::{NewState, Ran},
+    session::Selected,
+};
 
 const HAS_CHILDREN: &str = "there is no mailbox here, only others below it";
 
 impl Operation<'_, '_> {
     pub(super) async fn delete(&mut self, name: &str) -> Result<Ran, Failure> {
         let state = self.user.account.state();
-        let mailbox = match state.by_name(name) {
-            Some(mailbox) => mailbox.id,
-            // RFC 9051 section 6.3.5: a level that exists only because of what is below it.
-            None if is_above_others(&state, name) => return Err(Failure::no("HASCHILDREN", HAS_CHILDREN)),
-            None => return Err(Failure::no("NONEXISTENT", NO_SUCH_MAILBOX)),
+        // RFC 9051 section 6.3.5: a level that exists only because of what is below it. Of others' levels nothing is told.
+        let is_level = state.by_name(name).is_none() && is_above_others(&state, name);
+        let gone = || match is_level {
+            true => Failure::no("HASCHILDREN", HAS_CHILDREN),
+            false => Failure::no("NONEXISTENT", NO_SUCH_MAILBOX),
         };
-        self.user.account.delete_mailbox(mailbox).await?;
+        let found = self.find_or(name, Rights::DELETE, gone).await?;
+        let (account, mailbox) = (found.space.account.id(), found.mailbox.id);
+        found.space.account.delete_mailbox(mailbox).await?;
         let ran = Ran::ok("deleted");
-        match self.user.selected.take_if(|selected| selected.view.state().id == mailbox) {
+        let is_it = |selected: &Selected| {
+            (selected.space.account.id(), selected.view.state().id) == (account, mailbox)
+        };
+        match self.user.selected.take_if(|selected| is_it(selected)) {
             Some(_) => Ok(ran.with_state(NewState::Authenticated)),
             None => Ok(ran),
         }

@@ -15,6 +15,7 @@ use crate::{
 };
 
 const QRESYNC: &str = "QRESYNC";
+const METADATA: &str = "METADATA";
 const UIDONLY: &str = "UIDONLY";
 
 /// What a client has enabled; nothing is ever disabled.
@@ -72,6 +73,10 @@ impl Operation<'_, '_> {
         if names.iter().any(|name| name == QRESYNC) {
             self.user.enabled.qresync = true;
             out.extend(b" QRESYNC");
+        }
+        if names.iter().any(|name| name == METADATA) {
+            self.enable_metadata().await?;
+            out.extend(b" METADATA");
         }
         if names.iter().any(|name| name == UIDONLY) {
             self.user.enabled.uidonly = true;

@@ -1,6 +1,7 @@
 //! EXPUNGE (RFC 3501 section 6.4.3) and UID EXPUNGE (RFC 4315 section 2.1). The EXPUNGE responses follow with the other updates.
 
 use waypost_mail::{SystemFlags, Uid};
+use waypost_storage::Rights;
 
 use super::{Failure, Operation, limit::Left};
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 impl Operation<'_, '_> {
     pub(super) async fn expunge(&mut self, set: Option<&SequenceSet>) -> Result<Ran, Failure> {
         let limit = self.user.message_limit;
-        let selected = self.selected_for_writing()?;
+        let selected = self.selected_for_writing(Some(Rights::EXPUNGE))?;
         let mut uids = match set {
             Some(set) => deleted(&selected.view, selected.numbers(Numbers::Uid, set)?.into_iter().flatten()),
             None => deleted(&selected.view, 1..=selected.view.exists()),
@@ -25,7 +26,7 @@ impl Operation<'_, '_> {
             Left::new(limit, uids.first().copied())
         });
         if !uids.is_empty() {
-            let account = self.user.account.clone();
+            let account = selected.space.account.clone();
             self.patiently(account.expunge_deleted(mailbox, uids)).await??;
         }
         self.limited(Ran::ok("expunged"), left).await

@@ -8,7 +8,7 @@ use std::{ops::Range, sync::Arc};
 
 use waypost_mail::{SystemFlags, Uid};
 use waypost_message::Structure;
-use waypost_storage::{FlagChange, FlagMode, Row};
+use waypost_storage::{FlagChange, FlagMode, Rights, Row};
 
 use super::{
     Enabled, Failure, Operation,
@@ -129,7 +129,9 @@ impl Operation<'_, '_> {
         mailbox: waypost_mail::MailboxId,
         rows: &[Row],
     ) -> Vec<Option<Arc<Structure>>> {
-        let (store, account) = (&self.context.store, self.user.identity.account);
+        let own = self.user.account.id();
+        let account = self.user.selected.as_ref().map_or(own, |selected| selected.space.account.id());
+        let store = &self.context.store;
         if let Ok(structures) = store.structures(account, mailbox, rows).await {
             return structures.into_iter().map(Some).collect();
         }
@@ -148,7 +150,8 @@ impl Operation<'_, '_> {
 
     async fn set_seen(&mut self, ranges: &[Range<u32>]) -> Result<(), Failure> {
         let selected = self.selected()?;
-        if selected.access == Access::ReadOnly {
+        // RFC 4314 section 4
+        if selected.access == Access::ReadOnly || !selected.rights.contains(Rights::SEEN) {
             return Ok(());
         }
         let unseen = unseen(selected, ranges);
@@ -158,8 +161,10 @@ impl Operation<'_, '_> {
         }
         let change =
             FlagChange { mode: FlagMode::Add, flags: SystemFlags::SEEN.into(), unchanged_since: None };
-        let account = self.user.account.clone();
-        if let Err(error) = self.patiently(account.change_flags(mailbox, unseen, change)).await? {
+        let may = selected.may();
+        let account = selected.space.account.clone();
+        let change = account.change_flags_within(mailbox, unseen, change, may);
+        if let Err(error) = self.patiently(change).await? {
             tracing::warn!(%error, "messages cannot be marked as seen");
         }
         self.refresh()
@@ -197,7 +202,8 @@ fn message(selected: &Selected, number: u32, enabled: Enabled) -> Option<Message
     let row = view.by_number(number)?.row;
     let (flags, recent) = (view.state().flags(row), enabled.recent_mark(view, row.uid));
     let global = if enabled.rev2 { Global::Message } else { Global::Leaf };
-    Some(Message { number, row: row.clone(), flags, recent, structure: None, global, urgent: true })
+    let owner = selected.space.account.reader().map(|_| selected.space.account.id());
+    Some(Message { number, row: row.clone(), owner, flags, recent, structure: None, global, urgent: true })
 }
 
 #[cfg(test)]

@@ -10,12 +10,12 @@ use std::{
     sync::Arc,
 };
 
-use waypost_storage::{AccountState, MailboxState, SpecialUse};
+use waypost_storage::{MailboxState, Rights, SpecialUse};
 
-use super::{Enabled, Failure, Operation, pattern::Patterns};
+use super::{Enabled, Failure, Operation, pattern::Patterns, place::Space};
 use crate::{
     machine::Ran,
-    wire::{List, ListReturn, ListSelection, ListSyntax, encode},
+    wire::{List, ListReturn, ListSelection, ListSyntax, acl::rights_data, encode},
 };
 
 /// What separates the levels of hierarchy.
@@ -24,11 +24,22 @@ pub(super) const DELIMITER: char = '/';
 /// Text that is gathered before it is sent.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
+/// A mailbox that may be seen.
+#[derive(Clone, Debug)]
+struct Shown {
+    name: String,
+    /// Among whose it is: the place in the list of those.
+    space: usize,
+    mailbox: Arc<MailboxState>,
+    /// What it is for, to its owner.
+    special_use: Option<SpecialUse>,
+}
+
 /// A name in an answer.
 #[derive(Clone, Debug, Default)]
 struct Listed {
     name: String,
-    mailbox: Option<Arc<MailboxState>>,
+    mailbox: Option<Shown>,
     children: bool,
     subscribed: bool,
     /// It meets the selection options itself; else it is listed for what is below.
@@ -44,9 +55,9 @@ impl Operation<'_, '_> {
             self.output.write(b"* LIST (\\Noselect) \"/\" \"\"\r\n").await?;
             return Ok(Ran::ok("listed"));
         }
-        let state = self.user.account.state();
+        let spaces = self.spaces().await?;
         let mut out = Vec::new();
-        for listed in listed(&state, list).await? {
+        for listed in listed(&self.user.account.state().subscriptions, &shown(&spaces), list).await? {
             let info = if listed.selected_below { child_info(list) } else { String::new() };
             self.line(&mut out, "LIST", &attributes(&listed, list, self.user.enabled), &listed.name, &info);
             // RFC 5819 section 2: not for names that are listed only for what is below them.
@@ -54,8 +65,24 @@ impl Operation<'_, '_> {
                 ListReturn::Status(items) => Some(items),
                 _ => None,
             });
-            if let (Some(items), Some(mailbox), true) = (asked, &listed.mailbox, listed.selected) {
-                self.status_line(&mut out, mailbox, items);
+            if let (Some(Shown { space, mailbox, .. }), true) = (&listed.mailbox, listed.selected) {
+                let space = &spaces[*space];
+                let rights = space.account.rights(mailbox);
+                // RFC 8440 section 3
+                if list.returned.contains(&ListReturn::MyRights) {
+                    let spelling = self.user.enabled.spelling();
+                    rights_data(&mut out, "MYRIGHTS", &listed.name, spelling, &[rights.to_string()]);
+                }
+                let entries = list.returned.iter().find_map(|returned| match returned {
+                    ListReturn::Metadata(entries) => Some(entries),
+                    _ => None,
+                });
+                if let Some(entries) = entries {
+                    self.list_metadata(&mut out, space, mailbox, entries);
+                }
+                if let Some(items) = asked.filter(|_| rights.contains(Rights::READ)) {
+                    self.status_line(&mut out, space, mailbox, items).await?;
+                }
             }
             self.send_beyond_bound(&mut out).await?;
         }
@@ -83,22 +110,30 @@ impl Operation<'_, '_> {
     }
 
     /// The LIST response of SELECT (RFC 9051 section 6.3.2).
-    pub(super) fn list_selected(&self, out: &mut Vec<u8>, mailbox: &MailboxState) {
-        self.list_one(out, mailbox, "");
+    pub(super) fn list_selected(&self, out: &mut Vec<u8>, space: &Space, mailbox: &MailboxState) {
+        self.list_one(out, space, mailbox, "");
     }
 
     /// A mailbox with the name that it had before (RFC 9051 section 6.3.9.7).
-    pub(super) fn list_renamed(&self, out: &mut Vec<u8>, mailbox: &MailboxState, from: &str) {
+    pub(super) fn list_renamed(&self, out: &mut Vec<u8>, space: &Space, mailbox: &MailboxState, from: &str) {
         let mut info = b" (\"OLDNAME\" (".to_vec();
         encode::mailbox(&mut info, from, self.user.enabled.spelling());
         info.extend(b"))");
-        self.list_one(out, mailbox, &String::from_utf8_lossy(&info));
+        self.list_one(out, space, mailbox, &String::from_utf8_lossy(&info));
     }
 
-    fn list_one(&self, out: &mut Vec<u8>, mailbox: &MailboxState, info: &str) {
+    fn list_one(&self, out: &mut Vec<u8>, space: &Space, mailbox: &MailboxState, info: &str) {
         let list = List { returned: vec![ListReturn::Subscribed], ..List::default() };
-        if let Some(listed) = all(&self.user.account.state()).get(&mailbox.name) {
-            self.line(out, "LIST", &attributes(listed, &list, self.user.enabled), &mailbox.name, info);
+        let name = space.name(mailbox);
+        let subscriptions = &self.user.account.state().subscriptions;
+        let mut shown = shown(std::slice::from_ref(space));
+        // It may be open without being seen in lists.
+        if !shown.iter().any(|shown| shown.name == name) {
+            let (name, mailbox) = (name.clone(), Arc::new(mailbox.clone()));
+            shown.push(Shown { name, space: 0, mailbox, special_use: None });
+        }
+        if let Some(listed) = all(subscriptions, &shown).get(&name) {
+            self.line(out, "LIST", &attributes(listed, &list, self.user.enabled), &name, info);
         }
     }
 
@@ -121,19 +156,22 @@ fn child_info(list: &List) -> String {
 }
 
 /// The names that LIST answers with, in order.
-async fn listed(state: &AccountState, list: &List) -> Result<Vec<Listed>, Failure> {
+async fn listed(
+    subscriptions: &BTreeSet<String>,
+    shown: &[Shown],
+    list: &List,
+) -> Result<Vec<Listed>, Failure> {
     let named = list.patterns.iter().filter(|pattern| !pattern.is_empty());
     let mut patterns = Patterns::new(&list.reference, named)?;
     let selects = |selection| list.selection.contains(&selection);
     let only_subscribed = selects(ListSelection::Subscribed);
-    let mut names = all(state);
+    let mut names = all(subscriptions, shown);
     if only_subscribed {
-        for name in state.subscriptions.iter() {
+        for name in subscriptions {
             names.entry(name.clone()).or_default().subscribed = true;
         }
     }
-    let special =
-        |listed: &Listed| listed.mailbox.as_ref().is_some_and(|mailbox| mailbox.special_use.is_some());
+    let special = |listed: &Listed| special_use(listed).is_some();
     let special_only = selects(ListSelection::SpecialUse);
     let selected =
         |listed: &Listed| (!only_subscribed || listed.subscribed) && (!special_only || special(listed));
@@ -163,17 +201,35 @@ async fn listed(state: &AccountState, list: &List) -> Result<Vec<Listed>, Failur
     Ok(chosen)
 }
 
-/// All mailboxes, and the levels above them.
-fn all(state: &AccountState) -> BTreeMap<String, Listed> {
+/// The mailboxes that may be seen (RFC 4314 section 4).
+fn shown(spaces: &[Space]) -> Vec<Shown> {
+    let mut shown = Vec::new();
+    for (index, space) in spaces.iter().enumerate() {
+        let owns = space.account.reader().is_none();
+        let seen = |mailbox: &&Arc<MailboxState>| space.account.rights(mailbox).contains(Rights::LOOKUP);
+        let state = space.account.state();
+        shown.extend(state.mailboxes.values().filter(seen).map(|mailbox| Shown {
+            name: space.name(mailbox),
+            space: index,
+            mailbox: Arc::clone(mailbox),
+            special_use: mailbox.special_use.filter(|_| owns),
+        }));
+    }
+    shown
+}
+
+/// All of them, and the levels above them.
+fn all(subscriptions: &BTreeSet<String>, shown: &[Shown]) -> BTreeMap<String, Listed> {
     let mut names: BTreeMap<String, Listed> = BTreeMap::new();
-    for mailbox in state.mailboxes.values() {
-        names.entry(mailbox.name.clone()).or_default().mailbox = Some(mailbox.clone());
+    for mailbox in shown {
         for parent in parents(&mailbox.name) {
             names.entry(parent.to_owned()).or_default().children = true;
         }
+        // One's own come first, and stay.
+        names.entry(mailbox.name.clone()).or_default().mailbox.get_or_insert_with(|| mailbox.clone());
     }
     for (name, listed) in &mut names {
-        listed.subscribed = state.subscriptions.contains(name);
+        listed.subscribed = subscriptions.contains(name);
     }
     names
 }
@@ -181,6 +237,10 @@ fn all(state: &AccountState) -> BTreeMap<String, Listed> {
 /// The levels above a name.
 fn parents(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices(DELIMITER).map(|(at, _)| &name[..at]).filter(|parent| !parent.is_empty())
+}
+
+fn special_use(listed: &Listed) -> Option<SpecialUse> {
+    listed.mailbox.as_ref().and_then(|mailbox| mailbox.special_use)
 }
 
 fn attributes(listed: &Listed, list: &List, enabled: Enabled) -> String {
@@ -195,7 +255,7 @@ fn attributes(listed: &Listed, list: &List, enabled: Enabled) -> String {
         attributes.push("\\Subscribed");
     }
     attributes.push(if listed.children { "\\HasChildren" } else { "\\HasNoChildren" });
-    let special_use = listed.mailbox.as_ref().and_then(|mailbox| mailbox.special_use);
+    let special_use = special_use(listed);
     let named = SpecialUse::NAMES.iter().find(|(named, _)| Some(*named) == special_use);
     attributes.extend(named.map(|(_, name)| *name));
     attributes.join(" ")
@@ -227,6 +287,7 @@ async fn subscribed(
 #[cfg(test)]
 mod tests {
     use waypost_mail::{AccountId, MailboxId, UidValidity};
+    use waypost_storage::AccountState;
 
     use super::*;
 
@@ -266,7 +327,18 @@ mod tests {
             let info = if one.selected_below { child_info(&list) } else { String::new() };
             format!("({}) {}{info}", attributes(&one, &list, Enabled::default()), one.name)
         };
-        listed(&sample(), &list).await.unwrap().into_iter().map(line).collect()
+        let sample = sample();
+        let shown: Vec<Shown> = sample
+            .mailboxes
+            .values()
+            .map(|mailbox| Shown {
+                name: mailbox.name.clone(),
+                space: 0,
+                mailbox: Arc::clone(mailbox),
+                special_use: mailbox.special_use,
+            })
+            .collect();
+        listed(&sample.subscriptions, &shown, &list).await.unwrap().into_iter().map(line).collect()
     }
 
     #[tokio::test]

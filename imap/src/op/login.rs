@@ -48,6 +48,7 @@ pub(crate) async fn login(context: &Context, origin: Origin, claim: &Claim) -> R
         account,
         selected: None,
         appending: None,
+        annotations: None,
         _seat: seat,
     };
     Ok((user, Ran::ok(LOGGED_IN).with_state(NewState::Authenticated)))

@@ -6,6 +6,7 @@
 //! (RFC 3501 section 7.4.1), and their OK says so (RFC 5530: EXPUNGEISSUED); everything else is said after every command.
 //! With QRESYNC it is VANISHED (RFC 7162 section 3.2.10); where that is held back HIGHESTMODSEQ says up to where all was told.
 
+mod acl;
 pub(crate) mod append;
 mod catenate;
 mod close;
@@ -19,8 +20,11 @@ mod fetch;
 mod limit;
 mod list;
 pub(crate) mod login;
+pub(crate) mod metadata;
 mod pattern;
+pub(crate) mod place;
 mod progress;
+mod quota;
 mod rename;
 mod resync;
 mod search;
@@ -32,12 +36,13 @@ mod turn;
 mod uidbatches;
 
 use waypost_net::{Disconnect, Output};
-use waypost_storage::StoreError;
+use waypost_storage::{FlagRights, Rights, StoreError};
 
 pub(crate) use comparator::Comparator;
 pub(crate) use enable::Enabled;
 pub(crate) use progress::Progress;
 
+use self::place::{NO_RIGHT, OTHER_USERS, SHARED_FOLDERS};
 use crate::{
     machine::Ran,
     session::{Context, Selected, User},
@@ -48,6 +53,7 @@ use crate::{
 pub(crate) const ACCOUNT_GONE: &str = "the account was removed";
 pub(crate) const CLOSING: &str = "the server stops";
 pub(crate) const MAILBOX_GONE: &str = "the selected mailbox was deleted";
+pub(crate) const RIGHT_GONE: &str = "the selected mailbox may not be read any more";
 pub(crate) const LOGIN_FIRST: &str = "log in first";
 pub(crate) const NOT_NOW: &str = "not in this state";
 pub(crate) const NO_SUCH_NUMBER: &str = "no such message sequence number";
@@ -92,6 +98,7 @@ impl From<Disconnect> for Failure {
 impl From<StoreError> for Failure {
     /// The one place where errors of the store become responses.
     fn from(error: StoreError) -> Self {
+        let too_large;
         let code = match &error {
             StoreError::NoSuchMailbox | StoreError::NoSuchAccount => "NONEXISTENT",
             StoreError::NoSuchDestination => "TRYCREATE",
@@ -99,6 +106,11 @@ impl From<StoreError> for Failure {
             StoreError::MailboxExists | StoreError::AccountExists => "ALREADYEXISTS",
             StoreError::MailboxName(_) => "CANNOT",
             StoreError::OverQuota => "OVERQUOTA",
+            StoreError::TooManyAnnotations => "METADATA TOOMANY",
+            StoreError::AnnotationTooLarge(bytes_max) => {
+                too_large = format!("METADATA MAXSIZE {bytes_max}");
+                &too_large
+            }
             StoreError::Limit(_) => "LIMIT",
             StoreError::Full | StoreError::Closed => "UNAVAILABLE",
             // RFC 5530: until someone restarts the server it does not get better.
@@ -258,6 +270,9 @@ impl Operation<'_, '_> {
             CommandBody::Store(numbers, set, store) => self.store(numbers, &set, store).await,
             CommandBody::Copy(numbers, set, name) => self.copy(numbers, &set, &name).await,
             CommandBody::Move(numbers, set, name) => self.move_to(numbers, &set, &name).await,
+            CommandBody::Quota(command) => self.quota(&command).await,
+            CommandBody::Acl(command) => self.acl(&command).await,
+            CommandBody::Metadata(command) => self.metadata(command).await,
             CommandBody::Capability
             | CommandBody::Logout
             | CommandBody::StartTls
@@ -275,22 +290,30 @@ impl Operation<'_, '_> {
     /// Goes on to the newest state of the selected mailbox; nothing is said yet.
     fn refresh(&mut self) -> Result<(), Failure> {
         let Some(selected) = &mut self.user.selected else { return Ok(()) };
-        selected.refresh(&self.user.identity, &self.context.recent).map_err(Failure::Bye)
+        selected.refresh(self.context).map_err(Failure::Bye)
     }
 
     /// Tells the client what changed in the selected mailbox.
     pub(crate) async fn sync(&mut self, expunges: Expunges, numbers: Numbers) -> Result<Said, Failure> {
+        self.tell_annotation_news().await?;
         self.refresh()?;
         let Some(selected) = &mut self.user.selected else { return Ok(Said::NoVanished) };
         let vanished = expunges == Expunges::Report && self.user.enabled.qresync && selected.view.has_gone();
-        let updates = updates(&mut selected.view, selected.access, expunges, numbers, self.user.enabled);
+        let updates = updates(selected, expunges, numbers, self.user.enabled);
         self.output.write(&updates).await?;
         Ok(if vanished { Said::Vanished } else { Said::NoVanished })
     }
 
-    /// NAMESPACE: one personal namespace (RFC 2342 section 5).
+    /// NAMESPACE: one's own, those of other users, and the shared ones where an account is named for them (RFC 2342 section 5).
     async fn namespace(&mut self) -> Result<Ran, Failure> {
-        self.output.write(b"* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n").await?;
+        let shared = match self.shared_account() {
+            Some(_) => format!("((\"{SHARED_FOLDERS}/\" \"/\"))"),
+            None => "NIL".to_owned(),
+        };
+        let namespaces = format!("NAMESPACE ((\"\" \"/\")) ((\"{OTHER_USERS}/\" \"/\")) {shared}");
+        let mut out = Vec::new();
+        encode::data(&mut out, &namespaces);
+        self.output.write(&out).await?;
         Ok(Ran::ok("done"))
     }
 
@@ -298,10 +321,12 @@ impl Operation<'_, '_> {
         self.user.selected.as_mut().ok_or(Failure::bad(SELECT_FIRST))
     }
 
-    fn selected_for_writing(&mut self) -> Result<&mut Selected, Failure> {
+    /// For a command that changes messages and needs a right on the mailbox; `None`: which one, the command asks itself.
+    fn selected_for_writing(&mut self, needed: Option<Rights>) -> Result<&mut Selected, Failure> {
         let selected = self.selected()?;
         match selected.access {
-            Access::ReadWrite => Ok(selected),
+            Access::ReadWrite if needed.is_none_or(|needed| selected.rights.contains(needed)) => Ok(selected),
+            Access::ReadWrite => Err(Failure::no("NOPERM", NO_RIGHT)),
             Access::ReadOnly => Err(Failure::no("READ-ONLY", READ_ONLY)),
         }
     }
@@ -314,8 +339,24 @@ fn names_what_it_sees(numbers: Numbers, set: &SequenceSet) -> bool {
 
 /// What changed since the client was told: EXPUNGE or VANISHED, EXISTS, RECENT, FLAGS and FETCH responses.
 pub(crate) fn updates(
+    selected: &mut Selected,
+    expunges: Expunges,
+    numbers: Numbers,
+    enabled: Enabled,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    if selected.take_new_rights() {
+        select::new_rights(&mut out, selected.view.state(), selected.may());
+    }
+    let may = selected.may();
+    out.extend(view_updates(&mut selected.view, may, expunges, numbers, enabled));
+    out
+}
+
+/// The same of a view alone.
+pub(crate) fn view_updates(
     view: &mut View,
-    access: Access,
+    may: FlagRights,
     expunges: Expunges,
     numbers: Numbers,
     enabled: Enabled,
@@ -335,7 +376,7 @@ pub(crate) fn updates(
         encode::data(&mut out, &format!("{recent} RECENT"));
     }
     if view.take_new_keywords() {
-        select::new_keywords(&mut out, view.state(), access);
+        select::new_keywords(&mut out, view.state(), may);
     }
     for uid in view.take_changed() {
         let Some(known) = view.by_uid(uid) else { continue };
@@ -366,6 +407,8 @@ mod tests {
             (StoreError::MailboxName("x"), "CANNOT"),
             (StoreError::OverQuota, "OVERQUOTA"),
             (StoreError::Limit("x"), "LIMIT"),
+            (StoreError::TooManyAnnotations, "METADATA TOOMANY"),
+            (StoreError::AnnotationTooLarge(9), "METADATA MAXSIZE 9"),
             (StoreError::Full, "UNAVAILABLE"),
             (StoreError::Poisoned, "CONTACTADMIN"),
             (StoreError::Damaged("x".to_owned()), "CORRUPTION"),

@@ -1,13 +1,12 @@
 //! SELECT and EXAMINE (RFC 3501 sections 6.3.1 and 6.3.2, RFC 9051 sections 6.3.2 and 6.3.3), UNSELECT (RFC 3691).
 
 use waypost_mail::{Flags, SystemFlags};
-use waypost_storage::{MailboxState, state::KEYWORDS_MAX};
+use waypost_storage::{FlagRights, MailboxState, Rights, state::KEYWORDS_MAX};
 
 use super::{Enabled, Failure, NO_SUCH_MAILBOX, Operation, status::mailbox_id};
 use crate::{
     machine::{NewState, Ran},
     session::Selected,
-    view::View,
     wire::{
         Access, Resync, Status,
         encode::{self, Recent},
@@ -33,16 +32,18 @@ impl Operation<'_, '_> {
             }
             selected => selected?,
         };
-        let mut out = opened(&selected.view, access, self.user.enabled);
+        let mut out = opened(&selected, self.user.enabled);
         if self.user.enabled.rev2 {
-            self.list_selected(&mut out, selected.view.state());
+            self.list_selected(&mut out, &selected.space, selected.view.state());
         }
         self.output.write(&out).await?;
         if let Some(resync) = resync {
             self.resync(&selected.view, resync).await?;
         }
+        // RFC 4314 section 5.2: \Seen is everybody's own.
+        let writes = access == Access::ReadWrite && selected.rights.intersects(WRITING);
         self.user.selected = Some(selected);
-        let code = if access == Access::ReadWrite { "READ-WRITE" } else { "READ-ONLY" };
+        let code = if writes { "READ-WRITE" } else { "READ-ONLY" };
         Ok(Ran::ok("selected").with_code(code).with_state(NewState::Selected))
     }
 
@@ -54,20 +55,23 @@ impl Operation<'_, '_> {
     }
 
     async fn open(&mut self, name: &str, access: Access) -> Result<Selected, Failure> {
+        let found = self.mailbox(name, Rights::READ).await?;
+        let selection = found.space.account.select(found.mailbox.id).await?;
         let missing = || Failure::no("NONEXISTENT", NO_SUCH_MAILBOX);
-        let mailbox =
-            self.user.account.state().by_name(name).map(|mailbox| mailbox.id).ok_or_else(missing)?;
-        let selection = self.user.account.select(mailbox).await?;
-        Selected::new(selection, access, &self.user.identity, &self.context.recent).ok_or_else(missing)
+        Selected::new(selection, access, found.space, &self.context.recent).ok_or_else(missing)
     }
 }
 
+/// Rights that make a mailbox more than read-only.
+const WRITING: Rights = Rights::INSERT.with(Rights::EXPUNGE).with(Rights::WRITE).with(Rights::DELETED);
+
 /// What SELECT says of a mailbox. With IMAP4rev2 neither RECENT nor UNSEEN (RFC 9051 appendix E).
-fn opened(view: &View, access: Access, enabled: Enabled) -> Vec<u8> {
+fn opened(selected: &Selected, enabled: Enabled) -> Vec<u8> {
+    let view = &selected.view;
     let state = view.state();
     let mut out = Vec::new();
     flags(&mut out, state);
-    permanent_flags(&mut out, state, access);
+    permanent_flags(&mut out, state, selected.may());
     encode::data(&mut out, &format!("{} EXISTS", view.exists()));
     if !enabled.rev2 {
         encode::data(&mut out, &format!("{} RECENT", view.recent()));
@@ -81,27 +85,31 @@ fn opened(view: &View, access: Access, enabled: Enabled) -> Vec<u8> {
     code(&format!("UIDVALIDITY {}", state.uid_validity), "UIDs valid");
     code(&format!("UIDNEXT {}", state.uid_next), "next UID");
     code(&view.highest_modseq_code(), "highest modification sequence");
-    code(&format!("MAILBOXID ({})", mailbox_id(state)), "the mailbox's id");
+    code(&format!("MAILBOXID ({})", mailbox_id(&selected.space.account, state)), "the mailbox's id");
     out
 }
 
 /// What is said when keywords were defined. Once there is room for no more, PERMANENTFLAGS loses its `\*` (RFC 9051 section 7.1).
-pub(super) fn new_keywords(out: &mut Vec<u8>, state: &MailboxState, access: Access) {
+pub(super) fn new_keywords(out: &mut Vec<u8>, state: &MailboxState, may: FlagRights) {
     flags(out, state);
-    if access == Access::ReadWrite && state.keywords.len() >= KEYWORDS_MAX {
-        permanent_flags(out, state, access);
+    if may.keywords() && state.keywords.len() >= KEYWORDS_MAX {
+        permanent_flags(out, state, may);
     }
 }
 
+/// What is said when rights on the selected mailbox changed (RFC 4314 section 5.1.1).
+pub(super) fn new_rights(out: &mut Vec<u8>, state: &MailboxState, may: FlagRights) {
+    flags(out, state);
+    permanent_flags(out, state, may);
+}
+
 /// `* OK [PERMANENTFLAGS (…)]`: what can be stored; `\*`: new keywords, too.
-fn permanent_flags(out: &mut Vec<u8>, state: &MailboxState, access: Access) {
-    let permanent = match access {
-        Access::ReadOnly => "PERMANENTFLAGS ()".to_owned(),
-        Access::ReadWrite if state.keywords.len() < KEYWORDS_MAX => {
-            format!("PERMANENTFLAGS ({} \\*)", all_flags(state))
-        }
-        Access::ReadWrite => format!("PERMANENTFLAGS ({})", all_flags(state)),
-    };
+fn permanent_flags(out: &mut Vec<u8>, state: &MailboxState, may: FlagRights) {
+    let flags = super::store::within(all_flags(state), may);
+    let separator = if flags.is_empty() { "" } else { " " };
+    let new = if may.keywords() && state.keywords.len() < KEYWORDS_MAX { "\\*" } else { "" };
+    let separator = if new.is_empty() { "" } else { separator };
+    let permanent = format!("PERMANENTFLAGS ({flags}{separator}{new})");
     encode::untagged(out, Status::Ok, Some(&permanent), "flags that can be stored");
 }
 

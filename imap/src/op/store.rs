@@ -3,12 +3,12 @@
 //! Messages that another session has removed are passed over; the command by sequence number says so with
 //! `NO [EXPUNGEISSUED]` (RFC 2180 section 4.2.1, RFC 5530), after the others were changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use waypost_mail::{Flags, Uid};
-use waypost_storage::{FlagChange, FlagMode};
+use waypost_mail::{Flags, SystemFlags, Uid};
+use waypost_storage::{FlagChange, FlagMode, FlagRights, Rights};
 
-use super::{Failure, Operation, SOME_GONE, limit::newest, names_what_it_sees};
+use super::{Failure, NO_RIGHT, Operation, SOME_GONE, limit::newest, names_what_it_sees};
 use crate::{
     machine::Ran,
     session::Selected,
@@ -23,7 +23,12 @@ impl Operation<'_, '_> {
         store: Store,
     ) -> Result<Ran, Failure> {
         let limit = self.user.message_limit;
-        let selected = self.selected_for_writing()?;
+        let selected = self.selected_for_writing(None)?;
+        let may = selected.may();
+        if !may_change(may, &store) {
+            return Err(Failure::no("NOPERM", NO_RIGHT));
+        }
+        let store = Store { flags: within(store.flags, may), ..store };
         let (ranges, left) = newest(&selected.view, selected.numbers(numbers, set)?, limit);
         let known = ranges.into_iter().flatten().filter_map(|number| selected.view.by_number(number));
         let uids: Vec<Uid> = known.map(|known| known.row.uid).collect();
@@ -37,8 +42,9 @@ impl Operation<'_, '_> {
                 StoreMode::Remove => FlagMode::Remove,
             };
             let change = FlagChange { mode, flags: store.flags, unchanged_since: store.unchanged_since };
-            let account = self.user.account.clone();
-            modified = self.patiently(account.change_flags(mailbox, uids.clone(), change)).await??.modified;
+            let account = selected.space.account.clone();
+            let change = account.change_flags_within(mailbox, uids.clone(), change, may);
+            modified = self.patiently(change).await??.modified;
         }
         let gone = self.tell(numbers, &uids, store.silent.then_some(expected), &modified).await?;
         let complain = gone > 0 && names_what_it_sees(numbers, set);
@@ -75,10 +81,10 @@ impl Operation<'_, '_> {
         let enabled = self.user.enabled;
         self.refresh()?;
         let Some(selected) = &mut self.user.selected else { return Ok(0) };
-        let (view, access) = (&mut selected.view, selected.access);
+        let (may, view) = (selected.may(), &mut selected.view);
         let (mut out, mut gone) = (Vec::new(), 0);
         if view.take_new_keywords() {
-            super::select::new_keywords(&mut out, view.state(), access);
+            super::select::new_keywords(&mut out, view.state(), may);
         }
         for uid in uids {
             let Some(known) = view.by_uid(*uid).filter(|known| !known.gone) else {
@@ -108,13 +114,36 @@ impl Operation<'_, '_> {
 fn expected(selected: &Selected, uids: &[Uid], store: &Store) -> BTreeMap<Uid, Flags> {
     let view = &selected.view;
     let before = |uid: &Uid| view.by_uid(*uid).map(|known| (*uid, view.state().flags(known.row)));
-    uids.iter().filter_map(before).map(|(uid, flags)| (uid, changed(flags, store))).collect()
+    let after = |(uid, flags)| (uid, changed(flags, store, selected.may()));
+    uids.iter().filter_map(before).map(after).collect()
 }
 
-fn changed(flags: Flags, store: &Store) -> Flags {
+/// Whether something may be changed of what is asked (RFC 4314 section 4): a STORE fails only where nothing may.
+fn may_change(may: FlagRights, store: &Store) -> bool {
+    let named = &store.flags;
+    match store.mode {
+        StoreMode::Replace => may != FlagRights::from(Rights::NONE),
+        StoreMode::Add | StoreMode::Remove => {
+            named.is_empty()
+                || may.keywords() && !named.keywords.is_empty()
+                || may.system().common(named.system) != SystemFlags::EMPTY
+        }
+    }
+}
+
+/// The flags that may be changed.
+pub(super) fn within(flags: Flags, may: FlagRights) -> Flags {
+    let keywords = if may.keywords() { flags.keywords } else { BTreeSet::new() };
+    Flags { system: flags.system.common(may.system()), keywords }
+}
+
+fn changed(flags: Flags, store: &Store, may: FlagRights) -> Flags {
     let Flags { system, mut keywords } = flags;
     match store.mode {
-        StoreMode::Replace => store.flags.clone(),
+        StoreMode::Replace => {
+            let keywords = if may.keywords() { store.flags.keywords.clone() } else { keywords };
+            Flags { system: system.without(may.system()).with(store.flags.system), keywords }
+        }
         StoreMode::Add => {
             keywords.extend(store.flags.keywords.iter().cloned());
             Flags { system: system.with(store.flags.system), keywords }
@@ -144,7 +173,7 @@ mod tests {
             (StoreMode::Remove, "\\Seen HOME", ""),
         ] {
             let store = Store { mode, silent: true, flags: flags(asked), unchanged_since: None };
-            assert_eq!(changed(flags("\\Seen home"), &store), flags(expected));
+            assert_eq!(changed(flags("\\Seen home"), &store, FlagRights::ALL), flags(expected));
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::testing;
 mod append;
 mod limits;
 mod resync;
+mod sharing;
 
 /// A server with one account.
 struct World {
@@ -34,6 +35,7 @@ struct World {
 fn config() -> Config {
     let domain = Domain::new("a.test").unwrap();
     Config {
+        imap: Default::default(),
         oauth: None,
         outbound_tls: Default::default(),
         hostname: Domain::new("mx.a.test").unwrap(),
@@ -471,7 +473,7 @@ async fn mailboxes_are_made_listed_and_removed() {
     assert!(client.ok("LIST \"\" c/*").await.contains("\"/\" c/b\r\n"));
     assert!(client.refused("RENAME nowhere x").await.starts_with("NO [NONEXISTENT]"));
     assert!(client.refused("DELETE INBOX").await.starts_with("NO [CANNOT]"));
-    assert_eq!(client.ok("NAMESPACE").await, "* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n");
+    assert_eq!(client.ok("NAMESPACE").await, "* NAMESPACE ((\"\" \"/\")) ((\"Other Users/\" \"/\")) NIL\r\n");
     let mut other = world.login().await;
     other.ok("SELECT c/b").await;
     client.ok("SELECT c/b").await;

@@ -1,13 +1,13 @@
 //! The view against a client that keeps a plain list and believes what it is told.
 
 use proptest::{collection::vec, prelude::*};
-use waypost_storage::{Account, FlagChange, FlagMode, Selection, Store};
+use waypost_storage::{Account, FlagChange, FlagMode, FlagRights, Selection, Store};
 
 use super::*;
 use crate::{
-    op::{Enabled, Expunges, updates},
+    op::{Enabled, Expunges, view_updates},
     testing,
-    wire::{Access, Numbers},
+    wire::Numbers,
 };
 
 #[derive(Clone, Debug)]
@@ -194,7 +194,7 @@ impl World {
     }
 
     fn said(&mut self, expunges: Expunges) -> Vec<u8> {
-        updates(&mut self.view, Access::ReadWrite, expunges, Numbers::Uid, self.enabled)
+        view_updates(&mut self.view, FlagRights::ALL, expunges, Numbers::Uid, self.enabled)
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use waypost_mail::{DateTime, Flag, Flags};
 
-use super::PartialRange;
+use super::{AclCommand, Entry, MetadataCommand, PartialRange, QuotaCommand};
 
 /// A command with its tag.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,6 +180,12 @@ pub enum CommandBody {
     UidBatches(UidBatches),
     /// MOVE (RFC 6851)
     Move(Numbers, SequenceSet, String),
+    /// GETQUOTA, GETQUOTAROOT, SETQUOTA (RFC 9208)
+    Quota(QuotaCommand),
+    /// SETACL, DELETEACL, GETACL, LISTRIGHTS, MYRIGHTS (RFC 4314)
+    Acl(AclCommand),
+    /// GETMETADATA, SETMETADATA (RFC 5464)
+    Metadata(MetadataCommand),
 }
 
 /// What UIDBATCHES asks for (RFC 10022 section 4).
@@ -240,6 +246,10 @@ pub enum ListReturn {
     SpecialUse,
     /// STATUS (…)
     Status(Vec<StatusItem>),
+    /// MYRIGHTS (RFC 8440)
+    MyRights,
+    /// METADATA (…) (RFC 9590)
+    Metadata(Vec<Entry>),
 }
 
 /// An item of STATUS.
@@ -257,6 +267,8 @@ pub enum StatusItem {
     Unseen,
     /// DELETED (RFC 9051)
     Deleted,
+    /// DELETED-STORAGE (RFC 9208)
+    DeletedStorage,
     /// SIZE (RFC 8438)
     Size,
     /// HIGHESTMODSEQ (RFC 7162)

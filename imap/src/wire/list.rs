@@ -12,6 +12,7 @@ use nom::{
 use super::{
     CommandBody, List, ListReturn, ListSelection, ListSyntax, Spelling, StatusItem,
     mailbox::{decoded, mailbox},
+    metadata::entry,
     token::{Parsed, is_astring_char, list0, list1, once, opt_if, or_refuse, refuse, string, then, word},
 };
 
@@ -89,13 +90,16 @@ fn once_of_a_kind(mut options: Vec<ListReturn>) -> Vec<ListReturn> {
     options
 }
 
-/// `return-option = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" / status-option` (RFC 6154 section 6, RFC 5819 section 4)
+/// `return-option = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" / "MYRIGHTS" / status-option` (RFC 6154 section 6, RFC 8440
+/// section 5, RFC 5819 section 4), `"METADATA" SP "(" entry *(SP entry) ")"` (RFC 9590 section 5)
 fn return_option(input: &[u8]) -> Parsed<'_, ListReturn> {
     let (rest, name) = word(input)?;
     match name.as_str() {
         "SUBSCRIBED" => Ok((rest, ListReturn::Subscribed)),
         "CHILDREN" => Ok((rest, ListReturn::Children)),
         "SPECIAL-USE" => Ok((rest, ListReturn::SpecialUse)),
+        "MYRIGHTS" => Ok((rest, ListReturn::MyRights)),
+        "METADATA" => map(then(list1(entry)), ListReturn::Metadata).parse(rest),
         "STATUS" => map(then(status_atts), ListReturn::Status).parse(rest),
         _ => refuse(input, "unknown return option"),
     }
@@ -113,7 +117,8 @@ fn status_atts(input: &[u8]) -> Parsed<'_, Vec<StatusItem>> {
 }
 
 /// `status-att = "MESSAGES" / "RECENT" / "UIDNEXT" / "UIDVALIDITY" / "UNSEEN"` (with RFC 8438 section 5, DELETED of
-/// RFC 9051 section 9, HIGHESTMODSEQ of RFC 7162 section 7, MAILBOXID of RFC 8474 section 7, APPENDLIMIT of RFC 7889 section 5)
+/// RFC 9051 section 9, DELETED-STORAGE of RFC 9208 section 7, HIGHESTMODSEQ of RFC 7162 section 7, MAILBOXID of RFC 8474 section 7,
+/// APPENDLIMIT of RFC 7889 section 5)
 fn status_att(input: &[u8]) -> Parsed<'_, StatusItem> {
     let (rest, name) = word(input)?;
     let item = match name.as_str() {
@@ -123,6 +128,7 @@ fn status_att(input: &[u8]) -> Parsed<'_, StatusItem> {
         "UIDVALIDITY" => StatusItem::UidValidity,
         "UNSEEN" => StatusItem::Unseen,
         "DELETED" => StatusItem::Deleted,
+        "DELETED-STORAGE" => StatusItem::DeletedStorage,
         "SIZE" => StatusItem::Size,
         "HIGHESTMODSEQ" => StatusItem::HighestModSeq,
         "MAILBOXID" => StatusItem::MailboxId,

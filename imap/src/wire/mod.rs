@@ -3,11 +3,14 @@
 //! One function per rule, named after it. What arrives is parsed whole, with its literals ([`parse::command`]); the machine
 //! finds where it ends ([`literal::announced`]).
 
+pub mod acl;
 pub mod command;
 pub mod encode;
 pub mod literal;
+pub mod metadata;
 pub mod mutf7;
 pub mod parse;
+pub mod quota;
 
 mod append;
 mod date;
@@ -25,13 +28,16 @@ mod url;
 #[cfg(test)]
 mod tests;
 
+pub use acl::AclCommand;
 pub use append::{append_piece, begins_append};
 pub use command::*;
 pub use encode::Status;
 pub use fetch::SECTION_PARTS_MAX;
 pub use mailbox::Spelling;
+pub use metadata::{Depth, Entry, GetMetadata, MetadataCommand, Scope};
 pub use parse::Bad;
 pub use partial::{PartialEnd, PartialRange};
+pub use quota::QuotaCommand;
 pub use search::SEARCH_DEPTH_MAX;
 pub use sequence::SEQUENCE_RANGES_MAX;
 pub use token::{LIST_ITEMS_MAX, TAG_BYTES_MAX, Wrong};

@@ -308,6 +308,7 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
         mta_sts: Default::default(),
     };
     Config {
+        imap: Default::default(),
         oauth: None,
         outbound_tls: Default::default(),
         hostname: Domain::new("mx.a.test").unwrap(),

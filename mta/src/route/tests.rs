@@ -18,6 +18,7 @@ fn next_hop(host: &str, port: u16) -> NextHop {
 
 fn config() -> Config {
     Config {
+        imap: Default::default(),
         oauth: None,
         outbound_tls: Default::default(),
         hostname: domain("mx.a.test"),

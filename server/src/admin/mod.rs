@@ -1,5 +1,6 @@
 //! Administration: what the commands do to a store, in the running server (over `STATE/waypost.sock`) or without one.
 
+pub mod acl;
 pub mod app_password;
 pub mod certificate;
 pub mod dkim;

@@ -15,6 +15,7 @@ use waypost_mta::{
 use waypost_storage::{NewAccount, Store, StoreError};
 
 use super::{
+    acl::{self, AclJob, AclLine},
     app_password::{self, AppPasswordLine},
     certificate::{self, CertificateLine},
     dkim::{self, DkimAnswer, DkimJob},
@@ -142,6 +143,11 @@ pub enum Request {
         /// What is asked of them.
         job: ReportsJob,
     },
+    /// Looks at access control lists, or changes them.
+    Acl {
+        /// What is asked of them.
+        job: AclJob,
+    },
     /// Looks at the keys that mail is signed with, or changes them.
     Dkim {
         /// What is asked of them.
@@ -184,6 +190,8 @@ pub enum Response {
     Suppression(SuppressionAnswer),
     /// What reports say.
     Reports(Box<ReportsAnswer>),
+    /// Entries of access control lists.
+    Acl(Vec<AclLine>),
     /// What became of keys, and all that there are.
     Dkim(DkimAnswer),
     /// What became of reports.
@@ -274,6 +282,7 @@ pub async fn execute(
         Request::Queue { job } => queue::run(store, live, parts, job, &events).await.map(Response::Queue),
         Request::Suppression { job } => suppression::run(store, live, job).await.map(Response::Suppression),
         Request::Reports { job } => reports::run(store, live, parts, job).await,
+        Request::Acl { job } => acl::run(store, job).await.map(Response::Acl),
         Request::Dkim { job } => {
             dkim::run(store, live, &parts.router.resolver, job).await.map(Response::Dkim)
         }

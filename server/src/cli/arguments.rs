@@ -1,5 +1,6 @@
 //! What can be written on the command line.
 
+mod acl;
 mod certificate;
 mod dkim;
 mod queue;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::port::Layout;
+pub use acl::AclCommand;
 pub use certificate::CertificateCommand;
 pub use dkim::{DkimCommand, DkimDomain, DnsOptions};
 pub use queue::{QueueCommand, QueueList, SomeMessages, SomeOrAll};
@@ -39,6 +41,9 @@ pub enum Command {
     /// Accounts in the store
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Who may do what with mailboxes of others
+    #[command(subcommand)]
+    Acl(AclCommand),
     /// Prints the hash of a password, for the configuration file
     HashPassword,
     /// Sends a message, as a mail program does

@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 done, 1 it failed, 2 wrong usage, 78 bad configuration.
 
 pub mod account;
+pub mod acl;
 pub mod arguments;
 pub mod backup;
 pub mod config;
@@ -71,6 +72,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Serve(options) => block_on(serve::run(options)),
         Command::Config(command) => config::run(command),
         Command::Account(command) => block_on(account::run(command)),
+        Command::Acl(command) => block_on(acl::run(command)),
         Command::HashPassword => {
             let hash = waypost_auth::hash_password(&terminal::read_new_password("Password: ")?);
             terminal::say(&hash.map_err(Failure::new)?);

@@ -6,10 +6,12 @@ use waypost_mail::{MailboxId, ModSeq, Timestamp};
 
 use super::{Inapplicable, rows};
 use crate::{
+    acl::KeptAclEntry,
+    annotation::KeptAnnotation,
     journal::Placement,
     record::{
         AccountChange, Expunged, FlagsChanged, MailboxCreated, MailboxDeleted, MessageAdded, Released,
-        UidValidityChanged,
+        SeenChanged, UidRange, UidValidityChanged,
     },
     state::{AccountState, Grave, MailboxState, Origin, RETAINED, Row},
     vanished::Vanished,
@@ -48,6 +50,20 @@ pub(crate) fn apply(
         AccountChange::Expunged(expunged) => expunge(account, expunged, modseq)?,
         AccountChange::UidValidityChanged(changed) => renew(account, changed, modseq)?,
         AccountChange::Released(released) => release(account, released, modseq)?,
+        AccountChange::AclChanged(changed) => {
+            let acl = KeptAclEntry::into_acl(changed.entries.clone());
+            mailbox(account, changed.mailbox)?.acl = Arc::new(acl);
+        }
+        AccountChange::SeenChanged(changed) => change_seen(account, changed, modseq)?,
+        AccountChange::AnnotationsChanged(changed) => {
+            let all = Arc::make_mut(&mut account.annotations);
+            for (key, value) in changed.annotations.iter().cloned().map(KeptAnnotation::into_annotation) {
+                all.set(key, value);
+            }
+        }
+        AccountChange::SpecialUseChanged(changed) => {
+            mailbox(account, changed.mailbox)?.special_use = changed.special_use;
+        }
         // They repeat the state, and change nothing of it.
         AccountChange::AccountSnapshotPart(_) | AccountChange::AccountSnapshotClosed(_) => {}
     }
@@ -101,6 +117,11 @@ fn add(
         origin: None,
     };
     rows::push(mailbox, row);
+    if !added.seen_by.is_empty() {
+        let seen = Arc::make_mut(&mut mailbox.seen);
+        let uids = [UidRange { first: added.uid, last: added.uid }];
+        added.seen_by.iter().for_each(|reader| seen.add(*reader, &uids));
+    }
     mailbox.uid_next = added.uid.next();
     mailbox.highest_modseq = modseq;
     account.bytes += size;
@@ -124,12 +145,32 @@ fn change_flags(
     Ok(())
 }
 
+/// The rows stay as they are but for their MODSEQs: sessions of all see that something changed.
+fn change_seen(
+    account: &mut AccountState,
+    changed: &SeenChanged,
+    modseq: ModSeq,
+) -> Result<(), Inapplicable> {
+    let mailbox = complete(account, changed.mailbox)?;
+    rows::change(mailbox, &changed.uids, |row| row.modseq = modseq);
+    mailbox.highest_modseq = modseq;
+    let seen = Arc::make_mut(&mut mailbox.seen);
+    match changed.seen {
+        true => seen.add(changed.reader, &changed.uids),
+        false => seen.remove(changed.reader, &changed.uids),
+    }
+    Ok(())
+}
+
 fn expunge(account: &mut AccountState, expunged: &Expunged, modseq: ModSeq) -> Result<(), Inapplicable> {
     let mailbox = complete(account, expunged.mailbox)?;
     let before = mailbox.bytes;
     let gone = rows::remove(mailbox, &expunged.uids);
     mailbox.highest_modseq = modseq;
     Arc::make_mut(&mut mailbox.vanished).add(gone.iter().map(|row| row.uid), modseq);
+    if !mailbox.seen.is_empty() {
+        Arc::make_mut(&mut mailbox.seen).forget(&expunged.uids);
+    }
     let freed = before - mailbox.bytes;
     account.bytes -= freed;
     if let Some(at) = expunged.retained {
@@ -144,6 +185,9 @@ fn delete(account: &mut AccountState, deleted: &MailboxDeleted, modseq: ModSeq) 
     }
     let mailbox = account.mailboxes.remove(&deleted.mailbox).ok_or(Inapplicable::Mailbox(deleted.mailbox))?;
     account.bytes -= mailbox.bytes;
+    if account.annotations.has(mailbox.id) {
+        Arc::make_mut(&mut account.annotations).forget(mailbox.id);
+    }
     if let Some(at) = deleted.retained {
         retain(account, mailbox.id, mailbox.rows().cloned().collect(), at, modseq);
     }

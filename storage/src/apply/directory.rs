@@ -6,7 +6,10 @@ use waypost_mail::{AccountId, AccountRecord};
 
 use super::Inapplicable;
 use crate::{
-    record::{AccountCreated, CodeUsed, CodesForgotten, DestinationPaused, DirectoryChange, StateRestored},
+    record::{
+        AccountCreated, CodeUsed, CodesForgotten, DestinationPaused, DirectoryChange, GrantsChanged,
+        StateRestored,
+    },
     state::{DirectoryState, Restore},
 };
 
@@ -65,6 +68,13 @@ pub(crate) fn apply(
         DirectoryChange::DkimKeyChanged(changed) => {
             Arc::make_mut(&mut state.dkim_keys).insert(changed.0.name(), changed.0.clone());
         }
+        DirectoryChange::GrantsChanged(GrantsChanged { owner, grants }) => {
+            let all = Arc::make_mut(&mut state.grants);
+            match grants.is_empty() {
+                true => drop(all.remove(owner)),
+                false => drop(all.insert(*owner, grants.clone())),
+            }
+        }
         DirectoryChange::DkimKeyRemoved(removed) => {
             let name = (removed.domain.clone(), removed.selector.clone());
             Arc::make_mut(&mut state.dkim_keys).remove(&name);
@@ -77,6 +87,12 @@ pub(crate) fn apply(
 fn remove(state: &mut DirectoryState, id: AccountId) -> Result<Effect, Inapplicable> {
     Arc::make_mut(&mut state.accounts).remove(&id).ok_or(Inapplicable::Account(id))?;
     state.used_codes.remove(&id);
+    if !state.grants.is_empty() {
+        let grants = Arc::make_mut(&mut state.grants);
+        grants.remove(&id);
+        grants.values_mut().for_each(|grants| grants.forget(id));
+        grants.retain(|_, grants| !grants.is_empty());
+    }
     Ok(Effect::Removed(id))
 }
 

@@ -14,6 +14,7 @@ use super::{Told, manifest::Manifest, view};
 use crate::{
     accept::{Acceptance, Delivery},
     account::Account,
+    annotation::{AnnotationLimits, Audience},
     content::{Content, Reader},
     disk::Disk,
     error::StoreError,
@@ -215,7 +216,24 @@ impl Returning<'_> {
         if self.whole.state.subscriptions.contains(&mailbox.name) {
             self.account.subscribe(&mailbox.name, true).await?;
         }
+        self.annotations(mailbox.id, id).await?;
         Ok(id)
+    }
+
+    /// The annotations of a mailbox that its owner sees; what others have there stays away, as do their rights.
+    async fn annotations(&self, from: MailboxId, to: MailboxId) -> Result<(), StoreError> {
+        let annotations = &self.whole.state.annotations;
+        let mut changes = Vec::new();
+        for (was, is) in [
+            (Audience::Shared, Audience::Shared),
+            (Audience::Private(self.whole.state.id), Audience::Private(self.account.id())),
+        ] {
+            let found = annotations.of(Some(from), was);
+            changes.extend(
+                found.map(|(name, value)| ((Some(to), is, name.to_owned()), Some(Arc::clone(value)))),
+            );
+        }
+        self.account.annotate(changes, AnnotationLimits::NONE).await
     }
 
     /// A message to be accepted; `None`: one of those that are held is the same. Each of those stands for one only.

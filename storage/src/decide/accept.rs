@@ -138,6 +138,7 @@ impl Incoming {
             save_date: draft.now(),
             content: self.content(local.prefix),
             structure: Some(ByteVec::from(self.structure.clone())),
+            seen_by: Vec::new(),
         };
         draft.push(account, added)?;
         Ok(Placed {

@@ -6,9 +6,10 @@ use waypost_mail::{AccountId, MailboxId};
 
 use super::{
     Command, Draft, Undecided,
-    messages::move_rows,
+    messages::{Originals, Route, move_rows},
     name::{self, INBOX},
     retained::retain,
+    sharing::{Inherited, copy_annotations, withdraw},
 };
 use crate::{
     error::StoreError,
@@ -37,8 +38,10 @@ impl Command for CreateMailbox {
         if base.by_name(&name).is_some() {
             return Err(StoreError::MailboxExists.into());
         }
-        create_parents(draft, &base, &name)?;
-        create(draft, self.account, &name, self.special_use)
+        let inherited = create_parents(draft, &base, &name)?;
+        let mailbox = create(draft, self.account, &name, self.special_use)?;
+        inherited.give(draft, self.account, mailbox)?;
+        Ok(mailbox)
     }
 }
 
@@ -61,6 +64,8 @@ impl Command for DeleteMailbox {
             draft.complete(self.account, self.mailbox)?;
         }
         draft.push(self.account, MailboxDeleted { mailbox: self.mailbox, retained })?;
+        let base = draft.base(self.account)?;
+        withdraw(draft, &base, self.mailbox);
         Ok(())
     }
 }
@@ -152,17 +157,20 @@ pub(super) fn create(
     Ok(mailbox)
 }
 
+/// Creates the mailboxes above a name that are missing; what all that is new there inherits.
 pub(super) fn create_parents(
     draft: &mut Draft<'_>,
     base: &AccountState,
     name: &str,
-) -> Result<(), Undecided> {
+) -> Result<Inherited, Undecided> {
+    let inherited = Inherited::of(base, name);
     for parent in name::parents(name) {
         if base.by_name(parent).is_none() && !draft.account(base.id)?.created.contains(parent) {
-            create(draft, base.id, parent, None)?;
+            let mailbox = create(draft, base.id, parent, None)?;
+            inherited.give(draft, base.id, mailbox)?;
         }
     }
-    Ok(())
+    Ok(inherited)
 }
 
 fn rename_inbox(
@@ -172,10 +180,13 @@ fn rename_inbox(
     name: &str,
 ) -> Result<(), Undecided> {
     let inbox = draft.complete(base.id, inbox.id)?;
-    create_parents(draft, base, name)?;
+    let inherited = create_parents(draft, base, name)?;
     let id = create(draft, base.id, name, None)?;
+    inherited.give(draft, base.id, id)?;
+    copy_annotations(draft, base, inbox.id, id)?;
     let to = MailboxState::new(id, name.to_owned(), inbox.uid_validity);
     let rows: Vec<_> = inbox.rows().collect();
-    move_rows(draft, base.id, &inbox, &rows, &to)?;
+    let within = Route::within(base.id, Originals::Go);
+    move_rows(draft, &within, &inbox, &rows, &to)?;
     Ok(())
 }

@@ -1,15 +1,18 @@
 //! Commands on messages that are there already: flags, expunging, copying, moving.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use waypost_mail::{AccountId, Flags, MailboxId, SystemFlags, Uid, UidlId};
+use minicbor::bytes::ByteVec;
+use waypost_mail::{AccountId, EmailId, Flags, MailboxId, SystemFlags, ThreadId, Uid, UidlId};
 
 use super::{Command, Draft, Undecided};
 use crate::{
     account::{CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Missing},
+    acl::FlagRights,
+    crossing::Crossing,
     decide::retained::retain,
     error::StoreError,
-    record::{ContentPlace, Expunged, FlagGroup, FlagsChanged, MessageAdded, UidRange},
+    record::{ContentPlace, Expunged, FlagGroup, FlagsChanged, MessageAdded, SeenChanged, UidRange},
     state::{MailboxState, Row},
 };
 
@@ -19,6 +22,10 @@ pub(crate) struct ChangeFlags {
     pub(crate) mailbox: MailboxId,
     pub(crate) uids: Vec<Uid>,
     pub(crate) change: FlagChange,
+    /// Who does not own the mailbox, and has a `\Seen` of their own.
+    pub(crate) reader: Option<AccountId>,
+    /// Flags that may change; others stay as they are.
+    pub(crate) may: FlagRights,
 }
 
 impl Command for ChangeFlags {
@@ -32,15 +39,41 @@ impl Command for ChangeFlags {
             rows.into_iter().partition(|row| row.modseq.value() <= since);
         let modified = modified.iter().map(|row| row.uid).collect();
         let groups = self.groups(draft, &mailbox, &rows)?;
-        if groups.is_empty() {
-            return Ok(FlagsOutcome { modseq: None, modified });
+        let mut modseq = None;
+        if !groups.is_empty() {
+            modseq = Some(draft.push(self.account, FlagsChanged { mailbox: self.mailbox, groups })?);
         }
-        let modseq = draft.push(self.account, FlagsChanged { mailbox: self.mailbox, groups })?;
-        Ok(FlagsOutcome { modseq: Some(modseq), modified })
+        if let Some(changed) = self.seen(&mailbox, &rows) {
+            modseq = Some(draft.push(self.account, changed)?);
+        }
+        Ok(FlagsOutcome { modseq, modified })
     }
 }
 
 impl ChangeFlags {
+    /// The system flags of the rows that may change: a reader's `\Seen` is none of them.
+    fn mask(&self) -> SystemFlags {
+        match self.reader {
+            None => self.may.system(),
+            Some(_) => self.may.system().without(SystemFlags::SEEN),
+        }
+    }
+
+    /// What changes of what a reader has seen.
+    fn seen(&self, mailbox: &MailboxState, rows: &[&Row]) -> Option<SeenChanged> {
+        let reader = self.reader.filter(|_| self.may.system().contains(SystemFlags::SEEN))?;
+        let seen = match (self.change.mode, self.change.flags.system.contains(SystemFlags::SEEN)) {
+            (FlagMode::Replace | FlagMode::Add, true) => true,
+            (FlagMode::Replace, false) | (FlagMode::Remove, true) => false,
+            (FlagMode::Add | FlagMode::Remove, false) => return None,
+        };
+        let known = mailbox.seen.by(reader);
+        let differs = |row: &&&Row| known.is_some_and(|known| known.contains(row.uid)) != seen;
+        let uids: Vec<Uid> = rows.iter().filter(differs).map(|row| row.uid).collect();
+        let changed = SeenChanged { mailbox: self.mailbox, reader, seen, uids: ranges(&uids) };
+        (!uids.is_empty()).then_some(changed)
+    }
+
     /// The rows whose flags become others, by what they become.
     fn groups(
         &self,
@@ -49,7 +82,10 @@ impl ChangeFlags {
         rows: &[&Row],
     ) -> Result<Vec<FlagGroup>, Undecided> {
         let flags = &self.change.flags;
+        let (mask, keywords) = (self.mask(), self.may.keywords());
+        let system = flags.system.common(mask);
         let bits = match self.change.mode {
+            _ if !keywords => 0,
             FlagMode::Remove => known_bits(mailbox, flags),
             _ if rows.is_empty() => return Ok(Vec::new()),
             FlagMode::Add | FlagMode::Replace => draft.keyword_bits(self.account, mailbox, flags)?,
@@ -57,9 +93,10 @@ impl ChangeFlags {
         let mut groups: BTreeMap<(u8, u64), Vec<Uid>> = BTreeMap::new();
         for row in rows {
             let after = match self.change.mode {
-                FlagMode::Replace => (flags.system, bits),
-                FlagMode::Add => (row.flags.with(flags.system), row.keywords | bits),
-                FlagMode::Remove => (row.flags.without(flags.system), row.keywords & !bits),
+                FlagMode::Replace if !keywords => (row.flags.without(mask).with(system), row.keywords),
+                FlagMode::Replace => (row.flags.without(mask).with(system), bits),
+                FlagMode::Add => (row.flags.with(system), row.keywords | bits),
+                FlagMode::Remove => (row.flags.without(system), row.keywords & !bits),
             };
             if after != (row.flags, row.keywords) {
                 groups.entry((after.0.bits(), after.1)).or_default().push(row.uid);
@@ -108,14 +145,30 @@ impl Command for Expunge {
     }
 }
 
-/// Copies or moves messages within an account.
+/// Copies or moves messages, within an account or to another one, in one entry.
 pub(crate) struct Copy {
-    pub(crate) account: AccountId,
     pub(crate) from: MailboxId,
     pub(crate) uids: Vec<Uid>,
     pub(crate) to: MailboxId,
-    pub(crate) originals: Originals,
     pub(crate) missing: Missing,
+    pub(crate) route: Route,
+}
+
+/// From whom to whom messages go, by whom, and with which flags.
+pub(crate) struct Route {
+    /// Whose they are.
+    pub(crate) from: AccountId,
+    /// Whose they become.
+    pub(crate) to: AccountId,
+    /// Who copies them.
+    pub(crate) actor: AccountId,
+    pub(crate) originals: Originals,
+    /// Flags that the actor may set there; others are left out.
+    pub(crate) may: FlagRights,
+    /// The encoded structures of the messages, where they go to another account.
+    pub(crate) structures: HashMap<EmailId, Vec<u8>>,
+    /// Kept until the command is over: see [`crate::crossing`].
+    pub(crate) _crossing: Option<Crossing>,
 }
 
 /// What becomes of the messages that were copied.
@@ -127,76 +180,135 @@ pub(crate) enum Originals {
     Go,
 }
 
+impl Route {
+    /// Of an owner within their account.
+    pub(crate) fn within(account: AccountId, originals: Originals) -> Self {
+        Self {
+            from: account,
+            to: account,
+            actor: account,
+            originals,
+            may: FlagRights::ALL,
+            structures: HashMap::new(),
+            _crossing: None,
+        }
+    }
+
+    fn crosses(&self) -> bool {
+        self.from != self.to
+    }
+
+    /// Flags of the copy of a row, and who else has seen it. Each keeps their own `\Seen` within an account; into another one only
+    /// the actor's goes along.
+    fn flags(&self, from: &MailboxState, row: &Row) -> (SystemFlags, Vec<AccountId>) {
+        let may = self.may.system();
+        let mut readers: Vec<AccountId> = from.seen.readers(row.uid).collect();
+        let seen = match self.actor == self.from {
+            true => row.flags.contains(SystemFlags::SEEN),
+            false => readers.contains(&self.actor),
+        } && may.contains(SystemFlags::SEEN);
+        if self.crosses() {
+            readers.clear();
+        }
+        readers.retain(|reader| *reader != self.actor);
+        let mut flags = row.flags.common(may).without(SystemFlags::SEEN);
+        let owners = match self.actor == self.to {
+            true => seen,
+            false => !self.crosses() && row.flags.contains(SystemFlags::SEEN),
+        };
+        if owners {
+            flags = flags.with(SystemFlags::SEEN);
+        }
+        if seen && self.actor != self.to {
+            readers.push(self.actor);
+        }
+        (flags, readers)
+    }
+}
+
 impl Command for Copy {
     type Outcome = CopyOutcome;
 
     fn decide(&self, draft: &mut Draft<'_>) -> Result<CopyOutcome, Undecided> {
-        let from = draft.complete(self.account, self.from)?;
-        let to = draft.base(self.account)?.mailboxes.get(&self.to).cloned();
+        let route = &self.route;
+        let from = draft.complete(route.from, self.from)?;
+        let to = draft.base(route.to)?.mailboxes.get(&self.to).cloned();
         let to = to.ok_or(StoreError::NoSuchDestination)?;
         let rows = rows_of(&from, &self.uids);
         if self.missing == Missing::Refused && rows.len() < named(&self.uids).len() {
             return Err(StoreError::NoSuchMessage.into());
         }
-        let uids = match self.originals {
-            Originals::Go => move_rows(draft, self.account, &from, &rows, &to)?,
-            Originals::Stay => {
-                let bytes = rows.iter().map(|row| row.content.size()).sum();
-                draft.take_bytes(self.account, bytes)?;
-                copy_rows(draft, self.account, &from, &rows, &to, Originals::Stay)?
-            }
+        if route.originals == Originals::Stay || route.crosses() {
+            let bytes = rows.iter().map(|row| row.content.size()).sum();
+            draft.take_bytes(route.to, bytes)?;
+        }
+        let uids = match route.originals {
+            Originals::Go => move_rows(draft, route, &from, &rows, &to)?,
+            Originals::Stay => copy_rows(draft, route, &from, &rows, &to)?,
         };
         Ok(CopyOutcome { uid_validity: to.uid_validity, uids })
     }
 }
 
-/// Adds the rows to another mailbox and removes them from theirs; they keep all their ids.
+/// Adds the rows to another mailbox and removes them from theirs; within an account they keep all their ids.
 pub(super) fn move_rows(
     draft: &mut Draft<'_>,
-    account: AccountId,
+    route: &Route,
     from: &MailboxState,
     rows: &[&Row],
     to: &MailboxState,
 ) -> Result<Vec<(Uid, Uid)>, Undecided> {
-    let uids = copy_rows(draft, account, from, rows, to, Originals::Go)?;
+    let uids = copy_rows(draft, route, from, rows, to)?;
     let old: Vec<Uid> = uids.iter().map(|(old, _)| *old).collect();
     if !old.is_empty() {
-        // They are not deleted: nothing is retained.
-        draft.push(account, Expunged { mailbox: from.id, uids: ranges(&old), retained: None })?;
+        // Within an account they are not deleted: nothing is retained. The owner of what went elsewhere can have it back.
+        let bytes = rows.iter().map(|row| row.content.size()).sum();
+        let retained = if route.crosses() { retain(draft, route.from, bytes)? } else { None };
+        draft.push(route.from, Expunged { mailbox: from.id, uids: ranges(&old), retained })?;
     }
     Ok(uids)
 }
 
 fn copy_rows(
     draft: &mut Draft<'_>,
-    account: AccountId,
+    route: &Route,
     from: &MailboxState,
     rows: &[&Row],
     to: &MailboxState,
-    originals: Originals,
 ) -> Result<Vec<(Uid, Uid)>, Undecided> {
     let mut uids = Vec::with_capacity(rows.len());
     for row in rows {
-        let keywords = draft.keyword_bits(account, to, &from.flags(row))?;
-        let uid = draft.take_uid(account, to)?;
-        let uidl = match originals {
-            Originals::Go => row.uidl,
-            Originals::Stay => UidlId(draft.next_seq(account)?),
+        let keywords = match route.may.keywords() {
+            true => draft.keyword_bits(route.to, to, &from.flags(row))?,
+            false => 0,
         };
-        let added = MessageAdded {
+        let uid = draft.take_uid(route.to, to)?;
+        let seq = draft.next_seq(route.to)?;
+        let (flags, seen_by) = route.flags(from, row);
+        let mut added = MessageAdded {
             mailbox: to.id,
             uid,
             email: row.email,
             thread: row.thread,
-            uidl,
-            flags: row.flags,
+            uidl: if route.originals == Originals::Go { row.uidl } else { UidlId(seq) },
+            flags,
             keywords,
             internal_date: row.internal_date,
             save_date: draft.now(),
             content: ContentPlace::At(row.content.clone()),
             structure: None,
+            seen_by,
         };
-        draft.push(account, added)?;
+        if route.crosses() {
+            // Ids are numbers of one account's stream.
+            let structure = route.structures.get(&row.email).ok_or(StoreError::NoSuchMessage)?;
+            added.structure = Some(ByteVec::from(structure.clone()));
+            (added.email, added.uidl) = (EmailId(seq), UidlId(seq));
+            if row.thread.0 == row.email.0 {
+                added.thread = ThreadId(seq);
+            }
+        }
+        draft.push(route.to, added)?;
         uids.push((row.uid, uid));
     }
     Ok(uids)

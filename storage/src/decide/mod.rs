@@ -12,6 +12,7 @@ pub(crate) mod messages;
 pub(crate) mod name;
 pub(crate) mod queue;
 pub(crate) mod retained;
+pub(crate) mod sharing;
 pub(crate) mod snapshot;
 pub(crate) mod suppression;
 #[cfg(test)]

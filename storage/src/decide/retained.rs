@@ -142,8 +142,9 @@ impl Undelete {
         if let Some(found) = base.by_name(name) {
             return Ok(MailboxState::clone(found));
         }
-        mailboxes::create_parents(draft, base, name)?;
+        let inherited = mailboxes::create_parents(draft, base, name)?;
         let id = mailboxes::create(draft, self.account, name, None)?;
+        inherited.give(draft, self.account, id)?;
         // Its UIDVALIDITY is in the record that made it.
         Ok(MailboxState::new(id, name.to_owned(), UidValidity::FIRST))
     }
@@ -172,6 +173,7 @@ impl Undelete {
             save_date: draft.now(),
             content: ContentPlace::At(row.content.clone()),
             structure: None,
+            seen_by: Vec::new(),
         };
         draft.push(self.account, added)?;
         Ok(Restored { was: row.uid, mailbox: target.name.clone(), uid })

@@ -16,17 +16,20 @@ use super::{
         RemoveCertificate, SetPassword, SetQuota, SetTotp, UseCode,
     },
     mailboxes::{CreateMailbox, DeleteMailbox, MAILBOXES_MAX, RenameMailbox, Subscribe},
-    messages::{ChangeFlags, Copy, Expunge, Originals, Which},
+    messages::{ChangeFlags, Copy, Expunge, Originals, Route, Which},
     queue::{Hold, Remove, Reschedule, Settle},
+    sharing::{Annotate, RightsChange, SetAcl, SetSpecialUse},
 };
 use crate::{
     Attempt, FlagChange, FlagMode, Missing, NewAccount, Outcome, QueueEntry, RecipientOutcome, Relay,
     RelayRecipient, Replaced, StoreError,
+    acl::{ACL_ENTRIES_MAX, Acl, FlagRights, Identifier, Rights, Sign},
+    annotation::{AnnotationLimits, Audience},
     apply::{State, apply, rows},
     content::BodyPlace,
     journal::{Placement, Position},
     record::{self, Change, Record},
-    state::{AccountState, CHUNK_ROWS_MAX, MailboxState},
+    state::{AccountState, CHUNK_ROWS_MAX, MailboxState, SpecialUse},
 };
 
 const ACCOUNT: AccountId = AccountId(1);
@@ -125,7 +128,8 @@ impl World {
         since: Option<u64>,
     ) -> Result<crate::FlagsOutcome, Undecided> {
         let change = FlagChange { mode, flags: flags(names), unchanged_since: since };
-        self.run(&ChangeFlags { account: ACCOUNT, mailbox: INBOX, uids: uids_of(uids), change })
+        let (reader, may) = (None, FlagRights::ALL);
+        self.run(&ChangeFlags { account: ACCOUNT, mailbox: INBOX, uids: uids_of(uids), change, reader, may })
     }
 
     fn expunge(&mut self, uids: &[u32], which: Which) -> Vec<Uid> {
@@ -414,7 +418,8 @@ fn a_copy_that_may_miss_nothing_copies_all_or_nothing() {
 }
 
 fn copy(uids: &[u32], to: MailboxId, originals: Originals) -> Copy {
-    Copy { account: ACCOUNT, from: INBOX, uids: uids_of(uids), to, originals, missing: Missing::Skipped }
+    let route = Route::within(ACCOUNT, originals);
+    Copy { from: INBOX, uids: uids_of(uids), to, missing: Missing::Skipped, route }
 }
 
 #[test]
@@ -726,4 +731,300 @@ fn each_recipient_has_its_own_times() {
     assert_eq!(times(&world.entry(id)), [(0, 0), (1, 0)]);
     world.run(&Remove { id }).unwrap();
     assert!(!world.state.queue.entries.contains(id));
+}
+
+const OTHER: AccountId = AccountId(2);
+
+impl World {
+    /// A world with a second account.
+    fn shared() -> Self {
+        let mut world = Self::new();
+        let account = NewAccount {
+            address: Address::parse("other@example.org").unwrap(),
+            source: AccountSource::Store,
+            password_hash: None,
+            scram_verifiers: Vec::new(),
+            quota_bytes: Some(350),
+        };
+        assert_eq!(world.run(&CreateAccount(account)), Ok(OTHER));
+        world
+    }
+
+    fn grant(&mut self, mailbox: MailboxId, key: (Identifier, Sign), letters: &str) -> Result<(), Undecided> {
+        let change = RightsChange::Replace(Rights::parse(letters).unwrap());
+        self.run(&SetAcl { account: ACCOUNT, mailbox, key, change })
+    }
+
+    fn reach(&self, account: AccountId) -> Vec<AccountId> {
+        self.state.directory.shared_with(account).collect()
+    }
+
+    /// A reader's flags.
+    fn change_as(&mut self, uids: &[u32], mode: FlagMode, names: &[&str], letters: &str) -> Option<ModSeq> {
+        let change = FlagChange { mode, flags: flags(names), unchanged_since: None };
+        let may = FlagRights::from(Rights::parse(letters).unwrap());
+        let reader = Some(OTHER);
+        let command =
+            ChangeFlags { account: ACCOUNT, mailbox: INBOX, uids: uids_of(uids), change, reader, may };
+        self.run(&command).unwrap().modseq
+    }
+
+    fn seen_by(&self, mailbox: MailboxId, reader: AccountId) -> Vec<u32> {
+        let mailbox = self.mailbox(mailbox);
+        let seen = mailbox.seen.by(reader);
+        let seen = mailbox.rows().filter(|row| seen.is_some_and(|seen| seen.contains(row.uid)));
+        seen.map(|row| row.uid.value()).collect()
+    }
+}
+
+const GIVEN: (Identifier, Sign) = (Identifier::Account(OTHER), Sign::Given);
+
+#[test]
+fn grants_stand_in_the_directory_as_long_as_a_list_gives_something() {
+    let mut world = World::shared();
+    let [one, two] = ["one", "two"].map(|name| world.create(name).unwrap());
+    assert!(world.reach(OTHER).is_empty());
+    world.grant(one, GIVEN, "lr").unwrap();
+    assert_eq!(world.reach(OTHER), [ACCOUNT]);
+    assert_eq!(world.mailbox(one).acl.rights_of(OTHER), Rights::parse("lr").unwrap());
+    let add = RightsChange::Add(Rights::parse("sr").unwrap());
+    world.run(&SetAcl { account: ACCOUNT, mailbox: one, key: GIVEN, change: add }).unwrap();
+    let remove = RightsChange::Remove(Rights::parse("lx").unwrap());
+    world.run(&SetAcl { account: ACCOUNT, mailbox: one, key: GIVEN, change: remove }).unwrap();
+    assert_eq!(world.mailbox(one).acl.rights_of(OTHER), Rights::parse("rs").unwrap());
+    // What is taken gives nothing; one mailbox more changes nothing in the directory.
+    world.grant(two, (Identifier::Anyone, Sign::Taken), "l").unwrap();
+    world.grant(two, GIVEN, "l").unwrap();
+    let seq = world.state.directory.seq;
+    world.grant(two, GIVEN, "lr").unwrap();
+    assert_eq!(world.state.directory.seq, seq);
+    world.grant(two, GIVEN, "").unwrap();
+    assert_eq!(world.reach(OTHER), [ACCOUNT]);
+    world.run(&DeleteMailbox { account: ACCOUNT, mailbox: one }).unwrap();
+    assert!(world.reach(OTHER).is_empty());
+    world.grant(two, (Identifier::Anyone, Sign::Given), "l").unwrap();
+    assert_eq!(world.reach(OTHER), [ACCOUNT]);
+    assert!(world.reach(ACCOUNT).is_empty());
+    world.run(&RemoveAccount(ACCOUNT)).unwrap();
+    assert!(world.reach(OTHER).is_empty());
+}
+
+#[test]
+fn entries_of_accounts_that_are_gone_go() {
+    let mut world = World::shared();
+    world.grant(INBOX, GIVEN, "lr").unwrap();
+    world.run(&RemoveAccount(OTHER)).unwrap();
+    assert!(world.state.directory.grants.is_empty());
+    assert_eq!(world.mailbox(INBOX).acl.len(), 1);
+    let nobody = world.grant(INBOX, GIVEN, "lr").unwrap_err();
+    assert_eq!(nobody, StoreError::NoSuchAccount.into());
+    world.grant(INBOX, (Identifier::Anyone, Sign::Given), "p").unwrap();
+    let entries: Vec<_> = world.mailbox(INBOX).acl.entries().map(|(key, _)| key).collect();
+    assert_eq!(entries, [(Identifier::Anyone, Sign::Given)]);
+}
+
+#[test]
+fn a_list_has_a_bound() {
+    let mut world = World::shared();
+    let full: Acl = (3..)
+        .take(ACL_ENTRIES_MAX)
+        .map(|id| ((Identifier::Account(AccountId(id)), Sign::Given), Rights::READ))
+        .collect();
+    let accounts = Arc::make_mut(&mut Arc::make_mut(&mut world.state.directory).accounts);
+    let template = accounts[&OTHER].clone();
+    for id in (3..).take(ACL_ENTRIES_MAX).map(AccountId) {
+        accounts.insert(id, waypost_mail::AccountRecord { id, ..template.clone() });
+    }
+    let account = Arc::make_mut(world.state.accounts.get_mut(&ACCOUNT).unwrap());
+    Arc::make_mut(account.mailboxes.get_mut(&INBOX).unwrap()).acl = Arc::new(full);
+    assert!(matches!(world.grant(INBOX, GIVEN, "l"), Err(Undecided::Refused(StoreError::Limit(_)))));
+    world.grant(INBOX, (Identifier::Account(AccountId(3)), Sign::Given), "").unwrap();
+    world.grant(INBOX, GIVEN, "l").unwrap();
+}
+
+#[test]
+fn new_mailboxes_inherit_the_list_above_them_and_keep_it_when_they_move() {
+    let mut world = World::shared();
+    let top = world.create("top").unwrap();
+    world.grant(top, GIVEN, "lrk").unwrap();
+    world.create("top/a/b").unwrap();
+    let rights = |world: &World, name: &str| world.account().by_name(name).unwrap().acl.rights_of(OTHER);
+    for name in ["top/a", "top/a/b"] {
+        assert_eq!(rights(&world, name), Rights::parse("lrk").unwrap(), "{name}");
+    }
+    assert_eq!(rights(&world, "INBOX"), Rights::NONE);
+    let moved = world.account().by_name("top/a").unwrap().id;
+    world.rename(moved, "elsewhere").unwrap();
+    assert_eq!(rights(&world, "elsewhere/b"), Rights::parse("lrk").unwrap());
+}
+
+#[test]
+fn a_reader_has_a_seen_of_their_own_and_changes_what_they_may() {
+    let mut world = World::shared();
+    world.deliver(3);
+    world.change(&[1], FlagMode::Add, &["\\Seen", "$kept"], None).unwrap();
+    assert!(world.change_as(&[2, 3, 9], FlagMode::Add, &["\\Seen", "\\Deleted", "x"], "lrs").is_some());
+    assert_eq!(world.seen_by(INBOX, OTHER), [2, 3]);
+    let inbox = world.mailbox(INBOX);
+    assert_eq!((inbox.unseen, inbox.unseen_by(Some(OTHER)), inbox.deleted), (2, 1, 0));
+    assert_eq!(inbox.keywords.len(), 1);
+    let highest = inbox.highest_modseq;
+    assert_eq!(inbox.row(Uid::new(2).unwrap()).unwrap().modseq, highest);
+    // Nothing changes: no record.
+    assert_eq!(world.change_as(&[2], FlagMode::Add, &["\\Seen"], "lrs"), None);
+    assert_eq!(world.change_as(&[2], FlagMode::Replace, &["\\Flagged"], "lr"), None);
+    assert_eq!(world.mailbox(INBOX).highest_modseq, highest);
+    // Replacing leaves alone what may not be changed.
+    world.change_as(&[1, 2], FlagMode::Replace, &["\\Deleted", "\\Flagged"], "lrst").unwrap();
+    assert_eq!(world.seen_by(INBOX, OTHER), [3]);
+    let row = |world: &World, uid| {
+        let inbox = world.mailbox(INBOX);
+        inbox.flags(inbox.row(Uid::new(uid).unwrap()).unwrap())
+    };
+    assert_eq!(row(&world, 1), flags(&["\\Seen", "\\Deleted", "$kept"]));
+    assert_eq!(row(&world, 2), flags(&["\\Deleted"]));
+    world.change_as(&[1], FlagMode::Replace, &["\\Flagged"], "lrw").unwrap();
+    assert_eq!(row(&world, 1), flags(&["\\Seen", "\\Deleted", "\\Flagged"]));
+    world.change_as(&[3], FlagMode::Remove, &["\\Seen"], "lrs").unwrap();
+    assert!(world.mailbox(INBOX).seen.is_empty());
+    world.change_as(&[2, 3], FlagMode::Replace, &["\\Seen"], "lrs").unwrap();
+    world.expunge(&[2], Which::All);
+    assert_eq!(world.seen_by(INBOX, OTHER), [3]);
+    assert_eq!(world.mailbox(INBOX).unseen_by(Some(OTHER)), 1);
+}
+
+#[test]
+fn copies_carry_what_each_has_seen() {
+    let mut world = World::shared();
+    world.deliver(2);
+    world.change(&[1], FlagMode::Add, &["\\Seen"], None).unwrap();
+    world.change_as(&[2], FlagMode::Add, &["\\Seen"], "lrs").unwrap();
+    let to = world.create("to").unwrap();
+    for (actor, letters, owner, other) in [
+        (ACCOUNT, "swt", vec![1], vec![2]),
+        (OTHER, "s", vec![3], vec![2, 4]),
+        (OTHER, "", vec![5], vec![2, 4]),
+    ] {
+        let may = FlagRights::from(Rights::parse(letters).unwrap());
+        let route = Route { actor, may, ..Route::within(ACCOUNT, Originals::Stay) };
+        world.run(&Copy { route, ..copy(&[1, 2], to, Originals::Stay) }).unwrap();
+        let seen: Vec<u32> = world
+            .mailbox(to)
+            .rows()
+            .filter(|row| row.flags.contains(waypost_mail::SystemFlags::SEEN))
+            .map(|row| row.uid.value())
+            .collect();
+        assert_eq!(seen.last(), owner.last());
+        assert_eq!(world.seen_by(to, OTHER), other);
+    }
+}
+
+#[test]
+fn messages_go_to_another_account_with_new_ids() {
+    let mut world = World::shared();
+    world.deliver(4);
+    world.change(&[1, 2], FlagMode::Add, &["\\Seen", "\\Flagged", "mine"], None).unwrap();
+    world.change_as(&[2], FlagMode::Add, &["\\Seen"], "lrs").unwrap();
+    world.state.retention.window = std::time::Duration::from_secs(60);
+    world.state.retention.bytes_max = 1 << 30;
+    let structures = world.mailbox(INBOX).rows().map(|row| (row.email, vec![7])).collect();
+    let route = |originals| Route {
+        to: OTHER,
+        actor: OTHER,
+        structures: std::collections::HashMap::clone(&structures),
+        ..Route::within(ACCOUNT, originals)
+    };
+    let across = |uids: &[u32], originals| Copy { route: route(originals), ..copy(uids, INBOX, originals) };
+    // Its quota counts.
+    assert_eq!(world.refused(&across(&[1, 2, 3, 4], Originals::Stay)), StoreError::OverQuota);
+    let copied = world.run(&across(&[1, 2], Originals::Stay)).unwrap();
+    assert_eq!(copied.uids.iter().map(|(_, new)| new.value()).collect::<Vec<_>>(), [1, 2]);
+    let other = world.state.accounts[&OTHER].clone();
+    let inbox = other.inbox().unwrap();
+    let rows: Vec<_> = inbox.rows().collect();
+    assert_eq!(inbox.flags(rows[0]), flags(&["\\Flagged", "mine"]));
+    assert_eq!(inbox.flags(rows[1]), flags(&["\\Seen", "\\Flagged", "mine"]));
+    assert!(rows.iter().all(|row| row.email.0 == row.uidl.0 && row.modseq.value() == row.email.0));
+    assert_eq!((other.bytes, world.account().bytes), (200, 400));
+    world.run(&across(&[3], Originals::Go)).unwrap();
+    assert_eq!(world.uids(INBOX), [1, 2, 4]);
+    assert_eq!((world.state.accounts[&OTHER].bytes, world.account().bytes), (300, 300));
+    // Its owner can have it back.
+    assert_eq!(world.account().retained.count, 1);
+    // What nobody gave a structure for is not there any more.
+    let bare = Route { structures: Default::default(), ..route(Originals::Stay) };
+    let bare = Copy { route: bare, ..copy(&[4], INBOX, Originals::Stay) };
+    world.state.directory = {
+        let mut directory = (*world.state.directory).clone();
+        Arc::make_mut(&mut directory.accounts).get_mut(&OTHER).unwrap().quota_bytes = None;
+        Arc::new(directory)
+    };
+    assert_eq!(world.refused(&bare), StoreError::NoSuchMessage);
+}
+
+#[test]
+fn annotations_are_all_changed_or_none_within_their_bounds() {
+    let mut world = World::shared();
+    let limits = AnnotationLimits { entries_max: 2, value_bytes_max: 3, ..AnnotationLimits::NONE };
+    let key = |mailbox, audience, name: &str| (mailbox, audience, name.to_owned());
+    let value = |octets: &[u8]| Some(Arc::<[u8]>::from(octets));
+    let mut annotate = |changes| world.run(&Annotate { account: ACCOUNT, changes, limits });
+    let (here, mine) = (Some(INBOX), Audience::Private(ACCOUNT));
+    annotate(vec![
+        (key(here, Audience::Shared, "/comment"), value(b"abc")),
+        (key(here, mine, "/comment"), value(b"\0")),
+        (key(None, mine, "/comment"), value(b"")),
+    ])
+    .unwrap();
+    let too_large = annotate(vec![
+        (key(here, mine, "/other"), value(b"")),
+        (key(here, Audience::Shared, "/comment"), value(b"abcd")),
+    ]);
+    assert_eq!(too_large, Err(StoreError::AnnotationTooLarge(3).into()));
+    let changes = ["/a", "/b"].map(|name| (key(here, mine, name), value(b"x")));
+    assert_eq!(annotate(changes.to_vec()), Err(StoreError::TooManyAnnotations.into()));
+    // What goes makes room in the same command.
+    annotate([(key(here, mine, "/comment"), None)].into_iter().chain(changes).collect()).unwrap();
+    assert_eq!(
+        annotate(vec![(key(Some(MailboxId(99)), mine, "/comment"), value(b""))]),
+        Err(StoreError::NoSuchMailbox.into())
+    );
+    let names = |world: &World, mailbox, audience| -> Vec<String> {
+        world.account().annotations.of(mailbox, audience).map(|(name, _)| name.to_owned()).collect()
+    };
+    assert_eq!(names(&world, here, mine), ["/a", "/b"]);
+    assert_eq!(names(&world, here, Audience::Shared), ["/comment"]);
+    assert_eq!(names(&world, None, mine), ["/comment"]);
+    // Names and values count: 15 octets of this audience, 26 of all.
+    for (audience_bytes_max, account_bytes_max, fits) in
+        [(14, 99, false), (15, 99, true), (99, 25, false), (99, 26, true)]
+    {
+        let changes = vec![(key(here, mine, "/a"), value(b"xx")), (key(here, mine, "/b"), value(b"x"))];
+        let limits = AnnotationLimits { audience_bytes_max, account_bytes_max, ..limits };
+        let before = world.state.clone();
+        let done = world.run(&Annotate { account: ACCOUNT, changes, limits });
+        assert_eq!(done.is_ok(), fits, "{audience_bytes_max} {account_bytes_max}");
+        world.state = before;
+    }
+    let gone = world.create("gone").unwrap();
+    let changes = vec![(key(Some(gone), mine, "/comment"), value(b"x"))];
+    world.run(&Annotate { account: ACCOUNT, changes, limits }).unwrap();
+    world.rename(gone, "renamed").unwrap();
+    assert_eq!(names(&world, Some(gone), mine), ["/comment"]);
+    world.run(&DeleteMailbox { account: ACCOUNT, mailbox: gone }).unwrap();
+    assert!(names(&world, Some(gone), mine).is_empty());
+}
+
+#[test]
+fn a_special_use_has_one_mailbox() {
+    let mut world = World::new();
+    let drafts = world.account().by_name("Drafts").unwrap().id;
+    let set = |mailbox, special_use| SetSpecialUse { account: ACCOUNT, mailbox, special_use };
+    let mine = world.create("mine").unwrap();
+    assert_eq!(world.run(&set(mine, Some(SpecialUse::Drafts))).unwrap(), [drafts]);
+    assert_eq!(world.mailbox(drafts).special_use, None);
+    assert_eq!(world.mailbox(mine).special_use, Some(SpecialUse::Drafts));
+    assert!(world.run(&set(mine, Some(SpecialUse::Drafts))).unwrap().is_empty());
+    assert!(world.run(&set(mine, None)).unwrap().is_empty());
+    assert_eq!(world.mailbox(mine).special_use, None);
 }

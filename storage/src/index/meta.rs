@@ -11,6 +11,7 @@ use super::{
     value::{self, Value},
 };
 use crate::{
+    annotation::KeptAnnotation,
     record::{MailboxPart, codec},
     state::{AccountState, Grave, MailboxState},
 };
@@ -35,6 +36,9 @@ struct AccountMeta {
     oldest_retained: Option<Timestamp>,
     #[n(8)]
     graves: Vec<(u64, Grave)>,
+    /// Missing where there are none.
+    #[n(9)]
+    annotations: Option<Vec<KeptAnnotation>>,
 }
 
 /// What the keys of an account's pages begin with.
@@ -54,6 +58,8 @@ pub(crate) fn put(account: &AccountState, old_keys: &[Vec<u8>]) -> (Vec<Operatio
         retained: MailboxPart::new(&account.retained),
         oldest_retained: account.oldest_retained,
         graves: account.graves.iter().map(|(id, grave)| (id.0, grave.clone())).collect(),
+        annotations: (!account.annotations.is_empty())
+            .then(|| KeptAnnotation::all(&account.annotations).collect()),
     };
     let octets = value::cbor(&meta);
     let digest = xxh3_64(&octets);
@@ -93,6 +99,7 @@ pub(super) fn decode(id: AccountId, pages: &[(Vec<u8>, Vec<u8>)]) -> Option<(Acc
         retained: mailbox(meta.retained).1,
         oldest_retained: meta.oldest_retained,
         graves: Arc::new(meta.graves.into_iter().map(|(id, grave)| (MailboxId(id), grave)).collect()),
+        annotations: Arc::new(meta.annotations.map(KeptAnnotation::into_annotations).unwrap_or_default()),
     };
     (seq == Some(account.seq)).then_some((account, xxh3_64(&octets)))
 }

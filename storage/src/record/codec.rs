@@ -9,6 +9,7 @@ use waypost_mail::{
 };
 
 use crate::{
+    acl::Rights,
     content::{BodyPlace, Content},
     state::SpecialUse,
 };
@@ -49,6 +50,8 @@ fn service_of(number: u8) -> Option<LoginService> {
 }
 
 kept_as!(account: AccountId as u64, |v| v.0, |v| Some(AccountId(v)));
+kept_as!(accounts: Vec<AccountId> as Vec<u64>, |v| v.iter().map(|v| v.0).collect(), |v| Some(v.into_iter().map(AccountId).collect()));
+kept_as!(rights: Rights as u16, |v| v.bits(), |v| Some(Rights::from_bits(v)));
 kept_as!(mailbox: MailboxId as u64, |v| v.0, |v| Some(MailboxId(v)));
 kept_as!(email: EmailId as u64, |v| v.0, |v| Some(EmailId(v)));
 kept_as!(thread: ThreadId as u64, |v| v.0, |v| Some(ThreadId(v)));

@@ -43,11 +43,20 @@
 //! | 41 | 1 | directory | `CodesForgotten` |
 //! | 42 | 1 | directory | `DirectorySnapshotPart` |
 //! | 43 | 1 | directory | `DirectorySnapshotClosed` |
+//! | 60 | 1 | account | `AclChanged` |
+//! | 61 | 1 | account | `SeenChanged` |
+//! | 62 | 1 | account | `AnnotationsChanged` |
+//! | 63 | 1 | account | `SpecialUseChanged` |
+//! | 64 | 1 | directory | `GrantsChanged` |
 
 pub(crate) mod codec;
+mod sharing;
 mod snapshot;
 mod wishes;
 
+pub(crate) use self::sharing::{
+    AclChanged, AnnotationsChanged, GrantsChanged, SeenChanged, SpecialUseChanged,
+};
 pub(crate) use self::snapshot::{
     AccountPart, AccountSnapshotClosed, AccountSnapshotPart, DirectoryPart, DirectorySnapshotClosed,
     DirectorySnapshotPart, EntryPart, KeptAccount, MailboxPart, QueueSnapshotClosed, QueueSnapshotPart,
@@ -128,7 +137,7 @@ changes! {
         AppPasswordsChanged = 6, TotpChanged = 7, DestinationPaused = 9, CodeUsed = 10,
         CertificatesChanged = 11, SuppressionChanged = 12, SuppressionRemoved = 13,
         DkimKeyChanged = 14, DkimKeyRemoved = 15, CodesForgotten = 41, DirectorySnapshotPart = 42,
-        DirectorySnapshotClosed = 43,
+        DirectorySnapshotClosed = 43, GrantsChanged = 64,
     }
 }
 changes! {
@@ -136,7 +145,8 @@ changes! {
     AccountChange {
         MailboxCreated = 16, MailboxDeleted = 17, MailboxRenamed = 18, Subscribed = 19, KeywordDefined = 20,
         MessageAdded = 21, FlagsChanged = 22, Expunged = 23, UidValidityChanged = 24,
-        Released = 25, AccountSnapshotPart = 26, AccountSnapshotClosed = 27,
+        Released = 25, AccountSnapshotPart = 26, AccountSnapshotClosed = 27, AclChanged = 60, SeenChanged = 61,
+        AnnotationsChanged = 62, SpecialUseChanged = 63,
     }
 }
 changes! {
@@ -395,6 +405,9 @@ pub(crate) struct MessageAdded {
     /// Missing in a copy: the same account's record that first added the EmailId holds it.
     #[n(10)]
     pub(crate) structure: Option<ByteVec>,
+    /// Others who have seen it, by their ids.
+    #[cbor(n(11), with = "codec::accounts", default)]
+    pub(crate) seen_by: Vec<AccountId>,
 }
 
 /// Where the octets of a message are, as its record says it.

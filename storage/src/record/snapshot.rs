@@ -11,10 +11,13 @@ use waypost_mail::{
 use super::{KeptAppPassword, KeptCertificate, KeptWishes, codec};
 use crate::{
     accept::RelayRecipient,
+    acl::{Grants, KeptAclEntry},
+    annotation::KeptAnnotation,
     content::Content,
     dkim::DkimKey,
     journal::RawRecord,
     queue::{Held, Outcome, QueueEntry, QueuedRecipient},
+    seen::KeptSeen,
     state::{Grave, MailboxState, Restore, Row, SpecialUse},
     suppression::Suppression,
     vanished::{Vanished, VanishedPart},
@@ -96,6 +99,9 @@ pub(crate) enum AccountPart {
     /// Structures, by EmailId.
     #[n(5)]
     Structures(#[n(0)] Vec<(u64, ByteVec)>),
+    /// Annotations of mailboxes and of the server.
+    #[n(6)]
+    Annotations(#[n(0)] Vec<KeptAnnotation>),
 }
 
 /// A mailbox without rows, in snapshots and in the index.
@@ -128,6 +134,12 @@ pub(crate) struct MailboxPart {
     /// Earlier formats did not have it.
     #[n(12)]
     vanished: Option<VanishedPart>,
+    /// Missing where nobody else has a right.
+    #[n(13)]
+    acl: Option<Vec<KeptAclEntry>>,
+    /// Missing where nobody else has seen anything.
+    #[n(14)]
+    seen: Option<Vec<KeptSeen>>,
 }
 
 impl MailboxPart {
@@ -147,6 +159,8 @@ impl MailboxPart {
             bytes: mailbox.bytes,
             digest: mailbox.digest,
             vanished: Some(VanishedPart::new(&mailbox.vanished)),
+            acl: (!mailbox.acl.is_empty()).then(|| KeptAclEntry::all(&mailbox.acl)),
+            seen: (!mailbox.seen.is_empty()).then(|| KeptSeen::all(&mailbox.seen)),
         }
     }
 
@@ -164,6 +178,8 @@ impl MailboxPart {
             bytes: self.bytes,
             digest: self.digest,
             vanished: Arc::new(vanished.unwrap_or_else(|| Vanished::unknown_up_to(self.highest_modseq))),
+            acl: Arc::new(self.acl.map(KeptAclEntry::into_acl).unwrap_or_default()),
+            seen: Arc::new(self.seen.map(KeptSeen::into_seen).unwrap_or_default()),
             ..MailboxState::new(self.id, self.name, self.uid_validity)
         }
     }
@@ -207,6 +223,9 @@ pub(crate) enum DirectoryPart {
     /// Keys of domains.
     #[n(5)]
     DkimKeys(#[n(0)] Vec<DkimKey>),
+    /// What accounts give to others.
+    #[n(6)]
+    Grants(#[n(0)] Vec<(u64, Grants)>),
 }
 
 /// An account as it stands in a snapshot.

@@ -27,6 +27,7 @@ impl Snapshot for DirectoryState {
     fn assemble(of: u64, parts: Vec<DirectoryPart>) -> Option<Self> {
         let mut directory = Self::default();
         let (mut accounts, mut keys, mut lines) = (Vec::new(), Vec::new(), Vec::new());
+        let mut grants = Vec::new();
         for part in parts {
             match part {
                 DirectoryPart::Directory { next_account, restores } => {
@@ -41,11 +42,14 @@ impl Snapshot for DirectoryState {
                 DirectoryPart::Paused(some) => directory.paused.extend(some),
                 DirectoryPart::Suppressions(some) => lines.extend(some),
                 DirectoryPart::DkimKeys(some) => keys.extend(some),
+                DirectoryPart::Grants(some) => grants.extend(some),
             }
         }
         let accounts = accounts.into_iter().map(KeptAccount::into_account);
         directory.accounts = Arc::new(accounts.map(|account| (account.id, account)).collect());
         directory.dkim_keys = Arc::new(keys.into_iter().map(|key| (key.name(), key)).collect());
+        let grants = grants.into_iter().map(|(owner, grants)| (AccountId(owner), grants));
+        directory.grants = Arc::new(grants.collect());
         directory.suppressions = lines.into_iter().collect();
         (directory.seq == of).then_some(directory)
     }
@@ -65,6 +69,8 @@ impl DirectoryState {
         parts.extend(lines.into_iter().map(DirectoryPart::Suppressions));
         let keys = grouped(self.dkim_keys.values().cloned());
         parts.extend(keys.into_iter().map(DirectoryPart::DkimKeys));
+        let grants = grouped(self.grants.iter().map(|(owner, grants)| (owner.0, grants.clone())));
+        parts.extend(grants.into_iter().map(DirectoryPart::Grants));
         parts
     }
 }

@@ -4,6 +4,7 @@ mod in_flight;
 mod in_memory;
 mod model;
 mod retained;
+mod sharing;
 mod store;
 mod together;
 

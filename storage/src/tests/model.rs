@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,7 +12,10 @@ use waypost_mail::{
 };
 
 use super::{accept, account, delivery, options, simulated};
-use crate::{FlagChange, FlagMode, Missing, Store, StoreError};
+use crate::{
+    AnnotationLimits, Audience, Carried, FlagChange, FlagMode, FlagRights, Identifier, Missing, Rights,
+    RightsChange, Sign, Store, StoreError,
+};
 
 #[derive(Clone, Debug, PartialEq)]
 struct Message {
@@ -19,6 +23,8 @@ struct Message {
     octets: Vec<u8>,
     email: EmailId,
     uidl: UidlId,
+    /// Whether the other account has seen it.
+    seen: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +52,11 @@ struct Model {
     seq: u64,
     mailboxes: BTreeMap<MailboxId, Mailbox>,
     subscriptions: BTreeSet<String>,
+    /// Annotations of mailboxes.
+    annotations: BTreeMap<(MailboxId, &'static str), Vec<u8>>,
+    /// The rights of the other account.
+    rights: BTreeMap<MailboxId, Rights>,
+    other: AccountId,
     retained: Vec<Retained>,
     next_retained: u32,
     /// Whether deleted messages are retained.
@@ -94,7 +105,7 @@ impl Model {
     async fn new(store: &Store, name: &str) -> Self {
         let id = account(store, name).await;
         let state = store.account(id).await.unwrap().state();
-        let mailbox = |m: &std::sync::Arc<crate::MailboxState>| Mailbox {
+        let mailbox = |m: &Arc<crate::MailboxState>| Mailbox {
             name: m.name.clone(),
             uid_validity: m.uid_validity,
             uid_next: 1,
@@ -104,7 +115,19 @@ impl Model {
         let mailboxes = state.mailboxes.values().map(|m| (m.id, mailbox(m))).collect();
         let subscriptions = state.subscriptions.as_ref().clone();
         let (retained, graves) = (Vec::new(), BTreeMap::new());
-        Self { id, seq: 0, mailboxes, subscriptions, retained, next_retained: 1, retains: true, graves }
+        Self {
+            id,
+            seq: 0,
+            mailboxes,
+            subscriptions,
+            annotations: BTreeMap::new(),
+            rights: BTreeMap::new(),
+            other: id,
+            retained,
+            next_retained: 1,
+            retains: true,
+            graves,
+        }
     }
 
     fn any(&self, random: &mut Random) -> MailboxId {
@@ -152,6 +175,11 @@ impl Model {
             vanished: Vec::new(),
         };
         self.mailboxes.insert(new.id, mailbox);
+        // As the one above it.
+        let above = name.rsplit_once('/').and_then(|(above, _)| self.by_name(above));
+        if let Some(rights) = above.and_then(|above| self.rights.get(&above)) {
+            self.rights.insert(new.id, *rights);
+        }
     }
 
     async fn compare(&mut self, store: &Store) {
@@ -161,6 +189,14 @@ impl Model {
         self.seq = state.seq;
         assert_eq!(*state.subscriptions, self.subscriptions);
         assert!(state.mailboxes.keys().eq(self.mailboxes.keys()));
+        let annotations: BTreeMap<_, _> = state
+            .annotations
+            .iter()
+            .map(|((mailbox, _, name), value)| ((mailbox.unwrap(), name.as_str()), value.to_vec()))
+            .collect();
+        assert!(annotations.iter().eq(&self.annotations));
+        let shares = store.directory().borrow().shared_with(self.other).any(|owner| owner == self.id);
+        assert_eq!(shares, self.rights.values().any(|rights| !rights.is_empty()));
         let retained = account.retained().await.unwrap();
         assert_eq!(retained.len(), self.retained.len());
         for (found, known) in retained.iter().zip(&self.retained) {
@@ -191,6 +227,17 @@ impl Model {
                 assert_eq!(octets.as_ref(), message.octets);
             }
             mailbox.check_vanished(&found);
+            let shared = store.account_for(self.id, self.other).await.unwrap();
+            let seen = shared.select(*id).await.unwrap().state().unwrap();
+            for (row, own) in seen.rows().zip(found.rows()) {
+                let theirs = mailbox.messages[&row.uid].seen;
+                assert_eq!(row.flags.contains(SystemFlags::SEEN), theirs, "{} {}", mailbox.name, row.uid);
+                assert_eq!(row.flags.without(SystemFlags::SEEN), own.flags.without(SystemFlags::SEEN));
+            }
+            let unseen = mailbox.messages.values().filter(|message| !message.seen).count();
+            assert_eq!((seen.unseen as usize, seen.count), (unseen, found.count));
+            let rights = self.rights.get(id).copied().unwrap_or_default();
+            assert_eq!(shared.rights(&found), rights, "{}", mailbox.name);
             let unseen =
                 mailbox.messages.values().filter(|m| !m.flags.system.contains(SystemFlags::SEEN)).count();
             assert_eq!((found.count as usize, found.unseen as usize), (mailbox.messages.len(), unseen));
@@ -225,7 +272,8 @@ async fn command(store: &Store, model: &mut Model, random: &mut Random, number: 
                     mailbox.uid_next += 1;
                     let octets =
                         format!("Delivered-To: {}\r\nSubject: test\r\n\r\n{body}", model.id).into_bytes();
-                    let message = Message { flags, octets, email: EmailId(placed.uidl.0), uidl: placed.uidl };
+                    let (email, uidl) = (EmailId(placed.uidl.0), placed.uidl);
+                    let message = Message { flags, octets, email, uidl, seen: false };
                     mailbox.messages.insert(placed.uid, message);
                 }
             }
@@ -332,6 +380,7 @@ async fn command(store: &Store, model: &mut Model, random: &mut Random, number: 
                 mailbox.uid_next += 1;
                 let mut message = gone.message;
                 message.flags.system = message.flags.system.without(SystemFlags::DELETED);
+                message.seen = false;
                 mailbox.messages.insert(restored.uid, message);
             }
         }
@@ -347,6 +396,8 @@ async fn command(store: &Store, model: &mut Model, random: &mut Random, number: 
             if new == "INBOX" || model.by_name(new).is_some() {
                 account.delete_mailbox(id).await.unwrap();
                 let mailbox = model.mailboxes.remove(&id).unwrap();
+                model.annotations.retain(|(mailbox, _), _| *mailbox != id);
+                model.rights.remove(&id);
                 model.graves.insert(id, mailbox.name);
                 model.retain(id, mailbox.messages);
             } else if account.rename_mailbox(id, new).await.is_ok() {
@@ -357,6 +408,87 @@ async fn command(store: &Store, model: &mut Model, random: &mut Random, number: 
                     }
                 }
             }
+        }
+    }
+}
+
+/// What one account does in the mailboxes of the other.
+async fn share(store: &Store, models: &mut [Model; 2], at: usize, random: &mut Random) {
+    let [one, two] = models;
+    let (owner, reader) = if at == 0 { (one, two) } else { (two, one) };
+    let account = store.account_for(owner.id, reader.id).await.unwrap();
+    let from = owner.any(random);
+    let uids = owner.uids(from, random);
+    match random.below(5) {
+        0 | 1 => {
+            let mode = [FlagMode::Add, FlagMode::Remove, FlagMode::Replace][random.below(3)];
+            let seen = random.below(2) == 0;
+            let flags = if seen { SystemFlags::SEEN.into() } else { Flags::default() };
+            let change = FlagChange { mode, flags, unchanged_since: None };
+            let may = FlagRights::from(Rights::SEEN);
+            account.change_flags_within(from, uids.clone(), change, may).await.unwrap();
+            for uid in uids {
+                let Some(message) = owner.mailboxes.get_mut(&from).unwrap().messages.get_mut(&uid) else {
+                    continue;
+                };
+                message.seen = match mode {
+                    FlagMode::Replace => seen,
+                    FlagMode::Add => message.seen || seen,
+                    FlagMode::Remove => message.seen && !seen,
+                };
+            }
+        }
+        2 => {
+            let rights = Rights::from_bits(random.below(4096) as u16);
+            let key = (Identifier::Account(reader.id), Sign::Given);
+            account.set_acl(from, key, RightsChange::Replace(rights)).await.unwrap();
+            owner.rights.insert(from, rights);
+        }
+        3 => {
+            let name = ["/comment", "/vendor/a", "/vendor/b"][random.below(3)];
+            let value = (random.below(3) > 0).then(|| vec![random.below(256) as u8; random.below(200)]);
+            let audience = if name == "/comment" { Audience::Shared } else { Audience::Private(reader.id) };
+            let key = (Some(from), audience, name.to_owned());
+            let limits = AnnotationLimits {
+                entries_max: 3,
+                value_bytes_max: 200,
+                audience_bytes_max: 1 << 20,
+                account_bytes_max: 1 << 20,
+            };
+            account.annotate(vec![(key, value.clone().map(Arc::from))], limits).await.unwrap();
+            match value {
+                Some(value) => drop(owner.annotations.insert((from, name), value)),
+                None => drop(owner.annotations.remove(&(from, name))),
+            }
+        }
+        _ => {
+            let (to, moved) = (reader.any(random), random.below(2) == 0);
+            let before = account.state().mailboxes[&from].highest_modseq.value();
+            let own = store.account(reader.id).await.unwrap();
+            let carried = Carried { moved, may: FlagRights::ALL };
+            let outcome = account.carry(from, uids, (&own, to), Missing::Skipped, carried).await.unwrap();
+            let rows = own.select(to).await.unwrap().state().unwrap();
+            let mut gone = Vec::new();
+            for (old, new) in outcome.uids {
+                let was = owner.mailboxes[&from].messages[&old].clone();
+                if moved {
+                    owner.mailboxes.get_mut(&from).unwrap().remove(old, before);
+                    gone.push((old, was.clone()));
+                }
+                let mut flags = was.flags.clone();
+                flags.system = flags.system.without(SystemFlags::SEEN);
+                if was.seen {
+                    flags.system = flags.system.with(SystemFlags::SEEN);
+                }
+                let row = rows.row(new).unwrap();
+                let (email, uidl) = (row.email, row.uidl);
+                let mailbox = reader.mailboxes.get_mut(&to).unwrap();
+                assert_eq!(new.value(), mailbox.uid_next);
+                mailbox.uid_next += 1;
+                mailbox.messages.insert(new, Message { flags, email, uidl, seen: false, ..was });
+            }
+            gone.sort_by_key(|(uid, _)| *uid);
+            owner.retain(from, gone);
         }
     }
 }
@@ -378,10 +510,15 @@ async fn run(seed: u64, commands: usize) {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut store = Store::open(options(directory.path(), disk.clone())).await.unwrap();
     let mut models = [Model::new(&store, "user1").await, Model::new(&store, "user2").await];
+    let [one, two] = &mut models;
+    (one.other, two.other) = (two.id, one.id);
     for number in 0..commands {
         let at = random.below(2);
         store.set_retention(Duration::from_secs(if models[0].retains { 3600 } else { 0 }));
-        command(&store, &mut models[at], &mut random, number).await;
+        match random.below(4) {
+            0 => share(&store, &mut models, at, &mut random).await,
+            _ => command(&store, &mut models[at], &mut random, number).await,
+        }
         match random.below(30) {
             0 => models.iter_mut().for_each(|model| model.retains = !model.retains),
             1 => drop(store.compact().await.unwrap()),

@@ -578,3 +578,46 @@ async fn what_is_not_sent_is_told() {
     let output = waypost(folder.path()).args(args).input(b"\xff").output().await;
     assert!(output.code == 1 && output.text.contains("standard input: "), "{}", output.text);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rights_are_given_and_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = SiteBuilder::new("a.test").write(folder.path());
+    let config_text = config.display().to_string();
+    let acl = |args: &[&str]| {
+        let (command, rest) = args.split_first().unwrap();
+        waypost(folder.path()).args(["acl", command, "-c", &config_text]).args(rest)
+    };
+    let account = |name: &str| format!("{name}@a.test");
+    let (alice, bob) = (account("alice"), account("bob"));
+    // Accounts of the file have their ids once a server ran.
+    let server = Process::serve(&program(), &config).await;
+    let set = acl(&["set", &alice, "INBOX", &bob, "lrs"]).run().await;
+    assert!(
+        set.lines().nth(1).is_some_and(|line| line.starts_with("INBOX ") && line.ends_with(" lrs")),
+        "{set}"
+    );
+    acl(&["set", &alice, "Sent", "anyone", "+l"]).run().await;
+    for (args, said) in [
+        (["set", &alice, "Nowhere", &bob, "l"], "there is no mailbox \"Nowhere\""),
+        (["set", &alice, "INBOX", &bob, "lq"], "are no rights"),
+        (["set", &alice, "INBOX", "nobody@a.test", "l"], "nobody@a.test is no account"),
+        (["set", &alice, "INBOX", &alice, "l"], "the owner of a mailbox has all rights"),
+        (["set", "nobody@a.test", "INBOX", &bob, "l"], "nobody@a.test"),
+    ] {
+        let refused = acl(&args).output().await;
+        assert!(refused.code == 1 && refused.text.contains(said), "{args:?}: {}", refused.text);
+    }
+    server.signal("TERM").await;
+    server.end().await;
+    // Without a server, too.
+    acl(&["set", "--json", "--", &alice, "INBOX", &format!("-{bob}"), "s"]).run().await;
+    let listed = acl(&["list", "--json", &alice]).run().await;
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let line = |mailbox: &str, who: &str, rights: &str| serde_json::json!({ "mailbox": mailbox, "identifier": who, "rights": rights });
+    let lines =
+        [line("INBOX", &bob, "lrs"), line("INBOX", &format!("-{bob}"), "s"), line("Sent", "anyone", "l")];
+    assert_eq!(listed, serde_json::Value::from(lines.to_vec()));
+    let one = acl(&["list", "--json", &alice, "Sent"]).run().await;
+    assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&one).unwrap().len(), 1);
+}

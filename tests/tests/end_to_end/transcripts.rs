@@ -6,8 +6,10 @@ use std::{
     time::SystemTime,
 };
 
-use waypost_auth::totp;
-use waypost_tests::{Script, Site, SiteBuilder, Transport};
+use waypost_auth::{hash_password, totp};
+use waypost_mail::{AccountSource, Address};
+use waypost_storage::NewAccount;
+use waypost_tests::{Script, Site, SiteBuilder, Transport, site::PASSWORD};
 
 use crate::clients::tokens::Tokens;
 
@@ -28,7 +30,11 @@ async fn run_all(folder: &str) {
         let script = Script::load(&path);
         let tokens = if script.needs("tokens") { Some(Tokens::new().await) } else { None };
         for transport in TRANSPORTS.into_iter().filter(|transport| script.runs_over(*transport)) {
+            let users: &[&str] =
+                if script.needs("shared") { &["alice", "bob", "folders"] } else { &["alice", "bob"] };
             let site = SiteBuilder::new("a.test")
+                .users(users)
+                .with(if script.needs("shared") { SHARED } else { "" })
                 .limits("message_size = \"64 KiB\"\nrecipients = 100")
                 .with("[[alias]]\nfrom = \"team@a.test\"\nto = [\"alice@a.test\", \"bob@a.test\"]")
                 .listeners("imap", if script.needs("unauthenticate") { "unauthenticate = true" } else { "" })
@@ -47,6 +53,9 @@ async fn run_all(folder: &str) {
                     made.insert(name.to_owned(), tokens.issue(&format!("{address}@a.test"), seconds).await);
                 }
             }
+            if script.needs("shared") {
+                add_carol(&site).await;
+            }
             if script.needs("codes") {
                 made.extend(codes(&site).await);
             }
@@ -54,6 +63,23 @@ async fn run_all(folder: &str) {
             site.finish().await;
         }
     }
+}
+
+/// Mailboxes of `folders` are shared; alice sets quotas.
+const SHARED: &str = "[imap]\nshared = \"folders@a.test\"\nadministrators = [\"alice@a.test\"]\nmetadata_entries = 10\nmetadata_size = \"1 KiB\"";
+
+/// An account of the store, with 10 KiB.
+async fn add_carol(site: &Site) {
+    let new = NewAccount {
+        address: Address::parse(&site.user("carol")).unwrap(),
+        source: AccountSource::Store,
+        password_hash: Some(hash_password(PASSWORD).unwrap()),
+        scram_verifiers: Vec::new(),
+        quota_bytes: Some(10 << 10),
+    };
+    site.store().create_account(new).await.unwrap();
+    // The accounts are looked at anew at once, not a little later.
+    site.running.reload((*site.running.config()).clone()).await.unwrap();
 }
 
 /// Protects alice's password by codes; those of now.

@@ -86,6 +86,7 @@ impl Operation<'_, '_> {
             exists: view.told(),
             largest_uid: view.largest_uid(),
             saved: &selected.saved,
+            owner: selected.space.account.reader().map(|_| selected.space.account.id()),
             now: now(),
             comparator,
         };

@@ -5,12 +5,12 @@
 use std::{ops::RangeInclusive, sync::Arc};
 
 use encoding_rs::Encoding;
-use waypost_mail::{DateTime, Flag, Keyword, SystemFlags, Timestamp, Uid};
+use waypost_mail::{AccountId, DateTime, Flag, Keyword, SystemFlags, Timestamp, Uid};
 use waypost_storage::Row;
 
 use super::text::{HeaderText, Needle, Scope};
 use crate::{
-    fetch::{email_id, thread_id},
+    fetch::{email_id, owners_mark, thread_id},
     op::Comparator,
     wire::{DateRelation, Day, Search, SearchKey, SequenceSet},
 };
@@ -39,6 +39,8 @@ pub(super) struct Context<'a> {
     pub(super) largest_uid: u32,
     /// What `$` is, ascending.
     pub(super) saved: &'a [Uid],
+    /// Whose mailbox it is, where that is another one.
+    pub(super) owner: Option<AccountId>,
     /// For YOUNGER and OLDER.
     pub(super) now: Timestamp,
     /// How texts are compared.
@@ -175,8 +177,19 @@ impl Compiler<'_> {
             SearchKey::Older(seconds) => {
                 not(Test::NotBefore(self.context.now.seconds() - i64::from(*seconds) + 1))
             }
-            SearchKey::EmailId(id) => Test::EmailId(id.clone()),
-            SearchKey::ThreadId(id) => Test::ThreadId(id.clone()),
+            SearchKey::EmailId(id) => Test::EmailId(self.id(id)),
+            SearchKey::ThreadId(id) => Test::ThreadId(self.id(id)),
+        }
+    }
+
+    /// An id without the mark of its owner; one of somebody else is nobody's.
+    fn id(&self, id: &str) -> String {
+        let mark = owners_mark(self.context.owner);
+        match id.split_at_checked(1) {
+            Some((kind, rest)) => {
+                rest.strip_prefix(&mark).map(|rest| format!("{kind}{rest}")).unwrap_or_default()
+            }
+            None => String::new(),
         }
     }
 
@@ -232,8 +245,8 @@ impl Test {
             Self::Sequence(ranges) => contains(ranges, facts.number),
             Self::Uid(ranges) => contains(ranges, row.uid.value()),
             Self::NotBefore(second) => row.internal_date.seconds >= *second,
-            Self::EmailId(id) => email_id(row) == *id,
-            Self::ThreadId(id) => thread_id(row) == *id,
+            Self::EmailId(id) => email_id(None, row) == *id,
+            Self::ThreadId(id) => thread_id(None, row) == *id,
             Self::Sent(relation, day) => facts.header?.sent.is_some_and(|sent| holds(*relation, sent, *day)),
             Self::Header(name, text) => facts.header?.has(name, text),
             Self::Body(needle) => *facts.found?.get(*needle)?,
