@@ -28,7 +28,7 @@ use waypost_net::ClientTls;
 use waypost_storage::Written;
 
 use super::{
-    Ended, Work,
+    Ended, Event, Work,
     intake::{Arrived, Intake, Origin, Present, Reading, Refused, noting},
     ledger::{Kind, Ledger, Subject},
     target::Targets,
@@ -121,9 +121,18 @@ pub(super) fn run(
     let subject =
         Subject { account: work.account.id().0, format: Kind::Imap, source: from.name(), mailbox: None };
     let ledger = Ledger::open(state_dir, &subject, again).map_err(noting)?;
-    let intake = Intake::new(ledger);
-    let mut import = Import { work, intake, from, tls, resolver, strict, link: None, failures: 0 };
-    import.all()
+    // Who waits is told something while the connection is made.
+    work.tell(Event::Progress(work.progress.clone()))?;
+    let (intake, broken) = (Intake::new(ledger), Broken::default());
+    let mut import = Import { work, intake, from, tls, resolver, strict, link: None, broken };
+    import.all()?;
+    let Broken { times, why, .. } = import.broken;
+    if times > 0 {
+        let note =
+            format!("the connection broke {times} times, and was taken up again; the last time: {why}");
+        work.summary.warnings.push(note);
+    }
+    Ok(())
 }
 
 struct Import<'a> {
@@ -134,8 +143,17 @@ struct Import<'a> {
     resolver: Resolver,
     strict: bool,
     link: Option<Link>,
-    /// Connections in a row that broke before something came.
-    failures: usize,
+    broken: Broken,
+}
+
+/// Connections that broke.
+#[derive(Debug, Default)]
+struct Broken {
+    /// In a row, before something came.
+    in_a_row: usize,
+    times: usize,
+    /// Why the last one did.
+    why: String,
 }
 
 /// Why a piece of work is not done.
@@ -252,22 +270,19 @@ impl Import<'_> {
     /// Waits before the connection is taken up again; the end, where that is of no use.
     fn pause(&mut self, over: Over) -> Result<(), Ended> {
         self.link = None;
-        let pause = PAUSES.get(self.failures).filter(|_| !over.lasts);
+        let pause = PAUSES.get(self.broken.in_a_row).filter(|_| !over.lasts);
         let Some(pause) = pause else {
             self.intake.finish(self.work)?;
             return Err(Ended::Foreign(over.why, over.lasts));
         };
-        self.failures += 1;
-        let note = format!("the connection broke, and was taken up again: {}", over.why);
-        if !self.work.summary.warnings.contains(&note) {
-            self.work.summary.warnings.push(note);
-        }
+        self.broken =
+            Broken { in_a_row: self.broken.in_a_row + 1, times: self.broken.times + 1, why: over.why };
         self.work.wait_while_asked(tokio::time::sleep(*pause))
     }
 
     /// Something came: the next failure is a first one.
     fn got_on(&mut self) {
-        self.failures = 0;
+        self.broken.in_a_row = 0;
     }
 
     /// Gives an order, on a connection that is made where there is none.
@@ -393,7 +408,7 @@ impl Import<'_> {
         *breaks += 1;
         if *breaks >= BREAKS_MAX && state.skipped.insert(uid) {
             self.got_on();
-            self.refuse(state.message(uid), format!("the connection breaks at it: {}", over.why))?;
+            self.refuse(state.message(uid, &over.why), "the connection breaks at it")?;
             self.work.passed(0)?;
         }
         Ok(())
@@ -517,7 +532,7 @@ impl Import<'_> {
 
     fn pass_over(&mut self, state: &mut State<'_>, uid: u32, why: impl Into<String>) -> Result<(), Ended> {
         state.skipped.insert(uid);
-        self.refuse(state.message(uid), why)?;
+        self.refuse(state.message(uid, ""), why)?;
         self.work.passed(0)
     }
 
@@ -570,11 +585,10 @@ impl Import<'_> {
             if state.alone.insert(uid) {
                 continue;
             }
-            let why = match &window.refused {
-                Some(text) => format!("the server does not give it: {text}"),
-                None => "the server does not give it".to_owned(),
-            };
-            self.pass_over(state, uid, why)?;
+            let said = window.refused.as_deref().unwrap_or_default();
+            state.skipped.insert(uid);
+            self.refuse(state.message(uid, said), "the server does not give it")?;
+            self.work.passed(0)?;
         }
         Ok(())
     }
@@ -588,8 +602,10 @@ impl State<'_> {
         together.flat_map(windows).collect()
     }
 
-    fn message(&self, uid: u32) -> String {
-        format!("{}, message with UID {uid}", self.folder.text)
+    /// A message as it is named; `said`: what is told of it besides.
+    fn message(&self, uid: u32, said: &str) -> String {
+        let said = if said.is_empty() { String::new() } else { format!(" ({said})") };
+        format!("{}, message with UID {uid}{said}", self.folder.text)
     }
 }
 

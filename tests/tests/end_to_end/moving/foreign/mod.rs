@@ -306,7 +306,7 @@ async fn a_message_that_is_refused_is_named_and_the_others_come() {
     let (output, uids, _) = imports(refuse, &[]).await;
     assert_eq!((output.code, uids), (1, vec![2, 5]), "{}", output.text);
     assert!(
-        output.text.contains("INBOX, message with UID 4: the server does not give it: cannot read it"),
+        output.text.contains("INBOX, message with UID 4 (cannot read it): the server does not give it"),
         "{}",
         output.text
     );
@@ -352,7 +352,11 @@ async fn a_connection_that_breaks_is_taken_up_again() {
     };
     let (output, uids, _) = imports(breaks, &[]).await;
     assert_eq!((output.code, uids.as_slice()), (0, &UIDS[..]), "{}", output.text);
-    assert!(output.text.contains("note: the connection broke, and was taken up again"), "{}", output.text);
+    assert!(
+        output.text.contains("note: the connection broke 2 times, and was taken up again"),
+        "{}",
+        output.text
+    );
     // BYE in the middle.
     let bye: Manners = |number, command| {
         (number == 0 && brings(command)).then(|| {
@@ -372,7 +376,7 @@ async fn a_connection_that_breaks_is_taken_up_again() {
     let (output, uids, _) = imports(huge, &[]).await;
     assert_eq!((output.code, uids), (1, vec![2, 5]), "{}", output.text);
     assert!(
-        output.text.contains("UID 4: the connection breaks at it: ")
+        output.text.contains("1 not imported: the connection breaks at it")
             && output.text.contains("more than 4 GiB"),
         "{}",
         output.text
@@ -441,7 +445,7 @@ async fn a_password_is_not_sent_where_it_must_not_be() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_is_bounded_whatever_comes() {
-    // A message of 64 MiB, and rows without end.
+    // A message of 64 MiB.
     let large: Manners = |_, command| {
         (brings(command) && command.starts_with("UID FETCH 2,4:5")).then(|| {
             let mut octets = format!("* 2 FETCH (UID 4 BODY[] {{{}}}\r\n", 64 << 20).into_bytes();
@@ -480,4 +484,26 @@ async fn watched(here: &Here, address: SocketAddr) -> (String, u64) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     (fs::read_to_string(&log).unwrap(), peak)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stops_does_not_wait_for_another_that_is_silent() {
+    let evil = Evil::start(|_, command| command.starts_with("LIST").then(|| Says::Octets(Vec::new()))).await;
+    let here = Here::new("x").await;
+    let server = Process::serve(&program(), &here.place.config()).await;
+    let address = evil.address.to_string();
+    let import = here.moves(&address, &["--tls", "none"]);
+    let stop = async {
+        while !evil.commands().iter().any(|command| command.starts_with("LIST")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let begun = std::time::Instant::now();
+        server.signal("TERM").await;
+        let (code, log) = server.end().await;
+        assert_eq!(code, Some(0), "{log}");
+        begun.elapsed()
+    };
+    let (import, took) = tokio::join!(import, stop);
+    assert!(import.code == 1 && import.text.contains("it was stopped"), "{}", import.text);
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }
