@@ -2,6 +2,7 @@
 //! not hold. libFuzzer calls them, and the test that replays the corpora.
 
 mod configuration;
+mod deflate;
 mod imap;
 mod imap_client;
 mod mail;
@@ -21,7 +22,7 @@ use waypost_mta::authenticity::fuzzing;
 pub(crate) type Target = fn(&[u8]);
 
 /// All targets by name; a corpus has the same name.
-pub(crate) const TARGETS: [(&str, Target); 40] = [
+pub(crate) const TARGETS: [(&str, Target); 42] = [
     ("address", mail::address),
     ("arc_sets", fuzzing::arc_sets),
     ("authentication_results", fuzzing::authentication_results),
@@ -29,11 +30,13 @@ pub(crate) const TARGETS: [(&str, Target); 40] = [
     ("config", configuration::config),
     ("config_values", configuration::values),
     ("date_time", mail::date_time),
+    ("deflate", deflate::streams),
     ("dkim_signature", fuzzing::signature),
     ("dmarc_record", fuzzing::dmarc_record),
     ("flags", mail::flags),
     ("header_block", message::header_block),
     ("header_text", message::header_text),
+    ("html_text", message::html_text),
     ("imap_client", imap_client::session),
     ("imap_command", imap::command),
     ("imap_literal", imap::literal),
