@@ -290,7 +290,7 @@ pub async fn execute(
             reports::send(live, &parts.reporter, &day).await.map(Response::ReportsSent)
         }
         Request::Route { from, to } => route::run(store, live, &parts.router, &from, &to).await,
-        Request::Port { address, job } => port(store, live, &address, job, events).await,
+        Request::Port { address, job } => port(store, live, parts, &address, job, events).await,
         Request::Maintain { job } => maintenance::run(store, job, events).await,
     };
     result.unwrap_or_else(Response::Failed)
@@ -303,13 +303,15 @@ pub(super) fn done(result: Result<(), StoreError>) -> Result<Response, String> {
 async fn port(
     store: &Store,
     live: &Live,
+    parts: &Parts,
     address: &str,
     job: Job,
     events: mpsc::Sender<Event>,
 ) -> Result<Response, String> {
     let record = named(store, address)?;
     let account = store.account(record.id).await.map_err(|error| error.to_string())?;
-    port::run(store, account, &live.config.state_dir, job, events).await.map(Response::Ported)
+    let (state_dir, resolver) = (&live.config.state_dir, &parts.router.resolver);
+    port::run(store, account, state_dir, resolver, job, events).await.map(Response::Ported)
 }
 
 async fn add(

@@ -3,6 +3,7 @@
 mod acl;
 mod certificate;
 mod dkim;
+mod import;
 mod queue;
 mod reports;
 mod suppression;
@@ -15,6 +16,7 @@ use crate::port::Layout;
 pub use acl::AclCommand;
 pub use certificate::CertificateCommand;
 pub use dkim::{DkimCommand, DkimDomain, DnsOptions};
+pub use import::{ForeignOptions, ImportOptions, ImportOrigin};
 pub use queue::{QueueCommand, QueueList, SomeMessages, SomeOrAll};
 pub use reports::{ReportsCommand, ReportsOptions};
 pub use suppression::SuppressionCommand;
@@ -330,29 +332,8 @@ pub enum StoreCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Takes all mail of a Maildir or of mboxes into an account; run again, it goes on where it ended
-    Import {
-        /// The account's address
-        address: String,
-        /// Where from.
-        #[command(flatten)]
-        place: Place,
-        /// The mailbox that a single mbox goes to; else INBOX
-        #[arg(long, value_name = "NAME", conflicts_with = "maildir")]
-        mailbox: Option<String>,
-        /// Ends at the first message that cannot be imported
-        #[arg(long)]
-        strict: bool,
-        /// Imports once more what was imported earlier
-        #[arg(long)]
-        again: bool,
-        /// Prints what was done as JSON
-        #[arg(long)]
-        json: bool,
-        /// The configuration.
-        #[command(flatten)]
-        config: ConfigFile,
-    },
+    /// Takes all mail of a Maildir, of mboxes or of another server into an account; run again, it goes on where it ended
+    Import(ImportOptions),
     /// Reads everything: journal, index and messages against their checks and each other; names each problem
     Check {
         /// Prints JSON
@@ -450,7 +431,7 @@ pub struct Place {
     /// A Maildir with its folders
     #[arg(long, value_name = "PATH", conflicts_with = "mbox", required_unless_present = "mbox")]
     pub maildir: Option<PathBuf>,
-    /// A folder with one mbox for each mailbox; for import also a single mbox
+    /// A folder with one mbox for each mailbox
     #[arg(long, value_name = "PATH")]
     pub mbox: Option<PathBuf>,
     /// How the folders of a Maildir lie

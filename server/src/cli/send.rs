@@ -83,9 +83,7 @@ fn password(options: &SendOptions, user: &str) -> Result<String, Failure> {
             None => terminal::ask_password(&format!("Password for {user}: ")),
         };
     };
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
-    Ok(text.lines().next().unwrap_or("").to_owned())
+    terminal::password_in(file)
 }
 
 fn draft(options: &SendOptions, from: &Address, to: &[Address]) -> Result<Draft, Failure> {

@@ -1,6 +1,9 @@
 //! Standard input, output and error.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    path::Path,
+};
 
 use crate::cli::Failure;
 
@@ -62,6 +65,13 @@ pub fn read_password(prompt: &str) -> Result<String, Failure> {
         return Err(Failure::new(format!("the password has more than {PASSWORD_BYTES_MAX} octets")));
     }
     Ok(password)
+}
+
+/// A password that is the first line of a file.
+pub fn password_in(file: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
+    Ok(text.lines().next().unwrap_or("").to_owned())
 }
 
 /// A password from the terminal, whatever standard input is.

@@ -42,7 +42,7 @@ pub(super) fn run(work: &mut Work, state_dir: &Path, job: Job) -> Result<(), End
         Format::Mbox => work.progress.octets_total = total,
     }
     let source = root.display().to_string();
-    let subject = Subject { account: work.account.id().0, format, source, mailbox };
+    let subject = Subject { account: work.account.id().0, format: format.into(), source, mailbox };
     let ledger = Ledger::open(state_dir, &subject, again).map_err(noting)?;
     let subscriptions = source::subscriptions(&root, (format == Format::Maildir).then_some(layout));
     let names = found.folders.iter().filter_map(|folder| folder.mailbox.clone()).collect();

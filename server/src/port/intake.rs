@@ -1,6 +1,6 @@
 //! Messages on their way into a mailbox: several are accepted as one entry, and the next are read meanwhile.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use tokio::task::JoinHandle;
 use waypost_mail::{DateTime, Flags, Keyword, MailboxId, Uid};
@@ -10,7 +10,7 @@ use waypost_storage::{
 
 use super::{
     Ended, Work,
-    ledger::{Group, Ledger},
+    ledger::{Group, Ledger, Print},
 };
 
 /// Most messages in one entry.
@@ -79,6 +79,8 @@ pub(super) enum Origin {
     File(String),
     /// Octets of an mbox.
     Range(u64, u64),
+    /// Another server: UIDVALIDITY, and UIDs of which the last is the message's; there are no others among them.
+    Uids { uid_validity: u32, from: u32, to: u32 },
 }
 
 /// The mailbox that messages go to now.
@@ -153,6 +155,11 @@ impl Intake {
             }
         }
         let size = written.size();
+        if let Origin::Uids { uid_validity, from, to } = origin {
+            self.group.source_validity = Some(uid_validity);
+            self.group.ranges.push((from, to));
+            self.group.first.get_or_insert_with(|| Print::of(size, &written.header));
+        }
         self.octets += size;
         self.weight += size.min(MESSAGE_WEIGHT_MAX);
         self.messages.push(written.for_mailbox(&work.store, delivery));
@@ -164,6 +171,7 @@ impl Intake {
                 }
                 self.group.to = to;
             }
+            Origin::Uids { .. } => {}
         }
         match self.messages.len() >= GROUP_MESSAGES_MAX || self.weight >= GROUP_BYTES_MAX {
             true => self.flush(work),
@@ -193,7 +201,7 @@ impl Intake {
             uid_validity: mailbox.uid_validity.value(),
             uid_next: mailbox.uid_next.value(),
             messages: self.messages.len() as u64,
-            ..std::mem::take(&mut self.group)
+            ..std::mem::take(&mut self.group).joined()
         };
         self.ledger.begin(group).map_err(noting)?;
         let messages = std::mem::take(&mut self.messages);
@@ -258,11 +266,50 @@ impl Arrived {
         self.0.is_empty()
     }
 
+    /// Whether a message is there that is known by this.
+    pub(super) fn holds_print(&self, work: &Work, print: &Print) -> Result<bool, Ended> {
+        for content in self.0.iter().filter(|content| content.size() == print.size) {
+            let header = work.wait(work.store.read(content, 0, print.header_size))?;
+            if Print::of(print.size, &header) == *print {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether a message is there: of the same size and with the same header block.
     pub(super) fn holds(&self, work: &Work, message: &Written) -> Result<bool, Ended> {
         for content in self.0.iter().filter(|content| content.size() == message.size()) {
             let header = work.wait(work.store.read(content, 0, message.header.len() as u64))?;
             if header == message.header {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What a mailbox holds, to be compared with messages that may be in it already; each counts for one.
+#[derive(Debug)]
+pub(super) struct Present(HashMap<u64, Vec<Content>>);
+
+impl Present {
+    pub(super) fn of(work: &Work, mailbox: MailboxId) -> Result<Self, Ended> {
+        let selection = work.wait(work.account.select(mailbox))?;
+        let mut present: HashMap<u64, Vec<Content>> = HashMap::new();
+        for row in selection.state().iter().flat_map(|state| state.rows()) {
+            present.entry(row.content.size()).or_default().push(row.content.clone());
+        }
+        Ok(Self(present))
+    }
+
+    /// Whether a message is there, of the same size and with the same header block; it is not found again.
+    pub(super) fn take(&mut self, work: &Work, message: &Written) -> Result<bool, Ended> {
+        let Some(alike) = self.0.get_mut(&message.size()) else { return Ok(false) };
+        for (at, content) in alike.iter().enumerate() {
+            let header = work.wait(work.store.read(content, 0, message.header.len() as u64))?;
+            if header == message.header {
+                alike.swap_remove(at);
                 return Ok(true);
             }
         }

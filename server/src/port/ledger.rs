@@ -20,7 +20,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Format;
+use super::{Format, uids::Uids};
 
 /// A line of the file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -36,6 +36,29 @@ enum Line {
     Void,
     /// A message of an mbox that cannot be imported.
     Failed(Failed),
+    /// A folder of another server has other UIDs than before.
+    Renumbered { folder: String, uid_validity: u32 },
+    /// Messages of another server that were in the mailbox already, by ranges of UIDs.
+    Held { folder: String, ranges: Vec<(u32, u32)> },
+}
+
+/// Where mail comes from.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Kind {
+    Maildir,
+    Mbox,
+    /// Another server.
+    Imap,
+}
+
+impl From<Format> for Kind {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Maildir => Self::Maildir,
+            Format::Mbox => Self::Mbox,
+        }
+    }
 }
 
 /// What is imported, and into which account.
@@ -43,8 +66,8 @@ enum Line {
 pub(super) struct Subject {
     /// The account's id.
     pub(super) account: u64,
-    pub(super) format: Format,
-    /// The path of the source.
+    pub(super) format: Kind,
+    /// The path of the source, or user and host.
     pub(super) source: String,
     /// The mailbox that a single mbox goes to.
     pub(super) mailbox: Option<String>,
@@ -53,7 +76,7 @@ pub(super) struct Subject {
 /// Messages that are accepted as one entry.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Group {
-    /// Folder of a Maildir, or file of an mbox tree, below the source.
+    /// Folder of a Maildir, or file of an mbox tree, below the source; folder of another server.
     pub(super) folder: String,
     /// The mailbox they go to, its UIDVALIDITY, and the UID that the first message there gets.
     pub(super) mailbox: u64,
@@ -70,6 +93,56 @@ pub(super) struct Group {
     pub(super) from: u64,
     #[serde(default)]
     pub(super) to: u64,
+    /// Messages of another server, by ranges of UIDs; what was not there in between counts, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) ranges: Vec<(u32, u32)>,
+    /// The UIDVALIDITY of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) source_validity: Option<u32>,
+    /// What the first message is known by, where the source is not asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) first: Option<Print>,
+}
+
+impl Group {
+    /// The same, with its ranges joined where they touch.
+    pub(super) fn joined(mut self) -> Self {
+        let mut uids = Uids::default();
+        uids.extend(self.ranges);
+        self.ranges = uids.ranges().to_vec();
+        self
+    }
+}
+
+/// What a message is known by.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub(super) struct Print {
+    /// Octets.
+    pub(super) size: u64,
+    /// Octets of its header block, and their hash (FNV-1a).
+    pub(super) header_size: u64,
+    pub(super) header: u64,
+}
+
+impl Print {
+    pub(super) fn of(size: u64, header: &[u8]) -> Self {
+        Self { size, header_size: header.len() as u64, header: fnv1a(header) }
+    }
+}
+
+fn fnv1a(octets: &[u8]) -> u64 {
+    octets.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
+        (hash ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// What is known of a folder of another server.
+#[derive(Debug, Default)]
+struct Numbered {
+    uid_validity: u32,
+    done: Uids,
+    /// Its UIDs were others once.
+    is_renumbered: bool,
 }
 
 /// A message of an mbox that cannot be imported, and why.
@@ -96,6 +169,8 @@ struct Known {
     reached: HashMap<String, (u64, u64)>,
     /// By file and offset: a message may have been tried more than once.
     failed: BTreeMap<(String, u64), String>,
+    /// By folder of another server.
+    numbered: HashMap<String, Numbered>,
     in_doubt: Option<Group>,
 }
 
@@ -110,12 +185,21 @@ impl Known {
             Line::Settled => self.settle(),
             Line::Void => self.in_doubt = None,
             Line::Failed(Failed { folder, offset, why }) => drop(self.failed.insert((folder, offset), why)),
+            Line::Renumbered { folder, uid_validity } => {
+                let numbered = Numbered { uid_validity, is_renumbered: true, ..Numbered::default() };
+                self.numbered.insert(folder, numbered);
+            }
+            Line::Held { folder, ranges } => self.numbered.entry(folder).or_default().done.extend(ranges),
         }
     }
 
     fn settle(&mut self) {
         let Some(group) = self.in_doubt.take() else { return };
-        if !group.files.is_empty() {
+        if let Some(uid_validity) = group.source_validity {
+            let numbered = self.numbered.entry(group.folder).or_default();
+            numbered.uid_validity = uid_validity;
+            numbered.done.extend(group.ranges);
+        } else if !group.files.is_empty() {
             self.files.entry(group.folder).or_default().extend(group.files);
         } else {
             let (reached, messages) = self.reached.entry(group.folder).or_default();
@@ -165,6 +249,33 @@ impl Ledger {
         self.known.files.get(folder).is_some_and(|files| files.contains(file))
     }
 
+    /// What was imported of a folder of another server, and under which UIDVALIDITY; `None`: nothing.
+    pub(super) fn done(&self, folder: &str) -> Option<(u32, &Uids)> {
+        self.known.numbered.get(folder).map(|numbered| (numbered.uid_validity, &numbered.done))
+    }
+
+    /// Whether a folder of another server had other UIDs when a part of it was imported.
+    pub(super) fn is_renumbered(&self, folder: &str) -> bool {
+        self.known.numbered.get(folder).is_some_and(|numbered| numbered.is_renumbered)
+    }
+
+    /// A folder of another server has other UIDs than before: what was noted of it counts no more.
+    pub(super) fn renumber(&mut self, folder: &str, uid_validity: u32) -> io::Result<()> {
+        self.add(Line::Renumbered { folder: folder.to_owned(), uid_validity })
+    }
+
+    /// Messages of another server are in the mailbox already.
+    pub(super) fn hold(&mut self, folder: &str, held: &Uids) -> io::Result<()> {
+        self.add(Line::Held { folder: folder.to_owned(), ranges: held.ranges().to_vec() })
+    }
+
+    /// Notes a line, and knows it.
+    fn add(&mut self, line: Line) -> io::Result<()> {
+        self.append(&line)?;
+        self.known.take(line);
+        Ok(())
+    }
+
     /// How far an mbox was imported, and how many messages that are.
     pub(super) fn reached(&self, folder: &str) -> (u64, u64) {
         self.known.reached.get(folder).copied().unwrap_or_default()
@@ -211,10 +322,7 @@ impl Subject {
     fn file_name(&self) -> String {
         let Self { account, format, source, mailbox } = self;
         let text = format!("{account}\0{format:?}\0{source}\0{}", mailbox.as_deref().unwrap_or_default());
-        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
-            (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        format!("{hash:016x}")
+        format!("{:016x}", fnv1a(text.as_bytes()))
     }
 }
 
@@ -249,7 +357,7 @@ mod tests {
     use super::*;
 
     fn subject() -> Subject {
-        Subject { account: 1, format: Format::Maildir, source: "/x".to_owned(), mailbox: None }
+        Subject { account: 1, format: Kind::Maildir, source: "/x".to_owned(), mailbox: None }
     }
 
     fn group(files: &[&str]) -> Group {
@@ -286,6 +394,37 @@ mod tests {
         assert_eq!((ledger.failed("m", 30).len(), ledger.failed("m", 12).len()), (1, 0));
         drop(ledger);
         assert_eq!(open(true).reached("m"), (0, 0));
+    }
+
+    #[test]
+    fn uids_count_under_one_uid_validity() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Ledger::open(folder.path(), &subject(), false).unwrap();
+        let group = |ranges: &[(u32, u32)]| Group {
+            folder: "A".into(),
+            ranges: ranges.to_vec(),
+            source_validity: Some(7),
+            ..Group::default()
+        };
+        let done =
+            |ledger: &Ledger| ledger.done("A").map(|(validity, uids)| (validity, uids.ranges().to_vec()));
+        let mut ledger = open();
+        assert_eq!(done(&ledger), None);
+        ledger.begin(group(&[(1, 4)])).unwrap();
+        ledger.begin(group(&[(5, 5), (7, 9)])).unwrap();
+        drop(ledger);
+        let mut ledger = open();
+        assert_eq!((done(&ledger), ledger.is_renumbered("A")), (Some((7, vec![(1, 4)])), false));
+        ledger.settle().unwrap();
+        assert_eq!(done(&ledger), Some((7, vec![(1, 5), (7, 9)])));
+        ledger.renumber("A", 8).unwrap();
+        let mut held = Uids::default();
+        held.add(2, 3);
+        ledger.hold("A", &held).unwrap();
+        assert_eq!(done(&ledger), Some((8, vec![(2, 3)])));
+        drop(ledger);
+        let ledger = open();
+        assert_eq!((done(&ledger), ledger.is_renumbered("A")), (Some((8, vec![(2, 3)])), true));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Moving mail in and out: Maildir++ and mbox, to and from one account of the store.
+//! Moving mail in and out: Maildir++ and mbox, to and from one account of the store; and in, from another server by IMAP.
 //!
 //! Messages stream: of each a chunk, its header block and its structure are in memory, of a mailbox the names or rows of
 //! its messages. The work runs on a thread that may block; it ends early where nobody takes its events any more.
@@ -6,10 +6,12 @@
 //! ```text
 //! lines, name, maildir, mbox: the formats, pure        split: an mbox as it is read
 //! source ──► import ──► intake (groups) ──► store      ledger: what an import has done
+//! server ──► imap ──► intake                           uids: sets of UIDs
 //! store ──► export ──► maildir or mbox tree
 //! ```
 
 mod export;
+mod imap;
 mod import;
 mod intake;
 mod ledger;
@@ -20,6 +22,7 @@ mod name;
 mod source;
 mod split;
 mod target;
+mod uids;
 
 use std::{
     collections::BTreeMap,
@@ -30,8 +33,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokio::{runtime::Handle, sync::mpsc};
+use waypost_mta::dns::Resolver;
 use waypost_storage::{Account, Store, StoreError};
 
+pub use imap::{Foreign, ForeignTls, Password};
 pub use name::Layout;
 
 /// How often progress is told.
@@ -72,6 +77,15 @@ pub enum Job {
         layout: Layout,
         /// The mailbox that a single mbox goes to.
         mailbox: Option<String>,
+        /// Whether the first message that cannot be imported ends it.
+        strict: bool,
+        /// Whether what was imported before is imported again.
+        again: bool,
+    },
+    /// Mail comes in from another server.
+    Fetch {
+        /// Which, and what of it.
+        from: Foreign,
         /// Whether the first message that cannot be imported ends it.
         strict: bool,
         /// Whether what was imported before is imported again.
@@ -152,6 +166,9 @@ pub(crate) enum Ended {
     /// A file or folder without which nothing goes on.
     #[error("{0}: {1}{hint}", hint = hint(.1))]
     File(String, io::Error),
+    /// The server that mail comes from.
+    #[error("{0}{again}", again = if *.1 { "" } else { "; the same command goes on where it ended" })]
+    Foreign(String, bool),
     /// The source or the target is not what was said.
     #[error("{0}")]
     Unfit(String),
@@ -198,6 +215,17 @@ impl Work {
         self.runtime.block_on(task)
     }
 
+    /// Waits for what may take long; ends where nobody takes our events any more.
+    fn wait_while_asked<T>(&self, task: impl Future<Output = T>) -> Result<T, Ended> {
+        self.wait(async {
+            // Both are cancel-safe: what was not waited for to its end is not used any more.
+            tokio::select! {
+                done = task => Ok(done),
+                () = self.events.closed() => Err(Ended::Stopped),
+            }
+        })
+    }
+
     /// A message is behind us.
     fn passed(&mut self, octets: u64) -> Result<(), Ended> {
         self.progress.messages += 1;
@@ -228,6 +256,7 @@ pub async fn run(
     store: &Store,
     account: Account,
     state_dir: &Path,
+    resolver: &Resolver,
     job: Job,
     events: mpsc::Sender<Event>,
 ) -> Result<Summary, String> {
@@ -241,11 +270,14 @@ pub async fn run(
         told: began,
         summary: Summary::default(),
     };
-    let state_dir = state_dir.to_owned();
+    let (state_dir, resolver) = (state_dir.to_owned(), resolver.clone());
     let done = tokio::task::spawn_blocking(move || {
         match job {
             Job::Export { format, path, layout, lf } => export::run(&mut work, format, &path, layout, lf)?,
             Job::Import { .. } => import::run(&mut work, &state_dir, job)?,
+            Job::Fetch { from, strict, again } => {
+                imap::run(&mut work, &state_dir, resolver, from, strict, again)?;
+            }
         }
         work.tell(Event::Progress(work.progress.clone()))?;
         Ok(work.summary)

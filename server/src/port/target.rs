@@ -1,6 +1,6 @@
 //! Which mailbox of the account a folder goes to; missing ones are created.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use waypost_mail::MailboxId;
 use waypost_storage::{AccountState, SpecialUse, StoreError};
@@ -26,11 +26,35 @@ pub(super) struct Targets {
     source: BTreeSet<String>,
     /// What the source is subscribed to, if it says so.
     subscriptions: Option<Vec<String>>,
+    /// What its folders are for: what it says, and what their names say where it does not; one folder for each use.
+    uses: BTreeMap<String, SpecialUse>,
 }
 
 impl Targets {
     pub(super) fn new(source: BTreeSet<String>, subscriptions: Option<Vec<String>>) -> Self {
-        Self { source, subscriptions }
+        Self::with_uses(source, subscriptions, BTreeMap::new())
+    }
+
+    /// For a source that says what its folders are for.
+    pub(super) fn with_uses(
+        source: BTreeSet<String>,
+        subscriptions: Option<Vec<String>>,
+        said: BTreeMap<String, SpecialUse>,
+    ) -> Self {
+        let mut uses: BTreeMap<String, SpecialUse> = BTreeMap::new();
+        let named = NAMES.iter().flat_map(|(special_use, names)| {
+            let of = |wanted: &&'static str| {
+                let wanted = *wanted;
+                source.iter().filter(move |name| plain(name) == wanted)
+            };
+            names.iter().flat_map(of).map(|name| (name.clone(), *special_use))
+        });
+        for (name, special_use) in said.into_iter().chain(named) {
+            if !uses.values().any(|taken| *taken == special_use) {
+                uses.entry(name).or_insert(special_use);
+            }
+        }
+        Self { source, subscriptions, uses }
     }
 
     /// The mailbox that a folder goes to. The inner error says why it cannot be.
@@ -40,7 +64,7 @@ impl Targets {
         if let Some(mailbox) = state.by_name(&name) {
             return Ok(Ok(mailbox.id));
         }
-        let special_use = special_use(&name).filter(|wanted| with_use(&state, *wanted).is_none());
+        let special_use = self.special_use(&name).filter(|wanted| with_use(&state, *wanted).is_none());
         match work.wait(work.account.create_mailbox(&name, special_use)) {
             Ok(mailbox) => {
                 if self.subscriptions.is_none() {
@@ -70,19 +94,22 @@ impl Targets {
 
     /// The name as it is, or that of the account's mailbox for the same use. Two folders of the source never become one.
     fn mapped(&self, state: &AccountState, name: &str) -> String {
-        let own = || special_use(name).and_then(|wanted| with_use(state, wanted));
+        let own = || self.special_use(name).and_then(|wanted| with_use(state, wanted));
         let found = if state.by_name(name).is_none() { own() } else { None };
         match found.filter(|own| !self.source.contains(own)) {
             Some(own) => own,
             None => name.to_owned(),
         }
     }
+
+    fn special_use(&self, name: &str) -> Option<SpecialUse> {
+        self.uses.get(name).copied()
+    }
 }
 
-/// The use that a name says, whether on the first level or, as Courier has it, below INBOX.
-fn special_use(name: &str) -> Option<SpecialUse> {
-    let name = name.strip_prefix("INBOX/").unwrap_or(name).to_lowercase();
-    NAMES.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(wanted, _)| *wanted)
+/// A name whose use is looked up: on the first level or, as Courier has it, below INBOX.
+fn plain(name: &str) -> String {
+    name.strip_prefix("INBOX/").unwrap_or(name).to_lowercase()
 }
 
 fn with_use(state: &AccountState, wanted: SpecialUse) -> Option<String> {
@@ -94,6 +121,12 @@ fn with_use(state: &AccountState, wanted: SpecialUse) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn uses(source: &[&str], said: &[(&str, SpecialUse)]) -> Vec<(String, SpecialUse)> {
+        let source = source.iter().map(|name| (*name).to_owned()).collect();
+        let said = said.iter().map(|(name, special_use)| ((*name).to_owned(), *special_use)).collect();
+        Targets::with_uses(source, None, said).uses.into_iter().collect()
+    }
+
     #[test]
     fn uses_are_known_by_name() {
         for (name, wanted) in [
@@ -104,7 +137,17 @@ mod tests {
             ("INBOX", None),
             ("Sentences", None),
         ] {
-            assert_eq!(special_use(name), wanted, "{name}");
+            assert_eq!(uses(&[name], &[]).first().map(|(_, found)| *found), wanted, "{name}");
         }
+    }
+
+    #[test]
+    fn one_folder_is_for_each_use() {
+        let sent = |name: &str| vec![(name.to_owned(), SpecialUse::Sent)];
+        assert_eq!(uses(&["Sent Messages", "Sent Items", "Sent"], &[]), sent("Sent"));
+        assert_eq!(uses(&["Sent Messages", "Sent Items"], &[]), sent("Sent Items"));
+        assert_eq!(uses(&["Sent", "Gesendet"], &[("Gesendet", SpecialUse::Sent)]), sent("Gesendet"));
+        let twice = [("A", SpecialUse::Sent), ("B", SpecialUse::Sent)];
+        assert_eq!(uses(&["A", "B"], &twice), sent("A"));
     }
 }

@@ -11,6 +11,7 @@ use waypost_mail::{DateTime, Flag, Flags};
 use waypost_storage::{Account, Delivery, Options, Store};
 use waypost_tests::{Client, SiteBuilder, client::Output, program, site::account_id};
 
+mod foreign;
 mod malformed;
 mod python;
 mod resume;
@@ -31,8 +32,13 @@ struct Place {
 impl Place {
     /// With the accounts of these users.
     async fn new(users: &[&str]) -> Self {
+        Self::of(&SiteBuilder::new("a.test").users(users)).await
+    }
+
+    /// With what is configured so.
+    async fn of(builder: &SiteBuilder) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        SiteBuilder::new("a.test").users(users).write(folder.path());
+        builder.write(folder.path());
         let place = Self { folder };
         // The first command gives the accounts of the file ids.
         place.waypost(&["account", "list"]).run().await;

@@ -37,7 +37,7 @@ fn write_mbox(path: &Path) {
 }
 
 /// Kills imports until one ends by itself; how many were killed when something was imported already.
-async fn import_killed_again_and_again(place: &Place, user: &str, arguments: &[&str]) -> usize {
+pub(super) async fn import_killed_again_and_again(place: &Place, user: &str, arguments: &[&str]) -> usize {
     let mut killed = 0;
     for cycle in 0..40_u64 {
         let mut import = Command::new(program())
