@@ -23,6 +23,8 @@ use crate::{
 
 /// Messages whose structures are loaded at once.
 pub(super) const BATCH_MESSAGES: usize = 256;
+/// Messages after which others have their turn.
+const YIELD_MESSAGES: usize = 16;
 const UNKNOWN_ENCODING: &str = "some of it has a transfer encoding that is not known";
 const UNREADABLE: &str = "some of it cannot be read, it was logged";
 
@@ -108,7 +110,7 @@ impl Operation<'_, '_> {
         }
         let view = &mut self.user.selected.as_mut().ok_or(Failure::bad(super::SELECT_FIRST))?.view;
         let mut responder = Responder::new(&self.context.store, self.output, enabled);
-        for message in &messages {
+        for (index, message) in messages.iter().enumerate() {
             if view.is_changed(message.row.uid) && !items.contains(&FetchItem::Flags) {
                 let with_flags = [&[FetchItem::Flags], items].concat();
                 responder.respond(message, &with_flags).await?;
@@ -117,7 +119,9 @@ impl Operation<'_, '_> {
             }
             view.flags_told(message.row.uid);
             // Rows and short texts are in memory: a large mailbox would keep the thread.
-            tokio::task::yield_now().await;
+            if index % YIELD_MESSAGES == 0 {
+                tokio::task::yield_now().await;
+            }
         }
         Ok(responder.read())
     }
