@@ -9,6 +9,7 @@ pub mod session;
 mod compress;
 mod framing;
 mod gather;
+mod language;
 mod obey;
 mod phase;
 

@@ -6,7 +6,7 @@ use super::{
     framing::{Framing, Skipping},
     questions::{NewState, Ran},
 };
-use crate::wire::CommandBody;
+use crate::wire::{CommandBody, Language};
 
 /// The states of RFC 9051 section 3 (*logout* is [`Phase::Closed`]).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,9 +32,14 @@ impl State {
     /// Whether a command is legal here; why not.
     pub(super) fn allows(self, body: &CommandBody) -> Result<(), &'static str> {
         match (body, self) {
-            (CommandBody::Capability | CommandBody::Noop | CommandBody::Logout | CommandBody::Id(_), _) => {
-                Ok(())
-            }
+            (
+                CommandBody::Capability
+                | CommandBody::Noop
+                | CommandBody::Logout
+                | CommandBody::Language(_)
+                | CommandBody::Id(_),
+                _,
+            ) => Ok(()),
             (
                 CommandBody::StartTls
                 | CommandBody::Authenticate(..)
@@ -118,4 +123,5 @@ pub(super) enum Asked {
     AppendAbort { tag: String },
     IdleStart { tag: String },
     Unauthenticate { tag: String },
+    Speak { tag: String, language: Language },
 }

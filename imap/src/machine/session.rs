@@ -36,7 +36,7 @@ use super::{
     questions::{Answer, Event, Question, Ran},
 };
 use crate::wire::{
-    Spelling, encode,
+    Language, Spelling, encode,
     encode::Status,
     literal::{Announced, Sync},
 };
@@ -98,6 +98,8 @@ pub struct ImapMachine {
     pub(super) phase: Phase,
     /// How names of mailboxes are written.
     pub(super) spelling: Spelling,
+    /// In which language people are spoken to.
+    pub(super) language: Language,
     /// Since when the client is silent; set when it is waited for.
     pub(super) silent_since: Option<Instant>,
     /// Since when login is waited for.
@@ -150,6 +152,7 @@ impl ImapMachine {
             state: State::NotAuthenticated,
             phase: Phase::Greeting,
             spelling: Spelling::default(),
+            language: Language::default(),
             silent_since: None,
             login_since: None,
             compressing: false,
@@ -181,7 +184,8 @@ impl ImapMachine {
 
     /// Ends a command.
     pub(super) fn reply(&mut self, Reply { tag, ran }: Reply) -> Turn {
-        self.say(|out| encode::tagged(out, &tag, ran.status, ran.code.as_deref(), &ran.text));
+        let text = self.language.text(&ran.text);
+        self.say(|out| encode::tagged(out, &tag, ran.status, ran.code.as_deref(), &text));
         self.state = ran.state.map_or(self.state, State::from);
         self.silent_since = None;
         self.transfer = Transfer::default();
@@ -230,6 +234,12 @@ impl ImapMachine {
                 self.phase = Phase::Idle { tag };
             }
             (Asked::Unauthenticate { tag }, Answer::Go) => self.unauthenticated(&tag),
+            (Asked::Speak { tag, language }, Answer::Go) => {
+                self.language_changed(tag, language);
+            }
+            (Asked::Speak { tag, .. }, Answer::Ran(_) | Answer::Found(_)) => {
+                self.done(tag, Ran::no(TEXT_SERVER_BUG).with_code("SERVERBUG"));
+            }
             // RFC 8437 section 3: there is no NO.
             (Asked::Unauthenticate { .. }, Answer::Ran(_) | Answer::Found(_)) => {
                 self.bye(None, TEXT_SERVER_BUG);
@@ -275,7 +285,8 @@ impl ImapMachine {
     }
 
     pub(super) fn bye(&mut self, code: Option<&str>, text: &str) -> Turn {
-        self.say(|out| encode::bye(out, code, text));
+        let text = self.language.text(text);
+        self.say(|out| encode::bye(out, code, &text));
         self.phase = Phase::Closed;
         Turn::Again
     }

@@ -191,7 +191,8 @@ impl Operation<'_, '_> {
         if has_gone && self.user.enabled.qresync {
             // RFC 7162 section 3.2: else the client took the highest one that it saw for its own, and missed what is held back.
             let mut out = Vec::new();
-            encode::untagged(&mut out, Status::Ok, Some(&code), "VANISHED is held back");
+            let text = self.user.enabled.language.text("VANISHED is held back");
+            encode::untagged(&mut out, Status::Ok, Some(&code), &text);
             self.output.write(&out).await?;
         }
         let needs_code = has_gone || said == Said::Vanished || self.user.enabled.qresync && expunged;
@@ -243,6 +244,7 @@ impl Operation<'_, '_> {
             | CommandBody::LoginOctets
             | CommandBody::Id(_)
             | CommandBody::Compress(_)
+            | CommandBody::Language(_)
             | CommandBody::Unauthenticate
             | CommandBody::Append(_)
             | CommandBody::Idle => Err(Failure::bad(NOT_NOW)),
@@ -312,7 +314,7 @@ pub(crate) fn updates(
         encode::data(&mut out, &format!("{recent} RECENT"));
     }
     if view.take_new_keywords() {
-        select::new_keywords(&mut out, view.state(), access);
+        select::new_keywords(&mut out, view.state(), access, enabled);
     }
     for uid in view.take_changed() {
         let Some(known) = view.by_uid(uid) else { continue };

@@ -24,7 +24,8 @@ impl Operation<'_, '_> {
     ) -> Result<Ran, Failure> {
         if self.user.selected.take().is_some() {
             let mut out = Vec::new();
-            encode::untagged(&mut out, Status::Ok, Some("CLOSED"), "the previous mailbox is closed");
+            let text = self.user.enabled.language.text("the previous mailbox is closed");
+            encode::untagged(&mut out, Status::Ok, Some("CLOSED"), &text);
             self.output.write(&out).await?;
         }
         let selected = match self.open(name, access).await {
@@ -67,17 +68,20 @@ fn opened(view: &View, access: Access, enabled: Enabled) -> Vec<u8> {
     let state = view.state();
     let mut out = Vec::new();
     flags(&mut out, state);
-    permanent_flags(&mut out, state, access);
+    permanent_flags(&mut out, state, access, enabled);
     encode::data(&mut out, &format!("{} EXISTS", view.exists()));
     if !enabled.rev2 {
         encode::data(&mut out, &format!("{} RECENT", view.recent()));
         let seen = |flags: SystemFlags| flags.contains(SystemFlags::SEEN);
         if let Some(unseen) = state.rows().position(|row| !seen(row.flags)).filter(|_| !enabled.uidonly) {
             let unseen = format!("UNSEEN {}", unseen + 1);
-            encode::untagged(&mut out, Status::Ok, Some(&unseen), "first unseen message");
+            let text = enabled.language.text("first unseen message");
+            encode::untagged(&mut out, Status::Ok, Some(&unseen), &text);
         }
     }
-    let mut code = |code: &str, text: &str| encode::untagged(&mut out, Status::Ok, Some(code), text);
+    let mut code = |code: &str, text: &str| {
+        encode::untagged(&mut out, Status::Ok, Some(code), &enabled.language.text(text));
+    };
     code(&format!("UIDVALIDITY {}", state.uid_validity), "UIDs valid");
     code(&format!("UIDNEXT {}", state.uid_next), "next UID");
     code(&view.highest_modseq_code(), "highest modification sequence");
@@ -86,15 +90,15 @@ fn opened(view: &View, access: Access, enabled: Enabled) -> Vec<u8> {
 }
 
 /// What is said when keywords were defined. Once there is room for no more, PERMANENTFLAGS loses its `\*` (RFC 9051 section 7.1).
-pub(super) fn new_keywords(out: &mut Vec<u8>, state: &MailboxState, access: Access) {
+pub(super) fn new_keywords(out: &mut Vec<u8>, state: &MailboxState, access: Access, enabled: Enabled) {
     flags(out, state);
     if access == Access::ReadWrite && state.keywords.len() >= KEYWORDS_MAX {
-        permanent_flags(out, state, access);
+        permanent_flags(out, state, access, enabled);
     }
 }
 
 /// `* OK [PERMANENTFLAGS (…)]`: what can be stored; `\*`: new keywords, too.
-fn permanent_flags(out: &mut Vec<u8>, state: &MailboxState, access: Access) {
+fn permanent_flags(out: &mut Vec<u8>, state: &MailboxState, access: Access, enabled: Enabled) {
     let permanent = match access {
         Access::ReadOnly => "PERMANENTFLAGS ()".to_owned(),
         Access::ReadWrite if state.keywords.len() < KEYWORDS_MAX => {
@@ -102,7 +106,8 @@ fn permanent_flags(out: &mut Vec<u8>, state: &MailboxState, access: Access) {
         }
         Access::ReadWrite => format!("PERMANENTFLAGS ({})", all_flags(state)),
     };
-    encode::untagged(out, Status::Ok, Some(&permanent), "flags that can be stored");
+    let text = enabled.language.text("flags that can be stored");
+    encode::untagged(out, Status::Ok, Some(&permanent), &text);
 }
 
 /// `* FLAGS (…)`: what is defined in the mailbox.

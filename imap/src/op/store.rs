@@ -78,7 +78,7 @@ impl Operation<'_, '_> {
         let (view, access) = (&mut selected.view, selected.access);
         let (mut out, mut gone) = (Vec::new(), 0);
         if view.take_new_keywords() {
-            super::select::new_keywords(&mut out, view.state(), access);
+            super::select::new_keywords(&mut out, view.state(), access, enabled);
         }
         for uid in uids {
             let Some(known) = view.by_uid(*uid).filter(|known| !known.gone) else {
