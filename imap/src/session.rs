@@ -81,7 +81,9 @@ fn driven(
     let hostname = live.config.hostname.to_string();
     let offer = live.offer(connection.tls.as_ref().map(channel).unwrap_or_default());
     let rules = listener.rules.imap;
-    let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer, rules });
+    let append_limit = op::append::limit(&live.config.limits);
+    let machine =
+        ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer, rules, append_limit });
     let (peer, counted) = (connection.peer.ip(), connection.counted.clone());
     waypost_net::drive(
         connection,
@@ -113,8 +115,8 @@ pub(crate) struct User {
     pub(crate) comparator: Comparator,
     pub(crate) account: Account,
     pub(crate) selected: Option<Selected>,
-    /// The APPEND whose message arrives.
-    pub(crate) appending: Option<Appending>,
+    /// The APPEND whose messages arrive.
+    pub(crate) appending: Option<Box<Appending>>,
     /// Counts the session.
     pub(crate) _seat: Seat,
 }
@@ -278,7 +280,8 @@ impl Session {
                 Err(Failure::bad(op::NOT_NOW))
             }
             Question::Run(command) => operation.run(command).await.map(Answer::Ran),
-            Question::AppendStart(append) => operation.append_start(append).map(|()| Answer::Go),
+            Question::AppendStart(append) => operation.append_start(append).await.map(|()| Answer::Go),
+            Question::AppendPiece(piece) => operation.append_piece(piece).await.map(|()| Answer::Go),
             Question::AppendChunk(octets) => operation.append_chunk(&octets).await.map(|()| Answer::Go),
             Question::AppendEnd => operation.append_end().await.map(Answer::Ran),
             Question::AppendAbort => {

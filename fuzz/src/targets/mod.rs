@@ -4,6 +4,7 @@
 mod configuration;
 mod deflate;
 mod imap;
+mod imap_client;
 mod mail;
 mod message;
 mod play;
@@ -21,7 +22,7 @@ use waypost_mta::authenticity::fuzzing;
 pub(crate) type Target = fn(&[u8]);
 
 /// All targets by name; a corpus has the same name.
-pub(crate) const TARGETS: [(&str, Target); 41] = [
+pub(crate) const TARGETS: [(&str, Target); 42] = [
     ("address", mail::address),
     ("arc_sets", fuzzing::arc_sets),
     ("authentication_results", fuzzing::authentication_results),
@@ -36,6 +37,7 @@ pub(crate) const TARGETS: [(&str, Target); 41] = [
     ("header_block", message::header_block),
     ("header_text", message::header_text),
     ("html_text", message::html_text),
+    ("imap_client", imap_client::session),
     ("imap_command", imap::command),
     ("imap_literal", imap::literal),
     ("imap_machine", imap::machine),
