@@ -21,7 +21,7 @@ use crate::{
         metadata::KnownAnnotations, place::Space,
     },
     view::{Recent, View},
-    wire::{Access, Numbers, SequenceSet},
+    wire::{Access, Language, Numbers, SequenceSet},
 };
 
 /// What all IMAP sessions of a server share. Cheap to clone.
@@ -88,7 +88,11 @@ fn driven(
     let machine =
         ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer, rules, append_limit });
     let (peer, counted) = (connection.peer.ip(), connection.counted.clone());
-    waypost_net::drive(connection, machine, Session { context, peer, counted, rules, user: None })
+    waypost_net::drive(
+        connection,
+        machine,
+        Session { context, peer, counted, rules, language: Language::default(), user: None },
+    )
 }
 
 /// What the handler knows of a connection.
@@ -98,6 +102,7 @@ struct Session {
     peer: IpAddr,
     counted: AddressCount,
     rules: ImapRules,
+    language: Language,
     user: Option<User>,
 }
 
@@ -114,7 +119,7 @@ pub(crate) struct User {
     pub(crate) account: Account,
     pub(crate) selected: Option<Selected>,
     /// The APPEND whose messages arrive.
-    pub(crate) appending: Option<Appending>,
+    pub(crate) appending: Option<Box<Appending>>,
     /// What it was told of annotations, where it wants to know (RFC 5464 section 4.1).
     pub(crate) annotations: Option<Box<KnownAnnotations>>,
     /// Counts the session.
@@ -228,6 +233,13 @@ impl Handler<ImapMachine> for Session {
                 found.map(|found| Answer::Found(Box::new(found)))
             }
             Question::Login(claim) => self.login(&claim).await,
+            Question::Speak(language) => {
+                self.language = language;
+                if let Some(user) = &mut self.user {
+                    user.enabled.language = language;
+                }
+                Ok(Answer::Go)
+            }
             Question::Unauthenticate => Ok(self.unauthenticate()),
             question => self.operate(question, output).await,
         };
@@ -277,6 +289,7 @@ impl Session {
 
     async fn login(&mut self, claim: &Claim) -> Result<Answer, Failure> {
         let (mut user, ran) = op::login::login(&self.context, self.origin(), claim).await?;
+        user.enabled.language = self.language;
         user.message_limit = self.rules.message_limit.map(NonZeroU32::get);
         self.counted.release();
         self.user = Some(user);
@@ -286,6 +299,7 @@ impl Session {
     /// UNAUTHENTICATE (RFC 8437): nothing of the user is left, and the connection counts among those of its address again.
     fn unauthenticate(&mut self) -> Answer {
         self.user = None;
+        self.language = Language::default();
         self.counted.count_again();
         Answer::Go
     }
@@ -296,7 +310,7 @@ impl Session {
         let progress = Progress::new(tokio::time::Instant::now().into_std());
         let mut operation = Operation { context: &self.context, user, output, progress };
         match question {
-            Question::Login(_) | Question::LookUp(_) | Question::Unauthenticate => {
+            Question::Login(_) | Question::LookUp(_) | Question::Speak(_) | Question::Unauthenticate => {
                 Err(Failure::bad(op::NOT_NOW))
             }
             Question::Run(command) => operation.run(command).await.map(Answer::Ran),

@@ -149,7 +149,10 @@ fn served(bits: u8, octets: &[u8], piece: usize) -> (Played, World) {
 
 impl World {
     fn answer(&mut self, question: Question, bits: u8) -> Answer {
-        assert!(self.logged_in || matches!(question, Question::Login(_)), "before login: {question:?}");
+        assert!(
+            self.logged_in || matches!(question, Question::Login(_) | Question::Speak(_)),
+            "before login: {question:?}"
+        );
         match question {
             Question::Login(Claim::Password(shown)) if shown.password == "x" => Answer::Ran(Ran::no("wrong")),
             Question::LookUp(_) => Answer::Ran(Ran::no("wrong")),
@@ -201,6 +204,7 @@ impl World {
             }
             Question::IdleStart if bits & 16 != 0 => Answer::Ran(Ran::no("not now")),
             Question::IdleStart => Answer::Go,
+            Question::Speak(_) => Answer::Go,
             Question::Unauthenticate => {
                 self.logged_in = false;
                 Answer::Go

@@ -43,6 +43,7 @@ pub const CAPABILITIES: &[(&str, Announced)] = &[
     ("ENABLE", Announced::Always),
     ("IDLE", Announced::Always),
     ("SASL-IR", Announced::BeforeLogin),
+    ("LANGUAGE", Announced::Always),
     ("STARTTLS", Announced::StartTls),
     ("LOGINDISABLED", Announced::LoginDisabled),
     ("NAMESPACE", Announced::AfterLogin),

@@ -53,7 +53,9 @@ impl ImapMachine {
         self.spelling = Spelling::default();
         self.login_since = None;
         let code = self.settings.capability_data(self.state);
-        self.say(|out| encode::tagged(out, tag, Status::Ok, Some(&code), "logged out"));
+        // RFC 8437 section 4.1: the language is the default again from here on.
+        let text = std::mem::take(&mut self.language).text("logged out");
+        self.say(|out| encode::tagged(out, tag, Status::Ok, Some(&code), &text));
         self.phase =
             if self.compressing { Phase::StopCompression } else { Phase::Command(Default::default()) };
     }

@@ -10,6 +10,7 @@ mod append;
 mod compress;
 mod framing;
 mod gather;
+mod language;
 mod obey;
 mod phase;
 

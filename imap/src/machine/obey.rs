@@ -41,9 +41,10 @@ impl ImapMachine {
                 self.done(tag, Ran::ok("NOOP completed"))
             }
             CommandBody::Logout => {
+                let language = self.language;
                 self.say(|out| {
-                    encode::bye(out, None, TEXT_LOGOUT);
-                    encode::tagged(out, &tag, Status::Ok, None, "LOGOUT completed");
+                    encode::bye(out, None, &language.text(TEXT_LOGOUT));
+                    encode::tagged(out, &tag, Status::Ok, None, &language.text("LOGOUT completed"));
                 });
                 self.phase = Phase::Closed;
                 Turn::Again
@@ -58,6 +59,7 @@ impl ImapMachine {
             }
             CommandBody::LoginOctets if self.settings.login_allowed() => self.login(tag, wrong_credentials()),
             CommandBody::Login(..) | CommandBody::LoginOctets => self.login(tag, privacy_required()),
+            CommandBody::Language(ranges) => self.change_language(tag, &ranges),
             CommandBody::Compress(algorithm) => self.compress(tag, &algorithm),
             CommandBody::Unauthenticate => self.unauthenticate(tag),
             CommandBody::Idle => self.ask(Asked::IdleStart { tag }, Question::IdleStart),

@@ -8,7 +8,7 @@ use super::{
     obey::UTF8_ACCEPT,
     questions::{NewState, Ran},
 };
-use crate::wire::{Behind, CommandBody};
+use crate::wire::{Behind, CommandBody, Language};
 
 /// The states of RFC 9051 section 3 (*logout* is [`Phase::Closed`]).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,9 +34,14 @@ impl State {
     /// Whether a command is legal here; why not.
     pub(super) fn allows(self, body: &CommandBody) -> Result<(), &'static str> {
         match (body, self) {
-            (CommandBody::Capability | CommandBody::Noop | CommandBody::Logout | CommandBody::Id(_), _) => {
-                Ok(())
-            }
+            (
+                CommandBody::Capability
+                | CommandBody::Noop
+                | CommandBody::Logout
+                | CommandBody::Language(_)
+                | CommandBody::Id(_),
+                _,
+            ) => Ok(()),
             (
                 CommandBody::StartTls
                 | CommandBody::Authenticate(..)
@@ -131,4 +136,5 @@ pub(super) enum Asked {
     AppendAbort { reply: Reply, rest: Rest },
     IdleStart { tag: String },
     Unauthenticate { tag: String },
+    Speak { tag: String, language: Language },
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use waypost_auth::sasl::{Claim, Found, Lookup};
 
-use crate::wire::{Append, AppendPiece, Command, encode::Status};
+use crate::wire::{Append, AppendPiece, Command, Language, encode::Status};
 
 /// What the machine asks. One question is open at a time.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +14,7 @@ pub enum Question {
     /// machine adds the capabilities to the answer.
     Login(Claim),
     /// A command that is legal in the state. Asked only after login, and never for CAPABILITY, ID, LOGIN, AUTHENTICATE,
-    /// STARTTLS, COMPRESS, LOGOUT, UNAUTHENTICATE, IDLE, APPEND and REPLACE, which have questions of their own or none. Untagged responses go to the output
+    /// STARTTLS, COMPRESS, LANGUAGE, LOGOUT, UNAUTHENTICATE, IDLE, APPEND and REPLACE, which have questions of their own or none. Untagged responses go to the output
     /// directly; answer: [`Answer::Ran`].
     Run(Command),
     /// APPEND or REPLACE, up to the first octets of a message that it brings. Answer: [`Answer::Go`], or [`Answer::Ran`] as the refusal: the rest is skipped
@@ -31,6 +31,8 @@ pub enum Question {
     /// IDLE begins; pending updates may go to the output. Answer: [`Answer::Go`], after which the handler's `event` is waited
     /// for until the next question; or [`Answer::Ran`] as the refusal.
     IdleStart,
+    /// LANGUAGE: speak to people in this one from now on, also after the next login. Answer: [`Answer::Go`].
+    Speak(Language),
     /// UNAUTHENTICATE: forget the user. Answer: [`Answer::Go`].
     Unauthenticate,
 }

@@ -36,7 +36,7 @@ use super::{
     phase::{Asked, Phase, Reply, State},
     questions::{Answer, Event, Question, Ran},
 };
-use crate::wire::{Spelling, encode, encode::Status};
+use crate::wire::{Language, Spelling, encode, encode::Status};
 
 /// Longest silence of a client that has logged in, in IDLE too (RFC 3501 section 5.4: at least 30 minutes; RFC 2177: clients renew
 /// IDLE every 29).
@@ -96,6 +96,8 @@ pub struct ImapMachine {
     pub(super) phase: Phase,
     /// How names of mailboxes are written.
     pub(super) spelling: Spelling,
+    /// In which language people are spoken to.
+    pub(super) language: Language,
     /// Since when the client is silent; set when it is waited for.
     pub(super) silent_since: Option<Instant>,
     /// Since when login is waited for.
@@ -148,6 +150,7 @@ impl ImapMachine {
             state: State::NotAuthenticated,
             phase: Phase::Greeting,
             spelling: Spelling::default(),
+            language: Language::default(),
             silent_since: None,
             login_since: None,
             compressing: false,
@@ -179,7 +182,8 @@ impl ImapMachine {
 
     /// Ends a command.
     pub(super) fn reply(&mut self, Reply { tag, ran }: Reply) -> Turn {
-        self.say(|out| encode::tagged(out, &tag, ran.status, ran.code.as_deref(), &ran.text));
+        let text = self.language.text(&ran.text);
+        self.say(|out| encode::tagged(out, &tag, ran.status, ran.code.as_deref(), &text));
         self.state = ran.state.map_or(self.state, State::from);
         self.silent_since = None;
         self.transfer = Transfer::default();
@@ -223,6 +227,12 @@ impl ImapMachine {
                 self.phase = Phase::Idle { tag };
             }
             (Asked::Unauthenticate { tag }, Answer::Go) => self.unauthenticated(&tag),
+            (Asked::Speak { tag, language }, Answer::Go) => {
+                self.language_changed(tag, language);
+            }
+            (Asked::Speak { tag, .. }, Answer::Ran(_) | Answer::Found(_)) => {
+                self.done(tag, Ran::no(TEXT_SERVER_BUG).with_code("SERVERBUG"));
+            }
             // RFC 8437 section 3: there is no NO.
             (Asked::Unauthenticate { .. }, Answer::Ran(_) | Answer::Found(_)) => {
                 self.bye(None, TEXT_SERVER_BUG);
@@ -268,7 +278,8 @@ impl ImapMachine {
     }
 
     pub(super) fn bye(&mut self, code: Option<&str>, text: &str) -> Turn {
-        self.say(|out| encode::bye(out, code, text));
+        let text = self.language.text(text);
+        self.say(|out| encode::bye(out, code, &text));
         self.phase = Phase::Closed;
         Turn::Again
     }
@@ -281,6 +292,10 @@ impl ImapMachine {
 
     /// What to wait for, and how long.
     fn wait(&mut self, now: Instant) -> Step<Question> {
+        if self.input.is_empty() {
+            // Its end may lie in a block that held much more: a session that waits holds none.
+            self.input = BytesMut::new();
+        }
         let (deadline, text) = self.deadline(now);
         if !self.ended && now < deadline {
             let idle = matches!(self.phase, Phase::Idle { .. });

@@ -25,9 +25,9 @@ use super::{
 use crate::wire::{AppendPart, AppendPiece, Command, CommandBody};
 
 const CHUNKS: [usize; 3] = [1, 3, 4096];
-const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n";
+const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR LANGUAGE AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n";
 const LOGIN: &str = "l LOGIN u p\r\n";
-const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MULTIAPPEND CATENATE REPLACE UTF8=ACCEPT MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC BINARY OBJECTID SAVEDATE QUOTA QUOTA=RES-STORAGE QUOTASET ACL RIGHTS=kxte LIST-MYRIGHTS METADATA LIST-METADATA WITHIN I18NLEVEL=2 PREVIEW PARTIAL UIDONLY UIDBATCHES INPROGRESS COMPRESS=DEFLATE APPENDLIMIT=257890] welcome\r\n";
+const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE LANGUAGE NAMESPACE UIDPLUS MULTIAPPEND CATENATE REPLACE UTF8=ACCEPT MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC BINARY OBJECTID SAVEDATE QUOTA QUOTA=RES-STORAGE QUOTASET ACL RIGHTS=kxte LIST-MYRIGHTS METADATA LIST-METADATA WITHIN I18NLEVEL=2 PREVIEW PARTIAL UIDONLY UIDBATCHES INPROGRESS COMPRESS=DEFLATE APPENDLIMIT=257890] welcome\r\n";
 
 /// The exchange of RFC 7677 section 3: user "user", password "pencil".
 const SCRAM_FIRST: &str = "biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=";
@@ -213,6 +213,7 @@ impl World {
             }
             Question::AppendAbort => ("abort".into(), Answer::Go),
             Question::IdleStart => ("idle".into(), Answer::Go),
+            Question::Speak(language) => (format!("speak {}", language.tag()), Answer::Go),
             Question::Unauthenticate => ("unauthenticate".into(), Answer::Go),
         };
         self.questions.push(noted);
@@ -250,7 +251,7 @@ fn greeting_capability_and_logout() {
         World::tls,
         "a CAPABILITY\r\nb noop\r\nc ID (\"name\" \"x\")\r\nd LOGOUT\r\ne NOOP\r\n",
         &format!(
-            "{GREETING}* CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN\r\na OK CAPABILITY completed\r\n\
+            "{GREETING}* CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR LANGUAGE AUTH=PLAIN AUTH=LOGIN\r\na OK CAPABILITY completed\r\n\
              b OK NOOP completed\r\n* ID (\"name\" \"Waypost\")\r\nc OK ID completed\r\n\
              * BYE Waypost logging out\r\nd OK LOGOUT completed\r\n"
         ),
@@ -267,7 +268,7 @@ fn a_password_needs_tls() {
         plain(Privacy::None),
         sent,
         &format!(
-            "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR LOGINDISABLED] mx.test Waypost ready\r\n{refused}"
+            "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR LANGUAGE LOGINDISABLED] mx.test Waypost ready\r\n{refused}"
         ),
         &[],
     );
@@ -275,7 +276,7 @@ fn a_password_needs_tls() {
         plain(Privacy::StartTls),
         sent,
         &format!(
-            "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR STARTTLS LOGINDISABLED] mx.test Waypost ready\r\n{refused}"
+            "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR LANGUAGE STARTTLS LOGINDISABLED] mx.test Waypost ready\r\n{refused}"
         ),
         &[],
     );
@@ -403,7 +404,7 @@ fn a_certificate_is_announced_once_it_was_shown() {
     assert!(world.take().ends_with("a NO [PRIVACYREQUIRED] login needs TLS\r\n"));
     world.send(b"b STARTTLS\r\n", 3);
     world.send(b"c CAPABILITY\r\n", 3);
-    assert!(world.take().contains(" SASL-IR AUTH=EXTERNAL AUTH=PLAIN AUTH=LOGIN\r\n"));
+    assert!(world.take().contains(" SASL-IR LANGUAGE AUTH=EXTERNAL AUTH=PLAIN AUTH=LOGIN\r\n"));
     world.send(b"d AUTHENTICATE EXTERNAL\r\n*\r\n", 3);
     assert_eq!(world.take(), "+ \r\nd BAD AUTHENTICATE cancelled\r\n");
     world.send(b"l AUTHENTICATE EXTERNAL\r\n\r\n", 3);
@@ -432,7 +433,7 @@ fn starttls_forgets_what_came_before() {
     assert_eq!(
         world.take().lines().collect::<Vec<_>>()[..3],
         [
-            "* CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN",
+            "* CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR LANGUAGE AUTH=PLAIN AUTH=LOGIN",
             "c OK CAPABILITY completed",
             "d BAD TLS is on already",
         ]
@@ -441,7 +442,7 @@ fn starttls_forgets_what_came_before() {
     check(
         || World::new(settings(Privacy::StartTls, PlaintextLogin::Allowed)),
         "a STARTTLS\r\n",
-        "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR STARTTLS AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n\
+        "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR LANGUAGE STARTTLS AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n\
          a OK begin TLS negotiation now\r\n<TLS>",
         &[],
     );
@@ -1102,7 +1103,7 @@ fn reusable(sent: &'static str) -> impl Fn() -> World {
         let rules = ImapRules { unauthenticate: true, message_limit: None };
         let mut world = World::new(Settings { rules, ..settings(Privacy::Tls, PlaintextLogin::Refused) });
         world.send(LOGIN.as_bytes(), 4096);
-        assert!(world.take().contains(" UNAUTHENTICATE]"));
+        assert!(world.take().contains(" UNAUTHENTICATE "));
         world.send(sent.as_bytes(), 4096);
         world.take();
         world.questions.clear();
@@ -1116,7 +1117,7 @@ fn a_user_logs_out_and_another_in() {
     check(
         reusable("s SELECT inbox\r\n"),
         "a UNAUTHENTICATE\r\nl LOGIN u p\r\n",
-        &format!("{out}{}", LOGGED_IN.replace("] ", " UNAUTHENTICATE] ")),
+        &format!("{out}{}", LOGGED_IN.replace("=DEFLATE", "=DEFLATE UNAUTHENTICATE")),
         &["unauthenticate", "login u/p"],
     );
     check(
@@ -1150,4 +1151,38 @@ fn logging_out_ends_compression() {
     world.answers.push_back(Answer::Ran(Ran::no("no")));
     world.send(b"a UNAUTHENTICATE\r\n", 4096);
     assert!(world.closed);
+}
+
+#[test]
+fn people_are_spoken_to_in_their_language() {
+    check(
+        World::tls,
+        "a LANGUAGE\r\nb LANGUAGE fr-CA de-CH\r\nc X\r\nd LANGUAGE xx\r\ne LOGIN u x\r\nf LANGUAGE en\r\ng LOGOUT\r\n",
+        &format!(
+            "{GREETING}* LANGUAGE (EN DE i-default)\r\na OK listed\r\n* LANGUAGE (DE)\r\nb OK Sprache gewechselt\r\n\
+             c BAD unbekannter Befehl (Oktett 3)\r\nd NO diese Sprache gibt es nicht\r\n\
+             e NO [AUTHENTICATIONFAILED] wrong\r\n* LANGUAGE (EN)\r\nf OK language changed\r\n\
+             * BYE Waypost logging out\r\ng OK LOGOUT completed\r\n"
+        ),
+        &["speak DE", "login u/x", "speak EN"],
+    );
+    let german = reusable("x LANGUAGE DE\r\n");
+    let mut world = german();
+    world.send(b"a UNAUTHENTICATE\r\nb X\r\n", 4096);
+    assert!(world.take().ends_with("] abgemeldet\r\nb BAD unknown command (octet 3)\r\n"));
+    let mut world = german();
+    world.machine.shutdown();
+    world.run();
+    assert_eq!(world.take(), "* BYE der Server hält an\r\n");
+}
+
+#[test]
+fn a_session_that_waits_holds_no_buffers() {
+    for sent in
+        [b"a NOOP\r\n".repeat(1000), format!("a APPEND x {{5000+}}\r\n{}\r\n", "x".repeat(5000)).into()]
+    {
+        let mut world = World::logged_in();
+        world.send(&sent, 16 * 1024);
+        assert_eq!((world.machine.input.capacity(), world.machine.output.capacity()), (0, 0));
+    }
 }

@@ -13,7 +13,7 @@ use waypost_storage::{
     StoreError, Written,
 };
 
-use super::{Expunges, Failure, NOT_NOW, Operation, place::Found, store::within};
+use super::{Expunges, Failure, NOT_NOW, Operation, limit::Left, place::Found, store::within, uids_only};
 use crate::{
     machine::Ran,
     wire::{
@@ -48,6 +48,8 @@ pub(crate) struct Appending {
     replaced: Option<(Replaced, Numbers)>,
     header: HeaderOctets,
     room: Room,
+    /// How many messages a command may bring (RFC 9738 section 3.1); `None`: any number.
+    message_limit: Option<u32>,
     complete: Vec<Message<Written>>,
     arriving: Option<Message<MessageWriter>>,
     /// The literal whose octets arrive.
@@ -99,6 +101,7 @@ impl Operation<'_, '_> {
             to: Box::new(to),
             replaced: replaced.map(|(replaced, numbers, _)| (replaced, numbers)),
             header: if self.user.enabled.utf8 { HeaderOctets::Any } else { HeaderOctets::Ascii },
+            message_limit: self.user.message_limit,
             complete: Vec::new(),
             arriving: None,
             literal: LiteralKind::Text,
@@ -111,6 +114,10 @@ impl Operation<'_, '_> {
         &mut self,
         (numbers, number): (Numbers, SequenceNumber),
     ) -> Result<(Replaced, Numbers, u64), Failure> {
+        // RFC 9586 section 3.8.
+        if numbers == Numbers::Sequence && self.user.enabled.uidonly {
+            return Err(uids_only());
+        }
         // RFC 8508 section 3.4: as for STORE of \Deleted and EXPUNGE.
         let selected = self.selected_for_writing(Some(Rights::DELETED.with(Rights::EXPUNGE)))?;
         let set = SequenceSet::Ranges(vec![(number, number)]);
@@ -128,7 +135,7 @@ impl Operation<'_, '_> {
     /// What stands between messages. After a refusal what was written is forgotten.
     pub(crate) async fn append_piece(&mut self, piece: AppendPiece) -> Result<(), Failure> {
         let appending = self.user.appending.take().ok_or(Failure::bad(NOT_NOW))?;
-        self.take_piece(appending, piece).await
+        self.take_piece(*appending, piece).await
     }
 
     /// Some octets. After a refusal what was written is forgotten.
@@ -146,7 +153,7 @@ impl Operation<'_, '_> {
             Some((_, numbers)) => (numbers, self.known_modseq()),
             None => (Numbers::Sequence, None),
         };
-        let ran = self.accept(appending).await;
+        let ran = self.accept(*appending).await;
         self.tell_changes(ran, Expunges::Report, numbers, before).await
     }
 
@@ -198,7 +205,7 @@ impl Operation<'_, '_> {
         if let Some(literal) = piece.literal {
             appending.expect(literal)?;
         }
-        self.user.appending = Some(appending);
+        self.user.appending = Some(Box::new(appending));
         Ok(())
     }
 
@@ -229,6 +236,9 @@ impl Operation<'_, '_> {
 impl Appending {
     /// A message begins.
     fn begin(&mut self, store: &Store, flags: Flags, date: Option<DateTime>) -> Result<(), Failure> {
+        if let Some(limit) = self.message_limit.filter(|limit| self.complete.len() >= *limit as usize) {
+            return Err(Left::new(limit, None).refused());
+        }
         if self.complete.len() >= APPEND_MESSAGES_MAX {
             return Err(Failure::no("LIMIT", TOO_MANY));
         }

@@ -68,7 +68,8 @@ impl Operation<'_, '_> {
         if let Some(code) = copyuid(&outcome) {
             // RFC 6851 section 4.3: before the EXPUNGE responses.
             let mut out = Vec::new();
-            encode::untagged(&mut out, Status::Ok, Some(&code), "moved");
+            let text = self.user.enabled.language.text("moved");
+            encode::untagged(&mut out, Status::Ok, Some(&code), &text);
             self.output.write(&out).await?;
         }
         self.limited(Ran::ok("moved"), left).await

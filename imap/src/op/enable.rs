@@ -8,8 +8,8 @@ use crate::{
     machine::{IMAP4REV2, Ran, UTF8_ACCEPT},
     view::View,
     wire::{
-        CommandBody, FetchItem, ListReturn, ModSeqs, Numbers, Search, SearchKey, SequenceMatch, SequenceSet,
-        Spelling, Status, StatusItem,
+        CommandBody, FetchItem, Language, ListReturn, ModSeqs, Numbers, Search, SearchKey, SequenceMatch,
+        SequenceSet, Spelling, Status, StatusItem,
         encode::{self, Recent},
     },
 };
@@ -25,6 +25,8 @@ pub(crate) struct Enabled {
     pub(crate) condstore: bool,
     /// QRESYNC, never without CONDSTORE: VANISHED instead of EXPUNGE.
     pub(crate) qresync: bool,
+    /// In which language people are spoken to; not by ENABLE, but by LANGUAGE.
+    pub(crate) language: Language,
     /// UIDONLY: no message sequence numbers (RFC 9586).
     pub(crate) uidonly: bool,
     /// IMAP4rev2: names in UTF-8, ESEARCH, no RECENT.
@@ -109,7 +111,7 @@ impl Operation<'_, '_> {
                 &mut out,
                 Status::Ok,
                 Some(&code),
-                "modification sequences are told from now on",
+                &self.user.enabled.language.text("modification sequences are told from now on"),
             );
             self.output.write(&out).await?;
         }

@@ -79,7 +79,7 @@ impl Operation<'_, '_> {
 
     async fn tell_left(&mut self, code: &str) -> Result<(), Failure> {
         let mut out = Vec::new();
-        encode::untagged(&mut out, Status::No, Some(code), SOME_LEFT);
+        encode::untagged(&mut out, Status::No, Some(code), &self.user.enabled.language.text(SOME_LEFT));
         self.output.write(&out).await?;
         Ok(())
     }

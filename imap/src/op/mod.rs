@@ -168,7 +168,7 @@ impl Operation<'_, '_> {
     pub(crate) async fn run(&mut self, Command { tag, body: command }: Command) -> Result<Ran, Failure> {
         self.progress.begin(&tag, tokio::time::Instant::now().into_std());
         if self.user.enabled.uidonly && enable::names_numbers(&command) {
-            return Err(Failure::Refused(Ran::bad(UIDS_ONLY).with_code("UIDREQUIRED")));
+            return Err(uids_only());
         }
         if enable::needs_qresync(&command) && !self.user.enabled.qresync {
             return Err(Failure::bad(QRESYNC_FIRST));
@@ -226,7 +226,8 @@ impl Operation<'_, '_> {
         if has_gone && self.user.enabled.qresync {
             // RFC 7162 section 3.2: else the client took the highest one that it saw for its own, and missed what is held back.
             let mut out = Vec::new();
-            encode::untagged(&mut out, Status::Ok, Some(&code), "VANISHED is held back");
+            let text = self.user.enabled.language.text("VANISHED is held back");
+            encode::untagged(&mut out, Status::Ok, Some(&code), &text);
             self.output.write(&out).await?;
         }
         let needs_code = has_gone || said == Said::Vanished || self.user.enabled.qresync && expunged;
@@ -281,6 +282,7 @@ impl Operation<'_, '_> {
             | CommandBody::LoginOctets
             | CommandBody::Id(_)
             | CommandBody::Compress(_)
+            | CommandBody::Language(_)
             | CommandBody::Unauthenticate
             | CommandBody::Append(_)
             | CommandBody::Idle => Err(Failure::bad(NOT_NOW)),
@@ -332,6 +334,11 @@ impl Operation<'_, '_> {
     }
 }
 
+/// A client that has enabled UIDONLY named a message by its number (RFC 9586 section 3).
+fn uids_only() -> Failure {
+    Failure::Refused(Ran::bad(UIDS_ONLY).with_code("UIDREQUIRED"))
+}
+
 /// Whether messages that another session has removed are an error: a client that names them by number believes them there.
 fn names_what_it_sees(numbers: Numbers, set: &SequenceSet) -> bool {
     numbers == Numbers::Sequence && *set != SequenceSet::Saved
@@ -346,7 +353,7 @@ pub(crate) fn updates(
 ) -> Vec<u8> {
     let mut out = Vec::new();
     if selected.take_new_rights() {
-        select::new_rights(&mut out, selected.view.state(), selected.may());
+        select::new_rights(&mut out, selected.view.state(), selected.may(), enabled);
     }
     let may = selected.may();
     out.extend(view_updates(&mut selected.view, may, expunges, numbers, enabled));
@@ -376,7 +383,7 @@ pub(crate) fn view_updates(
         encode::data(&mut out, &format!("{recent} RECENT"));
     }
     if view.take_new_keywords() {
-        select::new_keywords(&mut out, view.state(), may);
+        select::new_keywords(&mut out, view.state(), may, enabled);
     }
     for uid in view.take_changed() {
         let Some(known) = view.by_uid(uid) else { continue };

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Failure, Operation};
-use crate::wire::{Status, encode};
+use crate::wire::{Language, Status, encode};
 
 /// How often a client hears of a command that goes on (RFC 9585 section 4: every 10 to 15 seconds).
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
@@ -33,7 +33,12 @@ impl Progress {
     }
 
     /// The response, if one is due now: with how many messages of how many are done, where that is known.
-    fn report(&mut self, now: std::time::Instant, done: Option<(u32, u32)>) -> Option<Vec<u8>> {
+    fn report(
+        &mut self,
+        now: std::time::Instant,
+        done: Option<(u32, u32)>,
+        language: Language,
+    ) -> Option<Vec<u8>> {
         if now < self.due {
             return None;
         }
@@ -48,7 +53,12 @@ impl Progress {
             _ => code.extend(b" NIL NIL)"),
         }
         let mut out = Vec::new();
-        encode::untagged(&mut out, Status::Ok, Some(&String::from_utf8_lossy(&code)), STILL_AT_WORK);
+        encode::untagged(
+            &mut out,
+            Status::Ok,
+            Some(&String::from_utf8_lossy(&code)),
+            &language.text(STILL_AT_WORK),
+        );
         Some(out)
     }
 }
@@ -56,7 +66,9 @@ impl Progress {
 impl Operation<'_, '_> {
     /// Says how far the command has come, if it is time to. What was gathered goes out with it.
     pub(super) async fn tell_progress(&mut self, done: u32, goal: u32) -> Result<(), Failure> {
-        if let Some(response) = self.progress.report(Instant::now().into_std(), Some((done, goal))) {
+        let language = self.user.enabled.language;
+        if let Some(response) = self.progress.report(Instant::now().into_std(), Some((done, goal)), language)
+        {
             self.output.write(&response).await?;
             self.output.flush().await?;
         }
@@ -70,7 +82,9 @@ impl Operation<'_, '_> {
             if let Some(done) = done_before(work.as_mut(), self.progress.due).await {
                 return Ok(done);
             }
-            if let Some(response) = self.progress.report(Instant::now().into_std(), None) {
+            if let Some(response) =
+                self.progress.report(Instant::now().into_std(), None, self.user.enabled.language)
+            {
                 self.output.write(&response).await?;
                 self.output.flush().await?;
             }
@@ -99,7 +113,7 @@ mod tests {
         let done = loop {
             match done_before(work.as_mut(), progress.due).await {
                 Some(done) => break done,
-                None => said += usize::from(progress.report(now(), None).is_some()),
+                None => said += usize::from(progress.report(now(), None, Language::Default).is_some()),
             }
         };
         assert_eq!((done, said), (7, 2));
@@ -121,14 +135,16 @@ mod tests {
             (35, Some((9, 9)), Some("(\"A1\" NIL NIL)")),
             (45, None, Some("(\"A1\" NIL NIL)")),
         ] {
-            let response = progress.report(at(seconds), done).map(|out| String::from_utf8(out).unwrap());
+            let response = progress
+                .report(at(seconds), done, Language::Default)
+                .map(|out| String::from_utf8(out).unwrap());
             let expected = said.map(|said| format!("* OK [INPROGRESS {said}] still at work\r\n"));
             assert_eq!(response, expected, "after {seconds} s");
         }
         progress.begin("a]", at(50));
-        assert_eq!(progress.report(at(59), None), None);
+        assert_eq!(progress.report(at(59), None, Language::Default), None);
         assert_eq!(
-            progress.report(at(60), Some((1, 2))).unwrap(),
+            progress.report(at(60), Some((1, 2)), Language::Default).unwrap(),
             b"* OK [INPROGRESS (NIL 1 2)] still at work\r\n"
         );
     }

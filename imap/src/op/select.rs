@@ -23,7 +23,8 @@ impl Operation<'_, '_> {
     ) -> Result<Ran, Failure> {
         if self.user.selected.take().is_some() {
             let mut out = Vec::new();
-            encode::untagged(&mut out, Status::Ok, Some("CLOSED"), "the previous mailbox is closed");
+            let text = self.user.enabled.language.text("the previous mailbox is closed");
+            encode::untagged(&mut out, Status::Ok, Some("CLOSED"), &text);
             self.output.write(&out).await?;
         }
         let selected = match self.open(name, access).await {
@@ -71,17 +72,20 @@ fn opened(selected: &Selected, enabled: Enabled) -> Vec<u8> {
     let state = view.state();
     let mut out = Vec::new();
     flags(&mut out, state);
-    permanent_flags(&mut out, state, selected.may());
+    permanent_flags(&mut out, state, selected.may(), enabled);
     encode::data(&mut out, &format!("{} EXISTS", view.exists()));
     if !enabled.rev2 {
         encode::data(&mut out, &format!("{} RECENT", view.recent()));
         let seen = |flags: SystemFlags| flags.contains(SystemFlags::SEEN);
         if let Some(unseen) = state.rows().position(|row| !seen(row.flags)).filter(|_| !enabled.uidonly) {
             let unseen = format!("UNSEEN {}", unseen + 1);
-            encode::untagged(&mut out, Status::Ok, Some(&unseen), "first unseen message");
+            let text = enabled.language.text("first unseen message");
+            encode::untagged(&mut out, Status::Ok, Some(&unseen), &text);
         }
     }
-    let mut code = |code: &str, text: &str| encode::untagged(&mut out, Status::Ok, Some(code), text);
+    let mut code = |code: &str, text: &str| {
+        encode::untagged(&mut out, Status::Ok, Some(code), &enabled.language.text(text));
+    };
     code(&format!("UIDVALIDITY {}", state.uid_validity), "UIDs valid");
     code(&format!("UIDNEXT {}", state.uid_next), "next UID");
     code(&view.highest_modseq_code(), "highest modification sequence");
@@ -90,27 +94,28 @@ fn opened(selected: &Selected, enabled: Enabled) -> Vec<u8> {
 }
 
 /// What is said when keywords were defined. Once there is room for no more, PERMANENTFLAGS loses its `\*` (RFC 9051 section 7.1).
-pub(super) fn new_keywords(out: &mut Vec<u8>, state: &MailboxState, may: FlagRights) {
+pub(super) fn new_keywords(out: &mut Vec<u8>, state: &MailboxState, may: FlagRights, enabled: Enabled) {
     flags(out, state);
     if may.keywords() && state.keywords.len() >= KEYWORDS_MAX {
-        permanent_flags(out, state, may);
+        permanent_flags(out, state, may, enabled);
     }
 }
 
 /// What is said when rights on the selected mailbox changed (RFC 4314 section 5.1.1).
-pub(super) fn new_rights(out: &mut Vec<u8>, state: &MailboxState, may: FlagRights) {
+pub(super) fn new_rights(out: &mut Vec<u8>, state: &MailboxState, may: FlagRights, enabled: Enabled) {
     flags(out, state);
-    permanent_flags(out, state, may);
+    permanent_flags(out, state, may, enabled);
 }
 
 /// `* OK [PERMANENTFLAGS (…)]`: what can be stored; `\*`: new keywords, too.
-fn permanent_flags(out: &mut Vec<u8>, state: &MailboxState, may: FlagRights) {
+fn permanent_flags(out: &mut Vec<u8>, state: &MailboxState, may: FlagRights, enabled: Enabled) {
     let flags = super::store::within(all_flags(state), may);
     let separator = if flags.is_empty() { "" } else { " " };
     let new = if may.keywords() && state.keywords.len() < KEYWORDS_MAX { "\\*" } else { "" };
     let separator = if new.is_empty() { "" } else { separator };
     let permanent = format!("PERMANENTFLAGS ({flags}{separator}{new})");
-    encode::untagged(out, Status::Ok, Some(&permanent), "flags that can be stored");
+    let text = enabled.language.text("flags that can be stored");
+    encode::untagged(out, Status::Ok, Some(&permanent), &text);
 }
 
 /// `* FLAGS (…)`: what is defined in the mailbox.

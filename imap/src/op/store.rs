@@ -84,7 +84,7 @@ impl Operation<'_, '_> {
         let (may, view) = (selected.may(), &mut selected.view);
         let (mut out, mut gone) = (Vec::new(), 0);
         if view.take_new_keywords() {
-            super::select::new_keywords(&mut out, view.state(), may);
+            super::select::new_keywords(&mut out, view.state(), may, enabled);
         }
         for uid in uids {
             let Some(known) = view.by_uid(*uid).filter(|known| !known.gone) else {

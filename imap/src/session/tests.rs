@@ -128,7 +128,7 @@ fn listener() -> ListenerConfig {
 async fn a_session_that_waits_holds_little_room() {
     let world = world().await;
     let session = driven(connection(duplex(1).1), world.context.clone(), &listener());
-    assert!(size_of_val(&*session) <= 3_000, "{} octets", size_of_val(&*session));
+    assert!(size_of_val(&*session) <= 2_640, "{} octets", size_of_val(&*session));
     let around = serve(connection(duplex(1).1), world.context.clone(), &listener());
     assert!(size_of_val(&around) <= 96, "{} octets around it", size_of_val(&around));
 }

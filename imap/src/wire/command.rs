@@ -130,6 +130,8 @@ pub enum CommandBody {
     Compress(String),
     /// UNAUTHENTICATE (RFC 8437)
     Unauthenticate,
+    /// LANGUAGE: language ranges (RFC 5255 section 3.2)
+    Language(Vec<String>),
     /// LOGIN: user, password
     Login(String, String),
     /// LOGIN with a user or password that is not UTF-8: no such can be right.

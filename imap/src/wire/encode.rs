@@ -85,9 +85,10 @@ fn condition(out: &mut Vec<u8>, tag: &str, name: &str, code: Option<&str>, text:
     out.extend(b"\r\n");
 }
 
-/// `text = 1*TEXT-CHAR`: what is no printable US-ASCII becomes `?`.
+/// `text = 1*TEXT-CHAR`, with `UTF8-TEXT-CHAR` (RFC 5255 section 3.5) in a language that has such: controls become `?`.
 fn text(out: &mut Vec<u8>, text: &str) {
-    out.extend(text.chars().map(|char| if (' '..='~').contains(&char) { char as u8 } else { b'?' }));
+    let shown = |char: char| if char.is_control() { '?' } else { char };
+    out.extend(text.chars().map(shown).collect::<String>().as_bytes());
 }
 
 /// `string = quoted / literal`: a literal where it must be.

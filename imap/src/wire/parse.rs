@@ -103,6 +103,8 @@ fn body(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
         "IDLE" => bare(CommandBody::Idle),
         // `compress = "COMPRESS" SP algorithm` (RFC 4978 section 5)
         "COMPRESS" => map(then(word), CommandBody::Compress).parse(rest),
+        // `language-cmd = "LANGUAGE" *(SP lang-range-quoted)` (RFC 5255 section 3.5)
+        "LANGUAGE" => map(texts, CommandBody::Language).parse(rest),
         // `comparator-cmd = "COMPARATOR" *(SP comp-order-quoted)` (RFC 5255 section 4.10)
         "COMPARATOR" => map(texts, CommandBody::Comparator).parse(rest),
         "UIDBATCHES" => uid_batches(rest),

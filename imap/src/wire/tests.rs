@@ -32,6 +32,8 @@ fn simple_commands() {
         ("NAMESPACE", CommandBody::Namespace),
         ("IDLE", CommandBody::Idle),
         ("compress deflate", CommandBody::Compress(s("DEFLATE"))),
+        ("LANGUAGE", CommandBody::Language(vec![])),
+        ("language de-AT \"default\"", CommandBody::Language(vec![s("de-AT"), s("default")])),
         ("COMPARATOR", CommandBody::Comparator(vec![])),
         ("comparator \"cz;*\" i;octet", CommandBody::Comparator(vec![s("cz;*"), s("i;octet")])),
         ("COMPRESS LZW", CommandBody::Compress(s("LZW"))),
@@ -740,7 +742,7 @@ fn what_we_say() {
     assert_eq!(said(&|out| encode::flag_list(out, &Flags::default(), Recent::No)), "()");
     assert_eq!(
         said(&|out| encode::tagged(out, "a", Status::No, Some("X 1"), "b\r\nü")),
-        "a NO [X 1] b???\r\n"
+        "a NO [X 1] b??ü\r\n"
     );
     assert_eq!(said(&|out| encode::untagged(out, Status::Ok, None, "")), "* OK done\r\n");
     assert_eq!(said(&|out| encode::bye(out, None, "b")), "* BYE b\r\n");

@@ -71,7 +71,8 @@ impl Operation<'_, '_> {
         let found = found?;
         let mut out = answer.response(tag, numbers, &found.messages);
         if !found.all_read {
-            encode::untagged(&mut out, Status::No, Some("CORRUPTION"), UNREADABLE);
+            let text = self.user.enabled.language.text(UNREADABLE);
+            encode::untagged(&mut out, Status::No, Some("CORRUPTION"), &text);
         }
         self.output.write(&out).await?;
         self.limited(Ran::ok("searched"), found.left).await

@@ -210,7 +210,7 @@ impl Compiler<'_> {
 
     fn folded(&mut self, text: &[u8]) -> String {
         self.text_keys += 1;
-        self.context.comparator.prepare(&self.charset.decode_without_bom_handling(text).0).into_owned()
+        self.context.comparator.prepare(&self.charset.decode_without_bom_handling(text).0)
     }
 
     fn needle(&mut self, text: &[u8], scope: Scope) -> usize {

@@ -26,9 +26,11 @@ struct FieldText {
 impl HeaderText {
     pub(super) fn new(header: &HeaderBlock, comparator: Comparator) -> Self {
         let field = |(name, value): (&[u8], Vec<u8>)| {
-            let mut line = comparator.prepare(&String::from_utf8_lossy(name)).into_owned() + ": ";
+            let mut line = String::new();
+            comparator.prepare_into(&mut line, &String::from_utf8_lossy(name));
+            line.push_str(": ");
             let value_at = line.len();
-            line.push_str(&comparator.prepare(&header_text(&value)));
+            comparator.prepare_into(&mut line, &header_text(&value));
             FieldText { name: name.to_ascii_lowercase(), line, value: value_at }
         };
         let fields = header.fields().map(|one| field((one.name, one.value()))).collect();
@@ -144,7 +146,7 @@ impl<'a> Finder<'a> {
 
     /// Takes a piece of a text for the needles of its scope; `Scope::Body` is for all.
     fn feed(&mut self, text: &str, scope: Scope) {
-        self.tail.push_str(&self.comparator.prepare(text));
+        self.comparator.prepare_into(&mut self.tail, text);
         for (needle, found) in self.needles.iter().zip(&mut self.found) {
             let wanted = scope == Scope::Body || needle.scope == scope;
             *found = *found || wanted && self.tail.contains(needle.text.as_str());
@@ -194,7 +196,7 @@ mod tests {
     use super::*;
 
     fn fold(text: &str) -> String {
-        Comparator::default().prepare(text).into_owned()
+        Comparator::default().prepare(text)
     }
 
     #[test]

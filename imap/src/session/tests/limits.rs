@@ -14,7 +14,7 @@ impl World {
         listener.rules.imap = imap;
         let mut client = self.connect_to(&listener).await;
         let (_, tagged) = client.command("LOGIN user@a.test secret").await;
-        assert!(tagged.contains(&format!(" MESSAGELIMIT={limit}]")), "{tagged}");
+        assert!(tagged.contains(&format!(" MESSAGELIMIT={limit} ")), "{tagged}");
         client.ok("SELECT INBOX").await;
         client
     }
@@ -64,6 +64,18 @@ async fn one_command_works_on_the_newest_messages() {
     client.ok("STORE 4:* +FLAGS.SILENT (\\Deleted)").await;
     let (untagged, tagged) = client.command("EXPUNGE").await;
     assert_eq!((untagged.matches("EXPUNGE").count(), code(&tagged)), (6, ""));
+}
+
+#[tokio::test]
+async fn one_command_appends_so_many_messages() {
+    let world = world().await;
+    let mut client = world.limited(4).await;
+    let messages = |count: usize| format!("APPEND INBOX{}", " {2+}\r\n\r\n".repeat(count));
+    let (_, tagged) = client.command(&messages(5)).await;
+    assert!(tagged.starts_with("NO [MESSAGELIMIT 4] "), "{tagged}");
+    assert_eq!(client.ok("UID SEARCH ALL").await, "* SEARCH\r\n");
+    let (_, tagged) = client.command(&messages(4)).await;
+    assert!(tagged.starts_with("OK [APPENDUID ") && tagged.contains(" 1:4]"), "{tagged}");
 }
 
 #[tokio::test]
