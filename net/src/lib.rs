@@ -6,6 +6,7 @@
 
 pub mod connect;
 pub mod cores;
+pub mod deflate;
 pub mod driver;
 pub mod http;
 pub mod https;

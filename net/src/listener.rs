@@ -146,7 +146,7 @@ impl Limits {
             return None;
         }
         *count += 1;
-        let counted = Counted { network, addresses: Arc::clone(&self.addresses) };
+        let counted = Counted { network, addresses: Arc::clone(&self.addresses), counts: true };
         Some(AddressCount { counted: Arc::new(Mutex::new(Some(counted))) })
     }
 }
@@ -170,7 +170,16 @@ impl AddressCount {
     /// The session has logged in: it counts among those of its account from now on, so that many users behind one address
     /// do not keep each other out.
     pub fn release(&self) {
-        drop(self.counted.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(counted) = &mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner) {
+            counted.release();
+        }
+    }
+
+    /// The session has logged out again: it counts among those of its address as before, also where these are many by now.
+    pub fn count_again(&self) {
+        if let Some(counted) = &mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner) {
+            counted.count();
+        }
     }
 }
 
@@ -179,10 +188,22 @@ impl AddressCount {
 struct Counted {
     network: IpAddr,
     addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    /// Whether it counts now.
+    counts: bool,
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
+impl Counted {
+    fn count(&mut self) {
+        if !std::mem::replace(&mut self.counts, true) {
+            let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            *addresses.entry(self.network).or_default() += 1;
+        }
+    }
+
+    fn release(&mut self) {
+        if !std::mem::replace(&mut self.counts, false) {
+            return;
+        }
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = addresses.get_mut(&self.network) {
             *count -= 1;
@@ -190,6 +211,12 @@ impl Drop for Counted {
                 addresses.remove(&self.network);
             }
         }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
@@ -520,7 +547,13 @@ mod tests {
         assert!(limits.count(peer).is_none());
         first.clone().release();
         let second = limits.count(peer).unwrap();
-        // What was released is not given back again.
+        // It counts again when it logs out, and what was released is not given back again.
+        first.count_again();
+        first.count_again();
+        drop(second);
+        assert!(limits.count(peer).is_none());
+        first.release();
+        let second = limits.count(peer).unwrap();
         drop(first);
         assert!(limits.count(peer).is_none());
         drop(second);

@@ -13,7 +13,7 @@ use waypost_message::Structure;
 use crate::{
     content::{Body, BodyPlace},
     decide::{
-        accept::{Accept, Deliver, Incoming, Local},
+        accept::{Accept, Deliver, Incoming, Local, Replace},
         queue::{Settle, SettleAll},
     },
     error::StoreError,
@@ -56,6 +56,17 @@ pub struct Delivery {
     pub flags: Flags,
     /// Internal date.
     pub internal_date: DateTime,
+}
+
+/// A message that another one takes the place of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Replaced {
+    /// The account.
+    pub account: AccountId,
+    /// The mailbox that it is in.
+    pub mailbox: MailboxId,
+    /// The message.
+    pub uid: Uid,
 }
 
 /// What goes to the queue with a message.
@@ -174,6 +185,15 @@ impl Store {
         let incoming =
             acceptances.into_iter().map(|acceptance| area.place(acceptance)).collect::<Result<_, _>>()?;
         self.submit_package(area.package(id, Accept(incoming))).await
+    }
+
+    /// Takes a message and removes another one, as one entry or not at all (RFC 8508: REPLACE). The quota holds for what is more
+    /// than before. Errors: `NoSuchMessage`: the other one is gone; `NoSuchMailbox`: its mailbox is; `NoSuchDestination`: the
+    /// mailbox is gone that the message should go to; and those of [`Store::accept`].
+    pub async fn replace(&self, acceptance: Acceptance, replaced: Replaced) -> Result<Accepted, StoreError> {
+        let (id, mut area) = (acceptance.id, Area::default());
+        let message = area.place(acceptance)?;
+        self.submit_package(area.package(id, Replace { message, replaced })).await
     }
 
     /// Records what came of a try, and takes what it caused (a notification, the delivery to mailboxes here), as one entry or not at all.

@@ -198,11 +198,15 @@ fn kept_structures(shared: &Shared, account: AccountId, emails: &[EmailId]) -> V
         let recent = |email: &EmailId| of_account.and_then(|known| known.get(email).cloned());
         emails.iter().map(recent).collect::<Vec<_>>()
     };
-    let find = |(email, recent): (&EmailId, Option<Arc<[u8]>>)| match recent {
-        Some(octets) => Structure::decode(&octets).ok(),
-        None => Structure::decode(&shared.index.structure(account, *email)?).ok(),
+    let decode = |octets: &[u8]| Structure::decode(octets).ok();
+    let missing = emails.iter().zip(&recent).filter(|(_, recent)| recent.is_none());
+    let indexed = shared.index.structures(account, missing.map(|(email, _)| *email), decode);
+    let mut indexed = indexed.into_iter();
+    let structure = |recent: Option<Arc<[u8]>>| match recent {
+        Some(octets) => decode(&octets),
+        None => indexed.next().flatten(),
     };
-    emails.iter().zip(recent).map(find).collect()
+    recent.into_iter().map(structure).collect()
 }
 
 impl Account {

@@ -176,9 +176,14 @@ impl BodyWriter {
         self.size
     }
 
+    /// Octets that are in memory.
+    pub fn in_memory(&self) -> u64 {
+        self.buffer.len() as u64
+    }
+
     /// Ends the body; a file is synced with its directory. Errors as `write`.
     pub async fn finish(mut self) -> Result<Body, StoreError> {
-        if matches!(self.place, WriterPlace::File(_)) {
+        if matches!(self.place, WriterPlace::File(_)) && !self.buffer.is_empty() {
             self.spill().await?;
         }
         let inner = match self.place {
@@ -190,6 +195,14 @@ impl BodyWriter {
             }
         };
         Ok(Body { inner })
+    }
+
+    /// Ends the body as [`BodyWriter::finish`] does, in a file however short it is: for one that has to wait. Errors as `write`.
+    pub async fn finish_in_file(mut self) -> Result<Body, StoreError> {
+        if !self.buffer.is_empty() {
+            self.spill().await?;
+        }
+        self.finish().await
     }
 
     /// Moves the buffer to the file. What fails, or is dropped half way, leaves a failed writer, and no file.
@@ -237,6 +250,33 @@ impl Reader {
     fn new(files: Arc<Files>, content: &Content, start: u64, length: u64) -> Self {
         let pieces = content.pieces(start, length);
         Self { files, content: content.clone(), pieces, area: None, ahead: VecDeque::new() }
+    }
+
+    /// Goes on with a range of a message, of another one, too: octets that lie together with those that were read last are not read
+    /// again. `start` and `length` as for [`Store::reader`].
+    pub fn aim(&mut self, content: &Content, start: u64, length: u64) {
+        if (content.segment, content.area_at) != (self.content.segment, self.content.area_at) {
+            self.area = None;
+        }
+        self.ahead.clear();
+        self.pieces = content.pieces(start, length);
+        self.content = content.clone();
+    }
+
+    /// All octets that are left, at once. Errors: `Damaged`, `Io`.
+    pub async fn rest(&mut self) -> Result<Bytes, StoreError> {
+        let first = self.next().await?;
+        if self.pieces.is_empty() {
+            return Ok(first);
+        }
+        let mut all = BytesMut::from(first);
+        loop {
+            let more = self.next().await?;
+            if more.is_empty() {
+                return Ok(all.freeze());
+            }
+            all.extend_from_slice(&more);
+        }
     }
 
     /// The next octets, at most 64 KiB; empty at the end. Errors: `Damaged`, `Io`.
@@ -371,19 +411,7 @@ impl Files {
         start: u64,
         length: u64,
     ) -> Result<Bytes, StoreError> {
-        let mut reader = self.reader(content, start, length);
-        let first = reader.next().await?;
-        if reader.pieces.is_empty() {
-            return Ok(first);
-        }
-        let mut all = BytesMut::from(first);
-        loop {
-            let more = reader.next().await?;
-            if more.is_empty() {
-                return Ok(all.freeze());
-            }
-            all.extend_from_slice(&more);
-        }
+        self.reader(content, start, length).rest().await
     }
 }
 

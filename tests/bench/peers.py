@@ -88,6 +88,7 @@ log_path = {home}/dovecot.log
 listen = 127.0.0.1
 ssl = no
 disable_plaintext_auth = no
+mail_max_userip_connections = 12000
 mail_location = maildir:{home}/mail/%n
 mail_fsync = optimized
 mail_uid = nobody
@@ -258,7 +259,8 @@ class Server:
         self.home, self.wrap, self.tls = pathlib.Path(home), list(wrap), tls
 
     def __enter__(self):
-        self.home.mkdir()
+        """What a server before it left in `home` is there again."""
+        self.home.mkdir(exist_ok=True)
         self.home.chmod(0o755)
         certificate(self.home)
         self.group = Group()
@@ -355,7 +357,33 @@ class Postfix(Server):
         os.chown(config / "data", owner.pw_uid, 0)
 
 
-class PostfixDovecot(Postfix):
+class Dovecot(Server):
+    """Maildirs below `home`/mail."""
+
+    name = "Dovecot"
+
+    def begin(self):
+        imap = free_port()
+        self.write_dovecot(imap)
+        with open(self.home / "log", "w") as log:
+            self.mains = [self.start_dovecot(log)]
+        until("Dovecot does not start", lambda: answers(imap, b"* OK"))
+        self.smtp, self.imap = None, f"127.0.0.1:{imap}"
+
+    def write_dovecot(self, port):
+        mail, nobody = self.home / "mail", pwd.getpwnam("nobody")
+        for folder in (self.home / "dovecot", mail):
+            folder.mkdir(exist_ok=True)
+        os.chown(mail, nobody.pw_uid, nobody.pw_gid)
+        values = {"home": self.home, "peers": PEERS, "password": PASSWORD, "port": port}
+        (self.home / "dovecot.conf").write_text(DOVECOT.format(**values))
+
+    def start_dovecot(self, log):
+        command = [*self.wrap, "/usr/sbin/dovecot", "-F", "-c", self.home / "dovecot.conf"]
+        return self.group.start(command, stdout=log, stderr=log, start_new_session=True)
+
+
+class PostfixDovecot(Postfix, Dovecot):
     name = "Postfix + Dovecot"
 
     def __init__(self, home, **options):
@@ -363,16 +391,10 @@ class PostfixDovecot(Postfix):
 
     def begin(self):
         smtp, imap = free_port(), free_port()
-        values = {"home": self.home, "peers": PEERS, "password": PASSWORD, "tls": "may" if self.tls else "none"}
-        self.write_postfix(values, smtp)
-        (self.home / "dovecot").mkdir()
-        mail = self.home / "mail"
-        mail.mkdir()
-        os.chown(mail, pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
-        (self.home / "dovecot.conf").write_text(DOVECOT.format(**values, port=imap))
-        dovecot = [*self.wrap, "/usr/sbin/dovecot", "-F", "-c", self.home / "dovecot.conf"]
+        self.write_postfix({"home": self.home, "peers": PEERS, "tls": "may" if self.tls else "none"}, smtp)
+        self.write_dovecot(imap)
         with open(self.home / "log", "w") as log:
-            self.mains = [self.start_postfix(log), self.group.start(dovecot, stdout=log, stderr=log, start_new_session=True)]
+            self.mains = [self.start_postfix(log), self.start_dovecot(log)]
         until("Postfix does not start", lambda: answers(smtp, b"220"))
         until("Dovecot does not start", lambda: answers(imap, b"* OK"))
         self.smtp, self.imap = f"127.0.0.1:{smtp}", f"127.0.0.1:{imap}"

@@ -1,6 +1,7 @@
 //! IMAP: commands, literals, names, and the session.
 
 use waypost_auth::sasl::{Claim, Offer};
+use waypost_config::ImapRules;
 use waypost_imap::{
     machine::{Answer, ImapMachine, NewState, PlaintextLogin, Privacy, Question, Ran, Settings},
     wire::{
@@ -138,6 +139,8 @@ fn served(bits: u8, octets: &[u8], piece: usize) -> (Played, World) {
         },
         plaintext_login: if bits & 4 == 0 { PlaintextLogin::Allowed } else { PlaintextLogin::Refused },
         offer: Offer::default(),
+        rules: ImapRules { unauthenticate: bits & 32 != 0, message_limit: None },
+        append_limit: 1_000_000,
     });
     let mut world = World::default();
     let played = play(&mut machine, octets, piece, |question| world.answer(question, bits));
@@ -171,6 +174,14 @@ impl World {
                 self.appending = true;
                 Answer::Go
             }
+            Question::AppendPiece(_) if bits & 32 != 0 => {
+                self.appending = false;
+                Answer::Ran(Ran::no("full"))
+            }
+            Question::AppendPiece(_) => {
+                assert!(self.appending, "a piece of no message");
+                Answer::Go
+            }
             Question::AppendChunk(_) if bits & 8 != 0 => {
                 self.appending = false;
                 Answer::Ran(Ran::no("full"))
@@ -190,6 +201,10 @@ impl World {
             }
             Question::IdleStart if bits & 16 != 0 => Answer::Ran(Ran::no("not now")),
             Question::IdleStart => Answer::Go,
+            Question::Unauthenticate => {
+                self.logged_in = false;
+                Answer::Go
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! STATUS (RFC 3501 section 6.3.10; SIZE: RFC 8438; DELETED: RFC 9051 section 6.3.11; HIGHESTMODSEQ: RFC 7162
-//! section 3.1.7; MAILBOXID: RFC 8474 section 4.3).
+//! section 3.1.7; MAILBOXID: RFC 8474 section 4.3; APPENDLIMIT: RFC 7889 section 3).
 
 use waypost_storage::MailboxState;
 
-use super::{Failure, NO_SUCH_MAILBOX, Operation};
+use super::{Failure, NO_SUCH_MAILBOX, Operation, append};
 use crate::{
     machine::Ran,
     wire::{StatusItem, encode},
@@ -34,6 +34,9 @@ impl Operation<'_, '_> {
                 StatusItem::Deleted => ("DELETED", u64::from(mailbox.deleted)),
                 StatusItem::Size => ("SIZE", mailbox.bytes),
                 StatusItem::HighestModSeq => ("HIGHESTMODSEQ", mailbox.highest_modseq.value()),
+                StatusItem::AppendLimit => {
+                    ("APPENDLIMIT", u64::from(append::limit(&self.context.live().config.limits)))
+                }
                 StatusItem::MailboxId => {
                     out.extend(format!("MAILBOXID ({})", mailbox_id(mailbox)).as_bytes());
                     continue;

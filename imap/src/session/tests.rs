@@ -19,11 +19,13 @@ use waypost_net::{AddressCount, Shutdown};
 use super::*;
 use crate::testing;
 
+mod append;
+mod limits;
 mod resync;
 
 /// A server with one account.
 struct World {
-    _directory: TempDir,
+    directory: TempDir,
     context: Context,
     live: watch::Sender<Arc<Live>>,
     account: AccountId,
@@ -88,7 +90,7 @@ async fn world() -> World {
     let (directory, store, account) = testing::store().await;
     let (sender, receiver) = watch::channel(live(config(), &store));
     let context = Context::new(store, receiver, Authenticator::new(0));
-    World { _directory: directory, context, live: sender, account }
+    World { directory, context, live: sender, account }
 }
 
 struct Client {
@@ -131,8 +133,12 @@ async fn a_session_that_waits_holds_little_room() {
 
 impl World {
     async fn connect(&self) -> Client {
+        self.connect_to(&listener()).await
+    }
+
+    async fn connect_to(&self, listener: &ListenerConfig) -> Client {
         let (ours, theirs) = duplex(4096);
-        let session = tokio::spawn(serve(connection(theirs), self.context.clone(), &listener()));
+        let session = tokio::spawn(serve(connection(theirs), self.context.clone(), listener));
         let mut client = Client { stream: ours, session, tags: 0 };
         assert!(client.until("\r\n").await.starts_with("* OK"));
         client

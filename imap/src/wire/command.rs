@@ -4,6 +4,8 @@ use std::ops::RangeInclusive;
 
 use waypost_mail::{DateTime, Flag, Flags};
 
+use super::PartialRange;
+
 /// A command with its tag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Command {
@@ -89,6 +91,15 @@ impl SequenceMatch {
     }
 }
 
+/// What stands behind the items of FETCH (RFC 4466 section 2.4).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FetchModifiers {
+    /// CHANGEDSINCE and VANISHED (RFC 7162 section 7).
+    pub changed_since: Option<ChangedSince>,
+    /// PARTIAL: with UID FETCH only (RFC 9394 section 3.3).
+    pub partial: Option<PartialRange>,
+}
+
 /// FETCH only of what changed (RFC 7162 section 7).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ChangedSince {
@@ -113,6 +124,12 @@ pub enum CommandBody {
     StartTls,
     /// AUTHENTICATE: mechanism, initial response in base 64 (RFC 4959)
     Authenticate(String, Option<String>),
+    /// COMPARATOR: names and patterns (RFC 5255 section 4.7)
+    Comparator(Vec<String>),
+    /// COMPRESS: algorithm, in capitals (RFC 4978)
+    Compress(String),
+    /// UNAUTHENTICATE (RFC 8437)
+    Unauthenticate,
     /// LOGIN: user, password
     Login(String, String),
     /// LOGIN with a user or password that is not UTF-8: no such can be right.
@@ -141,7 +158,7 @@ pub enum CommandBody {
     Namespace,
     /// STATUS
     Status(String, Vec<StatusItem>),
-    /// APPEND: the literals follow through the machine's stream
+    /// APPEND and REPLACE (RFC 8508): the literals follow through the machine's stream
     Append(Append),
     /// IDLE (RFC 2177)
     Idle,
@@ -153,14 +170,25 @@ pub enum CommandBody {
     Expunge(Option<SequenceSet>),
     /// SEARCH
     Search(Numbers, Search),
-    /// FETCH; `CHANGEDSINCE` (RFC 7162 section 3.1.4.1), `VANISHED` (section 3.2.6)
-    Fetch(Numbers, SequenceSet, Vec<FetchItem>, Option<ChangedSince>),
+    /// FETCH; `CHANGEDSINCE` (RFC 7162 section 3.1.4.1), `VANISHED` (section 3.2.6), `PARTIAL` (RFC 9394)
+    Fetch(Numbers, SequenceSet, Vec<FetchItem>, FetchModifiers),
     /// STORE
     Store(Numbers, SequenceSet, Store),
     /// COPY
     Copy(Numbers, SequenceSet, String),
+    /// UIDBATCHES (RFC 10022)
+    UidBatches(UidBatches),
     /// MOVE (RFC 6851)
     Move(Numbers, SequenceSet, String),
+}
+
+/// What UIDBATCHES asks for (RFC 10022 section 4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UidBatches {
+    /// Messages of each batch; not zero.
+    pub messages: u32,
+    /// The first and the last batch, counted from 1, as written; `None`: all.
+    pub batches: Option<(u32, u32)>,
 }
 
 /// Which syntax a LIST command has (RFC 5258 section 3).
@@ -235,6 +263,8 @@ pub enum StatusItem {
     HighestModSeq,
     /// MAILBOXID (RFC 8474)
     MailboxId,
+    /// APPENDLIMIT (RFC 7889)
+    AppendLimit,
 }
 
 /// What a literal may hold.
@@ -244,21 +274,91 @@ pub enum LiteralKind {
     Text,
     /// `~{n}`: any octet (RFC 3516 section 4.4).
     Binary,
+    /// `UTF8 (~{n})`: the header is in UTF-8 (RFC 6855 section 4).
+    Utf8,
 }
 
-/// APPEND of one message.
+/// APPEND or REPLACE, up to the first literal that holds octets of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Append {
+    /// The message whose place is taken (RFC 8508); `None`: APPEND.
+    pub replaced: Option<(Numbers, SequenceNumber)>,
     /// Where to.
     pub mailbox: String,
-    /// Its flags.
-    pub flags: Flags,
-    /// Its internal date.
-    pub date: Option<DateTime>,
-    /// Octets of the literal.
-    pub size: u64,
-    /// Which literal.
-    pub literal: LiteralKind,
+    /// The first message, as far as it stands there.
+    pub piece: AppendPiece,
+}
+
+/// A piece of APPEND: up to a literal that holds octets of a message, or to the command's end.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AppendPiece {
+    /// What stands before the literal, in its order.
+    pub parts: Vec<AppendPart>,
+    /// The literal; `None`: the command ends.
+    pub literal: Option<MessageLiteral>,
+}
+
+/// What stands in APPEND beside octets of messages.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AppendPart {
+    /// The beginning of a message.
+    Message {
+        /// Its flags.
+        flags: Flags,
+        /// Its internal date.
+        date: Option<DateTime>,
+    },
+    /// A URL whose octets are part of the message (RFC 4469).
+    Url(String),
+}
+
+/// A literal that holds octets of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MessageLiteral {
+    /// How many.
+    pub bytes: u64,
+    /// Which.
+    pub kind: LiteralKind,
+    /// Where the command goes on behind it.
+    pub behind: Behind,
+}
+
+/// Where APPEND or REPLACE goes on behind a literal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Behind {
+    /// How many messages the command may have.
+    pub messages: Messages,
+    /// Behind what.
+    pub place: AppendPlace,
+}
+
+/// How many messages a command brings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Messages {
+    /// REPLACE
+    One,
+    /// APPEND
+    Several,
+}
+
+/// What of a message has just been there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AppendPlace {
+    /// All of it.
+    Message,
+    /// All but the closing parenthesis of UTF8.
+    Utf8,
+    /// A part of CATENATE.
+    Part,
+    /// A part of CATENATE but the closing parenthesis of its UTF8.
+    Utf8Part,
+}
+
+impl AppendPlace {
+    /// Whether it is a part of a message only.
+    pub fn is_part(self) -> bool {
+        matches!(self, Self::Part | Self::Utf8Part)
+    }
 }
 
 /// One number of a set: a number, or `*`, the largest in use.
@@ -346,6 +446,17 @@ pub enum FetchItem {
     ThreadId,
     /// SAVEDATE (RFC 8514)
     SaveDate,
+    /// PREVIEW (RFC 8970)
+    Preview(Urgency),
+}
+
+/// Whether PREVIEW may be left for later (RFC 8970 section 4).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Urgency {
+    /// There is always an answer.
+    Now,
+    /// LAZY: NIL where it took too long.
+    Lazy,
 }
 
 /// A section of a message.
@@ -415,6 +526,8 @@ pub enum SearchReturn {
     Count,
     /// SAVE
     Save,
+    /// PARTIAL (RFC 9394)
+    Partial(PartialRange),
 }
 
 /// SEARCH.
@@ -459,6 +572,10 @@ pub enum SearchKey {
     Smaller(u64),
     /// UID
     Uid(SequenceSet),
+    /// UIDAFTER (RFC 9738 section 3.2): a larger UID
+    UidAfter(u32),
+    /// UIDBEFORE (RFC 9738 section 3.2): a smaller UID
+    UidBefore(u32),
     /// A sequence set
     Sequence(SequenceSet),
     /// NOT

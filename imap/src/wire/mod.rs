@@ -9,24 +9,30 @@ pub mod literal;
 pub mod mutf7;
 pub mod parse;
 
+mod append;
 mod date;
 mod fetch;
 mod flag;
 mod list;
 mod mailbox;
+mod partial;
 mod search;
 mod select;
 mod sequence;
-mod token;
+pub(crate) mod token;
+mod url;
 
 #[cfg(test)]
 mod tests;
 
+pub use append::{append_piece, begins_append};
 pub use command::*;
 pub use encode::Status;
 pub use fetch::SECTION_PARTS_MAX;
-pub use mailbox::{Spelling, announces_message};
+pub use mailbox::Spelling;
 pub use parse::Bad;
+pub use partial::{PartialEnd, PartialRange};
 pub use search::SEARCH_DEPTH_MAX;
 pub use sequence::SEQUENCE_RANGES_MAX;
 pub use token::{LIST_ITEMS_MAX, TAG_BYTES_MAX, Wrong};
+pub use url::MessageUrl;

@@ -12,17 +12,18 @@ use nom::{
 };
 
 use super::{
-    Access, Command, CommandBody, Numbers, Spelling,
+    Access, Command, CommandBody, Numbers, Spelling, UidBatches,
+    append::{append, replace},
     fetch::fetch,
     flag::store,
     list::{list, lsub, status},
-    mailbox::{append, copied, create, mailbox, rename},
+    mailbox::{copied, create, mailbox, rename},
     search::search,
     select::select,
     sequence::sequence_set,
     token::{
-        Parsed, Problem, Wrong, ascii, astring, atom, command_tag, list0, nstring_text, or_refuse, refuse,
-        sp, spaced, string_text, then, word,
+        Parsed, Problem, Wrong, ascii, astring, astring_text, atom, command_tag, list0, nstring_text,
+        nz_number, opt_if, or_refuse, refuse, sp, spaced, string_text, then, word,
     },
 };
 
@@ -49,20 +50,38 @@ pub fn tag_of(octets: &[u8]) -> Option<String> {
     matches!(rest.first(), None | Some(b' ' | b'\r' | b'\n')).then_some(tag)
 }
 
+impl Bad {
+    /// What is wrong with these octets.
+    pub(crate) fn new(tag: Option<String>, octets: &[u8], problem: Problem) -> Self {
+        let Problem { left, reason, wrong } = problem;
+        Self { tag, reason, wrong, position: octets.len() - left + 1 }
+    }
+
+    /// Whether nothing is wrong with these octets but that more should follow.
+    pub fn is_at_end(&self, octets: &[u8]) -> bool {
+        self.position > octets.len()
+    }
+}
+
 /// `command = tag SP (command-any / command-auth / command-nonauth / command-select) CRLF`: the octets with all literals,
 /// without the last CRLF.
 pub fn command(octets: &[u8], spelling: Spelling) -> Result<Command, Bad> {
-    let whole = terminated(|input| body(input, spelling), or_refuse(eof, AFTER_THE_END));
-    match (terminated(command_tag, sp), whole).parse(octets) {
-        Ok((_, (tag, body))) => Ok(Command { tag, body }),
-        Err(error) => {
-            let problem = match error {
-                nom::Err::Error(problem) | nom::Err::Failure(problem) => problem,
-                nom::Err::Incomplete(_) => Problem { left: 0, reason: TOO_EARLY, wrong: Wrong::Grammar },
-            };
-            let Problem { left, reason, wrong } = problem;
-            Err(Bad { tag: tag_of(octets), reason, wrong, position: octets.len() - left + 1 })
-        }
+    let whole = (terminated(command_tag, sp), |input| body(input, spelling));
+    match complete(octets, whole) {
+        Ok((tag, body)) => Ok(Command { tag, body }),
+        Err(problem) => Err(Bad::new(tag_of(octets), octets, problem)),
+    }
+}
+
+/// What a parser makes of octets of which none may be left.
+pub(crate) fn complete<'a, T>(
+    octets: &'a [u8],
+    parser: impl Parser<&'a [u8], Output = T, Error = Problem>,
+) -> Result<T, Problem> {
+    match terminated(parser, or_refuse(eof, AFTER_THE_END)).parse(octets) {
+        Ok((_, value)) => Ok(value),
+        Err(nom::Err::Error(problem) | nom::Err::Failure(problem)) => Err(problem),
+        Err(nom::Err::Incomplete(_)) => Err(Problem { left: 0, reason: TOO_EARLY, wrong: Wrong::Grammar }),
     }
 }
 
@@ -79,6 +98,12 @@ fn body(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
         "STARTTLS" => bare(CommandBody::StartTls),
         "NAMESPACE" => bare(CommandBody::Namespace),
         "IDLE" => bare(CommandBody::Idle),
+        // `compress = "COMPRESS" SP algorithm` (RFC 4978 section 5)
+        "COMPRESS" => map(then(word), CommandBody::Compress).parse(rest),
+        // `comparator-cmd = "COMPARATOR" *(SP comp-order-quoted)` (RFC 5255 section 4.10)
+        "COMPARATOR" => map(texts, CommandBody::Comparator).parse(rest),
+        "UIDBATCHES" => uid_batches(rest),
+        "UNAUTHENTICATE" => bare(CommandBody::Unauthenticate),
         "CLOSE" => bare(CommandBody::Close),
         "UNSELECT" => bare(CommandBody::Unselect),
         "EXPUNGE" => bare(CommandBody::Expunge(None)),
@@ -93,6 +118,7 @@ fn body(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
         "LSUB" => lsub(rest, spelling),
         "STATUS" => status(rest, spelling),
         "APPEND" => append(rest, spelling),
+        "REPLACE" => replace(rest, Numbers::Sequence, spelling),
         "AUTHENTICATE" => authenticate(rest),
         "LOGIN" => login(rest),
         "ENABLE" => enable(rest),
@@ -102,12 +128,14 @@ fn body(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
     }
 }
 
-/// `uid = "UID" SP (copy / fetch / search / store)`, with `uid-expunge` (RFC 4315 section 4) and MOVE (RFC 6851 section 5)
+/// `uid = "UID" SP (copy / fetch / search / store)`, with `uid-expunge` (RFC 4315 section 4), MOVE (RFC 6851 section 5)
+/// and REPLACE (RFC 8508 section 5)
 fn uid(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
     let (start, ()) = sp(input)?;
     let (rest, name) = or_refuse(word, "expected a command")(start)?;
     match name.as_str() {
         "EXPUNGE" => map(then(sequence_set), |set| CommandBody::Expunge(Some(set))).parse(rest),
+        "REPLACE" => replace(rest, Numbers::Uid, spelling),
         _ => numbered(start, rest, &name, Numbers::Uid, spelling),
     }
 }
@@ -129,6 +157,20 @@ fn numbered<'a>(
         "MOVE" => map(copied, |(set, name)| CommandBody::Move(numbers, set, name)).parse(rest),
         _ => refuse(start, "unknown command"),
     }
+}
+
+/// `*(SP astring)`, as text
+fn texts(input: &[u8]) -> Parsed<'_, Vec<String>> {
+    let (rest, texts) = opt_if(input, b" ", then(spaced(astring_text)))?;
+    Ok((rest, texts.unwrap_or_default()))
+}
+
+/// `message-batches = "UIDBATCHES" SP nz-number [SP nz-number ":" nz-number]` (RFC 10022 section 4)
+fn uid_batches(input: &[u8]) -> Parsed<'_, CommandBody> {
+    let range = then((nz_number, or_refuse(tag(":"), "expected a colon"), nz_number));
+    let (rest, messages) = then(nz_number).parse(input)?;
+    let (rest, batches) = opt_if(rest, b" ", range.map(|(first, _, last)| (first, last)))?;
+    Ok((rest, CommandBody::UidBatches(UidBatches { messages, batches })))
 }
 
 /// `authenticate = "AUTHENTICATE" SP auth-type [SP (base64 / "=")]` (RFC 4959 section 7)

@@ -48,7 +48,18 @@ impl TransferDecoder {
             Self::Identity => out.extend_from_slice(octets),
             Self::Base64 { bits, count } => octets.iter().for_each(|&octet| base64(octet, bits, count, out)),
             Self::QuotedPrintable { state, trailing } => {
-                octets.iter().for_each(|&octet| *state = state.take(octet, trailing, out));
+                let mut rest = octets;
+                while let Some((&octet, behind)) = rest.split_first() {
+                    let run = if matches!(state, Quoted::Text) { plain_run(rest) } else { 0 };
+                    if run > 0 {
+                        out.append(trailing);
+                        out.extend_from_slice(&rest[..run]);
+                        rest = &rest[run..];
+                    } else {
+                        *state = state.take(octet, trailing, out);
+                        rest = behind;
+                    }
+                }
             }
         }
     }
@@ -62,6 +73,12 @@ impl TransferDecoder {
             }
         }
     }
+}
+
+/// Octets of quoted-printable text that mean themselves: up to an escape or the end of a line, without white space at their end.
+fn plain_run(octets: &[u8]) -> usize {
+    let end = octets.iter().position(|octet| matches!(octet, b'=' | b'\r' | b'\n')).unwrap_or(octets.len());
+    octets[..end].iter().rposition(|octet| !matches!(octet, b' ' | b'\t')).map_or(0, |last| last + 1)
 }
 
 /// Octets outside of the alphabet are ignored (RFC 2045 section 6.8); padding ends a group, and another may follow.

@@ -27,8 +27,9 @@ use std::{
 };
 
 use waypost_mail::{AccountId, EmailId, MailboxId, Uid};
+use zstd::bulk::Decompressor;
 
-use self::value::Value;
+use self::{structures::Block, value::Value};
 use crate::{
     error::StoreError,
     state::{AccountState, Chunk, MailboxState},
@@ -135,10 +136,26 @@ impl Index {
         Some(chunks)
     }
 
-    /// The encoded structure of a message.
-    pub(crate) fn structure(&self, account: AccountId, email: EmailId) -> Option<Vec<u8>> {
-        let (key, octets) = self.structures_until(account, email)?;
-        structures::find(&key, &octets, email)
+    /// The structures of messages, each as `read` makes it of its encoded form. Messages that follow each other most often share a block.
+    pub(crate) fn structures<T>(
+        &self,
+        account: AccountId,
+        emails: impl Iterator<Item = EmailId>,
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Vec<Option<T>> {
+        let mut block: Option<Block> = None;
+        let mut zstd: Option<Decompressor> = None;
+        let find = |email| {
+            if !block.as_ref().is_some_and(|block| block.find(email).is_some()) {
+                let found = self.structures_until(account, email);
+                zstd = zstd.take().or_else(|| Decompressor::new().ok());
+                block = found
+                    .zip(zstd.as_mut())
+                    .and_then(|((key, octets), zstd)| Block::open(&key, &octets, zstd));
+            }
+            block.as_ref()?.find(email).and_then(&read)
+        };
+        emails.map(find).collect()
     }
 
     /// The block of structures that begins at or before an EmailId.

@@ -1,9 +1,10 @@
 //! Structures of messages, 32 in a block, compressed. A message's copies share one, found by its EmailId.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use minicbor::bytes::ByteVec;
 use waypost_mail::{AccountId, EmailId};
+use zstd::bulk::Decompressor;
 
 use super::{
     Operation, VALUE_BYTES_MAX,
@@ -37,7 +38,9 @@ pub(crate) fn put(
 ) -> Vec<Operation> {
     let mut blocks: Vec<Vec<(u64, ByteVec)>> = Vec::new();
     if let Some((key, octets)) = last {
-        blocks.extend(open(&key, &octets).filter(|block| block.len() < BLOCK_STRUCTURES_MAX));
+        let zstd = Decompressor::new().ok();
+        let open = zstd.and_then(|mut zstd| Block::open(&key, &octets, &mut zstd)).map(Block::into_items);
+        blocks.extend(open.filter(|block| block.len() < BLOCK_STRUCTURES_MAX));
     }
     for (email, structure) in new {
         let size = |block: &Vec<(u64, ByteVec)>| block.iter().map(|(_, octets)| octets.len()).sum::<usize>();
@@ -54,9 +57,49 @@ pub(crate) fn put(
     blocks.iter().filter_map(|block| seal(account, seq, block)).collect()
 }
 
-/// The structure of one message in a block.
-pub(super) fn find(key: &[u8], octets: &[u8], email: EmailId) -> Option<Vec<u8>> {
-    open(key, octets)?.into_iter().find(|(id, _)| *id == email.0).map(|(_, structure)| structure.into())
+/// A block, decompressed.
+pub(super) struct Block {
+    octets: Vec<u8>,
+    /// EmailIds, ascending, with the place of each structure in `octets`.
+    items: Vec<(u64, Range<usize>)>,
+}
+
+impl Block {
+    /// `None`: damaged.
+    pub(super) fn open(key: &[u8], octets: &[u8], zstd: &mut Decompressor<'_>) -> Option<Self> {
+        let packed = Value::open(key, octets)?.payload;
+        let size = zstd::zstd_safe::get_frame_content_size(packed).ok()??;
+        let capacity = usize::try_from(size).ok().filter(|size| *size <= BLOCK_BYTES_LIMIT)?;
+        let octets = zstd.decompress(packed, capacity).ok()?;
+        let items = places(&octets).ok()?;
+        Some(Self { octets, items })
+    }
+
+    /// The structure of one message.
+    pub(super) fn find(&self, email: EmailId) -> Option<&[u8]> {
+        let found = self.items.iter().find(|(id, _)| *id == email.0)?;
+        self.octets.get(found.1.clone())
+    }
+
+    /// All structures, to write them again.
+    fn into_items(self) -> Vec<(u64, ByteVec)> {
+        let item = |(id, at): &(u64, Range<usize>)| (*id, ByteVec::from(self.octets[at.clone()].to_vec()));
+        self.items.iter().map(item).collect()
+    }
+}
+
+/// Where the structures are in a block: it is an array of pairs.
+fn places(octets: &[u8]) -> Result<Vec<(u64, Range<usize>)>, minicbor::decode::Error> {
+    let mut decoder = minicbor::Decoder::new(octets);
+    let count = decoder.array()?.unwrap_or_default();
+    let mut items = Vec::new();
+    for _ in 0..count {
+        decoder.array()?;
+        let (id, length) = (decoder.u64()?, decoder.bytes()?.len());
+        let end = decoder.position();
+        items.push((id, end - length..end));
+    }
+    Ok(items)
 }
 
 /// `None`: too large even compressed; such structures are found again in the message when they are asked for.
@@ -67,11 +110,4 @@ fn seal(account: AccountId, seq: u64, block: &Vec<(u64, ByteVec)>) -> Option<Ope
         let value = value::seal(&key, seq, &packed);
         (key, Some(value))
     })
-}
-
-fn open(key: &[u8], octets: &[u8]) -> Option<Vec<(u64, ByteVec)>> {
-    let packed = Value::open(key, octets)?.payload;
-    let size = zstd::zstd_safe::get_frame_content_size(packed).ok()??;
-    let capacity = usize::try_from(size).ok().filter(|size| *size <= BLOCK_BYTES_LIMIT)?;
-    minicbor::decode(&zstd::bulk::decompress(packed, capacity).ok()?).ok()
 }

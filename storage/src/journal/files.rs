@@ -379,24 +379,36 @@ impl Files {
         after: u64,
         take: &mut dyn FnMut(Vec<Stored>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let indexed = self.catalog().get(&number).is_some_and(|segment| segment.index.is_some());
-        if !indexed
-            && let Some(footer) = self.footer(number)?
-            && footer.pieces(stream, after, take)?
-        {
-            return Ok(());
+        // It may be sealed or compacted at any time: then it is looked at once more.
+        loop {
+            if let Some(id) = self.sealed(number) {
+                if let Some(footer) = self.footer(number)?
+                    && footer.pieces(stream, after, take)?
+                {
+                    return Ok(());
+                }
+                self.reindex(id)?;
+            }
+            if self.read_frames(number, stream, after, take)? {
+                return Ok(());
+            }
         }
-        self.read_frames(number, stream, after, take)
     }
 
-    /// The frames of a stream in a segment that has an index; it gets one where it has none.
+    /// Which one a segment is, if its footer alone knows its streams.
+    pub(super) fn sealed(&self, number: u64) -> Option<SegmentId> {
+        let catalog = self.catalog();
+        catalog.get(&number).filter(|segment| segment.index.is_none()).map(|segment| segment.id)
+    }
+
+    /// Gives the frames of a stream in a segment that has an index; `false`, and nothing is given, where it has none.
     fn read_frames(
         &self,
         number: u64,
         stream: Stream,
         after: u64,
         take: &mut dyn FnMut(Vec<Stored>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let look = |segment: &Segment| {
             let offsets = |index: &Index| index.get(&stream).cloned().unwrap_or_default();
             (segment.end, segment.index.as_ref().map(offsets))
@@ -404,16 +416,10 @@ impl Files {
         // A segment whose streams are known is not opened for one that it does not hold.
         let known = self.catalog().get(&number).map(look);
         if matches!(&known, Some((_, Some(offsets))) if offsets.is_empty()) {
-            return Ok(());
+            return Ok(true);
         }
-        let (opened, (end, offsets)) = match self.segment(number, look)? {
-            (_, (_, None)) => {
-                self.reindex(number)?;
-                self.segment(number, look)?
-            }
-            found => found,
-        };
-        for offsets in offsets.unwrap_or_default().chunks(PIECE_FRAMES) {
+        let (opened, (end, Some(offsets))) = self.segment(number, look)? else { return Ok(false) };
+        for offsets in offsets.chunks(PIECE_FRAMES) {
             let mut records = Vec::new();
             for at in offsets {
                 match opened.walk(*at, end, Areas::Skip).step()? {
@@ -425,7 +431,7 @@ impl Files {
             records.retain(|stored| stored.record.stream == stream && stored.record.seq > after);
             take(records)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The footer of a sealed segment; `None` where it is missing or damaged.
@@ -439,13 +445,22 @@ impl Files {
         };
         let footer = Footer::read(file, number)?.map(Arc::new);
         if let Some(footer) = &footer {
-            lock(&self.footers).insert(number, Arc::clone(footer));
+            let catalog = self.catalog();
+            // That of a segment which was compacted meanwhile is not kept.
+            if catalog.get(&number).is_some_and(|segment| segment.id == footer.header.segment) {
+                lock(&self.footers).insert(number, Arc::clone(footer));
+            }
         }
         Ok(footer)
     }
 
-    /// A footer turned out to be damaged: the frames are indexed again, and the footer is made anew at the next start.
-    fn reindex(&self, number: u64) -> Result<(), StoreError> {
+    /// The footer of a sealed segment turned out to be damaged, unless the segment was compacted meanwhile: the frames are indexed again,
+    /// and the footer is made anew at the next start.
+    fn reindex(&self, id: SegmentId) -> Result<(), StoreError> {
+        let number = id.number;
+        if self.sealed(number) != Some(id) {
+            return Ok(());
+        }
         self.note_damage(format!("segment {number}: its footer is damaged; its frames are read instead"));
         if let Err(error) = self.disk.remove(&self.footer_path(number)) {
             tracing::warn!(event = "footer_not_removed", segment = number, %error);

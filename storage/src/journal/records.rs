@@ -86,8 +86,8 @@ impl Records {
 
     /// Takes the records of damaged frames from the footer.
     fn mend(&mut self, segment: u64, gap: &Gap) -> Result<(), StoreError> {
-        let sealed = self.files.catalog().get(&segment).is_some_and(|segment| segment.index.is_none());
-        let footer = if sealed { self.files.footer(segment)? } else { None };
+        let sealed = self.files.sealed(segment);
+        let footer = if sealed.is_some() { self.files.footer(segment)? } else { None };
         let records = match footer {
             Some(footer) => footer.range(gap.from..gap.to)?,
             None => None,

@@ -5,6 +5,7 @@ mod in_memory;
 mod model;
 mod retained;
 mod store;
+mod together;
 
 use std::{
     path::Path,

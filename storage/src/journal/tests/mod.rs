@@ -5,7 +5,10 @@ mod damage;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
@@ -114,6 +117,35 @@ fn footer_path(number: u64) -> PathBuf {
 
 fn up_to(last: u64) -> Vec<u64> {
     (1..=last).collect()
+}
+
+/// Readers look at the newest segments while these are filled and sealed: they find each record once, and take nothing for damage.
+#[test]
+fn a_segment_is_sealed_while_it_is_read() {
+    let disk = Simulated::new(1);
+    let mut journal = open(&disk).unwrap();
+    let (files, done) = (journal.files(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let mut parts = 0;
+                    let newest = files.read_last(Stream::Directory, |_| {
+                        parts += 1;
+                        parts == 3
+                    });
+                    let seqs: Vec<u64> = newest.unwrap().iter().map(|stored| stored.record.seq).collect();
+                    assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seqs:?}");
+                }
+            });
+        }
+        for n in 1..=3000 {
+            journal.stage(entry(n)).unwrap();
+            journal.commit().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(files.damage(), [""; 0]);
 }
 
 #[test]

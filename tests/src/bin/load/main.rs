@@ -1,10 +1,11 @@
-//! The load of the benchmarks in `tests/bench`: sends mail, opens connections, does handshakes, and stands for the limits.
+//! The load of the benchmarks in `tests/bench`: sends mail, reads it, opens connections, does handshakes, and stands for the limits.
 //!
 //! ```text
 //! waypost-load send smtp=ADDRESS [imap=ADDRESS] [sink=ADDRESS] mailboxes=N sessions=N octets=N seconds=N
 //! waypost-load null [folder=PATH]            (an SMTP server that says 250, counts, and keeps nothing or a log; prints its address)
 //! waypost-load journal folder=PATH writers=N octets=N seconds=N
 //! waypost-load connections smtp=ADDRESS count=N sessions=N        (holds them until standard input ends)
+//! waypost-load imap imap=ADDRESS mailboxes=N sessions=N seconds=N
 //! waypost-load handshakes smtp=ADDRESS sessions=N seconds=N resume=0|1
 //! ```
 //!
@@ -20,6 +21,7 @@
 )]
 
 mod connections;
+mod imap;
 mod journal;
 mod null;
 mod send;
@@ -48,7 +50,7 @@ impl Words {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let what = arguments.next().expect("send, null, journal, connections or handshakes");
+    let what = arguments.next().expect("send, imap, null, journal, connections or handshakes");
     let words = arguments.map(|word| {
         let (name, value) = word.split_once('=').unwrap_or_else(|| panic!("{word} is not name=value"));
         (name.to_owned(), value.to_owned())
@@ -57,11 +59,12 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let measured = match what.as_str() {
         "send" => runtime.block_on(send::run(&words)),
+        "imap" => runtime.block_on(imap::run(&words)),
         "null" => runtime.block_on(null::run(&words)),
         "journal" => runtime.block_on(journal::run(&words)),
         "connections" => runtime.block_on(connections::open(&words)),
         "handshakes" => runtime.block_on(connections::handshakes(&words)),
-        other => panic!("{other}: send, null, journal, connections or handshakes"),
+        other => panic!("{other}: send, imap, null, journal, connections or handshakes"),
     };
     println!("{measured}");
 }

@@ -113,7 +113,8 @@ async fn session(load: Rc<Load>) {
     peer.reply("221").await;
 }
 
-fn address(mailbox: usize) -> String {
+/// The account of a mailbox.
+pub(crate) fn address(mailbox: usize) -> String {
     format!("user{mailbox}@{DOMAIN}")
 }
 

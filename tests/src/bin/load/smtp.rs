@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     time::timeout,
 };
@@ -42,6 +42,13 @@ impl Peer {
         let read = timeout(REPLY_TIMEOUT, self.stream.read_line(&mut self.line)).await;
         assert!(read.expect("the server answers in time").unwrap() > 0, "the server hung up");
         &self.line
+    }
+
+    /// Reads so many octets and forgets them.
+    pub(crate) async fn skip(&mut self, octets: u64) {
+        let mut literal = (&mut self.stream).take(octets);
+        let copied = timeout(REPLY_TIMEOUT, tokio::io::copy(&mut literal, &mut tokio::io::sink())).await;
+        assert_eq!(copied.expect("the server goes on in time").unwrap(), octets, "the server hung up");
     }
 
     /// Reads a whole SMTP reply, which must have this code.
