@@ -146,7 +146,7 @@ impl Index {
         let mut block: Option<Block> = None;
         let mut zstd: Option<Decompressor> = None;
         let find = |email| {
-            if !block.as_ref().is_some_and(|block| block.find(email).is_some()) {
+            if block.as_ref().is_none_or(|block| block.find(email).is_none()) {
                 let found = self.structures_until(account, email);
                 zstd = zstd.take().or_else(|| Decompressor::new().ok());
                 block = found
