@@ -8,7 +8,7 @@ use waypost_storage::disk::{Disk, DiskFile, Real};
 use crate::Words;
 
 /// Octets that are allocated ahead.
-const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+pub(crate) const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
 pub(crate) async fn run(words: &Words) -> serde_json::Value {
     let (writers, octets): (usize, usize) = (words.of("writers"), words.of("octets"));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! waypost-load send smtp=ADDRESS [imap=ADDRESS] [sink=ADDRESS] mailboxes=N sessions=N octets=N seconds=N
-//! waypost-load null                          (an SMTP server that says 250, counts and keeps nothing; prints its address)
+//! waypost-load null [folder=PATH]            (an SMTP server that says 250, counts, and keeps nothing or a log; prints its address)
 //! waypost-load journal folder=PATH writers=N octets=N seconds=N
 //! waypost-load connections smtp=ADDRESS count=N sessions=N        (holds them until standard input ends)
 //! waypost-load imap imap=ADDRESS mailboxes=N sessions=N seconds=N
@@ -60,7 +60,7 @@ fn main() {
     let measured = match what.as_str() {
         "send" => runtime.block_on(send::run(&words)),
         "imap" => runtime.block_on(imap::run(&words)),
-        "null" => runtime.block_on(null::run()),
+        "null" => runtime.block_on(null::run(&words)),
         "journal" => runtime.block_on(journal::run(&words)),
         "connections" => runtime.block_on(connections::open(&words)),
         "handshakes" => runtime.block_on(connections::handshakes(&words)),

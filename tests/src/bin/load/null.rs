@@ -1,32 +1,92 @@
-//! A limit, and the end of a relay: an SMTP server that says 250 to everything, keeps nothing, and counts (`XCOUNT`).
+//! Limits, and the end of a relay: an SMTP server that says 250 to everything, keeps nothing, and counts (`XCOUNT`). With a folder it appends
+//! each message to a file and syncs it before its 250, on its one thread: as little as a server can do that is durable.
 
-use std::{cell::Cell, net::Ipv4Addr, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    net::Ipv4Addr,
+    path::PathBuf,
+    rc::Rc,
+    sync::Arc,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::LocalSet,
 };
+use waypost_storage::disk::{Disk, DiskFile, Real};
+
+use crate::{Words, journal::SEGMENT_BYTES};
 
 const BUFFER_BYTES: usize = 64 * 1024;
 const END_OF_DATA: &[u8] = b"\r\n.\r\n";
 
+/// What came.
+struct Taken {
+    count: Cell<u64>,
+    log: Option<RefCell<Log>>,
+}
+
+/// Where it is kept.
+struct Log {
+    file: Arc<dyn DiskFile>,
+    at: u64,
+    allocated: u64,
+}
+
+impl Log {
+    fn append(&mut self, message: &[u8]) {
+        let end = self.at + message.len() as u64;
+        if end > self.allocated {
+            self.allocated = end.next_multiple_of(SEGMENT_BYTES);
+            self.file.allocate(self.allocated).unwrap();
+            self.file.sync().unwrap();
+        }
+        self.file.write_at(self.at, message).unwrap();
+        self.file.sync().unwrap();
+        self.at = end;
+    }
+}
+
+impl Taken {
+    fn take(&self, message: &[u8]) {
+        self.count.set(self.count.get() + 1);
+        if let Some(log) = &self.log {
+            log.borrow_mut().append(message);
+        }
+    }
+
+    /// Where a message ends. One that is kept comes without anything behind it, and is not searched.
+    fn end(&self, octets: &[u8]) -> Option<usize> {
+        match self.log {
+            Some(_) => octets.ends_with(END_OF_DATA).then_some(octets.len()),
+            None => find(octets, END_OF_DATA),
+        }
+    }
+}
+
+fn find(octets: &[u8], end: &[u8]) -> Option<usize> {
+    octets.windows(end.len()).position(|window| window == end).map(|at| at + end.len())
+}
+
 /// Serves until it is killed.
-pub(crate) async fn run() -> serde_json::Value {
+pub(crate) async fn run(words: &Words) -> serde_json::Value {
+    let file = |folder: PathBuf| Real.create(&folder.join("log")).unwrap();
+    let log = words.maybe("folder").map(file).map(|file| RefCell::new(Log { file, at: 0, allocated: 0 }));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     println!("ready smtp={}", listener.local_addr().unwrap());
-    let (set, count) = (LocalSet::new(), Rc::new(Cell::new(0)));
+    let (set, taken) = (LocalSet::new(), Rc::new(Taken { count: Cell::new(0), log }));
     set.run_until(async {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();
-            tokio::task::spawn_local(serve(stream, Rc::clone(&count)));
+            tokio::task::spawn_local(serve(stream, Rc::clone(&taken)));
         }
     })
     .await
 }
 
-async fn serve(mut stream: TcpStream, count: Rc<Cell<u64>>) -> Option<()> {
+async fn serve(mut stream: TcpStream, taken: Rc<Taken>) -> Option<()> {
     stream.write_all(b"220 null\r\n").await.ok()?;
     let (mut buffer, mut octets, mut in_data) = (vec![0; BUFFER_BYTES], Vec::new(), false);
     loop {
@@ -34,19 +94,18 @@ async fn serve(mut stream: TcpStream, count: Rc<Cell<u64>>) -> Option<()> {
         octets.extend_from_slice(&buffer[..read]);
         let mut replies = String::new();
         loop {
-            let end = if in_data { END_OF_DATA } else { b"\n" };
-            let found = octets.windows(end.len()).position(|window| window == end);
-            let Some(at) = found else { break };
-            let line: Vec<u8> = octets.drain(..at + end.len()).collect();
+            let end = if in_data { taken.end(&octets) } else { find(&octets, b"\n") };
+            let Some(end) = end else { break };
+            let line: Vec<u8> = octets.drain(..end).collect();
             if std::mem::take(&mut in_data) {
-                count.set(count.get() + 1);
+                taken.take(&line);
                 replies.push_str("250 taken\r\n");
                 continue;
             }
             in_data = line == b"DATA\r\n";
-            replies.push_str(&reply(&line, count.get()));
+            replies.push_str(&reply(&line, taken.count.get()));
         }
-        if in_data && octets.len() > END_OF_DATA.len() {
+        if in_data && taken.log.is_none() && octets.len() > END_OF_DATA.len() {
             // the empty message has its end at its beginning
             octets.drain(..octets.len() - END_OF_DATA.len() + 1);
         }
