@@ -116,7 +116,7 @@ fn same(one: &MailboxState, other: &MailboxState) -> bool {
     let meta = |mailbox: &MailboxState| {
         let MailboxState { name, uid_validity, uid_next, highest_modseq, special_use, keywords, .. } =
             mailbox.clone();
-        (name, uid_validity, uid_next, highest_modseq, special_use, keywords)
+        (name, uid_validity, uid_next, highest_modseq, special_use, keywords, mailbox.access_key.clone())
     };
     let counts = |mailbox: &MailboxState| {
         (mailbox.count, mailbox.unseen, mailbox.deleted, mailbox.bytes, mailbox.digest, mailbox.partial)

@@ -11,8 +11,8 @@ use std::{
 
 use minicbor::{Decode, Encode};
 use waypost_mail::{
-    AccountId, AccountRecord, DateTime, Domain, EmailId, Flags, Keyword, MailboxId, ModSeq, SystemFlags,
-    ThreadId, Timestamp, Uid, UidValidity, UidlId,
+    AccessKey, AccountId, AccountRecord, DateTime, Domain, EmailId, Flags, Keyword, MailboxId, ModSeq,
+    SystemFlags, ThreadId, Timestamp, Uid, UidValidity, UidlId,
 };
 
 use crate::{
@@ -171,6 +171,8 @@ pub struct MailboxState {
     pub digest: u64,
     /// Which UIDs vanished, and when (RFC 7162 section 3.2).
     pub vanished: Arc<Vanished>,
+    /// What URLs of it are authorized with (RFC 4467 section 2.2).
+    pub access_key: Option<AccessKey>,
 }
 
 /// A message as a session addresses it: its row in a snapshot.
@@ -195,6 +197,7 @@ impl MailboxState {
             chunks: Vec::new(),
             digest: 0,
             vanished: Arc::default(),
+            access_key: None,
         }
     }
 

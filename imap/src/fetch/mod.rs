@@ -115,6 +115,21 @@ impl<'a, 'o> Responder<'a, 'o> {
         self.send().await
     }
 
+    /// `SP url-full SP nstring` of URLFETCH (RFC 4467 section 9).
+    pub(crate) async fn url(
+        &mut self,
+        url: &str,
+        found: Option<&(Message, BodySection)>,
+    ) -> Result<(), Disconnect> {
+        self.text.push(b' ');
+        encode::astring(&mut self.text, url.as_bytes());
+        match found {
+            Some((message, section)) => self.section(message, "", section).await?,
+            None => self.text.extend(b" NIL"),
+        }
+        self.send().await
+    }
+
     async fn item(&mut self, message: &Message, item: &FetchItem) -> Result<(), Disconnect> {
         let whole = |text: SectionText| BodySection { peek: true, part: Vec::new(), text, partial: None };
         match item {

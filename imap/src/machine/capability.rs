@@ -32,7 +32,7 @@ pub enum Announced {
 }
 
 /// Every capability, but for the mechanisms of AUTHENTICATE and APPENDLIMIT (RFC 7889 section 2), which has a number. Only what the session does completely stands here.
-pub const CAPABILITIES: [(&str, Announced); 30] = [
+pub const CAPABILITIES: [(&str, Announced); 31] = [
     ("IMAP4rev1", Announced::Always),
     ("IMAP4rev2", Announced::Always),
     ("LITERAL+", Announced::Always),
@@ -47,6 +47,7 @@ pub const CAPABILITIES: [(&str, Announced); 30] = [
     ("MULTIAPPEND", Announced::AfterLogin),
     ("CATENATE", Announced::AfterLogin),
     ("REPLACE", Announced::AfterLogin),
+    ("URLAUTH", Announced::AfterLogin),
     ("UTF8=ACCEPT", Announced::AfterLogin),
     ("MOVE", Announced::AfterLogin),
     ("UNSELECT", Announced::AfterLogin),

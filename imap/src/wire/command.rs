@@ -143,6 +143,12 @@ pub enum CommandBody {
     Status(String, Vec<StatusItem>),
     /// APPEND and REPLACE (RFC 8508): the literals follow through the machine's stream
     Append(Append),
+    /// GENURLAUTH (RFC 4467): URLs with their mechanisms, in capitals
+    GenUrlAuth(Vec<(String, String)>),
+    /// URLFETCH (RFC 4467)
+    UrlFetch(Vec<String>),
+    /// RESETKEY (RFC 4467): mailbox and mechanisms, in capitals
+    ResetKey(Option<(String, Vec<String>)>),
     /// IDLE (RFC 2177)
     Idle,
     /// CLOSE

@@ -20,6 +20,7 @@ mod select;
 mod sequence;
 mod token;
 mod url;
+mod urlauth;
 
 #[cfg(test)]
 mod tests;
@@ -33,4 +34,4 @@ pub use parse::Bad;
 pub use search::SEARCH_DEPTH_MAX;
 pub use sequence::SEQUENCE_RANGES_MAX;
 pub use token::{LIST_ITEMS_MAX, TAG_BYTES_MAX, Wrong};
-pub use url::MessageUrl;
+pub use url::{MessageUrl, UrlAccess, UrlAuth};

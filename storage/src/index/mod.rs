@@ -144,7 +144,7 @@ impl Index {
     ) -> Vec<Option<T>> {
         let mut block: Option<Block> = None;
         let find = |email| {
-            if !block.as_ref().is_some_and(|block| block.find(email).is_some()) {
+            if block.as_ref().is_none_or(|block| block.find(email).is_none()) {
                 let found = self.structures_until(account, email);
                 block = found.and_then(|(key, octets)| Block::open(&key, &octets));
             }

@@ -43,6 +43,7 @@
 //! | 41 | 1 | directory | `CodesForgotten` |
 //! | 42 | 1 | directory | `DirectorySnapshotPart` |
 //! | 43 | 1 | directory | `DirectorySnapshotClosed` |
+//! | 50 | 1 | account | `AccessKeyChanged` |
 
 pub(crate) mod codec;
 mod snapshot;
@@ -56,9 +57,9 @@ pub(crate) use self::snapshot::{
 pub(crate) use self::wishes::KeptWishes;
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use waypost_mail::{
-    AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, Domain, EmailId,
-    EntryId, Keyword, MailboxId, ReversePath, SystemFlags, ThreadId, Timestamp, TotpSecret, Uid, UidValidity,
-    UidlId,
+    AccessKey, AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime,
+    Domain, EmailId, EntryId, Keyword, MailboxId, ReversePath, SystemFlags, ThreadId, Timestamp, TotpSecret,
+    Uid, UidValidity, UidlId,
 };
 
 use crate::{
@@ -136,7 +137,7 @@ changes! {
     AccountChange {
         MailboxCreated = 16, MailboxDeleted = 17, MailboxRenamed = 18, Subscribed = 19, KeywordDefined = 20,
         MessageAdded = 21, FlagsChanged = 22, Expunged = 23, UidValidityChanged = 24,
-        Released = 25, AccountSnapshotPart = 26, AccountSnapshotClosed = 27,
+        Released = 25, AccountSnapshotPart = 26, AccountSnapshotClosed = 27, AccessKeyChanged = 50,
     }
 }
 changes! {
@@ -338,6 +339,15 @@ pub(crate) struct MailboxDeleted {
     /// When, if its messages are retained.
     #[cbor(n(1), with = "codec::optional_timestamp", default)]
     pub(crate) retained: Option<Timestamp>,
+}
+
+/// URLs of a mailbox are authorized with another key (RFC 4467), or with none.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct AccessKeyChanged {
+    #[cbor(n(0), with = "codec::mailbox")]
+    pub(crate) mailbox: MailboxId,
+    #[cbor(n(1), with = "codec::access_key", default)]
+    pub(crate) key: Option<AccessKey>,
 }
 
 /// A mailbox has another name.

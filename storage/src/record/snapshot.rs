@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use waypost_mail::{
-    AccountId, AccountRecord, AccountSource, Address, BodyType, EntryId, Keyword, MailboxId, ModSeq,
-    ReversePath, Timestamp, TotpSecret, Uid, UidValidity, Wishes,
+    AccessKey, AccountId, AccountRecord, AccountSource, Address, BodyType, EntryId, Keyword, MailboxId,
+    ModSeq, ReversePath, Timestamp, TotpSecret, Uid, UidValidity, Wishes,
 };
 
 use super::{KeptAppPassword, KeptCertificate, KeptWishes, codec};
@@ -128,6 +128,8 @@ pub(crate) struct MailboxPart {
     /// Earlier formats did not have it.
     #[n(12)]
     vanished: Option<VanishedPart>,
+    #[cbor(n(13), with = "codec::access_key", default)]
+    access_key: Option<AccessKey>,
 }
 
 impl MailboxPart {
@@ -147,6 +149,7 @@ impl MailboxPart {
             bytes: mailbox.bytes,
             digest: mailbox.digest,
             vanished: Some(VanishedPart::new(&mailbox.vanished)),
+            access_key: mailbox.access_key.clone(),
         }
     }
 
@@ -163,6 +166,7 @@ impl MailboxPart {
             deleted: self.deleted,
             bytes: self.bytes,
             digest: self.digest,
+            access_key: self.access_key,
             vanished: Arc::new(vanished.unwrap_or_else(|| Vanished::unknown_up_to(self.highest_modseq))),
             ..MailboxState::new(self.id, self.name, self.uid_validity)
         }
