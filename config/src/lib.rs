@@ -15,9 +15,9 @@ pub use reference::{explain, reference};
 pub use sections::fingerprint as parse_fingerprint;
 pub use types::{
     AccountConfig, AliasConfig, AuthenticityConfig, CertificateConfig, Config, DestinationConfig, DkimConfig,
-    DkimKeyConfig, DmarcMode, DnsConfig, Dnssec, DomainConfig, Introspection, LimitsConfig, ListenAddress,
-    ListenerConfig, ListenerRules, Listeners, LostTls, Network, NextHop, OauthConfig, OutboundTlsConfig,
-    Password, PrivatePem, QueueConfig, RatesConfig, RouteConfig, RouteProtocol, RouteTls, Schedule,
-    SendAsAddress, SendAsConfig, Service, SocketFile, SourceAddresses, SourceConfig, SrsConfig,
+    DkimKeyConfig, DmarcMode, DnsConfig, Dnssec, DomainConfig, ImapRules, Introspection, LimitsConfig,
+    ListenAddress, ListenerConfig, ListenerRules, Listeners, LostTls, Network, NextHop, OauthConfig,
+    OutboundTlsConfig, Password, PrivatePem, QueueConfig, RatesConfig, RouteConfig, RouteProtocol, RouteTls,
+    Schedule, SendAsAddress, SendAsConfig, Service, SocketFile, SourceAddresses, SourceConfig, SrsConfig,
     StorageConfig, StsMode, SuppressionConfig, TlsConfig, TlsLevel, TlsMode, TlsPolicyConfig, TokenSource,
 };

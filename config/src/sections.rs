@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -615,6 +616,9 @@ fn unix_socket(
     Found { value, place }
 }
 
+/// Bounds of `listener.message_limit`; RFC 9738 section 3 wants no fewer.
+const MESSAGE_LIMIT: std::ops::RangeInclusive<u64> = 1000..=u32::MAX as u64;
+
 /// What a listener believes and demands; a key that means nothing for its service is told of, or it would be relied on.
 fn rules(facts: &FileFacts<'_>, section: &Section<'_, '_>, service: Option<Service>) -> ListenerRules {
     let relays: &[Service] = &[Service::Smtp];
@@ -627,6 +631,8 @@ fn rules(facts: &FileFacts<'_>, section: &Section<'_, '_>, service: Option<Servi
         ("strict_pipelining", takes_mail),
         ("vrfy", takes_mail),
         ("greeting_delay", relays),
+        ("unauthenticate", &[Service::Imap]),
+        ("message_limit", &[Service::Imap]),
         ("client_certificates", has_users),
         ("auth_without_tls", has_users_or_relays),
     ] {
@@ -641,7 +647,17 @@ fn rules(facts: &FileFacts<'_>, section: &Section<'_, '_>, service: Option<Servi
         xclient: networks(section, "xclient"),
         greeting_delay: section.parsed("greeting_delay", short).map(|found| found.value).unwrap_or_default(),
         vrfy: section.boolean("vrfy").is_some_and(|vrfy| vrfy.value),
+        imap: imap_rules(section),
         strict_pipelining: section.boolean("strict_pipelining").is_some_and(|strict| strict.value),
+    }
+}
+
+/// What IMAP sessions of a listener do.
+fn imap_rules(section: &Section<'_, '_>) -> ImapRules {
+    let limit = section.number("message_limit", MESSAGE_LIMIT).and_then(|limit| u32::try_from(limit).ok());
+    ImapRules {
+        unauthenticate: section.boolean("unauthenticate").is_some_and(|may| may.value),
+        message_limit: limit.and_then(NonZeroU32::new),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     path::PathBuf,
     time::Duration,
 };
@@ -249,6 +250,17 @@ pub struct ListenerRules {
     pub strict_pipelining: bool,
     /// Whether VRFY tells users who have logged in what exists.
     pub vrfy: bool,
+    /// What IMAP sessions do.
+    pub imap: ImapRules,
+}
+
+/// What a listener has its IMAP sessions do.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ImapRules {
+    /// Whether UNAUTHENTICATE (RFC 8437) logs out without closing the connection.
+    pub unauthenticate: bool,
+    /// How many messages one command works on (RFC 9738), at least 1000; `None`: any number.
+    pub message_limit: Option<NonZeroU32>,
 }
 
 /// `[[domain]]`

@@ -334,6 +334,14 @@ fn what_must_not_be_is_refused() {
             "at most 1 minute",
         ),
         (
+            "[[listener]]\nservice = \"pop3\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nunauthenticate = true",
+            "listener.unauthenticate means nothing for the service \"pop3\"",
+        ),
+        (
+            "[[listener]]\nservice = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nmessage_limit = 999",
+            "between 1000 and",
+        ),
+        (
             "[[listener]]\nservice = \"lmtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nvrfy = true",
             "listener.vrfy means nothing for the service \"lmtp\"",
         ),

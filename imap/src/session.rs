@@ -4,19 +4,19 @@
 //! ([`Selected`]) and runs commands through [`crate::op`]. A selected mailbox that another session deletes, or whose UIDVALIDITY
 //! changes, ends the session with BYE, as does the removal of the account (RFC 2180 section 3.3).
 
-use std::{future::Future, net::IpAddr, ops::Range, pin::Pin, sync::Arc};
+use std::{future::Future, net::IpAddr, num::NonZeroU32, ops::Range, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 use waypost_auth::{Authenticator, Identity, Live, Origin, Seat, sasl::Claim};
-use waypost_config::ListenerConfig;
+use waypost_config::{ImapRules, ListenerConfig};
 use waypost_mail::{LoginService, Uid};
 use waypost_net::{AddressCount, Connection, Disconnect, Driven, Handler, Output, TlsRole};
 use waypost_storage::{Account, Selection, Store};
 
 use crate::{
     machine::{Answer, Event, ImapMachine, PlaintextLogin, Privacy, Question, Settings, channel},
-    op::{self, Enabled, Expunges, Failure, Operation, append::Appending},
+    op::{self, Comparator, Enabled, Expunges, Failure, Operation, Progress, append::Appending},
     view::{Recent, View},
     wire::{Access, Numbers, SequenceSet},
 };
@@ -80,10 +80,12 @@ fn driven(
     let live = context.live();
     let hostname = live.config.hostname.to_string();
     let offer = live.offer(connection.tls.as_ref().map(channel).unwrap_or_default());
+    let rules = listener.rules.imap;
     let append_limit = op::append::limit(&live.config.limits);
-    let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer, append_limit });
+    let machine =
+        ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer, rules, append_limit });
     let (peer, counted) = (connection.peer.ip(), connection.counted.clone());
-    waypost_net::drive(connection, machine, Session { context, peer, counted, user: None })
+    waypost_net::drive(connection, machine, Session { context, peer, counted, rules, user: None })
 }
 
 /// What the handler knows of a connection.
@@ -92,6 +94,7 @@ struct Session {
     context: Context,
     peer: IpAddr,
     counted: AddressCount,
+    rules: ImapRules,
     user: Option<User>,
 }
 
@@ -101,10 +104,14 @@ pub(crate) struct User {
     pub(crate) identity: Identity,
     /// What the client has enabled.
     pub(crate) enabled: Enabled,
+    /// How many messages a command works on; `None`: any number (RFC 9738).
+    pub(crate) message_limit: Option<u32>,
+    /// How SEARCH compares texts.
+    pub(crate) comparator: Comparator,
     pub(crate) account: Account,
     pub(crate) selected: Option<Selected>,
     /// The APPEND whose messages arrive.
-    pub(crate) appending: Option<Appending>,
+    pub(crate) appending: Option<Box<Appending>>,
     /// Counts the session.
     pub(crate) _seat: Seat,
 }
@@ -187,6 +194,7 @@ impl Handler<ImapMachine> for Session {
                 found.map(|found| Answer::Found(Box::new(found)))
             }
             Question::Login(claim) => self.login(&claim).await,
+            Question::Unauthenticate => Ok(self.unauthenticate()),
             question => self.operate(question, output).await,
         };
         match answer {
@@ -234,18 +242,29 @@ impl Session {
     }
 
     async fn login(&mut self, claim: &Claim) -> Result<Answer, Failure> {
-        let (user, ran) = op::login::login(&self.context, self.origin(), claim).await?;
+        let (mut user, ran) = op::login::login(&self.context, self.origin(), claim).await?;
+        user.message_limit = self.rules.message_limit.map(NonZeroU32::get);
         self.counted.release();
         self.user = Some(user);
         Ok(Answer::Ran(ran))
     }
 
+    /// UNAUTHENTICATE (RFC 8437): nothing of the user is left, and the connection counts among those of its address again.
+    fn unauthenticate(&mut self) -> Answer {
+        self.user = None;
+        self.counted.count_again();
+        Answer::Go
+    }
+
     async fn operate(&mut self, question: Question, output: &mut Output<'_>) -> Result<Answer, Failure> {
         let user = self.user.as_mut().ok_or(Failure::bad(op::LOGIN_FIRST))?;
         user.still_exists(&self.context).map_err(Failure::Bye)?;
-        let mut operation = Operation { context: &self.context, user, output };
+        let progress = Progress::new(tokio::time::Instant::now().into_std());
+        let mut operation = Operation { context: &self.context, user, output, progress };
         match question {
-            Question::Login(_) | Question::LookUp(_) => Err(Failure::bad(op::NOT_NOW)),
+            Question::Login(_) | Question::LookUp(_) | Question::Unauthenticate => {
+                Err(Failure::bad(op::NOT_NOW))
+            }
             Question::Run(command) => operation.run(command).await.map(Answer::Ran),
             Question::AppendStart(append) => operation.append_start(append).await.map(|()| Answer::Go),
             Question::AppendPiece(piece) => operation.append_piece(piece).await.map(|()| Answer::Go),

@@ -1,12 +1,14 @@
-//! Text of messages as UTF-8, for searching: header fields with RFC 2047 words, bodies as they stream.
+//! Text of messages as UTF-8, for searching and previews: header fields with RFC 2047 words, bodies as they stream.
 //!
 //! Never fails: what is malformed stays as it is, or becomes U+FFFD. UTF-7 is not decoded.
 
+mod html;
 mod transfer;
 mod words;
 
 use encoding_rs::{CoderResult, Decoder, Encoding, UTF_8};
 
+pub use html::HtmlText;
 use transfer::TransferDecoder;
 pub use words::header_text;
 

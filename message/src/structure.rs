@@ -151,6 +151,13 @@ impl Part {
     pub fn is_multipart(&self) -> bool {
         self.content_type.kind.eq_ignore_ascii_case(b"multipart")
     }
+
+    /// The parameter charset of its type.
+    pub fn charset(&self) -> Option<&[u8]> {
+        let parameters = &self.content_type.parameters;
+        let found = parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"charset"));
+        found.map(|(_, value)| value.as_slice())
+    }
 }
 
 /// The octets are no structure of a version that is known.

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    deflate::NotDeflate,
     listener::AddressCount,
     machine::{Handler, Machine, Step},
     shutdown::Shutdown,
@@ -86,6 +87,9 @@ pub enum Disconnect {
     /// The TLS handshake failed.
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
+    /// The peer compressed what cannot be inflated.
+    #[error(transparent)]
+    Compression(#[from] NotDeflate),
     /// The handler gave the session up; why.
     #[error("{0}")]
     Handler(String),
@@ -109,7 +113,7 @@ pub fn drive<M: Machine, H: Handler<M>>(
         if matches!(result, Err(Disconnect::Io(_) | Disconnect::Stalled)) && !session.ended {
             session.hear(&mut machine).await;
         }
-        if matches!(result, Ok(()) | Err(Disconnect::Handler(_))) {
+        if matches!(result, Ok(()) | Err(Disconnect::Handler(_) | Disconnect::Compression(_))) {
             Box::pin(session.wire.close()).await;
         }
         (machine, handler, result)
@@ -160,6 +164,8 @@ impl Session {
                     let info = Box::pin(self.start_tls()).await?;
                     machine.tls_started(&info);
                 }
+                Step::StartCompression => self.wire.start_compression(),
+                Step::StopCompression => self.wire.stop_compression(),
                 Step::Close => return Ok(()),
             }
         }
@@ -186,6 +192,8 @@ impl Session {
         if self.ended {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
+        let rest = self.wire.rest_after().map(|after| Instant::now() + after);
+        let wake = rest.map_or(deadline.into(), |rest| rest.min(deadline.into()));
         // All four are cancel-safe: reading takes nothing before it is ready, events are so by contract.
         let woken = tokio::select! {
             biased;
@@ -195,11 +203,12 @@ impl Session {
                 Woken::Input
             }
             event = event => Woken::Event(event),
-            () = sleep_until(deadline.into()) => Woken::Deadline,
+            () = sleep_until(wake) => Woken::Deadline,
         };
         match woken {
             Woken::Input if self.ended => machine.end_of_input(),
-            Woken::Input | Woken::Deadline => {}
+            Woken::Input => {}
+            Woken::Deadline => self.wire.rest(),
             Woken::Event(event) => machine.event(event),
             Woken::Shutdown => {
                 self.told = true;

@@ -21,6 +21,7 @@ use tokio::{
 
 use crate::{
     connect::ConnectError,
+    cores::{Cores, Movable},
     driver::{Connection, Stream, TlsRole},
     proxy::{self, Proxies},
     rates::Rates,
@@ -145,7 +146,7 @@ impl Limits {
             return None;
         }
         *count += 1;
-        let counted = Counted { network, addresses: Arc::clone(&self.addresses) };
+        let counted = Counted { network, addresses: Arc::clone(&self.addresses), counts: true };
         Some(AddressCount { counted: Arc::new(Mutex::new(Some(counted))) })
     }
 }
@@ -169,7 +170,16 @@ impl AddressCount {
     /// The session has logged in: it counts among those of its account from now on, so that many users behind one address
     /// do not keep each other out.
     pub fn release(&self) {
-        drop(self.counted.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(counted) = &mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner) {
+            counted.release();
+        }
+    }
+
+    /// The session has logged out again: it counts among those of its address as before, also where these are many by now.
+    pub fn count_again(&self) {
+        if let Some(counted) = &mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner) {
+            counted.count();
+        }
     }
 }
 
@@ -178,10 +188,22 @@ impl AddressCount {
 struct Counted {
     network: IpAddr,
     addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    /// Whether it counts now.
+    counts: bool,
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
+impl Counted {
+    fn count(&mut self) {
+        if !std::mem::replace(&mut self.counts, true) {
+            let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            *addresses.entry(self.network).or_default() += 1;
+        }
+    }
+
+    fn release(&mut self) {
+        if !std::mem::replace(&mut self.counts, false) {
+            return;
+        }
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = addresses.get_mut(&self.network) {
             *count -= 1;
@@ -189,6 +211,12 @@ impl Drop for Counted {
                 addresses.remove(&self.network);
             }
         }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
@@ -205,6 +233,8 @@ pub struct Acceptor {
     pub limits: Limits,
     /// Who begins with a PROXY header.
     pub proxies: Proxies,
+    /// Where sessions run; `None`: on the threads of the listener.
+    pub cores: Option<Cores>,
     /// Tells when to stop.
     pub shutdown: Shutdown,
 }
@@ -239,12 +269,28 @@ impl Acceptor {
                     let permit = Arc::clone(&acceptor.limits.connections).acquire_owned();
                     // The semaphore is never closed.
                     let Some(Ok(permit)) = acceptor.unless_stopping(permit).await else { return };
-                    let arrived = Arrived { stream, peer, counted, refusal };
-                    let task = Arc::clone(&acceptor).begin(arrived, permit, session.clone());
-                    acceptor.shutdown.spawn(task);
+                    let (session, its) = (session.clone(), Arc::clone(&acceptor));
+                    acceptor.place(stream, |stream| {
+                        its.begin(Arrived { stream, peer, counted, refusal }, permit, session)
+                    });
                 }
                 Err(error) => wait.after(&error).await,
             }
+        }
+    }
+
+    /// Begins a session, on a thread of [`Acceptor::cores`] where there are some.
+    pub(crate) fn place<T, F>(&self, stream: T, begin: impl FnOnce(T) -> F)
+    where
+        T: Movable,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(thread) = self.cores.as_ref().and_then(Cores::least) else {
+            return self.shutdown.spawn(begin(stream));
+        };
+        match stream.moved(thread) {
+            Ok(stream) => self.shutdown.spawn_on(begin(stream), thread),
+            Err(error) => tracing::warn!(%error, "no session"),
         }
     }
 
@@ -402,8 +448,15 @@ mod tests {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, tls) = (Shutdown::new(), watch::channel(None).1);
-        let acceptor =
-            Acceptor { mode, tls, client_certificates: None, limits, proxies, shutdown: shutdown.clone() };
+        let acceptor = Acceptor {
+            mode,
+            tls,
+            client_certificates: None,
+            limits,
+            proxies,
+            cores: None,
+            shutdown: shutdown.clone(),
+        };
         // Says hello, and stays until the peer hangs up or the server stops.
         shutdown.spawn(acceptor.run(listener, "421 too many", |mut connection: Connection| async move {
             connection.stream.write_all(b"hello").await.unwrap();
@@ -445,6 +498,7 @@ mod tests {
             client_certificates: None,
             limits,
             proxies,
+            cores: None,
             shutdown: shutdown.clone(),
         };
         let arrived = Arrived { stream, peer, counted, refusal: "" };
@@ -493,7 +547,13 @@ mod tests {
         assert!(limits.count(peer).is_none());
         first.clone().release();
         let second = limits.count(peer).unwrap();
-        // What was released is not given back again.
+        // It counts again when it logs out, and what was released is not given back again.
+        first.count_again();
+        first.count_again();
+        drop(second);
+        assert!(limits.count(peer).is_none());
+        first.release();
+        let second = limits.count(peer).unwrap();
         drop(first);
         assert!(limits.count(peer).is_none());
         drop(second);

@@ -55,6 +55,10 @@ pub enum Step<Q> {
     Ask(Q),
     /// TLS on the connection; what was to be sent goes out first, in plain text.
     StartTls,
+    /// DEFLATE in both directions, within TLS (RFC 4978): what was to be sent goes out before. All that arrived was obeyed.
+    StartCompression,
+    /// No DEFLATE any more (RFC 8437 section 4.1): what was to be sent goes out compressed. All that arrived was obeyed.
+    StopCompression,
     /// The end, after what is still to be sent.
     Close,
 }

@@ -18,7 +18,7 @@ use crate::{
 
 pub(crate) const IDLE: Duration = Duration::from_secs(60);
 
-/// `ask N`: N octets from the handler · `slow`: an answer after 10 s · `fail`: none · `watch` · `starttls` · `quit`; anything else is echoed.
+/// `ask N`: N octets from the handler · `slow`: an answer after 10 s · `fail`: none · `watch` · `starttls` · `compress` · `plain` · `quit`; anything else is echoed.
 #[derive(Default)]
 pub(crate) struct Echo {
     input: BytesMut,
@@ -102,6 +102,14 @@ impl Machine for Echo {
                     self.say("go");
                     self.state = State::Starting;
                     return Step::StartTls;
+                }
+                "compress" => {
+                    self.say("go");
+                    return Step::StartCompression;
+                }
+                "plain" => {
+                    self.say("go");
+                    return Step::StopCompression;
                 }
                 "slow" | "fail" => {
                     self.state = State::Asked;

@@ -1,5 +1,5 @@
-//! A stream as the driver uses it: bounded reads that hold no memory while idle, gathered writes with a deadline, an orderly
-//! close. Not the machine loop; that is [`crate::driver`].
+//! A stream as the driver uses it: bounded reads that hold no memory while idle, gathered writes with a deadline, compression
+//! where it was asked for, an orderly close. Not the machine loop; that is [`crate::driver`].
 
 use std::{
     future::poll_fn,
@@ -13,10 +13,13 @@ use std::{
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncWriteExt, ReadBuf},
+    sync::{Semaphore, SemaphorePermit},
+    task::coop::consume_budget,
     time::timeout,
 };
 
 use crate::{
+    deflate::{Deflater, Inflated, Inflater},
     driver::{Disconnect, SEND_TIMEOUT, Stream, UNSENT_BYTES_MAX},
     tls::TlsError,
 };
@@ -29,6 +32,11 @@ const GATHERED_BYTES_MAX: usize = 8 * 1024;
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most octets that are thrown away meanwhile.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// What compression holds is given back after so long without input.
+const COMPRESSION_REST: Duration = Duration::from_secs(5);
+/// Most deflaters that wait for their session to go on (some 300 KiB each); beyond it each is given back after each flush.
+static DEFLATERS_KEPT: Semaphore = Semaphore::const_new(256);
 
 /// Where a handler sends long output: bounded, waits for the peer.
 pub struct Output<'a> {
@@ -55,11 +63,22 @@ pub(crate) struct Wire {
     unflushed: bool,
     /// Whether the peer has closed its side.
     ended: bool,
+    compression: Option<Box<Compression>>,
+}
+
+/// DEFLATE over the stream.
+#[derive(Default)]
+struct Compression {
+    /// `None`: what we say is not compressed any more.
+    deflater: Option<Deflater>,
+    /// The deflater may be kept from one flush to the next.
+    kept: Option<SemaphorePermit<'static>>,
+    inflater: Inflater,
 }
 
 impl Wire {
     pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
-        Self { stream, gathered: BytesMut::new(), unflushed: false, ended: false }
+        Self { stream, gathered: BytesMut::new(), unflushed: false, ended: false, compression: None }
     }
 
     pub(crate) fn output(&mut self) -> Output<'_> {
@@ -67,14 +86,38 @@ impl Wire {
     }
 
     /// Reads once and gives what arrived to `take`; how many octets that were, 0 at the end of input. Cancel-safe.
-    pub(crate) async fn read(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<usize> {
-        let length = match poll_fn(|context| poll_read(&mut self.stream, context, &mut take)).await {
-            // Many clients leave TLS without close_notify. Only complete commands are obeyed, so it is an end like any other.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
-            read => read?,
+    pub(crate) async fn read(&mut self, mut take: impl FnMut(&[u8])) -> Result<usize, Disconnect> {
+        let Some(compression) = &mut self.compression else {
+            return Ok(read(&mut self.stream, &mut self.ended, &mut take).await?);
         };
-        self.ended |= length == 0;
-        Ok(length)
+        loop {
+            if compression.inflater.is_fed() {
+                // Much may come of little: others get their turn.
+                consume_budget().await;
+            }
+            match compression.inflater.next(&mut take)? {
+                Inflated::Octets(length) => return Ok(length),
+                Inflated::Over => break,
+                Inflated::NeedsInput => {
+                    let mut feed = |octets: &[u8]| compression.inflater.feed(octets);
+                    if read(&mut self.stream, &mut self.ended, &mut feed).await? == 0 {
+                        return Ok(0);
+                    }
+                }
+            }
+        }
+        if compression.deflater.is_some() {
+            // A peer that ended its stream while we compress says no more.
+            self.ended = true;
+            return Ok(0);
+        }
+        let rest = compression.inflater.take_rest();
+        self.compression = None;
+        if rest.is_empty() {
+            return Ok(read(&mut self.stream, &mut self.ended, &mut take).await?);
+        }
+        take(&rest);
+        Ok(rest.len())
     }
 
     /// Adds octets to what is gathered, and sends it when it is much.
@@ -102,6 +145,7 @@ impl Wire {
             self.write_gathered().await?;
         }
         self.gathered = BytesMut::new();
+        self.flush_compressed().await?;
         if self.unflushed {
             timeout(SEND_TIMEOUT, self.stream.flush()).await.map_err(|_| Disconnect::Stalled)??;
             self.unflushed = false;
@@ -117,13 +161,80 @@ impl Wire {
         Ok(())
     }
 
-    /// A deadline for each piece, so that a peer that takes one octet now and then does not hold us for ever.
     async fn write(&mut self, octets: &[u8]) -> Result<(), Disconnect> {
-        self.unflushed = true;
         for piece in octets.chunks(UNSENT_BYTES_MAX) {
-            timeout(SEND_TIMEOUT, self.stream.write_all(piece)).await.map_err(|_| Disconnect::Stalled)??;
+            match self.deflater() {
+                None => self.send(piece).await?,
+                Some(deflater) => {
+                    let mut compressed = Vec::new();
+                    deflater.write(piece, &mut compressed)?;
+                    self.send(&compressed).await?;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// A deadline for each piece, so that a peer that takes one octet now and then does not hold us for ever.
+    async fn send(&mut self, piece: &[u8]) -> Result<(), Disconnect> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.unflushed = true;
+        timeout(SEND_TIMEOUT, self.stream.write_all(piece)).await.map_err(|_| Disconnect::Stalled)??;
+        Ok(())
+    }
+
+    /// From here on both sides compress.
+    pub(crate) fn start_compression(&mut self) {
+        self.compression =
+            Some(Box::new(Compression { deflater: Some(Deflater::default()), ..Compression::default() }));
+    }
+
+    /// We compress no more; the peer has stopped, too, after what arrived.
+    pub(crate) fn stop_compression(&mut self) {
+        if let Some(compression) = &mut self.compression {
+            compression.deflater = None;
+            compression.kept = None;
+            compression.inflater.end();
+        }
+    }
+
+    /// After how long without input [`Self::rest`] gives something back; `None`: it would not.
+    pub(crate) fn rest_after(&self) -> Option<Duration> {
+        let at_work = |compression: &Compression| {
+            compression.deflater.as_ref().is_some_and(Deflater::is_at_work)
+                || compression.inflater.holds_room()
+        };
+        self.compression.as_deref().is_some_and(at_work).then_some(COMPRESSION_REST)
+    }
+
+    /// Gives back what compression holds beside what it must know.
+    pub(crate) fn rest(&mut self) {
+        if let Some(compression) = &mut self.compression {
+            compression.rest();
+            compression.inflater.rest();
+        }
+    }
+
+    fn deflater(&mut self) -> Option<&mut Deflater> {
+        self.compression.as_mut()?.deflater.as_mut()
+    }
+
+    async fn flush_compressed(&mut self) -> Result<(), Disconnect> {
+        let Some(compression) = &mut self.compression else { return Ok(()) };
+        let Some(deflater) = compression.deflater.as_mut().filter(|deflater| deflater.is_unflushed()) else {
+            return Ok(());
+        };
+        let mut compressed = Vec::new();
+        deflater.flush(&mut compressed)?;
+        if compression.kept.is_none() {
+            compression.kept = DEFLATERS_KEPT.try_acquire().ok();
+        }
+        if compression.kept.is_none() {
+            compression.rest();
+        }
+        self.send(&compressed).await
     }
 
     /// Puts another stream, with TLS, over this one. After an error there is none any more.
@@ -150,11 +261,35 @@ impl Wire {
             while !self.ended && discarded < LINGER_BYTES_MAX {
                 discarded += self.read(|_| ()).await?;
             }
-            Ok::<_, io::Error>(())
+            Ok::<_, Disconnect>(())
         };
         // The session is over: whether the peer saw a clean end changes nothing here.
         drop(timeout(LINGER_TIMEOUT, orderly).await);
     }
+}
+
+impl Compression {
+    fn rest(&mut self) {
+        if let Some(deflater) = &mut self.deflater {
+            deflater.rest();
+        }
+        self.kept = None;
+    }
+}
+
+/// Reads once; how many octets that were, 0 at the end of input.
+async fn read(
+    stream: &mut Box<dyn Stream>,
+    ended: &mut bool,
+    take: &mut impl FnMut(&[u8]),
+) -> io::Result<usize> {
+    let length = match poll_fn(|context| poll_read(stream, context, take)).await {
+        // Many clients leave TLS without close_notify. Only complete commands are obeyed, so it is an end like any other.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+        read => read?,
+    };
+    *ended |= length == 0;
+    Ok(length)
 }
 
 /// The buffer is on the stack, where it costs nothing: a session that waits holds none.

@@ -129,6 +129,8 @@ impl waypost_net::Machine for Session {
             Step::Watch { deadline } => Step::Watch { deadline },
             Step::Ask(question) => Step::Ask(Question(question)),
             Step::StartTls => Step::StartTls,
+            Step::StartCompression => Step::StartCompression,
+            Step::StopCompression => Step::StopCompression,
             Step::Close => Step::Close,
         }
     }

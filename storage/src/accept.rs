@@ -19,7 +19,7 @@ use crate::{
     error::StoreError,
     queue::Attempt,
     record::codec,
-    store::Store,
+    store::{Hand, Store},
     writer::Package,
 };
 
@@ -164,7 +164,8 @@ impl Store {
 
     /// Takes a message as [`Store::accept`] does, whatever quotas say: for a protocol that looks at them when it lets a recipient
     /// in, and cannot refuse the message for one of several recipients afterwards (SMTP). With a notification that goes with it as one
-    /// entry.
+    /// entry. Where nobody else has anything to write, and the disk is quick, it is written in the caller's thread, which is held up for
+    /// that time: see `docs/decisions/0008-sessions-on-cores.md`.
     /// Errors: those of [`Store::accept`] but `OverQuota`.
     pub async fn deliver(
         &self,
@@ -174,7 +175,7 @@ impl Store {
         let (id, mut area) = (acceptance.id, Area::default());
         let message = area.place(acceptance)?;
         let notification = notification.map(|notification| area.place(notification)).transpose()?;
-        self.submit_package(area.package(id, Deliver { message, notification })).await
+        self.submit_by(Hand::Caller, area.package(id, Deliver { message, notification })).await
     }
 
     /// Several messages into mailboxes as one entry or none (RFC 3502: MULTIAPPEND). Errors as [`Store::accept`].

@@ -25,7 +25,7 @@ pub const CHUNK_ROWS_MAX: usize = 256;
 /// Most keywords in one mailbox: one bit each.
 pub const KEYWORDS_MAX: usize = 64;
 
-/// What a mailbox is for (RFC 6154).
+/// What a mailbox is for (RFC 6154; `\Important`: RFC 8457).
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum SpecialUse {
     /// `\All`
@@ -42,11 +42,13 @@ pub enum SpecialUse {
     Sent,
     /// `\Trash`
     Trash,
+    /// `\Important`
+    Important,
 }
 
 impl SpecialUse {
     /// Each use with its attribute.
-    pub const NAMES: [(Self, &'static str); 7] = [
+    pub const NAMES: [(Self, &'static str); 8] = [
         (Self::All, "\\All"),
         (Self::Archive, "\\Archive"),
         (Self::Drafts, "\\Drafts"),
@@ -54,6 +56,7 @@ impl SpecialUse {
         (Self::Junk, "\\Junk"),
         (Self::Sent, "\\Sent"),
         (Self::Trash, "\\Trash"),
+        (Self::Important, "\\Important"),
     ];
 }
 

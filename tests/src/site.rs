@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use tempfile::TempDir;
-use waypost_config::{ListenerConfig, Service, TlsMode};
+use waypost_config::{ListenerConfig, ListenerRules, Service, TlsMode};
 use waypost_mail::{AccountId, DateTime, Flags, SystemFlags, Timestamp};
 use waypost_message::Splitter;
 use waypost_net::{AddressCount, Connection, Shutdown, Stream, TlsInfo, TlsRole};
@@ -253,13 +253,11 @@ impl Site {
             counted: AddressCount::default(),
         };
         let auth_without_tls = tls == TlsMode::None && service != Service::Smtp;
-        let listener = ListenerConfig {
-            service,
-            address: loopback.into(),
-            tls,
-            auth_without_tls,
-            rules: Default::default(),
-        };
+        let config = self.running.config();
+        let imap =
+            config.listeners.iter().find(|listener| listener.service == service).map(|one| one.rules.imap);
+        let rules = ListenerRules { imap: imap.unwrap_or_default(), ..ListenerRules::default() };
+        let listener = ListenerConfig { service, address: loopback.into(), tls, auth_without_tls, rules };
         tokio::spawn(self.running.attach(connection, &listener));
     }
 

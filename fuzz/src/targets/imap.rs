@@ -1,6 +1,7 @@
 //! IMAP: commands, literals, names, and the session.
 
 use waypost_auth::sasl::{Claim, Offer};
+use waypost_config::ImapRules;
 use waypost_imap::{
     machine::{Answer, ImapMachine, NewState, PlaintextLogin, Privacy, Question, Ran, Settings},
     wire::{
@@ -138,6 +139,7 @@ fn served(bits: u8, octets: &[u8], piece: usize) -> (Played, World) {
         },
         plaintext_login: if bits & 4 == 0 { PlaintextLogin::Allowed } else { PlaintextLogin::Refused },
         offer: Offer::default(),
+        rules: ImapRules { unauthenticate: bits & 32 != 0, message_limit: None },
         append_limit: 1_000_000,
     });
     let mut world = World::default();
@@ -199,6 +201,10 @@ impl World {
             }
             Question::IdleStart if bits & 16 != 0 => Answer::Ran(Ran::no("not now")),
             Question::IdleStart => Answer::Go,
+            Question::Unauthenticate => {
+                self.logged_in = false;
+                Answer::Go
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use waypost_message::{
     HeaderBlock, HeaderCollector, Part, Span, Splitter, Structure,
-    decode::{self, BodyDecoder},
+    decode::{self, BodyDecoder, HtmlText},
     report::{RECIPIENTS_MAX, Report, TEXT_BYTES_MAX},
     splitter::{NESTING_MAX, PARTS_MAX},
 };
@@ -146,4 +146,21 @@ pub(crate) fn header_text(octets: &[u8]) {
     if octets.iter().all(u8::is_ascii_graphic) && !octets.windows(2).any(|pair| pair == b"=?") {
         assert_eq!(text.as_bytes(), octets);
     }
+}
+
+/// HTML gives the same text wherever it is cut, and not more of it.
+pub(crate) fn html_text(octets: &[u8]) {
+    let html = String::from_utf8_lossy(octets);
+    let chars: Vec<char> = html.chars().collect();
+    let text = |piece: usize| {
+        let (mut taker, mut out) = (HtmlText::default(), String::new());
+        for piece in chars.chunks(piece.min(chars.len().max(1))) {
+            taker.feed(&piece.iter().collect::<String>(), &mut out);
+        }
+        taker.finish(&mut out);
+        out
+    };
+    let [first, other, whole] = PIECES.map(text);
+    assert!(first == whole && other == whole, "cut elsewhere, taken otherwise");
+    assert!(whole.len() <= html.len(), "{} octets of {}", whole.len(), html.len());
 }

@@ -2,7 +2,9 @@
 //! not hold. libFuzzer calls them, and the test that replays the corpora.
 
 mod configuration;
+mod deflate;
 mod imap;
+mod imap_client;
 mod mail;
 mod message;
 mod play;
@@ -20,7 +22,7 @@ use waypost_mta::authenticity::fuzzing;
 pub(crate) type Target = fn(&[u8]);
 
 /// All targets by name; a corpus has the same name.
-pub(crate) const TARGETS: [(&str, Target); 39] = [
+pub(crate) const TARGETS: [(&str, Target); 42] = [
     ("address", mail::address),
     ("arc_sets", fuzzing::arc_sets),
     ("authentication_results", fuzzing::authentication_results),
@@ -28,11 +30,14 @@ pub(crate) const TARGETS: [(&str, Target); 39] = [
     ("config", configuration::config),
     ("config_values", configuration::values),
     ("date_time", mail::date_time),
+    ("deflate", deflate::streams),
     ("dkim_signature", fuzzing::signature),
     ("dmarc_record", fuzzing::dmarc_record),
     ("flags", mail::flags),
     ("header_block", message::header_block),
     ("header_text", message::header_text),
+    ("html_text", message::html_text),
+    ("imap_client", imap_client::session),
     ("imap_command", imap::command),
     ("imap_literal", imap::literal),
     ("imap_machine", imap::machine),

@@ -4,6 +4,7 @@
 //! can follow, so damage found later ends the session.
 
 mod binary;
+pub(crate) mod preview;
 pub(crate) mod section;
 pub(crate) mod structure;
 
@@ -14,8 +15,9 @@ use waypost_message::{HeaderBlock, Span, Structure, header::HEADER_BYTES_MAX};
 use waypost_net::{Disconnect, Output};
 use waypost_storage::{Reader, Row, Store};
 
+use crate::op::Enabled;
 use crate::wire::{
-    BodySection, FetchItem, SectionText,
+    BodySection, FetchItem, SectionText, Urgency, UrlFetchItem,
     encode::{self, Recent},
 };
 use structure::{Form, Global};
@@ -41,6 +43,8 @@ pub(crate) struct Message {
     pub(crate) structure: Option<Arc<Structure>>,
     /// How message/global is shown.
     pub(crate) global: Global,
+    /// Whether there is time for a preview that may be left for later.
+    pub(crate) urgent: bool,
 }
 
 /// Whether an item sets `\Seen` (RFC 3501 section 6.4.5).
@@ -55,7 +59,7 @@ pub(crate) fn sets_seen(item: &FetchItem) -> bool {
 /// Whether an item needs the message's structure.
 pub(crate) fn needs_structure(item: &FetchItem) -> bool {
     match item {
-        FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => true,
+        FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure | FetchItem::Preview(_) => true,
         FetchItem::Rfc822Header | FetchItem::Rfc822Text => true,
         FetchItem::Binary(section) => !section.part.is_empty(),
         FetchItem::BinarySize(part) => !part.is_empty(),
@@ -70,6 +74,7 @@ pub(crate) struct Responder<'a, 'o> {
     output: &'a mut Output<'o>,
     text: Vec<u8>,
     read: Read,
+    enabled: Enabled,
 }
 
 /// Whether all that was asked for could be read; what comes later weighs more.
@@ -84,8 +89,8 @@ pub(crate) enum Read {
 }
 
 impl<'a, 'o> Responder<'a, 'o> {
-    pub(crate) fn new(store: &'a Store, output: &'a mut Output<'o>) -> Self {
-        Self { store, output, text: Vec::new(), read: Read::All }
+    pub(crate) fn new(store: &'a Store, output: &'a mut Output<'o>, enabled: Enabled) -> Self {
+        Self { store, output, text: Vec::new(), read: Read::All, enabled }
     }
 
     /// Whether all that was asked for could be read.
@@ -93,7 +98,7 @@ impl<'a, 'o> Responder<'a, 'o> {
         self.read
     }
 
-    /// `* n FETCH (items)`
+    /// `* n FETCH (items)`, or `* uid UIDFETCH (items)`
     pub(crate) async fn respond(&mut self, message: &Message, items: &[FetchItem]) -> Result<(), Disconnect> {
         if message.structure.is_none() && items.iter().any(needs_structure) {
             self.read = Read::Damaged;
@@ -103,7 +108,8 @@ impl<'a, 'o> Responder<'a, 'o> {
             self.read = self.read.max(Read::UnknownEncoding);
             return Ok(());
         }
-        self.text.extend(format!("* {} FETCH ", message.number).as_bytes());
+        let head = self.enabled.fetch_head(message.number, &message.row);
+        self.text.extend(format!("* {head} ").as_bytes());
         for (index, item) in items.iter().enumerate() {
             self.text.push(if index == 0 { b'(' } else { b' ' });
             self.item(message, item).await?;
@@ -115,17 +121,32 @@ impl<'a, 'o> Responder<'a, 'o> {
         self.send().await
     }
 
-    /// `SP url-full SP nstring` of URLFETCH (RFC 4467 section 9).
+    /// `SP url-full SP nstring` of URLFETCH (RFC 4467 section 9), or `SP url-full url-metadata` (RFC 5524 section 5).
     pub(crate) async fn url(
         &mut self,
         url: &str,
+        items: &[UrlFetchItem],
         found: Option<&(Message, BodySection)>,
     ) -> Result<(), Disconnect> {
         self.text.push(b' ');
         encode::astring(&mut self.text, url.as_bytes());
         match found {
-            Some((message, section)) => self.section(message, "", section).await?,
             None => self.text.extend(b" NIL"),
+            Some((message, section)) if items.is_empty() => self.section(message, "", section).await?,
+            Some((message, section)) => {
+                for item in items {
+                    self.text.extend(b" (");
+                    match item {
+                        UrlFetchItem::Body => self.section(message, "BODY", section).await?,
+                        UrlFetchItem::Binary => self.url_binary(message, section).await?,
+                        UrlFetchItem::BodyPartStructure => {
+                            let is_decoded = items.contains(&UrlFetchItem::Binary);
+                            self.url_structure(message, section, is_decoded).await;
+                        }
+                    }
+                    self.text.push(b')');
+                }
+            }
         }
         self.send().await
     }
@@ -141,11 +162,32 @@ impl<'a, 'o> Responder<'a, 'o> {
             FetchItem::BodySection(section) => self.section(message, &section_name(section), section).await,
             FetchItem::Binary(section) => self.binary(message, section).await,
             FetchItem::BinarySize(part) => self.binary_size(message, part).await,
+            FetchItem::Preview(urgency) => {
+                self.preview(message, *urgency).await;
+                Ok(())
+            }
             item => {
                 simple(&mut self.text, message, item);
                 Ok(())
             }
         }
+    }
+
+    /// `"PREVIEW" SP nstring` (RFC 8970 section 6); NIL only where it may be left for later.
+    async fn preview(&mut self, message: &Message, urgency: Urgency) {
+        self.text.extend(b"PREVIEW ");
+        let Some(structure) =
+            message.structure.as_deref().filter(|_| message.urgent || urgency == Urgency::Now)
+        else {
+            self.text.extend(b"NIL");
+            return;
+        };
+        let preview = preview::preview(self.store, &message.row.content, structure).await;
+        let preview = preview.unwrap_or_else(|error| {
+            self.damaged(message, &error);
+            String::new()
+        });
+        encode::string(&mut self.text, preview.as_bytes());
     }
 
     /// A name and the octets of its section.

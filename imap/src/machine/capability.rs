@@ -29,10 +29,13 @@ pub enum Announced {
     LoginDisabled,
     /// After login.
     AfterLogin,
+    /// After login, where the listener lets users log out again.
+    Unauthenticate,
 }
 
-/// Every capability, but for the mechanisms of AUTHENTICATE and APPENDLIMIT (RFC 7889 section 2), which has a number. Only what the session does completely stands here.
-pub const CAPABILITIES: [(&str, Announced); 31] = [
+/// Every capability, but for the mechanisms of AUTHENTICATE, and those with a number: APPENDLIMIT (RFC 7889 section 2) and MESSAGELIMIT. Only
+/// what the session does completely stands here.
+pub const CAPABILITIES: &[(&str, Announced)] = &[
     ("IMAP4rev1", Announced::Always),
     ("IMAP4rev2", Announced::Always),
     ("LITERAL+", Announced::Always),
@@ -48,6 +51,7 @@ pub const CAPABILITIES: [(&str, Announced); 31] = [
     ("CATENATE", Announced::AfterLogin),
     ("REPLACE", Announced::AfterLogin),
     ("URLAUTH", Announced::AfterLogin),
+    ("URLAUTH=BINARY", Announced::AfterLogin),
     ("UTF8=ACCEPT", Announced::AfterLogin),
     ("MOVE", Announced::AfterLogin),
     ("UNSELECT", Announced::AfterLogin),
@@ -64,6 +68,15 @@ pub const CAPABILITIES: [(&str, Announced); 31] = [
     ("BINARY", Announced::AfterLogin),
     ("OBJECTID", Announced::AfterLogin),
     ("SAVEDATE", Announced::AfterLogin),
+    ("WITHIN", Announced::AfterLogin),
+    ("I18NLEVEL=2", Announced::AfterLogin),
+    ("PREVIEW", Announced::AfterLogin),
+    ("PARTIAL", Announced::AfterLogin),
+    ("UIDONLY", Announced::AfterLogin),
+    ("UIDBATCHES", Announced::AfterLogin),
+    ("INPROGRESS", Announced::AfterLogin),
+    ("COMPRESS=DEFLATE", Announced::AfterLogin),
+    ("UNAUTHENTICATE", Announced::Unauthenticate),
 ];
 
 impl Settings {
@@ -81,11 +94,15 @@ impl Settings {
             Announced::StartTls => before_login && self.privacy == Privacy::StartTls,
             Announced::LoginDisabled => before_login && !self.login_allowed(),
             Announced::AfterLogin => !before_login,
+            Announced::Unauthenticate => !before_login && self.rules.unauthenticate,
         };
         let mut data = "CAPABILITY".to_owned();
         for (name, _) in CAPABILITIES.iter().filter(|(_, when)| announced(when)) {
             data.push(' ');
             data.push_str(name);
+        }
+        if let Some(limit) = self.rules.message_limit.filter(|_| !before_login) {
+            data.push_str(&format!(" MESSAGELIMIT={limit}"));
         }
         if !before_login {
             data.push_str(&format!(" APPENDLIMIT={}", self.append_limit));

@@ -7,6 +7,7 @@ pub mod questions;
 pub mod session;
 
 mod append;
+mod compress;
 mod framing;
 mod gather;
 mod obey;

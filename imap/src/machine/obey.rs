@@ -58,6 +58,8 @@ impl ImapMachine {
             }
             CommandBody::LoginOctets if self.settings.login_allowed() => self.login(tag, wrong_credentials()),
             CommandBody::Login(..) | CommandBody::LoginOctets => self.login(tag, privacy_required()),
+            CommandBody::Compress(algorithm) => self.compress(tag, &algorithm),
+            CommandBody::Unauthenticate => self.unauthenticate(tag),
             CommandBody::Idle => self.ask(Asked::IdleStart { tag }, Question::IdleStart),
             CommandBody::Append(append) => {
                 self.ask(Asked::AppendPiece { tag, next: Next::End }, Question::AppendStart(append))

@@ -64,6 +64,7 @@ impl State {
                 | CommandBody::Fetch(..)
                 | CommandBody::Store(..)
                 | CommandBody::Copy(..)
+                | CommandBody::UidBatches(_)
                 | CommandBody::Move(..),
                 Self::Authenticated,
             ) => Err("select a mailbox first"),
@@ -112,6 +113,8 @@ pub(super) enum Phase {
     Asked(Asked),
     /// TLS begins.
     StartTls,
+    /// Compression ends.
+    StopCompression,
     /// The session is over.
     Closed,
 }
@@ -127,4 +130,5 @@ pub(super) enum Asked {
     AppendEnd { tag: String },
     AppendAbort { reply: Reply, rest: Rest },
     IdleStart { tag: String },
+    Unauthenticate { tag: String },
 }

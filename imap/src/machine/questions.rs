@@ -14,7 +14,7 @@ pub enum Question {
     /// machine adds the capabilities to the answer.
     Login(Claim),
     /// A command that is legal in the state. Asked only after login, and never for CAPABILITY, ID, LOGIN, AUTHENTICATE,
-    /// STARTTLS, LOGOUT, IDLE, APPEND and REPLACE, which have questions of their own or none. Untagged responses go to the output
+    /// STARTTLS, COMPRESS, LOGOUT, UNAUTHENTICATE, IDLE, APPEND and REPLACE, which have questions of their own or none. Untagged responses go to the output
     /// directly; answer: [`Answer::Ran`].
     Run(Command),
     /// APPEND or REPLACE, up to the first octets of a message that it brings. Answer: [`Answer::Go`], or [`Answer::Ran`] as the refusal: the rest is skipped
@@ -31,6 +31,8 @@ pub enum Question {
     /// IDLE begins; pending updates may go to the output. Answer: [`Answer::Go`], after which the handler's `event` is waited
     /// for until the next question; or [`Answer::Ran`] as the refusal.
     IdleStart,
+    /// UNAUTHENTICATE: forget the user. Answer: [`Answer::Go`].
+    Unauthenticate,
 }
 
 /// What the handler answers.

@@ -11,12 +11,14 @@
 //!  │            │ │                   └──────────────── AppendPiece ─► Asked(AppendEnd, AppendAbort) ┤
 //!  │            │ ├── IDLE ──► Asked(IdleStart) ──► Idle ⇄ event ── DONE ────────────────────┤
 //!  │            │ ├── STARTTLS ──► StartTls ──► tls_started ─────────────────────────────────┤
+//!  │            │ ├── UNAUTHENTICATE ──► Asked(Unauthenticate) ──► StopCompression ──────────┤
 //!  │            │ └── refused, with a literal that follows at once ──► Skip ─────────────────┤
 //!  └────────────┼───────────────────────────────────────────────────────────────────────────┘
 //!               ▼
 //!             Closed     LOGOUT, autologout, too many errors, shutdown, the handler's wish
 //! ```
-//! The state of RFC 9051 section 3 goes beside it: `NotAuthenticated → Authenticated ⇄ Selected`, as the handler says.
+//! The state of RFC 9051 section 3 goes beside it: `NotAuthenticated → Authenticated ⇄ Selected`, as the handler says, and back
+//! with UNAUTHENTICATE.
 
 use std::{
     fmt,
@@ -25,6 +27,7 @@ use std::{
 
 use bytes::BytesMut;
 use waypost_auth::sasl::{Certificate, Channel, Offer, Progress};
+use waypost_config::ImapRules;
 use waypost_net::{Machine, Step, TlsInfo};
 
 use super::{
@@ -78,6 +81,8 @@ pub struct Settings {
     pub plaintext_login: PlaintextLogin,
     /// By what AUTHENTICATE is possible.
     pub offer: Offer,
+    /// What the listener has its sessions do.
+    pub rules: ImapRules,
     /// Octets of the largest message that APPEND takes (RFC 7889 section 2).
     pub append_limit: u32,
 }
@@ -94,7 +99,9 @@ pub struct ImapMachine {
     /// Since when the client is silent; set when it is waited for.
     pub(super) silent_since: Option<Instant>,
     /// Since when login is waited for.
-    login_since: Option<Instant>,
+    pub(super) login_since: Option<Instant>,
+    /// DEFLATE is on.
+    pub(super) compressing: bool,
     /// The transfer of the present command.
     transfer: Transfer,
     /// The client sends no more.
@@ -143,6 +150,7 @@ impl ImapMachine {
             spelling: Spelling::default(),
             silent_since: None,
             login_since: None,
+            compressing: false,
             transfer: Transfer::default(),
             ended: false,
             stopping: false,
@@ -213,6 +221,11 @@ impl ImapMachine {
             (Asked::IdleStart { tag }, Answer::Go) => {
                 self.say(|out| encode::continue_req(out, "idling"));
                 self.phase = Phase::Idle { tag };
+            }
+            (Asked::Unauthenticate { tag }, Answer::Go) => self.unauthenticated(&tag),
+            // RFC 8437 section 3: there is no NO.
+            (Asked::Unauthenticate { .. }, Answer::Ran(_) | Answer::Found(_)) => {
+                self.bye(None, TEXT_SERVER_BUG);
             }
             (Asked::Run { tag } | Asked::AppendEnd { tag } | Asked::IdleStart { tag }, Answer::Ran(ran)) => {
                 self.done(tag, ran);
@@ -389,6 +402,7 @@ impl Machine for ImapMachine {
                 Phase::AppendPiece { tag, framing, behind } => self.append_piece(tag, framing, behind),
                 Phase::AppendOver { tag } => self.ask(Asked::AppendEnd { tag }, Question::AppendEnd),
                 Phase::Idle { tag } => self.idle(tag),
+                Phase::StopCompression => self.stop_compression(),
                 // A step without the answer, or without TLS, is not to be had: the session ends.
                 Phase::Asked(_) | Phase::StartTls | Phase::Closed => return Step::Close,
             };

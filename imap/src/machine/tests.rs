@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use waypost_auth::sasl::{Claim, Credentials, Found, Keys, Lookup, Offer, Scram, Tokens, Verifier};
 use waypost_auth::token::TokenFault;
+use waypost_config::ImapRules;
 use waypost_net::{ClientCertificate, Machine, Step, TlsInfo};
 
 use super::{
@@ -26,7 +27,7 @@ use crate::wire::{AppendPart, AppendPiece, Command, CommandBody};
 const CHUNKS: [usize; 3] = [1, 3, 4096];
 const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n";
 const LOGIN: &str = "l LOGIN u p\r\n";
-const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MULTIAPPEND CATENATE REPLACE URLAUTH UTF8=ACCEPT MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC BINARY OBJECTID SAVEDATE APPENDLIMIT=257890] welcome\r\n";
+const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MULTIAPPEND CATENATE REPLACE URLAUTH URLAUTH=BINARY UTF8=ACCEPT MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC BINARY OBJECTID SAVEDATE WITHIN I18NLEVEL=2 PREVIEW PARTIAL UIDONLY UIDBATCHES INPROGRESS COMPRESS=DEFLATE APPENDLIMIT=257890] welcome\r\n";
 
 /// The exchange of RFC 7677 section 3: user "user", password "pencil".
 const SCRAM_FIRST: &str = "biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=";
@@ -59,6 +60,7 @@ fn settings(privacy: Privacy, plaintext_login: PlaintextLogin) -> Settings {
         privacy,
         plaintext_login,
         offer: Offer::default(),
+        rules: ImapRules::default(),
         append_limit: 257_890,
     }
 }
@@ -134,6 +136,8 @@ impl World {
                     let certificate = self.certificate.clone();
                     self.machine.tls_started(&TlsInfo { version, cipher, certificate, ..TlsInfo::default() });
                 }
+                Step::StartCompression => self.output.push_str("<DEFLATE>"),
+                Step::StopCompression => self.output.push_str("<PLAIN>"),
                 Step::Close => {
                     self.closed = true;
                     return None;
@@ -209,6 +213,7 @@ impl World {
             }
             Question::AppendAbort => ("abort".into(), Answer::Go),
             Question::IdleStart => ("idle".into(), Answer::Go),
+            Question::Unauthenticate => ("unauthenticate".into(), Answer::Go),
         };
         self.questions.push(noted);
         answer
@@ -1064,4 +1069,85 @@ fn the_end_and_shutdown() {
     world.answers.push_back(Answer::Go);
     world.send(b"a NOOP\r\n", 4096);
     assert_eq!(world.take(), "a NO [SERVERBUG] internal error\r\n");
+}
+
+#[test]
+fn compression_begins_after_login_and_once() {
+    check(World::tls, "a COMPRESS DEFLATE\r\n", &format!("{GREETING}a BAD log in first\r\n"), &[]);
+    for (sent, said) in [
+        ("COMPRESS DEFLATE", "OK DEFLATE active\r\n<DEFLATE>"),
+        ("compress deflate", "OK DEFLATE active\r\n<DEFLATE>"),
+        ("COMPRESS GZIP", "BAD DEFLATE is the only compression\r\n"),
+        ("COMPRESS", "BAD expected a space (octet 11)\r\n"),
+    ] {
+        check(World::selected, &format!("a {sent}\r\n"), &format!("a {said}"), &[]);
+    }
+    let compressed = || {
+        let mut world = World::logged_in();
+        world.send(b"a COMPRESS DEFLATE\r\n", 4096);
+        world.take();
+        world
+    };
+    let again = "b BAD [COMPRESSIONACTIVE] DEFLATE is active already, by COMPRESS\r\nc OK done\r\n";
+    check(compressed, "b COMPRESS DEFLATE\r\nc NOOP\r\n", again, &["Noop"]);
+    // Nobody knows whether what follows at once is compressed.
+    let mut world = World::logged_in();
+    world.send(b"a COMPRESS DEFLATE\r\nb NOOP\r\n", 4096);
+    assert_eq!(world.take(), "a BAD nothing may follow COMPRESS before its answer\r\nb OK done\r\n");
+}
+
+/// Sessions that may log out again, after some commands.
+fn reusable(sent: &'static str) -> impl Fn() -> World {
+    move || {
+        let rules = ImapRules { unauthenticate: true, message_limit: None };
+        let mut world = World::new(Settings { rules, ..settings(Privacy::Tls, PlaintextLogin::Refused) });
+        world.send(LOGIN.as_bytes(), 4096);
+        assert!(world.take().contains(" UNAUTHENTICATE "));
+        world.send(sent.as_bytes(), 4096);
+        world.take();
+        world.questions.clear();
+        world
+    }
+}
+
+#[test]
+fn a_user_logs_out_and_another_in() {
+    let out = format!("a OK {} logged out\r\n", &GREETING[5..GREETING.find(" mx").unwrap()]);
+    check(
+        reusable("s SELECT inbox\r\n"),
+        "a UNAUTHENTICATE\r\nl LOGIN u p\r\n",
+        &format!("{out}{}", LOGGED_IN.replace(" APPENDLIMIT", " UNAUTHENTICATE APPENDLIMIT")),
+        &["unauthenticate", "login u/p"],
+    );
+    check(
+        reusable(""),
+        "a unauthenticate\r\nb SELECT x\r\n",
+        &format!("{out}b BAD log in first\r\n"),
+        &["unauthenticate"],
+    );
+    // Names are spelled as at the beginning.
+    let names = "a UNAUTHENTICATE\r\nl LOGIN u p\r\nb SELECT &APw-\r\n";
+    let mut world = reusable("e ENABLE IMAP4rev2\r\n")();
+    world.send(names.as_bytes(), 4096);
+    assert_eq!(world.questions.last().map(String::as_str), Some("select ü"));
+    check(World::logged_in, "a UNAUTHENTICATE\r\n", "a BAD UNAUTHENTICATE is not to be had here\r\n", &[]);
+    check(World::tls, "a UNAUTHENTICATE\r\n", &format!("{GREETING}a BAD log in first\r\n"), &[]);
+}
+
+#[test]
+fn logging_out_ends_compression() {
+    let compressed = reusable("c COMPRESS DEFLATE\r\n");
+    let mut world = compressed();
+    world.send(b"a UNAUTHENTICATE\r\n", 4096);
+    assert!(world.take().ends_with(" logged out\r\n<PLAIN>"));
+    world.send(b"l LOGIN u p\r\nc COMPRESS DEFLATE\r\n", 4096);
+    assert!(world.take().ends_with("c OK DEFLATE active\r\n<DEFLATE>"));
+    let mut world = compressed();
+    world.send(b"a UNAUTHENTICATE\r\nl LOGIN u p\r\n", 4096);
+    assert_eq!(world.take(), "* BYE what follows UNAUTHENTICATE is not compressed\r\n");
+    assert!(world.closed);
+    let mut world = compressed();
+    world.answers.push_back(Answer::Ran(Ran::no("no")));
+    world.send(b"a UNAUTHENTICATE\r\n", 4096);
+    assert!(world.closed);
 }

@@ -12,7 +12,7 @@ use waypost_storage::{
     Acceptance, Accepted, Delivery, MessageError, MessageWriter, Replaced, Store, StoreError, Written,
 };
 
-use super::{Expunges, Failure, NO_SUCH_MAILBOX, NOT_NOW, Operation};
+use super::{Expunges, Failure, NO_SUCH_MAILBOX, NOT_NOW, Operation, UIDS_ONLY};
 use crate::{
     machine::Ran,
     wire::{
@@ -102,7 +102,7 @@ impl Operation<'_, '_> {
             arriving: None,
             literal: LiteralKind::Text,
         };
-        self.take_piece(appending, append.piece).await
+        self.take_piece(Box::new(appending), append.piece).await
     }
 
     /// The message whose place is taken, how it was named, and its size.
@@ -111,6 +111,10 @@ impl Operation<'_, '_> {
         (numbers, number): (Numbers, SequenceNumber),
     ) -> Result<(Replaced, Numbers, u64), Failure> {
         let account = self.user.identity.account;
+        if self.user.enabled.uidonly && numbers == Numbers::Sequence {
+            // RFC 9586 section 3.
+            return Err(Failure::Refused(Ran::bad(UIDS_ONLY).with_code("UIDREQUIRED")));
+        }
         let selected = self.selected_for_writing()?;
         let set = SequenceSet::Ranges(vec![(number, number)]);
         let number = selected.numbers(numbers, &set)?.into_iter().flatten().next();
@@ -148,10 +152,10 @@ impl Operation<'_, '_> {
         self.tell_changes(ran, Expunges::Report, numbers, before).await
     }
 
-    async fn accept(&mut self, mut appending: Appending) -> Result<Ran, Failure> {
+    async fn accept(&mut self, mut appending: Box<Appending>) -> Result<Ran, Failure> {
         appending.finish().await?;
         let replaced = appending.replaced;
-        let mut acceptances = self.acceptances(appending);
+        let mut acceptances = self.acceptances(*appending);
         let Some((replaced, _)) = replaced else {
             let accepted = self.context.store.accept_all(acceptances).await.map_err(|error| match error {
                 // RFC 9051 section 6.3.12: also where it went while the message arrived.
@@ -175,7 +179,7 @@ impl Operation<'_, '_> {
         Ok(Ran::ok("replaced"))
     }
 
-    async fn take_piece(&mut self, mut appending: Appending, piece: AppendPiece) -> Result<(), Failure> {
+    async fn take_piece(&mut self, mut appending: Box<Appending>, piece: AppendPiece) -> Result<(), Failure> {
         for part in piece.parts {
             match part {
                 AppendPart::Message { flags, date } => {

@@ -6,7 +6,11 @@
 use waypost_mail::{MailboxId, Uid};
 use waypost_storage::{CopyOutcome, Missing, StoreError};
 
-use super::{Failure, NO_SUCH_MAILBOX, Operation, names_what_it_sees};
+use super::{
+    Failure, NO_SUCH_MAILBOX, Operation,
+    limit::{Left, newest},
+    names_what_it_sees,
+};
 use crate::{
     machine::Ran,
     wire::{Numbers, SequenceSet, Status, encode},
@@ -18,6 +22,8 @@ struct Job {
     uids: Vec<Uid>,
     to: MailboxId,
     missing: Missing,
+    /// Messages beyond the bound of a command.
+    left: Option<Left>,
 }
 
 impl Operation<'_, '_> {
@@ -27,11 +33,15 @@ impl Operation<'_, '_> {
         set: &SequenceSet,
         name: &str,
     ) -> Result<Ran, Failure> {
-        let Job { from, uids, to, missing } = self.job(numbers, set, name)?;
+        let Job { from, uids, to, missing, left } = self.job(numbers, set, name)?;
+        if let Some(left) = left {
+            return Err(left.refused());
+        }
         if uids.is_empty() {
             return Ok(Ran::ok("nothing to copy"));
         }
-        let outcome = self.user.account.copy(from, uids, to, missing).await?;
+        let account = self.user.account.clone();
+        let outcome = self.patiently(account.copy(from, uids, to, missing)).await??;
         let ran = Ran::ok("copied");
         Ok(match copyuid(&outcome) {
             Some(code) => ran.with_code(code),
@@ -46,24 +56,26 @@ impl Operation<'_, '_> {
         name: &str,
     ) -> Result<Ran, Failure> {
         self.selected_for_writing()?;
-        let Job { from, uids, to, missing } = self.job(numbers, set, name)?;
+        let Job { from, uids, to, missing, left } = self.job(numbers, set, name)?;
         if uids.is_empty() {
             return Ok(Ran::ok("nothing to move"));
         }
-        let outcome = self.user.account.move_to(from, uids, to, missing).await?;
+        let account = self.user.account.clone();
+        let outcome = self.patiently(account.move_to(from, uids, to, missing)).await??;
         if let Some(code) = copyuid(&outcome) {
             // RFC 6851 section 4.3: before the EXPUNGE responses.
             let mut out = Vec::new();
             encode::untagged(&mut out, Status::Ok, Some(&code), "moved");
             self.output.write(&out).await?;
         }
-        Ok(Ran::ok("moved"))
+        self.limited(Ran::ok("moved"), left).await
     }
 
     fn job(&mut self, numbers: Numbers, set: &SequenceSet, name: &str) -> Result<Job, Failure> {
         let to = self.user.account.state().by_name(name).map(|mailbox| mailbox.id);
+        let limit = self.user.message_limit;
         let selected = self.selected()?;
-        let ranges = selected.numbers(numbers, set)?;
+        let (ranges, left) = newest(&selected.view, selected.numbers(numbers, set)?, limit);
         let to = to.ok_or(Failure::no("TRYCREATE", NO_SUCH_MAILBOX))?;
         let known = ranges.into_iter().flatten().filter_map(|number| selected.view.by_number(number));
         let (gone, there): (Vec<_>, Vec<_>) = known.partition(|known| known.gone);
@@ -72,7 +84,7 @@ impl Operation<'_, '_> {
             return Err(StoreError::NoSuchMessage.into());
         }
         let uids = there.into_iter().map(|known| known.row.uid).collect();
-        Ok(Job { from: selected.view.state().id, uids, to, missing })
+        Ok(Job { from: selected.view.state().id, uids, to, missing, left })
     }
 }
 

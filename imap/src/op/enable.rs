@@ -8,13 +8,14 @@ use crate::{
     machine::{IMAP4REV2, Ran, UTF8_ACCEPT},
     view::View,
     wire::{
-        CommandBody, FetchItem, ListReturn, ModSeqs, Numbers, Search, SearchKey, SequenceSet, Spelling,
-        Status, StatusItem,
+        CommandBody, FetchItem, ListReturn, ModSeqs, Numbers, Search, SearchKey, SequenceMatch, SequenceSet,
+        Spelling, Status, StatusItem,
         encode::{self, Recent},
     },
 };
 
 const QRESYNC: &str = "QRESYNC";
+const UIDONLY: &str = "UIDONLY";
 
 /// What a client has enabled; nothing is ever disabled.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +24,8 @@ pub(crate) struct Enabled {
     pub(crate) condstore: bool,
     /// QRESYNC, never without CONDSTORE: VANISHED instead of EXPUNGE.
     pub(crate) qresync: bool,
+    /// UIDONLY: no message sequence numbers (RFC 9586).
+    pub(crate) uidonly: bool,
     /// IMAP4rev2: names in UTF-8, ESEARCH, no RECENT.
     pub(crate) rev2: bool,
     /// UTF8=ACCEPT: names in UTF-8, and messages with UTF-8 in their headers (RFC 6855).
@@ -35,6 +38,11 @@ impl Enabled {
         if self.rev2 || self.utf8 { Spelling::Utf8 } else { Spelling::Utf7 }
     }
 
+    /// How a response with items of a message begins: `n FETCH`, or `uid UIDFETCH` (RFC 9586 section 4).
+    pub(crate) fn fetch_head(self, number: u32, row: &Row) -> String {
+        if self.uidonly { format!("{} UIDFETCH", row.uid) } else { format!("{number} FETCH") }
+    }
+
     /// `\Recent` as the encoder takes it.
     pub(super) fn recent_mark(self, view: &View, uid: Uid) -> Recent {
         if view.is_recent(uid) && !self.rev2 { Recent::Yes } else { Recent::No }
@@ -44,7 +52,7 @@ impl Enabled {
     /// (RFC 9051 section 7.5.2) and with CONDSTORE (RFC 7162 section 3.2.4), and the modification sequence.
     pub(super) fn beside_flags(self, numbers: Numbers, row: &Row) -> String {
         let mut items = String::new();
-        if numbers == Numbers::Uid || self.rev2 || self.condstore {
+        if !self.uidonly && (numbers == Numbers::Uid || self.rev2 || self.condstore) {
             items.push_str(&format!("UID {} ", row.uid));
         }
         if self.condstore {
@@ -64,6 +72,10 @@ impl Operation<'_, '_> {
         if names.iter().any(|name| name == QRESYNC) {
             self.user.enabled.qresync = true;
             out.extend(b" QRESYNC");
+        }
+        if names.iter().any(|name| name == UIDONLY) {
+            self.user.enabled.uidonly = true;
+            out.extend(b" UIDONLY");
         }
         if names.iter().any(|name| name == IMAP4REV2) {
             self.user.enabled.rev2 = true;
@@ -110,7 +122,9 @@ fn enables_condstore(command: &CommandBody) -> bool {
             .returned
             .iter()
             .any(|returned| matches!(returned, ListReturn::Status(items) if status(items))),
-        CommandBody::Fetch(_, _, items, since) => since.is_some() || items.contains(&FetchItem::ModSeq),
+        CommandBody::Fetch(_, _, items, modifiers) => {
+            modifiers.changed_since.is_some() || items.contains(&FetchItem::ModSeq)
+        }
         CommandBody::Search(_, search) => names_modseq(search),
         CommandBody::Store(_, _, store) => store.unchanged_since.is_some(),
         CommandBody::Enable(names) => names.iter().any(|name| name == "CONDSTORE" || name == QRESYNC),
@@ -122,7 +136,25 @@ fn enables_condstore(command: &CommandBody) -> bool {
 pub(super) fn needs_qresync(command: &CommandBody) -> bool {
     match command {
         CommandBody::Select(_, _, parameters) => parameters.resync.is_some(),
-        CommandBody::Fetch(_, _, _, since) => since.is_some_and(|since| since.vanished),
+        CommandBody::Fetch(_, _, _, modifiers) => modifiers.changed_since.is_some_and(|since| since.vanished),
+        _ => false,
+    }
+}
+
+/// What a client that has enabled UIDONLY may not say: it names message sequence numbers (RFC 9586 sections 3.2, 3.5 and 3.7).
+pub(super) fn names_numbers(command: &CommandBody) -> bool {
+    match command {
+        CommandBody::Search(Numbers::Uid, search) => {
+            names(&search.keys, |key| matches!(key, SearchKey::Sequence(_)))
+        }
+        CommandBody::Search(numbers, _)
+        | CommandBody::Fetch(numbers, ..)
+        | CommandBody::Store(numbers, ..)
+        | CommandBody::Copy(numbers, ..)
+        | CommandBody::Move(numbers, ..) => *numbers == Numbers::Sequence,
+        CommandBody::Select(_, _, parameters) => {
+            parameters.resync.as_ref().is_some_and(|resync| resync.matched != SequenceMatch::default())
+        }
         _ => false,
     }
 }

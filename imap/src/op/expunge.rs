@@ -2,7 +2,7 @@
 
 use waypost_mail::{SystemFlags, Uid};
 
-use super::{Failure, Operation};
+use super::{Failure, Operation, limit::Left};
 use crate::{
     machine::Ran,
     view::View,
@@ -11,16 +11,24 @@ use crate::{
 
 impl Operation<'_, '_> {
     pub(super) async fn expunge(&mut self, set: Option<&SequenceSet>) -> Result<Ran, Failure> {
+        let limit = self.user.message_limit;
         let selected = self.selected_for_writing()?;
-        let uids = match set {
+        let mut uids = match set {
             Some(set) => deleted(&selected.view, selected.numbers(Numbers::Uid, set)?.into_iter().flatten()),
             None => deleted(&selected.view, 1..=selected.view.exists()),
         };
         let mailbox = selected.view.state().id;
+        // RFC 9738 section 3.1: EXPUNGE has no bound.
+        let beyond = limit.filter(|limit| set.is_some() && uids.len() > *limit as usize);
+        let left = beyond.map(|limit| {
+            uids.drain(..uids.len() - limit as usize);
+            Left::new(limit, uids.first().copied())
+        });
         if !uids.is_empty() {
-            self.user.account.expunge_deleted(mailbox, uids).await?;
+            let account = self.user.account.clone();
+            self.patiently(account.expunge_deleted(mailbox, uids)).await??;
         }
-        Ok(Ran::ok("expunged"))
+        self.limited(Ran::ok("expunged"), left).await
     }
 }
 

@@ -10,12 +10,15 @@ use waypost_mail::{SystemFlags, Uid};
 use waypost_message::Structure;
 use waypost_storage::{FlagChange, FlagMode, Row};
 
-use super::{Enabled, Failure, Operation};
+use super::{
+    Enabled, Failure, Operation,
+    limit::{Left, newest},
+};
 use crate::{
-    fetch::{self, Message, Read, Responder, structure::Global},
+    fetch::{self, Message, Read, Responder, preview::LAZY_MESSAGES_MAX, structure::Global},
     machine::Ran,
     session::Selected,
-    wire::{Access, ChangedSince, FetchItem, Numbers, SequenceSet},
+    wire::{Access, FetchItem, FetchModifiers, Numbers, PartialRange, SequenceSet},
 };
 
 /// Messages whose structures are loaded at once.
@@ -31,11 +34,20 @@ impl Operation<'_, '_> {
         numbers: Numbers,
         set: &SequenceSet,
         mut items: Vec<FetchItem>,
-        changed_since: Option<ChangedSince>,
+        modifiers: FetchModifiers,
     ) -> Result<Ran, Failure> {
+        let (limit, uidonly) = (self.user.message_limit, self.user.enabled.uidonly);
         let selected = self.selected()?;
         let mut ranges = selected.numbers(numbers, set)?;
-        if let Some(since) = changed_since {
+        if let Some(partial) = modifiers.partial {
+            // RFC 9738 section 3.1: a page that is too wide is refused.
+            if let Some(limit) = limit.filter(|limit| partial.width() > u64::from(*limit)) {
+                return Err(Left::new(limit, None).refused());
+            }
+            ranges = page(ranges, partial);
+        }
+        let (mut ranges, left) = newest(&selected.view, ranges, limit);
+        if let Some(since) = modifiers.changed_since {
             ranges = changed(selected, ranges, since.modseq);
             if since.vanished {
                 self.tell_vanished(set, since.modseq).await?;
@@ -45,35 +57,50 @@ impl Operation<'_, '_> {
         if self.user.enabled.condstore && !items.contains(&FetchItem::ModSeq) {
             items.insert(0, FetchItem::ModSeq);
         }
-        if numbers == Numbers::Uid && !items.contains(&FetchItem::Uid) {
+        if numbers == Numbers::Uid && !uidonly && !items.contains(&FetchItem::Uid) {
             items.insert(0, FetchItem::Uid);
         }
         if items.iter().any(fetch::sets_seen) {
             self.set_seen(&ranges).await?;
         }
         let mut read = Read::All;
-        let mut numbers = ranges.into_iter().flatten();
+        let mut numbers: Box<dyn Iterator<Item = u32> + Send> = match left {
+            None => Box::new(ranges.into_iter().flatten()),
+            // RFC 9738 section 3.1: from the highest UID to the lowest.
+            Some(_) => Box::new(ranges.into_iter().flatten().rev()),
+        };
+        let mut shown = 0;
         loop {
             let batch: Vec<u32> = numbers.by_ref().take(BATCH_MESSAGES).collect();
             if batch.is_empty() {
                 break;
             }
-            read = read.max(self.fetch_batch(&batch, &items).await?);
+            read = read.max(self.fetch_batch(&batch, &items, shown).await?);
+            shown += batch.len();
         }
-        Ok(match read {
+        let ran = match read {
             Read::All => Ran::ok("fetched"),
             Read::UnknownEncoding => Ran::no(UNKNOWN_ENCODING).with_code("UNKNOWN-CTE"),
             Read::Damaged => Ran::no(UNREADABLE).with_code("CORRUPTION"),
-        })
+        };
+        self.limited(ran, left).await
     }
 
-    /// Responses of some messages; whether all could be read.
-    async fn fetch_batch(&mut self, numbers: &[u32], items: &[FetchItem]) -> Result<Read, Failure> {
+    /// Responses of some messages, after so many others of the command; whether all could be read.
+    async fn fetch_batch(
+        &mut self,
+        numbers: &[u32],
+        items: &[FetchItem],
+        shown: usize,
+    ) -> Result<Read, Failure> {
         let enabled = self.user.enabled;
         let selected = self.selected()?;
         let mailbox = selected.view.state().id;
         let mut messages: Vec<Message> =
             numbers.iter().filter_map(|number| message(selected, *number, enabled)).collect();
+        for message in messages.iter_mut().skip(LAZY_MESSAGES_MAX.saturating_sub(shown)) {
+            message.urgent = false;
+        }
         if items.iter().any(fetch::needs_structure) {
             let rows: Vec<Row> = messages.iter().map(|message| message.row.clone()).collect();
             let structures = self.structures(mailbox, &rows).await;
@@ -82,7 +109,7 @@ impl Operation<'_, '_> {
             }
         }
         let view = &mut self.user.selected.as_mut().ok_or(Failure::bad(super::SELECT_FIRST))?.view;
-        let mut responder = Responder::new(&self.context.store, self.output);
+        let mut responder = Responder::new(&self.context.store, self.output, enabled);
         for (index, message) in messages.iter().enumerate() {
             if view.is_changed(message.row.uid) && !items.contains(&FetchItem::Flags) {
                 let with_flags = [&[FetchItem::Flags], items].concat();
@@ -134,11 +161,25 @@ impl Operation<'_, '_> {
         }
         let change =
             FlagChange { mode: FlagMode::Add, flags: SystemFlags::SEEN.into(), unchanged_since: None };
-        if let Err(error) = self.user.account.change_flags(mailbox, unseen, change).await {
+        let account = self.user.account.clone();
+        if let Err(error) = self.patiently(account.change_flags(mailbox, unseen, change)).await? {
             tracing::warn!(%error, "messages cannot be marked as seen");
         }
         self.refresh()
     }
+}
+
+/// A page of the messages (RFC 9394 section 3.3).
+fn page(ranges: Vec<Range<u32>>, partial: PartialRange) -> Vec<Range<u32>> {
+    let page = partial.of(ranges.iter().map(ExactSizeIterator::len).sum());
+    let mut before = 0;
+    let part = |range: Range<u32>| {
+        let place = |at: usize| range.start + at.saturating_sub(before).min(range.len()) as u32;
+        let part = place(page.start)..place(page.end);
+        before += range.len();
+        part
+    };
+    ranges.into_iter().map(part).filter(|part| !part.is_empty()).collect()
 }
 
 /// Those of the messages that changed after a modification sequence (RFC 7162 section 3.1.4.1).
@@ -159,5 +200,22 @@ fn message(selected: &Selected, number: u32, enabled: Enabled) -> Option<Message
     let row = view.by_number(number)?.row;
     let (flags, recent) = (view.state().flags(row), enabled.recent_mark(view, row.uid));
     let global = if enabled.rev2 { Global::Message } else { Global::Leaf };
-    Some(Message { number, row: row.clone(), flags, recent, structure: None, global })
+    Some(Message { number, row: row.clone(), flags, recent, structure: None, global, urgent: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::PartialEnd;
+
+    #[test]
+    fn pages_are_cut_out_of_ranges() {
+        let page = |end, one, other| page(vec![1..4, 7..8, 9..12], PartialRange { end, one, other });
+        assert_eq!(page(PartialEnd::First, 2, 5), [2..4, 7..8, 9..10]);
+        assert_eq!(page(PartialEnd::First, 4, 4), vec![7..8]);
+        assert_eq!(page(PartialEnd::First, 7, 99), vec![11..12]);
+        assert_eq!(page(PartialEnd::First, 8, 99), vec![]);
+        assert_eq!(page(PartialEnd::Last, 1, 4), [7..8, 9..12]);
+        assert_eq!(page(PartialEnd::Last, 99, 6), vec![1..3]);
+    }
 }

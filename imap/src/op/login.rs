@@ -5,7 +5,7 @@ use waypost_auth::{
     sasl::{Claim, Found, Lookup},
 };
 
-use super::{Enabled, Failure};
+use super::{Comparator, Enabled, Failure};
 use crate::{
     machine::{NewState, Ran},
     session::{Context, User},
@@ -40,7 +40,16 @@ pub(crate) async fn login(context: &Context, origin: Origin, claim: &Claim) -> R
     let seat = seats.take(identity.account, sessions_max).ok_or(Failure::no("LIMIT", TOO_MANY))?;
     let account = context.store.account(identity.account).await?;
     let enabled = Enabled::default();
-    let user = User { identity, enabled, account, selected: None, appending: None, _seat: seat };
+    let user = User {
+        identity,
+        enabled,
+        message_limit: None,
+        comparator: Comparator::default(),
+        account,
+        selected: None,
+        appending: None,
+        _seat: seat,
+    };
     Ok((user, Ran::ok(LOGGED_IN).with_state(NewState::Authenticated)))
 }
 

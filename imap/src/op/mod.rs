@@ -9,15 +9,18 @@
 pub(crate) mod append;
 mod catenate;
 mod close;
+mod comparator;
 mod copy;
 mod create;
 mod delete;
 mod enable;
 mod expunge;
 mod fetch;
+mod limit;
 mod list;
 pub(crate) mod login;
 mod pattern;
+mod progress;
 mod rename;
 mod resync;
 mod search;
@@ -25,12 +28,15 @@ mod select;
 mod status;
 mod store;
 mod subscribe;
+mod uidbatches;
 mod urlauth;
 
 use waypost_net::{Disconnect, Output};
 use waypost_storage::StoreError;
 
+pub(crate) use comparator::Comparator;
 pub(crate) use enable::Enabled;
+pub(crate) use progress::Progress;
 
 use crate::{
     machine::Ran,
@@ -45,6 +51,7 @@ pub(crate) const MAILBOX_GONE: &str = "the selected mailbox was deleted";
 pub(crate) const LOGIN_FIRST: &str = "log in first";
 pub(crate) const NOT_NOW: &str = "not in this state";
 pub(crate) const NO_SUCH_NUMBER: &str = "no such message sequence number";
+const UIDS_ONLY: &str = "message sequence numbers are not used once UIDONLY is enabled";
 const QRESYNC_FIRST: &str = "enable QRESYNC first";
 const NO_CHARSET: &str = "with UTF8=ACCEPT a search has no charset";
 const SELECT_FIRST: &str = "select a mailbox first";
@@ -141,11 +148,16 @@ pub(crate) struct Operation<'a, 'o> {
     pub(crate) context: &'a Context,
     pub(crate) user: &'a mut User,
     pub(crate) output: &'a mut Output<'o>,
+    pub(crate) progress: Progress,
 }
 
 impl Operation<'_, '_> {
     /// Runs a command, then tells the client what changed in the selected mailbox.
     pub(crate) async fn run(&mut self, Command { tag, body: command }: Command) -> Result<Ran, Failure> {
+        self.progress.begin(&tag, tokio::time::Instant::now().into_std());
+        if self.user.enabled.uidonly && enable::names_numbers(&command) {
+            return Err(Failure::Refused(Ran::bad(UIDS_ONLY).with_code("UIDREQUIRED")));
+        }
         if enable::needs_qresync(&command) && !self.user.enabled.qresync {
             return Err(Failure::bad(QRESYNC_FIRST));
         }
@@ -205,6 +217,8 @@ impl Operation<'_, '_> {
             encode::untagged(&mut out, Status::Ok, Some(&code), "VANISHED is held back");
             self.output.write(&out).await?;
         }
+        let needs_code = has_gone || said == Said::Vanished || self.user.enabled.qresync && expunged;
+        let ran = if needs_code { self.make_room(ran).await? } else { ran };
         Ok(match ran {
             Ran { status: Status::Ok, code: None, .. } if has_gone => ran.with_code("EXPUNGEISSUED"),
             Ran { status: Status::Ok, code: None, .. }
@@ -239,7 +253,11 @@ impl Operation<'_, '_> {
             CommandBody::Unselect => self.unselect(),
             CommandBody::Expunge(set) => self.expunge(set.as_ref()).await,
             CommandBody::Search(numbers, search) => self.search(tag, numbers, &search).await,
-            CommandBody::Fetch(numbers, set, items, since) => self.fetch(numbers, &set, items, since).await,
+            CommandBody::Fetch(numbers, set, items, modifiers) => {
+                self.fetch(numbers, &set, items, modifiers).await
+            }
+            CommandBody::Comparator(orders) => self.comparator(&orders).await,
+            CommandBody::UidBatches(asked) => self.uid_batches(tag, asked).await,
             CommandBody::Store(numbers, set, store) => self.store(numbers, &set, store).await,
             CommandBody::Copy(numbers, set, name) => self.copy(numbers, &set, &name).await,
             CommandBody::Move(numbers, set, name) => self.move_to(numbers, &set, &name).await,
@@ -250,6 +268,8 @@ impl Operation<'_, '_> {
             | CommandBody::Login(..)
             | CommandBody::LoginOctets
             | CommandBody::Id(_)
+            | CommandBody::Compress(_)
+            | CommandBody::Unauthenticate
             | CommandBody::Append(_)
             | CommandBody::Idle => Err(Failure::bad(NOT_NOW)),
         }
@@ -304,7 +324,7 @@ pub(crate) fn updates(
     enabled: Enabled,
 ) -> Vec<u8> {
     let mut out = Vec::new();
-    if expunges == Expunges::Report && enabled.qresync {
+    if expunges == Expunges::Report && (enabled.qresync || enabled.uidonly) {
         encode::vanished(&mut out, view.take_vanished());
     } else if expunges == Expunges::Report {
         for number in view.take_expunged() {
@@ -330,7 +350,7 @@ pub(crate) fn updates(
 /// A FETCH response that nobody asked for by its items.
 fn flags_response(out: &mut Vec<u8>, view: &View, known: Known<'_>, numbers: Numbers, enabled: Enabled) {
     let items = enabled.beside_flags(numbers, known.row);
-    out.extend(format!("* {} FETCH ({items}FLAGS ", known.number).as_bytes());
+    out.extend(format!("* {} ({items}FLAGS ", enabled.fetch_head(known.number, known.row)).as_bytes());
     encode::flag_list(out, &view.state().flags(known.row), enabled.recent_mark(view, known.row.uid));
     out.extend(b")\r\n");
 }

@@ -72,7 +72,7 @@ fn opened(view: &View, access: Access, enabled: Enabled) -> Vec<u8> {
     if !enabled.rev2 {
         encode::data(&mut out, &format!("{} RECENT", view.recent()));
         let seen = |flags: SystemFlags| flags.contains(SystemFlags::SEEN);
-        if let Some(unseen) = state.rows().position(|row| !seen(row.flags)) {
+        if let Some(unseen) = state.rows().position(|row| !seen(row.flags)).filter(|_| !enabled.uidonly) {
             let unseen = format!("UNSEEN {}", unseen + 1);
             encode::untagged(&mut out, Status::Ok, Some(&unseen), "first unseen message");
         }

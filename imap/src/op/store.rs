@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use waypost_mail::{Flags, Uid};
 use waypost_storage::{FlagChange, FlagMode};
 
-use super::{Failure, Operation, SOME_GONE, names_what_it_sees};
+use super::{Failure, Operation, SOME_GONE, limit::newest, names_what_it_sees};
 use crate::{
     machine::Ran,
     session::Selected,
@@ -22,8 +22,9 @@ impl Operation<'_, '_> {
         set: &SequenceSet,
         store: Store,
     ) -> Result<Ran, Failure> {
+        let limit = self.user.message_limit;
         let selected = self.selected_for_writing()?;
-        let ranges = selected.numbers(numbers, set)?;
+        let (ranges, left) = newest(&selected.view, selected.numbers(numbers, set)?, limit);
         let known = ranges.into_iter().flatten().filter_map(|number| selected.view.by_number(number));
         let uids: Vec<Uid> = known.map(|known| known.row.uid).collect();
         let expected = if store.silent { expected(selected, &uids, &store) } else { BTreeMap::new() };
@@ -36,16 +37,18 @@ impl Operation<'_, '_> {
                 StoreMode::Remove => FlagMode::Remove,
             };
             let change = FlagChange { mode, flags: store.flags, unchanged_since: store.unchanged_since };
-            modified = self.user.account.change_flags(mailbox, uids.clone(), change).await?.modified;
+            let account = self.user.account.clone();
+            modified = self.patiently(account.change_flags(mailbox, uids.clone(), change)).await??.modified;
         }
         let gone = self.tell(numbers, &uids, store.silent.then_some(expected), &modified).await?;
         let complain = gone > 0 && names_what_it_sees(numbers, set);
         let ran = if complain { Ran::no(SOME_GONE) } else { Ran::ok("stored") };
-        Ok(match self.modified(numbers, &modified) {
+        let ran = match self.modified(numbers, &modified) {
             Some(code) => ran.with_code(code),
             None if complain => ran.with_code("EXPUNGEISSUED"),
             None => ran,
-        })
+        };
+        self.limited(ran, left).await
     }
 
     /// `"MODIFIED" SP sequence-set`: the messages that were left alone (RFC 7162 section 3.1.3).
@@ -91,7 +94,8 @@ impl Operation<'_, '_> {
                 super::flags_response(&mut out, view, known, numbers, enabled);
             } else if enabled.condstore {
                 let items = enabled.beside_flags(numbers, known.row);
-                encode::data(&mut out, &format!("{} FETCH ({})", known.number, items.trim_end()));
+                let head = enabled.fetch_head(known.number, known.row);
+                encode::data(&mut out, &format!("{head} ({})", items.trim_end()));
             }
             view.flags_told(*uid);
         }

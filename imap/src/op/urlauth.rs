@@ -1,4 +1,4 @@
-//! GENURLAUTH, URLFETCH and RESETKEY (RFC 4467): URLs that let others have a message or a part of one, and nothing else.
+//! GENURLAUTH, URLFETCH (with RFC 5524) and RESETKEY (RFC 4467): URLs that let others have a message or a part of one, and nothing else.
 //!
 //! A URL is authorized with the key of its mailbox, which its owner may replace; it is good as long as the key is the same, the
 //! mailbox has its name and the time in it has not come. What is wrong with a URL nobody is told: its data is NIL.
@@ -12,7 +12,7 @@ use crate::{
     fetch::{Message, Read, Responder, section, structure::Global},
     machine::Ran,
     wire::{
-        BodySection, UrlAccess, UrlAuth,
+        BodySection, UrlAccess, UrlAuth, UrlFetch,
         encode::{self, Recent},
     },
 };
@@ -52,13 +52,13 @@ impl Operation<'_, '_> {
     }
 
     /// URLFETCH: the octets of each URL, or NIL.
-    pub(super) async fn urlfetch(&mut self, urls: &[String]) -> Result<Ran, Failure> {
+    pub(super) async fn urlfetch(&mut self, urls: &[UrlFetch]) -> Result<Ran, Failure> {
         let mut read = Read::All;
         self.output.write(b"* URLFETCH").await?;
-        for url in urls {
+        for UrlFetch { url, items } in urls {
             let found = self.authorized(url).await;
-            let mut responder = Responder::new(&self.context.store, self.output);
-            responder.url(url, found.as_ref()).await?;
+            let mut responder = Responder::new(&self.context.store, self.output, self.user.enabled);
+            responder.url(url, items, found.as_ref()).await?;
             read = read.max(responder.read());
         }
         self.output.write(b"\r\n").await?;
@@ -142,7 +142,8 @@ impl Operation<'_, '_> {
             return Ok(None);
         }
         let (structure, flags) = (Some(structure), Flags::default());
-        let message = Message { number: 0, row, flags, recent: Recent::No, structure, global: Global::Leaf };
+        let (recent, global) = (Recent::No, Global::Leaf);
+        let message = Message { number: 0, row, flags, recent, structure, global, urgent: true };
         Ok(Some((message, section)))
     }
 }

@@ -20,6 +20,7 @@ use super::*;
 use crate::testing;
 
 mod append;
+mod limits;
 mod resync;
 
 /// A server with one account.
@@ -132,8 +133,12 @@ async fn a_session_that_waits_holds_little_room() {
 
 impl World {
     async fn connect(&self) -> Client {
+        self.connect_to(&listener()).await
+    }
+
+    async fn connect_to(&self, listener: &ListenerConfig) -> Client {
         let (ours, theirs) = duplex(4096);
-        let session = tokio::spawn(serve(connection(theirs), self.context.clone(), &listener()));
+        let session = tokio::spawn(serve(connection(theirs), self.context.clone(), listener));
         let mut client = Client { stream: ours, session, tags: 0 };
         assert!(client.until("\r\n").await.starts_with("* OK"));
         client

@@ -4,6 +4,8 @@ use std::ops::RangeInclusive;
 
 use waypost_mail::{DateTime, Flag, Flags};
 
+use super::PartialRange;
+
 /// A command with its tag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Command {
@@ -89,6 +91,15 @@ impl SequenceMatch {
     }
 }
 
+/// What stands behind the items of FETCH (RFC 4466 section 2.4).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FetchModifiers {
+    /// CHANGEDSINCE and VANISHED (RFC 7162 section 7).
+    pub changed_since: Option<ChangedSince>,
+    /// PARTIAL: with UID FETCH only (RFC 9394 section 3.3).
+    pub partial: Option<PartialRange>,
+}
+
 /// FETCH only of what changed (RFC 7162 section 7).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ChangedSince {
@@ -113,6 +124,12 @@ pub enum CommandBody {
     StartTls,
     /// AUTHENTICATE: mechanism, initial response in base 64 (RFC 4959)
     Authenticate(String, Option<String>),
+    /// COMPARATOR: names and patterns (RFC 5255 section 4.7)
+    Comparator(Vec<String>),
+    /// COMPRESS: algorithm, in capitals (RFC 4978)
+    Compress(String),
+    /// UNAUTHENTICATE (RFC 8437)
+    Unauthenticate,
     /// LOGIN: user, password
     Login(String, String),
     /// LOGIN with a user or password that is not UTF-8: no such can be right.
@@ -146,7 +163,7 @@ pub enum CommandBody {
     /// GENURLAUTH (RFC 4467): URLs with their mechanisms, in capitals
     GenUrlAuth(Vec<(String, String)>),
     /// URLFETCH (RFC 4467)
-    UrlFetch(Vec<String>),
+    UrlFetch(Vec<UrlFetch>),
     /// RESETKEY (RFC 4467): mailbox and mechanisms, in capitals
     ResetKey(Option<(String, Vec<String>)>),
     /// IDLE (RFC 2177)
@@ -159,14 +176,25 @@ pub enum CommandBody {
     Expunge(Option<SequenceSet>),
     /// SEARCH
     Search(Numbers, Search),
-    /// FETCH; `CHANGEDSINCE` (RFC 7162 section 3.1.4.1), `VANISHED` (section 3.2.6)
-    Fetch(Numbers, SequenceSet, Vec<FetchItem>, Option<ChangedSince>),
+    /// FETCH; `CHANGEDSINCE` (RFC 7162 section 3.1.4.1), `VANISHED` (section 3.2.6), `PARTIAL` (RFC 9394)
+    Fetch(Numbers, SequenceSet, Vec<FetchItem>, FetchModifiers),
     /// STORE
     Store(Numbers, SequenceSet, Store),
     /// COPY
     Copy(Numbers, SequenceSet, String),
+    /// UIDBATCHES (RFC 10022)
+    UidBatches(UidBatches),
     /// MOVE (RFC 6851)
     Move(Numbers, SequenceSet, String),
+}
+
+/// What UIDBATCHES asks for (RFC 10022 section 4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UidBatches {
+    /// Messages of each batch; not zero.
+    pub messages: u32,
+    /// The first and the last batch, counted from 1, as written; `None`: all.
+    pub batches: Option<(u32, u32)>,
 }
 
 /// Which syntax a LIST command has (RFC 5258 section 3).
@@ -339,6 +367,26 @@ impl AppendPlace {
     }
 }
 
+/// A URL of URLFETCH.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct UrlFetch {
+    /// As it is written.
+    pub url: String,
+    /// What is asked for (RFC 5524), each once; empty: the octets.
+    pub items: Vec<UrlFetchItem>,
+}
+
+/// What is asked for of a URL (RFC 5524 section 3.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UrlFetchItem {
+    /// BODY: the octets
+    Body,
+    /// BINARY: the octets without their transfer encoding; not beside BODY
+    Binary,
+    /// BODYPARTSTRUCTURE: what they are
+    BodyPartStructure,
+}
+
 /// One number of a set: a number, or `*`, the largest in use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SequenceNumber {
@@ -424,6 +472,17 @@ pub enum FetchItem {
     ThreadId,
     /// SAVEDATE (RFC 8514)
     SaveDate,
+    /// PREVIEW (RFC 8970)
+    Preview(Urgency),
+}
+
+/// Whether PREVIEW may be left for later (RFC 8970 section 4).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Urgency {
+    /// There is always an answer.
+    Now,
+    /// LAZY: NIL where it took too long.
+    Lazy,
 }
 
 /// A section of a message.
@@ -493,6 +552,8 @@ pub enum SearchReturn {
     Count,
     /// SAVE
     Save,
+    /// PARTIAL (RFC 9394)
+    Partial(PartialRange),
 }
 
 /// SEARCH.
@@ -537,6 +598,10 @@ pub enum SearchKey {
     Smaller(u64),
     /// UID
     Uid(SequenceSet),
+    /// UIDAFTER (RFC 9738 section 3.2): a larger UID
+    UidAfter(u32),
+    /// UIDBEFORE (RFC 9738 section 3.2): a smaller UID
+    UidBefore(u32),
     /// A sequence set
     Sequence(SequenceSet),
     /// NOT

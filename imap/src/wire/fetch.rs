@@ -9,8 +9,10 @@ use nom::{
 };
 
 use super::{
-    BodySection, ChangedSince, CommandBody, FetchItem, Numbers, SectionText,
+    BodySection, ChangedSince, CommandBody, FetchItem, FetchModifiers, Numbers, PartialRange, SectionText,
+    Urgency,
     parse::complete,
+    partial::partial_range,
     sequence::sequence_set,
     token::{
         Parsed, ascii, astring, beyond, list1, number64, nz_number, nz_number64, once, opt_if, or_refuse,
@@ -28,30 +30,43 @@ pub(crate) fn fetch(input: &[u8], numbers: Numbers) -> Parsed<'_, CommandBody> {
     let (rest, (set, items)) = (then(sequence_set), then(items)).parse(input)?;
     let items = once(items);
     let (rest, modifiers) = opt_if(rest, b" (", then(list1(fetch_modifier)))?;
-    let (mut since, mut vanished) = (None, false);
+    let (mut since, mut vanished, mut partial) = (None, false, None);
     for modifier in modifiers.unwrap_or_default() {
         match modifier {
-            Some(modseq) if since.is_none() => since = Some(modseq),
-            Some(_) => return refuse(input, "CHANGEDSINCE stands there twice"),
-            None if numbers == Numbers::Sequence => {
-                return refuse(input, "VANISHED stands with UID FETCH only");
+            Modifier::ChangedSince(modseq) if since.is_none() => since = Some(modseq),
+            Modifier::Partial(range) if partial.is_none() && numbers == Numbers::Uid => partial = Some(range),
+            Modifier::Vanished if numbers == Numbers::Uid => vanished = true,
+            Modifier::Vanished => return refuse(input, "VANISHED stands with UID FETCH only"),
+            Modifier::Partial(_) if numbers == Numbers::Sequence => {
+                return refuse(input, "PARTIAL stands with UID FETCH only");
             }
-            None => vanished = true,
+            Modifier::ChangedSince(_) => return refuse(input, "CHANGEDSINCE stands there twice"),
+            Modifier::Partial(_) => return refuse(input, "PARTIAL stands there twice"),
         }
     }
     if vanished && since.is_none() {
         return refuse(input, "VANISHED stands with CHANGEDSINCE only");
     }
-    let since = since.map(|modseq| ChangedSince { modseq, vanished });
-    Ok((rest, CommandBody::Fetch(numbers, set, items, since)))
+    let changed_since = since.map(|modseq| ChangedSince { modseq, vanished });
+    Ok((rest, CommandBody::Fetch(numbers, set, items, FetchModifiers { changed_since, partial })))
 }
 
-/// `fetch-modifier = "CHANGEDSINCE" SP mod-sequence-value / "VANISHED"` (RFC 7162 section 7); `None`: VANISHED
-fn fetch_modifier(input: &[u8]) -> Parsed<'_, Option<u64>> {
-    let vanished = value(true, tag_no_case("VANISHED"));
-    let name = alt((vanished, value(false, tag_no_case("CHANGEDSINCE"))));
-    let (rest, vanished) = or_refuse(name, "unknown FETCH modifier")(input)?;
-    if vanished { Ok((rest, None)) } else { map(then(nz_number64), Some).parse(rest) }
+enum Modifier {
+    ChangedSince(u64),
+    Vanished,
+    Partial(PartialRange),
+}
+
+/// `fetch-modifier = "CHANGEDSINCE" SP mod-sequence-value / "VANISHED"` (RFC 7162 section 7) `/ "PARTIAL" SP partial-range`
+/// (RFC 9394 section 4)
+fn fetch_modifier(input: &[u8]) -> Parsed<'_, Modifier> {
+    let (rest, name) = item_name(input)?;
+    match name.as_str() {
+        "VANISHED" => Ok((rest, Modifier::Vanished)),
+        "CHANGEDSINCE" => map(then(nz_number64), Modifier::ChangedSince).parse(rest),
+        "PARTIAL" => map(then(partial_range), Modifier::Partial).parse(rest),
+        _ => refuse(input, "unknown FETCH modifier"),
+    }
 }
 
 /// `"ALL" / "FULL" / "FAST"`, taken apart (RFC 3501 section 6.4.5)
@@ -91,9 +106,17 @@ fn fetch_att(input: &[u8]) -> Parsed<'_, FetchItem> {
         "EMAILID" => FetchItem::EmailId,
         "THREADID" => FetchItem::ThreadId,
         "SAVEDATE" => FetchItem::SaveDate,
+        "PREVIEW" => return preview(rest),
         _ => return refuse(input, "unknown FETCH item"),
     };
     Ok((rest, item))
+}
+
+/// `"PREVIEW" [SP "(" preview-mod *(SP preview-mod) ")"]`, `preview-mod = "LAZY"` (RFC 8970 section 6). What stands in
+/// parentheses behind a single item may be modifiers of FETCH.
+fn preview(input: &[u8]) -> Parsed<'_, FetchItem> {
+    let lazy = value(FetchItem::Preview(Urgency::Lazy), then(list1(tag_no_case("LAZY"))));
+    alt((lazy, |input| Ok((input, FetchItem::Preview(Urgency::Now))))).parse(input)
 }
 
 /// The letters, digits and dots that name an item, in capitals.

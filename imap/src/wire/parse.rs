@@ -12,7 +12,7 @@ use nom::{
 };
 
 use super::{
-    Access, Command, CommandBody, Numbers, Spelling,
+    Access, Command, CommandBody, Numbers, Spelling, UidBatches,
     append::{append, replace},
     fetch::fetch,
     flag::store,
@@ -22,8 +22,8 @@ use super::{
     select::select,
     sequence::sequence_set,
     token::{
-        Parsed, Problem, Wrong, ascii, astring, atom, command_tag, list0, nstring_text, or_refuse, refuse,
-        sp, spaced, string_text, then, word,
+        Parsed, Problem, Wrong, ascii, astring, astring_text, atom, command_tag, list0, nstring_text,
+        nz_number, opt_if, or_refuse, refuse, sp, spaced, string_text, then, word,
     },
     urlauth::{genurlauth, resetkey, urlfetch},
 };
@@ -99,6 +99,12 @@ fn body(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
         "STARTTLS" => bare(CommandBody::StartTls),
         "NAMESPACE" => bare(CommandBody::Namespace),
         "IDLE" => bare(CommandBody::Idle),
+        // `compress = "COMPRESS" SP algorithm` (RFC 4978 section 5)
+        "COMPRESS" => map(then(word), CommandBody::Compress).parse(rest),
+        // `comparator-cmd = "COMPARATOR" *(SP comp-order-quoted)` (RFC 5255 section 4.10)
+        "COMPARATOR" => map(texts, CommandBody::Comparator).parse(rest),
+        "UIDBATCHES" => uid_batches(rest),
+        "UNAUTHENTICATE" => bare(CommandBody::Unauthenticate),
         "CLOSE" => bare(CommandBody::Close),
         "UNSELECT" => bare(CommandBody::Unselect),
         "EXPUNGE" => bare(CommandBody::Expunge(None)),
@@ -155,6 +161,20 @@ fn numbered<'a>(
         "MOVE" => map(copied, |(set, name)| CommandBody::Move(numbers, set, name)).parse(rest),
         _ => refuse(start, "unknown command"),
     }
+}
+
+/// `*(SP astring)`, as text
+fn texts(input: &[u8]) -> Parsed<'_, Vec<String>> {
+    let (rest, texts) = opt_if(input, b" ", then(spaced(astring_text)))?;
+    Ok((rest, texts.unwrap_or_default()))
+}
+
+/// `message-batches = "UIDBATCHES" SP nz-number [SP nz-number ":" nz-number]` (RFC 10022 section 4)
+fn uid_batches(input: &[u8]) -> Parsed<'_, CommandBody> {
+    let range = then((nz_number, or_refuse(tag(":"), "expected a colon"), nz_number));
+    let (rest, messages) = then(nz_number).parse(input)?;
+    let (rest, batches) = opt_if(rest, b" ", range.map(|(first, _, last)| (first, last)))?;
+    Ok((rest, CommandBody::UidBatches(UidBatches { messages, batches })))
 }
 
 /// `authenticate = "AUTHENTICATE" SP auth-type [SP (base64 / "=")]` (RFC 4959 section 7)

@@ -11,6 +11,7 @@ use super::{
     CommandBody, DateRelation, Numbers, Search, SearchKey, SearchReturn,
     date::date,
     fetch::any_fld_name,
+    partial::partial_range,
     sequence::sequence_set,
     token::{
         Parsed, ascii, astring, astring_text, atom, beyond, list0, list1, number64, nz_number, opt_if,
@@ -33,13 +34,17 @@ pub(crate) fn search(input: &[u8], numbers: Numbers) -> Parsed<'_, CommandBody> 
         (rest, Some(_)) => then(list0(search_return_opt)).map(Some).parse(rest)?,
         (rest, None) => (rest, None),
     };
+    let lists = |option: &&SearchReturn| matches!(option, SearchReturn::All | SearchReturn::Partial(_));
+    if returned.as_ref().is_some_and(|options| options.iter().filter(lists).count() > 1) {
+        return refuse(input, "there is one ALL or one PARTIAL");
+    }
     map((charset, keys), |(charset, keys)| {
         CommandBody::Search(numbers, Search { returned: returned.clone(), charset, keys })
     })
     .parse(rest)
 }
 
-/// `search-return-opt = "MIN" / "MAX" / "ALL" / "COUNT" / "SAVE"` (RFC 5182 section 3)
+/// `search-return-opt = "MIN" / "MAX" / "ALL" / "COUNT" / "SAVE" / modifier-partial` (RFC 5182 section 3, RFC 9394 section 4)
 fn search_return_opt(input: &[u8]) -> Parsed<'_, SearchReturn> {
     let (rest, name) = word(input)?;
     let option = match name.as_str() {
@@ -48,6 +53,7 @@ fn search_return_opt(input: &[u8]) -> Parsed<'_, SearchReturn> {
         "ALL" => SearchReturn::All,
         "COUNT" => SearchReturn::Count,
         "SAVE" => SearchReturn::Save,
+        "PARTIAL" => return map(then(partial_range), SearchReturn::Partial).parse(rest),
         _ => return refuse(input, "unknown result option"),
     };
     Ok((rest, option))
@@ -76,6 +82,8 @@ fn named_key(input: &[u8], below: usize) -> Parsed<'_, SearchKey> {
         "NOT" => map(then(nested), SearchKey::Not).parse(rest),
         "OR" => map((then(nested), then(nested)), |(one, other)| SearchKey::Or(one, other)).parse(rest),
         "UID" => map(then(sequence_set), SearchKey::Uid).parse(rest),
+        "UIDAFTER" => map(then(nz_number), SearchKey::UidAfter).parse(rest),
+        "UIDBEFORE" => map(then(nz_number), SearchKey::UidBefore).parse(rest),
         "KEYWORD" => map(then(flag_keyword), |flag| flag.map_or_else(nothing, SearchKey::Flag)).parse(rest),
         "UNKEYWORD" => {
             map(then(flag_keyword), |flag| flag.map_or(SearchKey::All, SearchKey::NoFlag)).parse(rest)

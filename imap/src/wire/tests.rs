@@ -31,6 +31,14 @@ fn simple_commands() {
         ("STARTTLS", CommandBody::StartTls),
         ("NAMESPACE", CommandBody::Namespace),
         ("IDLE", CommandBody::Idle),
+        ("compress deflate", CommandBody::Compress(s("DEFLATE"))),
+        ("COMPARATOR", CommandBody::Comparator(vec![])),
+        ("comparator \"cz;*\" i;octet", CommandBody::Comparator(vec![s("cz;*"), s("i;octet")])),
+        ("COMPRESS LZW", CommandBody::Compress(s("LZW"))),
+        ("unauthenticate", CommandBody::Unauthenticate),
+        ("uidbatches 2000", CommandBody::UidBatches(UidBatches { messages: 2000, batches: None })),
+        ("UIDBATCHES 1 10:20", CommandBody::UidBatches(UidBatches { messages: 1, batches: Some((10, 20)) })),
+        ("UIDBATCHES 1 4:1", CommandBody::UidBatches(UidBatches { messages: 1, batches: Some((4, 1)) })),
         ("CLOSE", CommandBody::Close),
         ("UNSELECT", CommandBody::Unselect),
         ("EXPUNGE", CommandBody::Expunge(None)),
@@ -93,7 +101,16 @@ fn simple_commands() {
             "GENURLAUTH \"imap://a@b/c\" internal d X-Y.1",
             CommandBody::GenUrlAuth(vec![(s("imap://a@b/c"), s("INTERNAL")), (s("d"), s("X-Y.1"))]),
         ),
-        ("URLFETCH a {1}\r\nb", CommandBody::UrlFetch(vec![s("a"), s("b")])),
+        (
+            "URLFETCH a {1}\r\nb (c) (d BODYPARTSTRUCTURE binary) (\"e\" body)",
+            CommandBody::UrlFetch(vec![
+                url_fetch("a", &[]),
+                url_fetch("b", &[]),
+                url_fetch("c", &[]),
+                url_fetch("d", &[UrlFetchItem::BodyPartStructure, UrlFetchItem::Binary]),
+                url_fetch("e", &[UrlFetchItem::Body]),
+            ]),
+        ),
         ("RESETKEY", CommandBody::ResetKey(None)),
         ("resetkey Inbox", CommandBody::ResetKey(Some((s("INBOX"), vec![])))),
         ("RESETKEY a internal x", CommandBody::ResetKey(Some((s("a"), vec![s("INTERNAL"), s("X")])))),
@@ -104,6 +121,10 @@ fn simple_commands() {
     ] {
         assert_eq!(body(text), Ok(expected), "{text}");
     }
+}
+
+fn url_fetch(url: &str, items: &[UrlFetchItem]) -> UrlFetch {
+    UrlFetch { url: s(url), items: items.to_vec() }
 }
 
 fn parameters(modseqs: ModSeqs) -> SelectParameters {
@@ -141,6 +162,19 @@ fn what_is_no_command_says_where() {
         ("GENURLAUTH a INTERNAL b", 26, "expected a space"),
         ("URLFETCH", 11, "expected a space"),
         ("URLFETCH ", 12, "expected a string"),
+        ("URLFETCH (a", 14, "expected a space or a closing parenthesis"),
+        ("URLFETCH (a FOO)", 15, "unknown parameter"),
+        ("URLFETCH ()", 13, "expected a string"),
+        (
+            "URLFETCH (a BODY BODY)",
+            12,
+            "BODY, BINARY and BODYPARTSTRUCTURE stand once, BODY and BINARY not together",
+        ),
+        (
+            "URLFETCH (a BODY BINARY)",
+            12,
+            "BODY, BINARY and BODYPARTSTRUCTURE stand once, BODY and BINARY not together",
+        ),
         ("RESETKEY ", 12, "expected a mailbox name"),
         ("STORE 1 FLAGS (\\Recent)", 18, "no flag that can be stored"),
         ("FETCH 1 FOO", 11, "unknown FETCH item"),
@@ -233,10 +267,14 @@ fn fetch_items() {
                 FetchItem::SaveDate,
             ],
         ),
+        ("PREVIEW", vec![FetchItem::Preview(Urgency::Now)]),
+        ("preview (lazy)", vec![FetchItem::Preview(Urgency::Lazy)]),
+        ("(UID PREVIEW)", vec![FetchItem::Uid, FetchItem::Preview(Urgency::Now)]),
+        ("(PREVIEW (LAZY LAZY) UID)", vec![FetchItem::Preview(Urgency::Lazy), FetchItem::Uid]),
     ] {
         assert_eq!(
             body(&format!("FETCH 7 {text}")),
-            Ok(CommandBody::Fetch(Numbers::Sequence, number(7), items, None)),
+            Ok(CommandBody::Fetch(Numbers::Sequence, number(7), items, FetchModifiers::default())),
             "{text}"
         );
     }
@@ -278,6 +316,11 @@ fn modifiers_and_result_options() {
         SearchReturn::Count,
         SearchReturn::Save,
     ];
+    let since = |modseq, vanished, partial| FetchModifiers {
+        changed_since: Some(ChangedSince { modseq, vanished }),
+        partial,
+    };
+    let last = Some(PartialRange { end: PartialEnd::Last, one: 1, other: 30 });
     let part = |peek, part: &[u32], partial| {
         FetchItem::Binary(BodySection { peek, part: part.to_vec(), text: SectionText::All, partial })
     };
@@ -292,17 +335,12 @@ fn modifiers_and_result_options() {
                 Numbers::Uid,
                 number(7),
                 vec![FetchItem::Flags, FetchItem::ModSeq],
-                Some(ChangedSince { modseq: i64::MAX as u64, vanished: false }),
+                since(i64::MAX as u64, false, None),
             ),
         ),
         (
             "UID FETCH 7 (FLAGS) (vanished CHANGEDSINCE 1)",
-            CommandBody::Fetch(
-                Numbers::Uid,
-                number(7),
-                vec![FetchItem::Flags],
-                Some(ChangedSince { modseq: 1, vanished: true }),
-            ),
+            CommandBody::Fetch(Numbers::Uid, number(7), vec![FetchItem::Flags], since(1, true, None)),
         ),
         (
             "FETCH $ (BINARY[] BINARY.PEEK[1.2]<0.9> BINARY.SIZE[3])",
@@ -314,7 +352,30 @@ fn modifiers_and_result_options() {
                     part(true, &[1, 2], Some((0, 9))),
                     FetchItem::BinarySize(vec![3]),
                 ],
-                None,
+                FetchModifiers::default(),
+            ),
+        ),
+        (
+            "UID FETCH 7 (FLAGS) (PARTIAL -1:-30 CHANGEDSINCE 98305)",
+            CommandBody::Fetch(Numbers::Uid, number(7), vec![FetchItem::Flags], since(98_305, false, last)),
+        ),
+        (
+            "uid fetch 7 PREVIEW (partial -1:-30)",
+            CommandBody::Fetch(
+                Numbers::Uid,
+                number(7),
+                vec![FetchItem::Preview(Urgency::Now)],
+                FetchModifiers { changed_since: None, partial: last },
+            ),
+        ),
+        (
+            "SEARCH RETURN (PARTIAL 500:1 COUNT) ALL",
+            CommandBody::Search(
+                Numbers::Sequence,
+                all(vec![
+                    SearchReturn::Partial(PartialRange { end: PartialEnd::First, one: 500, other: 1 }),
+                    SearchReturn::Count,
+                ]),
             ),
         ),
         ("SEARCH RETURN () ALL", CommandBody::Search(Numbers::Sequence, all(vec![]))),
@@ -377,6 +438,8 @@ fn search_keys() {
         ("EMAILID M6d-_", SearchKey::EmailId(s("M6d-_"))),
         ("THREADID T1", SearchKey::ThreadId(s("T1"))),
         ("UID 7", SearchKey::Uid(number(7))),
+        ("UIDAFTER 25000", SearchKey::UidAfter(25_000)),
+        ("uidbefore 1", SearchKey::UidBefore(1)),
         ("7", SearchKey::Sequence(number(7))),
         ("NOT SEEN", SearchKey::Not(Box::new(flag(SystemFlags::SEEN)))),
         (&format!("KEYWORD {}", "k".repeat(129)), nothing()),

@@ -340,7 +340,7 @@ fn connect_failure(error: &ConnectError) -> Reply {
 fn lost(error: &Disconnect) -> Reply {
     match error {
         Disconnect::Tls(error) => tls_failure(error),
-        Disconnect::Io(_) | Disconnect::Stalled | Disconnect::Handler(_) => {
+        Disconnect::Io(_) | Disconnect::Stalled | Disconnect::Compression(_) | Disconnect::Handler(_) => {
             Reply::new(451, EnhancedStatus(4, 4, 2), format!("the connection was lost: {error}"))
         }
     }

@@ -6,7 +6,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::testing::{IDLE, Session};
+use crate::{
+    deflate::{Deflater, Inflated, Inflater},
+    testing::{IDLE, Session},
+};
 
 fn plain(window: usize) -> Session {
     Session::start(window, TlsRole::None)
@@ -144,4 +147,89 @@ async fn the_last_reply_does_not_wait_for_the_peer_to_close() {
     // The peer never closes its side: we wait only so long.
     assert!(matches!((&mut session.driven).await.unwrap().1, Ok(())));
     assert_eq!(begun.elapsed().as_secs(), 2);
+}
+
+/// A peer that compresses.
+#[derive(Default)]
+struct Peer {
+    deflater: Deflater,
+    inflater: Inflater,
+}
+
+impl Peer {
+    async fn send(&mut self, session: &mut Session, text: &str) {
+        let mut compressed = Vec::new();
+        self.deflater.write(text.as_bytes(), &mut compressed).unwrap();
+        self.deflater.flush(&mut compressed).unwrap();
+        session.peer.write_all(&compressed).await.unwrap();
+    }
+
+    /// Reads octet by octet: what is not compressed any more is left alone.
+    async fn expect(&mut self, session: &mut Session, text: &str) {
+        let mut said = Vec::new();
+        while said.len() < text.len() || self.inflater.is_fed() {
+            match self.inflater.next(|octets| said.extend_from_slice(octets)).unwrap() {
+                Inflated::Octets(_) => {}
+                _ => self.inflater.feed(&[session.peer.read_u8().await.unwrap()]),
+            }
+        }
+        assert_eq!(String::from_utf8_lossy(&said), text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn compression_begins_and_ends() {
+    let mut session = plain(65_536);
+    let mut peer = Peer::default();
+    session.send("one\ncompress\n").await;
+    session.expect("one\ngo\n").await;
+    for _ in 0..3 {
+        peer.send(&mut session, "two\nask 20000\n").await;
+        peer.expect(&mut session, &format!("two\nhere\n{}sent 20000\n", "x".repeat(20_000))).await;
+        // Both sides go on after what they could give back is given back.
+        sleep(IDLE / 4).await;
+    }
+    peer.send(&mut session, "plain\n").await;
+    session.send("three\nquit\n").await;
+    peer.expect(&mut session, "go\n").await;
+    peer.inflater.end();
+    while peer.inflater.next(|_| ()).unwrap() != Inflated::Over {
+        peer.inflater.feed(&[session.peer.read_u8().await.unwrap()]);
+    }
+    assert_eq!(&peer.inflater.take_rest()[..], b"t");
+    assert_eq!(session.finish().await.0, "hree\nbye\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_compresses_ends_at_its_deadline() {
+    let mut session = plain(100);
+    let mut peer = Peer::default();
+    session.send("compress\n").await;
+    session.expect("go\n").await;
+    peer.send(&mut session, "one\n").await;
+    peer.expect(&mut session, "one\n").await;
+    let begun = Instant::now();
+    peer.expect(&mut session, "timeout\n").await;
+    assert_eq!(begun.elapsed().as_secs(), IDLE.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_compressed_ends_a_session_that_compresses() {
+    let mut session = plain(100);
+    session.send("compress\n").await;
+    session.expect("go\n").await;
+    session.send("one\n").await;
+    let (_, result) = (&mut session.driven).await.unwrap();
+    assert!(matches!(result, Err(Disconnect::Compression(_))), "{result:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn little_that_becomes_much_is_taken_bit_by_bit() {
+    let mut session = plain(65_536);
+    let mut peer = Peer::default();
+    session.send("compress\n").await;
+    session.expect("go\n").await;
+    // The machine checks that it gets no more than a buffer at once.
+    peer.send(&mut session, &format!("{}\n", "y".repeat(1_000_000))).await;
+    peer.expect(&mut session, &format!("{}\n", "y".repeat(1_000_000))).await;
 }

@@ -90,6 +90,7 @@ impl World {
             match step {
                 Step::Read { deadline } => return self.deadline = Some(deadline),
                 Step::Watch { .. } => panic!("nothing can happen by itself"),
+                Step::StartCompression | Step::StopCompression => panic!("POP3 knows no compression"),
                 Step::Ask(question) => {
                     let answer = self.answer(question);
                     self.session.answer(answer);

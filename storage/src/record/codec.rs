@@ -168,7 +168,7 @@ kept_as!(body_place: BodyPlace as (u8, u64, u64),
 });
 
 /// The numbers of the special uses on disk: their place here, for ever.
-const SPECIAL_USES: [SpecialUse; 7] = [
+const SPECIAL_USES: [SpecialUse; 8] = [
     SpecialUse::All,
     SpecialUse::Archive,
     SpecialUse::Drafts,
@@ -176,6 +176,7 @@ const SPECIAL_USES: [SpecialUse; 7] = [
     SpecialUse::Junk,
     SpecialUse::Sent,
     SpecialUse::Trash,
+    SpecialUse::Important,
 ];
 
 fn special_use_number(special_use: SpecialUse) -> u8 {
@@ -187,6 +188,7 @@ fn special_use_number(special_use: SpecialUse) -> u8 {
         SpecialUse::Junk => 4,
         SpecialUse::Sent => 5,
         SpecialUse::Trash => 6,
+        SpecialUse::Important => 7,
     }
 }
 

@@ -31,6 +31,7 @@ async fn run_all(folder: &str) {
             let site = SiteBuilder::new("a.test")
                 .limits("message_size = \"64 KiB\"\nrecipients = 100")
                 .with("[[alias]]\nfrom = \"team@a.test\"\nto = [\"alice@a.test\", \"bob@a.test\"]")
+                .listeners("imap", if script.needs("unauthenticate") { "unauthenticate = true" } else { "" })
                 .limits(match script.needs("no-soliciting") {
                     true => "no_soliciting = [\"org.example:ADV\", \"net.example:X\"]",
                     false => "",

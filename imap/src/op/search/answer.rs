@@ -4,7 +4,7 @@ use waypost_mail::{ModSeq, Uid};
 
 use crate::{
     op::{Enabled, enable::names_modseq},
-    wire::{Numbers, Search, SearchReturn, encode},
+    wire::{Numbers, PartialRange, Search, SearchReturn, encode},
 };
 
 /// A message that matches.
@@ -44,15 +44,25 @@ impl Answer {
         self.has(SearchReturn::Save)
     }
 
-    /// Those of the messages that the answer tells of, or the saved result holds: with MIN and MAX alone, the ends
-    /// (RFC 5182 section 2.4).
+    fn partial(&self) -> Option<PartialRange> {
+        self.returned.iter().flatten().find_map(|option| match option {
+            SearchReturn::Partial(range) => Some(*range),
+            _ => None,
+        })
+    }
+
+    /// Those of the messages that the answer tells of, or the saved result holds: without ALL and COUNT those of PARTIAL (RFC 9394
+    /// section 3.2) and the ends that MIN and MAX name (RFC 5182 section 2.4), where there is one of these options.
     fn told(&self, found: &[Found]) -> Vec<Found> {
-        let (min, max) = (self.has(SearchReturn::Min), self.has(SearchReturn::Max));
-        if !(min || max) || self.has(SearchReturn::All) || self.has(SearchReturn::Count) {
+        let (min, max, partial) = (self.has(SearchReturn::Min), self.has(SearchReturn::Max), self.partial());
+        let some = min || max || partial.is_some();
+        if !some || self.has(SearchReturn::All) || self.has(SearchReturn::Count) {
             return found.to_vec();
         }
-        let ends = [found.first().filter(|_| min), found.last().filter(|_| max)];
-        let mut told: Vec<Found> = ends.into_iter().flatten().copied().collect();
+        let page = partial.map(|partial| &found[partial.of(found.len())]).unwrap_or_default();
+        let mut told = page.to_vec();
+        told.extend([found.first().filter(|_| min), found.last().filter(|_| max)].into_iter().flatten());
+        told.sort_unstable_by_key(|found| found.uid);
         told.dedup_by_key(|found| found.uid);
         told
     }
@@ -103,6 +113,11 @@ impl Answer {
         item(SearchReturn::Max, end(found.last()));
         item(SearchReturn::Count, Some(found.len().to_string()));
         item(SearchReturn::All, Some(all).filter(|all| !all.is_empty()));
+        if let Some(partial) = self.partial() {
+            let page = found[partial.of(found.len())].iter().map(|found| found.shown(numbers));
+            let page = Some(encode::sequence_set(page)).filter(|page| !page.is_empty());
+            out.extend(format!(" PARTIAL ({partial} {})", page.as_deref().unwrap_or("NIL")).as_bytes());
+        }
         if let Some(modseq) = self.highest(&self.told(found)) {
             out.extend(format!(" MODSEQ {modseq}").as_bytes());
         }
@@ -131,14 +146,14 @@ fn name_of(option: SearchReturn) -> Option<&'static str> {
         SearchReturn::Max => Some("MAX"),
         SearchReturn::All => Some("ALL"),
         SearchReturn::Count => Some("COUNT"),
-        SearchReturn::Save => None,
+        SearchReturn::Save | SearchReturn::Partial(_) => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::SearchKey;
+    use crate::wire::{PartialEnd, SearchKey};
 
     fn found(numbers: &[u32]) -> Vec<Found> {
         let found = |number: &u32| Found {
@@ -153,6 +168,9 @@ mod tests {
         let search = Search { returned: returned.map(<[_]>::to_vec), charset: None, keys: vec![key] };
         Answer::new(&search, Enabled { condstore: false, rev2, ..Enabled::default() })
     }
+
+    const PAGE: SearchReturn =
+        SearchReturn::Partial(PartialRange { end: PartialEnd::Last, one: 1, other: 2 });
 
     #[test]
     fn answers_have_what_was_asked_for() {
@@ -171,6 +189,13 @@ mod tests {
                 "* ESEARCH (TAG \"a]\") MIN 2 MAX 9 COUNT 3",
             ),
             (Some(&[Save]), Numbers::Sequence, &[2], ""),
+            (
+                Some(&[PAGE, Save, Count]),
+                Numbers::Uid,
+                &[2, 3, 7],
+                "* ESEARCH (TAG \"a]\") UID COUNT 3 PARTIAL (-1:-2 30,70)",
+            ),
+            (Some(&[PAGE]), Numbers::Uid, &[], "* ESEARCH (TAG \"a]\") UID PARTIAL (-1:-2 NIL)"),
         ] {
             let answer = answer(returned, SearchKey::All, false);
             let response = answer.response("a]", numbers, &found(messages));
@@ -200,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_is_saved_depends_on_the_options() {
-        use SearchReturn::{All, Count, Max, Min, Save};
+        use SearchReturn::{All, Count, Max, Min, Partial, Save};
         for (returned, saved) in [
             (&[Save][..], &[20, 50, 90][..]),
             (&[Save, Min], &[20]),
@@ -211,6 +236,20 @@ mod tests {
         ] {
             let answer = answer(Some(returned), SearchKey::All, false);
             let uids: Vec<u32> = answer.saved(&found(&[2, 5, 9])).iter().map(|uid| uid.value()).collect();
+            assert_eq!(uids, saved, "{returned:?}");
+        }
+        let page = |end, one, other| Partial(PartialRange { end, one, other });
+        let (first, last) = (page(PartialEnd::First, 2, 3), page(PartialEnd::Last, 1, 1));
+        for (returned, saved) in [
+            (&[Save, first][..], &[50, 70][..]),
+            (&[last, Save], &[90]),
+            (&[Save, first, Min], &[20, 50, 70]),
+            (&[Save, first, Max], &[50, 70, 90]),
+            (&[Save, last, Max, Min], &[20, 90]),
+            (&[Save, last, Count, Min], &[20, 50, 70, 90]),
+        ] {
+            let answer = answer(Some(returned), SearchKey::All, false);
+            let uids: Vec<u32> = answer.saved(&found(&[2, 5, 7, 9])).iter().map(|uid| uid.value()).collect();
             assert_eq!(uids, saved, "{returned:?}");
         }
         let answer = answer(Some(&[Save, Min, Max]), SearchKey::All, false);

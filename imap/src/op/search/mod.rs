@@ -7,16 +7,22 @@ mod answer;
 mod program;
 mod text;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use waypost_mail::MailboxId;
 use waypost_message::{HeaderBlock, Structure, header::HEADER_BYTES_MAX};
 use waypost_storage::{Row, StoreError};
 
-use super::{Failure, Operation, append::now, fetch::BATCH_MESSAGES};
+use super::{
+    Failure, Operation,
+    append::now,
+    fetch::BATCH_MESSAGES,
+    limit::{Left, newest},
+};
 use crate::{
     machine::Ran,
-    wire::{Numbers, Search, Status, encode},
+    session::Selected,
+    wire::{Numbers, Search, SearchKey, SequenceSet, Status, encode},
 };
 use answer::{Answer, Found};
 use program::{Context, Facts, Program, Unready};
@@ -32,6 +38,8 @@ const HEADER_SEARCH_BYTES_MAX: u64 = 2 * HEADER_BYTES_MAX as u64;
 /// What was found.
 struct All {
     messages: Vec<Found>,
+    /// Messages beyond the bound of a command.
+    left: Option<Left>,
     /// Whether all messages could be read.
     all_read: bool,
 }
@@ -65,10 +73,11 @@ impl Operation<'_, '_> {
             encode::untagged(&mut out, Status::No, Some("CORRUPTION"), UNREADABLE);
         }
         self.output.write(&out).await?;
-        Ok(Ran::ok("searched"))
+        self.limited(Ran::ok("searched"), found.left).await
     }
 
     async fn find(&mut self, search: &Search) -> Result<All, Failure> {
+        let (limit, comparator) = (self.user.message_limit, self.user.comparator);
         let selected = self.selected()?;
         let view = &selected.view;
         let context = Context {
@@ -77,13 +86,25 @@ impl Operation<'_, '_> {
             largest_uid: view.largest_uid(),
             saved: &selected.saved,
             now: now(),
+            comparator,
         };
         let program = Program::new(search, &context).map_err(refused)?;
-        let exists = context.exists;
-        let mut all = All { messages: Vec::new(), all_read: true };
-        for first in (1..=exists).step_by(BATCH_MESSAGES) {
-            let last = first.saturating_add(BATCH_MESSAGES as u32 - 1).min(exists);
-            let (found, read) = self.search_batch(&program, first, last).await?;
+        let all = 1..context.exists + 1;
+        let (ranges, left) = match limit {
+            None => (vec![all], None),
+            Some(_) => newest(view, searched(selected, search)?, limit),
+        };
+        let goal = ranges.iter().map(|range| range.len() as u32).sum();
+        let (mut all, mut done) = (All { messages: Vec::new(), left, all_read: true }, 0);
+        let batches = |range: Range<u32>| {
+            let end = range.end;
+            range
+                .step_by(BATCH_MESSAGES)
+                .map(move |first| first..end.min(first.saturating_add(BATCH_MESSAGES as u32)))
+        };
+        for batch in ranges.into_iter().flat_map(batches) {
+            let (found, read) = self.search_batch(&program, batch.clone(), (done, goal)).await?;
+            done += batch.len() as u32;
             all.all_read &= read;
             all.messages.extend(found);
             tokio::task::yield_now().await;
@@ -91,18 +112,18 @@ impl Operation<'_, '_> {
         Ok(all)
     }
 
-    /// What matches from `first` to `last`; whether all could be read.
+    /// What matches of some numbers, after so many of all; whether all could be read.
     async fn search_batch(
         &mut self,
         program: &Program,
-        first: u32,
-        last: u32,
+        numbers: Range<u32>,
+        (done, goal): (u32, u32),
     ) -> Result<(Vec<Found>, bool), Failure> {
         let view = &self.selected()?.view;
         let mailbox = view.state().id;
         let mut matching: Vec<(Found, bool)> = Vec::new();
         let mut open: Vec<Candidate> = Vec::new();
-        for known in (first..=last).filter_map(|number| view.by_number(number)) {
+        for known in numbers.filter_map(|number| view.by_number(number)) {
             let recent = view.is_recent(known.row.uid);
             let facts = Facts { number: known.number, row: known.row, recent, header: None, found: None };
             let decided = program.evaluate(&facts);
@@ -113,7 +134,7 @@ impl Operation<'_, '_> {
             let found = Found { number: known.number, uid: known.row.uid, modseq: known.row.modseq };
             matching.push((found, decided == Some(true)));
         }
-        let all_read = self.search_octets(program, mailbox, open, &mut matching).await;
+        let all_read = self.search_octets(program, mailbox, open, (&mut matching, done, goal)).await?;
         let found = matching.into_iter().filter(|(_, matches)| *matches);
         Ok((found.map(|(found, _)| found).collect(), all_read))
     }
@@ -124,13 +145,14 @@ impl Operation<'_, '_> {
         program: &Program,
         mailbox: MailboxId,
         open: Vec<Candidate>,
-        matching: &mut [(Found, bool)],
-    ) -> bool {
+        (matching, done, goal): (&mut [(Found, bool)], u32, u32),
+    ) -> Result<bool, Failure> {
         let rows: Vec<Row> = open.iter().map(|candidate| candidate.row.clone()).collect();
         let structures = if rows.is_empty() { Vec::new() } else { self.structures(mailbox, &rows).await };
         let mut all_read = true;
         for (candidate, structure) in open.into_iter().zip(structures) {
             tokio::task::yield_now().await;
+            self.tell_progress(done + candidate.index as u32, goal).await?;
             let matches = match structure {
                 Some(structure) => self.search_message(program, &candidate, &structure).await,
                 None => Err(StoreError::Damaged("structure".to_owned())),
@@ -143,7 +165,7 @@ impl Operation<'_, '_> {
                 }
             }
         }
-        all_read
+        Ok(all_read)
     }
 
     async fn search_message(
@@ -155,7 +177,7 @@ impl Operation<'_, '_> {
         let (store, content) = (&self.context.store, &candidate.row.content);
         let length = content.prefix_size() + structure.root.header.end;
         let octets = store.read(content, 0, length.min(HEADER_SEARCH_BYTES_MAX)).await?;
-        let header = HeaderText::new(&HeaderBlock::new(octets.to_vec()));
+        let header = HeaderText::new(&HeaderBlock::new(octets.to_vec()), self.user.comparator);
         let mut facts = Facts {
             number: candidate.number,
             row: &candidate.row,
@@ -166,10 +188,39 @@ impl Operation<'_, '_> {
         if let Some(decided) = program.evaluate(&facts) {
             return Ok(decided);
         }
-        let found = text::find(store, content, structure, program.needles()).await?;
+        let found = text::find(store, content, structure, program.needles(), self.user.comparator).await?;
         facts.found = Some(&found);
         Ok(program.evaluate(&facts).unwrap_or(false))
     }
+}
+
+/// The messages that a search looks at: all, or those of the sets of UIDs or numbers that all of them must be in.
+fn searched(selected: &Selected, search: &Search) -> Result<Vec<Range<u32>>, Failure> {
+    let all = 1..selected.view.told() + 1;
+    let mut numbers = vec![all];
+    for key in &search.keys {
+        let set = match key {
+            SearchKey::Uid(set) => selected.numbers(Numbers::Uid, set)?,
+            SearchKey::Sequence(set) => {
+                let numbers = if *set == SequenceSet::Saved { Numbers::Uid } else { Numbers::Sequence };
+                selected.numbers(numbers, set)?
+            }
+            SearchKey::UidAfter(uid) => vec![selected.view.numbers_of_uids(uid.saturating_add(1)..=u32::MAX)],
+            SearchKey::UidBefore(uid) => vec![selected.view.numbers_of_uids(1..=uid - 1)],
+            _ => continue,
+        };
+        numbers = common(&numbers, &set);
+    }
+    Ok(numbers)
+}
+
+/// What two lists of ascending ranges have in common.
+fn common(one: &[Range<u32>], other: &[Range<u32>]) -> Vec<Range<u32>> {
+    let both = |one: &Range<u32>| {
+        let one = one.clone();
+        other.iter().map(move |other| one.start.max(other.start)..one.end.min(other.end))
+    };
+    one.iter().flat_map(both).filter(|range| !range.is_empty()).collect()
 }
 
 /// Why a search is refused; `"BADCHARSET" [SP "(" charset *(SP charset) ")"]`

@@ -8,9 +8,10 @@ use encoding_rs::Encoding;
 use waypost_mail::{DateTime, Flag, Keyword, SystemFlags, Timestamp, Uid};
 use waypost_storage::Row;
 
-use super::text::{HeaderText, Needle, Scope, fold};
+use super::text::{HeaderText, Needle, Scope};
 use crate::{
     fetch::{email_id, thread_id},
+    op::Comparator,
     wire::{DateRelation, Day, Search, SearchKey, SequenceSet},
 };
 
@@ -40,6 +41,8 @@ pub(super) struct Context<'a> {
     pub(super) saved: &'a [Uid],
     /// For YOUNGER and OLDER.
     pub(super) now: Timestamp,
+    /// How texts are compared.
+    pub(super) comparator: Comparator,
 }
 
 /// What is known of a message.
@@ -80,7 +83,7 @@ enum Test {
     EmailId(String),
     ThreadId(String),
     Sent(DateRelation, Day),
-    /// Name in lower case, folded text.
+    /// Name in lower case, prepared text.
     Header(Vec<u8>, String),
     /// A needle in the body.
     Body(usize),
@@ -107,7 +110,7 @@ impl Program {
         Ok(Self { test, needles: compiler.needles })
     }
 
-    /// What is looked for in bodies, folded.
+    /// What is looked for in bodies, prepared.
     pub(super) fn needles(&self) -> &[Needle] {
         &self.needles
     }
@@ -158,10 +161,16 @@ impl Compiler<'_> {
                 Test::Uid(self.saved())
             }
             SearchKey::Uid(set) => Test::Uid(set.resolve(self.context.largest_uid).into()),
+            SearchKey::UidAfter(uid) => match uid.checked_add(1) {
+                Some(first) => Test::Uid(vec![first..=u32::MAX].into()),
+                None => not(Test::All),
+            },
+            SearchKey::UidBefore(uid) => Test::Uid(vec![1..=uid - 1].into()),
             SearchKey::Sequence(set) => Test::Sequence(set.resolve(self.context.exists)),
             SearchKey::Not(key) => not(self.test(key)),
             SearchKey::Or(a, b) => Test::Or(Box::new(self.test(a)), Box::new(self.test(b))),
             SearchKey::And(keys) => Test::And(self.all(keys)),
+            // RFC 5032 section 2: both hold where the date is the target itself.
             SearchKey::Younger(seconds) => Test::NotBefore(self.context.now.seconds() - i64::from(*seconds)),
             SearchKey::Older(seconds) => {
                 not(Test::NotBefore(self.context.now.seconds() - i64::from(*seconds) + 1))
@@ -188,7 +197,7 @@ impl Compiler<'_> {
 
     fn folded(&mut self, text: &[u8]) -> String {
         self.text_keys += 1;
-        fold(&self.charset.decode_without_bom_handling(text).0)
+        self.context.comparator.prepare(&self.charset.decode_without_bom_handling(text).0).into_owned()
     }
 
     fn needle(&mut self, text: &[u8], scope: Scope) -> usize {

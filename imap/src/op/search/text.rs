@@ -1,31 +1,13 @@
-//! Looking for texts in bodies, decoded part by part, in bounded memory; and the day of a Date field.
+//! Looking for texts in bodies, decoded part by part (RFC 5255 section 4.6), in bounded memory; and the day of a Date field.
 
 use waypost_message::{
     HeaderBlock, Part, Span, Structure, decode::BodyDecoder, decode::header_text, header::HEADER_BYTES_MAX,
 };
 use waypost_storage::{Content, Store, StoreError};
 
-use crate::wire::Day;
+use crate::{op::Comparator, wire::Day};
 
-/// A text as it is compared: in lower case.
-pub(super) fn fold(text: &str) -> String {
-    let mut folded = String::new();
-    fold_into(&mut folded, text);
-    folded
-}
-
-/// Adds a text in lower case.
-fn fold_into(folded: &mut String, text: &str) {
-    if text.is_ascii() {
-        let begun = folded.len();
-        folded.push_str(text);
-        folded[begun..].make_ascii_lowercase();
-    } else {
-        folded.extend(text.chars().flat_map(char::to_lowercase));
-    }
-}
-
-/// A header as all keys of a search look at it: unfolded, decoded and in lower case, once for each message.
+/// A header as all keys of a search look at it: unfolded, decoded and prepared for comparing, once for each message.
 pub(super) struct HeaderText {
     fields: Vec<FieldText>,
     /// The day of its Date field.
@@ -42,11 +24,11 @@ struct FieldText {
 }
 
 impl HeaderText {
-    pub(super) fn new(header: &HeaderBlock) -> Self {
+    pub(super) fn new(header: &HeaderBlock, comparator: Comparator) -> Self {
         let field = |(name, value): (&[u8], Vec<u8>)| {
-            let mut line = fold(&String::from_utf8_lossy(name)) + ": ";
+            let mut line = comparator.prepare(&String::from_utf8_lossy(name)).into_owned() + ": ";
             let value_at = line.len();
-            fold_into(&mut line, &header_text(&value));
+            line.push_str(&comparator.prepare(&header_text(&value)));
             FieldText { name: name.to_ascii_lowercase(), line, value: value_at }
         };
         let fields = header.fields().map(|one| field((one.name, one.value()))).collect();
@@ -64,7 +46,7 @@ impl HeaderText {
     }
 }
 
-/// A text that is looked for, folded.
+/// A text that is looked for, prepared.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Needle {
     pub(super) text: String,
@@ -87,8 +69,9 @@ pub(super) async fn find(
     content: &Content,
     structure: &Structure,
     needles: &[Needle],
+    comparator: Comparator,
 ) -> Result<Vec<bool>, StoreError> {
-    let mut finder = Finder::new(needles);
+    let mut finder = Finder::new(needles, comparator);
     let mut pieces = Vec::new();
     gather(&structure.root, &mut pieces);
     for piece in pieces {
@@ -105,7 +88,7 @@ pub(super) async fn find(
                 let span = part.body;
                 let start = content.prefix_size() + span.start;
                 let mut reader = store.reader(content, start, span.end.saturating_sub(span.start));
-                let mut decoder = BodyDecoder::new(part.encoding.as_deref(), charset(part));
+                let mut decoder = BodyDecoder::new(part.encoding.as_deref(), part.charset());
                 loop {
                     let octets = reader.next().await?;
                     if octets.is_empty() || finder.is_done() {
@@ -143,29 +126,25 @@ fn gather<'a>(part: &'a Part, pieces: &mut Vec<Piece<'a>>) {
     }
 }
 
-fn charset(part: &Part) -> Option<&[u8]> {
-    let found = part.content_type.parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"charset"));
-    found.map(|(_, value)| value.as_slice())
-}
-
 /// Looks for several texts in a stream of others; remembers as much of its end as a text could begin in.
 struct Finder<'a> {
     needles: &'a [Needle],
     found: Vec<bool>,
     tail: String,
     tail_bytes: usize,
+    comparator: Comparator,
 }
 
 impl<'a> Finder<'a> {
-    fn new(needles: &'a [Needle]) -> Self {
+    fn new(needles: &'a [Needle], comparator: Comparator) -> Self {
         let found = needles.iter().map(|needle| needle.text.is_empty()).collect();
         let tail_bytes = needles.iter().map(|needle| needle.text.len()).max().unwrap_or(0).saturating_sub(1);
-        Self { needles, found, tail: String::new(), tail_bytes }
+        Self { needles, found, tail: String::new(), tail_bytes, comparator }
     }
 
     /// Takes a piece of a text for the needles of its scope; `Scope::Body` is for all.
     fn feed(&mut self, text: &str, scope: Scope) {
-        fold_into(&mut self.tail, text);
+        self.tail.push_str(&self.comparator.prepare(text));
         for (needle, found) in self.needles.iter().zip(&mut self.found) {
             let wanted = scope == Scope::Body || needle.scope == scope;
             *found = *found || wanted && self.tail.contains(needle.text.as_str());
@@ -214,12 +193,16 @@ fn day(day: &str, month: &str, year: &str) -> Option<Day> {
 mod tests {
     use super::*;
 
+    fn fold(text: &str) -> String {
+        Comparator::default().prepare(text).into_owned()
+    }
+
     #[test]
     fn texts_are_found_across_chunks() {
-        let needle = |text: &str| Needle { text: text.to_owned(), scope: Scope::Body };
+        let needle = |text: &str| Needle { text: fold(text), scope: Scope::Body };
         let needles = ["hello", "größe", "absent", ""].map(needle);
         for size in 1..12 {
-            let mut finder = Finder::new(&needles);
+            let mut finder = Finder::new(&needles, Comparator::default());
             let text: Vec<char> = "say HELLO to the GRÖSSE and the GRÖßE abse".chars().collect();
             for chunk in text.chunks(size) {
                 finder.feed(&chunk.iter().collect::<String>(), Scope::Body);
@@ -234,17 +217,17 @@ mod tests {
     #[test]
     fn a_header_is_folded_once() {
         let octets = b"Subject: =?utf-8?q?Gr=C3=9Csse?=\r\n from\r\nDATE: 1 Jan 2026\r\n\r\n";
-        let header = HeaderText::new(&HeaderBlock::new(octets.to_vec()));
+        let header = HeaderText::new(&HeaderBlock::new(octets.to_vec()), Comparator::default());
         assert_eq!(header.sent, Some(Day(2026, 1, 1)));
-        assert!(header.has(b"subject", "grüsse from") && header.has(b"subject", ""));
-        assert!(!header.has(b"subject", "subject") && !header.has(b"sub", "grüsse"));
-        assert!(header.holds("subject: gr") && header.holds("date: 1") && !header.holds("absent"));
+        assert!(header.has(b"subject", &fold("grüsse FROM")) && header.has(b"subject", ""));
+        assert!(!header.has(b"subject", &fold("subject")) && !header.has(b"sub", &fold("grüsse")));
+        assert!(header.holds(&fold("subject: gr")) && header.holds("DATE: 1") && !header.holds("ABSENT"));
     }
 
     #[test]
     fn headers_of_parts_are_for_text_only() {
-        let needles = [Scope::Body, Scope::All].map(|scope| Needle { text: "invoice".to_owned(), scope });
-        let mut finder = Finder::new(&needles);
+        let needles = [Scope::Body, Scope::All].map(|scope| Needle { text: fold("invoice"), scope });
+        let mut finder = Finder::new(&needles, Comparator::default());
         finder.feed("filename=Invoice.pdf", Scope::All);
         assert_eq!(finder.found, [false, true]);
         finder.end_piece();

@@ -105,6 +105,7 @@ impl Session {
                     self.closed = true;
                     return None;
                 }
+                Step::StartCompression | Step::StopCompression => panic!("SMTP knows no compression"),
                 Step::Read { deadline } | Step::Watch { deadline } => return Some(deadline),
             }
         }

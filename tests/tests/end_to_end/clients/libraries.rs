@@ -1,7 +1,7 @@
 //! Mail libraries of other languages, driven by scripts of `tests/clients`.
 
 use waypost_config::{Service, TlsMode};
-use waypost_tests::{after_added_fields, site::PASSWORD};
+use waypost_tests::{SiteBuilder, after_added_fields, site::PASSWORD};
 
 use super::{Scene, message};
 
@@ -11,6 +11,18 @@ async fn python_imaplib_reads_flags_copies_moves_deletes_and_idles() {
     let sent = scene.fill(3).await;
     scene.file("sent0", &sent[0]);
     scene.python("imap.py").args(["alice@a.test", "bob@a.test"]).run().await;
+    scene.site.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn python_imaplib_reads_compressed_and_logs_out_and_in_again() {
+    let site = SiteBuilder::new("a.test").listeners("imap", "unauthenticate = true").start().await;
+    let scene = Scene { site, home: tempfile::tempdir().unwrap() };
+    let sent = scene.fill(3).await;
+    for (number, message) in sent.iter().enumerate() {
+        scene.file(&format!("sent{number}"), message);
+    }
+    scene.python("imap_compress.py").args(["alice@a.test", "bob@a.test"]).run().await;
     scene.site.finish().await;
 }
 
