@@ -11,6 +11,7 @@ pub mod srs;
 mod throttle;
 pub mod token;
 pub mod totp;
+pub mod url_access;
 mod verifiers;
 mod verp;
 

@@ -46,6 +46,16 @@ impl fmt::Debug for TotpSecret {
     }
 }
 
+/// What URLs of a mailbox are authorized with (RFC 4467 section 2.2): random, and told to nobody.
+#[derive(Clone, Eq, PartialEq)]
+pub struct AccessKey(pub [u8; 32]);
+
+impl fmt::Debug for AccessKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessKey")
+    }
+}
+
 /// A password of an account beside its own: random, for one program, revocable by its name.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AppPassword {

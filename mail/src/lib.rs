@@ -18,7 +18,7 @@ pub use address::{
     Address, AddressError, AddressRef, Domain, DomainRef, LocalPart, LocalPartRef, ReversePath,
 };
 pub use directory::{
-    AccountCertificate, AccountRecord, AccountSource, AppPassword, LoginService, TotpSecret,
+    AccessKey, AccountCertificate, AccountRecord, AccountSource, AppPassword, LoginService, TotpSecret,
 };
 pub use envelope::{BodyType, Envelope};
 pub use flags::{Flag, Flags, Keyword, SystemFlags};

@@ -9,13 +9,14 @@ use std::{
 };
 
 use tokio::sync::watch;
-use waypost_mail::{AccountId, EmailId, Flags, MailboxId, ModSeq, Timestamp, Uid, UidValidity};
+use waypost_mail::{AccessKey, AccountId, EmailId, Flags, MailboxId, ModSeq, Timestamp, Uid, UidValidity};
 use waypost_message::{Splitter, Structure};
 
 use crate::{
     acl::{AclKey, FlagRights, Rights},
     annotation::{AnnotationKey, AnnotationLimits},
     decide::{
+        access_key::{GiveAccessKey, Present, RemoveAccessKeys},
         mailboxes::{CreateMailbox, DeleteMailbox, RenameMailbox, Subscribe},
         messages::{ChangeFlags, Copy, Expunge, Originals, Route, Which},
         retained::{self, Release, Undelete},
@@ -301,6 +302,23 @@ impl Account {
     /// name (RFC 9051 section 6.3.6).
     pub async fn rename_mailbox(&self, mailbox: MailboxId, name: &str) -> Result<(), StoreError> {
         self.store.submit(RenameMailbox { account: self.id, mailbox, name: name.to_owned() }).await
+    }
+
+    /// The key that URLs of a mailbox are authorized with; `key` where it has none (RFC 4467).
+    pub async fn access_key(&self, mailbox: MailboxId, key: AccessKey) -> Result<AccessKey, StoreError> {
+        let (account, present) = (self.id, Present::Stays);
+        self.store.submit(GiveAccessKey { account, mailbox, key, present }).await
+    }
+
+    /// Gives a mailbox another key: all URLs of it that were authorized are no longer (RFC 4467: RESETKEY).
+    pub async fn replace_access_key(&self, mailbox: MailboxId, key: AccessKey) -> Result<(), StoreError> {
+        let (account, present) = (self.id, Present::Goes);
+        self.store.submit(GiveAccessKey { account, mailbox, key, present }).await.map(drop)
+    }
+
+    /// Takes all mailboxes their keys: no URL is authorized any more.
+    pub async fn remove_access_keys(&self) -> Result<(), StoreError> {
+        self.store.submit(RemoveAccessKeys { account: self.id }).await
     }
 
     /// Subscribes a name or ends its subscription.

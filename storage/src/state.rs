@@ -11,8 +11,8 @@ use std::{
 
 use minicbor::{Decode, Encode};
 use waypost_mail::{
-    AccountId, AccountRecord, DateTime, Domain, EmailId, Flags, Keyword, MailboxId, ModSeq, SystemFlags,
-    ThreadId, Timestamp, Uid, UidValidity, UidlId,
+    AccessKey, AccountId, AccountRecord, DateTime, Domain, EmailId, Flags, Keyword, MailboxId, ModSeq,
+    SystemFlags, ThreadId, Timestamp, Uid, UidValidity, UidlId,
 };
 
 use crate::{
@@ -185,6 +185,8 @@ pub struct MailboxState {
     pub acl: Arc<Acl>,
     /// What others have seen in it; what its owner has seen stands in the rows.
     pub seen: Arc<Seen>,
+    /// What URLs of it are authorized with (RFC 4467 section 2.2).
+    pub access_key: Option<AccessKey>,
 }
 
 /// A message as a session addresses it: its row in a snapshot.
@@ -211,6 +213,7 @@ impl MailboxState {
             vanished: Arc::default(),
             acl: Arc::default(),
             seen: Arc::default(),
+            access_key: None,
         }
     }
 

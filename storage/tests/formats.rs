@@ -17,8 +17,8 @@ use std::{
 
 use bytes::Bytes;
 use waypost_mail::{
-    AccountCertificate, AccountId, AccountRecord, AccountSource, Address, AppPassword, BodyType, DateTime,
-    Domain, EnhancedStatus, EntryId, EnvelopeId, Flag, Flags, LoginService, MailboxId, Notify,
+    AccessKey, AccountCertificate, AccountId, AccountRecord, AccountSource, Address, AppPassword, BodyType,
+    DateTime, Domain, EnhancedStatus, EntryId, EnvelopeId, Flag, Flags, LoginService, MailboxId, Notify,
     OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath, Solicitation, SystemFlags, Timestamp,
     TotpSecret, Uid,
 };
@@ -107,6 +107,9 @@ async fn dump(store: &Store) -> String {
                 selected.id, selected.name, selected.uid_validity, selected.uid_next, selected.special_use
             )
             .unwrap();
+            if let Some(key) = &selected.access_key {
+                writeln!(text, "    access key {:016x}", xxh3_64(&key.0)).unwrap();
+            }
             for row in selected.rows() {
                 let octets = store.read(&row.content, 0, u64::MAX).await.unwrap();
                 writeln!(
@@ -578,6 +581,8 @@ async fn write(folder: &Path) {
     opened.create_mailbox("Projects/Waypost", None).await.unwrap();
     opened.create_mailbox("Old/Things", None).await.unwrap();
     opened.subscribe("Projects/Waypost", true).await.unwrap();
+    let inbox = opened.state().inbox().unwrap().id;
+    opened.access_key(inbox, AccessKey([9; 32])).await.unwrap();
     opened.rename_mailbox(id("Projects/Waypost"), "Work").await.unwrap();
     let inbox: MailboxId = id("INBOX");
     let all: Vec<u32> = (1..=61).collect();

@@ -1,13 +1,16 @@
-//! BINARY and BINARY.SIZE (RFC 3516, RFC 9051 section 6.4.5): parts without their transfer encoding.
+//! BINARY and BINARY.SIZE (RFC 3516, RFC 9051 section 6.4.5), and of URLs (RFC 5524): parts without their transfer encoding.
 //!
 //! Octets are decoded as they are read, twice: first to count them and to see whether NUL is among them, which decides between
 //! `literal` and `literal8`, then to send them. A part that is a multipart or a message, and the whole message, have no encoding.
 
-use waypost_message::{Span, decode::ContentDecoder};
+use waypost_message::{Part, Span, decode::ContentDecoder};
 use waypost_net::Disconnect;
 use waypost_storage::{Reader, StoreError};
 
-use super::{Message, Responder, section};
+use super::{
+    Message, Responder, section,
+    structure::{self, Form},
+};
 use crate::wire::{BodySection, FetchItem, SectionText, encode};
 
 /// Whether the transfer encoding of the part that an item names is known.
@@ -63,6 +66,8 @@ impl Decoded {
 #[derive(Clone, Copy, Debug, Default)]
 struct Measured {
     bytes: u64,
+    /// Line ends, plus one for a last line without one.
+    lines: u64,
     holds_nul: bool,
 }
 
@@ -75,6 +80,68 @@ impl Responder<'_, '_> {
     ) -> Result<(), Disconnect> {
         let origin = section.partial.map(|(start, _)| format!("<{start}>")).unwrap_or_default();
         self.text.extend(format!("BINARY[{}]{origin} ", numbers(&section.part)).as_bytes());
+        self.decoded_part(message, section).await
+    }
+
+    /// `"BINARY" SP (nstring / literal8)` of URLFETCH (RFC 5524 section 5): NIL where the encoding is not known. What is no part has no
+    /// encoding.
+    pub(super) async fn url_binary(
+        &mut self,
+        message: &Message,
+        section: &BodySection,
+    ) -> Result<(), Disconnect> {
+        if section.text != SectionText::All {
+            return self.section(message, "BINARY", section).await;
+        }
+        self.text.extend(b"BINARY ");
+        if decoder(message, &section.part).is_none() {
+            self.text.extend(b"NIL");
+            return Ok(());
+        }
+        self.decoded_part(message, section).await
+    }
+
+    /// `"BODYPARTSTRUCTURE" SP body` of URLFETCH (RFC 5524 section 5): of the data as it is told, decoded or not. What is no part is
+    /// plain text.
+    pub(super) async fn url_structure(&mut self, message: &Message, section: &BodySection, is_decoded: bool) {
+        let Some(structure) = message.structure.as_deref() else { return };
+        let named = match section.part.as_slice() {
+            [] => Some(&structure.root),
+            numbers => section::part_of(structure, numbers),
+        };
+        let mut part = match section.text {
+            SectionText::All => named.cloned().unwrap_or_default(),
+            _ => Part::default(),
+        };
+        let content = &message.row.content;
+        let is_leaf = !part.is_multipart() && part.message.is_none();
+        let decoded = match section.text {
+            SectionText::All if is_decoded && is_leaf && !section.part.is_empty() => {
+                decoder(message, &section.part).and_then(|_| self.decoded(message, &section.part))
+            }
+            SectionText::All => None,
+            _ => section::locate(structure, content.prefix_size(), content.size(), section).map(|span| {
+                let reader = self.store.reader(content, span.start, span.end - span.start);
+                Decoded { reader, decoder: ContentDecoder::new(None) }
+            }),
+        };
+        if let Some(mut decoded) = decoded {
+            match measure(&mut decoded).await {
+                Ok(measured) => {
+                    part.body = Span { start: 0, end: measured.bytes };
+                    part.lines = measured.lines;
+                    if section.text == SectionText::All {
+                        part.encoding = Some(b"BINARY".to_vec());
+                    }
+                }
+                Err(error) => self.damaged(message, &error),
+            }
+        }
+        self.text.extend(b"BODYPARTSTRUCTURE ");
+        structure::body(&mut self.text, &part, Form::Basic, message.global);
+    }
+
+    async fn decoded_part(&mut self, message: &Message, section: &BodySection) -> Result<(), Disconnect> {
         let Some(mut decoded) = self.decoded(message, &section.part) else {
             self.text.extend(b"NIL");
             return Ok(());
@@ -141,11 +208,14 @@ impl Responder<'_, '_> {
 }
 
 async fn measure(decoded: &mut Decoded) -> Result<Measured, StoreError> {
-    let mut measured = Measured::default();
+    let (mut measured, mut last) = (Measured::default(), b'\n');
     while let Some(octets) = decoded.next().await? {
+        measured.lines += octets.iter().filter(|octet| **octet == b'\n').count() as u64;
+        last = octets.last().copied().unwrap_or(last);
         measured.bytes += octets.len() as u64;
         measured.holds_nul |= octets.contains(&0);
     }
+    measured.lines += u64::from(last != b'\n');
     Ok(measured)
 }
 

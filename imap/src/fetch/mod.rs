@@ -17,7 +17,7 @@ use waypost_storage::{Reader, Row, Store};
 
 use crate::op::Enabled;
 use crate::wire::{
-    BodySection, FetchItem, SectionText, Urgency,
+    BodySection, FetchItem, SectionText, Urgency, UrlFetchItem,
     encode::{self, Recent},
 };
 use structure::{Form, Global};
@@ -120,6 +120,36 @@ impl<'a, 'o> Responder<'a, 'o> {
             }
         }
         self.text.extend(b")\r\n");
+        self.send().await
+    }
+
+    /// `SP url-full SP nstring` of URLFETCH (RFC 4467 section 9), or `SP url-full url-metadata` (RFC 5524 section 5).
+    pub(crate) async fn url(
+        &mut self,
+        url: &str,
+        items: &[UrlFetchItem],
+        found: Option<&(Message, BodySection)>,
+    ) -> Result<(), Disconnect> {
+        self.text.push(b' ');
+        encode::astring(&mut self.text, url.as_bytes());
+        match found {
+            None => self.text.extend(b" NIL"),
+            Some((message, section)) if items.is_empty() => self.section(message, "", section).await?,
+            Some((message, section)) => {
+                for item in items {
+                    self.text.extend(b" (");
+                    match item {
+                        UrlFetchItem::Body => self.section(message, "BODY", section).await?,
+                        UrlFetchItem::Binary => self.url_binary(message, section).await?,
+                        UrlFetchItem::BodyPartStructure => {
+                            let is_decoded = items.contains(&UrlFetchItem::Binary);
+                            self.url_structure(message, section, is_decoded).await;
+                        }
+                    }
+                    self.text.push(b')');
+                }
+            }
+        }
         self.send().await
     }
 

@@ -51,6 +51,8 @@ pub const CAPABILITIES: &[(&str, Announced)] = &[
     ("MULTIAPPEND", Announced::AfterLogin),
     ("CATENATE", Announced::AfterLogin),
     ("REPLACE", Announced::AfterLogin),
+    ("URLAUTH", Announced::AfterLogin),
+    ("URLAUTH=BINARY", Announced::AfterLogin),
     ("UTF8=ACCEPT", Announced::AfterLogin),
     ("MOVE", Announced::AfterLogin),
     ("UNSELECT", Announced::AfterLogin),

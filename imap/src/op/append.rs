@@ -106,7 +106,7 @@ impl Operation<'_, '_> {
             arriving: None,
             literal: LiteralKind::Text,
         };
-        self.take_piece(appending, append.piece).await
+        self.take_piece(Box::new(appending), append.piece).await
     }
 
     /// The message whose place is taken, how it was named, and its size.
@@ -135,7 +135,7 @@ impl Operation<'_, '_> {
     /// What stands between messages. After a refusal what was written is forgotten.
     pub(crate) async fn append_piece(&mut self, piece: AppendPiece) -> Result<(), Failure> {
         let appending = self.user.appending.take().ok_or(Failure::bad(NOT_NOW))?;
-        self.take_piece(*appending, piece).await
+        self.take_piece(appending, piece).await
     }
 
     /// Some octets. After a refusal what was written is forgotten.
@@ -153,16 +153,16 @@ impl Operation<'_, '_> {
             Some((_, numbers)) => (numbers, self.known_modseq()),
             None => (Numbers::Sequence, None),
         };
-        let ran = self.accept(*appending).await;
+        let ran = self.accept(appending).await;
         self.tell_changes(ran, Expunges::Report, numbers, before).await
     }
 
-    async fn accept(&mut self, mut appending: Appending) -> Result<Ran, Failure> {
+    async fn accept(&mut self, mut appending: Box<Appending>) -> Result<Ran, Failure> {
         appending.finish().await?;
         let replaced = appending.replaced;
         let to = appending.to.clone();
         let flags: Vec<Flags> = appending.complete.iter().map(|message| message.flags.clone()).collect();
-        let mut acceptances = self.acceptances(appending);
+        let mut acceptances = self.acceptances(*appending);
         let Some((replaced, _)) = replaced else {
             let accepted = self.context.store.accept_all(acceptances).await.map_err(|error| match error {
                 // RFC 9051 section 6.3.12: also where it went while the message arrived.
@@ -192,7 +192,7 @@ impl Operation<'_, '_> {
         Ok(Ran::ok("replaced"))
     }
 
-    async fn take_piece(&mut self, mut appending: Appending, piece: AppendPiece) -> Result<(), Failure> {
+    async fn take_piece(&mut self, mut appending: Box<Appending>, piece: AppendPiece) -> Result<(), Failure> {
         for part in piece.parts {
             match part {
                 AppendPart::Message { flags, date } => {
@@ -205,7 +205,7 @@ impl Operation<'_, '_> {
         if let Some(literal) = piece.literal {
             appending.expect(literal)?;
         }
-        self.user.appending = Some(Box::new(appending));
+        self.user.appending = Some(appending);
         Ok(())
     }
 

@@ -34,6 +34,7 @@ mod store;
 mod subscribe;
 mod turn;
 mod uidbatches;
+mod urlauth;
 
 use waypost_net::{Disconnect, Output};
 use waypost_storage::{FlagRights, Rights, StoreError};
@@ -259,6 +260,9 @@ impl Operation<'_, '_> {
             CommandBody::List(list) => self.list(&list).await,
             CommandBody::Lsub(reference, pattern) => self.lsub(&reference, &pattern).await,
             CommandBody::Status(name, items) => self.status(&name, &items).await,
+            CommandBody::GenUrlAuth(urls) => self.genurlauth(&urls).await,
+            CommandBody::UrlFetch(urls) => self.urlfetch(&urls).await,
+            CommandBody::ResetKey(named) => self.resetkey(named).await,
             CommandBody::Close => self.close().await,
             CommandBody::Unselect => self.unselect(),
             CommandBody::Expunge(set) => self.expunge(set.as_ref()).await,

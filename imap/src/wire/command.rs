@@ -162,6 +162,12 @@ pub enum CommandBody {
     Status(String, Vec<StatusItem>),
     /// APPEND and REPLACE (RFC 8508): the literals follow through the machine's stream
     Append(Append),
+    /// GENURLAUTH (RFC 4467): URLs with their mechanisms, in capitals
+    GenUrlAuth(Vec<(String, String)>),
+    /// URLFETCH (RFC 4467)
+    UrlFetch(Vec<UrlFetch>),
+    /// RESETKEY (RFC 4467): mailbox and mechanisms, in capitals
+    ResetKey(Option<(String, Vec<String>)>),
     /// IDLE (RFC 2177)
     Idle,
     /// CLOSE
@@ -373,6 +379,26 @@ impl AppendPlace {
     pub fn is_part(self) -> bool {
         matches!(self, Self::Part | Self::Utf8Part)
     }
+}
+
+/// A URL of URLFETCH.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct UrlFetch {
+    /// As it is written.
+    pub url: String,
+    /// What is asked for (RFC 5524), each once; empty: the octets.
+    pub items: Vec<UrlFetchItem>,
+}
+
+/// What is asked for of a URL (RFC 5524 section 3.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UrlFetchItem {
+    /// BODY: the octets
+    Body,
+    /// BINARY: the octets without their transfer encoding; not beside BODY
+    Binary,
+    /// BODYPARTSTRUCTURE: what they are
+    BodyPartStructure,
 }
 
 /// One number of a set: a number, or `*`, the largest in use.

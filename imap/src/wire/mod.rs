@@ -25,6 +25,7 @@ mod select;
 mod sequence;
 pub(crate) mod token;
 mod url;
+mod urlauth;
 
 #[cfg(test)]
 mod tests;
@@ -43,4 +44,4 @@ pub use quota::QuotaCommand;
 pub use search::SEARCH_DEPTH_MAX;
 pub use sequence::SEQUENCE_RANGES_MAX;
 pub use token::{LIST_ITEMS_MAX, TAG_BYTES_MAX, Wrong};
-pub use url::MessageUrl;
+pub use url::{MessageUrl, UrlAccess, UrlAuth};

@@ -28,6 +28,7 @@ use super::{
         Parsed, Problem, Wrong, ascii, astring, astring_text, atom, command_tag, list0, nstring_text,
         nz_number, opt_if, or_refuse, refuse, sp, spaced, string_text, then, word,
     },
+    urlauth::{genurlauth, resetkey, urlfetch},
 };
 
 const AFTER_THE_END: &str = "something stands after the command's end";
@@ -124,6 +125,9 @@ fn body(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
         "STATUS" => status(rest, spelling),
         "APPEND" => append(rest, spelling),
         "REPLACE" => replace(rest, Numbers::Sequence, spelling),
+        "GENURLAUTH" => genurlauth(rest),
+        "URLFETCH" => urlfetch(rest),
+        "RESETKEY" => resetkey(rest, spelling),
         "AUTHENTICATE" => authenticate(rest),
         "LOGIN" => login(rest),
         "ENABLE" => enable(rest),

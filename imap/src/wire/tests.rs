@@ -99,6 +99,23 @@ fn simple_commands() {
             "STATUS a (UIDNEXT SIZE UIDNEXT)",
             CommandBody::Status(s("a"), vec![StatusItem::UidNext, StatusItem::Size]),
         ),
+        (
+            "GENURLAUTH \"imap://a@b/c\" internal d X-Y.1",
+            CommandBody::GenUrlAuth(vec![(s("imap://a@b/c"), s("INTERNAL")), (s("d"), s("X-Y.1"))]),
+        ),
+        (
+            "URLFETCH a {1}\r\nb (c) (d BODYPARTSTRUCTURE binary) (\"e\" body)",
+            CommandBody::UrlFetch(vec![
+                url_fetch("a", &[]),
+                url_fetch("b", &[]),
+                url_fetch("c", &[]),
+                url_fetch("d", &[UrlFetchItem::BodyPartStructure, UrlFetchItem::Binary]),
+                url_fetch("e", &[UrlFetchItem::Body]),
+            ]),
+        ),
+        ("RESETKEY", CommandBody::ResetKey(None)),
+        ("resetkey Inbox", CommandBody::ResetKey(Some((s("INBOX"), vec![])))),
+        ("RESETKEY a internal x", CommandBody::ResetKey(Some((s("a"), vec![s("INTERNAL"), s("X")])))),
         ("COPY 7 a", CommandBody::Copy(Numbers::Sequence, number(7), s("a"))),
         ("UID COPY 7 a", CommandBody::Copy(Numbers::Uid, number(7), s("a"))),
         ("MOVE 7 a", CommandBody::Move(Numbers::Sequence, number(7), s("a"))),
@@ -106,6 +123,10 @@ fn simple_commands() {
     ] {
         assert_eq!(body(text), Ok(expected), "{text}");
     }
+}
+
+fn url_fetch(url: &str, items: &[UrlFetchItem]) -> UrlFetch {
+    UrlFetch { url: s(url), items: items.to_vec() }
 }
 
 fn parameters(modseqs: ModSeqs) -> SelectParameters {
@@ -139,6 +160,24 @@ fn what_is_no_command_says_where() {
         ("ID (\"a\")", 10, "expected a space"),
         ("ENABLE", 9, "expected a space"),
         ("COPY 1", 9, "expected a space"),
+        ("GENURLAUTH a", 15, "expected a space"),
+        ("GENURLAUTH a INTERNAL b", 26, "expected a space"),
+        ("URLFETCH", 11, "expected a space"),
+        ("URLFETCH ", 12, "expected a string"),
+        ("URLFETCH (a", 14, "expected a space or a closing parenthesis"),
+        ("URLFETCH (a FOO)", 15, "unknown parameter"),
+        ("URLFETCH ()", 13, "expected a string"),
+        (
+            "URLFETCH (a BODY BODY)",
+            12,
+            "BODY, BINARY and BODYPARTSTRUCTURE stand once, BODY and BINARY not together",
+        ),
+        (
+            "URLFETCH (a BODY BINARY)",
+            12,
+            "BODY, BINARY and BODYPARTSTRUCTURE stand once, BODY and BINARY not together",
+        ),
+        ("RESETKEY ", 12, "expected a mailbox name"),
         ("STORE 1 FLAGS (\\Recent)", 18, "no flag that can be stored"),
         ("FETCH 1 FOO", 11, "unknown FETCH item"),
         ("FETCH 1 (ALL)", 12, "unknown FETCH item"),

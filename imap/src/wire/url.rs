@@ -1,4 +1,7 @@
-//! IMAP URLs that name a message or a part of one (RFC 5092 section 11): relative ones, which CATENATE takes (RFC 4469 section 3).
+//! IMAP URLs that name a message or a part of one (RFC 5092 section 11): relative ones, which CATENATE takes (RFC 4469 section 3), and
+//! those that carry authorization (RFC 4467 section 3).
+
+use waypost_mail::Timestamp;
 
 use super::{SectionText, fetch::section_of};
 
@@ -49,6 +52,101 @@ impl MessageUrl {
         };
         segments.next().is_none().then_some(Self { mailbox, uid_validity, uid, section, partial })
     }
+}
+
+/// A URL that carries authorization, or is to be given some (RFC 4467 section 9).
+#[derive(Clone, Debug, PartialEq)]
+pub struct UrlAuth<'a> {
+    /// `authimapurlrump`: the URL up to its access identifier, as it is written.
+    pub rump: &'a str,
+    /// Whose mailboxes it names.
+    pub owner: String,
+    /// The message or the part.
+    pub message: MessageUrl,
+    /// Until when it is good; `None`: until its key is replaced.
+    pub expires: Option<Timestamp>,
+    /// Who may use it.
+    pub access: UrlAccess,
+    /// Mechanism and token; `None`: the URL is a rump.
+    pub token: Option<(&'a str, &'a str)>,
+}
+
+/// `access = ("submit+" enc-user) / ("user+" enc-user) / "authuser" / "anonymous"`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum UrlAccess {
+    /// Message submission servers, for this user.
+    Submit(String),
+    /// This user.
+    User(String),
+    /// All users.
+    AuthUser,
+    /// Everybody.
+    Anonymous,
+}
+
+impl<'a> UrlAuth<'a> {
+    /// `authimapurlfull` or `authimapurlrump`; `None`: the URL is neither.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let (authority, _) = value_of(text, "imap://")?.split_once('/')?;
+        let (userinfo, host) = authority.split_once('@')?;
+        let user = userinfo.split_once(';').map_or(Some(userinfo), |(user, iauth)| {
+            value_of(iauth, "AUTH=").filter(|method| decoded_user(method).is_some()).map(|_| user)
+        })?;
+        let is_host = |octet: u8| octet.is_ascii_alphanumeric() || b"-.:[]".contains(&octet);
+        if host.is_empty() || !host.bytes().all(is_host) {
+            return None;
+        }
+        let path_at = "imap://".len() + authority.len();
+        let auth_at = text.to_ascii_lowercase().rfind(URLAUTH)?;
+        let access_at = auth_at + URLAUTH.len();
+        let (access, token) = match text[access_at..].split_once(':') {
+            Some((access, token)) => (access, Some(iua_verifier(token)?)),
+            None => (&text[access_at..], None),
+        };
+        let (path, expires) = expire(text.get(path_at..auth_at)?)?;
+        Some(Self {
+            rump: &text[..access_at + access.len()],
+            owner: decoded_user(user)?,
+            message: MessageUrl::parse(path, None)?,
+            expires,
+            access: self::access(access)?,
+            token,
+        })
+    }
+}
+
+const URLAUTH: &str = ";urlauth=";
+const EXPIRE: &str = ";expire=";
+
+/// `[expire]` at the end of a path, `expire = ";EXPIRE=" date-time` (RFC 3339): what is before it, and when.
+fn expire(path: &str) -> Option<(&str, Option<Timestamp>)> {
+    match path.to_ascii_lowercase().rfind(EXPIRE) {
+        None => Some((path, None)),
+        Some(at) => Some((&path[..at], Some(Timestamp::parse(&path[at + EXPIRE.len()..])?))),
+    }
+}
+
+fn access(text: &str) -> Option<UrlAccess> {
+    if let Some(user) = value_of(text, "submit+") {
+        return decoded_user(user).map(UrlAccess::Submit);
+    }
+    if let Some(user) = value_of(text, "user+") {
+        return decoded_user(user).map(UrlAccess::User);
+    }
+    let words = [("authuser", UrlAccess::AuthUser), ("anonymous", UrlAccess::Anonymous)];
+    words.into_iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, access)| access)
+}
+
+/// `mechanism ":" enc-urlauth`, `enc-urlauth = 32*HEXDIG`
+fn iua_verifier(text: &str) -> Option<(&str, &str)> {
+    let (mechanism, token) = text.split_once(':')?;
+    let is_token = token.len() >= 32 && token.bytes().all(|octet| octet.is_ascii_hexdigit());
+    (!mechanism.is_empty() && is_token).then_some((mechanism, token))
+}
+
+/// `enc-user = 1*achar`, decoded.
+fn decoded_user(text: &str) -> Option<String> {
+    decoded(text).filter(|_| !text.contains([':', '@', '/']))
 }
 
 /// What a relative path is put behind: all of the mailbox's name but its last level (RFC 3986 section 5.2.3).
@@ -233,6 +331,73 @@ mod tests {
         }
     }
 
+    #[test]
+    fn urls_with_authorization() {
+        let token = "91354a473744909de610943775f92038";
+        let rump = "imap://joe@example.com/INBOX/;uid=20/;section=1.2;urlauth=submit+fred";
+        let message = MessageUrl { section: (vec![1, 2], SectionText::All), ..message("INBOX", 20) };
+        let expected = UrlAuth {
+            rump,
+            owner: "joe".to_owned(),
+            message: message.clone(),
+            expires: None,
+            access: UrlAccess::Submit("fred".to_owned()),
+            token: None,
+        };
+        assert_eq!(UrlAuth::parse(rump), Some(expected.clone()));
+        let full = format!("{rump}:internal:{token}");
+        assert_eq!(
+            UrlAuth::parse(&full),
+            Some(UrlAuth { token: Some(("internal", token)), ..expected.clone() })
+        );
+        for (access, parsed) in [
+            ("user+joe%40a.test", UrlAccess::User("joe@a.test".to_owned())),
+            ("AuthUser", UrlAccess::AuthUser),
+            ("anonymous", UrlAccess::Anonymous),
+        ] {
+            let rump = format!(
+                "IMAP://joe%40a.test;AUTH=*@[::1]:143/INBOX/;uid=20/;section=1.2;Expire=2026-11-25T14:00:00Z;URLAUTH={access}"
+            );
+            let expected = UrlAuth {
+                rump: &rump,
+                owner: "joe@a.test".to_owned(),
+                expires: Timestamp::parse("2026-11-25T14:00:00Z"),
+                access: parsed,
+                ..expected.clone()
+            };
+            assert!(expected.expires.is_some());
+            assert_eq!(UrlAuth::parse(&rump), Some(expected), "{rump}");
+        }
+        for text in [
+            "",
+            "imap://joe@example.com/INBOX/;uid=20/;section=1.2",
+            "imap://example.com/INBOX/;uid=20;urlauth=anonymous",
+            "imap://@example.com/INBOX/;uid=20;urlauth=anonymous",
+            "imap://a:b@example.com/INBOX/;uid=20;urlauth=anonymous",
+            "imap://joe;x@example.com/INBOX/;uid=20;urlauth=anonymous",
+            "imap://joe@/INBOX/;uid=20;urlauth=anonymous",
+            "imap://joe@exa mple/INBOX/;uid=20;urlauth=anonymous",
+            "imap://joe@example.com/INBOX;urlauth=anonymous",
+            "imap://joe@example.com/;urlauth=anonymous",
+            "imap://joe@example.com;urlauth=anonymous",
+            "imap://joe@example.com/INBOX?SEEN;urlauth=anonymous",
+            "imap://joe@example.com/;uid=20;urlauth=anonymous",
+            "imap://joe@example.com/INBOX/;uid=20;urlauth=",
+            "imap://joe@example.com/INBOX/;uid=20;urlauth=user+",
+            "imap://joe@example.com/INBOX/;uid=20;urlauth=nobody",
+            "imap://joe@example.com/INBOX/;uid=20;urlauth=anonymous;expire=2026-11-25T14:00:00Z",
+            "imap://joe@example.com/INBOX/;uid=20;expire=tomorrow;urlauth=anonymous",
+            "imap://joe@example.com/INBOX/;uid=20;urlauth=anonymous:internal",
+            "imap://joe@example.com/INBOX/;uid=20;urlauth=anonymous::91354a473744909de610943775f92038",
+            "imap://joe@example.com/INBOX/;uid=20;urlauth=anonymous:internal:91354a473744909de610943775f9203",
+            "imap://joe@example.com/INBOX/;uid=20;urlauth=anonymous:internal:91354a473744909de610943775f9203x",
+            "/INBOX/;uid=20;urlauth=anonymous",
+            "http://joe@example.com/INBOX/;uid=20;urlauth=anonymous",
+        ] {
+            assert_eq!(UrlAuth::parse(text), None, "{text}");
+        }
+    }
+
     /// As a client writes it.
     fn printed(url: &MessageUrl) -> String {
         let encoded: String = url.mailbox.bytes().map(|octet| format!("%{octet:02X}")).collect();
@@ -267,6 +432,8 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in "[/;%=.A-Fa-f0-9:üUIDSECTION]{0,40}", selected: Option<String>) {
             let _ = MessageUrl::parse(&text, selected.as_deref());
+            let _ = UrlAuth::parse(&format!("imap://a@b/{text}"));
+            let _ = UrlAuth::parse(&format!("imap://{text};URLAUTH=anonymous"));
         }
     }
 }

@@ -31,6 +31,9 @@ pub(crate) fn apply(
         AccountChange::MailboxRenamed(renamed) => {
             mailbox(account, renamed.mailbox)?.name.clone_from(&renamed.name);
         }
+        AccountChange::AccessKeyChanged(changed) => {
+            mailbox(account, changed.mailbox)?.access_key.clone_from(&changed.key);
+        }
         AccountChange::Subscribed(subscribed) => {
             let names = Arc::make_mut(&mut account.subscriptions);
             match subscribed.subscribed {

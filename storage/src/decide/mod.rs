@@ -4,6 +4,7 @@
 //! ([`Undecided`]) and is submitted again once they are there.
 
 pub(crate) mod accept;
+pub(crate) mod access_key;
 pub(crate) mod directory;
 pub(crate) mod dkim;
 mod draft;

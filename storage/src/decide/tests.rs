@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use waypost_mail::{
-    AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, EnhancedStatus,
-    EntryId, Flag, Flags, LoginService, MailboxId, ModSeq, Reply, ReversePath, Timestamp, TotpSecret, Uid,
+    AccessKey, AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime,
+    EnhancedStatus, EntryId, Flag, Flags, LoginService, MailboxId, ModSeq, Reply, ReversePath, Timestamp,
+    TotpSecret, Uid,
 };
 
 use super::{
     Command, Undecided,
     accept::{Accept, Deliver, Incoming, Local, Replace},
+    access_key::{GiveAccessKey, Present, RemoveAccessKeys},
     decide,
     directory::{
         AddAppPassword, AddCertificate, CreateAccount, Mend, RemoveAccount, RemoveAppPassword,
@@ -470,6 +472,28 @@ fn a_message_takes_the_place_of_another() {
     let other = world.run(&create).unwrap();
     world.run(&replace(3, other)).unwrap();
     assert_eq!((world.uids(INBOX), world.uids(other)), (vec![1, 4], vec![1]));
+}
+
+#[test]
+fn a_mailbox_keeps_its_access_key_until_it_gets_another() {
+    let mut world = World::new();
+    let give = |key: u8, present| {
+        let (account, mailbox) = (ACCOUNT, INBOX);
+        GiveAccessKey { account, mailbox, key: AccessKey([key; 32]), present }
+    };
+    assert_eq!(world.run(&give(1, Present::Stays)), Ok(AccessKey([1; 32])));
+    let seq = world.account().seq;
+    assert_eq!(world.run(&give(2, Present::Stays)), Ok(AccessKey([1; 32])));
+    assert_eq!(world.account().seq, seq, "nothing changed");
+    assert_eq!(world.run(&give(3, Present::Goes)), Ok(AccessKey([3; 32])));
+    assert_eq!(world.account().mailboxes[&INBOX].access_key, Some(AccessKey([3; 32])));
+    world.run(&RemoveAccessKeys { account: ACCOUNT }).unwrap();
+    assert_eq!(world.account().mailboxes[&INBOX].access_key, None);
+    let seq = world.account().seq;
+    world.run(&RemoveAccessKeys { account: ACCOUNT }).unwrap();
+    assert_eq!(world.account().seq, seq);
+    let nowhere = GiveAccessKey { mailbox: MailboxId(99), ..give(1, Present::Goes) };
+    assert_eq!(world.refused(&nowhere), StoreError::NoSuchMailbox);
 }
 
 #[test]

@@ -43,6 +43,7 @@
 //! | 41 | 1 | directory | `CodesForgotten` |
 //! | 42 | 1 | directory | `DirectorySnapshotPart` |
 //! | 43 | 1 | directory | `DirectorySnapshotClosed` |
+//! | 50 | 1 | account | `AccessKeyChanged` |
 //! | 60 | 1 | account | `AclChanged` |
 //! | 61 | 1 | account | `SeenChanged` |
 //! | 62 | 1 | account | `AnnotationsChanged` |
@@ -65,9 +66,9 @@ pub(crate) use self::snapshot::{
 pub(crate) use self::wishes::KeptWishes;
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use waypost_mail::{
-    AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime, Domain, EmailId,
-    EntryId, Keyword, MailboxId, ReversePath, SystemFlags, ThreadId, Timestamp, TotpSecret, Uid, UidValidity,
-    UidlId,
+    AccessKey, AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime,
+    Domain, EmailId, EntryId, Keyword, MailboxId, ReversePath, SystemFlags, ThreadId, Timestamp, TotpSecret,
+    Uid, UidValidity, UidlId,
 };
 
 use crate::{
@@ -145,7 +146,7 @@ changes! {
     AccountChange {
         MailboxCreated = 16, MailboxDeleted = 17, MailboxRenamed = 18, Subscribed = 19, KeywordDefined = 20,
         MessageAdded = 21, FlagsChanged = 22, Expunged = 23, UidValidityChanged = 24,
-        Released = 25, AccountSnapshotPart = 26, AccountSnapshotClosed = 27, AclChanged = 60, SeenChanged = 61,
+        Released = 25, AccountSnapshotPart = 26, AccountSnapshotClosed = 27, AccessKeyChanged = 50, AclChanged = 60, SeenChanged = 61,
         AnnotationsChanged = 62, SpecialUseChanged = 63,
     }
 }
@@ -348,6 +349,15 @@ pub(crate) struct MailboxDeleted {
     /// When, if its messages are retained.
     #[cbor(n(1), with = "codec::optional_timestamp", default)]
     pub(crate) retained: Option<Timestamp>,
+}
+
+/// URLs of a mailbox are authorized with another key (RFC 4467), or with none.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct AccessKeyChanged {
+    #[cbor(n(0), with = "codec::mailbox")]
+    pub(crate) mailbox: MailboxId,
+    #[cbor(n(1), with = "codec::access_key", default)]
+    pub(crate) key: Option<AccessKey>,
 }
 
 /// A mailbox has another name.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use waypost_mail::{
-    AccountId, AccountRecord, AccountSource, Address, BodyType, EntryId, Keyword, MailboxId, ModSeq,
-    ReversePath, Timestamp, TotpSecret, Uid, UidValidity, Wishes,
+    AccessKey, AccountId, AccountRecord, AccountSource, Address, BodyType, EntryId, Keyword, MailboxId,
+    ModSeq, ReversePath, Timestamp, TotpSecret, Uid, UidValidity, Wishes,
 };
 
 use super::{KeptAppPassword, KeptCertificate, KeptWishes, codec};
@@ -140,6 +140,8 @@ pub(crate) struct MailboxPart {
     /// Missing where nobody else has seen anything.
     #[n(14)]
     seen: Option<Vec<KeptSeen>>,
+    #[cbor(n(15), with = "codec::access_key", default)]
+    access_key: Option<AccessKey>,
 }
 
 impl MailboxPart {
@@ -161,6 +163,7 @@ impl MailboxPart {
             vanished: Some(VanishedPart::new(&mailbox.vanished)),
             acl: (!mailbox.acl.is_empty()).then(|| KeptAclEntry::all(&mailbox.acl)),
             seen: (!mailbox.seen.is_empty()).then(|| KeptSeen::all(&mailbox.seen)),
+            access_key: mailbox.access_key.clone(),
         }
     }
 
@@ -177,6 +180,7 @@ impl MailboxPart {
             deleted: self.deleted,
             bytes: self.bytes,
             digest: self.digest,
+            access_key: self.access_key,
             vanished: Arc::new(vanished.unwrap_or_else(|| Vanished::unknown_up_to(self.highest_modseq))),
             acl: Arc::new(self.acl.map(KeptAclEntry::into_acl).unwrap_or_default()),
             seen: Arc::new(self.seen.map(KeptSeen::into_seen).unwrap_or_default()),
