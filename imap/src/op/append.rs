@@ -36,7 +36,6 @@ const TOO_MUCH: &str = "the messages together are larger than the server takes a
 const TOO_MANY: &str = "these are more messages than the server takes at once";
 const HOLDS_NUL: &str = "a literal holds NUL";
 const EMPTY: &str = "a message is not empty";
-const NEEDS_UTF8: &str = "the header holds octets above 127; enable UTF8=ACCEPT";
 const NO_SUCH_UID: &str = "no message has that UID";
 
 /// The messages of an APPEND, while they arrive.
@@ -45,21 +44,11 @@ pub(crate) struct Appending {
     mailbox: MailboxId,
     /// The message whose place is taken, and how the client named it.
     replaced: Option<(Replaced, Numbers)>,
-    header: HeaderOctets,
     room: Room,
     complete: Vec<Message<Written>>,
     arriving: Option<Message<MessageWriter>>,
     /// The literal whose octets arrive.
     literal: LiteralKind,
-}
-
-/// What headers may hold.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum HeaderOctets {
-    /// US-ASCII alone: UTF8=ACCEPT is not enabled (RFC 6855 section 4).
-    Ascii,
-    /// Any octets.
-    Any,
 }
 
 /// A message, as far as it is there.
@@ -96,7 +85,6 @@ impl Operation<'_, '_> {
         let appending = Appending {
             mailbox,
             replaced: replaced.map(|(replaced, numbers, _)| (replaced, numbers)),
-            header: if self.user.enabled.utf8 { HeaderOctets::Any } else { HeaderOctets::Ascii },
             room: self.room(state.bytes.saturating_sub(goes)),
             complete: Vec::new(),
             arriving: None,
@@ -273,9 +261,6 @@ impl Appending {
         } else {
             octets.finish_in_file().await?
         };
-        if self.header == HeaderOctets::Ascii && !octets.header.is_ascii() {
-            return Err(Failure::no("CANNOT", NEEDS_UTF8));
-        }
         self.room.headers += octets.header.len() as u64;
         if self.room.headers > APPEND_HEADERS_MAX {
             return Err(Failure::no("LIMIT", TOO_MUCH));
