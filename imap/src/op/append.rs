@@ -37,7 +37,6 @@ const TOO_MUCH: &str = "the messages together are larger than the server takes a
 const TOO_MANY: &str = "these are more messages than the server takes at once";
 const HOLDS_NUL: &str = "a literal holds NUL";
 const EMPTY: &str = "a message is not empty";
-const NEEDS_UTF8: &str = "the header holds octets above 127; enable UTF8=ACCEPT";
 const NO_SUCH_UID: &str = "no message has that UID";
 
 /// The messages of an APPEND, while they arrive.
@@ -46,7 +45,6 @@ pub(crate) struct Appending {
     to: Box<Found>,
     /// The message whose place is taken, and how the client named it.
     replaced: Option<(Replaced, Numbers)>,
-    header: HeaderOctets,
     room: Room,
     /// How many messages a command may bring (RFC 9738 section 3.1); `None`: any number.
     message_limit: Option<u32>,
@@ -54,15 +52,6 @@ pub(crate) struct Appending {
     arriving: Option<Message<MessageWriter>>,
     /// The literal whose octets arrive.
     literal: LiteralKind,
-}
-
-/// What headers may hold.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum HeaderOctets {
-    /// US-ASCII alone: UTF8=ACCEPT is not enabled (RFC 6855 section 4).
-    Ascii,
-    /// Any octets.
-    Any,
 }
 
 /// A message, as far as it is there.
@@ -100,7 +89,6 @@ impl Operation<'_, '_> {
             room: self.room(&to.space.account, goes),
             to: Box::new(to),
             replaced: replaced.map(|(replaced, numbers, _)| (replaced, numbers)),
-            header: if self.user.enabled.utf8 { HeaderOctets::Any } else { HeaderOctets::Ascii },
             message_limit: self.user.message_limit,
             complete: Vec::new(),
             arriving: None,
@@ -293,9 +281,6 @@ impl Appending {
         } else {
             octets.finish_in_file().await?
         };
-        if self.header == HeaderOctets::Ascii && !octets.header.is_ascii() {
-            return Err(Failure::no("CANNOT", NEEDS_UTF8));
-        }
         self.room.headers += octets.header.len() as u64;
         if self.room.headers > APPEND_HEADERS_MAX {
             return Err(Failure::no("LIMIT", TOO_MUCH));
