@@ -84,7 +84,9 @@ fn driven(
     let hostname = live.config.hostname.to_string();
     let offer = live.offer(connection.tls.as_ref().map(channel).unwrap_or_default());
     let rules = listener.rules.imap;
-    let machine = ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer, rules });
+    let append_limit = op::append::limit(&live.config.limits);
+    let machine =
+        ImapMachine::new(Settings { hostname, privacy, plaintext_login, offer, rules, append_limit });
     let (peer, counted) = (connection.peer.ip(), connection.counted.clone());
     waypost_net::drive(connection, machine, Session { context, peer, counted, rules, user: None })
 }
@@ -111,8 +113,8 @@ pub(crate) struct User {
     pub(crate) comparator: Comparator,
     pub(crate) account: Account,
     pub(crate) selected: Option<Selected>,
-    /// The APPEND whose message arrives.
-    pub(crate) appending: Option<Appending>,
+    /// The APPEND whose messages arrive.
+    pub(crate) appending: Option<Box<Appending>>,
     /// What it was told of annotations, where it wants to know (RFC 5464 section 4.1).
     pub(crate) annotations: Option<Box<KnownAnnotations>>,
     /// Counts the session.
@@ -299,6 +301,7 @@ impl Session {
             }
             Question::Run(command) => operation.run(command).await.map(Answer::Ran),
             Question::AppendStart(append) => operation.append_start(append).await.map(|()| Answer::Go),
+            Question::AppendPiece(piece) => operation.append_piece(piece).await.map(|()| Answer::Go),
             Question::AppendChunk(octets) => operation.append_chunk(&octets).await.map(|()| Answer::Go),
             Question::AppendEnd => operation.append_end().await.map(Answer::Ran),
             Question::AppendAbort => {

@@ -5,6 +5,7 @@
 //! outbound. The only crate that knows sockets and rustls.
 
 pub mod connect;
+pub mod cores;
 pub mod deflate;
 pub mod driver;
 pub mod http;
@@ -23,6 +24,7 @@ mod wire;
 mod testing;
 
 pub use connect::{ConnectError, Dial, Dialled, Dialler, Dialling, Network, Raced, connect};
+pub use cores::Cores;
 pub use driver::{Connection, Disconnect, Driven, Stream, TlsRole, drive};
 pub use http::{HttpQuery, HttpReply, serve_http};
 pub use https::{Bounds, HttpsAnswer, HttpsClient, HttpsError, HttpsRequest, HttpsUrl, Payload};

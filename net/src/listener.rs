@@ -21,6 +21,7 @@ use tokio::{
 
 use crate::{
     connect::ConnectError,
+    cores::{Cores, Movable},
     driver::{Connection, Stream, TlsRole},
     proxy::{self, Proxies},
     rates::Rates,
@@ -232,6 +233,8 @@ pub struct Acceptor {
     pub limits: Limits,
     /// Who begins with a PROXY header.
     pub proxies: Proxies,
+    /// Where sessions run; `None`: on the threads of the listener.
+    pub cores: Option<Cores>,
     /// Tells when to stop.
     pub shutdown: Shutdown,
 }
@@ -266,12 +269,28 @@ impl Acceptor {
                     let permit = Arc::clone(&acceptor.limits.connections).acquire_owned();
                     // The semaphore is never closed.
                     let Some(Ok(permit)) = acceptor.unless_stopping(permit).await else { return };
-                    let arrived = Arrived { stream, peer, counted, refusal };
-                    let task = Arc::clone(&acceptor).begin(arrived, permit, session.clone());
-                    acceptor.shutdown.spawn(task);
+                    let (session, its) = (session.clone(), Arc::clone(&acceptor));
+                    acceptor.place(stream, |stream| {
+                        its.begin(Arrived { stream, peer, counted, refusal }, permit, session)
+                    });
                 }
                 Err(error) => wait.after(&error).await,
             }
+        }
+    }
+
+    /// Begins a session, on a thread of [`Acceptor::cores`] where there are some.
+    pub(crate) fn place<T, F>(&self, stream: T, begin: impl FnOnce(T) -> F)
+    where
+        T: Movable,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(thread) = self.cores.as_ref().and_then(Cores::least) else {
+            return self.shutdown.spawn(begin(stream));
+        };
+        match stream.moved(thread) {
+            Ok(stream) => self.shutdown.spawn_on(begin(stream), thread),
+            Err(error) => tracing::warn!(%error, "no session"),
         }
     }
 
@@ -429,8 +448,15 @@ mod tests {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, tls) = (Shutdown::new(), watch::channel(None).1);
-        let acceptor =
-            Acceptor { mode, tls, client_certificates: None, limits, proxies, shutdown: shutdown.clone() };
+        let acceptor = Acceptor {
+            mode,
+            tls,
+            client_certificates: None,
+            limits,
+            proxies,
+            cores: None,
+            shutdown: shutdown.clone(),
+        };
         // Says hello, and stays until the peer hangs up or the server stops.
         shutdown.spawn(acceptor.run(listener, "421 too many", |mut connection: Connection| async move {
             connection.stream.write_all(b"hello").await.unwrap();
@@ -472,6 +498,7 @@ mod tests {
             client_certificates: None,
             limits,
             proxies,
+            cores: None,
             shutdown: shutdown.clone(),
         };
         let arrived = Arrived { stream, peer, counted, refusal: "" };

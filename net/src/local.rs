@@ -99,7 +99,7 @@ impl Acceptor {
                     // The semaphore is never closed.
                     let Some(Ok(permit)) = self.unless_stopping(permit).await else { return };
                     let (session, shutdown) = (session.clone(), self.shutdown.clone());
-                    self.shutdown.spawn(async move {
+                    self.place(stream, |stream| async move {
                         session(connection(stream, shutdown)).await;
                         drop(permit);
                     });
@@ -175,6 +175,7 @@ mod tests {
                 limits,
                 proxies,
                 client_certificates: None,
+                cores: None,
                 shutdown: shutdown.clone(),
             };
             shutdown.spawn(acceptor.run_local(listener, |mut connection: Connection| async move {

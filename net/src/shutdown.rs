@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Tells all tasks of a server to stop, and waits for them. Cheap to clone.
@@ -23,6 +24,14 @@ impl Shutdown {
         F: Future<Output = ()> + Send + 'static,
     {
         self.tasks.spawn(task);
+    }
+
+    /// The same, on a thread of its own choice.
+    pub(crate) fn spawn_on<F>(&self, task: F, thread: &Handle)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.spawn_on(task, thread);
     }
 
     /// Waits until the server stops. Cancel-safe.

@@ -27,7 +27,7 @@ use waypost_mta::{
     tls_policy::Policies,
 };
 use waypost_net::{
-    Acceptor, Connection, Dialler, Limits, LocalListener, Proxies, ServerTls, Shutdown, TlsError,
+    Acceptor, Connection, Cores, Dialler, Limits, LocalListener, Proxies, ServerTls, Shutdown, TlsError,
 };
 use waypost_storage::{Options, Store, StoreError, disk::Disk};
 
@@ -96,6 +96,9 @@ pub enum StartError {
     /// The key of return paths.
     #[error("cannot use {0}: {1}")]
     Secret(String, io::Error),
+    /// Threads for sessions.
+    #[error("cannot start threads: {0}")]
+    Threads(io::Error),
     /// The administration socket.
     #[error("cannot listen on {0}: {1}")]
     Admin(String, io::Error),
@@ -150,6 +153,7 @@ pub struct Running {
     shutdown: Shutdown,
     services: Arc<Services>,
     limits: Limits,
+    cores: Cores,
     /// Held while a reload changes configuration and directory.
     changing: Arc<Mutex<()>>,
 }
@@ -203,6 +207,7 @@ impl Server {
             live,
             tls: watch::Sender::new(tls),
             shutdown: Shutdown::new(),
+            cores: Cores::start().map_err(StartError::Threads)?,
             changing: Arc::default(),
         };
         running.serve(&config, listeners, resolver)?;
@@ -224,6 +229,7 @@ impl Running {
                 client_certificates: listener_config.rules.client_certificates.clone(),
                 limits: self.limits.clone(),
                 proxies: proxies(&listener_config),
+                cores: receives_mail(bound.service).then(|| self.cores.clone()),
                 shutdown: self.shutdown.clone(),
             };
             let services = Arc::clone(&self.services);
@@ -370,6 +376,15 @@ impl Running {
         self.services.mta.reports.write(keep, self.store.now()).await;
         self.store.close().await;
         in_time
+    }
+}
+
+/// Whether sessions of a service receive mail. They do little between two waits, and have threads of their own; those of others may
+/// search for long, and share theirs.
+fn receives_mail(service: Service) -> bool {
+    match service {
+        Service::Smtp | Service::Submission | Service::Lmtp => true,
+        Service::Imap | Service::Pop3 | Service::Http => false,
     }
 }
 

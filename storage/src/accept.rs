@@ -13,13 +13,13 @@ use waypost_message::Structure;
 use crate::{
     content::{Body, BodyPlace},
     decide::{
-        accept::{Accept, Deliver, Incoming, Local},
+        accept::{Accept, Deliver, Incoming, Local, Replace},
         queue::{Settle, SettleAll},
     },
     error::StoreError,
     queue::Attempt,
     record::codec,
-    store::Store,
+    store::{Hand, Store},
     writer::Package,
 };
 
@@ -56,6 +56,17 @@ pub struct Delivery {
     pub flags: Flags,
     /// Internal date.
     pub internal_date: DateTime,
+}
+
+/// A message that another one takes the place of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Replaced {
+    /// The account.
+    pub account: AccountId,
+    /// The mailbox that it is in.
+    pub mailbox: MailboxId,
+    /// The message.
+    pub uid: Uid,
 }
 
 /// What goes to the queue with a message.
@@ -153,7 +164,8 @@ impl Store {
 
     /// Takes a message as [`Store::accept`] does, whatever quotas say: for a protocol that looks at them when it lets a recipient
     /// in, and cannot refuse the message for one of several recipients afterwards (SMTP). With a notification that goes with it as one
-    /// entry.
+    /// entry. Where nobody else has anything to write, and the disk is quick, it is written in the caller's thread, which is held up for
+    /// that time: see `docs/decisions/0008-sessions-on-cores.md`.
     /// Errors: those of [`Store::accept`] but `OverQuota`.
     pub async fn deliver(
         &self,
@@ -163,7 +175,7 @@ impl Store {
         let (id, mut area) = (acceptance.id, Area::default());
         let message = area.place(acceptance)?;
         let notification = notification.map(|notification| area.place(notification)).transpose()?;
-        self.submit_package(area.package(id, Deliver { message, notification })).await
+        self.submit_by(Hand::Caller, area.package(id, Deliver { message, notification })).await
     }
 
     /// Several messages into mailboxes as one entry or none (RFC 3502: MULTIAPPEND). Errors as [`Store::accept`].
@@ -173,6 +185,15 @@ impl Store {
         let incoming =
             acceptances.into_iter().map(|acceptance| area.place(acceptance)).collect::<Result<_, _>>()?;
         self.submit_package(area.package(id, Accept(incoming))).await
+    }
+
+    /// Takes a message and removes another one, as one entry or not at all (RFC 8508: REPLACE). The quota holds for what is more
+    /// than before. Errors: `NoSuchMessage`: the other one is gone; `NoSuchMailbox`: its mailbox is; `NoSuchDestination`: the
+    /// mailbox is gone that the message should go to; and those of [`Store::accept`].
+    pub async fn replace(&self, acceptance: Acceptance, replaced: Replaced) -> Result<Accepted, StoreError> {
+        let (id, mut area) = (acceptance.id, Area::default());
+        let message = area.place(acceptance)?;
+        self.submit_package(area.package(id, Replace { message, replaced })).await
     }
 
     /// Records what came of a try, and takes what it caused (a notification, the delivery to mailboxes here), as one entry or not at all.

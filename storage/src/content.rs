@@ -176,9 +176,14 @@ impl BodyWriter {
         self.size
     }
 
+    /// Octets that are in memory.
+    pub fn in_memory(&self) -> u64 {
+        self.buffer.len() as u64
+    }
+
     /// Ends the body; a file is synced with its directory. Errors as `write`.
     pub async fn finish(mut self) -> Result<Body, StoreError> {
-        if matches!(self.place, WriterPlace::File(_)) {
+        if matches!(self.place, WriterPlace::File(_)) && !self.buffer.is_empty() {
             self.spill().await?;
         }
         let inner = match self.place {
@@ -190,6 +195,14 @@ impl BodyWriter {
             }
         };
         Ok(Body { inner })
+    }
+
+    /// Ends the body as [`BodyWriter::finish`] does, in a file however short it is: for one that has to wait. Errors as `write`.
+    pub async fn finish_in_file(mut self) -> Result<Body, StoreError> {
+        if !self.buffer.is_empty() {
+            self.spill().await?;
+        }
+        self.finish().await
     }
 
     /// Moves the buffer to the file. What fails, or is dropped half way, leaves a failed writer, and no file.

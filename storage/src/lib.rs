@@ -53,7 +53,7 @@ mod writer;
 /// What senders ask for is told in the words of `waypost_mail`.
 pub use waypost_mail::{Deadline, Wishes};
 
-pub use accept::{Acceptance, Accepted, Delivery, Placed, Relay, RelayRecipient};
+pub use accept::{Acceptance, Accepted, Delivery, Placed, Relay, RelayRecipient, Replaced};
 pub use account::{
     Account, Carried, CopyOutcome, FlagChange, FlagMode, FlagsOutcome, Missing, Restored, Retained,
     Selection, Then,

@@ -19,7 +19,7 @@ use crate::{
 /// Why a message is not taken.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum MessageError {
-    /// `CHAR8 = %x01-ff` (RFC 9051 section 9): FETCH could not show it.
+    /// `CHAR8 = %x01-ff` (RFC 9051 section 9): no literal but a binary one can show it.
     #[error("messages with NUL cannot be kept")]
     HoldsNul,
     /// The header is too large.
@@ -37,6 +37,14 @@ pub struct MessageWriter {
     splitter: Splitter,
     body: BodyWriter,
     size: u64,
+    nul: Nul,
+}
+
+/// Whether a message may hold NUL.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Nul {
+    Refused,
+    Taken,
 }
 
 /// How far the header is.
@@ -65,14 +73,21 @@ impl Store {
             splitter: Splitter::new(),
             body: self.body_writer(),
             size: 0,
+            nul: Nul::Refused,
         }
     }
 }
 
 impl MessageWriter {
+    /// Takes NUL, too: a binary message (RFC 3516 section 4.4).
+    #[must_use]
+    pub fn with_nul(self) -> Self {
+        Self { nul: Nul::Taken, ..self }
+    }
+
     /// Adds octets. After an error the message is lost.
     pub async fn write(&mut self, octets: &[u8]) -> Result<(), MessageError> {
-        if octets.contains(&0) {
+        if self.nul == Nul::Refused && octets.contains(&0) {
             return Err(MessageError::HoldsNul);
         }
         self.size += octets.len() as u64;
@@ -91,18 +106,33 @@ impl MessageWriter {
         self.size
     }
 
+    /// Octets of its body that are in memory.
+    pub fn body_in_memory(&self) -> u64 {
+        self.body.in_memory()
+    }
+
     /// Ends the message. Errors as [`BodyWriter::finish`].
     pub async fn finish(self) -> Result<Written, StoreError> {
-        let header = match self.header {
-            Header::Arriving(collector) => collector.finish(),
-            Header::Complete(header) => header,
-        };
-        let (header, structure) = (header.into_octets().into(), self.splitter.finish());
-        Ok(Written { header, body: self.body.finish().await?, structure })
+        let Self { header, splitter, body, .. } = self;
+        Ok(Written::new(header, splitter, body.finish().await?))
+    }
+
+    /// Ends the message with its body in a file. Errors as [`BodyWriter::finish_in_file`].
+    pub async fn finish_in_file(self) -> Result<Written, StoreError> {
+        let Self { header, splitter, body, .. } = self;
+        Ok(Written::new(header, splitter, body.finish_in_file().await?))
     }
 }
 
 impl Written {
+    fn new(header: Header, splitter: Splitter, body: Body) -> Self {
+        let header = match header {
+            Header::Arriving(collector) => collector.finish(),
+            Header::Complete(header) => header,
+        };
+        Self { header: header.into_octets().into(), body, structure: splitter.finish() }
+    }
+
     /// Octets of the message.
     pub fn size(&self) -> u64 {
         self.header.len() as u64 + self.body.size()

@@ -32,7 +32,7 @@ use crate::{
     shared::Shared,
     state::DirectoryState,
     store::Options,
-    writer::{Group, Message, Progress, Writer},
+    writer::{Custom, Desk, Group, Message, Progress, Run, Writer},
 };
 
 /// Commands that wait for the writer before their callers have to wait.
@@ -45,6 +45,7 @@ const RETAINED_BYTES_MAX: u64 = 8 << 30;
 pub(crate) struct Opened {
     pub(crate) shared: Arc<Shared>,
     pub(crate) messages: mpsc::Sender<Message>,
+    pub(crate) desk: Arc<Desk>,
     pub(crate) work: Work,
 }
 
@@ -147,7 +148,6 @@ fn start(
         shared: Arc::clone(&shared),
         journal,
         state,
-        messages: receiver,
         checkpoints: requests,
         checkpoint_records: options.checkpoint_records,
         syncer: if in_memory { Syncer::in_place() } else { Syncer::start()? },
@@ -155,20 +155,25 @@ fn start(
         callers: Handle::current(),
         group: Group::default(),
         flight: None,
+        custom: Custom::default(),
     };
+    let desk = Arc::new(Desk::default());
+    desk.put(Box::new(writer));
+    let run = Run { desk: Arc::clone(&desk), messages: receiver };
     if in_memory {
         let work = async move {
-            if let Some(Err(error)) = writer.run().await.map(Journal::close) {
+            if let Some(Err(error)) = run.run().await.map(Journal::close) {
                 tracing::warn!(%error, "the journal was not closed cleanly");
             }
         };
-        return Ok(Opened { shared, messages, work: Work::Task(tokio::spawn(task::unconstrained(work))) });
+        let work = Work::Task(tokio::spawn(task::unconstrained(work)));
+        return Ok(Opened { shared, messages, desk, work });
     }
     let at_writer = Arc::clone(&shared);
     // It only waits for what it is told and for what is synced.
     let runtime = runtime::Builder::new_current_thread().build()?;
     let thread = thread::Builder::new().name("waypost-writer".to_owned()).spawn(move || {
-        let journal = runtime.block_on(task::unconstrained(writer.run()));
+        let journal = runtime.block_on(task::unconstrained(run.run()));
         if checkpointer.is_some_and(|checkpointer| checkpointer.join().is_err()) {
             tracing::error!("the checkpoint thread panicked");
         }
@@ -178,7 +183,7 @@ fn start(
         }
         drop(lock);
     })?;
-    Ok(Opened { shared, messages, work: Work::Thread(thread) })
+    Ok(Opened { shared, messages, desk, work: Work::Thread(thread) })
 }
 
 /// The names of all entries.

@@ -30,7 +30,7 @@ use crate::{
     recovery,
     shared::{Pin, Shared, locked},
     state::DirectoryState,
-    writer::{Merged, Message, Package, Rejected, Waiting},
+    writer::{Desk, Merged, Message, Package, Rejected, Submission, Waiting},
 };
 
 /// Octets of a journal segment.
@@ -65,6 +65,15 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
+/// Who writes a submission.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hand {
+    /// The writer's thread.
+    Writer,
+    /// Its caller, where nobody else has anything to write: its thread is held up for one sync.
+    Caller,
+}
+
 /// A store that is held by others.
 #[derive(Debug)]
 pub(crate) struct WeakStore(Weak<Inner>);
@@ -73,6 +82,7 @@ pub(crate) struct WeakStore(Weak<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     messages: mpsc::Sender<Message>,
+    desk: Arc<Desk>,
     /// Where the writer runs, until someone waits for its end.
     work: Mutex<Option<Work>>,
 }
@@ -126,8 +136,9 @@ impl Store {
                 .await
                 .unwrap_or(Err(StoreError::Closed)),
         };
-        let opening::Opened { shared, messages, work } = opened?;
-        let store = Self { inner: Arc::new(Inner { shared, messages, work: Mutex::new(Some(work)) }) };
+        let opening::Opened { shared, messages, desk, work } = opened?;
+        let work = Mutex::new(Some(work));
+        let store = Self { inner: Arc::new(Inner { shared, messages, desk, work }) };
         if in_memory {
             return Ok(store);
         }
@@ -264,6 +275,12 @@ impl Store {
         if done { Ok(()) } else { Err(StoreError::Io("the index could not be written".to_owned())) }
     }
 
+    /// Where the writer lies.
+    #[cfg(test)]
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.inner.desk
+    }
+
     /// The journal's files, for readers and body writers.
     pub(crate) fn files(&self) -> &Arc<Files> {
         &self.shared().files
@@ -278,6 +295,15 @@ impl Store {
     /// Has a command decided and made durable; loads what it needs.
     pub(crate) async fn submit_package<C: Command>(
         &self,
+        package: Package<C>,
+    ) -> Result<C::Outcome, StoreError> {
+        self.submit_by(Hand::Writer, package).await
+    }
+
+    /// The same, by the hand that writes it.
+    pub(crate) async fn submit_by<C: Command>(
+        &self,
+        hand: Hand,
         mut package: Package<C>,
     ) -> Result<C::Outcome, StoreError> {
         let mut pins: Vec<Pin> = Vec::new();
@@ -286,7 +312,7 @@ impl Store {
         while pins.len() < LOADS_MAX && accounts_left > 0 {
             let (caller, answer) = oneshot::channel();
             let waiting = Waiting { package, outcome: None, caller };
-            self.tell(Message::Submit(Box::new(waiting))).await?;
+            self.hand_over(hand, Box::new(waiting)).await?;
             let missing = match answer.await.map_err(|_| StoreError::Closed)? {
                 Ok(outcome) => return Ok(outcome),
                 Err(Rejected::Refused(error)) => return Err(error),
@@ -308,6 +334,22 @@ impl Store {
             }
         }
         Err(StoreError::Io("what the command needs could not be loaded".to_owned()))
+    }
+
+    /// Gives a submission to who writes it.
+    async fn hand_over(&self, hand: Hand, submission: Box<dyn Submission>) -> Result<(), StoreError> {
+        let nothing_waits = || self.inner.messages.capacity() == self.inner.messages.max_capacity();
+        let left = match hand {
+            // On a disk in memory all is done in the tasks of those who ask anyway.
+            Hand::Caller if nothing_waits() && !self.shared().disk.is_memory() => {
+                self.inner.desk.serve(submission).err()
+            }
+            Hand::Caller | Hand::Writer => Some(submission),
+        };
+        match left {
+            Some(submission) => self.tell(Message::Submit(submission)).await,
+            None => Ok(()),
+        }
     }
 
     /// Sends a message to the writer.

@@ -140,6 +140,7 @@ fn served(bits: u8, octets: &[u8], piece: usize) -> (Played, World) {
         plaintext_login: if bits & 4 == 0 { PlaintextLogin::Allowed } else { PlaintextLogin::Refused },
         offer: Offer::default(),
         rules: ImapRules { unauthenticate: bits & 32 != 0, message_limit: None },
+        append_limit: 1_000_000,
     });
     let mut world = World::default();
     let played = play(&mut machine, octets, piece, |question| world.answer(question, bits));
@@ -171,6 +172,14 @@ impl World {
             Question::AppendStart(_) => {
                 assert!(!self.appending, "two messages at once");
                 self.appending = true;
+                Answer::Go
+            }
+            Question::AppendPiece(_) if bits & 32 != 0 => {
+                self.appending = false;
+                Answer::Ran(Ran::no("full"))
+            }
+            Question::AppendPiece(_) => {
+                assert!(self.appending, "a piece of no message");
                 Answer::Go
             }
             Question::AppendChunk(_) if bits & 8 != 0 => {

@@ -49,11 +49,11 @@ impl World {
                     self.handshakes += 1;
                     self.client.tls_started(&TlsInfo::default());
                 }
+                Step::StartCompression | Step::StopCompression => panic!("the client does not compress"),
                 Step::Close => {
                     self.open = false;
                     return;
                 }
-                Step::StartCompression | Step::StopCompression => panic!("no such thing was asked for"),
             }
         }
     }

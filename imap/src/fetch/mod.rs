@@ -23,7 +23,7 @@ use crate::wire::{
 use structure::{Form, Global};
 
 /// Most octets of a header that HEADER.FIELDS looks at: the largest header block that is accepted, and as much prefix.
-const HEADER_SUBSET_BYTES_MAX: u64 = 2 * HEADER_BYTES_MAX as u64;
+pub(crate) const HEADER_SUBSET_BYTES_MAX: u64 = 2 * HEADER_BYTES_MAX as u64;
 
 /// Text of a response that is gathered before it is sent.
 const TEXT_BYTES_MAX: usize = 64 * 1024;

@@ -33,7 +33,8 @@ pub enum Announced {
     Unauthenticate,
 }
 
-/// Every capability, but for the mechanisms of AUTHENTICATE. Only what the session does completely stands here.
+/// Every capability, but for the mechanisms of AUTHENTICATE, and those with a number: APPENDLIMIT (RFC 7889 section 2) and MESSAGELIMIT. Only
+/// what the session does completely stands here.
 pub const CAPABILITIES: &[(&str, Announced)] = &[
     ("IMAP4rev1", Announced::Always),
     ("IMAP4rev2", Announced::Always),
@@ -46,6 +47,10 @@ pub const CAPABILITIES: &[(&str, Announced)] = &[
     ("LOGINDISABLED", Announced::LoginDisabled),
     ("NAMESPACE", Announced::AfterLogin),
     ("UIDPLUS", Announced::AfterLogin),
+    ("MULTIAPPEND", Announced::AfterLogin),
+    ("CATENATE", Announced::AfterLogin),
+    ("REPLACE", Announced::AfterLogin),
+    ("UTF8=ACCEPT", Announced::AfterLogin),
     ("MOVE", Announced::AfterLogin),
     ("UNSELECT", Announced::AfterLogin),
     ("CHILDREN", Announced::AfterLogin),
@@ -104,6 +109,9 @@ impl Settings {
         }
         if let Some(limit) = self.rules.message_limit.filter(|_| !before_login) {
             data.push_str(&format!(" MESSAGELIMIT={limit}"));
+        }
+        if !before_login {
+            data.push_str(&format!(" APPENDLIMIT={}", self.append_limit));
         }
         if before_login && self.login_allowed() {
             self.offer.mechanisms().for_each(|mechanism| {

@@ -9,12 +9,12 @@ use super::{
     session::{ImapMachine, Turn},
 };
 use crate::wire::{
-    Bad, Command, Wrong, announces_message, encode,
+    Bad, Command, Wrong, begins_append, encode,
     literal::{Announced, Sync},
     parse,
 };
 
-const TEXT_TOO_LONG: &str = "the command is too long";
+pub(super) const TEXT_TOO_LONG: &str = "the command is too long";
 const TEXT_LITERAL_TOO_LONG: &str = "the literal is too long";
 pub(super) const TEXT_NOT_CRLF: &str = "lines end with CRLF";
 
@@ -29,7 +29,7 @@ pub(super) enum Line {
 }
 
 /// How a command is refused that was not understood.
-fn not_understood(bad: Bad) -> Reply {
+pub(super) fn not_understood(bad: Bad) -> Reply {
     let ran = match bad.wrong {
         Wrong::Grammar => Ran::bad(bad.to_string()),
         Wrong::Limit => Ran::no(bad.reason).with_code("LIMIT"),
@@ -57,29 +57,44 @@ impl ImapMachine {
                 let line = self.input.split_to(end);
                 self.command(&line)
             }
-            Frame::Line(end, Some(literal)) if announces_message(&self.input[..end]) => {
-                let line = self.input.split_to(end);
-                self.append(&line, literal)
+            Frame::Line(end, Some(literal)) if begins_append(&self.input[..end]) => {
+                self.append(framing, end, literal)
             }
             Frame::Line(end, Some(literal)) => self.literal(framing, end, literal),
         }
     }
 
     /// Takes a literal into the command, or refuses the command.
-    fn literal(&mut self, mut framing: Framing, end: usize, literal: Announced) -> Turn {
+    pub(super) fn literal(&mut self, mut framing: Framing, end: usize, literal: Announced) -> Turn {
+        match self.takes_literal(&mut framing, end, literal) {
+            Ok(()) => {
+                self.phase = Phase::Command(framing);
+                Turn::Again
+            }
+            Err(ran) => {
+                let tag = parse::tag_of(&self.input);
+                self.input.advance(end);
+                self.refuse(literal, Reply::new(tag, ran))
+            }
+        }
+    }
+
+    /// Lets a literal come, unless it is too long.
+    pub(super) fn takes_literal(
+        &mut self,
+        framing: &mut Framing,
+        end: usize,
+        literal: Announced,
+    ) -> Result<(), Ran> {
         let bytes = usize::try_from(literal.bytes).unwrap_or(usize::MAX);
         if literal.bytes > LITERAL_BYTES_MAX || bytes > self.command_bytes_max().saturating_sub(end) {
-            let tag = parse::tag_of(&self.input);
-            self.input.advance(end);
-            return self
-                .refuse(literal, Reply::new(tag, Ran::bad(TEXT_LITERAL_TOO_LONG).with_code("TOOBIG")));
+            return Err(Ran::bad(TEXT_LITERAL_TOO_LONG).with_code("TOOBIG"));
         }
         if literal.sync == Sync::Waits {
             self.say(|out| encode::continue_req(out, "go on"));
         }
         framing.literal(end, bytes);
-        self.phase = Phase::Command(framing);
-        Turn::Again
+        Ok(())
     }
 
     /// A complete command with its last line's end.

@@ -6,6 +6,7 @@ pub mod capability;
 pub mod questions;
 pub mod session;
 
+mod append;
 mod compress;
 mod framing;
 mod gather;
@@ -15,7 +16,7 @@ mod phase;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use obey::IMAP4REV2;
+pub(crate) use obey::{IMAP4REV2, UTF8_ACCEPT};
 
 pub(crate) use session::channel;
 

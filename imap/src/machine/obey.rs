@@ -1,31 +1,27 @@
-//! What the machine does by itself with a command, and the exchanges that go beyond one command: AUTHENTICATE, IDLE, APPEND.
+//! What the machine does by itself with a command, and the exchanges that go beyond one command: AUTHENTICATE and IDLE.
 
-use bytes::Buf;
 use waypost_auth::sasl::{Claim, Credentials, Exchange, Progress};
 use waypost_net::Step;
 
 use super::{
+    append::Next,
     capability::Privacy,
     gather::{Line, TEXT_NOT_CRLF},
     phase::{Asked, Phase, Reply, State},
     questions::{Question, Ran},
     session::{ImapMachine, Turn},
 };
-use crate::wire::{
-    Command, CommandBody, Spelling, encode,
-    encode::Status,
-    literal::{Announced, announced},
-};
+use crate::wire::{Command, CommandBody, Spelling, encode, encode::Status, literal::announced};
 
 /// Longest line in an AUTHENTICATE exchange (as RFC 4954 section 4 has it for SMTP).
 pub(super) const SASL_LINE_BYTES_MAX: usize = 12_288;
 /// Longest line that ends IDLE.
 const IDLE_LINE_BYTES_MAX: usize = 64;
-/// Octets of a message that are handed on at once.
-const APPEND_CHUNK_BYTES_MAX: usize = 64 * 1024;
 
 /// What a client enables to be spoken to as RFC 9051 has it; commands are parsed in capitals.
 pub(crate) const IMAP4REV2: &str = "IMAP4REV2";
+/// What a client enables to be sent UTF-8 in quoted strings (RFC 6855 section 3).
+pub(crate) const UTF8_ACCEPT: &str = "UTF8=ACCEPT";
 
 const TEXT_LOGOUT: &str = "Waypost logging out";
 
@@ -65,8 +61,12 @@ impl ImapMachine {
             CommandBody::Compress(algorithm) => self.compress(tag, &algorithm),
             CommandBody::Unauthenticate => self.unauthenticate(tag),
             CommandBody::Idle => self.ask(Asked::IdleStart { tag }, Question::IdleStart),
-            CommandBody::Append(_) => self.done(tag, Ran::bad("the message is missing")),
-            CommandBody::Enable(ref names) if names.iter().any(|name| name == IMAP4REV2) => {
+            CommandBody::Append(append) => {
+                self.ask(Asked::AppendPiece { tag, next: Next::End }, Question::AppendStart(append))
+            }
+            CommandBody::Enable(ref names)
+                if names.iter().any(|name| name == IMAP4REV2 || name == UTF8_ACCEPT) =>
+            {
                 self.spelling = Spelling::Utf8;
                 self.ask(Asked::Run { tag: tag.clone() }, Question::Run(Command { tag, body }))
             }
@@ -149,37 +149,6 @@ impl ImapMachine {
                 None => self.done(tag, Ran::bad("expected DONE")),
             },
         }
-    }
-
-    /// APPEND up to its message (RFC 3501 section 6.3.11).
-    pub(super) fn append(&mut self, line: &[u8], literal: Announced) -> Turn {
-        match self.legal(line.strip_suffix(b"\r\n").unwrap_or(line)) {
-            Ok(Command { tag, body: CommandBody::Append(append) }) => {
-                let asked = Asked::AppendStart { tag, size: append.size, sync: literal.sync };
-                self.ask(asked, Question::AppendStart(append))
-            }
-            Ok(Command { tag, .. }) => self.refuse(literal, Reply::new(Some(tag), Ran::bad("syntax error"))),
-            Err(refusal) => self.refuse(literal, refusal),
-        }
-    }
-
-    /// The message of an APPEND, and the line's end behind it.
-    pub(super) fn append_message(&mut self, tag: String, left: u64) -> Turn {
-        if left == 0 && self.input.starts_with(b"\r\n") {
-            self.input.advance(2);
-            return self.ask(Asked::AppendEnd { tag }, Question::AppendEnd);
-        }
-        if left == 0 && !b"\r\n".starts_with(&self.input) {
-            return self.ask(Asked::AppendAbort { tag }, Question::AppendAbort);
-        }
-        if left == 0 || self.input.is_empty() {
-            self.phase = Phase::Append { tag, left };
-            return Turn::Wait;
-        }
-        let available = self.input.len().min(APPEND_CHUNK_BYTES_MAX);
-        let octets = usize::try_from(left).map_or(available, |left| left.min(available));
-        let chunk = self.input.split_to(octets).freeze();
-        self.ask(Asked::AppendChunk { tag, left: left - octets as u64 }, Question::AppendChunk(chunk))
     }
 }
 

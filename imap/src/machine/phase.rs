@@ -3,10 +3,12 @@
 use waypost_auth::sasl::{Claim, Exchange};
 
 use super::{
+    append::{Next, Rest},
     framing::{Framing, Skipping},
+    obey::UTF8_ACCEPT,
     questions::{NewState, Ran},
 };
-use crate::wire::CommandBody;
+use crate::wire::{Behind, CommandBody};
 
 /// The states of RFC 9051 section 3 (*logout* is [`Phase::Closed`]).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,6 +48,13 @@ impl State {
                 _ => Err("already logged in"),
             },
             (_, Self::NotAuthenticated) => Err("log in first"),
+            (CommandBody::Append(append), Self::Authenticated) if append.replaced.is_some() => {
+                Err("select a mailbox first")
+            }
+            // RFC 6855 section 3.
+            (CommandBody::Enable(names), Self::Selected) if names.iter().any(|name| name == UTF8_ACCEPT) => {
+                Err("UTF8=ACCEPT is enabled before a mailbox is selected")
+            }
             (
                 CommandBody::Check
                 | CommandBody::Close
@@ -92,8 +101,12 @@ pub(super) enum Phase {
     Sasl { tag: String, exchange: Exchange },
     /// An exchange is over; what it came to is to be judged.
     Claiming { tag: String, claim: Claim },
-    /// The message of an APPEND arrives; so many octets are missing.
-    Append { tag: String, left: u64 },
+    /// Octets of a message of an APPEND arrive; so many are missing.
+    AppendMessage { tag: String, left: u64, behind: Behind },
+    /// An APPEND goes on.
+    AppendPiece { tag: String, framing: Framing, behind: Behind },
+    /// All of an APPEND is there.
+    AppendOver { tag: String },
     /// The client idles.
     Idle { tag: String },
     /// A question is open.
@@ -112,10 +125,10 @@ pub(super) enum Asked {
     LookUp { tag: String, exchange: Exchange },
     Login { tag: String },
     Run { tag: String },
-    AppendStart { tag: String, size: u64, sync: crate::wire::literal::Sync },
-    AppendChunk { tag: String, left: u64 },
+    AppendPiece { tag: String, next: Next },
+    AppendChunk { tag: String, left: u64, behind: Behind },
     AppendEnd { tag: String },
-    AppendAbort { tag: String },
+    AppendAbort { reply: Reply, rest: Rest },
     IdleStart { tag: String },
     Unauthenticate { tag: String },
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use waypost_auth::sasl::{Claim, Found, Lookup};
 
-use crate::wire::{Append, Command, encode::Status};
+use crate::wire::{Append, AppendPiece, Command, encode::Status};
 
 /// What the machine asks. One question is open at a time.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,17 +14,19 @@ pub enum Question {
     /// machine adds the capabilities to the answer.
     Login(Claim),
     /// A command that is legal in the state. Asked only after login, and never for CAPABILITY, ID, LOGIN, AUTHENTICATE,
-    /// STARTTLS, COMPRESS, LOGOUT, UNAUTHENTICATE, IDLE and APPEND, which have questions of their own or none. Untagged responses go to the output
+    /// STARTTLS, COMPRESS, LOGOUT, UNAUTHENTICATE, IDLE, APPEND and REPLACE, which have questions of their own or none. Untagged responses go to the output
     /// directly; answer: [`Answer::Ran`].
     Run(Command),
-    /// APPEND, before its message is sent. Answer: [`Answer::Go`], or [`Answer::Ran`] as the refusal.
+    /// APPEND or REPLACE, up to the first octets of a message that it brings. Answer: [`Answer::Go`], or [`Answer::Ran`] as the refusal: the rest is skipped
+    /// then, and no other question about the command follows.
     AppendStart(Append),
-    /// Some octets of the message. Answer: [`Answer::Go`], or [`Answer::Ran`] as the refusal: the rest is skipped then, and
-    /// neither [`Question::AppendEnd`] nor [`Question::AppendAbort`] follows.
+    /// What follows octets of a message, up to those of the next one. Answer: as that of [`Question::AppendStart`].
+    AppendPiece(AppendPiece),
+    /// Octets of a message. Answer: as that of [`Question::AppendStart`].
     AppendChunk(Bytes),
-    /// The message is complete. Answer: [`Answer::Ran`].
+    /// The command is complete. Answer: [`Answer::Ran`].
     AppendEnd,
-    /// The command went wrong after its message: forget the message. Answer: [`Answer::Go`].
+    /// The command went wrong behind octets of a message: forget all its messages. Answer: [`Answer::Go`].
     AppendAbort,
     /// IDLE begins; pending updates may go to the output. Answer: [`Answer::Go`], after which the handler's `event` is waited
     /// for until the next question; or [`Answer::Ran`] as the refusal.

@@ -6,8 +6,9 @@
 //!               ▼      line, literals          question           answer
 //!  ┌────────► Command ──────────────────► Asked(Login, Run) ─────────────► tagged response ──┐
 //!  │            │ ├── AUTHENTICATE ──► Sasl ⇄ challenge, response, Asked(LookUp) ──► Asked(Login) ┤
-//!  │            │ ├── APPEND ──► Asked(AppendStart) ──► Append ⇄ Asked(AppendChunk) ─────────┤
-//!  │            │ │                                      └─► Asked(AppendEnd, AppendAbort) ──┤
+//!  │            │ ├── APPEND ──► Asked(AppendPiece) ──► AppendMessage ⇄ Asked(AppendChunk)   │
+//!  │            │ │                   ▲                      ▼                               │
+//!  │            │ │                   └──────────────── AppendPiece ─► Asked(AppendEnd, AppendAbort) ┤
 //!  │            │ ├── IDLE ──► Asked(IdleStart) ──► Idle ⇄ event ── DONE ────────────────────┤
 //!  │            │ ├── STARTTLS ──► StartTls ──► tls_started ─────────────────────────────────┤
 //!  │            │ ├── UNAUTHENTICATE ──► Asked(Unauthenticate) ──► StopCompression ──────────┤
@@ -35,11 +36,7 @@ use super::{
     phase::{Asked, Phase, Reply, State},
     questions::{Answer, Event, Question, Ran},
 };
-use crate::wire::{
-    Spelling, encode,
-    encode::Status,
-    literal::{Announced, Sync},
-};
+use crate::wire::{Spelling, encode, encode::Status};
 
 /// Longest silence of a client that has logged in, in IDLE too (RFC 3501 section 5.4: at least 30 minutes; RFC 2177: clients renew
 /// IDLE every 29).
@@ -62,7 +59,6 @@ const TEXT_LOGIN_TIME: &str = "autologout; no login in time";
 const TEXT_TOO_SLOW: &str = "autologout; the message comes too slowly";
 const TEXT_FAULTS: &str = "too many errors";
 const TEXT_LOGIN_FAILURES: &str = "too many failed logins";
-const TEXT_AFTER_MESSAGE: &str = "something stands after the message";
 const TEXT_SERVER_BUG: &str = "internal error";
 
 /// Whether passwords may go over the wire unprotected (`auth_without_tls`).
@@ -87,6 +83,8 @@ pub struct Settings {
     pub offer: Offer,
     /// What the listener has its sessions do.
     pub rules: ImapRules,
+    /// Octets of the largest message that APPEND takes (RFC 7889 section 2).
+    pub append_limit: u32,
 }
 
 /// One IMAP session.
@@ -209,21 +207,16 @@ impl ImapMachine {
             (Asked::Login { tag } | Asked::LookUp { tag, .. }, Answer::Ran(ran)) => {
                 self.login(tag, ran);
             }
-            (Asked::AppendStart { tag, size, sync }, Answer::Go) => {
-                if sync == Sync::Waits {
-                    self.say(|out| encode::continue_req(out, "go on"));
-                }
-                self.phase = Phase::Append { tag, left: size };
+            (Asked::AppendPiece { tag, next }, Answer::Go) => self.append_goes_on(tag, next),
+            (Asked::AppendPiece { tag, next }, Answer::Ran(ran)) => self.append_refused(tag, next, ran),
+            (Asked::AppendChunk { tag, left, behind }, Answer::Go) => {
+                self.phase = Phase::AppendMessage { tag, left, behind };
             }
-            (Asked::AppendStart { tag, size, sync }, Answer::Ran(ran)) => {
-                self.refuse(Announced { bytes: size, sync }, Reply { tag, ran });
-            }
-            (Asked::AppendChunk { tag, left }, Answer::Go) => self.phase = Phase::Append { tag, left },
-            (Asked::AppendChunk { tag, left }, Answer::Ran(ran)) => {
+            (Asked::AppendChunk { tag, left, .. }, Answer::Ran(ran)) => {
                 self.phase = Phase::Skip(Skipping::new(left), Reply { tag, ran });
             }
-            (Asked::AppendAbort { tag }, Answer::Go | Answer::Ran(_)) => {
-                self.phase = Phase::Skip(Skipping::new(0), Reply { tag, ran: Ran::bad(TEXT_AFTER_MESSAGE) });
+            (Asked::AppendAbort { reply, rest }, Answer::Go | Answer::Ran(_)) => {
+                self.append_aborted(reply, rest);
             }
             (Asked::IdleStart { tag }, Answer::Go) => {
                 self.say(|out| encode::continue_req(out, "idling"));
@@ -247,10 +240,10 @@ impl ImapMachine {
             | (
                 Asked::Login { tag }
                 | Asked::Run { tag }
-                | Asked::AppendStart { tag, .. }
+                | Asked::AppendPiece { tag, .. }
                 | Asked::AppendChunk { tag, .. }
                 | Asked::AppendEnd { tag }
-                | Asked::AppendAbort { tag }
+                | Asked::AppendAbort { reply: Reply { tag, .. }, .. }
                 | Asked::IdleStart { tag },
                 Answer::Found(_),
             ) => {
@@ -318,7 +311,7 @@ impl ImapMachine {
     }
 
     fn is_transfer(&self) -> bool {
-        matches!(self.phase, Phase::Append { .. } | Phase::Skip(..))
+        matches!(self.phase, Phase::AppendMessage { .. } | Phase::AppendPiece { .. } | Phase::Skip(..))
     }
 
     pub(super) fn command_bytes_max(&self) -> usize {
@@ -405,7 +398,9 @@ impl Machine for ImapMachine {
                 Phase::Skip(skipping, refusal) => self.skip(skipping, refusal),
                 Phase::Sasl { tag, exchange } => self.sasl_response(tag, exchange),
                 Phase::Claiming { tag, claim } => self.ask(Asked::Login { tag }, Question::Login(claim)),
-                Phase::Append { tag, left } => self.append_message(tag, left),
+                Phase::AppendMessage { tag, left, behind } => self.append_message(tag, left, behind),
+                Phase::AppendPiece { tag, framing, behind } => self.append_piece(tag, framing, behind),
+                Phase::AppendOver { tag } => self.ask(Asked::AppendEnd { tag }, Question::AppendEnd),
                 Phase::Idle { tag } => self.idle(tag),
                 Phase::StopCompression => self.stop_compression(),
                 // A step without the answer, or without TLS, is not to be had: the session ends.

@@ -22,12 +22,12 @@ use super::{
     },
     *,
 };
-use crate::wire::{Command, CommandBody};
+use crate::wire::{AppendPart, AppendPiece, Command, CommandBody};
 
 const CHUNKS: [usize; 3] = [1, 3, 4096];
 const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n";
 const LOGIN: &str = "l LOGIN u p\r\n";
-const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC BINARY OBJECTID SAVEDATE QUOTA QUOTA=RES-STORAGE QUOTASET ACL RIGHTS=kxte LIST-MYRIGHTS METADATA LIST-METADATA WITHIN I18NLEVEL=2 PREVIEW PARTIAL UIDONLY UIDBATCHES INPROGRESS COMPRESS=DEFLATE] welcome\r\n";
+const LOGGED_IN: &str = "l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MULTIAPPEND CATENATE REPLACE UTF8=ACCEPT MOVE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC BINARY OBJECTID SAVEDATE QUOTA QUOTA=RES-STORAGE QUOTASET ACL RIGHTS=kxte LIST-MYRIGHTS METADATA LIST-METADATA WITHIN I18NLEVEL=2 PREVIEW PARTIAL UIDONLY UIDBATCHES INPROGRESS COMPRESS=DEFLATE APPENDLIMIT=257890] welcome\r\n";
 
 /// The exchange of RFC 7677 section 3: user "user", password "pencil".
 const SCRAM_FIRST: &str = "biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=";
@@ -61,6 +61,7 @@ fn settings(privacy: Privacy, plaintext_login: PlaintextLogin) -> Settings {
         plaintext_login,
         offer: Offer::default(),
         rules: ImapRules::default(),
+        append_limit: 257_890,
     }
 }
 
@@ -192,8 +193,13 @@ impl World {
                 body => (format!("{body:?}"), Answer::Ran(Ran::ok("done"))),
             },
             Question::AppendStart(append) => {
-                (format!("append {} {}", append.mailbox, append.size), Answer::Go)
+                let command = match &append.replaced {
+                    None => "append".to_owned(),
+                    Some((numbers, number)) => format!("replace {numbers:?} {number:?} by"),
+                };
+                (format!("{command} {}{}", append.mailbox, piece(&append.piece)), Answer::Go)
             }
+            Question::AppendPiece(next) => (format!("then{}", piece(&next)), Answer::Go),
             Question::AppendChunk(octets) => {
                 let text = octets.escape_ascii().to_string();
                 match self.questions.last_mut() {
@@ -216,6 +222,16 @@ impl World {
     fn take(&mut self) -> String {
         std::mem::take(&mut self.output)
     }
+}
+
+/// A piece of APPEND, in short.
+fn piece(piece: &AppendPiece) -> String {
+    let messages = piece.parts.iter().map(|part| match part {
+        AppendPart::Message { flags, .. } => format!(" message({flags})"),
+        AppendPart::Url(url) => format!(" url {url}"),
+    });
+    let literal = piece.literal.map(|literal| format!(" {:?} {}", literal.kind, literal.bytes));
+    messages.chain(literal).collect()
 }
 
 /// What a session says to octets, in all chunk sizes, and what it asks.
@@ -587,13 +603,13 @@ fn append_streams_its_message() {
         "+ go on\r\na OK [APPENDUID 1 2] APPEND done\r\nb OK [APPENDUID 1 2] APPEND done\r\n+ go on\r\nc OK [APPENDUID 1 2] APPEND done\r\n\
          d OK done\r\n",
         &[
-            "append INBOX 11",
+            "append INBOX message(\\Seen) Text 11",
             "chunk Hello\\r\\nyou!",
             "end",
-            "append x 3",
+            "append x message() Text 3",
             "chunk abc",
             "end",
-            "append x 0",
+            "append x message() Text 0",
             "end",
             "Noop",
         ],
@@ -604,10 +620,163 @@ fn append_streams_its_message() {
 fn append_with_something_after_its_message() {
     check(
         World::logged_in,
-        "a APPEND x {3+}\r\nabc {2+}\r\nde\r\nb NOOP\r\n",
-        "a BAD something stands after the message\r\nb OK done\r\n",
-        &["append x 3", "chunk abc", "abort", "Noop"],
+        "a APPEND x {3+}\r\nabcde {2+}\r\nde\r\nb NOOP\r\n",
+        "a BAD expected a space (octet 1)\r\nb OK done\r\n",
+        &["append x message() Text 3", "chunk abc", "abort", "Noop"],
     );
+    for (behind, said) in [
+        (")", "expected a space (octet 1)"),
+        (" ", "expected the message as a literal (octet 2)"),
+        (" (\\Seen)", "expected a space (octet 9)"),
+        (" (\\Recent) {3}", "no flag that can be stored (octet 3)"),
+        (" \"yesterday\" ~{3}", "no such date and time (octet 2)"),
+        (" x {3+}\r\nabc", "expected the message as a literal (octet 2)"),
+        ("\n", "lines end with CRLF"),
+    ] {
+        let end = if behind == "\n" { "" } else { "\r\n" };
+        check(
+            World::logged_in,
+            &format!("a APPEND x {{3+}}\r\nabc{behind}{end}b NOOP\r\n"),
+            &format!("a BAD {said}\r\nb OK done\r\n"),
+            &["append x message() Text 3", "chunk abc", "abort", "Noop"],
+        );
+    }
+    for chunk in CHUNKS {
+        let mut world = World::logged_in();
+        let long = " (\\Seen".to_owned() + &" x".repeat(COMMAND_BYTES_MAX);
+        world.send(format!("a APPEND x {{3+}}\r\nabc{long}) {{2+}}\r\nde\r\nb NOOP\r\n").as_bytes(), chunk);
+        assert_eq!(world.take(), "a BAD [LIMIT] the command is too long\r\nb OK done\r\n");
+        assert_eq!(world.questions, ["append x message() Text 3", "chunk abc", "abort", "Noop"]);
+    }
+}
+
+#[test]
+fn append_of_several_messages() {
+    check(
+        World::logged_in,
+        "a APPEND x {3+}\r\nabc (\\Seen) \" 7-Feb-1994 22:43:04 -0800\" ~{2}\r\nde {1+}\r\nf\r\nb NOOP\r\n",
+        "+ go on\r\na OK [APPENDUID 1 2] APPEND done\r\nb OK done\r\n",
+        &[
+            "append x message() Text 3",
+            "chunk abc",
+            "then message(\\Seen) Binary 2",
+            "chunk de",
+            "then message() Text 1",
+            "chunk f",
+            "end",
+            "Noop",
+        ],
+    );
+}
+
+#[test]
+fn catenate_takes_texts_and_urls() {
+    check(
+        World::logged_in,
+        "a APPEND x CATENATE (URL \"/a\" TEXT {3+}\r\nabc URL {2}\r\n/b URL {2+}\r\n/c TEXT {0+}\r\n UTF8 (~{1}\r\nd)) UTF8 (~{1+}\r\ne)\r\nb NOOP\r\n",
+        "+ go on\r\n+ go on\r\na OK [APPENDUID 1 2] APPEND done\r\nb OK done\r\n",
+        &[
+            "append x message() url /a Text 3",
+            "chunk abc",
+            "then url /b url /c Text 0",
+            "then Utf8 1",
+            "chunk d",
+            "then message() Utf8 1",
+            "chunk e",
+            "end",
+            "Noop",
+        ],
+    );
+    // No literal at all; a URL as the only literal.
+    check(
+        World::logged_in,
+        "a APPEND x CATENATE (URL /a)\r\nb APPEND {1}\r\nx CATENATE (URL {2+}\r\n/a)\r\nc NOOP\r\n",
+        "a OK [APPENDUID 1 2] APPEND done\r\n+ go on\r\nb OK [APPENDUID 1 2] APPEND done\r\nc OK done\r\n",
+        &["append x message() url /a", "end", "append x message() url /a", "end", "Noop"],
+    );
+    for (sent, said) in [
+        ("a APPEND x CATENATE (TEXT {3+}\r\nabc", "expected a closing parenthesis (octet 1)"),
+        ("a APPEND x CATENATE (TEXT {3+}\r\nabc FOO)", "expected TEXT, URL or UTF8 (octet 2)"),
+        ("a APPEND x CATENATE (TEXT {3+}\r\nabc URL {2+}\r\n/a x)", "expected TEXT, URL or UTF8 (octet 15)"),
+        ("a APPEND x CATENATE (TEXT {3+}\r\nabc URL {3+}\r\n/\0a)", "expected a string (octet 6)"),
+    ] {
+        check(
+            World::logged_in,
+            &format!("{sent}\r\nb NOOP\r\n"),
+            &format!("a BAD {said}\r\nb OK done\r\n"),
+            &["append x message() Text 3", "chunk abc", "abort", "Noop"],
+        );
+    }
+    check(
+        World::logged_in,
+        "a APPEND x CATENATE (TEXT {3+}\r\nabc URL {65537}\r\nb NOOP\r\n",
+        "a BAD [TOOBIG] the literal is too long\r\nb OK done\r\n",
+        &["append x message() Text 3", "chunk abc", "abort", "Noop"],
+    );
+    for chunk in CHUNKS {
+        let mut world = World::logged_in();
+        world.answers.push_back(Answer::Ran(Ran::no("no such message").with_code("BADURL /a")));
+        world.send(b"a APPEND x CATENATE (URL /a)\r\nb NOOP\r\n", chunk);
+        assert_eq!(world.take(), "a NO [BADURL /a] no such message\r\nb OK done\r\n");
+        assert_eq!(world.questions, ["append x message() url /a", "Noop"]);
+    }
+}
+
+#[test]
+fn replace_takes_one_message() {
+    check(
+        World::selected,
+        "a REPLACE 4 x (\\Seen) {3+}\r\nabc\r\nb UID REPLACE * {1}\r\nx {3+}\r\nabc\r\nc REPLACE 1 x CATENATE (URL /a)\r\n",
+        "a OK [APPENDUID 1 2] APPEND done\r\n+ go on\r\nb OK [APPENDUID 1 2] APPEND done\r\nc OK [APPENDUID 1 2] APPEND done\r\n",
+        &[
+            "replace Sequence Number(4) by x message(\\Seen) Text 3",
+            "chunk abc",
+            "end",
+            "replace Uid Largest by x message() Text 3",
+            "chunk abc",
+            "end",
+            "replace Sequence Number(1) by x message() url /a",
+            "end",
+        ],
+    );
+    check(
+        World::selected,
+        "a REPLACE 4 x {3+}\r\nabc {3+}\r\ndef\r\nb NOOP\r\n",
+        "a BAD something stands after the command's end (octet 1)\r\nb OK done\r\n",
+        &["replace Sequence Number(4) by x message() Text 3", "chunk abc", "abort", "Noop"],
+    );
+    for sent in ["a REPLACE 4:5 x {3+}\r\nabc\r\n", "a REPLACE 0 x {3+}\r\nabc\r\n", "a REPLACE $ x {3}\r\n"]
+    {
+        let mut world = World::selected();
+        world.send(format!("{sent}b NOOP\r\n").as_bytes(), 3);
+        let said = world.take();
+        assert!(said.starts_with("a BAD ") && said.ends_with("\r\nb OK done\r\n"), "{said}");
+        assert_eq!(world.questions, ["Noop"]);
+    }
+    check(
+        World::logged_in,
+        "a REPLACE 4 x {9+}\r\nb LOGOUT\n\r\nc UID REPLACE 4 x {3}\r\nd NOOP\r\n",
+        "a BAD select a mailbox first\r\nc BAD select a mailbox first\r\nd OK done\r\n",
+        &["Noop"],
+    );
+}
+
+/// What is refused between messages: a client that waits is answered, one that does not is heard to the end.
+#[test]
+fn an_append_that_is_refused_behind_a_message_is_skipped() {
+    for chunk in CHUNKS {
+        for sent in [
+            "a APPEND x {3+}\r\nabc {2}\r\nb NOOP\r\n",
+            "a APPEND x {3+}\r\nabc {2+}\r\nde {4+}\r\n1234\r\nb NOOP\r\n",
+        ] {
+            let mut world = World::logged_in();
+            world.answers.extend([Answer::Go, Answer::Go]);
+            world.answers.push_back(Answer::Ran(Ran::no("full").with_code("OVERQUOTA")));
+            world.send(sent.as_bytes(), chunk);
+            assert_eq!(world.take(), "a NO [OVERQUOTA] full\r\nb OK done\r\n", "{sent:?} in {chunk}");
+            assert!(!world.questions.contains(&"end".to_owned()));
+        }
+    }
 }
 
 #[test]
@@ -933,7 +1102,7 @@ fn reusable(sent: &'static str) -> impl Fn() -> World {
         let rules = ImapRules { unauthenticate: true, message_limit: None };
         let mut world = World::new(Settings { rules, ..settings(Privacy::Tls, PlaintextLogin::Refused) });
         world.send(LOGIN.as_bytes(), 4096);
-        assert!(world.take().contains(" UNAUTHENTICATE]"));
+        assert!(world.take().contains(" UNAUTHENTICATE "));
         world.send(sent.as_bytes(), 4096);
         world.take();
         world.questions.clear();

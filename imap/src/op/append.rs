@@ -1,50 +1,134 @@
-//! APPEND (RFC 3501 section 6.3.11) with APPENDUID (RFC 4315 section 3): the octets stream into the store as they arrive.
+//! APPEND (RFC 3501 section 6.3.11) of one or several messages (RFC 3502), and REPLACE (RFC 8508), with APPENDUID (RFC 4315
+//! section 3).
+//!
+//! The octets stream into the store as they arrive; all messages of a command become one entry of its journal, or none, and the
+//! message whose place is taken is removed in the same one. A client that breaks off, and a command that is refused in the middle,
+//! leave nothing.
 
 use bytes::Bytes;
-use waypost_mail::{DateTime, Flags, Timestamp};
-use waypost_storage::{Delivery, MessageError, MessageWriter, StoreError};
+use waypost_config::LimitsConfig;
+use waypost_mail::{DateTime, Flags, Timestamp, Uid};
+use waypost_storage::{
+    Acceptance, Accepted, Delivery, MessageError, MessageWriter, Replaced, Rights, Store, StoreError, Written,
+};
 
-use super::{Failure, NOT_NOW, Operation, place::Found, store::within};
+use super::{Expunges, Failure, NOT_NOW, Operation, place::Found, store::within};
 use crate::{
     machine::Ran,
-    wire::{Append, LiteralKind},
+    wire::{
+        Append, AppendPart, AppendPiece, LiteralKind, MessageLiteral, Numbers, SequenceNumber, SequenceSet,
+        Status, encode,
+    },
 };
+
+/// Most messages of one APPEND.
+pub(crate) const APPEND_MESSAGES_MAX: usize = 4096;
+/// Octets of all messages of one APPEND, as a multiple of what one may have.
+pub(crate) const APPEND_TOTAL_FACTOR: u64 = 16;
+/// Octets of short bodies that wait in memory for the end of an APPEND; others wait in files.
+const APPEND_BODIES_IN_MEMORY_MAX: u64 = 4 * 1024 * 1024;
+/// Octets of all headers of one APPEND.
+const APPEND_HEADERS_MAX: u64 = 16 * 1024 * 1024;
 
 const TOO_BIG: &str = "the message is larger than the server takes";
 const HEADER_TOO_BIG: &str = "the header of the message is larger than the server takes";
+const TOO_MUCH: &str = "the messages together are larger than the server takes at once";
+const TOO_MANY: &str = "these are more messages than the server takes at once";
 const HOLDS_NUL: &str = "a literal holds NUL";
-const NO_NUL: &str = "messages with NUL cannot be kept; send it encoded";
 const EMPTY: &str = "a message is not empty";
+const NEEDS_UTF8: &str = "the header holds octets above 127; enable UTF8=ACCEPT";
+const NO_SUCH_UID: &str = "no message has that UID";
 
-/// A message that arrives.
+/// The messages of an APPEND, while they arrive.
 #[derive(Debug)]
 pub(crate) struct Appending {
     to: Box<Found>,
+    /// The message whose place is taken, and how the client named it.
+    replaced: Option<(Replaced, Numbers)>,
+    header: HeaderOctets,
+    room: Room,
+    complete: Vec<Message<Written>>,
+    arriving: Option<Message<MessageWriter>>,
+    /// The literal whose octets arrive.
+    literal: LiteralKind,
+}
+
+/// What headers may hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum HeaderOctets {
+    /// US-ASCII alone: UTF8=ACCEPT is not enabled (RFC 6855 section 4).
+    Ascii,
+    /// Any octets.
+    Any,
+}
+
+/// A message, as far as it is there.
+#[derive(Debug)]
+struct Message<T> {
     flags: Flags,
     date: Option<DateTime>,
-    literal: LiteralKind,
-    message: MessageWriter,
+    octets: T,
+}
+
+/// What may still come.
+#[derive(Debug)]
+struct Room {
+    /// Octets of one message.
+    message_max: u64,
+    /// Octets of all messages.
+    total: u64,
+    /// What the account's quota leaves; `None`: it has none.
+    quota: Option<u64>,
+    /// Octets of short bodies.
+    bodies_in_memory: u64,
+    /// Octets of headers.
+    headers: u64,
 }
 
 impl Operation<'_, '_> {
-    /// Before the message is sent: whether it will be taken.
+    /// Before the first message is sent: whether it will be taken.
     pub(crate) async fn append_start(&mut self, append: Append) -> Result<(), Failure> {
-        let to = self.destination(&append.mailbox).await?;
-        if append.size > self.context.live().config.limits.message_size {
-            return Err(Failure::no("TOOBIG", TOO_BIG));
+        self.refresh()?;
+        let replaced = append.replaced.map(|named| self.replaced(named)).transpose()?;
+        let to = Box::new(self.destination(&append.mailbox).await?);
+        let owner = to.space.account.id();
+        let makes_room = replaced.filter(|(replaced, ..)| replaced.account == owner);
+        let goes = makes_room.map_or(0, |(_, _, size)| size);
+        let appending = Appending {
+            room: self.room(&to, goes),
+            to,
+            replaced: replaced.map(|(replaced, numbers, _)| (replaced, numbers)),
+            header: if self.user.enabled.utf8 { HeaderOctets::Any } else { HeaderOctets::Ascii },
+            complete: Vec::new(),
+            arriving: None,
+            literal: LiteralKind::Text,
+        };
+        self.take_piece(appending, append.piece).await
+    }
+
+    /// The message whose place is taken, how it was named, and its size.
+    fn replaced(
+        &mut self,
+        (numbers, number): (Numbers, SequenceNumber),
+    ) -> Result<(Replaced, Numbers, u64), Failure> {
+        // RFC 8508 section 3.1: as for STORE of \Deleted and EXPUNGE.
+        let selected = self.selected_for_writing(Some(Rights::DELETED.with(Rights::EXPUNGE)))?;
+        let account = selected.space.account.id();
+        let set = SequenceSet::Ranges(vec![(number, number)]);
+        let number = selected.numbers(numbers, &set)?.into_iter().flatten().next();
+        let known = number.and_then(|number| selected.view.by_number(number));
+        let known = known.ok_or(Failure::no("NONEXISTENT", NO_SUCH_UID))?;
+        if known.gone {
+            return Err(StoreError::NoSuchMessage.into());
         }
-        if append.size == 0 {
-            return Err(Failure::no("CANNOT", EMPTY));
-        }
-        self.user.appending = Some(Appending {
-            // RFC 4314 section 4: what may not be set is left out.
-            flags: within(append.flags, to.rights.into()),
-            to: Box::new(to),
-            date: append.date,
-            literal: append.literal,
-            message: self.context.store.message_writer(),
-        });
-        Ok(())
+        let replaced = Replaced { account, mailbox: selected.view.state().id, uid: known.row.uid };
+        Ok((replaced, numbers, known.row.content.size()))
+    }
+
+    /// What stands between messages. After a refusal what was written is forgotten.
+    pub(crate) async fn append_piece(&mut self, piece: AppendPiece) -> Result<(), Failure> {
+        let appending = *self.user.appending.take().ok_or(Failure::bad(NOT_NOW))?;
+        self.take_piece(appending, piece).await
     }
 
     /// Some octets. After a refusal what was written is forgotten.
@@ -55,42 +139,197 @@ impl Operation<'_, '_> {
         Ok(())
     }
 
-    /// The message is complete.
+    /// The command is complete.
     pub(crate) async fn append_end(&mut self) -> Result<Ran, Failure> {
-        let appending = self.user.appending.take().ok_or(Failure::bad(NOT_NOW))?;
-        let delivery = Delivery {
-            account: appending.to.space.account.id(),
-            mailbox: Some(appending.to.mailbox.id),
-            prefix: Vec::new(),
-            flags: appending.to.owners(appending.flags.clone()),
-            internal_date: appending.date.unwrap_or_else(|| DateTime::utc(now())),
+        let appending = *self.user.appending.take().ok_or(Failure::bad(NOT_NOW))?;
+        let (numbers, before) = match appending.replaced {
+            Some((_, numbers)) => (numbers, self.known_modseq()),
+            None => (Numbers::Sequence, None),
         };
-        let acceptance = appending.message.finish().await?.for_mailbox(&self.context.store, delivery);
-        let accepted = self.context.store.accept(acceptance).await.map_err(|error| match error {
-            // RFC 9051 section 6.3.12: also where it went while the message arrived.
-            StoreError::NoSuchMailbox => StoreError::NoSuchDestination,
-            error => error,
-        })?;
-        appending.to.mark_seen(&appending.flags, &accepted).await?;
-        self.sync(super::Expunges::Report, crate::wire::Numbers::Sequence).await?;
-        let ran = Ran::ok("appended");
-        Ok(match accepted.local.first() {
-            Some(placed) => ran.with_code(format!("APPENDUID {} {}", placed.uid_validity, placed.uid)),
-            None => ran,
-        })
+        let ran = self.accept(appending).await;
+        self.tell_changes(ran, Expunges::Report, numbers, before).await
+    }
+
+    async fn accept(&mut self, mut appending: Appending) -> Result<Ran, Failure> {
+        appending.finish().await?;
+        let replaced = appending.replaced;
+        let to = appending.to.clone();
+        let flags: Vec<Flags> = appending.complete.iter().map(|message| message.flags.clone()).collect();
+        let mut acceptances = self.acceptances(appending);
+        let Some((replaced, _)) = replaced else {
+            let accepted = self.context.store.accept_all(acceptances).await.map_err(|error| match error {
+                // RFC 9051 section 6.3.12: also where it went while the message arrived.
+                StoreError::NoSuchMailbox => StoreError::NoSuchDestination,
+                error => error,
+            })?;
+            to.mark_seen(&flags, &accepted).await?;
+            let ran = Ran::ok("appended");
+            return Ok(match appenduid(&accepted) {
+                Some(code) => ran.with_code(code),
+                None => ran,
+            });
+        };
+        let acceptance = acceptances.pop().ok_or(Failure::bad(NOT_NOW))?;
+        let accepted = [self.context.store.replace(acceptance, replaced).await?];
+        to.mark_seen(&flags, &accepted).await?;
+        if let Some(code) = appenduid(&accepted) {
+            // RFC 8508 section 4.3: before the EXPUNGE response.
+            let mut out = Vec::new();
+            encode::untagged(&mut out, Status::Ok, Some(&code), "the new message is there");
+            self.output.write(&out).await?;
+        }
+        Ok(Ran::ok("replaced"))
+    }
+
+    async fn take_piece(&mut self, mut appending: Appending, piece: AppendPiece) -> Result<(), Failure> {
+        for part in piece.parts {
+            match part {
+                AppendPart::Message { flags, date } => {
+                    appending.finish().await?;
+                    // RFC 4314 section 4: what may not be set is left out.
+                    let flags = within(flags, appending.to.rights.into());
+                    appending.begin(&self.context.store, flags, date)?;
+                }
+                AppendPart::Url(url) => self.catenate(&mut appending, &url).await?,
+            }
+        }
+        if let Some(literal) = piece.literal {
+            appending.expect(literal)?;
+        }
+        self.user.appending = Some(Box::new(appending));
+        Ok(())
+    }
+
+    /// What an APPEND may bring to an account, of which so many octets go.
+    fn room(&self, to: &Found, goes: u64) -> Room {
+        let account = &to.space.account;
+        let held = account.state().bytes.saturating_sub(goes);
+        let directory = self.context.store.directory().borrow().clone();
+        let record = directory.accounts.get(&account.id());
+        let quota = record.and_then(|record| record.quota_bytes).map(|quota| quota.saturating_sub(held));
+        let message_max = limit(&self.context.live().config.limits).into();
+        Room { message_max, total: 0, quota, bodies_in_memory: 0, headers: 0 }
+    }
+
+    /// The messages, each for the mailbox.
+    fn acceptances(&self, appending: Appending) -> Vec<Acceptance> {
+        let to = appending.to;
+        let (account, mailbox) = (to.space.account.id(), Some(to.mailbox.id));
+        let acceptance = |message: Message<Written>| {
+            let internal_date = message.date.unwrap_or_else(|| DateTime::utc(now()));
+            let flags = to.owners(message.flags);
+            let delivery = Delivery { account, mailbox, prefix: Vec::new(), flags, internal_date };
+            message.octets.for_mailbox(&self.context.store, delivery)
+        };
+        appending.complete.into_iter().map(acceptance).collect()
     }
 }
 
 impl Appending {
-    async fn take(&mut self, octets: &[u8]) -> Result<(), Failure> {
-        self.message.write(octets).await.map_err(|error| match (error, self.literal) {
-            (MessageError::HoldsNul, LiteralKind::Text) => Failure::bad(HOLDS_NUL),
-            // RFC 3516 section 4.4: as of a mailbox that does not keep binary content.
-            (MessageError::HoldsNul, LiteralKind::Binary) => Failure::no("UNKNOWN-CTE", NO_NUL),
-            (MessageError::Header(_), _) => Failure::no("TOOBIG", HEADER_TOO_BIG),
-            (MessageError::Store(error), _) => error.into(),
-        })
+    /// A message begins.
+    fn begin(&mut self, store: &Store, flags: Flags, date: Option<DateTime>) -> Result<(), Failure> {
+        if self.complete.len() >= APPEND_MESSAGES_MAX {
+            return Err(Failure::no("LIMIT", TOO_MANY));
+        }
+        let octets = store.message_writer().with_nul();
+        self.arriving = Some(Message { flags, date, octets });
+        Ok(())
     }
+
+    /// Whether the octets of a literal may come.
+    fn expect(&mut self, literal: MessageLiteral) -> Result<(), Failure> {
+        self.makes_room(literal.bytes)?;
+        // RFC 3502 section 6.3.11: what a client cancels the command with.
+        if literal.bytes == 0 && !literal.behind.place.is_part() {
+            return Err(Failure::no("CANNOT", EMPTY));
+        }
+        self.literal = literal.kind;
+        Ok(())
+    }
+
+    /// Whether so many octets more of the message may come.
+    pub(super) fn makes_room(&mut self, bytes: u64) -> Result<(), Failure> {
+        let before = self.arriving.as_ref().map_or(0, |message| message.octets.size());
+        self.room.take(before, bytes)
+    }
+
+    /// Octets of a literal.
+    async fn take(&mut self, octets: &[u8]) -> Result<(), Failure> {
+        if self.literal == LiteralKind::Text && octets.contains(&0) {
+            return Err(Failure::bad(HOLDS_NUL));
+        }
+        self.write(octets).await
+    }
+
+    /// Octets of the message, whatever they are.
+    pub(super) async fn write(&mut self, octets: &[u8]) -> Result<(), Failure> {
+        let message = self.arriving.as_mut().ok_or(Failure::bad(NOT_NOW))?;
+        Ok(message.octets.write(octets).await?)
+    }
+
+    /// The message that arrives is complete, if there is one.
+    async fn finish(&mut self) -> Result<(), Failure> {
+        let Some(Message { flags, date, octets }) = self.arriving.take() else { return Ok(()) };
+        if octets.size() == 0 {
+            return Err(Failure::no("CANNOT", EMPTY));
+        }
+        let in_memory = self.room.bodies_in_memory + octets.body_in_memory();
+        let octets = if in_memory <= APPEND_BODIES_IN_MEMORY_MAX {
+            self.room.bodies_in_memory = in_memory;
+            octets.finish().await?
+        } else {
+            octets.finish_in_file().await?
+        };
+        if self.header == HeaderOctets::Ascii && !octets.header.is_ascii() {
+            return Err(Failure::no("CANNOT", NEEDS_UTF8));
+        }
+        self.room.headers += octets.header.len() as u64;
+        if self.room.headers > APPEND_HEADERS_MAX {
+            return Err(Failure::no("LIMIT", TOO_MUCH));
+        }
+        self.complete.push(Message { flags, date, octets });
+        Ok(())
+    }
+}
+
+impl Room {
+    /// Takes room for octets of a message that has some already.
+    fn take(&mut self, before: u64, bytes: u64) -> Result<(), Failure> {
+        if before.saturating_add(bytes) > self.message_max {
+            return Err(Failure::no("TOOBIG", TOO_BIG));
+        }
+        self.total = self.total.saturating_add(bytes);
+        if self.quota.is_some_and(|quota| self.total > quota) {
+            return Err(StoreError::OverQuota.into());
+        }
+        if self.total > self.message_max.saturating_mul(APPEND_TOTAL_FACTOR) {
+            return Err(Failure::no("LIMIT", TOO_MUCH));
+        }
+        Ok(())
+    }
+}
+
+impl From<MessageError> for Failure {
+    fn from(error: MessageError) -> Self {
+        match error {
+            MessageError::HoldsNul => Self::bad(HOLDS_NUL),
+            MessageError::Header(_) => Self::no("TOOBIG", HEADER_TOO_BIG),
+            MessageError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// Octets of the largest message that is taken: what the configuration says, as far as IMAP can say it (RFC 7889 section 5).
+pub(crate) fn limit(limits: &LimitsConfig) -> u32 {
+    u32::try_from(limits.message_size).unwrap_or(u32::MAX)
+}
+
+/// `"APPENDUID" SP nz-number SP append-uid`: the UIDs in the order of the messages.
+fn appenduid(accepted: &[Accepted]) -> Option<String> {
+    let placed = || accepted.iter().flat_map(|accepted| &accepted.local);
+    let uids: Vec<Uid> = placed().map(|placed| placed.uid).collect();
+    let set = encode::sequence_set(uids.iter().map(|uid| uid.value()));
+    placed().next().map(|first| format!("APPENDUID {} {set}", first.uid_validity))
 }
 
 pub(super) fn now() -> Timestamp {

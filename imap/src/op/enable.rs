@@ -5,7 +5,7 @@ use waypost_storage::Row;
 
 use super::{Failure, Operation};
 use crate::{
-    machine::{IMAP4REV2, Ran},
+    machine::{IMAP4REV2, Ran, UTF8_ACCEPT},
     view::View,
     wire::{
         CommandBody, FetchItem, ListReturn, ModSeqs, Numbers, Search, SearchKey, SequenceMatch, SequenceSet,
@@ -29,12 +29,14 @@ pub(crate) struct Enabled {
     pub(crate) uidonly: bool,
     /// IMAP4rev2: names in UTF-8, ESEARCH, no RECENT.
     pub(crate) rev2: bool,
+    /// UTF8=ACCEPT: names in UTF-8, and messages with UTF-8 in their headers (RFC 6855).
+    pub(crate) utf8: bool,
 }
 
 impl Enabled {
     /// How names of mailboxes are written.
     pub(crate) fn spelling(self) -> Spelling {
-        if self.rev2 { Spelling::Utf8 } else { Spelling::Utf7 }
+        if self.rev2 || self.utf8 { Spelling::Utf8 } else { Spelling::Utf7 }
     }
 
     /// How a response with items of a message begins: `n FETCH`, or `uid UIDFETCH` (RFC 9586 section 4).
@@ -83,6 +85,10 @@ impl Operation<'_, '_> {
         if names.iter().any(|name| name == IMAP4REV2) {
             self.user.enabled.rev2 = true;
             out.extend(b" IMAP4rev2");
+        }
+        if names.iter().any(|name| name == UTF8_ACCEPT) {
+            self.user.enabled.utf8 = true;
+            out.extend(b" UTF8=ACCEPT");
         }
         out.extend(b"\r\n");
         self.output.write(&out).await?;
@@ -156,6 +162,11 @@ pub(super) fn names_numbers(command: &CommandBody) -> bool {
         }
         _ => false,
     }
+}
+
+/// What a client that has enabled UTF8=ACCEPT may not say any more (RFC 6855 section 3).
+pub(super) fn names_charset(command: &CommandBody) -> bool {
+    matches!(command, CommandBody::Search(_, search) if search.charset.is_some())
 }
 
 /// Whether a search has the criterion MODSEQ.

@@ -8,6 +8,7 @@
 
 mod acl;
 pub(crate) mod append;
+mod catenate;
 mod close;
 mod comparator;
 mod copy;
@@ -57,6 +58,7 @@ pub(crate) const NOT_NOW: &str = "not in this state";
 pub(crate) const NO_SUCH_NUMBER: &str = "no such message sequence number";
 const UIDS_ONLY: &str = "message sequence numbers are not used once UIDONLY is enabled";
 const QRESYNC_FIRST: &str = "enable QRESYNC first";
+const NO_CHARSET: &str = "with UTF8=ACCEPT a search has no charset";
 const SELECT_FIRST: &str = "select a mailbox first";
 const READ_ONLY: &str = "the mailbox is read-only";
 const NO_SUCH_MAILBOX: &str = "no such mailbox";
@@ -170,6 +172,9 @@ impl Operation<'_, '_> {
         if enable::needs_qresync(&command) && !self.user.enabled.qresync {
             return Err(Failure::bad(QRESYNC_FIRST));
         }
+        if self.user.enabled.utf8 && enable::names_charset(&command) {
+            return Err(Failure::bad(NO_CHARSET));
+        }
         self.enable_condstore(&command).await?;
         let (expunges, numbers) = match &command {
             // RFC 7162 section 3.2.10.2: also with UIDs, where it names numbers.
@@ -189,9 +194,26 @@ impl Operation<'_, '_> {
         if !matches!(command, CommandBody::Select(..) | CommandBody::Unselect) {
             self.refresh()?;
         }
-        let expunging = matches!(command, CommandBody::Expunge(_));
-        let before = self.user.selected.as_ref().map(|selected| selected.view.known_modseq());
-        let ran = match self.dispatch(&tag, command).await {
+        let before = if matches!(command, CommandBody::Expunge(_)) { self.known_modseq() } else { None };
+        let ran = self.dispatch(&tag, command).await;
+        self.tell_changes(ran, expunges, numbers, before).await
+    }
+
+    /// Up to which modification sequence the client knows the selected mailbox.
+    fn known_modseq(&self) -> Option<u64> {
+        self.user.selected.as_ref().map(|selected| selected.view.known_modseq())
+    }
+
+    /// Tells the client what changed, and then how its command ended. `before`: what the client knew before a command that may have
+    /// removed messages.
+    async fn tell_changes(
+        &mut self,
+        ran: Result<Ran, Failure>,
+        expunges: Expunges,
+        numbers: Numbers,
+        before: Option<u64>,
+    ) -> Result<Ran, Failure> {
+        let ran = match ran {
             Err(Failure::Refused(ran)) => ran,
             other => other?,
         };
@@ -199,7 +221,7 @@ impl Operation<'_, '_> {
         let Some(selected) = &self.user.selected else { return Ok(ran) };
         let (has_gone, code) = (selected.view.has_gone(), selected.view.highest_modseq_code());
         // RFC 7162 sections 3.2.7 and 3.2.9.
-        let expunged = expunging && before.is_some_and(|before| before < selected.view.known_modseq());
+        let expunged = before.is_some_and(|before| before < selected.view.known_modseq());
         if has_gone && self.user.enabled.qresync {
             // RFC 7162 section 3.2: else the client took the highest one that it saw for its own, and missed what is held back.
             let mut out = Vec::new();

@@ -1,10 +1,10 @@
 //! STATUS (RFC 3501 section 6.3.10; SIZE: RFC 8438; DELETED: RFC 9051 section 6.3.11; DELETED-STORAGE: RFC 9208; HIGHESTMODSEQ: RFC 7162
-//! section 3.1.7; MAILBOXID: RFC 8474 section 4.3).
+//! section 3.1.7; MAILBOXID: RFC 8474 section 4.3; APPENDLIMIT: RFC 7889 section 3).
 
 use waypost_mail::SystemFlags;
 use waypost_storage::{Account, MailboxState, Rights};
 
-use super::{Failure, Operation, place::Space};
+use super::{Failure, Operation, append, place::Space};
 use crate::{
     fetch::owners_mark,
     machine::Ran,
@@ -44,6 +44,9 @@ impl Operation<'_, '_> {
                 }
                 StatusItem::Size => ("SIZE", mailbox.bytes),
                 StatusItem::HighestModSeq => ("HIGHESTMODSEQ", mailbox.highest_modseq.value()),
+                StatusItem::AppendLimit => {
+                    ("APPENDLIMIT", u64::from(append::limit(&self.context.live().config.limits)))
+                }
                 StatusItem::MailboxId => {
                     out.extend(format!("MAILBOXID ({})", mailbox_id(&space.account, mailbox)).as_bytes());
                     continue;

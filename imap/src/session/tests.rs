@@ -19,13 +19,14 @@ use waypost_net::{AddressCount, Shutdown};
 use super::*;
 use crate::testing;
 
+mod append;
 mod limits;
 mod resync;
 mod sharing;
 
 /// A server with one account.
 struct World {
-    _directory: TempDir,
+    directory: TempDir,
     context: Context,
     live: watch::Sender<Arc<Live>>,
     account: AccountId,
@@ -91,7 +92,7 @@ async fn world() -> World {
     let (directory, store, account) = testing::store().await;
     let (sender, receiver) = watch::channel(live(config(), &store));
     let context = Context::new(store, receiver, Authenticator::new(0));
-    World { _directory: directory, context, live: sender, account }
+    World { directory, context, live: sender, account }
 }
 
 struct Client {

@@ -158,7 +158,7 @@ pub enum CommandBody {
     Namespace,
     /// STATUS
     Status(String, Vec<StatusItem>),
-    /// APPEND: the literals follow through the machine's stream
+    /// APPEND and REPLACE (RFC 8508): the literals follow through the machine's stream
     Append(Append),
     /// IDLE (RFC 2177)
     Idle,
@@ -275,6 +275,8 @@ pub enum StatusItem {
     HighestModSeq,
     /// MAILBOXID (RFC 8474)
     MailboxId,
+    /// APPENDLIMIT (RFC 7889)
+    AppendLimit,
 }
 
 /// What a literal may hold.
@@ -284,21 +286,91 @@ pub enum LiteralKind {
     Text,
     /// `~{n}`: any octet (RFC 3516 section 4.4).
     Binary,
+    /// `UTF8 (~{n})`: the header is in UTF-8 (RFC 6855 section 4).
+    Utf8,
 }
 
-/// APPEND of one message.
+/// APPEND or REPLACE, up to the first literal that holds octets of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Append {
+    /// The message whose place is taken (RFC 8508); `None`: APPEND.
+    pub replaced: Option<(Numbers, SequenceNumber)>,
     /// Where to.
     pub mailbox: String,
-    /// Its flags.
-    pub flags: Flags,
-    /// Its internal date.
-    pub date: Option<DateTime>,
-    /// Octets of the literal.
-    pub size: u64,
-    /// Which literal.
-    pub literal: LiteralKind,
+    /// The first message, as far as it stands there.
+    pub piece: AppendPiece,
+}
+
+/// A piece of APPEND: up to a literal that holds octets of a message, or to the command's end.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AppendPiece {
+    /// What stands before the literal, in its order.
+    pub parts: Vec<AppendPart>,
+    /// The literal; `None`: the command ends.
+    pub literal: Option<MessageLiteral>,
+}
+
+/// What stands in APPEND beside octets of messages.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AppendPart {
+    /// The beginning of a message.
+    Message {
+        /// Its flags.
+        flags: Flags,
+        /// Its internal date.
+        date: Option<DateTime>,
+    },
+    /// A URL whose octets are part of the message (RFC 4469).
+    Url(String),
+}
+
+/// A literal that holds octets of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MessageLiteral {
+    /// How many.
+    pub bytes: u64,
+    /// Which.
+    pub kind: LiteralKind,
+    /// Where the command goes on behind it.
+    pub behind: Behind,
+}
+
+/// Where APPEND or REPLACE goes on behind a literal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Behind {
+    /// How many messages the command may have.
+    pub messages: Messages,
+    /// Behind what.
+    pub place: AppendPlace,
+}
+
+/// How many messages a command brings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Messages {
+    /// REPLACE
+    One,
+    /// APPEND
+    Several,
+}
+
+/// What of a message has just been there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AppendPlace {
+    /// All of it.
+    Message,
+    /// All but the closing parenthesis of UTF8.
+    Utf8,
+    /// A part of CATENATE.
+    Part,
+    /// A part of CATENATE but the closing parenthesis of its UTF8.
+    Utf8Part,
+}
+
+impl AppendPlace {
+    /// Whether it is a part of a message only.
+    pub fn is_part(self) -> bool {
+        matches!(self, Self::Part | Self::Utf8Part)
+    }
 }
 
 /// One number of a set: a number, or `*`, the largest in use.

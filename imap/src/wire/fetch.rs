@@ -11,6 +11,7 @@ use nom::{
 use super::{
     BodySection, ChangedSince, CommandBody, FetchItem, FetchModifiers, Numbers, PartialRange, SectionText,
     Urgency,
+    parse::complete,
     partial::partial_range,
     sequence::sequence_set,
     token::{
@@ -164,6 +165,11 @@ fn section(input: &[u8]) -> Parsed<'_, (Vec<u32>, SectionText)> {
         alt((whole, (section_spec, end).map(|(section, _)| section))),
     )
     .parse(input)
+}
+
+/// The `section-spec` that a text is, all of it.
+pub(crate) fn section_of(text: &[u8]) -> Option<(Vec<u32>, SectionText)> {
+    complete(text, section_spec).ok()
 }
 
 /// `section-spec = section-msgtext / (section-part ["." section-text])`

@@ -117,7 +117,8 @@ fn status_atts(input: &[u8]) -> Parsed<'_, Vec<StatusItem>> {
 }
 
 /// `status-att = "MESSAGES" / "RECENT" / "UIDNEXT" / "UIDVALIDITY" / "UNSEEN"` (with RFC 8438 section 5, DELETED of
-/// RFC 9051 section 9, DELETED-STORAGE of RFC 9208 section 7, HIGHESTMODSEQ of RFC 7162 section 7, MAILBOXID of RFC 8474 section 7)
+/// RFC 9051 section 9, DELETED-STORAGE of RFC 9208 section 7, HIGHESTMODSEQ of RFC 7162 section 7, MAILBOXID of RFC 8474 section 7,
+/// APPENDLIMIT of RFC 7889 section 5)
 fn status_att(input: &[u8]) -> Parsed<'_, StatusItem> {
     let (rest, name) = word(input)?;
     let item = match name.as_str() {
@@ -131,6 +132,7 @@ fn status_att(input: &[u8]) -> Parsed<'_, StatusItem> {
         "SIZE" => StatusItem::Size,
         "HIGHESTMODSEQ" => StatusItem::HighestModSeq,
         "MAILBOXID" => StatusItem::MailboxId,
+        "APPENDLIMIT" => StatusItem::AppendLimit,
         _ => return refuse(input, "unknown STATUS item"),
     };
     Ok((rest, item))

@@ -1,4 +1,4 @@
-//! Mailbox names, and the commands that have little else: CREATE, RENAME, APPEND.
+//! Mailbox names, and the commands that have little else: CREATE and RENAME.
 
 use nom::{
     Parser,
@@ -8,24 +8,18 @@ use nom::{
 };
 
 use super::{
-    Append, CommandBody, LiteralKind, SequenceSet,
-    date::date_time,
-    flag::flag_list,
-    mutf7,
+    CommandBody, SequenceSet, mutf7,
     sequence::sequence_set,
-    token::{
-        Parsed, Problem, Wrong, ascii, astring, atom, command_tag, list0, list1, literal_head, opt_if,
-        or_refuse, refuse, sp, then,
-    },
+    token::{Parsed, Problem, Wrong, ascii, astring, atom, list0, list1, opt_if, or_refuse, refuse, then},
 };
 
 /// How names of mailboxes are written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Spelling {
-    /// In modified UTF-7 (RFC 3501 section 5.1.3).
+    /// In modified UTF-7 (RFC 3501 section 5.1.3); what is in UTF-8 is understood, too.
     #[default]
     Utf7,
-    /// In UTF-8, once IMAP4rev2 is enabled (RFC 9051 section 5.1).
+    /// In UTF-8, once IMAP4rev2 (RFC 9051 section 5.1) or UTF8=ACCEPT (RFC 6855 section 3) is enabled.
     Utf8,
 }
 
@@ -57,11 +51,12 @@ pub(crate) fn decoded<'a>(
         return Ok((rest, "INBOX".to_owned()));
     }
     match spelling {
-        Spelling::Utf7 => match mutf7::decode(octets) {
+        // RFC 6855 section 3: UTF-8 where no octet of modified UTF-7 could stand.
+        Spelling::Utf7 if octets.is_ascii() => match mutf7::decode(octets) {
             Ok(name) => Ok((rest, name)),
             Err(mutf7::Mutf7Error) => refuse(at, "the mailbox name is not valid modified UTF-7"),
         },
-        Spelling::Utf8 => match str::from_utf8(octets) {
+        Spelling::Utf7 | Spelling::Utf8 => match str::from_utf8(octets) {
             Ok(name) => Ok((rest, name.to_owned())),
             Err(_) => refuse(at, "the mailbox name is not UTF-8"),
         },
@@ -90,26 +85,4 @@ pub(crate) fn rename(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody
 /// `sequence-set SP mailbox` of `copy` and `move`
 pub(crate) fn copied(input: &[u8], spelling: Spelling) -> Parsed<'_, (SequenceSet, String)> {
     (then(sequence_set), then(mailbox(spelling))).parse(input)
-}
-
-/// `append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP (literal / literal8)` (RFC 3516 section 7); the command ends with
-/// the literal's first line.
-pub(crate) fn append(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
-    let (rest, mailbox) = then(mailbox(spelling)).parse(input)?;
-    let (rest, flags) = opt_if(rest, b" (", then(flag_list))?;
-    let (rest, date) = opt_if(rest, b" \"", then(date_time))?;
-    let (rest, ()) = sp(rest)?;
-    let (rest, literal) = match rest.strip_prefix(b"~") {
-        Some(after) if after.starts_with(b"{") => (after, LiteralKind::Binary),
-        _ => (rest, LiteralKind::Text),
-    };
-    let (rest, size) = or_refuse(literal_head, "expected the message as a literal")(rest)?;
-    let flags = flags.unwrap_or_default();
-    Ok((rest, CommandBody::Append(Append { mailbox, flags, date, size, literal })))
-}
-
-/// Whether the literal announced at the end of these octets is the message of an APPEND, not the name of its mailbox.
-pub fn announces_message(octets: &[u8]) -> bool {
-    let head = (command_tag, sp, tag_no_case("APPEND"), sp).parse(octets);
-    head.is_ok_and(|(rest, _)| literal_head(rest).map_or(true, |(after, _)| !matches!(after, b"\r\n")))
 }

@@ -12,6 +12,7 @@ pub mod mutf7;
 pub mod parse;
 pub mod quota;
 
+mod append;
 mod date;
 mod fetch;
 mod flag;
@@ -22,15 +23,17 @@ mod search;
 mod select;
 mod sequence;
 pub(crate) mod token;
+mod url;
 
 #[cfg(test)]
 mod tests;
 
 pub use acl::AclCommand;
+pub use append::{append_piece, begins_append};
 pub use command::*;
 pub use encode::Status;
 pub use fetch::SECTION_PARTS_MAX;
-pub use mailbox::{Spelling, announces_message};
+pub use mailbox::Spelling;
 pub use metadata::{Depth, Entry, GetMetadata, MetadataCommand, Scope};
 pub use parse::Bad;
 pub use partial::{PartialEnd, PartialRange};
@@ -38,3 +41,4 @@ pub use quota::QuotaCommand;
 pub use search::SEARCH_DEPTH_MAX;
 pub use sequence::SEQUENCE_RANGES_MAX;
 pub use token::{LIST_ITEMS_MAX, TAG_BYTES_MAX, Wrong};
+pub use url::MessageUrl;

@@ -14,10 +14,11 @@ use nom::{
 use super::{
     Access, Command, CommandBody, Numbers, Spelling, UidBatches,
     acl::{deleteacl, getacl, listrights, myrights, setacl},
+    append::{append, replace},
     fetch::fetch,
     flag::store,
     list::{list, lsub, status},
-    mailbox::{append, copied, create, mailbox, rename},
+    mailbox::{copied, create, mailbox, rename},
     metadata::{getmetadata, setmetadata},
     quota::{getquota, getquotaroot, setquota},
     search::search,
@@ -52,20 +53,38 @@ pub fn tag_of(octets: &[u8]) -> Option<String> {
     matches!(rest.first(), None | Some(b' ' | b'\r' | b'\n')).then_some(tag)
 }
 
+impl Bad {
+    /// What is wrong with these octets.
+    pub(crate) fn new(tag: Option<String>, octets: &[u8], problem: Problem) -> Self {
+        let Problem { left, reason, wrong } = problem;
+        Self { tag, reason, wrong, position: octets.len() - left + 1 }
+    }
+
+    /// Whether nothing is wrong with these octets but that more should follow.
+    pub fn is_at_end(&self, octets: &[u8]) -> bool {
+        self.position > octets.len()
+    }
+}
+
 /// `command = tag SP (command-any / command-auth / command-nonauth / command-select) CRLF`: the octets with all literals,
 /// without the last CRLF.
 pub fn command(octets: &[u8], spelling: Spelling) -> Result<Command, Bad> {
-    let whole = terminated(|input| body(input, spelling), or_refuse(eof, AFTER_THE_END));
-    match (terminated(command_tag, sp), whole).parse(octets) {
-        Ok((_, (tag, body))) => Ok(Command { tag, body }),
-        Err(error) => {
-            let problem = match error {
-                nom::Err::Error(problem) | nom::Err::Failure(problem) => problem,
-                nom::Err::Incomplete(_) => Problem { left: 0, reason: TOO_EARLY, wrong: Wrong::Grammar },
-            };
-            let Problem { left, reason, wrong } = problem;
-            Err(Bad { tag: tag_of(octets), reason, wrong, position: octets.len() - left + 1 })
-        }
+    let whole = (terminated(command_tag, sp), |input| body(input, spelling));
+    match complete(octets, whole) {
+        Ok((tag, body)) => Ok(Command { tag, body }),
+        Err(problem) => Err(Bad::new(tag_of(octets), octets, problem)),
+    }
+}
+
+/// What a parser makes of octets of which none may be left.
+pub(crate) fn complete<'a, T>(
+    octets: &'a [u8],
+    parser: impl Parser<&'a [u8], Output = T, Error = Problem>,
+) -> Result<T, Problem> {
+    match terminated(parser, or_refuse(eof, AFTER_THE_END)).parse(octets) {
+        Ok((_, value)) => Ok(value),
+        Err(nom::Err::Error(problem) | nom::Err::Failure(problem)) => Err(problem),
+        Err(nom::Err::Incomplete(_)) => Err(Problem { left: 0, reason: TOO_EARLY, wrong: Wrong::Grammar }),
     }
 }
 
@@ -102,6 +121,7 @@ fn body(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
         "LSUB" => lsub(rest, spelling),
         "STATUS" => status(rest, spelling),
         "APPEND" => append(rest, spelling),
+        "REPLACE" => replace(rest, Numbers::Sequence, spelling),
         "AUTHENTICATE" => authenticate(rest),
         "LOGIN" => login(rest),
         "ENABLE" => enable(rest),
@@ -121,12 +141,14 @@ fn body(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
     }
 }
 
-/// `uid = "UID" SP (copy / fetch / search / store)`, with `uid-expunge` (RFC 4315 section 4) and MOVE (RFC 6851 section 5)
+/// `uid = "UID" SP (copy / fetch / search / store)`, with `uid-expunge` (RFC 4315 section 4), MOVE (RFC 6851 section 5)
+/// and REPLACE (RFC 8508 section 5)
 fn uid(input: &[u8], spelling: Spelling) -> Parsed<'_, CommandBody> {
     let (start, ()) = sp(input)?;
     let (rest, name) = or_refuse(word, "expected a command")(start)?;
     match name.as_str() {
         "EXPUNGE" => map(then(sequence_set), |set| CommandBody::Expunge(Some(set))).parse(rest),
+        "REPLACE" => replace(rest, Numbers::Uid, spelling),
         _ => numbered(start, rest, &name, Numbers::Uid, spelling),
     }
 }

@@ -40,7 +40,7 @@ fn seq_range(input: &[u8]) -> Parsed<'_, (SequenceNumber, SequenceNumber)> {
 }
 
 /// `seq-number = nz-number / "*"`
-fn seq_number(input: &[u8]) -> Parsed<'_, SequenceNumber> {
+pub(crate) fn seq_number(input: &[u8]) -> Parsed<'_, SequenceNumber> {
     match input.first() {
         Some(b'*') => Ok((&input[1..], SequenceNumber::Largest)),
         Some(b'0'..=b'9') => map(nz_number, SequenceNumber::Number).parse(input),

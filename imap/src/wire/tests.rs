@@ -58,6 +58,10 @@ fn simple_commands() {
             CommandBody::Select(s("INBOX"), Access::ReadOnly, parameters(ModSeqs::AsBefore)),
         ),
         (
+            "SELECT \"Entwürfe\"",
+            CommandBody::Select(s("Entwürfe"), Access::ReadWrite, parameters(ModSeqs::AsBefore)),
+        ),
+        (
             "SELECT Entw&APw-rfe",
             CommandBody::Select(s("Entwürfe"), Access::ReadWrite, parameters(ModSeqs::AsBefore)),
         ),
@@ -72,7 +76,7 @@ fn simple_commands() {
         ("UNSUBSCRIBE a", CommandBody::Unsubscribe(s("a"))),
         ("LSUB \"\" a/%", CommandBody::Lsub(s(""), s("a/%"))),
         (
-            "STATUS inbox (messages RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE HighestModSeq MAILBOXID)",
+            "STATUS inbox (messages RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE HighestModSeq MAILBOXID AppendLimit)",
             CommandBody::Status(
                 s("INBOX"),
                 vec![
@@ -85,6 +89,7 @@ fn simple_commands() {
                     StatusItem::Size,
                     StatusItem::HighestModSeq,
                     StatusItem::MailboxId,
+                    StatusItem::AppendLimit,
                 ],
             ),
         ),
@@ -119,7 +124,6 @@ fn what_is_no_command_says_where() {
         ("SELECT  a", 10, "expected a mailbox name"),
         ("SELECT a b", 11, "something stands after the command's end"),
         ("SELECT ü", 10, "expected a mailbox name"),
-        ("SELECT \"ü\"", 10, "the mailbox name is not valid modified UTF-7"),
         ("SELECT &", 10, "the mailbox name is not valid modified UTF-7"),
         ("LOGIN u", 10, "expected a space"),
         ("LOGIN u {4}\r\nabc", 16, "the literal is not there"),
@@ -487,41 +491,211 @@ fn list_forms() {
 
 #[test]
 fn append_heads() {
-    for (text, names, date, size) in [
-        ("a {5}", &[][..], None, 5),
-        ("a ~{5}", &[], None, 5),
-        ("a (x) ~{7+}", &["x"], None, 7),
-        ("a {0+}", &[], None, 0),
-        ("a () {5}", &[], None, 5),
+    let (text, binary) = (LiteralKind::Text, LiteralKind::Binary);
+    for (command, names, date, kind, bytes) in [
+        ("a {5}", &[][..], None, text, 5),
+        ("a ~{5}", &[], None, binary, 5),
+        ("a (x) ~{7+}", &["x"], None, binary, 7),
+        ("a {0+}", &[], None, text, 0),
+        ("a () {5}", &[], None, text, 5),
         (
             "{1+}\r\na (\\Seen x) \" 7-Feb-1994 21:52:25 -0800\" {5+}",
             &["\\Seen", "x"],
             Some("07-Feb-1994 21:52:25 -0800"),
+            text,
             5,
         ),
-        ("\"a\" \"17-Feb-1994 21:52:25 -0800\" {5}", &[], Some("17-Feb-1994 21:52:25 -0800"), 5),
+        ("\"a\" \"17-Feb-1994 21:52:25 -0800\" {5}", &[], Some("17-Feb-1994 21:52:25 -0800"), text, 5),
     ] {
-        let Ok(CommandBody::Append(append)) = body(&format!("APPEND {text}")) else { panic!("{text}") };
-        assert_eq!((append.mailbox.as_str(), append.size, append.flags), ("a", size, flags(names)));
-        assert_eq!(append.literal == LiteralKind::Binary, text.contains('~'));
-        assert_eq!(append.date.map(|date| date.imap()).as_deref(), date);
+        let date = date.map(|date| waypost_mail::DateTime::parse_imap(date).unwrap());
+        let message = AppendPart::Message { flags: flags(names), date };
+        let piece = |messages| {
+            let behind = Behind { messages, place: AppendPlace::Message };
+            let literal = Some(MessageLiteral { bytes, kind, behind });
+            AppendPiece { parts: vec![message.clone()], literal }
+        };
+        let append = Append { replaced: None, mailbox: s("a"), piece: piece(Messages::Several) };
+        assert_eq!(body(&format!("APPEND {command}")), Ok(CommandBody::Append(append)), "{command}");
+        let number = SequenceNumber::Number(7);
+        let replaced = Some((Numbers::Sequence, number));
+        let replace = Append { replaced, mailbox: s("a"), piece: piece(Messages::One) };
+        assert_eq!(
+            body(&format!("REPLACE 7 {command}")),
+            Ok(CommandBody::Append(replace.clone())),
+            "{command}"
+        );
+        let replaced = Some((Numbers::Uid, SequenceNumber::Largest));
+        let replace = CommandBody::Append(Append { replaced, ..replace });
+        assert_eq!(body(&format!("UID Replace * {command}")), Ok(replace), "{command}");
     }
 }
 
+/// What is catenated without a literal, and UTF8.
 #[test]
-fn the_message_is_told_from_the_mailbox() {
-    for (octets, message) in [
-        ("a APPEND {5}\r\n", false),
-        ("a append {5+}\r\n", false),
-        ("a APPEND {5}\r\nINBOX {10}\r\n", true),
-        ("a APPEND x {10}\r\n", true),
-        ("a APPEND x ({10}\r\n", true),
-        ("a APPEND x ~{10+}\r\n", true),
-        ("a APPENDX {10}\r\n", false),
-        ("a LOGIN APPEND {10}\r\n", false),
+fn append_data_in_all_forms() {
+    let message = || AppendPart::Message { flags: Flags::default(), date: None };
+    let url = |url: &str| AppendPart::Url(s(url));
+    let literal = |kind, bytes, place| {
+        let behind = Behind { messages: Messages::Several, place };
+        Some(MessageLiteral { bytes, kind, behind })
+    };
+    for (text, parts, literal) in [
+        (" CATENATE (URL /a)", vec![message(), url("/a")], None),
+        (" catenate (url \"/a b\" URL {2}\r\n/c)", vec![message(), url("/a b"), url("/c")], None),
+        (
+            " CATENATE (URL a) (\\Seen) CATENATE (URL b)",
+            vec![
+                message(),
+                url("a"),
+                AppendPart::Message { flags: flags(&["\\Seen"]), date: None },
+                url("b"),
+            ],
+            None,
+        ),
+        (
+            " CATENATE (URL a TEXT {5+}",
+            vec![message(), url("a")],
+            literal(LiteralKind::Text, 5, AppendPlace::Part),
+        ),
+        (" CATENATE (TEXT {0}", vec![message()], literal(LiteralKind::Text, 0, AppendPlace::Part)),
+        (" CATENATE (UTF8 (~{5}", vec![message()], literal(LiteralKind::Utf8, 5, AppendPlace::Utf8Part)),
+        (" utf8 (~{5+}", vec![message()], literal(LiteralKind::Utf8, 5, AppendPlace::Utf8)),
+        (
+            " CATENATE (URL a) ~{5}",
+            vec![message(), url("a"), message()],
+            literal(LiteralKind::Binary, 5, AppendPlace::Message),
+        ),
     ] {
-        assert_eq!(announces_message(octets.as_bytes()), message, "{octets:?}");
+        let piece = AppendPiece { parts, literal };
+        let append = CommandBody::Append(Append { replaced: None, mailbox: s("a"), piece: piece.clone() });
+        assert_eq!(body(&format!("APPEND a{text}")), Ok(append), "{text}");
+        let behind = Behind { messages: Messages::Several, place: AppendPlace::Message };
+        assert_eq!(append_piece(text.as_bytes(), behind), Ok(piece), "{text}");
     }
+    for (place, messages, text, reason) in [
+        (AppendPlace::Message, Messages::One, " {5}", "something stands after the command's end"),
+        (AppendPlace::Message, Messages::Several, ")", "expected a space"),
+        (AppendPlace::Message, Messages::Several, " CATENATE ()", "expected TEXT, URL or UTF8"),
+        (AppendPlace::Message, Messages::Several, " CATENATE (TEXT ~{5}", "expected a literal"),
+        (AppendPlace::Message, Messages::Several, " CATENATE (URL a", "expected a closing parenthesis"),
+        (AppendPlace::Message, Messages::Several, " CATENATE (URL a  URL b)", "expected TEXT, URL or UTF8"),
+        (AppendPlace::Message, Messages::Several, " UTF8 ({5}", "expected a binary literal"),
+        (AppendPlace::Part, Messages::Several, "", "expected a closing parenthesis"),
+        (AppendPlace::Part, Messages::One, ") {5}", "something stands after the command's end"),
+        (AppendPlace::Utf8, Messages::Several, "", "expected a closing parenthesis"),
+        (AppendPlace::Utf8, Messages::Several, " {5}", "expected a closing parenthesis"),
+        (AppendPlace::Utf8Part, Messages::Several, " URL a)", "expected a closing parenthesis"),
+    ] {
+        let bad = append_piece(text.as_bytes(), Behind { messages, place }).unwrap_err();
+        assert_eq!(bad.reason, reason, "{text:?} behind {place:?}");
+    }
+    let many = " CATENATE (URL a".to_owned() + &" URL a".repeat(LIST_ITEMS_MAX) + ")";
+    let behind = Behind { messages: Messages::Several, place: AppendPlace::Message };
+    assert_eq!(append_piece(many.as_bytes(), behind).unwrap_err().wrong, Wrong::Limit);
+}
+
+/// What comes as a literal of which a command is not complete, and what is wrong whatever comes.
+#[test]
+fn a_string_that_is_to_come_is_told_from_a_message() {
+    for (octets, begins, message, to_come) in [
+        ("a APPEND {5}", true, false, true),
+        ("a append {0+}", true, false, true),
+        ("a APPEND {5}\r\nINBOX {10}", true, true, false),
+        ("a APPEND x {10}", true, true, false),
+        ("a APPEND x ({10}", true, false, false),
+        ("a APPEND x ~{10+}", true, true, false),
+        ("a APPEND ~{10+}", true, false, false),
+        ("a APPEND x CATENATE (TEXT {10}", true, true, false),
+        ("a APPEND x CATENATE (URL {10}", true, false, true),
+        ("a APPEND URL {10}", true, true, false),
+        ("a APPEND x UTF8 (~{10+}", true, true, false),
+        ("a REPLACE 1 {10}", true, false, true),
+        ("a REPLACE {10}", true, false, false),
+        ("a uid replace 1 x {10}", true, true, false),
+        ("a UID FETCH 1 {10}", false, false, false),
+        ("a APPENDX {10}", false, false, false),
+        ("a LOGIN APPEND {10}", false, false, true),
+    ] {
+        assert_eq!(begins_append(octets.as_bytes()), begins, "{octets:?}");
+        let parsed = parse::command(octets.as_bytes(), Spelling::Utf7);
+        assert_eq!(parsed.is_ok(), message, "{octets:?}: {parsed:?}");
+        assert_eq!(parsed.is_err_and(|bad| bad.is_at_end(octets.as_bytes())), to_come, "{octets:?}");
+    }
+}
+
+/// A piece as a client writes it, from one message's end on.
+fn printed(piece: &AppendPiece) -> String {
+    let (mut text, mut catenated) = (String::new(), 0);
+    for part in &piece.parts {
+        match part {
+            AppendPart::Message { flags, date } => {
+                text.push_str(if catenated > 0 { ")" } else { "" });
+                text.push_str(&if flags.is_empty() { s("") } else { format!(" ({flags})") });
+                text.push_str(&date.map(|date| format!(" \"{}\"", date.imap())).unwrap_or_default());
+                catenated = 0;
+            }
+            AppendPart::Url(url) => {
+                text.push_str(if catenated == 0 { " CATENATE (URL " } else { " URL " });
+                let mut out = Vec::new();
+                encode::astring(&mut out, url.as_bytes());
+                text.push_str(str::from_utf8(&out).unwrap());
+                catenated += 1;
+            }
+        }
+    }
+    let Some(MessageLiteral { bytes, kind, behind }) = piece.literal else {
+        return text + if catenated > 0 { ")" } else { "" };
+    };
+    text.push_str(match (behind.place.is_part(), catenated, kind) {
+        (false, ..) => " ",
+        (true, 0, LiteralKind::Text) => " CATENATE (TEXT ",
+        (true, _, LiteralKind::Text) => " TEXT ",
+        (true, 0, _) => " CATENATE (",
+        (true, ..) => " ",
+    });
+    text + &match kind {
+        LiteralKind::Text => format!("{{{bytes}}}"),
+        LiteralKind::Binary => format!("~{{{bytes}+}}"),
+        LiteralKind::Utf8 => format!("UTF8 (~{{{bytes}}}"),
+    }
+}
+
+fn any_message() -> impl Strategy<Value = AppendPart> {
+    let names = proptest::sample::subsequence(vec!["\\Seen", "\\Draft", "work"], 0..=3);
+    let date = proptest::option::of((0..4_000_000_000i64, -900..900i16));
+    (names, date).prop_map(|(names, date)| AppendPart::Message {
+        flags: flags(&names),
+        date: date.map(|(seconds, offset_minutes)| waypost_mail::DateTime { seconds, offset_minutes }),
+    })
+}
+
+fn any_urls(least: usize) -> impl Strategy<Value = Vec<AppendPart>> {
+    proptest::collection::vec("[^\0]{0,8}".prop_map(AppendPart::Url), least..3)
+}
+
+/// Messages of URLs alone, then one that has a literal.
+fn any_piece() -> impl Strategy<Value = AppendPiece> {
+    let complete = proptest::collection::vec((any_message(), any_urls(1)), 0..3);
+    let literal = (any_message(), any_urls(0), 0..u64::from(u32::MAX), 0..3u8, any::<bool>());
+    (complete, proptest::option::of(literal)).prop_map(|(complete, last)| {
+        let whole = |(message, urls): (AppendPart, Vec<AppendPart>)| [vec![message], urls].concat();
+        let mut parts = complete.into_iter().flat_map(whole).collect::<Vec<_>>();
+        let Some((message, urls, bytes, kind, is_part)) = last else {
+            return AppendPiece { parts, literal: None };
+        };
+        let is_part = is_part || !urls.is_empty();
+        let (kind, place) = match (kind, is_part) {
+            (0, true) => (LiteralKind::Utf8, AppendPlace::Utf8Part),
+            (0, false) => (LiteralKind::Utf8, AppendPlace::Utf8),
+            (_, true) => (LiteralKind::Text, AppendPlace::Part),
+            (1, false) => (LiteralKind::Text, AppendPlace::Message),
+            (_, false) => (LiteralKind::Binary, AppendPlace::Message),
+        };
+        parts.push(message);
+        parts.extend(urls);
+        let behind = Behind { messages: Messages::Several, place };
+        AppendPiece { parts, literal: Some(MessageLiteral { bytes, kind, behind }) }
+    })
 }
 
 #[test]
@@ -589,6 +763,13 @@ fn runs_become_ranges() {
 
 proptest! {
     #[test]
+    fn pieces_of_append_come_back(piece in any_piece()) {
+        let text = printed(&piece);
+        let behind = Behind { messages: Messages::Several, place: AppendPlace::Message };
+        prop_assert_eq!(append_piece(text.as_bytes(), behind), Ok(piece), "{}", text);
+    }
+
+    #[test]
     fn strings_come_back(octets in proptest::collection::vec(1..=255u8, 0..40)) {
         let mut out = Vec::new();
         encode::astring(&mut out, &octets);
@@ -624,7 +805,7 @@ proptest! {
     }
 
     #[test]
-    fn no_tokens_make_the_parser_panic(text in "a (UID )?(FETCH|SEARCH|STORE|LIST|APPEND|ID)( |[0-9*:,]{0,3}|[(){}<>\\[\\]\"\\\\+.]|BODY|NOT|OR|FLAGS|[a-z\r\n]{1,2}){0,14}") {
+    fn no_tokens_make_the_parser_panic(text in "a (UID )?(FETCH|SEARCH|STORE|LIST|APPEND|REPLACE 1|ID)( |[0-9*:,]{0,3}|[(){}<>\\[\\]\"\\\\+.]|BODY|NOT|OR|FLAGS|CATENATE|URL|TEXT|UTF8|[a-z\r\n]{1,2}){0,14}") {
         let refused = parse::command(text.as_bytes(), Spelling::Utf8).err();
         prop_assert!(refused.is_none_or(|bad| (1..=text.len() + 1).contains(&bad.position)));
     }

@@ -3,13 +3,13 @@
 use minicbor::bytes::ByteVec;
 use waypost_mail::{AccountId, DateTime, EmailId, EntryId, Flags, MailboxId, ThreadId, UidlId};
 
-use super::{Command, Draft, Need, Undecided};
+use super::{Command, Draft, Need, Undecided, messages::ranges, retained::retain};
 use crate::{
-    accept::{Accepted, Placed, Relay},
+    accept::{Accepted, Placed, Relay, Replaced},
     content::BodyPlace,
     error::StoreError,
     queue::Held,
-    record::{ContentPlace, KeptWishes, MessageAdded, Queued},
+    record::{ContentPlace, Expunged, KeptWishes, MessageAdded, Queued},
 };
 
 /// Most recipients, local and remote, of one message.
@@ -23,6 +23,12 @@ pub(crate) struct Deliver {
     pub(crate) message: Incoming,
     /// What its sender asked to be told.
     pub(crate) notification: Option<Incoming>,
+}
+
+/// One message that takes the place of another.
+pub(crate) struct Replace {
+    pub(crate) message: Incoming,
+    pub(crate) replaced: Replaced,
 }
 
 /// One message on its way in.
@@ -70,6 +76,27 @@ impl Command for Deliver {
         draft.waive_quota();
         let accepted = self.message.decide(draft)?;
         self.notification.iter().try_for_each(|notification| notification.decide(draft).map(drop))?;
+        Ok(accepted)
+    }
+}
+
+impl Command for Replace {
+    type Outcome = Accepted;
+
+    const NEED: Need = Need::Mail;
+
+    /// The quota holds for what is more than before, as where the old message went first (RFC 8508 section 3.4).
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<Accepted, Undecided> {
+        let Replaced { account, mailbox, uid } = self.replaced;
+        let from = draft.complete(account, mailbox)?;
+        let bytes = from.row(uid).ok_or(StoreError::NoSuchMessage)?.content.size();
+        draft.give_bytes(account, bytes)?;
+        let accepted = self.message.decide(draft).map_err(|undecided| match undecided {
+            Undecided::Refused(StoreError::NoSuchMailbox) => StoreError::NoSuchDestination.into(),
+            other => other,
+        })?;
+        let retained = retain(draft, account, bytes)?;
+        draft.push(account, Expunged { mailbox, uids: ranges(&[uid]), retained })?;
         Ok(accepted)
     }
 }

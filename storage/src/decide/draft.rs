@@ -199,6 +199,13 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Gives room in an account back.
+    pub(super) fn give_bytes(&mut self, account: AccountId, bytes: u64) -> Result<(), Undecided> {
+        let draft = self.account(account)?;
+        draft.bytes = draft.bytes.saturating_sub(bytes);
+        Ok(())
+    }
+
     /// The bits of keywords in a mailbox; those that are new get bits and records.
     pub(super) fn keyword_bits(
         &mut self,

@@ -9,7 +9,7 @@ use waypost_mail::{
 
 use super::{
     Command, Undecided,
-    accept::{Accept, Deliver, Incoming, Local},
+    accept::{Accept, Deliver, Incoming, Local, Replace},
     decide,
     directory::{
         AddAppPassword, AddCertificate, CreateAccount, Mend, RemoveAccount, RemoveAppPassword,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     Attempt, FlagChange, FlagMode, Missing, NewAccount, Outcome, QueueEntry, RecipientOutcome, Relay,
-    RelayRecipient, StoreError,
+    RelayRecipient, Replaced, StoreError,
     acl::{ACL_ENTRIES_MAX, Acl, FlagRights, Identifier, Rights, Sign},
     annotation::{AnnotationLimits, Audience},
     apply::{State, apply, rows},
@@ -436,6 +436,40 @@ fn several_messages_are_one_entry() {
     let both = Accept(vec![incoming(EntryId(3), Flags::default(), None), over]);
     assert_eq!(world.refused(&both), StoreError::NoSuchMailbox);
     assert_eq!(world.uids(INBOX), [1, 2], "all or none");
+}
+
+#[test]
+fn a_message_takes_the_place_of_another() {
+    let replace = |uid: u32, to: MailboxId| {
+        let mut message = incoming(EntryId(9), Flags::default(), None);
+        message.local[0].mailbox = Some(to);
+        Replace {
+            message,
+            replaced: Replaced { account: ACCOUNT, mailbox: INBOX, uid: Uid::new(uid).unwrap() },
+        }
+    };
+    let mut world = World::new();
+    world.deliver(3);
+    let held = world.account().bytes;
+    // Full: only what is more than before counts.
+    world.run(&SetQuota { account: ACCOUNT, quota_bytes: Some(held) }).unwrap();
+    assert_eq!(
+        world.refused(&Accept(vec![incoming(EntryId(8), Flags::default(), None)])),
+        StoreError::OverQuota
+    );
+    let accepted = world.run(&replace(2, INBOX)).unwrap();
+    assert_eq!(accepted.local[0].uid.value(), 4);
+    assert_eq!((world.uids(INBOX), world.account().bytes), (vec![1, 3, 4], held));
+    let mut larger = replace(3, INBOX);
+    larger.message.body_bytes += 1;
+    assert_eq!(world.refused(&larger), StoreError::OverQuota);
+    assert_eq!(world.refused(&replace(2, INBOX)), StoreError::NoSuchMessage);
+    assert_eq!(world.refused(&replace(3, MailboxId(99))), StoreError::NoSuchDestination);
+    assert_eq!(world.uids(INBOX), [1, 3, 4], "both or nothing");
+    let create = CreateMailbox { account: ACCOUNT, name: "Other".to_owned(), special_use: None };
+    let other = world.run(&create).unwrap();
+    world.run(&replace(3, other)).unwrap();
+    assert_eq!((world.uids(INBOX), world.uids(other)), (vec![1, 4], vec![1]));
 }
 
 #[test]

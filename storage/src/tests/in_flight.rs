@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use waypost_mail::{AccountId, Flags};
 
-use super::{accept, account, delivery, options};
+use super::{accept, acceptance, account, delivery, options};
 use crate::{
     Store, StoreError,
     disk::{Disk, Simulated},
@@ -118,4 +118,93 @@ async fn the_sync_before_one_that_fails_holds() {
     assert_eq!(accepted, [true, true, false, false]);
     assert_eq!(shown, ["zero", "one", "two"]);
     assert!(left.starts_with(&shown), "{left:?}");
+}
+
+async fn deliver(store: &Store, id: AccountId, body: &'static str) -> Result<(), StoreError> {
+    let local = vec![delivery(id, None, Flags::default())];
+    let message = acceptance(store, body.as_bytes(), local, None).await;
+    store.deliver(message, None).await.map(drop)
+}
+
+/// A store to which several messages came one by one.
+async fn store_of_one_sender(
+    disk: &Simulated,
+    directory: &std::path::Path,
+) -> (Store, AccountId, Vec<&'static str>) {
+    let store = Store::open(options(directory, Arc::new(disk.clone()))).await.unwrap();
+    let id = account(&store, "user").await;
+    let bodies = vec!["1", "2", "3", "4", "5", "6"];
+    for body in &bodies {
+        deliver(&store, id, body).await.unwrap();
+    }
+    (store, id, bodies)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn who_comes_alone_writes_and_all_others_wait_for_it() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), Simulated::new(19));
+    let (store, id, mut expected) = store_of_one_sender(&disk, directory.path()).await;
+    disk.allow_syncs(Some(0));
+    let here = store.clone();
+    let first = tokio::spawn(async move { deliver(&here, id, "first").await });
+    wait_until(|| disk.syncs_waiting() == 1).await;
+    assert!(store.desk().is_taken_by_a_caller());
+    let (here, there) = (store.clone(), store.clone());
+    let others = [
+        tokio::spawn(async move { deliver(&here, id, "second").await }),
+        tokio::spawn(async move {
+            accept(&there, b"second", vec![delivery(id, None, Flags::default())]).await.map(drop)
+        }),
+    ];
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(bodies(&store, id).await, expected);
+    assert!(!first.is_finished() && !others.iter().any(tokio::task::JoinHandle::is_finished));
+    disk.allow_syncs(None);
+    first.await.unwrap().unwrap();
+    for other in others {
+        other.await.unwrap().unwrap();
+    }
+    expected.extend(["first", "second", "second"]);
+    assert_eq!(bodies(&store, id).await, expected);
+    store.close().await;
+    disk.crash(19);
+    let store = Store::open(options(directory.path(), Arc::new(disk))).await.unwrap();
+    assert_eq!(bodies(&store, id).await, expected);
+    assert!(store.check().await.unwrap().is_empty());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_sync_of_one_who_comes_alone_that_fails_is_the_last() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), Simulated::new(20));
+    let (store, id, expected) = store_of_one_sender(&disk, directory.path()).await;
+    disk.fail_sync(1);
+    assert_eq!(deliver(&store, id, "lost").await, Err(StoreError::Poisoned));
+    assert_eq!(bodies(&store, id).await, expected);
+    disk.allow_syncs(None);
+    assert_eq!(deliver(&store, id, "lost").await, Err(StoreError::Poisoned));
+    let other = accept(&store, b"lost", vec![delivery(id, None, Flags::default())]).await;
+    assert_eq!(other.map(drop), Err(StoreError::Poisoned));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn zeros_that_were_written_ahead_are_the_end() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), Simulated::new(21));
+    let (mut store, id, mut expected) = store_of_one_sender(&disk, directory.path()).await;
+    for (round, body) in ["7", "8", "9"].into_iter().enumerate() {
+        if round > 0 {
+            disk.power_off_after(1);
+        }
+        store.close().await;
+        disk.crash(21);
+        store = Store::open(options(directory.path(), Arc::new(disk.clone()))).await.unwrap();
+        assert_eq!(bodies(&store, id).await, expected);
+        for _ in 0..6 {
+            deliver(&store, id, body).await.unwrap();
+            expected.push(body);
+        }
+        assert!(store.check().await.unwrap().is_empty());
+    }
+    store.close().await;
 }

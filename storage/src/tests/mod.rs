@@ -6,6 +6,7 @@ mod model;
 mod retained;
 mod sharing;
 mod store;
+mod together;
 
 use std::{
     path::Path,

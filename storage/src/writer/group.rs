@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
     sync::{Arc, PoisonError, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use waypost_mail::{AccountId, EntryId};
@@ -120,7 +120,12 @@ impl Writer {
         match self.depart() {
             None => {}
             Some(mut batch) if alone => {
+                if self.custom.comes_alone() {
+                    self.journal.write_ahead(&mut batch);
+                }
+                let begun = Instant::now();
                 let written = batch.write().map(|()| batch);
+                self.custom.written(begun.elapsed());
                 self.land(written);
             }
             Some(batch) => self.syncer.begin(batch),
@@ -130,6 +135,7 @@ impl Writer {
     /// The group is in flight, with this batch, or answered.
     fn depart(&mut self) -> Option<Batch> {
         let group = mem::take(&mut self.group);
+        self.custom.sent(group.decided.len());
         if self.progress.poisoned {
             self.give_up(group);
             return None;

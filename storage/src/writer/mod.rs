@@ -1,4 +1,4 @@
-//! The writer: one thread through which every change goes.
+//! The writer, through which every change goes. It is one; its thread does its work, or a caller that comes alone ([`desk`]).
 //!
 //! ```text
 //! receive ──► decide, stage, apply to the private state ──► group
@@ -11,6 +11,7 @@
 //! One group is in flight at most; while it is, the next gathers. So the private state runs ahead of the published one by two
 //! groups at most. After a failed write it is never published.
 
+mod desk;
 mod group;
 mod memory;
 mod submission;
@@ -26,17 +27,17 @@ use tokio::{
 };
 use waypost_mail::{AccountId, EmailId, MailboxId};
 
-use self::submission::Submission;
 pub(crate) use self::{
+    desk::{Custom, Desk},
     group::{Flight, Group},
-    submission::{Package, Rejected, Waiting},
+    submission::{Package, Rejected, Submission, Waiting},
 };
 use crate::{
     apply::State,
     checkpoint::Request,
     error::StoreError,
     index::structures::Structures,
-    journal::{Journal, Syncer},
+    journal::{Batch, Journal, Syncer},
     recovery::Loaded,
     shared::{Shared, locked},
     state::Chunk,
@@ -78,12 +79,11 @@ pub(crate) enum Merged {
     Stale,
 }
 
-/// The writer's thread.
+/// The writer, with all that is its own.
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) journal: Journal,
     pub(crate) state: State,
-    pub(crate) messages: mpsc::Receiver<Message>,
     /// To the checkpoint thread.
     pub(crate) checkpoints: std_mpsc::SyncSender<Request>,
     pub(crate) checkpoint_records: u64,
@@ -95,6 +95,8 @@ pub(crate) struct Writer {
     pub(crate) group: Group,
     /// Sent, and not durable yet.
     pub(crate) flight: Option<Flight>,
+    /// How the groups before went.
+    pub(crate) custom: Custom,
 }
 
 /// What happened since the last checkpoint.
@@ -124,36 +126,69 @@ impl Progress {
     }
 }
 
-impl Writer {
+/// The writer's thread.
+pub(crate) struct Run {
+    /// Where the writer lies while nothing is to be done.
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) messages: mpsc::Receiver<Message>,
+}
+
+/// What a writer waits for that has something to do.
+enum Event {
+    Written(Result<Batch, StoreError>),
+    Told(Option<Message>),
+}
+
+impl Run {
     /// Runs until it is told to close or nobody is left who could tell it anything.
     /// Gives the journal back, unless it takes no more writes.
     pub(crate) async fn run(mut self) -> Option<Journal> {
+        let mut writer = self.desk.take()?;
         let mut closing = false;
         loop {
-            let idle = self.flight.is_none();
-            if idle && !self.group.is_empty() && (self.group.is_full() || self.messages.is_empty()) {
-                self.send();
+            if writer.flight.is_none()
+                && !writer.group.is_empty()
+                && (writer.group.is_full() || self.messages.is_empty())
+            {
+                writer.send();
             }
-            if self.checkpoint_is_due() {
-                self.settle().await;
-                self.checkpoint();
+            if writer.checkpoint_is_due() {
+                writer.settle().await;
+                writer.checkpoint();
             }
-            tokio::select! {
-                biased;
-                written = self.syncer.written(), if self.flight.is_some() => self.land(written),
-                message = self.messages.recv(), if !closing && !self.group.is_full() => match message {
-                    Some(Message::Submit(submission)) => self.add(submission),
-                    Some(Message::Close) | None => closing = true,
-                    Some(other) => {
-                        self.settle().await;
-                        self.take(other);
-                    }
-                },
-                else => break,
+            let event = if !writer.is_idle() {
+                tokio::select! {
+                    biased;
+                    written = writer.syncer.written(), if writer.flight.is_some() => Event::Written(written),
+                    message = self.messages.recv(), if !closing && !writer.group.is_full() => Event::Told(message),
+                }
+            } else if closing {
+                break;
+            } else {
+                self.desk.put(writer);
+                let message = self.messages.recv().await;
+                writer = self.desk.take()?;
+                Event::Told(message)
+            };
+            match event {
+                Event::Written(written) => writer.land(written),
+                Event::Told(Some(Message::Submit(submission))) => writer.add(submission),
+                Event::Told(Some(Message::Close) | None) => closing = true,
+                Event::Told(Some(other)) => {
+                    writer.settle().await;
+                    writer.take(other);
+                }
             }
         }
-        self.settle().await;
-        self.close()
+        self.messages.close();
+        writer.close()
+    }
+}
+
+impl Writer {
+    /// Nothing is decided or sent that is not shown: private and published state are the same.
+    fn is_idle(&self) -> bool {
+        self.flight.is_none() && self.group.is_empty()
     }
 
     /// Has all that was decided made durable and shown: private and published state are the same afterwards.
@@ -271,8 +306,7 @@ impl Writer {
     }
 
     /// Begins the last checkpoint and gives the journal back. What was not received yet is refused.
-    fn close(mut self) -> Option<Journal> {
-        self.messages.close();
+    fn close(mut self: Box<Self>) -> Option<Journal> {
         if !self.progress.poisoned {
             let request = self.checkpoint_request();
             // Fails only where the checkpoint thread is gone: then the next start reads more of the journal.

@@ -14,7 +14,7 @@ impl World {
         listener.rules.imap = imap;
         let mut client = self.connect_to(&listener).await;
         let (_, tagged) = client.command("LOGIN user@a.test secret").await;
-        assert!(tagged.contains(&format!(" MESSAGELIMIT={limit}]")), "{tagged}");
+        assert!(tagged.contains(&format!(" MESSAGELIMIT={limit} ")), "{tagged}");
         client.ok("SELECT INBOX").await;
         client
     }

@@ -242,7 +242,7 @@ impl World {
         if !killed {
             self.context.store.close().await;
         }
-        copy(self._directory.path(), directory.path());
+        copy(self.directory.path(), directory.path());
         if killed {
             self.context.store.close().await;
         }
@@ -255,7 +255,7 @@ impl World {
         }
         let (sender, receiver) = watch::channel(live(config(), &store));
         self.context = Context::new(store, receiver, Authenticator::new(0));
-        (self.live, self._directory) = (sender, directory);
+        (self.live, self.directory) = (sender, directory);
     }
 }
 
