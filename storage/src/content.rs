@@ -252,6 +252,33 @@ impl Reader {
         Self { files, content: content.clone(), pieces, area: None, ahead: VecDeque::new() }
     }
 
+    /// Goes on with a range of a message, of another one, too: octets that lie together with those that were read last are not read
+    /// again. `start` and `length` as for [`Store::reader`].
+    pub fn aim(&mut self, content: &Content, start: u64, length: u64) {
+        if (content.segment, content.area_at) != (self.content.segment, self.content.area_at) {
+            self.area = None;
+        }
+        self.ahead.clear();
+        self.pieces = content.pieces(start, length);
+        self.content = content.clone();
+    }
+
+    /// All octets that are left, at once. Errors: `Damaged`, `Io`.
+    pub async fn rest(&mut self) -> Result<Bytes, StoreError> {
+        let first = self.next().await?;
+        if self.pieces.is_empty() {
+            return Ok(first);
+        }
+        let mut all = BytesMut::from(first);
+        loop {
+            let more = self.next().await?;
+            if more.is_empty() {
+                return Ok(all.freeze());
+            }
+            all.extend_from_slice(&more);
+        }
+    }
+
     /// The next octets, at most 64 KiB; empty at the end. Errors: `Damaged`, `Io`.
     pub async fn next(&mut self) -> Result<Bytes, StoreError> {
         let Some(piece) = self.pieces.front().copied() else { return Ok(Bytes::new()) };
@@ -384,19 +411,7 @@ impl Files {
         start: u64,
         length: u64,
     ) -> Result<Bytes, StoreError> {
-        let mut reader = self.reader(content, start, length);
-        let first = reader.next().await?;
-        if reader.pieces.is_empty() {
-            return Ok(first);
-        }
-        let mut all = BytesMut::from(first);
-        loop {
-            let more = reader.next().await?;
-            if more.is_empty() {
-                return Ok(all.freeze());
-            }
-            all.extend_from_slice(&more);
-        }
+        self.reader(content, start, length).rest().await
     }
 }
 

@@ -13,6 +13,7 @@ use waypost_storage::{FlagChange, FlagMode, Rights, Row};
 use super::{
     Enabled, Failure, Operation,
     limit::{Left, newest},
+    turn::Turn,
 };
 use crate::{
     fetch::{self, Message, Read, Responder, preview::LAZY_MESSAGES_MAX, structure::Global},
@@ -23,8 +24,6 @@ use crate::{
 
 /// Messages whose structures are loaded at once.
 pub(super) const BATCH_MESSAGES: usize = 256;
-/// Messages after which others have their turn.
-const YIELD_MESSAGES: usize = 16;
 const UNKNOWN_ENCODING: &str = "some of it has a transfer encoding that is not known";
 const UNREADABLE: &str = "some of it cannot be read, it was logged";
 
@@ -110,7 +109,8 @@ impl Operation<'_, '_> {
         }
         let view = &mut self.user.selected.as_mut().ok_or(Failure::bad(super::SELECT_FIRST))?.view;
         let mut responder = Responder::new(&self.context.store, self.output, enabled);
-        for (index, message) in messages.iter().enumerate() {
+        let mut turn = Turn::new();
+        for message in &messages {
             if view.is_changed(message.row.uid) && !items.contains(&FetchItem::Flags) {
                 let with_flags = [&[FetchItem::Flags], items].concat();
                 responder.respond(message, &with_flags).await?;
@@ -118,10 +118,7 @@ impl Operation<'_, '_> {
                 responder.respond(message, items).await?;
             }
             view.flags_told(message.row.uid);
-            // Rows and short texts are in memory: a large mailbox would keep the thread.
-            if index % YIELD_MESSAGES == 0 {
-                tokio::task::yield_now().await;
-            }
+            turn.give().await;
         }
         Ok(responder.read())
     }

@@ -32,6 +32,7 @@ mod select;
 mod status;
 mod store;
 mod subscribe;
+mod turn;
 mod uidbatches;
 
 use waypost_net::{Disconnect, Output};

@@ -27,6 +27,7 @@ use std::{
 };
 
 use waypost_mail::{AccountId, EmailId, MailboxId, Uid};
+use zstd::bulk::Decompressor;
 
 use self::{structures::Block, value::Value};
 use crate::{
@@ -143,10 +144,14 @@ impl Index {
         read: impl Fn(&[u8]) -> Option<T>,
     ) -> Vec<Option<T>> {
         let mut block: Option<Block> = None;
+        let mut zstd: Option<Decompressor> = None;
         let find = |email| {
             if block.as_ref().is_none_or(|block| block.find(email).is_none()) {
                 let found = self.structures_until(account, email);
-                block = found.and_then(|(key, octets)| Block::open(&key, &octets));
+                zstd = zstd.take().or_else(|| Decompressor::new().ok());
+                block = found
+                    .zip(zstd.as_mut())
+                    .and_then(|((key, octets), zstd)| Block::open(&key, &octets, zstd));
             }
             block.as_ref()?.find(email).and_then(&read)
         };

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use minicbor::bytes::ByteVec;
 use waypost_mail::{AccountId, EmailId};
+use zstd::bulk::Decompressor;
 
 use super::{
     Operation, VALUE_BYTES_MAX,
@@ -37,7 +38,8 @@ pub(crate) fn put(
 ) -> Vec<Operation> {
     let mut blocks: Vec<Vec<(u64, ByteVec)>> = Vec::new();
     if let Some((key, octets)) = last {
-        let open = Block::open(&key, &octets).map(Block::into_items);
+        let zstd = Decompressor::new().ok();
+        let open = zstd.and_then(|mut zstd| Block::open(&key, &octets, &mut zstd)).map(Block::into_items);
         blocks.extend(open.filter(|block| block.len() < BLOCK_STRUCTURES_MAX));
     }
     for (email, structure) in new {
@@ -64,11 +66,11 @@ pub(super) struct Block {
 
 impl Block {
     /// `None`: damaged.
-    pub(super) fn open(key: &[u8], octets: &[u8]) -> Option<Self> {
+    pub(super) fn open(key: &[u8], octets: &[u8], zstd: &mut Decompressor<'_>) -> Option<Self> {
         let packed = Value::open(key, octets)?.payload;
         let size = zstd::zstd_safe::get_frame_content_size(packed).ok()??;
         let capacity = usize::try_from(size).ok().filter(|size| *size <= BLOCK_BYTES_LIMIT)?;
-        let octets = zstd::bulk::decompress(packed, capacity).ok()?;
+        let octets = zstd.decompress(packed, capacity).ok()?;
         let items = places(&octets).ok()?;
         Some(Self { octets, items })
     }

@@ -11,13 +11,14 @@ use std::{ops::Range, sync::Arc};
 
 use waypost_mail::MailboxId;
 use waypost_message::{HeaderBlock, Structure, header::HEADER_BYTES_MAX};
-use waypost_storage::{Row, StoreError};
+use waypost_storage::{Reader, Row, StoreError};
 
 use super::{
     Failure, Operation,
     append::now,
     fetch::BATCH_MESSAGES,
     limit::{Left, newest},
+    turn::Turn,
 };
 use crate::{
     machine::Ran,
@@ -103,12 +104,13 @@ impl Operation<'_, '_> {
                 .step_by(BATCH_MESSAGES)
                 .map(move |first| first..end.min(first.saturating_add(BATCH_MESSAGES as u32)))
         };
+        let mut turn = Turn::new();
         for batch in ranges.into_iter().flat_map(batches) {
             let (found, read) = self.search_batch(&program, batch.clone(), (done, goal)).await?;
             done += batch.len() as u32;
             all.all_read &= read;
             all.messages.extend(found);
-            tokio::task::yield_now().await;
+            turn.give().await;
         }
         Ok(all)
     }
@@ -151,11 +153,16 @@ impl Operation<'_, '_> {
         let rows: Vec<Row> = open.iter().map(|candidate| candidate.row.clone()).collect();
         let structures = if rows.is_empty() { Vec::new() } else { self.structures(mailbox, &rows).await };
         let mut all_read = true;
+        let (mut turn, mut reader) = (Turn::new(), None);
         for (candidate, structure) in open.into_iter().zip(structures) {
-            tokio::task::yield_now().await;
+            turn.give().await;
             self.tell_progress(done + candidate.index as u32, goal).await?;
             let matches = match structure {
-                Some(structure) => self.search_message(program, &candidate, &structure).await,
+                Some(structure) => {
+                    let content = &candidate.row.content;
+                    let reader = reader.get_or_insert_with(|| self.context.store.reader(content, 0, 0));
+                    self.search_message(program, &candidate, &structure, reader).await
+                }
                 None => Err(StoreError::Damaged("structure".to_owned())),
             };
             match matches {
@@ -174,11 +181,13 @@ impl Operation<'_, '_> {
         program: &Program,
         candidate: &Candidate,
         structure: &Arc<Structure>,
+        reader: &mut Reader,
     ) -> Result<bool, StoreError> {
-        let (store, content) = (&self.context.store, &candidate.row.content);
+        let content = &candidate.row.content;
         let length = content.prefix_size() + structure.root.header.end;
-        let octets = store.read(content, 0, length.min(HEADER_SEARCH_BYTES_MAX)).await?;
-        let header = HeaderText::new(&HeaderBlock::new(octets.to_vec()), self.user.comparator);
+        reader.aim(content, 0, length.min(HEADER_SEARCH_BYTES_MAX));
+        let header = HeaderBlock::new(reader.rest().await?.to_vec());
+        let header = HeaderText::new(&header, self.user.comparator);
         let mut facts = Facts {
             number: candidate.number,
             row: &candidate.row,
@@ -189,7 +198,7 @@ impl Operation<'_, '_> {
         if let Some(decided) = program.evaluate(&facts) {
             return Ok(decided);
         }
-        let found = text::find(store, content, structure, program.needles(), self.user.comparator).await?;
+        let found = text::find(reader, content, structure, program.needles(), self.user.comparator).await?;
         facts.found = Some(&found);
         Ok(program.evaluate(&facts).unwrap_or(false))
     }

@@ -3,7 +3,7 @@
 use waypost_message::{
     HeaderBlock, Part, Span, Structure, decode::BodyDecoder, decode::header_text, header::HEADER_BYTES_MAX,
 };
-use waypost_storage::{Content, Store, StoreError};
+use waypost_storage::{Content, Reader, StoreError};
 
 use crate::{op::Comparator, wire::Day};
 
@@ -65,7 +65,7 @@ pub(super) enum Scope {
 /// Which of the needles are in the body of a message: in its text parts, decoded, in other parts that are text (delivery
 /// reports), in the headers and text parts of messages inside it, and in the headers of parts.
 pub(super) async fn find(
-    store: &Store,
+    reader: &mut Reader,
     content: &Content,
     structure: &Structure,
     needles: &[Needle],
@@ -81,13 +81,13 @@ pub(super) async fn find(
         match piece {
             Piece::Header(span, scope) => {
                 let length = (span.end - span.start).min(HEADER_BYTES_MAX as u64);
-                let octets = store.read(content, content.prefix_size() + span.start, length).await?;
-                finder.feed(&header_text(&octets), scope);
+                reader.aim(content, content.prefix_size() + span.start, length);
+                finder.feed(&header_text(&reader.rest().await?), scope);
             }
             Piece::Text(part) => {
                 let span = part.body;
                 let start = content.prefix_size() + span.start;
-                let mut reader = store.reader(content, start, span.end.saturating_sub(span.start));
+                reader.aim(content, start, span.end.saturating_sub(span.start));
                 let mut decoder = BodyDecoder::new(part.encoding.as_deref(), part.charset());
                 loop {
                     let octets = reader.next().await?;
