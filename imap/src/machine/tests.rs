@@ -1116,7 +1116,7 @@ fn a_user_logs_out_and_another_in() {
     check(
         reusable("s SELECT inbox\r\n"),
         "a UNAUTHENTICATE\r\nl LOGIN u p\r\n",
-        &format!("{out}{}", LOGGED_IN.replace("] ", " UNAUTHENTICATE] ")),
+        &format!("{out}{}", LOGGED_IN.replace(" APPENDLIMIT", " UNAUTHENTICATE APPENDLIMIT")),
         &["unauthenticate", "login u/p"],
     );
     check(
