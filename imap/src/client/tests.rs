@@ -53,7 +53,6 @@ impl World {
                     self.open = false;
                     return;
                 }
-                Step::StartCompression | Step::StopCompression => panic!("no such thing was asked for"),
             }
         }
     }

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use waypost_mail::{AccountId, Address, Flags, SystemFlags};
+use waypost_mail::{AccountId, Address, Flags, SystemFlags, Uid};
 use waypost_storage::{
     Accepted, Account, AccountState, FlagChange, FlagMode, MailboxState, Rights, StoreError,
 };
@@ -63,11 +63,13 @@ impl Found {
         }
     }
 
-    /// Messages that one put there are seen by that one, where the flags say so.
-    pub(super) async fn mark_seen(&self, flags: &Flags, accepted: &Accepted) -> Result<(), Failure> {
+    /// Messages that one put there are seen by that one, where the flags of each say so.
+    pub(super) async fn mark_seen(&self, flags: &[Flags], accepted: &[Accepted]) -> Result<(), Failure> {
         let account = &self.space.account;
-        if account.reader().is_some() && flags.system.contains(SystemFlags::SEEN) {
-            let uids = accepted.local.iter().map(|placed| placed.uid).collect();
+        let seen = accepted.iter().zip(flags).filter(|(_, flags)| flags.system.contains(SystemFlags::SEEN));
+        let placed = seen.flat_map(|(accepted, _)| &accepted.local);
+        let uids: Vec<Uid> = placed.map(|placed| placed.uid).collect();
+        if account.reader().is_some() && !uids.is_empty() {
             let change =
                 FlagChange { mode: FlagMode::Add, flags: SystemFlags::SEEN.into(), unchanged_since: None };
             account.change_flags_within(self.mailbox.id, uids, change, Rights::SEEN.into()).await?;

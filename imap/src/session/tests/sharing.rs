@@ -66,6 +66,12 @@ impl Shared {
     }
 }
 
+impl Client {
+    async fn replace(&mut self, mailbox: &str) -> String {
+        self.command(&format!("REPLACE 1 {mailbox} {{{}+}}\r\n{PLAIN}", PLAIN.len())).await.1
+    }
+}
+
 /// What stands in the answer to one command, by the rights that one has.
 type Expected = &'static [(&'static str, &'static str)];
 
@@ -143,6 +149,7 @@ const COMMANDS: &[(&str, Expected)] = &[
     ),
     ("MOVE 1 BOX", &[("i", "OK"), ("l", NOPERM), ("*", TRY)]),
     ("APPEND", &[("i", "OK [APPENDUID"), ("l", NOPERM), ("lrswpkxtea", NOPERM), ("*", TRY)]),
+    ("REPLACE", &[("i", "OK"), ("l", NOPERM), ("lrswpkxtea", NOPERM), ("*", TRY)]),
 ];
 
 /// Rights with which every command is tried that has no line of its own for them.
@@ -166,6 +173,7 @@ async fn each_command_asks_for_its_right() {
             let command = command.replace("BOX/other", &format!("{below}other\"")).replace("BOX", name);
             let said = match command.as_str() {
                 "APPEND" => client.append(name, "", PLAIN).await,
+                "REPLACE" => client.replace(name).await,
                 command => client.command(command).await.1,
             };
             assert!(said.starts_with(answer), "{command} with {letters:?}: {said}");
@@ -177,6 +185,7 @@ async fn each_command_asks_for_its_right() {
             let absent = if absent == command { command.replace("owner@", "nobody@") } else { absent };
             let of_absent = match command.as_str() {
                 "APPEND" => client.append(&name.replace("/Box", "/Nix"), "", PLAIN).await,
+                "REPLACE" => client.replace(&name.replace("/Box", "/Nix")).await,
                 _ => client.command(&absent).await.1,
             };
             assert_eq!(said, of_absent, "{command} with {letters:?}");
@@ -399,9 +408,13 @@ async fn a_message_that_one_puts_there_is_seen_by_that_one() {
     let shared = Shared::new(ImapConfig::default()).await;
     shared.give_user("lrsi").await;
     let mut client = shared.login(testing::USER).await;
-    client.append("\"Other Users/owner@a.test/Box\"", "(\\Seen) ", PLAIN).await;
+    let literal = format!("{{{}+}}\r\n{PLAIN}", PLAIN.len());
+    client.ok(&format!("APPEND \"Other Users/owner@a.test/Box\" {literal} (\\Seen) {literal}")).await;
     client.ok("SELECT \"Other Users/owner@a.test/Box\"").await;
-    assert_eq!(client.ok("FETCH 4 FLAGS").await, "* 4 FETCH (FLAGS (\\Seen))\r\n");
+    assert_eq!(client.ok("FETCH 4 FLAGS").await, "* 4 FETCH (FLAGS ())\r\n");
+    assert_eq!(client.ok("FETCH 5 FLAGS").await, "* 5 FETCH (FLAGS (\\Seen))\r\n");
+    // Without the rights to remove, the message stays.
+    assert!(client.refused(&format!("REPLACE 5 INBOX {literal}")).await.starts_with(NOPERM));
     let account = shared.world.context.store.account(shared.owner).await.unwrap();
     let mailbox = account.state().by_name("Box").unwrap().id;
     let state = account.select(mailbox).await.unwrap().state().unwrap();
