@@ -49,6 +49,7 @@ impl World {
                     self.handshakes += 1;
                     self.client.tls_started(&TlsInfo::default());
                 }
+                Step::StartCompression | Step::StopCompression => panic!("no such thing was asked for"),
                 Step::Close => {
                     self.open = false;
                     return;

@@ -157,9 +157,7 @@ impl Operation<'_, '_> {
                 StoreError::NoSuchMailbox => StoreError::NoSuchDestination,
                 error => error,
             })?;
-            for (flags, accepted) in flags.iter().zip(&accepted) {
-                to.mark_seen(flags, accepted).await?;
-            }
+            to.mark_seen(&flags, &accepted).await?;
             let ran = Ran::ok("appended");
             return Ok(match appenduid(&accepted) {
                 Some(code) => ran.with_code(code),
@@ -167,11 +165,9 @@ impl Operation<'_, '_> {
             });
         };
         let acceptance = acceptances.pop().ok_or(Failure::bad(NOT_NOW))?;
-        let accepted = self.context.store.replace(acceptance, replaced).await?;
-        for flags in &flags {
-            to.mark_seen(flags, &accepted).await?;
-        }
-        if let Some(code) = appenduid(&[accepted]) {
+        let accepted = [self.context.store.replace(acceptance, replaced).await?];
+        to.mark_seen(&flags, &accepted).await?;
+        if let Some(code) = appenduid(&accepted) {
             // RFC 8508 section 4.3: before the EXPUNGE response.
             let mut out = Vec::new();
             encode::untagged(&mut out, Status::Ok, Some(&code), "the new message is there");
