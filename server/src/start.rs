@@ -54,6 +54,8 @@ pub struct Parts {
     pub checkpoint_records: Option<u64>,
     /// The clock of store and queue.
     pub clock: Option<Clock>,
+    /// Whether mail is received on the runtime of all else, too: a test whose timers stand still has them in one.
+    pub one_runtime: bool,
 }
 
 /// A clock in place of the system's.
@@ -153,7 +155,8 @@ pub struct Running {
     shutdown: Shutdown,
     services: Arc<Services>,
     limits: Limits,
-    cores: Cores,
+    /// Threads that receive mail.
+    cores: Option<Cores>,
     /// Held while a reload changes configuration and directory.
     changing: Arc<Mutex<()>>,
 }
@@ -198,6 +201,7 @@ impl Server {
         let failures = config.limits.auth_failures_per_minute;
         let authenticator = Authenticator::with_salt_key(failures, &salt_key, Some(ask), Some(use_code));
         let counts = Counts::open(&reports_folder(&config), store.now());
+        let cores = if parts.one_runtime { None } else { Some(Cores::start().map_err(StartError::Threads)?) };
         let running = Running {
             bound: listeners.iter().map(|(bound, _, _)| bound.clone()).collect(),
             services: Arc::new(Services::new(&store, &live, &authenticator, &srs, &resolver, counts)),
@@ -207,7 +211,7 @@ impl Server {
             live,
             tls: watch::Sender::new(tls),
             shutdown: Shutdown::new(),
-            cores: Cores::start().map_err(StartError::Threads)?,
+            cores,
             changing: Arc::default(),
         };
         running.serve(&config, listeners, resolver)?;
@@ -229,7 +233,7 @@ impl Running {
                 client_certificates: listener_config.rules.client_certificates.clone(),
                 limits: self.limits.clone(),
                 proxies: proxies(&listener_config),
-                cores: receives_mail(bound.service).then(|| self.cores.clone()),
+                cores: self.cores.clone().filter(|_| receives_mail(bound.service)),
                 shutdown: self.shutdown.clone(),
             };
             let services = Arc::clone(&self.services);

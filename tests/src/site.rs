@@ -54,6 +54,7 @@ pub struct SiteBuilder {
     tls: String,
     rules: Vec<(String, String)>,
     clock: Option<Clock>,
+    one_runtime: bool,
 }
 
 impl SiteBuilder {
@@ -73,7 +74,15 @@ impl SiteBuilder {
             tls: String::new(),
             rules: Vec::new(),
             clock: None,
+            one_runtime: false,
         }
+    }
+
+    /// All sessions on the runtime of the test, so that its timers stand still for them, too.
+    #[must_use]
+    pub fn one_runtime(mut self) -> Self {
+        self.one_runtime = true;
+        self
     }
 
     /// Whether this is the server of a domain.
@@ -200,7 +209,7 @@ impl SiteBuilder {
         let folder = tempfile::tempdir().unwrap();
         let config =
             waypost_config::load(&self.write(folder.path())).unwrap_or_else(|error| panic!("{error}"));
-        let parts = Parts { clock: self.clock, ..Parts::default() };
+        let parts = Parts { clock: self.clock, one_runtime: self.one_runtime, ..Parts::default() };
         let running = Server::start(config, parts).await.unwrap();
         Site { domain: self.domain, folder, running }
     }

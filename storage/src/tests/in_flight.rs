@@ -137,6 +137,8 @@ async fn store_of_one_sender(
     for body in &bodies {
         deliver(&store, id, body).await.unwrap();
     }
+    // Who answered the last one may not have put the writer down yet.
+    wait_until(|| store.desk().has_writer()).await;
     (store, id, bodies)
 }
 

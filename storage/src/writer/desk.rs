@@ -58,6 +58,12 @@ impl Desk {
         *locked(&self.0) = Some(writer);
     }
 
+    /// Whether the writer lies there, for a caller to take.
+    #[cfg(test)]
+    pub(crate) fn has_writer(&self) -> bool {
+        self.0.try_lock().is_ok_and(|place| place.is_some())
+    }
+
     /// Whether a caller works with the writer.
     #[cfg(test)]
     pub(crate) fn is_taken_by_a_caller(&self) -> bool {

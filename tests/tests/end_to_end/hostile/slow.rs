@@ -89,7 +89,7 @@ impl Case {
 
 #[tokio::test]
 async fn the_slow_are_cut_off() {
-    let site = SiteBuilder::new("a.test").start().await;
+    let site = SiteBuilder::new("a.test").one_runtime().start().await;
     let login = format!("a LOGIN alice@a.test \"{PASSWORD}\"\r\n");
     let plain = base64(format!("\0alice@a.test\0{PASSWORD}").as_bytes());
     let data = "EHLO c.test\r\nMAIL FROM:<x@far.test>\r\nRCPT TO:<alice@a.test>\r\nDATA\r\n";
