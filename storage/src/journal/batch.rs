@@ -1,6 +1,6 @@
 //! A batch: what is written and synced at once, one write and one sync for each segment.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Position,
@@ -28,8 +28,6 @@ pub(super) struct Part {
     pub(super) start: u64,
     pub(super) octets: Vec<u8>,
     pub(super) index: Index,
-    /// Zeros that are written behind it, within what is allocated.
-    pub(super) zeros: usize,
     /// Offsets of the frames in the segment with their headers, which are written when it is known what is durable.
     frames: Vec<(u64, FrameHeader)>,
 }
@@ -43,7 +41,7 @@ impl Batch {
                 return Err(StoreError::Poisoned);
             }
             part.write_headers(self.proven);
-            let written = part.write().and_then(|()| part.file.sync());
+            let written = part.file.write_at(part.start, &part.octets).and_then(|()| part.file.sync());
             if let Err(error) = written {
                 tracing::error!(event = "journal_poisoned", segment = part.segment.number, %error);
                 self.files.poison();
@@ -57,7 +55,7 @@ impl Batch {
 impl Part {
     /// Octets are gathered in `buffer`, which is empty.
     pub(super) fn new(segment: SegmentId, file: Arc<dyn DiskFile>, start: u64, buffer: Vec<u8>) -> Self {
-        Self { segment, file, start, octets: buffer, index: Index::new(), zeros: 0, frames: Vec::new() }
+        Self { segment, file, start, octets: buffer, index: Index::new(), frames: Vec::new() }
     }
 
     /// Adds the frame that stands at `offset`, behind all that is there; its header.
@@ -66,14 +64,6 @@ impl Part {
         add_to_index(&mut self.index, offset, draft.records().iter().map(|record| record.stream));
         self.frames.push((offset, header));
         header
-    }
-
-    fn write(&self) -> io::Result<()> {
-        self.file.write_at(self.start, &self.octets)?;
-        match self.zeros {
-            0 => Ok(()),
-            zeros => self.file.write_at(self.start + self.octets.len() as u64, &vec![0; zeros]),
-        }
     }
 
     /// `proven`: all before it is durable. In a later segment, all before the segment is: it was synced first.

@@ -65,10 +65,6 @@ use layout::{Draft, FrameHeader, MARK_BYTES};
 /// Octets of a buffer that is kept from one batch for the next.
 const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Octets behind the end that are written together with what does not fit into those of the time before; for batches of half of it at
-/// most, or there would be nothing to save.
-const AHEAD_BYTES: u64 = 256 * 1024;
-
 /// What a record changes.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Stream {
@@ -214,20 +210,6 @@ impl Journal {
         }
         let (files, parts) = (Arc::clone(&self.files), mem::take(&mut self.staged));
         Some(Batch { files, parts, proven: self.committed, end: self.tail.position() })
-    }
-
-    /// Has a batch that was just taken write zeros behind it where that is worth it: small batches to come find their octets written.
-    /// `fdatasync` of octets that were only allocated before writes to the file system's journal, too, and waits for what others
-    /// have in it.
-    pub(crate) fn write_ahead(&mut self, batch: &mut Batch) {
-        let tail = &mut self.tail;
-        if let Some(part) = batch.parts.last_mut().filter(|part| part.segment == tail.id)
-            && tail.written < tail.end
-            && part.octets.len() as u64 <= AHEAD_BYTES / 2
-        {
-            tail.written = (tail.end + AHEAD_BYTES).min(tail.capacity).max(tail.end);
-            part.zeros = (tail.written - tail.end) as usize;
-        }
     }
 
     /// The batch that was taken is durable: readers find it from now on.

@@ -275,26 +275,14 @@ impl Files {
         file.sync()?;
         write_mark(file, scan, cut)?;
         file.sync()?;
-        Ok(Tail {
-            id: scan.id,
-            file: Arc::clone(&scan.file),
-            capacity: scan.length,
-            end: cut + MARK_BYTES,
-            written: cut,
-        })
+        Ok(Tail { id: scan.id, file: Arc::clone(&scan.file), capacity: scan.length, end: cut + MARK_BYTES })
     }
 
     /// A clean end: only the mark itself is not proven, so it is written again.
     fn renew_mark(&self, scan: &Scan, at: u64) -> Result<Tail, StoreError> {
         write_mark(&*scan.file, scan, at)?;
         scan.file.sync()?;
-        Ok(Tail {
-            id: scan.id,
-            file: Arc::clone(&scan.file),
-            capacity: scan.length,
-            end: at + MARK_BYTES,
-            written: at,
-        })
+        Ok(Tail { id: scan.id, file: Arc::clone(&scan.file), capacity: scan.length, end: at + MARK_BYTES })
     }
 
     /// Copies what is shown, with the bodies that the unproven part names, to new files with the same names. All positions stay.
@@ -315,7 +303,7 @@ impl Files {
             copy_octets(&*scan.file, file, SEGMENT_HEADER_BYTES, cut)?;
             write_mark(file, scan, cut)
         })?;
-        Ok(Tail { id: scan.id, file, capacity, end: cut + MARK_BYTES, written: cut })
+        Ok(Tail { id: scan.id, file, capacity, end: cut + MARK_BYTES })
     }
 
     fn copy_body(&self, segment: u64, number: u64) -> Result<(), StoreError> {

@@ -120,9 +120,6 @@ impl Writer {
         match self.depart() {
             None => {}
             Some(mut batch) if alone => {
-                if self.custom.comes_alone() {
-                    self.journal.write_ahead(&mut batch);
-                }
                 let begun = Instant::now();
                 let written = batch.write().map(|()| batch);
                 self.custom.written(begun.elapsed());
