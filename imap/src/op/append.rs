@@ -106,7 +106,7 @@ impl Operation<'_, '_> {
         if numbers == Numbers::Sequence && self.user.enabled.uidonly {
             return Err(uids_only());
         }
-        // RFC 8508 section 3.4: as for STORE of \Deleted and EXPUNGE.
+        // RFC 8508 section 4.1: as for STORE of \Deleted and EXPUNGE.
         let selected = self.selected_for_writing(Some(Rights::DELETED.with(Rights::EXPUNGE)))?;
         let set = SequenceSet::Ranges(vec![(number, number)]);
         let number = selected.numbers(numbers, &set)?.into_iter().flatten().next();

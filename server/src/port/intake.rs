@@ -179,6 +179,22 @@ impl Intake {
         }
     }
 
+    /// Something is not imported; with `--strict` that is the end, once what was read is in the store.
+    pub(super) fn refuse(
+        &mut self,
+        work: &mut Work,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        strict: bool,
+    ) -> Result<(), Ended> {
+        let trouble = work.failed(what, why)?;
+        if strict {
+            self.finish(work)?;
+            return Err(Ended::Strict(trouble));
+        }
+        Ok(())
+    }
+
     /// Waits until all that was taken is durable, and notes it.
     pub(super) fn finish(&mut self, work: &mut Work) -> Result<(), Ended> {
         self.flush(work)?;

@@ -246,14 +246,9 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Something is not imported; with `--strict` that is the end, once what was read is in the store.
+    /// Something is not imported.
     fn refuse(&mut self, what: impl Into<String>, why: impl Into<String>) -> Result<(), Ended> {
-        let trouble = self.work.failed(what, why)?;
-        if self.strict {
-            self.intake.finish(self.work)?;
-            return Err(Ended::Strict(trouble));
-        }
-        Ok(())
+        self.intake.refuse(self.work, what, why, self.strict)
     }
 
     /// Does something, if need be over several connections.
