@@ -23,7 +23,7 @@ use super::{
 use crate::{
     machine::Ran,
     session::Selected,
-    wire::{Numbers, Search, SearchKey, SequenceSet, Status, encode},
+    wire::{Numbers, Search, SearchKey, SequenceSet, Status, encode, spoken},
 };
 use answer::{Answer, Found};
 use program::{Context, Facts, Program, Unready};
@@ -71,7 +71,7 @@ impl Operation<'_, '_> {
         let found = found?;
         let mut out = answer.response(tag, numbers, &found.messages);
         if !found.all_read {
-            let text = self.user.enabled.language.text(UNREADABLE);
+            let text = spoken(self.user.enabled.language, UNREADABLE);
             encode::untagged(&mut out, Status::No, Some("CORRUPTION"), &text);
         }
         self.output.write(&out).await?;
