@@ -32,7 +32,7 @@ use zstd::bulk::Decompressor;
 use self::{structures::Block, value::Value};
 use crate::{
     error::StoreError,
-    state::{AccountState, Chunk, MailboxState},
+    state::{AccountState, Chunk, MailboxState, Row},
 };
 
 /// Most operations in one batch: larger ones take sled much memory.
@@ -134,6 +134,33 @@ impl Index {
             chunks.retain(|chunk: &Arc<Chunk>| chunk.rows.last().is_some_and(|row| row.uid < below));
         }
         Some(chunks)
+    }
+
+    /// Shows the rows of a mailbox, or those in chunks below a UID, to `look`, and keeps none. They are not compared with its digest
+    /// here. `None`: they cannot be read.
+    pub(crate) fn each_row(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        below: Option<Uid>,
+        mut look: impl FnMut(&Row),
+    ) -> Option<()> {
+        for (key, octets) in self.scan(&rows_prefix(account, mailbox)).ok()? {
+            let rows = rows::decode(Value::open(&key, &octets)?.payload)?;
+            let last = rows.last()?.uid;
+            if below.is_none_or(|below| last < below) {
+                rows.iter().for_each(&mut look);
+            }
+        }
+        Some(())
+    }
+
+    /// The row of a UID, as it was last written.
+    pub(crate) fn row(&self, account: AccountId, mailbox: MailboxId, uid: Uid) -> Option<Row> {
+        let (first, last) = (rows_prefix(account, mailbox), chunk_key(account, mailbox, uid));
+        let found = self.run(|sled| sled.range(first..=last).next_back().transpose()).ok()??;
+        let rows = rows::decode(Value::open(&found.0, &found.1)?.payload)?;
+        rows.into_iter().find(|row| row.uid == uid)
     }
 
     /// The structures of messages, each as `read` makes it of its encoded form. Messages that follow each other most often share a block.
