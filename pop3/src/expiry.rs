@@ -14,15 +14,15 @@ const LOOK: Duration = Duration::from_secs(60 * 60);
 pub async fn expire(store: Store, live: watch::Receiver<Arc<Live>>) {
     loop {
         let directory = live.borrow().directory.clone();
-        if let Err(error) = look(&store, &directory).await {
+        if let Err(error) = look(&store, &directory, day(store.now())).await {
             tracing::warn!(%error, "retrieved messages were not removed everywhere");
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
-async fn look(store: &Store, directory: &Directory) -> Result<(), StoreError> {
-    let today = day(store.now());
+/// Removes what is over its time today.
+pub(crate) async fn look(store: &Store, directory: &Directory, today: u32) -> Result<(), StoreError> {
     for account in directory.accounts() {
         // With 0 they went at the end of the session.
         let Some(days @ 1..) = directory.pop3_policy(account).expire_days else { continue };

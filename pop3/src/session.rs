@@ -3,6 +3,7 @@
 use std::{
     future::{Future, pending},
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::Arc,
 };
 
@@ -15,7 +16,7 @@ use waypost_auth::{
 };
 use waypost_config::ListenerConfig;
 use waypost_mail::{Language, LoginService};
-use waypost_net::{AddressCount, Connection, Disconnect, Handler, Output, TlsRole, drive};
+use waypost_net::{AddressCount, Connection, Disconnect, Driven, Handler, Output, TlsRole, drive};
 use waypost_storage::Store;
 
 use crate::{
@@ -61,6 +62,19 @@ pub fn serve(
     context: Context,
     listener: &ListenerConfig,
 ) -> impl Future<Output = ()> + Send + use<> {
+    let span = tracing::info_span!("pop3", peer = %connection.peer);
+    let driven = driven(connection, context, listener);
+    // In a box: a future that waits for another holds what comes of it, too.
+    let session = async { Box::pin(ended(driven.await)).await };
+    session.instrument(span)
+}
+
+/// The session, in its box.
+fn driven(
+    connection: Connection,
+    context: Context,
+    listener: &ListenerConfig,
+) -> Pin<Box<impl Future<Output = Driven<Session, Answers>> + Send + use<>>> {
     let peer = connection.peer;
     let tls = match (&connection.tls, &connection.starttls) {
         (Some(_), _) => Tls::Active,
@@ -76,18 +90,17 @@ pub fn serve(
     drop(live);
     let counted = connection.counted.clone();
     let handler = Answers { context, peer: peer.ip(), counted, seat: None, maildrop: None };
-    let driven = drive(connection, machine, handler);
-    let session = async {
-        let (_, handler, ended) = driven.await;
-        if let Some(maildrop) = handler.maildrop {
-            maildrop.abandon().await;
-        }
-        match ended {
-            Ok(()) => tracing::debug!("session ended"),
-            Err(error) => tracing::info!(%error, "session lost"),
-        }
-    };
-    session.instrument(tracing::info_span!("pop3", %peer))
+    drive(connection, machine, handler)
+}
+
+async fn ended((_, handler, ended): Driven<Session, Answers>) {
+    if let Some(maildrop) = handler.maildrop {
+        maildrop.abandon().await;
+    }
+    match ended {
+        Ok(()) => tracing::debug!("session ended"),
+        Err(error) => tracing::info!(%error, "session lost"),
+    }
 }
 
 /// Passwords go over the wire in plain text only where both the listener and the peer are local.
@@ -237,3 +250,6 @@ async fn send(
     output.write(&buffer).await?;
     Ok(Ok(()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ impl UidSet {
     pub fn insert(&mut self, uid: Uid) {
         match self.0.last_mut() {
             Some(last) if last.end().checked_add(1) == Some(uid.value()) => {
-                *last = *last.start()..=uid.value()
+                *last = *last.start()..=uid.value();
             }
             _ => self.add(&[UidRange { first: uid, last: uid }]),
         }
