@@ -136,7 +136,7 @@ impl Index {
         Some(chunks)
     }
 
-    /// Shows the rows of a mailbox, or those in chunks below a UID, to `look`, and keeps none. They are not compared with its digest
+    /// Shows the rows of a mailbox, or those below a UID, to `look`, and keeps none. They are not compared with its digest
     /// here. `None`: they cannot be read.
     pub(crate) fn each_row(
         &self,
@@ -145,14 +145,23 @@ impl Index {
         below: Option<Uid>,
         mut look: impl FnMut(&Row),
     ) -> Option<()> {
-        for (key, octets) in self.scan(&rows_prefix(account, mailbox)).ok()? {
-            let rows = rows::decode(Value::open(&key, &octets)?.payload)?;
-            let last = rows.last()?.uid;
-            if below.is_none_or(|below| last < below) {
-                rows.iter().for_each(&mut look);
+        let prefix = rows_prefix(account, mailbox);
+        let mut look = |row: &Row| {
+            if below.is_none_or(|below| row.uid < below) {
+                look(row);
             }
-        }
-        Some(())
+        };
+        let read = self.run(|sled| {
+            for pair in sled.scan_prefix(&prefix) {
+                let (key, octets) = pair?;
+                let value = Value::open(&key, &octets);
+                if value.and_then(|value| rows::each(value.payload, &mut look)).is_none() {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        });
+        read.ok().flatten()
     }
 
     /// The row of a UID, as it was last written.
