@@ -1,4 +1,4 @@
-//! The languages in which people are spoken to. Texts are written in English and looked up by that in a table of their protocol; one that
+//! The languages in which people are spoken to (RFC 5255 section 3, RFC 6856 section 3). Texts are written in English and looked up by that in a table of their protocol; one that
 //! has no translation there stays English.
 
 /// A language of texts for people.

@@ -33,7 +33,7 @@ impl Session {
     }
 }
 
-/// As it is most often written (RFC 5646 section 2.1.1).
+/// As it is most often written.
 fn tag(language: Language) -> String {
     language.tag().to_ascii_lowercase()
 }
