@@ -85,7 +85,7 @@ impl Question {
             }
             machine::Question::Update { deleted } => {
                 assert!(deleted.is_sorted_by(|a, b| a < b) && deleted.len() <= 3);
-                machine::Answer::Updated(result)
+                machine::Answer::Updated(result.map(|()| deleted.len()))
             }
             machine::Question::Flush => machine::Answer::Flushed,
         })

@@ -90,8 +90,8 @@ pub(crate) enum Answer {
     Opened(Result<Opened, Refusal>),
     /// The whole reply is sent; after a refusal nothing of it.
     Retrieved(Result<(), Refusal>),
-    /// The messages are gone; after a refusal none is.
-    Updated(Result<(), Refusal>),
+    /// So many messages are gone; after a refusal none is.
+    Updated(Result<usize, Refusal>),
     /// It is sent.
     Flushed,
 }
@@ -169,8 +169,8 @@ enum State {
     },
     /// A message is being sent.
     Retrieving(Listing),
-    /// QUIT was given.
-    Updating,
+    /// QUIT was given; how many messages there were.
+    Updating(usize),
     Closing,
 }
 
@@ -353,7 +353,7 @@ impl Machine for Session {
                 self.state = State::Transaction(listing);
                 result.unwrap_or_else(|refusal| self.refuse(refusal));
             }
-            (State::Updating, Answer::Updated(result)) => self.updated(result),
+            (State::Updating(count), Answer::Updated(result)) => self.updated(count, result),
             // An answer to something else: our bug. The session ends and nothing is deleted.
             _ => self.refuse(CONFUSED),
         }

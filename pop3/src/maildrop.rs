@@ -161,8 +161,8 @@ impl Maildrop {
         }
     }
 
-    /// Removes messages in one step, and gives the maildrop up. What is gone already is no error.
-    pub(crate) async fn update(mut self, mut deleted: Vec<Uid>) -> Result<(), Refusal> {
+    /// Removes messages in one step, and gives the maildrop up; how many. What is gone already is no error.
+    pub(crate) async fn update(mut self, mut deleted: Vec<Uid>) -> Result<usize, Refusal> {
         if !self.lock.keep() {
             return Err(NOT_REMOVED);
         }
@@ -171,7 +171,8 @@ impl Maildrop {
             deleted.sort_unstable();
             deleted.dedup();
         }
-        self.leave(deleted).await
+        let count = deleted.len();
+        self.leave(deleted).await.map(|()| count)
     }
 
     /// The session ended without QUIT: nothing is removed.

@@ -179,7 +179,7 @@ impl World {
             Question::Update { deleted } => {
                 let uids: Vec<u32> = deleted.iter().map(|uid| uid.value()).collect();
                 self.said.push_str(&format!("[delete {uids:?}]\r\n"));
-                Answer::Updated(self.update)
+                Answer::Updated(self.update.map(|()| uids.len()))
             }
             Question::Flush => Answer::Flushed,
         }
@@ -267,7 +267,7 @@ fn a_session_downloads_and_deletes() {
          S: -ERR not in this state
          C: QUIT
          S: [delete [11, 13]]
-         S: +OK bye
+         S: +OK bye (1 messages left)
          S: [closed]
          C: NOOP",
     );
@@ -345,7 +345,7 @@ fn sasl_exchanges_log_in() {
          S: -ERR not in this state
          C: QUIT
          S: [delete []]
-         S: +OK bye
+         S: +OK bye (3 messages left)
          S: [closed]",
     );
     let mut world = World::new(Tls::Active, Login::WithTls);
@@ -557,7 +557,7 @@ fn a_lost_connection_deletes_nothing() {
     for (last, expected) in [
         ("", "[closed]\r\n"),
         ("QUIT", "[closed]\r\n"),
-        ("QUIT\r\n", "[delete [11]]\r\n+OK bye\r\n[closed]\r\n"),
+        ("QUIT\r\n", "[delete [11]]\r\n+OK bye (2 messages left)\r\n[closed]\r\n"),
     ] {
         let mut world = World::logged_in();
         world.say("DELE 1\r\n", 4096);
@@ -689,7 +689,7 @@ fn people_are_spoken_to_in_their_language() {
          S: +OK nothing done
          C: QUIT
          S: [delete []]
-         S: +OK bye
+         S: +OK bye (3 messages left)
          S: [closed]",
     );
 }

@@ -28,7 +28,7 @@ impl Session {
             Command::Top(number, lines) => return self.retrieve(listing, number, Some(lines)),
             Command::Quit => {
                 let deleted = listing.deleted();
-                self.state = State::Updating;
+                self.state = State::Updating(listing.len());
                 return Some(Step::Ask(Question::Update { deleted }));
             }
             Command::List(Some(number)) => self.list_one(&listing, number, List::Scan).err(),
@@ -137,9 +137,12 @@ impl Session {
         self.state = State::Transaction(listing);
     }
 
-    pub(super) fn updated(&mut self, result: Result<(), Refusal>) {
+    pub(super) fn updated(&mut self, count: usize, result: Result<usize, Refusal>) {
         match result {
-            Ok(()) => self.ok("bye"),
+            Ok(gone) => {
+                let (bye, messages) = (spoken(self.language, "bye"), spoken(self.language, "messages left"));
+                self.output.line(format_args!("+OK {bye} ({} {messages})", count.saturating_sub(gone)));
+            }
             Err(refusal) => self.refuse(refusal),
         }
         self.state = State::Closing;

@@ -7,7 +7,7 @@ pub(crate) fn spoken(language: Language, english: &str) -> &str {
     language.translated(english, &GERMAN).unwrap_or(english)
 }
 
-const GERMAN: [(&str, &str); 44] = [
+const GERMAN: [(&str, &str); 45] = [
     ("TLS is active already", "TLS ist schon an"),
     ("TLS is not available", "TLS gibt es hier nicht"),
     ("USER comes first", "erst USER"),
@@ -25,6 +25,7 @@ const GERMAN: [(&str, &str); 44] = [
     ("listing follows", "die Liste folgt"),
     ("marked as deleted", "zum Löschen vorgemerkt"),
     ("messages", "Nachrichten"),
+    ("messages left", "Nachrichten übrig"),
     ("no login without TLS; use STLS first", "keine Anmeldung ohne TLS; erst STLS"),
     ("no such message", "keine solche Nachricht"),
     ("nobody may act for another user", "im Namen anderer zu handeln ist nicht möglich"),
