@@ -37,7 +37,7 @@ const TOO_SOON: Refusal = Refusal::with(Code::LoginDelay, "too soon after the la
 const ANOTHER_USER: Refusal = Refusal::with(Code::Auth, "nobody may act for another user");
 
 /// Octets after which a session that sends a message is known to live: also over a slow line long before it counts as silent.
-const PIECE_BYTES: usize = 4 * 1024;
+const PIECE_BYTES: usize = 16 * 1024;
 
 /// What all POP3 sessions of a server share. Cheap to clone; the clones share the locks on maildrops, too.
 #[derive(Clone, Debug)]
@@ -239,7 +239,7 @@ async fn send(
                 () = maildrop.lost() => {
                     return Err(Disconnect::Handler("another session has taken the maildrop over".into()));
                 }
-                sent = output.write(piece) => sent?,
+                sent = send_piece(output, piece) => sent?,
             }
             maildrop.alive();
         }
@@ -249,6 +249,12 @@ async fn send(
     stuffer.finish(&mut buffer);
     output.write(&buffer).await?;
     Ok(Ok(()))
+}
+
+/// Sends a whole piece at once, as it is to be known that it was taken; what is less is gathered.
+async fn send_piece(output: &mut Output<'_>, piece: &[u8]) -> Result<(), Disconnect> {
+    output.write(piece).await?;
+    if piece.len() == PIECE_BYTES { output.flush().await } else { Ok(()) }
 }
 
 #[cfg(test)]
