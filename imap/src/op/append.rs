@@ -170,7 +170,8 @@ impl Operation<'_, '_> {
         if let Some(code) = appenduid(&accepted) {
             // RFC 8508 section 4.3: before the EXPUNGE response.
             let mut out = Vec::new();
-            encode::untagged(&mut out, Status::Ok, Some(&code), "the new message is there");
+            let text = self.user.enabled.language.text("the new message is there");
+            encode::untagged(&mut out, Status::Ok, Some(&code), &text);
             self.output.write(&out).await?;
         }
         Ok(Ran::ok("replaced"))
