@@ -21,8 +21,10 @@ use crate::testing;
 
 mod append;
 mod limits;
+mod model;
 mod resync;
 mod sharing;
+mod urlauth;
 
 /// A server with one account.
 struct World {
