@@ -114,15 +114,17 @@ impl Online {
         format!("UID FETCH {}:* (FLAGS)", cache.complete + 1)
     }
 
-    /// It was answered.
-    pub fn complete(&mut self, cache: &mut Cache) {
+    /// It was answered; whether nothing was announced meanwhile that it knows nothing of.
+    pub fn complete(&mut self, cache: &mut Cache) -> bool {
         let uids: Vec<u32> = cache.messages.keys().copied().collect();
         cache.complete = cache.complete.max(uids.last().copied().unwrap_or(0));
-        assert_eq!(self.numbers.len(), uids.len(), "{uids:?}");
+        assert!(self.numbers.len() >= uids.len(), "{:?} {uids:?}", self.numbers);
         let same =
             self.numbers.iter().zip(&uids).all(|(number, uid)| number.is_none_or(|known| known == *uid));
         assert!(same, "{:?} {uids:?}", self.numbers);
-        self.numbers = uids.into_iter().map(Some).collect();
+        let known = uids.len();
+        self.numbers.splice(..known, uids.into_iter().map(Some));
+        self.numbers.len() == known
     }
 }
 

@@ -79,8 +79,11 @@ impl<'a> Connected<'a> {
         let (select, before) = (cache.select(|bound| random.below(bound as u64) as usize), cache.modseq);
         connected.ok(&select).await?;
         connected.online.selected(&mut connected.client.cache, before);
-        connected.ok(&Online::ask_for_new(&connected.client.cache)).await?;
-        connected.online.complete(&mut connected.client.cache);
+        // The others may go on meanwhile.
+        while {
+            connected.ok(&Online::ask_for_new(&connected.client.cache)).await?;
+            !connected.online.complete(&mut connected.client.cache)
+        } {}
         connected.client.done.resyncs += 1;
         Some(connected)
     }

@@ -13,17 +13,51 @@ use crate::testing::Random;
 #[allow(unreachable_pub, reason = "there it is public")]
 pub(super) mod qresync;
 
+/// What a server does wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Broken {
+    Nothing,
+    VanishedEarlier,
+    Vanished,
+    Flags,
+    /// Claims that all was told up to a modification sequence that is to come.
+    HighestModSeq,
+}
+
+impl Broken {
+    /// What such a server says of that.
+    fn said(self, line: &str) -> Option<String> {
+        let forgets = match self {
+            Self::Nothing => false,
+            Self::VanishedEarlier => line.starts_with("* VANISHED (EARLIER)"),
+            Self::Vanished => line.starts_with("* VANISHED") && !line.contains("EARLIER"),
+            Self::Flags => line.contains(" FETCH (") && line.contains("\\Flagged"),
+            Self::HighestModSeq => {
+                let Some(modseq) = qresync::between(line, "[HIGHESTMODSEQ ", "]") else {
+                    return Some(line.to_owned());
+                };
+                let later: u64 = modseq.parse::<u64>().unwrap() + 7;
+                return Some(
+                    line.replace(&format!("[HIGHESTMODSEQ {modseq}]"), &format!("[HIGHESTMODSEQ {later}]")),
+                );
+            }
+        };
+        (!forgets).then(|| line.to_owned())
+    }
+}
+
 /// The client while it is connected.
 struct Connected {
     client: Client,
     online: Online,
+    broken: Broken,
 }
 
 impl Connected {
-    async fn new(world: &World, cache: &mut Cache, random: &mut Random) -> Self {
+    async fn new(world: &World, cache: &mut Cache, random: &mut Random, broken: Broken) -> Self {
         let mut client = world.login().await;
         assert_eq!(client.ok("ENABLE QRESYNC").await, "* ENABLED QRESYNC\r\n");
-        let mut connected = Self { client, online: Online::default() };
+        let mut connected = Self { client, online: Online::default(), broken };
         let (select, before) = (cache.select(|bound| random.below(bound)), cache.modseq);
         connected.command(cache, &select).await;
         connected.online.selected(cache, before);
@@ -35,7 +69,8 @@ impl Connected {
         let (untagged, tagged) = self.client.command(text).await;
         assert!(!tagged.starts_with("BAD"), "{text}: {tagged}");
         println!("C: {text}\n{untagged}{tagged}");
-        untagged.lines().for_each(|line| self.online.hear(cache, line));
+        let lines = untagged.lines().filter_map(|line| self.broken.said(line));
+        lines.for_each(|line| self.online.hear(cache, &line));
         self.online.tagged(cache, &tagged);
     }
 
@@ -58,7 +93,7 @@ impl Connected {
 
     async fn complete(&mut self, cache: &mut Cache) {
         self.command(cache, &Online::ask_for_new(cache)).await;
-        self.online.complete(cache);
+        assert!(self.online.complete(cache), "{:?}", self.online);
     }
 }
 
@@ -156,7 +191,7 @@ fn command(random: &mut Random, cache: &Cache, numbers: usize) -> String {
     }
 }
 
-async fn run(seed: u64) {
+async fn run(seed: u64, broken: Broken) {
     let mut random = Random::new(seed);
     let mut world = world().await;
     let (inbox, other) = {
@@ -173,7 +208,7 @@ async fn run(seed: u64) {
         if random.below(4) == 0 {
             world.restart(&mut random).await;
         }
-        let mut connected = Connected::new(&world, &mut cache, &mut random).await;
+        let mut connected = Connected::new(&world, &mut cache, &mut random, broken).await;
         check(&cache, &world.mailbox(inbox).await.1);
         for _ in 0..random.below(8) {
             if random.below(2) == 0 {
@@ -196,7 +231,7 @@ async fn run(seed: u64) {
             _ => {}
         }
     }
-    Connected::new(&world, &mut cache, &mut random).await;
+    Connected::new(&world, &mut cache, &mut random, broken).await;
     check(&cache, &world.mailbox(inbox).await.1);
     assert_eq!(world.context.store.check().await.unwrap(), Vec::<String>::new(), "seed {seed}");
 }
@@ -205,7 +240,19 @@ async fn run(seed: u64) {
 async fn a_client_that_comes_back_misses_nothing() {
     for seed in testing::seeds(8) {
         println!("seed {seed}, again with WAYPOST_MODEL_SEED={seed}");
-        run(seed).await;
+        run(seed, Broken::Nothing).await;
+    }
+}
+
+/// Negative controls: the client's copy is not the mailbox, and that is noticed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_forgets_is_found_out() {
+    for broken in [Broken::VanishedEarlier, Broken::Vanished, Broken::Flags, Broken::HighestModSeq] {
+        let mut found = false;
+        for seed in 1..=12 {
+            found = found || tokio::spawn(run(seed, broken)).await.is_err_and(|error| error.is_panic());
+        }
+        assert!(found, "{broken:?}");
     }
 }
 
