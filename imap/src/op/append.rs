@@ -229,7 +229,7 @@ impl Appending {
         }
         // RFC 4314 section 4: what may not be set is left out.
         let flags = within(flags, self.to.rights.into());
-        let octets = store.message_writer().with_nul();
+        let octets = store.message_writer();
         self.arriving = Some(Message { flags, date, octets });
         Ok(())
     }
@@ -307,7 +307,6 @@ impl Room {
 impl From<MessageError> for Failure {
     fn from(error: MessageError) -> Self {
         match error {
-            MessageError::HoldsNul => Self::bad(HOLDS_NUL),
             MessageError::Header(_) => Self::no("TOOBIG", HEADER_TOO_BIG),
             MessageError::Store(error) => error.into(),
         }

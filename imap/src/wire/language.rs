@@ -64,7 +64,7 @@ fn numbered(english: &str) -> Option<String> {
     Some(german.replacen("{}", number, 1))
 }
 
-const GERMAN: [(&str, &str); 242] = [
+const GERMAN: [(&str, &str); 240] = [
     ("AUTHENTICATE cancelled", "AUTHENTICATE abgebrochen"),
     ("BINARY takes a part only", "BINARY gilt nur einem Teil"),
     (
@@ -212,10 +212,6 @@ const GERMAN: [(&str, &str); 242] = [
         "message sequence numbers are not used once UIDONLY is enabled",
         "Nachrichtennummern gibt es nicht mehr, wenn UIDONLY eingeschaltet ist",
     ),
-    (
-        "messages with NUL cannot be kept; send it encoded",
-        "Nachrichten mit NUL können nicht bleiben; bitte kodiert senden",
-    ),
     ("modification sequences are told from now on", "Änderungsnummern werden von jetzt an genannt"),
     ("moved", "verschoben"),
     ("next UID", "nächste UID"),
@@ -259,7 +255,6 @@ const GERMAN: [(&str, &str); 242] = [
     ("some of it has a transfer encoding that is not known", "einiges ist auf unbekannte Weise kodiert"),
     ("some of the messages are gone", "einige der Nachrichten sind nicht mehr da"),
     ("something stands after the command's end", "hinter dem Befehl steht noch etwas"),
-    ("something stands after the message", "hinter der Nachricht steht noch etwas"),
     ("still at work", "noch bei der Arbeit"),
     ("stored", "gespeichert"),
     ("syntax error", "Fehler in der Schreibweise"),
