@@ -18,13 +18,13 @@ const MARKS: [&str; 6] = ["\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\D
 const STEPS: usize = 150;
 const MESSAGE: &str = "A: b\r\n\r\nc\r\n";
 
-type Marks = BTreeSet<String>;
+pub(super) type Marks = BTreeSet<String>;
 
-fn marks(names: &str) -> Marks {
+pub(super) fn marks(names: &str) -> Marks {
     names.split_whitespace().filter(|name| *name != "\\Recent").map(str::to_owned).collect()
 }
 
-fn written(marks: &Marks) -> String {
+pub(super) fn written(marks: &Marks) -> String {
     marks.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
