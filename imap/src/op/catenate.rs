@@ -71,9 +71,10 @@ impl Operation<'_, '_> {
         let (part, text) = url.section;
         let partial = url.partial.map(|(start, length)| (start, length.unwrap_or(u64::MAX)));
         let section = BodySection { peek: true, part, text, partial };
-        let structure = self.context.store.structure(space.account.id(), mailbox.id, &row).await?;
+        let account = space.account.id();
+        let structure = self.context.store.kept_structure(account, mailbox.id, &row).await?;
         let content = &row.content;
-        let span = section::locate(&structure, content.prefix_size(), content.size(), &section);
+        let span = section::locate(&structure.read()?, content.prefix_size(), content.size(), &section);
         Ok(span.map(|span| Source { row, span, section }))
     }
 }
