@@ -115,7 +115,7 @@ impl Responder<'_, '_> {
             numbers => section::part_of(structure, numbers),
         };
         let mut part = match section.text {
-            SectionText::All => named.cloned().unwrap_or_else(Part::default),
+            SectionText::All => named.cloned().unwrap_or_else(|| Part::default()),
             _ => Part::default(),
         };
         let content = &message.row.content;
