@@ -22,6 +22,7 @@ mod real_mail;
 mod reports;
 mod senders;
 mod signatures;
+mod storms;
 mod synchronisers;
 pub(crate) mod tokens;
 
