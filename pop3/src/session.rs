@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use tokio::sync::watch;
 use tracing::Instrument;
 use waypost_auth::{
@@ -26,6 +26,11 @@ use crate::{
     maildrop::{Maildrop, Registry, refusal},
     wire::{Code, Encode, Refusal},
 };
+
+/// Octets of a message that are sent at once.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Room for the lines before and behind them.
+const LINES_BYTES: usize = 64;
 
 const WRONG_PASSWORD: Refusal = Refusal::with(Code::Auth, "wrong user name or password");
 const CODE_MISSING: Refusal =
@@ -182,7 +187,8 @@ async fn send(
         Ok(chunk) => chunk,
         Err(error) => return Ok(Err(refusal(&error))),
     };
-    let (mut stuffer, mut top, mut buffer) = (DotStuffer::default(), lines.map(Top::new), BytesMut::new());
+    let (mut stuffer, mut top) = (DotStuffer::default(), lines.map(Top::new));
+    let mut buffer = BytesMut::with_capacity(chunk.len() + LINES_BYTES);
     match lines {
         None => buffer.line(format_args!("+OK {} octets", content.size())),
         Some(_) => buffer.line(format_args!("+OK top of message follows")),
@@ -190,8 +196,11 @@ async fn send(
     while !chunk.is_empty() && !top.as_ref().is_some_and(Top::is_done) {
         let shown = top.as_mut().map_or(&chunk[..], |top| top.show(&chunk));
         stuffer.stuff(shown, &mut buffer);
-        output.write(&buffer).await?;
-        buffer.clear();
+        // In whole pieces: the line before the message and the one behind it go with its octets.
+        while buffer.len() >= PIECE_BYTES {
+            output.write(&buffer[..PIECE_BYTES]).await?;
+            buffer.advance(PIECE_BYTES);
+        }
         chunk = reader.next().await.map_err(|error| Disconnect::Handler(error.to_string()))?;
     }
     stuffer.finish(&mut buffer);

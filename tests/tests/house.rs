@@ -61,7 +61,7 @@ const SHARED: [(&str, &[&str]); 16] = [
     ("aws-lc-rs", &["auth", "net", "mta"]),
     ("icu_normalizer", &["auth", "imap"]),
     ("base64", &["auth", "imap", "mta", "server", "tests"]),
-    ("memchr", &["message", "mta"]),
+    ("memchr", &["message", "mta", "pop3"]),
     ("rustix", &["net", "storage"]),
     ("getrandom", &["storage", "mta", "server"]),
     ("encoding_rs", &["message", "imap"]),
