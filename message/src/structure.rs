@@ -12,58 +12,59 @@ pub struct Span {
     pub end: u64,
 }
 
-/// Structure of a message, or of a message inside a message.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Structure {
+/// Structure of a message, or of a message inside a message. `O` are the octets of its fields: its own, or `&[u8]` of an encoded structure
+/// that it was read from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Structure<O = Vec<u8>> {
     /// Its envelope fields.
-    pub envelope: MessageEnvelope,
+    pub envelope: MessageEnvelope<O>,
     /// Its body; `root.header` is the message's header block.
-    pub root: Part,
+    pub root: Part<O>,
     /// First message-id of References, without its angle brackets; only of the outermost message.
-    pub references_root: Option<Vec<u8>>,
+    pub references_root: Option<O>,
 }
 
 /// The envelope fields, unfolded but not decoded (RFC 2047 words stay as they are). `None`: the field is missing.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct MessageEnvelope {
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MessageEnvelope<O = Vec<u8>> {
     /// Date.
-    pub date: Option<Vec<u8>>,
+    pub date: Option<O>,
     /// Subject.
-    pub subject: Option<Vec<u8>>,
+    pub subject: Option<O>,
     /// From.
-    pub from: Vec<EnvelopeAddress>,
+    pub from: Vec<EnvelopeAddress<O>>,
     /// Sender; empty where missing (IMAP shows From then).
-    pub sender: Vec<EnvelopeAddress>,
+    pub sender: Vec<EnvelopeAddress<O>>,
     /// Reply-To; empty where missing (IMAP shows From then).
-    pub reply_to: Vec<EnvelopeAddress>,
+    pub reply_to: Vec<EnvelopeAddress<O>>,
     /// To.
-    pub to: Vec<EnvelopeAddress>,
+    pub to: Vec<EnvelopeAddress<O>>,
     /// Cc.
-    pub cc: Vec<EnvelopeAddress>,
+    pub cc: Vec<EnvelopeAddress<O>>,
     /// Bcc.
-    pub bcc: Vec<EnvelopeAddress>,
+    pub bcc: Vec<EnvelopeAddress<O>>,
     /// In-Reply-To.
-    pub in_reply_to: Option<Vec<u8>>,
+    pub in_reply_to: Option<O>,
     /// Message-ID.
-    pub message_id: Option<Vec<u8>>,
+    pub message_id: Option<O>,
 }
 
 /// An address of an envelope field, or the mark of a group's begin or end (RFC 9051 section 7.5.2).
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum EnvelopeAddress {
+pub enum EnvelopeAddress<O = Vec<u8>> {
     /// One mailbox.
     Mailbox {
         /// Display name, quotes removed, not decoded.
-        name: Option<Vec<u8>>,
+        name: Option<O>,
         /// Source route.
-        route: Option<Vec<u8>>,
+        route: Option<O>,
         /// Local part, quotes removed.
-        local: Vec<u8>,
+        local: O,
         /// Domain; empty where missing.
-        domain: Vec<u8>,
+        domain: O,
     },
     /// A group begins.
-    GroupStart(Vec<u8>),
+    GroupStart(O),
     /// The group ends.
     GroupEnd,
 }
@@ -74,27 +75,27 @@ pub enum EnvelopeAddress {
 /// in a multipart/digest a missing field means `message/rfc822` (RFC 2046 section 5.1.5). A field that can be read stays as
 /// it is: no charset is added to it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ContentType {
+pub struct ContentType<O = Vec<u8>> {
     /// Type, as written.
-    pub kind: Vec<u8>,
+    pub kind: O,
     /// Subtype, as written.
-    pub subtype: Vec<u8>,
+    pub subtype: O,
     /// Parameters in their order; values without quotes.
-    pub parameters: Vec<(Vec<u8>, Vec<u8>)>,
+    pub parameters: Vec<(O, O)>,
 }
 
 /// Content-Disposition (RFC 2183).
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Disposition {
+pub struct Disposition<O = Vec<u8>> {
     /// `inline`, `attachment`, …
-    pub kind: Vec<u8>,
+    pub kind: O,
     /// Parameters in their order; values without quotes.
-    pub parameters: Vec<(Vec<u8>, Vec<u8>)>,
+    pub parameters: Vec<(O, O)>,
 }
 
 /// One body part.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Part {
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Part<O = Vec<u8>> {
     /// Its header, the empty line included (for the root: the message's header block).
     pub header: Span,
     /// Its body, without the CRLF that belongs to the boundary that ends it.
@@ -102,61 +103,104 @@ pub struct Part {
     /// Lines in the body: line ends, plus one for a last line without one.
     pub lines: u64,
     /// What it is.
-    pub content_type: ContentType,
+    pub content_type: ContentType<O>,
     /// Content-ID.
-    pub id: Option<Vec<u8>>,
+    pub id: Option<O>,
     /// Content-Description.
-    pub description: Option<Vec<u8>>,
+    pub description: Option<O>,
     /// Content-Transfer-Encoding; `None`: 7BIT.
-    pub encoding: Option<Vec<u8>>,
+    pub encoding: Option<O>,
     /// Content-MD5.
-    pub md5: Option<Vec<u8>>,
+    pub md5: Option<O>,
     /// Content-Disposition.
-    pub disposition: Option<Disposition>,
+    pub disposition: Option<Disposition<O>>,
     /// Content-Language.
-    pub languages: Vec<Vec<u8>>,
+    pub languages: Vec<O>,
     /// Content-Location.
-    pub location: Option<Vec<u8>>,
+    pub location: Option<O>,
     /// Parts of a multipart, in their order. A multipart in which no part was found (no boundary parameter, no boundary
     /// line, too deep) has one: empty, with default type, at the end of its body. So each multipart has at least one.
-    pub children: Vec<Part>,
+    pub children: Vec<Part<O>>,
     /// The message inside a message/rfc822 or message/global; `None` for those, too, where it is in base 64 or
     /// quoted-printable (which RFC 2046 section 5.2.1 forbids) or too deep.
-    pub message: Option<Box<Structure>>,
+    pub message: Option<Box<Structure<O>>>,
 }
 
-impl Default for ContentType {
+impl<O: From<&'static [u8]>> Default for Structure<O> {
     fn default() -> Self {
-        let charset = (b"charset".to_vec(), b"us-ascii".to_vec());
-        Self { kind: b"text".to_vec(), subtype: b"plain".to_vec(), parameters: vec![charset] }
+        Self { envelope: MessageEnvelope::default(), root: Part::default(), references_root: None }
     }
 }
 
-impl ContentType {
+impl<O> Default for MessageEnvelope<O> {
+    fn default() -> Self {
+        Self {
+            date: None,
+            subject: None,
+            from: Vec::new(),
+            sender: Vec::new(),
+            reply_to: Vec::new(),
+            to: Vec::new(),
+            cc: Vec::new(),
+            bcc: Vec::new(),
+            in_reply_to: None,
+            message_id: None,
+        }
+    }
+}
+
+impl<O: From<&'static [u8]>> Default for ContentType<O> {
+    fn default() -> Self {
+        let octets = |text: &'static str| O::from(text.as_bytes());
+        let parameters = vec![(octets("charset"), octets("us-ascii"))];
+        Self { kind: octets("text"), subtype: octets("plain"), parameters }
+    }
+}
+
+impl<O: From<&'static [u8]>> Default for Part<O> {
+    fn default() -> Self {
+        Self {
+            header: Span::default(),
+            body: Span::default(),
+            lines: 0,
+            content_type: ContentType::default(),
+            id: None,
+            description: None,
+            encoding: None,
+            md5: None,
+            disposition: None,
+            languages: Vec::new(),
+            location: None,
+            children: Vec::new(),
+            message: None,
+        }
+    }
+}
+
+impl<O: AsRef<[u8]>> ContentType<O> {
     /// Whether it is this type and subtype, in any case.
     pub fn is(&self, kind: &str, subtype: &str) -> bool {
-        self.kind.eq_ignore_ascii_case(kind.as_bytes())
-            && self.subtype.eq_ignore_ascii_case(subtype.as_bytes())
+        self.kind.as_ref().eq_ignore_ascii_case(kind.as_bytes())
+            && self.subtype.as_ref().eq_ignore_ascii_case(subtype.as_bytes())
     }
 
     /// The value of the first parameter of a name, in any case.
     pub fn parameter(&self, name: &str) -> Option<&[u8]> {
-        let found = self.parameters.iter().find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()));
-        found.map(|(_, value)| value.as_slice())
+        let found =
+            self.parameters.iter().find(|(known, _)| known.as_ref().eq_ignore_ascii_case(name.as_bytes()));
+        found.map(|(_, value)| value.as_ref())
     }
 }
 
-impl Part {
+impl<O: AsRef<[u8]>> Part<O> {
     /// Whether it is a multipart.
     pub fn is_multipart(&self) -> bool {
-        self.content_type.kind.eq_ignore_ascii_case(b"multipart")
+        self.content_type.kind.as_ref().eq_ignore_ascii_case(b"multipart")
     }
 
     /// The parameter charset of its type.
     pub fn charset(&self) -> Option<&[u8]> {
-        let parameters = &self.content_type.parameters;
-        let found = parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"charset"));
-        found.map(|(_, value)| value.as_slice())
+        self.content_type.parameter("charset")
     }
 }
 
@@ -165,15 +209,22 @@ impl Part {
 #[error("not a message structure")]
 pub struct StructureError;
 
+impl<'a, O: From<&'a [u8]>> Structure<O> {
+    /// Reads what [`Structure::encode`] wrote; fields that are `&[u8]` are not copied. Errors: the octets are none of a version that is known.
+    pub fn decode(octets: &'a [u8]) -> Result<Self, StructureError> {
+        codec::decode(octets)
+    }
+}
+
 impl Structure {
     /// Compact octets for the store; they begin with a version.
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(self)
     }
 
-    /// Reads what [`Structure::encode`] wrote.
-    pub fn decode(octets: &[u8]) -> Result<Self, StructureError> {
-        codec::decode(octets)
+    /// Whether octets begin as an encoded structure of a version that is known.
+    pub fn is_known(octets: &[u8]) -> bool {
+        octets.first() == Some(&codec::VERSION)
     }
 
     /// Key of the conversation (first of References, else In-Reply-To, else Message-ID; 0 is never returned):

@@ -27,7 +27,7 @@ use crate::{
 /// Most octets that are read at once: what comes between two steps.
 const READ_BYTES_MAX: usize = 16 * 1024;
 /// Small writes are gathered up to this.
-const GATHERED_BYTES_MAX: usize = 8 * 1024;
+const GATHERED_BYTES_MAX: usize = 32 * 1024;
 /// Longest wait for the peer to close its side after we closed ours.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most octets that are thrown away meanwhile.

@@ -9,8 +9,7 @@ use std::{
 };
 
 use tokio::sync::watch;
-use waypost_mail::{AccessKey, AccountId, EmailId, Flags, MailboxId, ModSeq, Timestamp, Uid, UidValidity};
-use waypost_message::{Splitter, Structure};
+use waypost_mail::{AccessKey, AccountId, Flags, MailboxId, ModSeq, Timestamp, Uid, UidValidity};
 
 use crate::{
     acl::{AclKey, FlagRights, Rights},
@@ -24,7 +23,7 @@ use crate::{
     },
     error::StoreError,
     projection::Projection,
-    shared::{Pin, Shared},
+    shared::Pin,
     state::{AccountState, MailboxState, RETAINED, Row, SpecialUse},
     store::Store,
 };
@@ -172,68 +171,6 @@ impl Store {
         let account = self.account(id).await?;
         Ok(Account { reader: Some(reader).filter(|reader| *reader != id), ..account })
     }
-
-    /// The MIME structure of a message; from the index, else from the journal. Errors: `Damaged`, `Io`.
-    pub async fn structure(
-        &self,
-        account: AccountId,
-        mailbox: MailboxId,
-        row: &Row,
-    ) -> Result<Arc<Structure>, StoreError> {
-        let mut found = self.structures(account, mailbox, std::slice::from_ref(row)).await?;
-        found.pop().ok_or_else(|| StoreError::Io("the structure was not found".to_owned()))
-    }
-
-    /// The structures of several messages of one mailbox, in their order; cheaper than one by one.
-    pub async fn structures(
-        &self,
-        account: AccountId,
-        _mailbox: MailboxId,
-        rows: &[Row],
-    ) -> Result<Vec<Arc<Structure>>, StoreError> {
-        let emails: Vec<EmailId> = rows.iter().map(|row| row.email).collect();
-        let kept = self.blocking(move |shared| Ok(kept_structures(shared, account, &emails))).await?;
-        let mut structures = Vec::with_capacity(rows.len());
-        for (row, kept) in rows.iter().zip(kept) {
-            structures.push(match kept {
-                Some(structure) => Arc::new(structure),
-                None => Arc::new(self.split(row).await?),
-            });
-        }
-        Ok(structures)
-    }
-
-    /// Finds the structure of a message in its octets.
-    async fn split(&self, row: &Row) -> Result<Structure, StoreError> {
-        let mut reader = self.reader(&row.content, row.content.prefix_size(), u64::MAX);
-        let mut splitter = Splitter::new();
-        loop {
-            let octets = reader.next().await?;
-            if octets.is_empty() {
-                return Ok(splitter.finish());
-            }
-            splitter.feed(&octets);
-        }
-    }
-}
-
-/// The structures that memory and index hold.
-fn kept_structures(shared: &Shared, account: AccountId, emails: &[EmailId]) -> Vec<Option<Structure>> {
-    let recent = {
-        let structures = shared.structures.read().unwrap_or_else(PoisonError::into_inner);
-        let of_account = structures.get(&account);
-        let recent = |email: &EmailId| of_account.and_then(|known| known.get(email).cloned());
-        emails.iter().map(recent).collect::<Vec<_>>()
-    };
-    let decode = |octets: &[u8]| Structure::decode(octets).ok();
-    let missing = emails.iter().zip(&recent).filter(|(_, recent)| recent.is_none());
-    let indexed = shared.index.structures(account, missing.map(|(email, _)| *email), decode);
-    let mut indexed = indexed.into_iter();
-    let structure = |recent: Option<Arc<[u8]>>| match recent {
-        Some(octets) => decode(&octets),
-        None => indexed.next().flatten(),
-    };
-    recent.into_iter().map(structure).collect()
 }
 
 impl Account {
@@ -439,7 +376,8 @@ impl Account {
             let crossing = rows.iter().map(|row| row.content.clone()).collect();
             route._crossing = Some(self.store.shared().crossings.enter(crossing));
             let structures = self.store.structures(self.id, from, &rows).await?;
-            let encoded = rows.iter().zip(structures).map(|(row, found)| (row.email, found.encode()));
+            let encoded =
+                rows.iter().zip(structures).map(|(row, found)| (row.email, found.octets().to_vec()));
             route.structures = encoded.collect();
         }
         self.store.submit(Copy { from, uids, to, missing, route }).await

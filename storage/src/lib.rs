@@ -44,6 +44,7 @@ mod shared;
 mod snapshot;
 pub mod state;
 pub mod store;
+pub mod structure;
 pub mod suppression;
 #[cfg(test)]
 mod tests;
@@ -74,5 +75,6 @@ pub use queue::{
 pub use seen::{Seen, UidSet};
 pub use state::{AccountState, DirectoryState, Grave, MailboxState, Message, Origin, Row, SpecialUse};
 pub use store::{NewAccount, Options, Store};
+pub use structure::KeptStructure;
 pub use suppression::{Cause, Strike, Suppression, Suppressions};
 pub use vanished::Vanished;

@@ -3,18 +3,18 @@
 //! Octets are decoded as they are read, twice: first to count them and to see whether NUL is among them, which decides between
 //! `literal` and `literal8`, then to send them. A part that is a multipart or a message, and the whole message, have no encoding.
 
-use waypost_message::{Part, Span, decode::ContentDecoder};
+use waypost_message::{Span, decode::ContentDecoder};
 use waypost_net::Disconnect;
 use waypost_storage::{Reader, StoreError};
 
 use super::{
     Message, Responder, section,
-    structure::{self, Form},
+    structure::{self, Form, Part},
 };
 use crate::wire::{BodySection, FetchItem, SectionText, encode};
 
 /// Whether the transfer encoding of the part that an item names is known.
-pub(super) fn is_decodable(message: &Message, item: &FetchItem) -> bool {
+pub(super) fn is_decodable(message: &Message<'_>, item: &FetchItem) -> bool {
     match item {
         FetchItem::Binary(section) => decoder(message, &section.part).is_some(),
         FetchItem::BinarySize(part) => decoder(message, part).is_some(),
@@ -23,14 +23,14 @@ pub(super) fn is_decodable(message: &Message, item: &FetchItem) -> bool {
 }
 
 /// What decodes a part; `None`: its encoding is not known.
-fn decoder(message: &Message, part: &[u32]) -> Option<ContentDecoder> {
-    let part = message.structure.as_deref().and_then(|structure| section::part_of(structure, part));
+fn decoder(message: &Message<'_>, part: &[u32]) -> Option<ContentDecoder> {
+    let part = message.structure.as_ref().and_then(|structure| section::part_of(structure, part));
     let leaf = part.filter(|part| !part.is_multipart() && part.message.is_none());
-    ContentDecoder::new(leaf.and_then(|part| part.encoding.as_deref()))
+    ContentDecoder::new(leaf.and_then(|part| part.encoding))
 }
 
 /// Where a part is.
-fn locate(message: &Message, part: &[u32]) -> Option<Span> {
+fn locate(message: &Message<'_>, part: &[u32]) -> Option<Span> {
     let content = &message.row.content;
     let whole = BodySection { peek: true, part: part.to_vec(), text: SectionText::All, partial: None };
     match &message.structure {
@@ -75,7 +75,7 @@ impl Responder<'_, '_> {
     /// `"BINARY" section-binary ["<" number ">"] SP (nstring / literal8)`
     pub(super) async fn binary(
         &mut self,
-        message: &Message,
+        message: &Message<'_>,
         section: &BodySection,
     ) -> Result<(), Disconnect> {
         let origin = section.partial.map(|(start, _)| format!("<{start}>")).unwrap_or_default();
@@ -87,7 +87,7 @@ impl Responder<'_, '_> {
     /// encoding.
     pub(super) async fn url_binary(
         &mut self,
-        message: &Message,
+        message: &Message<'_>,
         section: &BodySection,
     ) -> Result<(), Disconnect> {
         if section.text != SectionText::All {
@@ -103,14 +103,19 @@ impl Responder<'_, '_> {
 
     /// `"BODYPARTSTRUCTURE" SP body` of URLFETCH (RFC 5524 section 5): of the data as it is told, decoded or not. What is no part is
     /// plain text.
-    pub(super) async fn url_structure(&mut self, message: &Message, section: &BodySection, is_decoded: bool) {
-        let Some(structure) = message.structure.as_deref() else { return };
+    pub(super) async fn url_structure(
+        &mut self,
+        message: &Message<'_>,
+        section: &BodySection,
+        is_decoded: bool,
+    ) {
+        let Some(structure) = message.structure.as_ref() else { return };
         let named = match section.part.as_slice() {
             [] => Some(&structure.root),
             numbers => section::part_of(structure, numbers),
         };
         let mut part = match section.text {
-            SectionText::All => named.cloned().unwrap_or_default(),
+            SectionText::All => named.cloned().unwrap_or_else(|| Part::default()),
             _ => Part::default(),
         };
         let content = &message.row.content;
@@ -131,7 +136,7 @@ impl Responder<'_, '_> {
                     part.body = Span { start: 0, end: measured.bytes };
                     part.lines = measured.lines;
                     if section.text == SectionText::All {
-                        part.encoding = Some(b"BINARY".to_vec());
+                        part.encoding = Some(b"BINARY");
                     }
                 }
                 Err(error) => self.damaged(message, &error),
@@ -141,7 +146,7 @@ impl Responder<'_, '_> {
         structure::body(&mut self.text, &part, Form::Basic, message.global);
     }
 
-    async fn decoded_part(&mut self, message: &Message, section: &BodySection) -> Result<(), Disconnect> {
+    async fn decoded_part(&mut self, message: &Message<'_>, section: &BodySection) -> Result<(), Disconnect> {
         let Some(mut decoded) = self.decoded(message, &section.part) else {
             self.text.extend(b"NIL");
             return Ok(());
@@ -168,7 +173,11 @@ impl Responder<'_, '_> {
     }
 
     /// `"BINARY.SIZE" section-binary SP number`; of a part that is not there, 0: as long as NIL.
-    pub(super) async fn binary_size(&mut self, message: &Message, part: &[u32]) -> Result<(), Disconnect> {
+    pub(super) async fn binary_size(
+        &mut self,
+        message: &Message<'_>,
+        part: &[u32],
+    ) -> Result<(), Disconnect> {
         let measured = match self.decoded(message, part) {
             Some(mut decoded) => measure(&mut decoded).await,
             None => Ok(Measured::default()),
@@ -185,7 +194,7 @@ impl Responder<'_, '_> {
         Ok(())
     }
 
-    fn decoded(&self, message: &Message, part: &[u32]) -> Option<Decoded> {
+    fn decoded(&self, message: &Message<'_>, part: &[u32]) -> Option<Decoded> {
         let span = locate(message, part)?;
         let reader = self.store.reader(&message.row.content, span.start, span.end.saturating_sub(span.start));
         Some(Decoded { reader, decoder: decoder(message, part) })

@@ -8,10 +8,8 @@ pub(crate) mod preview;
 pub(crate) mod section;
 pub(crate) mod structure;
 
-use std::sync::Arc;
-
 use waypost_mail::{AccountId, DateTime, Flags};
-use waypost_message::{HeaderBlock, Span, Structure, header::HEADER_BYTES_MAX};
+use waypost_message::{HeaderBlock, Span, header::HEADER_BYTES_MAX};
 use waypost_net::{Disconnect, Output};
 use waypost_storage::{Reader, Row, Store};
 
@@ -20,7 +18,7 @@ use crate::wire::{
     BodySection, FetchItem, SectionText, Urgency, UrlFetchItem,
     encode::{self, Recent},
 };
-use structure::{Form, Global};
+use structure::{Form, Global, Structure};
 
 /// Most octets of a header that HEADER.FIELDS looks at: the largest header block that is accepted, and as much prefix.
 pub(crate) const HEADER_SUBSET_BYTES_MAX: u64 = 2 * HEADER_BYTES_MAX as u64;
@@ -30,7 +28,7 @@ const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// A message with all that its response needs.
 #[derive(Debug)]
-pub(crate) struct Message {
+pub(crate) struct Message<'a> {
     /// Message sequence number.
     pub(crate) number: u32,
     /// Its row.
@@ -42,7 +40,7 @@ pub(crate) struct Message {
     /// Whether it is `\Recent`.
     pub(crate) recent: Recent,
     /// Its structure, where an item needs it and it could be read.
-    pub(crate) structure: Option<Arc<Structure>>,
+    pub(crate) structure: Option<Structure<'a>>,
     /// How message/global is shown.
     pub(crate) global: Global,
     /// Whether there is time for a preview that may be left for later.
@@ -101,7 +99,11 @@ impl<'a, 'o> Responder<'a, 'o> {
     }
 
     /// `* n FETCH (items)`, or `* uid UIDFETCH (items)`
-    pub(crate) async fn respond(&mut self, message: &Message, items: &[FetchItem]) -> Result<(), Disconnect> {
+    pub(crate) async fn respond(
+        &mut self,
+        message: &Message<'_>,
+        items: &[FetchItem],
+    ) -> Result<(), Disconnect> {
         if message.structure.is_none() && items.iter().any(needs_structure) {
             self.read = Read::Damaged;
             return Ok(());
@@ -110,10 +112,11 @@ impl<'a, 'o> Responder<'a, 'o> {
             self.read = self.read.max(Read::UnknownEncoding);
             return Ok(());
         }
-        let head = self.enabled.fetch_head(message.number, &message.row);
-        self.text.extend(format!("* {head} ").as_bytes());
+        self.enabled.fetch_head(&mut self.text, message.number, &message.row);
         for (index, item) in items.iter().enumerate() {
-            self.text.push(if index == 0 { b'(' } else { b' ' });
+            if index > 0 {
+                self.text.push(b' ');
+            }
             self.item(message, item).await?;
             if self.text.len() >= TEXT_BYTES_MAX {
                 self.send().await?;
@@ -128,7 +131,7 @@ impl<'a, 'o> Responder<'a, 'o> {
         &mut self,
         url: &str,
         items: &[UrlFetchItem],
-        found: Option<&(Message, BodySection)>,
+        found: Option<&(Message<'_>, BodySection)>,
     ) -> Result<(), Disconnect> {
         self.text.push(b' ');
         encode::astring(&mut self.text, url.as_bytes());
@@ -153,7 +156,7 @@ impl<'a, 'o> Responder<'a, 'o> {
         self.send().await
     }
 
-    async fn item(&mut self, message: &Message, item: &FetchItem) -> Result<(), Disconnect> {
+    async fn item(&mut self, message: &Message<'_>, item: &FetchItem) -> Result<(), Disconnect> {
         let whole = |text: SectionText| BodySection { peek: true, part: Vec::new(), text, partial: None };
         match item {
             FetchItem::Rfc822 => self.section(message, "RFC822", &whole(SectionText::All)).await,
@@ -176,10 +179,10 @@ impl<'a, 'o> Responder<'a, 'o> {
     }
 
     /// `"PREVIEW" SP nstring` (RFC 8970 section 6); NIL only where it may be left for later.
-    async fn preview(&mut self, message: &Message, urgency: Urgency) {
+    async fn preview(&mut self, message: &Message<'_>, urgency: Urgency) {
         self.text.extend(b"PREVIEW ");
         let Some(structure) =
-            message.structure.as_deref().filter(|_| message.urgent || urgency == Urgency::Now)
+            message.structure.as_ref().filter(|_| message.urgent || urgency == Urgency::Now)
         else {
             self.text.extend(b"NIL");
             return;
@@ -195,7 +198,7 @@ impl<'a, 'o> Responder<'a, 'o> {
     /// A name and the octets of its section.
     async fn section(
         &mut self,
-        message: &Message,
+        message: &Message<'_>,
         name: &str,
         section: &BodySection,
     ) -> Result<(), Disconnect> {
@@ -217,7 +220,7 @@ impl<'a, 'o> Responder<'a, 'o> {
         self.stream(message, section::cut(span, section.partial)).await
     }
 
-    async fn header_fields(&mut self, message: &Message, section: &BodySection, span: Span) {
+    async fn header_fields(&mut self, message: &Message<'_>, section: &BodySection, span: Span) {
         let length = (span.end - span.start).min(HEADER_SUBSET_BYTES_MAX);
         match self.store.read(&message.row.content, span.start, length).await {
             Ok(octets) => {
@@ -230,7 +233,7 @@ impl<'a, 'o> Responder<'a, 'o> {
     }
 
     /// A literal of octets that are read while they are sent.
-    async fn stream(&mut self, message: &Message, span: Span) -> Result<(), Disconnect> {
+    async fn stream(&mut self, message: &Message<'_>, span: Span) -> Result<(), Disconnect> {
         let mut left = span.end.saturating_sub(span.start);
         let mut reader: Reader = self.store.reader(&message.row.content, span.start, left);
         let mut octets = match reader.next().await {
@@ -253,12 +256,12 @@ impl<'a, 'o> Responder<'a, 'o> {
         }
     }
 
-    fn unreadable(&mut self, message: &Message, error: &waypost_storage::StoreError) {
+    fn unreadable(&mut self, message: &Message<'_>, error: &waypost_storage::StoreError) {
         self.damaged(message, error);
         self.text.extend(b"NIL");
     }
 
-    fn damaged(&mut self, message: &Message, error: &waypost_storage::StoreError) {
+    fn damaged(&mut self, message: &Message<'_>, error: &waypost_storage::StoreError) {
         tracing::error!(uid = %message.row.uid, email = %message.row.email, %error, "a message cannot be read");
         self.read = Read::Damaged;
     }
@@ -271,10 +274,10 @@ impl<'a, 'o> Responder<'a, 'o> {
 }
 
 /// An item that needs no octets of the message.
-fn simple(out: &mut Vec<u8>, message: &Message, item: &FetchItem) {
+fn simple(out: &mut Vec<u8>, message: &Message<'_>, item: &FetchItem) {
     let row = &message.row;
     match item {
-        FetchItem::Uid => out.extend(format!("UID {}", row.uid).as_bytes()),
+        FetchItem::Uid => named_number(out, b"UID ", row.uid.value().into()),
         FetchItem::Flags => {
             out.extend(b"FLAGS ");
             encode::flag_list(out, &message.flags, message.recent);
@@ -283,7 +286,7 @@ fn simple(out: &mut Vec<u8>, message: &Message, item: &FetchItem) {
             out.extend(b"INTERNALDATE ");
             encode::date_time(out, &row.internal_date);
         }
-        FetchItem::Rfc822Size => out.extend(format!("RFC822.SIZE {}", row.content.size()).as_bytes()),
+        FetchItem::Rfc822Size => named_number(out, b"RFC822.SIZE ", row.content.size()),
         FetchItem::ModSeq => out.extend(format!("MODSEQ ({})", row.modseq).as_bytes()),
         FetchItem::EmailId => out.extend(format!("EMAILID ({})", email_id(message.owner, row)).as_bytes()),
         FetchItem::ThreadId => out.extend(format!("THREADID ({})", thread_id(message.owner, row)).as_bytes()),
@@ -295,8 +298,13 @@ fn simple(out: &mut Vec<u8>, message: &Message, item: &FetchItem) {
     }
 }
 
+fn named_number(out: &mut Vec<u8>, name: &[u8], number: u64) {
+    out.extend_from_slice(name);
+    encode::number(out, number);
+}
+
 /// An item that is computed from the structure.
-fn structured(out: &mut Vec<u8>, message: &Message, item: &FetchItem) {
+fn structured(out: &mut Vec<u8>, message: &Message<'_>, item: &FetchItem) {
     let Some(found) = &message.structure else { return };
     match item {
         FetchItem::Envelope => {

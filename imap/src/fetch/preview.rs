@@ -4,11 +4,10 @@
 //! a short FETCH of the body, and nothing is stored beside the message. With LAZY only the first [`LAZY_MESSAGES_MAX`]
 //! messages of a command have one.
 
-use waypost_message::{
-    Part, Structure,
-    decode::{BodyDecoder, HtmlText},
-};
+use waypost_message::decode::{BodyDecoder, HtmlText};
 use waypost_storage::{Content, Store, StoreError};
+
+use super::structure::{Part, Structure};
 
 /// Most characters of a preview (RFC 8970 section 3.3 wants 200, and never more than 256).
 pub(crate) const PREVIEW_CHARS_MAX: usize = 200;
@@ -30,12 +29,12 @@ enum Markup {
 pub(super) async fn preview(
     store: &Store,
     content: &Content,
-    structure: &Structure,
+    structure: &Structure<'_>,
 ) -> Result<String, StoreError> {
     let Some((part, markup)) = text_part(&structure.root, DEPTH_MAX) else { return Ok(String::new()) };
     let length = part.body.end.saturating_sub(part.body.start).min(READ_BYTES_MAX);
     let mut reader = store.reader(content, content.prefix_size() + part.body.start, length);
-    let mut decoder = BodyDecoder::new(part.encoding.as_deref(), part.charset());
+    let mut decoder = BodyDecoder::new(part.encoding, part.charset());
     let mut words = Words::new(markup);
     loop {
         let octets = reader.next().await?;
@@ -51,24 +50,24 @@ pub(super) async fn preview(
 }
 
 /// The first part that is text to be read; of alternatives the plain one.
-fn text_part(part: &Part, depth: usize) -> Option<(&Part, Markup)> {
+fn text_part<'a>(part: &'a Part<'a>, depth: usize) -> Option<(&'a Part<'a>, Markup)> {
     let is = |written: &[u8], name: &str| written.eq_ignore_ascii_case(name.as_bytes());
     let below = depth.checked_sub(1)?;
     if part.is_multipart() {
         let mut found = part.children.iter().filter_map(|child| text_part(child, below));
         let first = found.next()?;
-        let alternative = is(&part.content_type.subtype, "alternative") && first.1 == Markup::Html;
+        let alternative = is(part.content_type.subtype, "alternative") && first.1 == Markup::Html;
         return if alternative {
             found.find(|(_, markup)| *markup == Markup::Plain).or(Some(first))
         } else {
             Some(first)
         };
     }
-    let attached = part.disposition.as_ref().is_some_and(|disposition| is(&disposition.kind, "attachment"));
+    let attached = part.disposition.as_ref().is_some_and(|disposition| is(disposition.kind, "attachment"));
     match &part.content_type {
-        kind if !is(&kind.kind, "text") || attached => None,
-        kind if is(&kind.subtype, "html") => Some((part, Markup::Html)),
-        kind if is(&kind.subtype, "plain") => Some((part, Markup::Plain)),
+        kind if !is(kind.kind, "text") || attached => None,
+        kind if is(kind.subtype, "html") => Some((part, Markup::Html)),
+        kind if is(kind.subtype, "plain") => Some((part, Markup::Plain)),
         _ => None,
     }
 }
@@ -212,7 +211,8 @@ mod tests {
     #[test]
     fn the_part_that_is_read_is_found() {
         let found = |message: &str| {
-            let structure = Splitter::split(message.as_bytes());
+            let encoded = Splitter::split(message.as_bytes()).encode();
+            let structure = Structure::decode(&encoded).unwrap();
             text_part(&structure.root, DEPTH_MAX).map(|(part, markup)| {
                 (message[part.body.start as usize..part.body.end as usize].to_owned(), markup)
             })

@@ -7,12 +7,18 @@
 
 use std::collections::HashSet;
 
-use waypost_message::{HeaderBlock, Part, Span, Structure};
+use waypost_message::{HeaderBlock, Span};
 
+use super::structure::{Part, Structure};
 use crate::wire::{BodySection, SectionText};
 
 /// The octets of a section before HEADER.FIELDS and partial cut it down. `prefix`: octets of the prefix; `size`: of all.
-pub(crate) fn locate(structure: &Structure, prefix: u64, size: u64, section: &BodySection) -> Option<Span> {
+pub(crate) fn locate(
+    structure: &Structure<'_>,
+    prefix: u64,
+    size: u64,
+    section: &BodySection,
+) -> Option<Span> {
     let shifted = |span: Span| Span { start: span.start + prefix, end: span.end + prefix };
     let header_end = structure.root.header.end + prefix;
     if section.part.is_empty() {
@@ -41,7 +47,7 @@ pub(crate) fn locate(structure: &Structure, prefix: u64, size: u64, section: &Bo
 }
 
 /// The part that numbers name; of a message without numbers, nothing.
-pub(crate) fn part_of<'a>(structure: &'a Structure, numbers: &[u32]) -> Option<&'a Part> {
+pub(crate) fn part_of<'a>(structure: &'a Structure<'a>, numbers: &[u32]) -> Option<&'a Part<'a>> {
     let place = numbers.iter().try_fold(Place::root(structure), |place, number| place.step(*number))?;
     (!numbers.is_empty()).then_some(place.part)
 }
@@ -49,13 +55,13 @@ pub(crate) fn part_of<'a>(structure: &'a Structure, numbers: &[u32]) -> Option<&
 /// Where a walk along part numbers stands.
 #[derive(Clone, Copy)]
 struct Place<'a> {
-    part: &'a Part,
+    part: &'a Part<'a>,
     /// Whether it was reached as a message, whose own body is part 1 if it is no multipart.
     as_message: bool,
 }
 
 impl<'a> Place<'a> {
-    fn root(structure: &'a Structure) -> Self {
+    fn root(structure: &'a Structure<'a>) -> Self {
         Self { part: &structure.root, as_message: true }
     }
 
@@ -103,29 +109,31 @@ mod tests {
         Span { start, end }
     }
 
-    fn leaf(header: Span, body: Span) -> Part {
+    fn leaf(header: Span, body: Span) -> Part<'static> {
         Part { header, body, ..Part::default() }
     }
 
-    fn typed(kind: &str, subtype: &str, part: Part) -> Part {
-        let content_type = ContentType { kind: kind.into(), subtype: subtype.into(), parameters: Vec::new() };
+    fn typed<'a>(kind: &'a str, subtype: &'a str, part: Part<'a>) -> Part<'a> {
+        let content_type =
+            ContentType { kind: kind.as_bytes(), subtype: subtype.as_bytes(), parameters: Vec::new() };
         Part { content_type, ..part }
     }
 
-    fn of(root: Part) -> Structure {
+    fn of(root: Part<'_>) -> Structure<'_> {
         Structure { root, ..Structure::default() }
     }
 
     /// multipart (header 0..100) of text (110..120, 120..200), message (210..220, 220..400) with a text inside
     /// (220..250, 250..400), message (410..420, 420..600) with a multipart inside (420..450, 450..600) of one text.
-    fn sample() -> Structure {
+    fn sample() -> Structure<'static> {
         let plain = of(leaf(span(220, 250), span(250, 400)));
         let inner = Part {
             children: vec![leaf(span(460, 470), span(470, 590))],
             ..leaf(span(420, 450), span(450, 600))
         };
-        let message =
-            |part: Part, inside| typed("message", "rfc822", Part { message: Some(Box::new(inside)), ..part });
+        let message = |part: Part<'static>, inside| {
+            typed("message", "rfc822", Part { message: Some(Box::new(inside)), ..part })
+        };
         let children = vec![
             leaf(span(110, 120), span(120, 200)),
             message(leaf(span(210, 220), span(220, 400)), plain),
@@ -134,7 +142,7 @@ mod tests {
         of(typed("multipart", "mixed", Part { children, ..leaf(span(0, 100), span(100, 700)) }))
     }
 
-    fn found(structure: &Structure, part: &[u32], text: SectionText) -> Option<(u64, u64)> {
+    fn found(structure: &Structure<'_>, part: &[u32], text: SectionText) -> Option<(u64, u64)> {
         let section = BodySection { peek: true, part: part.to_vec(), text, partial: None };
         locate(structure, 10, 710, &section).map(|span| (span.start, span.end))
     }

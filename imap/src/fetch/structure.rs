@@ -4,9 +4,18 @@
 //! could not be taken apart shows an empty envelope and body, an address without domain an empty string (NIL would make it a
 //! group). message/global is shown as a message to clients of IMAP4rev2 only: others know it as a basic type.
 
-use waypost_message::{Disposition, EnvelopeAddress, MessageEnvelope, Part, Structure};
+use waypost_message::Disposition;
 
 use crate::wire::encode;
+
+/// A structure as it is kept: its fields are octets of the store.
+pub(crate) type Structure<'a> = waypost_message::Structure<&'a [u8]>;
+/// A part of it.
+pub(crate) type Part<'a> = waypost_message::Part<&'a [u8]>;
+/// Its envelope.
+type MessageEnvelope<'a> = waypost_message::MessageEnvelope<&'a [u8]>;
+/// An address of that.
+type EnvelopeAddress<'a> = waypost_message::EnvelopeAddress<&'a [u8]>;
 
 /// Whether extension data is shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,40 +35,41 @@ pub(crate) enum Global {
     Message,
 }
 
-type Parameters = [(Vec<u8>, Vec<u8>)];
+type Parameters<'a> = [(&'a [u8], &'a [u8])];
 
 /// `envelope = "(" env-date SP env-subject SP env-from SP … SP env-message-id ")"`
-pub(crate) fn envelope(out: &mut Vec<u8>, envelope: &MessageEnvelope) {
-    let or_from =
-        |list: &'_ Vec<EnvelopeAddress>| if list.is_empty() { envelope.from.clone() } else { list.clone() };
+pub(crate) fn envelope(out: &mut Vec<u8>, envelope: &MessageEnvelope<'_>) {
     out.push(b'(');
-    encode::nstring(out, envelope.date.as_deref());
+    encode::nstring(out, envelope.date);
     out.push(b' ');
-    encode::nstring(out, envelope.subject.as_deref());
-    let (sender, reply_to) = (or_from(&envelope.sender), or_from(&envelope.reply_to));
-    for list in [&envelope.from, &sender, &reply_to, &envelope.to, &envelope.cc, &envelope.bcc] {
+    encode::nstring(out, envelope.subject);
+    for list in [&envelope.from, &envelope.sender, &envelope.reply_to] {
+        out.push(b' ');
+        addresses(out, if list.is_empty() { &envelope.from } else { list });
+    }
+    for list in [&envelope.to, &envelope.cc, &envelope.bcc] {
         out.push(b' ');
         addresses(out, list);
     }
     out.push(b' ');
-    encode::nstring(out, envelope.in_reply_to.as_deref());
+    encode::nstring(out, envelope.in_reply_to);
     out.push(b' ');
-    encode::nstring(out, envelope.message_id.as_deref());
+    encode::nstring(out, envelope.message_id);
     out.push(b')');
 }
 
 /// `"(" 1*address ")" / nil`
-fn addresses(out: &mut Vec<u8>, list: &[EnvelopeAddress]) {
+fn addresses(out: &mut Vec<u8>, list: &[EnvelopeAddress<'_>]) {
     if list.is_empty() {
         return out.extend_from_slice(b"NIL");
     }
     out.push(b'(');
     for one in list {
-        let (name, route, local, domain) = match one {
+        let (name, route, local, domain) = match *one {
             EnvelopeAddress::Mailbox { name, route, local, domain } => {
-                (name.as_deref(), route.as_deref(), Some(local.as_slice()), Some(domain.as_slice()))
+                (name, route, Some(local), Some(domain))
             }
-            EnvelopeAddress::GroupStart(name) => (None, None, Some(name.as_slice()), None),
+            EnvelopeAddress::GroupStart(name) => (None, None, Some(name), None),
             EnvelopeAddress::GroupEnd => (None, None, None, None),
         };
         out.push(b'(');
@@ -74,7 +84,7 @@ fn addresses(out: &mut Vec<u8>, list: &[EnvelopeAddress]) {
 }
 
 /// `body = "(" (body-type-1part / body-type-mpart) ")"`
-pub(crate) fn body(out: &mut Vec<u8>, part: &Part, form: Form, global: Global) {
+pub(crate) fn body(out: &mut Vec<u8>, part: &Part<'_>, form: Form, global: Global) {
     out.push(b'(');
     if part.is_multipart() {
         multipart(out, part, form, global);
@@ -85,7 +95,7 @@ pub(crate) fn body(out: &mut Vec<u8>, part: &Part, form: Form, global: Global) {
 }
 
 /// `body-type-mpart = 1*body SP media-subtype [SP body-ext-mpart]`
-fn multipart(out: &mut Vec<u8>, part: &Part, form: Form, global: Global) {
+fn multipart(out: &mut Vec<u8>, part: &Part<'_>, form: Form, global: Global) {
     if part.children.is_empty() {
         body(out, &Part::default(), form, global);
     }
@@ -93,7 +103,7 @@ fn multipart(out: &mut Vec<u8>, part: &Part, form: Form, global: Global) {
         body(out, child, form, global);
     }
     out.push(b' ');
-    encode::string(out, &part.content_type.subtype);
+    encode::string(out, part.content_type.subtype);
     if form == Form::Extended {
         out.push(b' ');
         parameters(out, &part.content_type.parameters);
@@ -102,7 +112,7 @@ fn multipart(out: &mut Vec<u8>, part: &Part, form: Form, global: Global) {
 }
 
 /// `body-type-1part = (body-type-basic / body-type-msg / body-type-text) [SP body-ext-1part]`
-fn single(out: &mut Vec<u8>, part: &Part, form: Form, global: Global) {
+fn single(out: &mut Vec<u8>, part: &Part<'_>, form: Form, global: Global) {
     let is = |kind: &str| part.content_type.kind.eq_ignore_ascii_case(kind.as_bytes());
     basic(out, part);
     let subtype = |name: &str| part.content_type.subtype.eq_ignore_ascii_case(name.as_bytes());
@@ -113,43 +123,46 @@ fn single(out: &mut Vec<u8>, part: &Part, form: Form, global: Global) {
         envelope(out, &message.envelope);
         out.push(b' ');
         body(out, &message.root, form, global);
-        out.extend_from_slice(format!(" {}", part.lines).as_bytes());
+        out.push(b' ');
+        encode::number(out, part.lines);
     } else if is("text") {
-        out.extend_from_slice(format!(" {}", part.lines).as_bytes());
+        out.push(b' ');
+        encode::number(out, part.lines);
     }
     if form == Form::Extended {
         out.push(b' ');
-        encode::nstring(out, part.md5.as_deref());
+        encode::nstring(out, part.md5);
         extension(out, part);
     }
 }
 
 /// Type, subtype and `body-fields`
-fn basic(out: &mut Vec<u8>, part: &Part) {
+fn basic(out: &mut Vec<u8>, part: &Part<'_>) {
     let kind = &part.content_type;
-    encode::string(out, &kind.kind);
+    encode::string(out, kind.kind);
     out.push(b' ');
-    encode::string(out, &kind.subtype);
+    encode::string(out, kind.subtype);
     out.push(b' ');
     let plain = kind.kind.eq_ignore_ascii_case(b"text") && kind.subtype.eq_ignore_ascii_case(b"plain");
     if plain && !kind.parameters.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"charset")) {
         // RFC 2046 section 4.1.2: text/plain without charset is US-ASCII.
-        let default = (b"charset".to_vec(), b"us-ascii".to_vec());
+        let default: (&[u8], &[u8]) = (b"charset", b"us-ascii");
         parameters(out, &[&[default], kind.parameters.as_slice()].concat());
     } else {
         parameters(out, &kind.parameters);
     }
-    for field in [part.id.as_deref(), part.description.as_deref()] {
+    for field in [part.id, part.description] {
         out.push(b' ');
         encode::nstring(out, field);
     }
     out.push(b' ');
-    encode::string(out, part.encoding.as_deref().unwrap_or(b"7BIT"));
-    out.extend_from_slice(format!(" {}", part.body.end.saturating_sub(part.body.start)).as_bytes());
+    encode::string(out, part.encoding.unwrap_or(b"7BIT"));
+    out.push(b' ');
+    encode::number(out, part.body.end.saturating_sub(part.body.start));
 }
 
 /// `SP body-fld-dsp SP body-fld-lang SP body-fld-loc`
-fn extension(out: &mut Vec<u8>, part: &Part) {
+fn extension(out: &mut Vec<u8>, part: &Part<'_>) {
     out.push(b' ');
     match &part.disposition {
         None => out.extend_from_slice(b"NIL"),
@@ -174,11 +187,11 @@ fn extension(out: &mut Vec<u8>, part: &Part) {
         }
     }
     out.push(b' ');
-    encode::nstring(out, part.location.as_deref());
+    encode::nstring(out, part.location);
 }
 
 /// `body-fld-param = "(" string SP string *(SP string SP string) ")" / nil`
-fn parameters(out: &mut Vec<u8>, list: &Parameters) {
+fn parameters(out: &mut Vec<u8>, list: &Parameters<'_>) {
     if list.is_empty() {
         return out.extend_from_slice(b"NIL");
     }
@@ -203,17 +216,18 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    fn mailbox(name: Option<&str>, local: &str, domain: &str) -> EnvelopeAddress {
+    fn mailbox<'a>(name: Option<&'a str>, local: &'a str, domain: &'a str) -> EnvelopeAddress<'a> {
         EnvelopeAddress::Mailbox {
-            name: name.map(Into::into),
+            name: name.map(str::as_bytes),
             route: None,
-            local: local.into(),
-            domain: domain.into(),
+            local: local.as_bytes(),
+            domain: domain.as_bytes(),
         }
     }
 
-    fn part(kind: &str, subtype: &str) -> Part {
-        let content_type = ContentType { kind: kind.into(), subtype: subtype.into(), parameters: Vec::new() };
+    fn part<'a>(kind: &'a str, subtype: &'a str) -> Part<'a> {
+        let (kind, subtype) = (kind.as_bytes(), subtype.as_bytes());
+        let content_type = ContentType { kind, subtype, parameters: Vec::new() };
         Part { content_type, body: Span { start: 10, end: 30 }, lines: 2, ..Part::default() }
     }
 
@@ -222,16 +236,16 @@ mod tests {
         let empty = MessageEnvelope::default();
         assert_eq!(text(|out| envelope(out, &empty)), "(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)");
         let full = MessageEnvelope {
-            date: Some("Sat, 21 Nov 2026 04:05:06 +0000".into()),
-            subject: Some(Vec::new()),
+            date: Some(b"Sat, 21 Nov 2026 04:05:06 +0000"),
+            subject: Some(b""),
             from: vec![mailbox(Some("A \"B\""), "a", "x.test")],
             reply_to: vec![mailbox(None, "r", "")],
             to: vec![
-                EnvelopeAddress::GroupStart("friends".into()),
+                EnvelopeAddress::GroupStart(b"friends"),
                 mailbox(None, "b", "x.test"),
                 EnvelopeAddress::GroupEnd,
             ],
-            message_id: Some("<1@x.test>".into()),
+            message_id: Some(b"<1@x.test>"),
             ..MessageEnvelope::default()
         };
         let from = "((\"A \\\"B\\\"\" NIL \"a\" \"x.test\"))";
@@ -244,13 +258,14 @@ mod tests {
 
     #[test]
     fn eight_bit_text_is_a_literal() {
-        let envelope_of = MessageEnvelope { subject: Some("Grüße".into()), ..MessageEnvelope::default() };
+        let envelope_of =
+            MessageEnvelope { subject: Some("Grüße".as_bytes()), ..MessageEnvelope::default() };
         assert!(text(|out| envelope(out, &envelope_of)).starts_with("(NIL {7}\r\nGrüße NIL"));
     }
 
     #[test]
     fn nul_in_a_field_of_a_binary_message_is_shown_as_0x80() {
-        let envelope_of = MessageEnvelope { subject: Some(b"a\0b".to_vec()), ..MessageEnvelope::default() };
+        let envelope_of = MessageEnvelope { subject: Some(b"a\0b"), ..MessageEnvelope::default() };
         let mut shown = Vec::new();
         envelope(&mut shown, &envelope_of);
         assert!(shown.starts_with(b"(NIL {3}\r\na\x80b NIL"), "{}", shown.escape_ascii());
@@ -266,14 +281,14 @@ mod tests {
         let extended = text(|out| body(out, &part("text", "plain"), Form::Extended, Global::Leaf));
         assert_eq!(extended, format!("({plain} 20 2 NIL NIL NIL NIL)"));
         let image = Part {
-            id: Some("<i>".into()),
-            encoding: Some("base64".into()),
+            id: Some(b"<i>"),
+            encoding: Some(b"base64"),
             disposition: Some(Disposition {
-                kind: "attachment".into(),
-                parameters: vec![("filename".into(), "a.png".into())],
+                kind: b"attachment".as_slice(),
+                parameters: vec![(b"filename".as_slice(), b"a.png".as_slice())],
             }),
-            languages: vec!["de".into(), "en".into()],
-            location: Some("x".into()),
+            languages: vec![b"de", b"en"],
+            location: Some(b"x"),
             ..part("image", "png")
         };
         let shown = "(\"image\" \"png\" NIL \"<i>\" NIL \"base64\" 20 NIL (\"attachment\" (\"filename\" \"a.png\")) (\"de\" \"en\") \"x\")";

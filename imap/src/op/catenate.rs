@@ -67,9 +67,10 @@ impl Operation<'_, '_> {
         let (part, text) = url.section;
         let partial = url.partial.map(|(start, length)| (start, length.unwrap_or(u64::MAX)));
         let section = BodySection { peek: true, part, text, partial };
-        let structure = self.context.store.structure(self.user.identity.account, mailbox.id, &row).await?;
+        let account = self.user.identity.account;
+        let structure = self.context.store.kept_structure(account, mailbox.id, &row).await?;
         let content = &row.content;
-        let span = section::locate(&structure, content.prefix_size(), content.size(), &section);
+        let span = section::locate(&structure.read()?, content.prefix_size(), content.size(), &section);
         Ok(span.map(|span| Source { row, span, section }))
     }
 }

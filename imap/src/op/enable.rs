@@ -41,9 +41,13 @@ impl Enabled {
         if self.rev2 || self.utf8 { Spelling::Utf8 } else { Spelling::Utf7 }
     }
 
-    /// How a response with items of a message begins: `n FETCH`, or `uid UIDFETCH` (RFC 9586 section 4).
-    pub(crate) fn fetch_head(self, number: u32, row: &Row) -> String {
-        if self.uidonly { format!("{} UIDFETCH", row.uid) } else { format!("{number} FETCH") }
+    /// How a response with items of a message begins: `* n FETCH (`, or `* uid UIDFETCH (` (RFC 9586 section 4).
+    pub(crate) fn fetch_head(self, out: &mut Vec<u8>, number: u32, row: &Row) {
+        let (number, name) =
+            if self.uidonly { (row.uid.value(), " UIDFETCH (") } else { (number, " FETCH (") };
+        out.extend_from_slice(b"* ");
+        encode::number(out, number.into());
+        out.extend_from_slice(name.as_bytes());
     }
 
     /// `\Recent` as the encoder takes it.

@@ -4,11 +4,10 @@
 //! responses. Where it cannot be set (a full disk) the messages are shown all the same. Messages that another session has
 //! removed are still served: their octets stay for the retention window.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 use waypost_mail::{SystemFlags, Uid};
-use waypost_message::Structure;
-use waypost_storage::{FlagChange, FlagMode, Rights, Row};
+use waypost_storage::{FlagChange, FlagMode, KeptStructure, Rights, Row};
 
 use super::{
     Enabled, Failure, Operation,
@@ -95,17 +94,20 @@ impl Operation<'_, '_> {
         let enabled = self.user.enabled;
         let selected = self.selected()?;
         let mailbox = selected.view.state().id;
-        let mut messages: Vec<Message> =
+        let mut messages: Vec<Message<'_>> =
             numbers.iter().filter_map(|number| message(selected, *number, enabled)).collect();
         for message in messages.iter_mut().skip(LAZY_MESSAGES_MAX.saturating_sub(shown)) {
             message.urgent = false;
         }
-        if items.iter().any(fetch::needs_structure) {
-            let rows: Vec<Row> = messages.iter().map(|message| message.row.clone()).collect();
-            let structures = self.structures(mailbox, &rows).await;
-            for (message, structure) in messages.iter_mut().zip(structures) {
-                message.structure = structure;
+        let structures = match items.iter().any(fetch::needs_structure) {
+            true => {
+                let rows: Vec<Row> = messages.iter().map(|message| message.row.clone()).collect();
+                self.structures(mailbox, &rows).await
             }
+            false => Vec::new(),
+        };
+        for (message, structure) in messages.iter_mut().zip(&structures) {
+            message.structure = structure.as_ref().and_then(|kept| kept.read().ok());
         }
         let view = &mut self.user.selected.as_mut().ok_or(Failure::bad(super::SELECT_FIRST))?.view;
         let mut responder = Responder::new(&self.context.store, self.output, enabled);
@@ -128,7 +130,7 @@ impl Operation<'_, '_> {
         &mut self,
         mailbox: waypost_mail::MailboxId,
         rows: &[Row],
-    ) -> Vec<Option<Arc<Structure>>> {
+    ) -> Vec<Option<KeptStructure>> {
         let own = self.user.account.id();
         let account = self.user.selected.as_ref().map_or(own, |selected| selected.space.account.id());
         let store = &self.context.store;
@@ -137,7 +139,7 @@ impl Operation<'_, '_> {
         }
         let mut structures = Vec::with_capacity(rows.len());
         for row in rows {
-            structures.push(match store.structure(account, mailbox, row).await {
+            structures.push(match store.kept_structure(account, mailbox, row).await {
                 Ok(structure) => Some(structure),
                 Err(error) => {
                     tracing::error!(uid = %row.uid, email = %row.email, %error, "a structure cannot be read");
@@ -197,7 +199,7 @@ fn unseen(selected: &Selected, ranges: &[Range<u32>]) -> Vec<Uid> {
     unseen.map(|known| known.row.uid).collect()
 }
 
-fn message(selected: &Selected, number: u32, enabled: Enabled) -> Option<Message> {
+fn message(selected: &Selected, number: u32, enabled: Enabled) -> Option<Message<'static>> {
     let view = &selected.view;
     let row = view.by_number(number)?.row;
     let (flags, recent) = (view.state().flags(row), enabled.recent_mark(view, row.uid));

@@ -399,7 +399,9 @@ pub(crate) fn view_updates(
 /// A FETCH response that nobody asked for by its items.
 fn flags_response(out: &mut Vec<u8>, view: &View, known: Known<'_>, numbers: Numbers, enabled: Enabled) {
     let items = enabled.beside_flags(numbers, known.row);
-    out.extend(format!("* {} ({items}FLAGS ", enabled.fetch_head(known.number, known.row)).as_bytes());
+    enabled.fetch_head(out, known.number, known.row);
+    out.extend_from_slice(items.as_bytes());
+    out.extend_from_slice(b"FLAGS ");
     encode::flag_list(out, &view.state().flags(known.row), enabled.recent_mark(view, known.row.uid));
     out.extend(b")\r\n");
 }

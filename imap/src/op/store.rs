@@ -100,8 +100,9 @@ impl Operation<'_, '_> {
                 super::flags_response(&mut out, view, known, numbers, enabled);
             } else if enabled.condstore {
                 let items = enabled.beside_flags(numbers, known.row);
-                let head = enabled.fetch_head(known.number, known.row);
-                encode::data(&mut out, &format!("{head} ({})", items.trim_end()));
+                enabled.fetch_head(&mut out, known.number, known.row);
+                out.extend_from_slice(items.trim_end().as_bytes());
+                out.extend_from_slice(b")\r\n");
             }
             view.flags_told(*uid);
         }

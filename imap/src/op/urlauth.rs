@@ -5,7 +5,7 @@
 
 use waypost_auth::url_access;
 use waypost_mail::{Flags, Uid};
-use waypost_storage::{Account, MailboxState, StoreError};
+use waypost_storage::{Account, KeptStructure, MailboxState, Row, StoreError};
 
 use super::{Failure, NO_SUCH_MAILBOX, Operation, append::now};
 use crate::{
@@ -23,6 +23,23 @@ const NO_SUCH_MECHANISM: &str = "there is no such mechanism";
 const NOT_A_RUMP: &str = "a URL names no message, no owner or no access identifier";
 const NOT_YOURS: &str = "a URL names no mailbox of yours";
 const UNREADABLE: &str = "some of it cannot be read, it was logged";
+
+/// What a URL names.
+struct Found {
+    row: Row,
+    structure: KeptStructure,
+    section: BodySection,
+}
+
+impl Found {
+    /// The message, to be shown.
+    fn message(&self) -> Option<(Message<'_>, BodySection)> {
+        let (structure, flags) = (Some(self.structure.read().ok()?), Flags::default());
+        let (row, recent, global) = (self.row.clone(), Recent::No, Global::Leaf);
+        let message = Message { number: 0, row, owner: None, flags, recent, structure, global, urgent: true };
+        Some((message, self.section.clone()))
+    }
+}
 
 impl Operation<'_, '_> {
     /// GENURLAUTH: all URLs or none.
@@ -57,6 +74,7 @@ impl Operation<'_, '_> {
         self.output.write(b"* URLFETCH").await?;
         for UrlFetch { url, items } in urls {
             let found = self.authorized(url).await;
+            let found = found.as_ref().and_then(Found::message);
             let mut responder = Responder::new(&self.context.store, self.output, self.user.enabled);
             responder.url(url, items, found.as_ref()).await?;
             read = read.max(responder.read());
@@ -84,7 +102,7 @@ impl Operation<'_, '_> {
     }
 
     /// What a URL is good for; `None`: nothing.
-    async fn authorized(&mut self, url: &str) -> Option<(Message, BodySection)> {
+    async fn authorized(&mut self, url: &str) -> Option<Found> {
         let parsed = UrlAuth::parse(url)?;
         let (mechanism, token) = parsed.token?;
         let owner = self.context.live().directory.identity(&parsed.owner);
@@ -129,22 +147,19 @@ impl Operation<'_, '_> {
         account: &Account,
         mailbox: &MailboxState,
         url: &UrlAuth<'_>,
-    ) -> Result<Option<(Message, BodySection)>, StoreError> {
+    ) -> Result<Option<Found>, StoreError> {
         let state = account.select(mailbox.id).await?.state();
         let row = Uid::new(url.message.uid).and_then(|uid| state.as_ref()?.row(uid).cloned());
         let Some(row) = row else { return Ok(None) };
-        let structure = self.context.store.structure(account.id(), mailbox.id, &row).await?;
+        let structure = self.context.store.kept_structure(account.id(), mailbox.id, &row).await?;
         let (part, text) = url.message.section.clone();
         let partial = url.message.partial.map(|(start, length)| (start, length.unwrap_or(u64::MAX)));
         let section = BodySection { peek: true, part, text, partial };
         let content = &row.content;
-        if section::locate(&structure, content.prefix_size(), content.size(), &section).is_none() {
+        if section::locate(&structure.read()?, content.prefix_size(), content.size(), &section).is_none() {
             return Ok(None);
         }
-        let (structure, flags) = (Some(structure), Flags::default());
-        let (recent, global) = (Recent::No, Global::Leaf);
-        let message = Message { number: 0, row, owner: None, flags, recent, structure, global, urgent: true };
-        Ok(Some((message, section)))
+        Ok(Some(Found { row, structure, section }))
     }
 }
 

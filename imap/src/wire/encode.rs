@@ -103,14 +103,29 @@ pub fn string(out: &mut Vec<u8>, octets: &[u8]) {
 
 /// `quoted = DQUOTE *QUOTED-CHAR DQUOTE`
 fn quoted(out: &mut Vec<u8>, octets: &[u8]) {
+    let is_special = |octet: &u8| matches!(octet, b'"' | b'\\');
     out.push(b'"');
-    for &octet in octets {
-        if matches!(octet, b'"' | b'\\') {
-            out.push(b'\\');
-        }
-        out.push(octet);
+    let mut rest = octets;
+    while let Some(at) = rest.iter().position(is_special) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(&[b'\\', rest[at]]);
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
+}
+
+/// A number, in decimal digits.
+pub fn number(out: &mut Vec<u8>, mut number: u64) {
+    let (mut digits, mut at) = ([0; 20], 20);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return out.extend_from_slice(&digits[at..]);
+        }
+    }
 }
 
 /// `literal = "{" number "}" CRLF *CHAR8`
@@ -129,7 +144,9 @@ pub fn char8(octets: &[u8]) -> Cow<'_, [u8]> {
 
 /// The first line of a literal whose octets are sent by themselves.
 pub fn literal_head(out: &mut Vec<u8>, bytes: u64) {
-    out.extend(format!("{{{bytes}}}\r\n").as_bytes());
+    out.push(b'{');
+    number(out, bytes);
+    out.extend_from_slice(b"}\r\n");
 }
 
 /// `literal8 = "~{" number "}" CRLF *OCTET` (RFC 3516 section 7): its first line.

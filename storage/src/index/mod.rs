@@ -13,6 +13,7 @@
 //! `flush()` of sled 0.34 does not reach the disk: [`Index::sync`] syncs sled's file itself. Never used: `flush_async`
 //! (deadlocks), `watch_prefix` (blocks at 1,024 events), transactions, `len()` (scans). Batches have at most 500 operations.
 
+mod blocks;
 pub(crate) mod heads;
 pub(crate) mod meta;
 mod rows;
@@ -26,10 +27,15 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
+use bytes::Bytes;
 use waypost_mail::{AccountId, EmailId, MailboxId, Uid};
 use zstd::bulk::Decompressor;
 
-use self::{structures::Block, value::Value};
+use self::{
+    blocks::{Blocks, LATELY_MESSAGES_MAX},
+    structures::Block,
+    value::Value,
+};
 use crate::{
     error::StoreError,
     state::{AccountState, Chunk, MailboxState},
@@ -50,6 +56,8 @@ pub(crate) struct Index {
     open: RwLock<Open>,
     /// Held for writing while the values of an account change, so that a reader sees all of them or none.
     changing: RwLock<()>,
+    /// Blocks of structures that were read lately.
+    lately: Blocks,
 }
 
 #[derive(Debug)]
@@ -78,13 +86,13 @@ impl Index {
             tracing::error!(error = %failure.reason, "the index cannot be opened; accounts are read from the journal");
         }
         let open = RwLock::new(Open { sled: sled.ok(), generation: 0 });
-        Self { directory: Some(directory), open, changing: RwLock::new(()) }
+        Self { directory: Some(directory), open, changing: RwLock::new(()), lately: Blocks::default() }
     }
 
     /// None at all: accounts are always read from the journal.
     pub(crate) fn none() -> Self {
         let open = RwLock::new(Open { sled: None, generation: 0 });
-        Self { directory: None, open, changing: RwLock::new(()) }
+        Self { directory: None, open, changing: RwLock::new(()), lately: Blocks::default() }
     }
 
     /// Makes a new index where there is none, as before a checkpoint.
@@ -136,26 +144,28 @@ impl Index {
         Some(chunks)
     }
 
-    /// The structures of messages, each as `read` makes it of its encoded form. Messages that follow each other most often share a block.
-    pub(crate) fn structures<T>(
-        &self,
-        account: AccountId,
-        emails: impl Iterator<Item = EmailId>,
-        read: impl Fn(&[u8]) -> Option<T>,
-    ) -> Vec<Option<T>> {
-        let mut block: Option<Block> = None;
+    /// The encoded structure of a message, where it was read lately: never waits for the disk.
+    pub(crate) fn structure_of_late(&self, account: AccountId, email: EmailId) -> Option<Bytes> {
+        self.lately.find(account, email)
+    }
+
+    /// The encoded structures of messages. Messages that follow each other most often share a block.
+    pub(crate) fn structures(&self, account: AccountId, emails: &[EmailId]) -> Vec<Option<Bytes>> {
+        let mut block: Option<Arc<Block>> = None;
         let mut zstd: Option<Decompressor> = None;
-        let find = |email| {
-            if block.as_ref().is_none_or(|block| block.find(email).is_none()) {
-                let found = self.structures_until(account, email);
-                zstd = zstd.take().or_else(|| Decompressor::new().ok());
-                block = found
-                    .zip(zstd.as_mut())
-                    .and_then(|((key, octets), zstd)| Block::open(&key, &octets, zstd));
+        let find = |email: &EmailId| {
+            if let Some(found) = block.as_ref().and_then(|block| block.find(*email)) {
+                return Some(found);
             }
-            block.as_ref()?.find(email).and_then(&read)
+            let (key, octets) = self.structures_until(account, *email)?;
+            zstd = zstd.take().or_else(|| Decompressor::new().ok());
+            block = zstd.as_mut().and_then(|zstd| Block::open(&key, &octets, zstd)).map(Arc::new);
+            if let Some(block) = block.as_ref().filter(|_| emails.len() <= LATELY_MESSAGES_MAX) {
+                self.lately.keep(account, Arc::clone(block));
+            }
+            block.as_ref()?.find(*email)
         };
-        emails.map(find).collect()
+        emails.iter().map(find).collect()
     }
 
     /// The block of structures that begins at or before an EmailId.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
+use bytes::Bytes;
 use minicbor::bytes::ByteVec;
 use waypost_mail::{AccountId, EmailId};
 use zstd::bulk::Decompressor;
@@ -58,8 +59,9 @@ pub(crate) fn put(
 }
 
 /// A block, decompressed.
+#[derive(Debug)]
 pub(super) struct Block {
-    octets: Vec<u8>,
+    octets: Bytes,
     /// EmailIds, ascending, with the place of each structure in `octets`.
     items: Vec<(u64, Range<usize>)>,
 }
@@ -70,15 +72,36 @@ impl Block {
         let packed = Value::open(key, octets)?.payload;
         let size = zstd::zstd_safe::get_frame_content_size(packed).ok()??;
         let capacity = usize::try_from(size).ok().filter(|size| *size <= BLOCK_BYTES_LIMIT)?;
-        let octets = zstd.decompress(packed, capacity).ok()?;
+        let octets = Bytes::from(zstd.decompress(packed, capacity).ok()?);
         let items = places(&octets).ok()?;
         Some(Self { octets, items })
     }
 
     /// The structure of one message.
-    pub(super) fn find(&self, email: EmailId) -> Option<&[u8]> {
+    pub(super) fn find(&self, email: EmailId) -> Option<Bytes> {
         let found = self.items.iter().find(|(id, _)| *id == email.0)?;
-        self.octets.get(found.1.clone())
+        Some(self.octets.slice(found.1.clone()))
+    }
+
+    /// The EmailId that it begins with.
+    pub(super) fn first(&self) -> Option<EmailId> {
+        self.items.first().map(|(id, _)| EmailId(*id))
+    }
+
+    /// The room that it takes, in octets.
+    pub(super) fn bytes(&self) -> usize {
+        self.octets.len() + size_of_val(self.items.as_slice())
+    }
+
+    /// One of some structures.
+    #[cfg(test)]
+    pub(super) fn of(structures: &[(EmailId, &[u8])]) -> Self {
+        let (mut octets, mut items) = (Vec::new(), Vec::new());
+        for (email, structure) in structures {
+            items.push((email.0, octets.len()..octets.len() + structure.len()));
+            octets.extend_from_slice(structure);
+        }
+        Self { octets: octets.into(), items }
     }
 
     /// All structures, to write them again.

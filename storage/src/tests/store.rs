@@ -50,7 +50,7 @@ async fn the_real_disk_keeps_all() {
     let inbox = opened.state().inbox().unwrap().id;
     let rows: Vec<_> = opened.select(inbox).await.unwrap().state().unwrap().rows().cloned().collect();
     assert!(store.read(&rows[1].content, 0, u64::MAX).await.unwrap().ends_with(&large));
-    assert_eq!(*store.structure(id, inbox, &rows[0]).await.unwrap(), Structure::default());
+    assert_eq!(store.structure(id, inbox, &rows[0]).await.unwrap(), Structure::default());
     store.close().await;
 }
 

@@ -7,11 +7,11 @@ mod answer;
 mod program;
 mod text;
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 use waypost_mail::MailboxId;
-use waypost_message::{HeaderBlock, Structure, header::HEADER_BYTES_MAX};
-use waypost_storage::{Reader, Row, StoreError};
+use waypost_message::{HeaderBlock, header::HEADER_BYTES_MAX};
+use waypost_storage::{KeptStructure, Reader, Row, StoreError};
 
 use super::{
     Failure, Operation,
@@ -21,6 +21,7 @@ use super::{
     turn::Turn,
 };
 use crate::{
+    fetch::structure::Structure,
     machine::Ran,
     session::Selected,
     wire::{Numbers, Search, SearchKey, SequenceSet, Status, encode},
@@ -158,13 +159,15 @@ impl Operation<'_, '_> {
         for (candidate, structure) in open.into_iter().zip(structures) {
             turn.give().await;
             self.tell_progress(done + candidate.index as u32, goal).await?;
+            let unread = || StoreError::Damaged("structure".to_owned());
+            let structure = structure.as_ref().ok_or_else(unread).and_then(KeptStructure::read);
             let matches = match structure {
-                Some(structure) => {
+                Ok(structure) => {
                     let content = &candidate.row.content;
                     let reader = reader.get_or_insert_with(|| self.context.store.reader(content, 0, 0));
                     self.search_message(program, &candidate, &structure, reader).await
                 }
-                None => Err(StoreError::Damaged("structure".to_owned())),
+                Err(error) => Err(error),
             };
             match matches {
                 Ok(matches) => matching[candidate.index].1 = matches,
@@ -181,7 +184,7 @@ impl Operation<'_, '_> {
         &mut self,
         program: &Program,
         candidate: &Candidate,
-        structure: &Arc<Structure>,
+        structure: &Structure<'_>,
         reader: &mut Reader,
     ) -> Result<bool, StoreError> {
         let content = &candidate.row.content;

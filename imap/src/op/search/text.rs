@@ -1,11 +1,15 @@
 //! Looking for texts in bodies, decoded part by part (RFC 5255 section 4.6), in bounded memory; and the day of a Date field.
 
 use waypost_message::{
-    HeaderBlock, Part, Span, Structure, decode::BodyDecoder, decode::header_text, header::HEADER_BYTES_MAX,
+    HeaderBlock, Span, decode::BodyDecoder, decode::header_text, header::HEADER_BYTES_MAX,
 };
 use waypost_storage::{Content, Reader, StoreError};
 
-use crate::{op::Comparator, wire::Day};
+use crate::{
+    fetch::structure::{Part, Structure},
+    op::Comparator,
+    wire::Day,
+};
 
 /// A header as all keys of a search look at it: unfolded, decoded and prepared for comparing, once for each message.
 pub(super) struct HeaderText {
@@ -69,7 +73,7 @@ pub(super) enum Scope {
 pub(super) async fn find(
     reader: &mut Reader,
     content: &Content,
-    structure: &Structure,
+    structure: &Structure<'_>,
     needles: &[Needle],
     comparator: Comparator,
 ) -> Result<Vec<bool>, StoreError> {
@@ -90,7 +94,7 @@ pub(super) async fn find(
                 let span = part.body;
                 let start = content.prefix_size() + span.start;
                 reader.aim(content, start, span.end.saturating_sub(span.start));
-                let mut decoder = BodyDecoder::new(part.encoding.as_deref(), part.charset());
+                let mut decoder = BodyDecoder::new(part.encoding, part.charset());
                 loop {
                     let octets = reader.next().await?;
                     if octets.is_empty() || finder.is_done() {
@@ -110,10 +114,10 @@ pub(super) async fn find(
 enum Piece<'a> {
     /// A header, and the needles that it is searched for: all, or those of one scope.
     Header(Span, Scope),
-    Text(&'a Part),
+    Text(&'a Part<'a>),
 }
 
-fn gather<'a>(part: &'a Part, pieces: &mut Vec<Piece<'a>>) {
+fn gather<'a>(part: &'a Part<'a>, pieces: &mut Vec<Piece<'a>>) {
     let is = |kind: &[u8]| part.content_type.kind.eq_ignore_ascii_case(kind);
     if let Some(message) = &part.message {
         pieces.push(Piece::Header(message.root.header, Scope::Body));
