@@ -1,5 +1,7 @@
 //! A real store in a temporary directory, for tests.
 
+use std::{collections::BTreeSet, ops::RangeInclusive};
+
 use tempfile::TempDir;
 use waypost_mail::{AccountId, AccountSource, Address, DateTime, Flag, Flags};
 use waypost_message::{HeaderCollector, Splitter};
@@ -61,4 +63,39 @@ pub(crate) async fn deliver(
 /// `\Seen work` as flags.
 pub(crate) fn flags(names: &str) -> Flags {
     names.split_whitespace().filter_map(Flag::parse).collect()
+}
+
+/// Numbers by chance, the same for the same seed.
+#[derive(Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
+    }
+}
+
+/// The seeds of a model: `WAYPOST_MODEL_SEED` alone, else the first `WAYPOST_MODEL_SEEDS`.
+pub(crate) fn seeds(default: u64) -> RangeInclusive<u64> {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    match number("WAYPOST_MODEL_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=number("WAYPOST_MODEL_SEEDS").unwrap_or(default),
+    }
+}
+
+/// The names of all commands, as the parser has them.
+pub(crate) fn commands() -> BTreeSet<&'static str> {
+    let lines = include_str!("wire/parse.rs").lines();
+    let arms = lines.filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" => "));
+    let commands: BTreeSet<&str> = arms.map(|(name, _)| name).collect();
+    assert!(commands.contains("NOOP") && commands.contains("FETCH"), "{commands:?}");
+    commands
 }

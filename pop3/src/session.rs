@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use tokio::sync::watch;
 use tracing::Instrument;
 use waypost_auth::{
@@ -27,6 +27,11 @@ use crate::{
     wire::{Code, Encode, Refusal, spoken},
 };
 
+/// Octets of a message that are sent at once; after each the session is known to live.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Room for the lines before and behind them.
+const LINES_BYTES: usize = 64;
+
 const WRONG_PASSWORD: Refusal = Refusal::with(Code::Auth, "wrong user name or password");
 const CODE_MISSING: Refusal =
     Refusal::with(Code::Auth, "this account needs an app password, or a code behind its password");
@@ -35,9 +40,6 @@ const BUSY: Refusal = Refusal::with(Code::SysTemp, "the password cannot be check
 const TOO_MANY: Refusal = Refusal::with(Code::SysTemp, "too many sessions of this account, try again later");
 const TOO_SOON: Refusal = Refusal::with(Code::LoginDelay, "too soon after the last login");
 const ANOTHER_USER: Refusal = Refusal::with(Code::Auth, "nobody may act for another user");
-
-/// Octets after which a session that sends a message is known to live: also over a slow line long before it counts as silent.
-const PIECE_BYTES: usize = 16 * 1024;
 
 /// What all POP3 sessions of a server share. Cheap to clone; the clones share the locks on maildrops, too.
 #[derive(Clone, Debug)]
@@ -225,7 +227,8 @@ async fn send(
         Ok(chunk) => chunk,
         Err(error) => return Ok(Err(refusal(&error))),
     };
-    let (mut stuffer, mut top, mut buffer) = (DotStuffer::default(), lines.map(Top::new), BytesMut::new());
+    let (mut stuffer, mut top) = (DotStuffer::default(), lines.map(Top::new));
+    let mut buffer = BytesMut::with_capacity(chunk.len() + LINES_BYTES);
     match lines {
         None => buffer.line(format_args!("+OK {} {}", content.size(), spoken(language, "octets"))),
         Some(_) => buffer.line(format_args!("+OK {}", spoken(language, "top of message follows"))),
@@ -233,28 +236,23 @@ async fn send(
     while !chunk.is_empty() && !top.as_ref().is_some_and(Top::is_done) {
         let shown = top.as_mut().map_or(&chunk[..], |top| top.show(&chunk));
         stuffer.stuff(shown, &mut buffer);
-        for piece in buffer.chunks(PIECE_BYTES) {
+        // In whole pieces: the line before the message and the one behind it go with its octets.
+        while buffer.len() >= PIECE_BYTES {
             tokio::select! {
                 biased;
                 () = maildrop.lost() => {
                     return Err(Disconnect::Handler("another session has taken the maildrop over".into()));
                 }
-                sent = send_piece(output, piece) => sent?,
+                sent = output.write(&buffer[..PIECE_BYTES]) => sent?,
             }
+            buffer.advance(PIECE_BYTES);
             maildrop.alive();
         }
-        buffer.clear();
         chunk = reader.next().await.map_err(|error| Disconnect::Handler(error.to_string()))?;
     }
     stuffer.finish(&mut buffer);
     output.write(&buffer).await?;
     Ok(Ok(()))
-}
-
-/// Sends a whole piece at once, as it is to be known that it was taken; what is less is gathered.
-async fn send_piece(output: &mut Output<'_>, piece: &[u8]) -> Result<(), Disconnect> {
-    output.write(piece).await?;
-    if piece.len() == PIECE_BYTES { output.flush().await } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -19,9 +19,6 @@ use crate::{
 /// Why a message is not taken.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum MessageError {
-    /// `CHAR8 = %x01-ff` (RFC 9051 section 9): no literal but a binary one can show it.
-    #[error("messages with NUL cannot be kept")]
-    HoldsNul,
     /// The header is too large.
     #[error(transparent)]
     Header(#[from] HeaderError),
@@ -37,14 +34,6 @@ pub struct MessageWriter {
     splitter: Splitter,
     body: BodyWriter,
     size: u64,
-    nul: Nul,
-}
-
-/// Whether a message may hold NUL.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Nul {
-    Refused,
-    Taken,
 }
 
 /// How far the header is.
@@ -73,23 +62,14 @@ impl Store {
             splitter: Splitter::new(),
             body: self.body_writer(),
             size: 0,
-            nul: Nul::Refused,
         }
     }
 }
 
 impl MessageWriter {
-    /// Takes NUL, too: a binary message (RFC 3516 section 4.4).
-    #[must_use]
-    pub fn with_nul(self) -> Self {
-        Self { nul: Nul::Taken, ..self }
-    }
-
-    /// Adds octets. After an error the message is lost.
+    /// Adds octets, NUL too: what cannot be shown of it is for the protocols to say (RFC 3516 section 4.4). After an error the message
+    /// is lost.
     pub async fn write(&mut self, octets: &[u8]) -> Result<(), MessageError> {
-        if self.nul == Nul::Refused && octets.contains(&0) {
-            return Err(MessageError::HoldsNul);
-        }
         self.size += octets.len() as u64;
         self.splitter.feed(octets);
         let mut body = octets;

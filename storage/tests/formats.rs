@@ -22,13 +22,16 @@ use waypost_mail::{
     Notify, OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath, Solicitation, SystemFlags,
     Timestamp, TotpSecret, Uid,
 };
-use waypost_message::Splitter;
+use waypost_message::{Part, Splitter};
 use waypost_storage::{
     Acceptance, Account, AccountState, AnnotationLimits, Attempt, Audience, Carried, Cause, Deadline,
     Delivery, Dialogue, DialogueTls, DkimAlgorithm, DkimKey, DkimSecret, FlagChange, FlagMode, FlagRights,
     Identifier, MaildropUpdate, Missing, NewAccount, Options, Outcome, QueueEntry, QueueEvent,
     RecipientOutcome, Relay, RelayRecipient, ReturnedReport, Rights, RightsChange, Seen, Sign, SpecialUse,
     Store, Strike, UidSet, Wishes,
+    backup::{Damaged, restore},
+    disk::Real,
+    progress::silent,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -118,6 +121,10 @@ async fn dump(store: &Store) -> String {
             }
             for row in selected.rows() {
                 let octets = store.read(&row.content, 0, u64::MAX).await.unwrap();
+                let structure = store.structure(record.id, selected.id, row).await.unwrap();
+                if structure.root.is_multipart() {
+                    writeln!(text, "    structure {}", parts(&structure.root)).unwrap();
+                }
                 writeln!(
                     text,
                     "    UID {} MODSEQ {} {} email {} thread {} uidl {} date {:?} saved {} octets {} {:016x}",
@@ -209,6 +216,15 @@ async fn dump(store: &Store) -> String {
         .unwrap();
     }
     text
+}
+
+/// A part with its place, and those in it.
+fn parts(part: &Part) -> String {
+    let kind = [&part.content_type.kind[..], b"/", &part.content_type.subtype].concat();
+    let inner = part.message.iter().map(|message| &message.root);
+    let inside: Vec<String> = part.children.iter().chain(inner).map(parts).collect();
+    let (kind, span, lines) = (String::from_utf8_lossy(&kind).into_owned(), part.body, part.lines);
+    format!("{kind} {}..{} of {lines} lines [{}]", span.start, span.end, inside.join(", "))
 }
 
 async fn keys(store: &Store) {
@@ -507,6 +523,62 @@ async fn log_in_often(store: &Store, often: AccountId) -> AccountId {
     once
 }
 
+/// Mailboxes of all uses, an account of the configuration file, and a message of parts, with NUL.
+async fn write_uses(store: &Store, owner: &Account) {
+    for (name, special_use) in
+        [("All", SpecialUse::All), ("Starred", SpecialUse::Flagged), ("Important", SpecialUse::Important)]
+    {
+        owner.create_mailbox(name, Some(special_use)).await.unwrap();
+    }
+    let of_file = NewAccount {
+        address: address("file"),
+        source: AccountSource::File,
+        password_hash: None,
+        scram_verifiers: Vec::new(),
+        quota_bytes: Some(1 << 30),
+    };
+    store.create_account(of_file).await.unwrap();
+    let body = "--x\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nGr\u{fc}\u{df}e\r\n--x\r\n\
+                Content-Transfer-Encoding: binary\r\nContent-Type: application/octet-stream\r\n\r\na\0b\n\r\n--x\r\n\
+                Content-Type: message/global\r\n\r\nSubject: \u{fc}\r\n\r\ninside\r\n--x--\r\n";
+    let header = "Subject: parts\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n";
+    let mut writer = store.body_writer();
+    writer.write(body.as_bytes()).await.unwrap();
+    let important = owner.state().by_name("Important").unwrap().id;
+    let flags: Flags = ["\\Draft", "$Important"].iter().filter_map(|flag| Flag::parse(flag)).collect();
+    let delivery = Delivery {
+        account: owner.id(),
+        mailbox: Some(important),
+        prefix: Vec::new(),
+        flags,
+        internal_date: DateTime { seconds: 1_700_000_001, offset_minutes: 345 },
+    };
+    let acceptance = Acceptance {
+        id: store.new_entry_id(),
+        header: Bytes::from(header),
+        body: writer.finish().await.unwrap(),
+        structure: Splitter::split(format!("{header}{body}").as_bytes()),
+        local: vec![delivery],
+        relay: None,
+    };
+    store.accept(acceptance).await.unwrap();
+}
+
+/// Makes a state one that a backup gave back, with what was written since.
+async fn restore_from_backup(state: &Path) -> Store {
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("backup");
+    let store = Store::open(options(state)).await.unwrap();
+    store.backup(&backup, silent()).await.unwrap();
+    store.close().await;
+    fs::remove_dir_all(state).unwrap();
+    restore(&Real, &backup, state, Damaged::Refuse, silent()).unwrap();
+    let store = Store::open(options(state)).await.unwrap();
+    let accounts: Vec<AccountId> = store.directory().borrow().accounts.keys().copied().collect();
+    deliver(&store, "behind the restore", &accounts, true).await;
+    store
+}
+
 /// Records that the first format did not have: of the queue.
 async fn write_queue(store: &Store) {
     let wishes = Wishes {
@@ -531,7 +603,13 @@ async fn write_queue(store: &Store) {
     let held = Some("beyond a limit".to_owned());
     let not_before = Some(Timestamp(1_840_000_000_000));
     let wishing = Relay { wishes, not_before, held, ..Relay::new(sender.clone(), vec![to]) };
-    let careless = Wishes { tls_optional: true, ..Wishes::default() };
+    let (at, overdue) = (Timestamp(1_860_000_000_000), Overdue::Notify);
+    let careless = Wishes {
+        tls_optional: true,
+        return_content: Some(ReturnContent::Full),
+        deliver_by: Some(Deadline { at, overdue, trace: false }),
+        ..Wishes::default()
+    };
     let two = vec![RelayRecipient::new(address("far")), RelayRecipient::new(address("farther"))];
     let tried = Relay { wishes: careless, body: BodyType::BinaryMime, ..Relay::new(sender.clone(), two) };
     let wishing = submit(store, wishing).await;
@@ -663,6 +741,9 @@ async fn write(folder: &Path) {
     write_sharing(&opened, two).await;
     write_logins(&store, two).await;
     write_queue(&store).await;
+    write_uses(&store, &opened).await;
+    store.close().await;
+    let store = restore_from_backup(&state).await;
     fs::write(folder.join("expected"), dump(&store).await).unwrap();
     store.close().await;
     // What belongs to one run, and what git does not keep.

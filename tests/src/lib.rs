@@ -6,6 +6,7 @@ pub mod disk;
 pub mod machine;
 pub mod message;
 pub mod process;
+pub mod qresync;
 pub mod script;
 pub mod scripted;
 pub mod signed_dns;

@@ -61,7 +61,7 @@ const SHARED: [(&str, &[&str]); 16] = [
     ("aws-lc-rs", &["auth", "net", "mta"]),
     ("icu_normalizer", &["auth", "imap"]),
     ("base64", &["auth", "imap", "mta", "server", "tests"]),
-    ("memchr", &["message", "mta"]),
+    ("memchr", &["message", "mta", "pop3"]),
     ("rustix", &["net", "storage"]),
     ("getrandom", &["storage", "mta", "server"]),
     ("encoding_rs", &["message", "imap"]),
@@ -332,4 +332,124 @@ fn the_table_of_rfcs_is_true() {
             );
         }
     }
+}
+
+/// A string of a source, and what stands before it in its statement.
+struct Literal {
+    text: String,
+    before: String,
+}
+
+/// The strings of a source, without those in comments and in its tests.
+fn literals(source: &str) -> Vec<Literal> {
+    let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let (mut found, mut before, mut chars) = (Vec::new(), String::new(), source.chars().peekable());
+    while let Some(char) = chars.next() {
+        match char {
+            '/' if chars.peek() == Some(&'/') => while chars.next_if(|char| *char != '\n').is_some() {},
+            // A character, or a lifetime.
+            '\'' => {
+                let first = chars.next();
+                let escaped = if first == Some('\\') { chars.next() } else { None };
+                if escaped.is_none() && chars.peek() != Some(&'\'') {
+                    continue;
+                }
+                while chars.next().is_some_and(|char| char != '\'') {}
+            }
+            '"' => {
+                let mut text = String::new();
+                while let Some(char) = chars.next().filter(|char| *char != '"') {
+                    text.push(char);
+                    if char == '\\' {
+                        text.extend(chars.next());
+                    }
+                }
+                found.push(Literal { text, before: before.trim_end().to_owned() });
+            }
+            ';' | '{' | '}' => before.clear(),
+            char => before.push(char),
+        }
+    }
+    found
+}
+
+/// What is answered with a text for people.
+const SAYS: [&str; 6] =
+    ["Ran::ok(", "Ran::no(", "Ran::bad(", "Failure::bad(", "language.text(", "StoreError::Limit("];
+/// What is said before a client can have asked for a language, or goes on in the same line.
+const IN_NO_LANGUAGE: [&str; 1] = ["go on"];
+
+impl Literal {
+    /// Whether it is said to people: what is answered, and sentences that are not logged.
+    fn is_said(&self) -> bool {
+        let Self { text, before } = self;
+        let is_word = |word: &str| word.len() > 1 && word.bytes().all(|octet| octet.is_ascii_lowercase());
+        let is_sentence = text.contains(' ')
+            && text.trim() == text
+            && text.split(' ').any(is_word)
+            && !text.contains(['{', '\\', '*']);
+        let is_other = before.contains("tracing::")
+            || before.contains("Disconnect::")
+            || before.contains("#[")
+            || before.ends_with('b');
+        let says = SAYS.iter().any(|call| before.ends_with(call));
+        (says || is_sentence) && !is_other && !IN_NO_LANGUAGE.contains(&text.as_str())
+    }
+}
+
+#[test]
+fn strings_of_a_source_are_found() {
+    let source = "fn a<'a>() { // \"no\"\n x('\"', b'\\'', \"one \\\" two\"); Ran::ok(\"done\"); tracing::info!(\"not said here\") }\n#[cfg(test)]\nmod tests {\"no\"";
+    let literals = literals(source);
+    let texts: Vec<(&str, bool)> =
+        literals.iter().map(|literal| (literal.text.as_str(), literal.is_said())).collect();
+    assert_eq!(texts, [("one \\\" two", false), ("done", true), ("not said here", false)]);
+}
+
+/// What the store says of commands that IMAP does not have.
+const NOT_BY_IMAP: [&str; 9] = [
+    "storage/src/decide/accept.rs",
+    "storage/src/decide/directory.rs",
+    "storage/src/decide/dkim.rs",
+    "storage/src/decide/queue.rs",
+    "app password",
+    "certificate",
+    "codes already",
+    "DKIM key",
+    "queue entry",
+];
+
+#[test]
+fn what_imap_says_has_a_translation() {
+    let mut said = BTreeSet::new();
+    for file in rust_files(&root().join("imap/src")) {
+        let place = file.strip_prefix(root()).unwrap().display().to_string();
+        if ["/tests", "/client/", "testing.rs", "wire/language.rs"].iter().any(|not| place.contains(not)) {
+            continue;
+        }
+        let literals = literals(&fs::read_to_string(&file).unwrap());
+        said.extend(literals.into_iter().filter(Literal::is_said).map(|literal| literal.text));
+    }
+    assert!(said.len() > 150, "{said:?}");
+    for file in rust_files(&root().join("storage/src")) {
+        let place = file.strip_prefix(root()).unwrap().display().to_string();
+        if place.contains("/tests") || NOT_BY_IMAP.contains(&place.as_str()) {
+            continue;
+        }
+        let of_errors = place == "storage/src/error.rs";
+        let told = |literal: &Literal| {
+            let before = &literal.before;
+            before.ends_with("Limit(")
+                || before.ends_with("MailboxName(")
+                || of_errors && before.ends_with("#[error(")
+        };
+        let literals = literals(&fs::read_to_string(&file).unwrap());
+        let texts = literals.into_iter().filter(told).map(|literal| literal.text.replace("{0}", "7"));
+        said.extend(texts.filter(|text| text.len() > 1 && !text.starts_with("damaged: ")));
+    }
+    said.retain(|text| !NOT_BY_IMAP.iter().any(|not| text.contains(not)));
+    let german =
+        |text: &str| waypost_imap::wire::spoken(waypost_imap::wire::Language::German, text).into_owned();
+    let forgotten: Vec<&String> = said.iter().filter(|text| german(text) == **text).collect();
+    assert!(forgotten.is_empty(), "without a translation in imap/src/wire/language.rs: {forgotten:#?}");
 }

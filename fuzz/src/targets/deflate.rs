@@ -47,18 +47,18 @@ fn inflated(octets: &[u8], piece: usize, ends: bool, rests: bool) -> Said {
         }
         inflater.feed(piece);
         while said.said.len() <= OCTETS_MAX {
+            let before = said.said.len();
             let next = inflater.next(|octets| said.said.extend_from_slice(octets));
             match next {
-                Err(_) => {
-                    said.is_deflate = false;
-                    // What was said before the wrong octets depends on how they were cut.
-                    said.said.clear();
-                    return said;
-                }
+                Err(_) => return no_deflate(said),
                 Ok(Inflated::Octets(bytes)) => {
                     assert!(bytes <= INFLATED_BYTES_MAX);
-                    if ends && said.said.ends_with(b"\n") {
-                        inflater.end();
+                    let piece = &said.said[before..];
+                    match piece.iter().position(|octet| *octet == b'\n').filter(|_| ends) {
+                        Some(end) if end + 1 == piece.len() => inflater.end(),
+                        // What follows its first line in the same piece would not be inflated in another.
+                        Some(_) => return no_deflate(said),
+                        None => {}
                     }
                 }
                 Ok(Inflated::NeedsInput) => break,
@@ -74,4 +74,9 @@ fn inflated(octets: &[u8], piece: usize, ends: bool, rests: bool) -> Said {
         }
     }
     said
+}
+
+/// What was said before the wrong octets depends on how they were cut.
+fn no_deflate(said: Said) -> Said {
+    Said { said: Vec::new(), is_deflate: false, ..said }
 }

@@ -24,6 +24,8 @@ use super::{
 };
 use crate::wire::{AppendPart, AppendPiece, Command, CommandBody};
 
+mod literals;
+
 const CHUNKS: [usize; 3] = [1, 3, 4096];
 const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE SASL-IR LANGUAGE AUTH=PLAIN AUTH=LOGIN] mx.test Waypost ready\r\n";
 const LOGIN: &str = "l LOGIN u p\r\n";

@@ -18,7 +18,7 @@ use crate::{
     machine::Ran,
     wire::{
         Append, AppendPart, AppendPiece, LiteralKind, MessageLiteral, Numbers, SequenceNumber, SequenceSet,
-        Status, encode,
+        Status, encode, spoken,
     },
 };
 
@@ -170,7 +170,8 @@ impl Operation<'_, '_> {
         if let Some(code) = appenduid(&accepted) {
             // RFC 8508 section 4.3: before the EXPUNGE response.
             let mut out = Vec::new();
-            encode::untagged(&mut out, Status::Ok, Some(&code), "the new message is there");
+            let text = spoken(self.user.enabled.language, "the new message is there");
+            encode::untagged(&mut out, Status::Ok, Some(&code), &text);
             self.output.write(&out).await?;
         }
         Ok(Ran::ok("replaced"))
@@ -228,7 +229,7 @@ impl Appending {
         }
         // RFC 4314 section 4: what may not be set is left out.
         let flags = within(flags, self.to.rights.into());
-        let octets = store.message_writer().with_nul();
+        let octets = store.message_writer();
         self.arriving = Some(Message { flags, date, octets });
         Ok(())
     }
@@ -306,7 +307,6 @@ impl Room {
 impl From<MessageError> for Failure {
     fn from(error: MessageError) -> Self {
         match error {
-            MessageError::HoldsNul => Self::bad(HOLDS_NUL),
             MessageError::Header(_) => Self::no("TOOBIG", HEADER_TOO_BIG),
             MessageError::Store(error) => error.into(),
         }

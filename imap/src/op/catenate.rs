@@ -1,9 +1,9 @@
 //! CATENATE (RFC 4469): parts of a message that come out of others, octet for octet, from the store into the store.
 
 use waypost_message::{HeaderBlock, Span};
-use waypost_storage::{MailboxState, Row, StoreError};
+use waypost_storage::{MailboxState, Rights, Row, StoreError};
 
-use super::{Failure, Operation, append::Appending};
+use super::{Failure, Operation, append::Appending, place::Found};
 use crate::{
     fetch::{HEADER_SUBSET_BYTES_MAX, section},
     wire::{BodySection, MessageUrl, SectionText},
@@ -24,7 +24,7 @@ impl Operation<'_, '_> {
         let source = match self.source(url).await {
             Ok(Some(source)) => source,
             Ok(None) => return Err(Failure::no(&bad_url(url), NO_SUCH_PART)),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
         if matches!(source.section.text, SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_)) {
             return self.catenate_fields(appending, &source).await;
@@ -54,12 +54,16 @@ impl Operation<'_, '_> {
         appending.write(octets).await
     }
 
-    /// What a URL names; `None`: nothing that is there.
-    async fn source(&mut self, url: &str) -> Result<Option<Source>, StoreError> {
-        let selected = self.user.selected.as_ref().map(|selected| selected.view.state().name.clone());
+    /// What a URL names; `None`: nothing that is there, or that may be read.
+    async fn source(&mut self, url: &str) -> Result<Option<Source>, Failure> {
+        let selected = self.user.selected.as_ref();
+        let selected = selected.map(|selected| selected.space.name(selected.view.state()));
         let Some(url) = MessageUrl::parse(url, selected.as_deref()) else { return Ok(None) };
-        let Some(mailbox) = self.user.account.state().by_name(&url.mailbox).cloned() else { return Ok(None) };
-        let row = match self.user.account.select(mailbox.id).await {
+        let Found { space, mailbox, .. } = match self.mailbox(&url.mailbox, Rights::READ).await {
+            Err(Failure::Refused(_)) => return Ok(None),
+            found => found?,
+        };
+        let row = match space.account.select(mailbox.id).await {
             Err(StoreError::NoSuchMailbox) => None,
             selection => selection?.state().and_then(|mailbox| row(&mailbox, &url)),
         };
@@ -67,7 +71,7 @@ impl Operation<'_, '_> {
         let (part, text) = url.section;
         let partial = url.partial.map(|(start, length)| (start, length.unwrap_or(u64::MAX)));
         let section = BodySection { peek: true, part, text, partial };
-        let account = self.user.identity.account;
+        let account = space.account.id();
         let structure = self.context.store.kept_structure(account, mailbox.id, &row).await?;
         let content = &row.content;
         let span = section::locate(&structure.read()?, content.prefix_size(), content.size(), &section);

@@ -111,12 +111,13 @@ impl Operation<'_, '_> {
     }
 }
 
-/// The flags that a client which hears nothing believes the messages to have.
+/// The flags that a client which hears nothing believes the messages to have; not of those that others have changed since it was
+/// told, of which it is told the flags (RFC 9051 section 6.4.6).
 fn expected(selected: &Selected, uids: &[Uid], store: &Store) -> BTreeMap<Uid, Flags> {
     let view = &selected.view;
     let before = |uid: &Uid| view.by_uid(*uid).map(|known| (*uid, view.state().flags(known.row)));
     let after = |(uid, flags)| (uid, changed(flags, store, selected.may()));
-    uids.iter().filter_map(before).map(after).collect()
+    uids.iter().filter(|uid| !view.is_changed(**uid)).filter_map(before).map(after).collect()
 }
 
 /// Whether something may be changed of what is asked (RFC 4314 section 4): a STORE fails only where nothing may.

@@ -21,8 +21,11 @@ use crate::testing;
 
 mod append;
 mod limits;
+mod model;
+mod race;
 mod resync;
 mod sharing;
+mod urlauth;
 
 /// A server with one account.
 struct World {
@@ -560,6 +563,16 @@ async fn reading_sets_seen_that_another_session_took_away() {
     other.ok("STORE 1 -FLAGS.SILENT (\\Seen)").await;
     client.ok("FETCH 1 BODY[]").await;
     assert_eq!(client.ok("SEARCH SEEN").await, "* SEARCH 1\r\n");
+}
+
+/// RFC 9051 section 6.4.6: .SILENT or not, what others changed is told.
+#[tokio::test]
+async fn a_silent_store_does_not_hide_what_others_changed() {
+    let (_world, mut client, mut other) = two_sessions(&[PLAIN, PLAIN]).await;
+    other.ok("STORE 1 +FLAGS.SILENT (\\Flagged)").await;
+    let said = client.ok("STORE 1:2 +FLAGS.SILENT (\\Seen)").await;
+    assert_eq!(said, "* 1 FETCH (FLAGS (\\Flagged \\Seen \\Recent))\r\n");
+    assert_eq!(client.ok("NOOP").await, "");
 }
 
 #[tokio::test]

@@ -12,53 +12,53 @@ use waypost_server::{Parts, Server, start::Clock};
 use waypost_tests::{Site, SiteBuilder, site::PASSWORD};
 
 /// A connection that speaks in lines.
-struct Line(BufStream<TcpStream>);
+pub(crate) struct Line(pub(crate) BufStream<TcpStream>);
 
 impl Line {
-    async fn open(site: &Site, service: Service) -> Self {
+    pub(crate) async fn open(site: &Site, service: Service) -> Self {
         let mut line =
             Self(BufStream::new(TcpStream::connect(site.address(service, TlsMode::None)).await.unwrap()));
         line.read().await;
         line
     }
 
-    async fn pop3(site: &Site) -> Self {
+    pub(crate) async fn pop3(site: &Site) -> Self {
         let mut line = Self::open(site, Service::Pop3).await;
         assert!(line.ask("USER alice@a.test").await.starts_with("+OK"));
         line
     }
 
-    async fn maildrop(site: &Site) -> Self {
+    pub(crate) async fn maildrop(site: &Site) -> Self {
         let mut line = Self::pop3(site).await;
         assert!(line.ask(&format!("PASS {PASSWORD}")).await.starts_with("+OK "));
         line
     }
 
-    async fn imap(site: &Site) -> Self {
+    pub(crate) async fn imap(site: &Site) -> Self {
         let mut line = Self::open(site, Service::Imap).await;
         line.run(&format!("LOGIN alice@a.test \"{PASSWORD}\"")).await;
         line
     }
 
-    async fn send(&mut self, text: &str) {
+    pub(crate) async fn send(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).await.unwrap();
         self.0.flush().await.unwrap();
     }
 
-    async fn read(&mut self) -> String {
+    pub(crate) async fn read(&mut self) -> String {
         let mut line = String::new();
         self.0.read_line(&mut line).await.unwrap();
         line
     }
 
     /// One line in, one line out, without its end.
-    async fn ask(&mut self, line: &str) -> String {
+    pub(crate) async fn ask(&mut self, line: &str) -> String {
         self.send(&format!("{line}\r\n")).await;
         self.read().await.trim_end().to_owned()
     }
 
     /// A multi-line reply without its first and its last line.
-    async fn all(&mut self, line: &str) -> String {
+    pub(crate) async fn all(&mut self, line: &str) -> String {
         let first = self.ask(line).await;
         assert!(first.starts_with("+OK"), "{line}: {first}");
         let mut reply = String::new();
@@ -72,7 +72,7 @@ impl Line {
     }
 
     /// An IMAP command that goes well; its untagged lines.
-    async fn run(&mut self, command: &str) -> String {
+    pub(crate) async fn run(&mut self, command: &str) -> String {
         self.send(&format!("t {command}\r\n")).await;
         let mut said = String::new();
         loop {
@@ -85,11 +85,11 @@ impl Line {
         }
     }
 
-    async fn append(&mut self, message: &str) {
+    pub(crate) async fn append(&mut self, message: &str) {
         self.run(&format!("APPEND INBOX {{{}+}}\r\n{message}", message.len())).await;
     }
 
-    async fn ends(mut self) {
+    pub(crate) async fn ends(mut self) {
         assert_eq!(self.0.read(&mut [0; 9]).await.unwrap(), 0);
     }
 }

@@ -15,6 +15,8 @@ mod kill;
 mod ledger;
 mod load;
 mod power;
+mod quit;
+mod resync;
 mod rot;
 mod verify;
 mod worker;

@@ -5,117 +5,73 @@ use std::{collections::BTreeMap, path::Path};
 use waypost_mail::MailboxId;
 use waypost_storage::{Account, FlagChange, FlagMode, MailboxState, Missing, Options};
 
+use self::qresync::{Cache, Online, plain, uids};
 use super::*;
+use crate::testing::Random;
 
-struct Random(u64);
+#[path = "../../../../tests/src/qresync.rs"]
+#[allow(unreachable_pub, reason = "there it is public")]
+pub(super) mod qresync;
 
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
-    }
+/// What a server does wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Broken {
+    Nothing,
+    VanishedEarlier,
+    Vanished,
+    Flags,
+    /// Claims that all was told up to a modification sequence that is to come.
+    HighestModSeq,
 }
 
-/// What the client keeps.
-#[derive(Debug, Default)]
-struct Cache {
-    validity: u32,
-    /// Up to where it knows all.
-    modseq: u64,
-    /// Up to which UID it has asked for all messages.
-    complete: u32,
-    /// Flags and modification sequence of each UID.
-    messages: BTreeMap<u32, (String, u64)>,
+impl Broken {
+    /// What such a server says of that.
+    fn said(self, line: &str) -> Option<String> {
+        let forgets = match self {
+            Self::Nothing => false,
+            Self::VanishedEarlier => line.starts_with("* VANISHED (EARLIER)"),
+            Self::Vanished => line.starts_with("* VANISHED") && !line.contains("EARLIER"),
+            Self::Flags => line.contains(" FETCH (") && line.contains("\\Flagged"),
+            Self::HighestModSeq => {
+                let Some(modseq) = qresync::between(line, "[HIGHESTMODSEQ ", "]") else {
+                    return Some(line.to_owned());
+                };
+                let later: u64 = modseq.parse::<u64>().unwrap() + 7;
+                return Some(
+                    line.replace(&format!("[HIGHESTMODSEQ {modseq}]"), &format!("[HIGHESTMODSEQ {later}]")),
+                );
+            }
+        };
+        (!forgets).then(|| line.to_owned())
+    }
 }
 
 /// The client while it is connected.
-struct Online {
+struct Connected {
     client: Client,
-    /// The UID of each number, where it is known.
-    numbers: Vec<Option<u32>>,
-    /// What came since the last tagged response: the highest MODSEQ of a FETCH, the last HIGHESTMODSEQ.
-    seen: u64,
-    code: Option<u64>,
-    validity: u32,
+    online: Online,
+    broken: Broken,
 }
 
-fn between<'a>(text: &'a str, begin: &str, end: &str) -> Option<&'a str> {
-    let (_, rest) = text.split_once(begin)?;
-    rest.split_once(end).map(|(found, _)| found)
-}
-
-fn uids(set: &str) -> impl Iterator<Item = u32> {
-    set.trim().split(',').flat_map(|range| {
-        let (first, last) = range.split_once(':').unwrap_or((range, range));
-        first.parse::<u32>().unwrap()..=last.parse().unwrap()
-    })
-}
-
-fn plain(flags: &str) -> String {
-    let mut flags: Vec<&str> = flags.split_whitespace().filter(|flag| *flag != "\\Recent").collect();
-    flags.sort_unstable();
-    flags.join(" ")
-}
-
-impl Online {
-    fn hear(&mut self, cache: &mut Cache, line: &str) {
-        if let Some(code) = between(line, "[HIGHESTMODSEQ ", "]") {
-            self.code = Some(code.parse().unwrap());
-        }
-        if let Some(validity) = between(line, "[UIDVALIDITY ", "]") {
-            self.validity = validity.parse().unwrap();
-        }
-        if let Some(set) = line.strip_prefix("* VANISHED (EARLIER) ") {
-            cache.messages.retain(|uid, _| !uids(set).any(|gone| gone == *uid));
-        } else if let Some(set) = line.strip_prefix("* VANISHED ") {
-            for uid in uids(set) {
-                let known = self.numbers.iter().position(|number| *number == Some(uid));
-                // One whose UID it was never told is behind the last smaller one that it knows.
-                let smaller = |number: &Option<u32>| number.is_some_and(|known| known < uid);
-                let behind = || self.numbers.iter().rposition(smaller).map_or(0, |before| before + 1);
-                let gone = self.numbers.remove(known.unwrap_or_else(behind));
-                assert!(gone.is_none_or(|known| known == uid), "{line}: the number is that of {gone:?}");
-                cache.messages.remove(&uid);
-            }
-        } else if let Some(exists) = between(line, "* ", " EXISTS") {
-            let exists: usize = exists.parse().unwrap();
-            assert!(exists >= self.numbers.len());
-            self.numbers.resize(exists, None);
-        } else if let Some(number) = between(line, "* ", " FETCH (") {
-            self.fetched(cache, number.parse().unwrap(), line);
-        }
-    }
-
-    fn fetched(&mut self, cache: &mut Cache, number: usize, line: &str) {
-        let uid: u32 = between(line, "UID ", " ").unwrap().parse().unwrap();
-        let modseq = between(line, "MODSEQ (", ")").unwrap().parse().unwrap();
-        let known = self.numbers[number - 1].replace(uid);
-        assert!(known.is_none_or(|known| known == uid), "{line}: the number is that of {known:?}");
-        self.seen = self.seen.max(modseq);
-        let message = cache.messages.entry(uid).or_default();
-        message.1 = modseq;
-        if let Some(flags) = between(line, "FLAGS (", ")") {
-            message.0 = plain(flags);
-        }
-    }
-
-    /// A tagged response came.
-    fn tagged(&mut self, cache: &mut Cache, line: &str) {
-        if let Some(code) = between(line, "[HIGHESTMODSEQ ", "]") {
-            self.code = Some(code.parse().unwrap());
-        }
-        cache.modseq = self.code.take().unwrap_or(cache.modseq.max(self.seen));
-        self.seen = 0;
+impl Connected {
+    async fn new(world: &World, cache: &mut Cache, random: &mut Random, broken: Broken) -> Self {
+        let mut client = world.login().await;
+        assert_eq!(client.ok("ENABLE QRESYNC").await, "* ENABLED QRESYNC\r\n");
+        let mut connected = Self { client, online: Online::default(), broken };
+        let (select, before) = (cache.select(|bound| random.below(bound)), cache.modseq);
+        connected.command(cache, &select).await;
+        connected.online.selected(cache, before);
+        connected.complete(cache).await;
+        connected
     }
 
     async fn command(&mut self, cache: &mut Cache, text: &str) {
         let (untagged, tagged) = self.client.command(text).await;
         assert!(!tagged.starts_with("BAD"), "{text}: {tagged}");
         println!("C: {text}\n{untagged}{tagged}");
-        untagged.lines().for_each(|line| self.hear(cache, line));
-        self.tagged(cache, &tagged);
+        let lines = untagged.lines().filter_map(|line| self.broken.said(line));
+        lines.for_each(|line| self.online.hear(cache, &line));
+        self.online.tagged(cache, &tagged);
     }
 
     /// Hears only some lines of a command before the connection is lost.
@@ -125,9 +81,9 @@ impl Online {
             let line = self.client.until("\r\n").await;
             print!("C: {text}\n{line}");
             if line.starts_with("broken ") {
-                return self.tagged(cache, &line);
+                return self.online.tagged(cache, &line);
             }
-            self.hear(cache, line.trim_end());
+            self.online.hear(cache, line.trim_end());
         }
         // The command goes on without it.
         let Client { stream, session, .. } = self.client;
@@ -135,73 +91,23 @@ impl Online {
         session.await.unwrap();
     }
 
-    /// Asks for messages that are new.
     async fn complete(&mut self, cache: &mut Cache) {
-        let text = format!("UID FETCH {}:* (FLAGS)", cache.complete + 1);
-        self.command(cache, &text).await;
-        let uids: Vec<u32> = cache.messages.keys().copied().collect();
-        cache.complete = cache.complete.max(uids.last().copied().unwrap_or(0));
-        assert_eq!(self.numbers.len(), uids.len(), "{uids:?}");
-        let same =
-            self.numbers.iter().zip(&uids).all(|(number, uid)| number.is_none_or(|known| known == *uid));
-        assert!(same, "{:?} {uids:?}", self.numbers);
-        self.numbers = uids.into_iter().map(Some).collect();
+        self.command(cache, &Online::ask_for_new(cache)).await;
+        assert!(self.online.complete(cache), "{:?}", self.online);
     }
 }
 
-impl Cache {
-    async fn connect(&mut self, world: &World, random: &mut Random) -> Online {
-        let mut client = world.login().await;
-        assert_eq!(client.ok("ENABLE QRESYNC").await, "* ENABLED QRESYNC\r\n");
-        let mut online = Online { client, numbers: Vec::new(), seen: 0, code: None, validity: self.validity };
-        let select = self.select(random);
-        let before = self.modseq;
-        online.command(self, &select).await;
-        assert!(self.modseq >= before, "HIGHESTMODSEQ went back");
-        assert!(self.validity == 0 || self.validity == online.validity);
-        self.validity = online.validity;
-        online.complete(self).await;
-        online
-    }
-
-    fn select(&self, random: &mut Random) -> String {
-        if self.modseq == 0 {
-            return "SELECT INBOX".to_owned();
-        }
-        let known: Vec<u32> = self.messages.keys().copied().collect();
-        let mut parameters = format!("{} {}", self.validity, self.modseq);
-        match random.below(3) {
-            0 if !known.is_empty() => {
-                let set = crate::wire::encode::sequence_set(known.iter().copied());
-                parameters.push_str(&format!(" {set}"));
-            }
-            1 if !known.is_empty() => parameters.push_str(&format!(" 1:{}", known[known.len() - 1])),
-            _ => {}
-        }
-        // What is not complete has no numbers that it knows.
-        let whole = known.last().is_none_or(|last| *last <= self.complete);
-        if whole && !known.is_empty() && random.below(2) == 0 {
-            let picked: Vec<usize> = (0..known.len()).filter(|_| random.below(3) == 0).collect();
-            let numbers: Vec<String> = picked.iter().map(|at| (at + 1).to_string()).collect();
-            let uids: Vec<String> = picked.iter().map(|at| known[*at].to_string()).collect();
-            if !picked.is_empty() {
-                parameters.push_str(&format!(" ({} {})", numbers.join(","), uids.join(",")));
-            }
-        }
-        format!("SELECT INBOX (QRESYNC ({parameters}))")
-    }
-
-    fn check(&self, server: &MailboxState) {
-        let expected: BTreeMap<u32, (String, u64)> = server
-            .rows()
-            .map(|row| {
-                let flags = plain(&server.flags(row).to_string());
-                (row.uid.value(), (flags, row.modseq.value()))
-            })
-            .collect();
-        assert_eq!(self.messages, expected);
-        assert!(self.modseq <= server.highest_modseq.value());
-    }
+/// What the client knows is what the server has.
+fn check(cache: &Cache, server: &MailboxState) {
+    let expected: BTreeMap<u32, (String, u64)> = server
+        .rows()
+        .map(|row| {
+            let flags = plain(&server.flags(row).to_string());
+            (row.uid.value(), (flags, row.modseq.value()))
+        })
+        .collect();
+    assert_eq!(cache.messages, expected);
+    assert!(cache.modseq <= server.highest_modseq.value());
 }
 
 impl World {
@@ -285,8 +191,8 @@ fn command(random: &mut Random, cache: &Cache, numbers: usize) -> String {
     }
 }
 
-async fn run(seed: u64) {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+async fn run(seed: u64, broken: Broken) {
+    let mut random = Random::new(seed);
     let mut world = world().await;
     let (inbox, other) = {
         let account = world.context.store.account(world.account).await.unwrap();
@@ -302,39 +208,51 @@ async fn run(seed: u64) {
         if random.below(4) == 0 {
             world.restart(&mut random).await;
         }
-        let mut online = cache.connect(&world, &mut random).await;
-        cache.check(&world.mailbox(inbox).await.1);
+        let mut connected = Connected::new(&world, &mut cache, &mut random, broken).await;
+        check(&cache, &world.mailbox(inbox).await.1);
         for _ in 0..random.below(8) {
             if random.below(2) == 0 {
                 world.disturb(inbox, other, &mut random).await;
             }
-            let text = command(&mut random, &cache, online.numbers.len());
-            online.command(&mut cache, &text).await;
+            let text = command(&mut random, &cache, connected.online.numbers.len());
+            connected.command(&mut cache, &text).await;
         }
         match random.below(3) {
             0 => {
-                online.command(&mut cache, "NOOP").await;
-                online.complete(&mut cache).await;
-                cache.check(&world.mailbox(inbox).await.1);
+                connected.command(&mut cache, "NOOP").await;
+                connected.complete(&mut cache).await;
+                check(&cache, &world.mailbox(inbox).await.1);
             }
             1 => {
                 world.disturb(inbox, other, &mut random).await;
-                let text = command(&mut random, &cache, online.numbers.len());
-                online.broken(&mut cache, &text, random.below(5)).await;
+                let text = command(&mut random, &cache, connected.online.numbers.len());
+                connected.broken(&mut cache, &text, random.below(5)).await;
             }
             _ => {}
         }
     }
-    cache.connect(&world, &mut random).await;
-    cache.check(&world.mailbox(inbox).await.1);
+    Connected::new(&world, &mut cache, &mut random, broken).await;
+    check(&cache, &world.mailbox(inbox).await.1);
     assert_eq!(world.context.store.check().await.unwrap(), Vec::<String>::new(), "seed {seed}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_comes_back_misses_nothing() {
-    let seeds = std::env::var("WAYPOST_MODEL_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
-    for seed in 1..=seeds {
-        run(seed).await;
+    for seed in testing::seeds(8) {
+        println!("seed {seed}, again with WAYPOST_MODEL_SEED={seed}");
+        run(seed, Broken::Nothing).await;
+    }
+}
+
+/// Negative controls: the client's copy is not the mailbox, and that is noticed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_forgets_is_found_out() {
+    for broken in [Broken::VanishedEarlier, Broken::Vanished, Broken::Flags, Broken::HighestModSeq] {
+        let mut found = false;
+        for seed in 1..=12 {
+            found = found || tokio::spawn(run(seed, broken)).await.is_err_and(|error| error.is_panic());
+        }
+        assert!(found, "{broken:?}");
     }
 }
 

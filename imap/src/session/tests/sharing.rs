@@ -1,5 +1,7 @@
 //! Mailboxes of others: what each right allows, and what those see who have none (RFC 4314).
 
+use std::collections::BTreeSet;
+
 use waypost_config::ImapConfig;
 use waypost_mail::{AccountSource, Flags};
 use waypost_storage::{AclKey, Identifier, NewAccount, Rights, RightsChange, Sign};
@@ -66,18 +68,18 @@ impl Shared {
     }
 }
 
-impl Client {
-    async fn replace(&mut self, mailbox: &str) -> String {
-        self.command(&format!("REPLACE 1 {mailbox} {{{}+}}\r\n{PLAIN}", PLAIN.len())).await.1
-    }
-}
-
 /// What stands in the answer to one command, by the rights that one has.
 type Expected = &'static [(&'static str, &'static str)];
 
 const GONE: &str = "NO [NONEXISTENT]";
 const TRY: &str = "NO [TRYCREATE]";
 const NOPERM: &str = "NO [NOPERM]";
+const BADURL: &str = "NO [BADURL";
+const NOT_YOURS: &str = "BAD a URL names no mailbox of yours";
+/// OK, and nothing is said.
+const SILENT: &str = "silence";
+/// OK, and there is no data.
+const NIL: &str = "NIL";
 
 /// Commands at `BOX`, each with what enough rights, and with others, give. The first line that is there holds; `*`: for all others.
 const COMMANDS: &[(&str, Expected)] = &[
@@ -148,16 +150,110 @@ const COMMANDS: &[(&str, Expected)] = &[
         &[("i", "OK [COPYUID"), ("li", "OK [COPYUID"), ("lrswpkxtea", NOPERM), ("l", NOPERM), ("*", TRY)],
     ),
     ("MOVE 1 BOX", &[("i", "OK"), ("l", NOPERM), ("*", TRY)]),
-    ("APPEND", &[("i", "OK [APPENDUID"), ("l", NOPERM), ("lrswpkxtea", NOPERM), ("*", TRY)]),
-    ("REPLACE", &[("i", "OK"), ("l", NOPERM), ("lrswpkxtea", NOPERM), ("*", TRY)]),
+    ("APPEND BOX LITERAL", &[("i", "OK [APPENDUID"), ("l", NOPERM), ("lrswpkxtea", NOPERM), ("*", TRY)]),
+    ("REPLACE 1 BOX LITERAL", &[("i", "OK"), ("l", NOPERM), ("lrswpkxtea", NOPERM), ("*", TRY)]),
+    (
+        "APPEND INBOX CATENATE (URL \"/PATH/;UID=1\")",
+        &[("r", "OK [APPENDUID"), ("l", BADURL), ("lswipkxtea", BADURL), ("*", BADURL)],
+    ),
+    ("LIST \"\" BOX", &[("l", "* LIST "), ("rswipkxtea", SILENT), ("*", SILENT)]),
+    (
+        "LIST \"\" BOX RETURN (MYRIGHTS STATUS (MESSAGES) METADATA (/shared/comment))",
+        &[("l", "* LIST "), ("rswipkxtea", SILENT), ("*", SILENT)],
+    ),
+    ("SETQUOTA owner@a.test (STORAGE 1)", &[("lrswipkxtea", NOPERM), ("*", NOPERM)]),
+    // Of URLs and their keys nothing is shared.
+    ("RESETKEY BOX", &[("lrswipkxtea", GONE), ("*", GONE)]),
+    ("GENURLAUTH \"URLAUTH\" INTERNAL", &[("lrswipkxtea", NOT_YOURS), ("*", NOT_YOURS)]),
+    ("URLFETCH \"URLAUTH:INTERNAL:00112233445566778899aabbccddeeff\"", &[("lrswipkxtea", NIL), ("*", NIL)]),
 ];
+
+/// Commands at `Box` when it is selected, as far as it can be; each with what more rights than to read give.
+const SELECTED: &[(&str, Expected)] = &[
+    ("FETCH 1 BODY[]", &[("r", "OK"), ("rs", "OK")]),
+    ("UID FETCH 1 FLAGS", &[("r", "OK")]),
+    ("SEARCH ALL", &[("r", "OK")]),
+    ("UIDBATCHES 500", &[("r", "OK")]),
+    ("CHECK", &[("r", "OK")]),
+    ("NOOP", &[("r", "OK")]),
+    ("UNSELECT", &[("r", "OK")]),
+    ("CLOSE", &[("r", "OK"), ("lrswipkxta", "OK"), ("re", "OK")]),
+    ("EXPUNGE", &[("r", NOPERM), ("lrswipkxta", NOPERM), ("re", "OK")]),
+    ("UID EXPUNGE 1:*", &[("r", NOPERM), ("lrswipkxta", NOPERM), ("re", "OK")]),
+    ("STORE 1 +FLAGS (\\Seen)", &[("r", NOPERM), ("lrwipkxtea", NOPERM), ("rs", "OK")]),
+    ("STORE 1 +FLAGS (\\Deleted)", &[("r", NOPERM), ("lrswipkxea", NOPERM), ("rt", "OK")]),
+    ("STORE 1 +FLAGS (\\Flagged word)", &[("r", NOPERM), ("lrsipkxtea", NOPERM), ("rw", "OK")]),
+    ("STORE 1 FLAGS ()", &[("r", NOPERM), ("lripkxea", NOPERM), ("rw", "OK")]),
+    ("COPY 1 INBOX", &[("r", "OK [COPYUID")]),
+    ("MOVE 1 INBOX", &[("r", NOPERM), ("lrswipkxta", NOPERM), ("lrswipkxea", NOPERM), ("rte", "OK")]),
+    (
+        "REPLACE 1 INBOX LITERAL",
+        &[("r", NOPERM), ("lrswipkxta", NOPERM), ("lrswipkxea", NOPERM), ("rte", "OK")],
+    ),
+];
+
+/// Commands that say nothing of any mailbox.
+const NO_MAILBOX: &[&str] = &[
+    "AUTHENTICATE",
+    "CAPABILITY",
+    "COMPARATOR",
+    "COMPRESS",
+    "ENABLE",
+    "ID",
+    // Waits for others: what it tells is tested below.
+    "IDLE",
+    "LANGUAGE",
+    "LOGIN",
+    "LOGOUT",
+    // Tells of namespaces, which all have.
+    "NAMESPACE",
+    "STARTTLS",
+    "UID",
+    "UNAUTHENTICATE",
+];
+
+/// A command that is new has a row, or is named among those that need none.
+#[test]
+fn no_command_is_left_out() {
+    let name = |command: &'static str| command.trim_start_matches("UID ").split(' ').next().unwrap();
+    let tested = COMMANDS.iter().chain(SELECTED).map(|(command, _)| name(command));
+    let named: BTreeSet<&str> = tested.chain(NO_MAILBOX.iter().copied()).collect();
+    assert_eq!(named, testing::commands());
+}
 
 /// Rights with which every command is tried that has no line of its own for them.
 const OTHERS: &[&str] = &["", "s", "w", "p", "e", "t"];
 
+/// A command as one says it who means a mailbox of the owner.
+fn written(command: &str, mailbox: &str) -> String {
+    command.split("INBOX").map(|part| with_names(part, mailbox)).collect::<Vec<_>>().join("INBOX")
+}
+
+fn with_names(command: &str, mailbox: &str) -> String {
+    let name = |below: &str| format!("\"Other Users/owner@a.test/{mailbox}{below}\"");
+    let url = format!("imap://owner%40a.test@mx.a.test/{mailbox}/;UID=1;URLAUTH=authuser");
+    command
+        .replace("BOX/new", &name("/new"))
+        .replace("BOX/below", &name("/below"))
+        .replace("BOX/other", &name("/other"))
+        .replace("BOX", &name(""))
+        .replace("PATH", &format!("Other%20Users/owner@a.test/{mailbox}"))
+        .replace("\"URLAUTH", &format!("\"{url}"))
+        .replace("LITERAL", &format!("{{{}+}}\r\n{PLAIN}", PLAIN.len()))
+}
+
+/// Whether responses are those that were expected.
+fn fits(expected: &str, untagged: &str, tagged: &str) -> bool {
+    match expected {
+        SILENT => untagged.is_empty() && tagged.starts_with("OK"),
+        NIL => untagged.ends_with(" NIL\r\n") && tagged.starts_with("OK"),
+        data if data.starts_with('*') => untagged.starts_with(data) && tagged.starts_with("OK"),
+        answer => tagged.starts_with(answer),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_command_asks_for_its_right() {
-    let name = "\"Other Users/owner@a.test/Box\"";
     for (command, expected) in COMMANDS {
         let rest = expected.iter().find(|(letters, _)| *letters == "*").map(|(_, answer)| *answer);
         let named = expected.iter().filter(|(letters, _)| *letters != "*").copied();
@@ -167,30 +263,58 @@ async fn each_command_asks_for_its_right() {
             shared.world.deliver(&[PLAIN]).await;
             shared.give_user(letters).await;
             let mut client = shared.world.inbox().await;
-            let below = format!("{}/", &name[..name.len() - 1]);
-            let command = command.replace("BOX/new", &format!("{below}new\""));
-            let command = command.replace("BOX/below", &format!("{below}below\""));
-            let command = command.replace("BOX/other", &format!("{below}other\"")).replace("BOX", name);
-            let said = match command.as_str() {
-                "APPEND" => client.append(name, "", PLAIN).await,
-                "REPLACE" => client.replace(name).await,
-                command => client.command(command).await.1,
-            };
-            assert!(said.starts_with(answer), "{command} with {letters:?}: {said}");
-            if answer != GONE && answer != TRY {
+            let (untagged, tagged) = client.command(&written(command, "Box")).await;
+            assert!(fits(answer, &untagged, &tagged), "{command} with {letters:?}: {untagged}{tagged}");
+            if ![GONE, TRY, SILENT, NIL, BADURL, NOT_YOURS].contains(&answer) {
                 continue;
             }
-            // Nothing tells a mailbox that is there from one that is not.
-            let absent = command.replace("/Box", "/Nix").replace("owner@a.test\"", "nobody@a.test\"");
-            let absent = if absent == command { command.replace("owner@", "nobody@") } else { absent };
-            let of_absent = match command.as_str() {
-                "APPEND" => client.append(&name.replace("/Box", "/Nix"), "", PLAIN).await,
-                "REPLACE" => client.replace(&name.replace("/Box", "/Nix")).await,
-                _ => client.command(&absent).await.1,
-            };
-            assert_eq!(said, of_absent, "{command} with {letters:?}");
+            // Nothing tells a mailbox that is there from one that is not, nor a user.
+            let command = written(command, "Nix");
+            let absent = if command.contains("Nix") { command } else { command.replace("owner@", "nobody@") };
+            let (none, refused) = shared.world.inbox().await.command(&absent).await;
+            let as_if = |text: &str| text.replace("Nix", "Box");
+            assert_eq!((untagged, tagged), (as_if(&none), as_if(&refused)), "{absent} with {letters:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_command_in_a_selected_mailbox_asks_for_its_right() {
+    for (command, expected) in SELECTED {
+        for (letters, answer) in *expected {
+            let shared = Shared::new(ImapConfig::default()).await;
+            shared.give_user(letters).await;
+            let mut owner = shared.login(OWNER).await;
+            let mut shown = async || {
+                owner.ok("EXAMINE Box").await;
+                owner.ok("FETCH 1:* (UID FLAGS)").await
+            };
+            let before = shown().await;
+            let mut client = shared.login(testing::USER).await;
+            client.ok("SELECT \"Other Users/owner@a.test/Box\"").await;
+            let (untagged, tagged) = client.command(&written(command, "Box")).await;
+            assert!(fits(answer, &untagged, &tagged), "{command} with {letters:?}: {untagged}{tagged}");
+            // CLOSE without the right removes nothing, and is no error.
+            if *answer == NOPERM || *letters == "r" || *command == "CLOSE" && !letters.contains('e') {
+                assert_eq!(shown().await, before, "{command} with {letters:?}");
+            }
+        }
+    }
+}
+
+/// A URL relative to a selected mailbox means that mailbox, whosever it is.
+#[tokio::test]
+async fn catenate_takes_from_the_mailbox_that_is_selected() {
+    let shared = Shared::new(ImapConfig::default()).await;
+    shared.give_user("r").await;
+    let mut client = shared.login(testing::USER).await;
+    client.ok("CREATE Box").await;
+    client.append("Box", "", "Subject: my own\r\n\r\n").await;
+    client.ok("SELECT \"Other Users/owner@a.test/Box\"").await;
+    client.ok("APPEND INBOX CATENATE (URL ;UID=1)").await;
+    client.ok("SELECT INBOX").await;
+    let fetched = client.ok("FETCH 1 BODY.PEEK[]").await;
+    assert!(fetched.contains(PLAIN), "{fetched}");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use waypost_tests::{Client, Site, SiteBuilder, after_added_fields, sample, site:
 
 mod bound;
 mod certificate;
+mod downloads;
 mod foreign;
 mod issuer;
 mod libraries;
@@ -22,6 +23,7 @@ mod real_mail;
 mod reports;
 mod senders;
 mod signatures;
+mod storms;
 mod synchronisers;
 pub(crate) mod tokens;
 

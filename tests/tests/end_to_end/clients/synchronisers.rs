@@ -87,7 +87,7 @@ fn after_added_unix(stored: &[u8]) -> Vec<u8> {
 }
 
 /// The message without the field that mbsync or offlineimap adds to what it stores.
-fn without_marks(stored: &[u8]) -> Vec<u8> {
+pub(super) fn without_marks(stored: &[u8]) -> Vec<u8> {
     let text = String::from_utf8(stored.to_vec()).unwrap();
     text.split_inclusive('\n')
         .filter(|line| !line.starts_with("X-TUID:") && !line.starts_with("X-OfflineIMAP:"))

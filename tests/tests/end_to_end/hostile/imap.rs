@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use waypost_net::deflate::{Deflater, Inflated, Inflater};
 use waypost_tests::site::PASSWORD;
 
-use super::{Case, Protocol, Target, Way, case};
+use super::{Case, Peer, Protocol, Target, Way, case};
 
 const STRANGER: Protocol =
     Protocol { service: "imap", prelude: &[("", "* OK ")], alive: ("alive NOOP\r\n", "alive OK ") };
@@ -176,6 +177,153 @@ fn appends() -> Vec<Case> {
     let (command, octets) = whole("a\0b");
     cases.push(case("APPEND with a NUL", command, "+ ").then(octets, "a BAD "));
     cases
+}
+
+/// Annotations without end (RFC 5464 section 4.3): each bound is told, and nothing of what is beyond it stays.
+fn annotations() -> Vec<Case> {
+    let set = |entries: usize, value: &str| {
+        let entry = |number| format!("/private/vendor/x/{number} {value}");
+        format!("a SETMETADATA INBOX ({})\r\n", (0..entries).map(entry).collect::<Vec<_>>().join(" "))
+    };
+    let named = |bytes: usize| format!("a SETMETADATA INBOX (/private/{} \"x\")\r\n", "n".repeat(bytes - 1));
+    let quoted = |bytes: usize| format!("\"{}\"", "v".repeat(bytes));
+    let asked = vec!["/private"; 1_000].join(" ");
+    let anew = |value: &str| format!("a SETMETADATA INBOX (/private/comment {value})\r\n");
+    let again = format!("{}{}", anew("\"x\""), anew("NIL")).repeat(100);
+    vec![
+        case("1,001 annotations at once", set(1_001, "\"x\""), "a NO [LIMIT]"),
+        case("1,000 annotations at once", set(1_000, "\"x\""), "a NO [METADATA TOOMANY]"),
+        case("as many as there may be", set(100, &quoted(1_024)), "a OK "),
+        case("the same once more", set(100, &quoted(1_024)), "a OK "),
+        case("one more", "a SETMETADATA INBOX (/private/more \"x\")\r\n", "a NO [METADATA TOOMANY]"),
+        case(
+            "all of them a thousand times",
+            format!("a GETMETADATA (DEPTH infinity) INBOX ({asked})\r\n"),
+            "a OK ",
+        ),
+        case("none of them any more", set(100, "NIL"), "a OK "),
+        case("a value that is too large", set(1, &quoted(16_385)), "a NO [METADATA MAXSIZE 16384]"),
+        case(
+            "a value that is far too large",
+            "a SETMETADATA INBOX (/private/comment ~{4294967296+}\r\n",
+            "* BYE [TOOBIG]",
+        )
+        .closes(),
+        case("a name of 1,000 octets", named(1_000), "a OK "),
+        case("a name of 1,001 octets", named(1_001), "a BAD "),
+        case(
+            "a name of 1,000 levels",
+            format!("a GETMETADATA INBOX /private{}\r\n", "/a".repeat(500)),
+            "a OK ",
+        ),
+        case("an annotation of a flood", format!("{again}b NOOP\r\n"), "b OK "),
+        case(
+            "an annotation of the server",
+            "a SETMETADATA \"\" (/shared/comment \"x\")\r\n",
+            "a NO [NOPERM]",
+        ),
+    ]
+}
+
+/// One who is told of annotations, and never listens, while they change without end.
+async fn never_listens(target: &mut Target) {
+    let login = format!("p LOGIN alice@a.test \"{PASSWORD}\"\r\n");
+    let mut deaf = target.connect("imap", Way::Plain).await;
+    deaf.send(format!("{login}a ENABLE METADATA\r\nb SELECT INBOX\r\nc IDLE\r\n").as_bytes()).await;
+    deaf.until("+ ", "idle").await;
+    let mut other = target.connect("imap", Way::Plain).await;
+    other.send(login.as_bytes()).await;
+    for round in 0..10 {
+        let entry = |number: usize| format!("/private/vendor/{}/{number} \"{round}\"", "x".repeat(900));
+        let entries = (0..90).map(entry).collect::<Vec<_>>().join(" ");
+        other.send(format!("a{round} SETMETADATA INBOX ({entries})\r\n").as_bytes()).await;
+        other.until(&format!("a{round} OK "), "annotations").await;
+    }
+    target.is_well("one who never listens").await;
+    target.memory_is_bounded("one who never listens");
+}
+
+/// What some octets are as DEFLATE.
+fn deflated(octets: &[u8]) -> Vec<u8> {
+    let (mut deflater, mut out) = (Deflater::default(), Vec::new());
+    deflater.write(octets, &mut out).unwrap();
+    deflater.flush(&mut out).unwrap();
+    out
+}
+
+fn inflated(octets: &[u8]) -> String {
+    let (mut inflater, mut out) = (Inflater::default(), Vec::new());
+    inflater.feed(octets);
+    while let Ok(Inflated::Octets(_)) = inflater.next(|octets| out.extend_from_slice(octets)) {}
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Bombs: little that becomes much (RFC 4978 section 3). The server ends each session by itself, or is told to.
+async fn bombs(target: &mut Target) {
+    let logout = "z LOGOUT\r\n";
+    let large = 64 << 20;
+    let append = |bytes: usize| format!("a APPEND INBOX {{{bytes}+}}\r\n{}\r\n", "x".repeat(bytes));
+    for (name, text, said) in [
+        ("a line of 64 MiB", format!("a NOOP {}\r\n{logout}", "x".repeat(large)), "a BAD [LIMIT]"),
+        ("a message of 64 MiB", format!("{}{logout}", append(large)), " [TOOBIG]"),
+        (
+            "a string of 64 MiB",
+            format!("a SELECT {{{large}+}}\r\n{}\r\n{logout}", "x".repeat(large)),
+            " [TOOBIG]",
+        ),
+        ("16 million empty lines", "\r\n".repeat(16 << 20), "* BYE [LIMIT] too many errors"),
+        ("100,000 commands", format!("{}{logout}", "a NOOP\r\n".repeat(100_000)), "a OK "),
+        (
+            "a search of a million keys",
+            format!("a SEARCH {}ALL\r\n{logout}", "NOT ".repeat(1 << 20)),
+            "a BAD [LIMIT]",
+        ),
+    ] {
+        let bomb = deflated(text.as_bytes());
+        assert!(bomb.len() < text.len() / 100, "{name}: {} octets", bomb.len());
+        let mut peer = compressing(target).await;
+        peer.send(&bomb).await;
+        let answered = inflated(&peer.end_octets(name).await);
+        assert!(answered.contains(said), "{name}: {answered:.300}");
+        target.is_well(name).await;
+        target.memory_is_bounded(name);
+    }
+    // What is no DEFLATE at all, and a bomb in a bomb, which is only octets.
+    for (name, octets) in
+        [("no DEFLATE", vec![0xff; 1 << 20]), ("a bomb in a bomb", deflated(&deflated(&vec![b'x'; large])))]
+    {
+        let mut peer = compressing(target).await;
+        peer.send(&octets).await;
+        peer.half_close().await;
+        drop(peer.end_octets(name).await);
+        target.is_well(name).await;
+        target.memory_is_bounded(name);
+    }
+}
+
+/// A user from whom everything comes compressed.
+async fn compressing(target: &Target) -> Peer {
+    let mut peer = target.connect("imap", Way::Plain).await;
+    peer.send(format!("p LOGIN alice@a.test \"{PASSWORD}\"\r\nq SELECT INBOX\r\n").as_bytes()).await;
+    peer.until("q OK [READ-WRITE] selected\r\n", "select").await;
+    peer.send(b"c COMPRESS DEFLATE\r\n").await;
+    peer.until("c OK DEFLATE active\r\n", "compress").await;
+    peer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn imap_bombs() {
+    let mut target = Target::start().await;
+    bombs(&mut target).await;
+    target.finish().await.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn imap_annotations() {
+    let mut target = Target::start().await;
+    target.run(&USER, &[Way::Plain], &annotations()).await;
+    never_listens(&mut target).await;
+    target.finish().await.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -120,6 +120,11 @@ impl Peer {
 
     /// Reads until the server hangs up; gives what it still said.
     pub(super) async fn end(&mut self, place: &str) -> String {
+        String::from_utf8_lossy(&self.end_octets(place).await).into_owned()
+    }
+
+    /// The same, as octets.
+    pub(super) async fn end_octets(&mut self, place: &str) -> Vec<u8> {
         let mut buffer = vec![0; 16 * 1024];
         while !self.ended {
             let read = timeout(ANSWER_TIMEOUT, self.stream.as_mut().unwrap().read(&mut buffer)).await;
@@ -127,7 +132,7 @@ impl Peer {
             self.ended = count == 0;
             self.received.extend_from_slice(&buffer[..count]);
         }
-        String::from_utf8_lossy(&std::mem::take(&mut self.received)).into_owned()
+        std::mem::take(&mut self.received)
     }
 }
 

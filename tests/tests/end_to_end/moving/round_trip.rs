@@ -33,6 +33,8 @@ fn awkward() -> Vec<Vec<u8>> {
         "From ",
         ">From x\r\n",
         "Subject: LF alone\n\nline\nFrom x\n",
+        "Subject: a\0b\r\n\r\n\0\r\nFrom \0\r\n\0",
+        "\0",
         "Subject: mixed\r\n\r\nCRLF\r\nLF\nCR\rCR CR LF\r\r\nend\r",
     ];
     texts.into_iter().map(|text| text.as_bytes().to_vec()).chain([long]).collect()
