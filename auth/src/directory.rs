@@ -5,9 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use waypost_config::{Config, DomainConfig, Password, SendAsAddress, SendAsConfig};
+use waypost_config::{Config, DomainConfig, Password, Pop3Policy, SendAsAddress, SendAsConfig};
 use waypost_mail::{
-    AccountId, AccountRecord, AccountSource, Address, AppPassword, Domain, LoginService, TotpSecret,
+    AccountId, AccountRecord, AccountSource, Address, ApopSecret, AppPassword, Domain, LoginService,
+    TotpSecret,
 };
 
 use crate::{
@@ -131,6 +132,7 @@ struct Account {
     verifiers: Vec<Verifier>,
     app_passwords: Vec<AppPassword>,
     totp: Option<TotpSecret>,
+    apop: Option<ApopSecret>,
     quota_bytes: Option<u64>,
     /// SHA-256 of the certificates that log in to it; empty: those that name its address.
     certificates: Vec<[u8; 32]>,
@@ -254,6 +256,7 @@ impl Directory {
             verifiers: record.scram_verifiers.iter().filter_map(|text| Verifier::parse(text)).collect(),
             app_passwords: record.app_passwords.clone(),
             totp: record.totp.clone(),
+            apop: record.apop.clone(),
             quota_bytes,
             certificates: record.certificates.iter().map(|certificate| certificate.sha256).collect(),
         };
@@ -454,6 +457,27 @@ impl Directory {
         account.totp.as_ref().map(|secret| (id, secret))
     }
 
+    /// What the account shares with its clients for APOP.
+    pub(crate) fn apop(&self, name: &str) -> Option<&ApopSecret> {
+        self.account(name)?.1.apop.as_ref()
+    }
+
+    /// What holds for POP3 sessions of the account.
+    pub fn pop3_policy(&self, account: AccountId) -> Pop3Policy {
+        let domain = self.address(account).and_then(|address| self.domains.get(&address.domain));
+        domain.map(|domain| domain.pop3).unwrap_or_default()
+    }
+
+    /// What holds for POP3 sessions of the domains whose mail is delivered here.
+    pub fn pop3_policies(&self) -> impl Iterator<Item = Pop3Policy> {
+        self.domains.values().filter(|domain| domain.relay_to.is_none()).map(|domain| domain.pop3)
+    }
+
+    /// All accounts.
+    pub fn accounts(&self) -> impl Iterator<Item = AccountId> {
+        self.accounts.keys().copied()
+    }
+
     /// The name of the account's app password that a password is, and that is for the service.
     pub(crate) fn app_password(&self, name: &str, password: &str, service: LoginService) -> Option<&str> {
         let (_, account) = self.account(name)?;
@@ -545,6 +569,7 @@ pub(crate) mod tests {
             app_passwords: secrets.iter().map(|_| phone.clone()).collect(),
             scram_verifiers: secrets.map(|secrets| secrets.scram_verifiers).unwrap_or_default(),
             totp: None,
+            apop: None,
             certificates: Vec::new(),
             quota_bytes: None,
         }
@@ -565,7 +590,8 @@ pub(crate) mod tests {
         with_bob(|bob| bob.certificates = octets.iter().map(certificate).collect())
     }
 
-    fn with_bob(change: impl FnOnce(&mut AccountRecord)) -> Arc<Directory> {
+    /// With a change of bob.
+    pub(crate) fn with_bob(change: impl FnOnce(&mut AccountRecord)) -> Arc<Directory> {
         let config = waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), CONFIG).unwrap();
         let mut bob = record(2, "bob@a.test", AccountSource::Store);
         change(&mut bob);

@@ -1,9 +1,11 @@
 //! Who may log in, and where an address leads: the directory snapshot, password hashes, SASL exchanges. No sockets.
 
+pub mod apop;
 pub mod app_password;
 pub mod directory;
 pub mod live;
 pub mod login;
+pub mod login_delay;
 pub mod password;
 pub mod sasl;
 pub mod seats;
@@ -17,9 +19,11 @@ mod verp;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use apop::Apop;
 pub use directory::{Directory, DirectoryError, Identity, Leads, Means, Resolution, SendRight, Step};
 pub use live::Live;
 pub use login::{Authenticator, LoginError, Origin};
+pub use login_delay::LoginDelays;
 pub use password::{HashError, Secrets, hash_password};
 pub use seats::{Seat, Seats};
 pub use srs::Srs;

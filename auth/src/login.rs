@@ -6,9 +6,10 @@ use aws_lc_rs::rand;
 use waypost_mail::LoginService;
 
 use crate::{
-    directory::{Directory, Identity},
+    apop::Apop,
+    directory::{Directory, Identity, Secret},
     password::Passwords,
-    sasl::{Bearer, Claim, Credentials, Found, Lookup, Proof, Shown},
+    sasl::{Bearer, Claim, Credentials, Found, Lookup, Proof, Shown, prepare},
     seats::Seats,
     throttle::Throttle,
     token::{Ask, Checker, Issuer},
@@ -130,6 +131,7 @@ impl Authenticator {
             Claim::Certificate(shown) => certified(directory, shown),
             _ => Ok(String::new()),
         };
+        let themselves = String::new();
         let (login, authorization) = match claim {
             Claim::Certificate(Shown { authorization, .. }) => {
                 (certified.as_ref().unwrap_or(authorization), authorization)
@@ -137,16 +139,18 @@ impl Authenticator {
             Claim::Password(Credentials { login, authorization, .. })
             | Claim::Scram(Proof { login, authorization, .. })
             | Claim::Token(Bearer { login, authorization, .. }) => (login, authorization),
+            Claim::Apop(Apop { login, .. }) => (login, &themselves),
         };
         self.admit(directory, login, origin)?;
         let (matches, reason) = match claim {
             Claim::Password(credentials) => match self.check(directory, credentials, origin, now()).await? {
                 Password::Right => (true, String::new()),
-                Password::Wrong => (false, "wrong user name or password".to_owned()),
+                Password::Wrong => (false, WRONG.to_owned()),
                 Password::WithoutCode => (false, WITHOUT_CODE.to_owned()),
             },
             Claim::Scram(Proof { verdict: Err(fault), .. }) => (false, fault.to_string()),
             Claim::Token(Bearer { verdict: Err(fault), .. }) => (false, fault.to_string()),
+            Claim::Apop(shown) => (shown.is_of(directory.apop(login)), WRONG.to_owned()),
             Claim::Certificate(_) => {
                 (certified.is_ok(), certified.as_ref().err().copied().unwrap_or_default().to_owned())
             }
@@ -181,7 +185,7 @@ impl Authenticator {
         }
         let secret = directory.login(login).and_then(|(_, secret)| secret);
         let Some((account, totp)) = directory.totp(login) else {
-            let matches = self.shared.passwords.verify(secret, password).await?;
+            let matches = self.verify(secret, password).await?;
             return Ok(if matches { Password::Right } else { Password::Wrong });
         };
         // One look at a password, as for all accounts: what ends with six digits is one with a code.
@@ -189,7 +193,7 @@ impl Authenticator {
             Some((password, code)) => (password, Some(code)),
             None => (password.as_str(), None),
         };
-        let matches = self.shared.passwords.verify(secret, password).await?;
+        let matches = self.verify(secret, password).await?;
         Ok(match code {
             _ if !matches => Password::Wrong,
             Some(code) => match self.shared.codes.take(account, totp, code, now).await? {
@@ -198,6 +202,17 @@ impl Authenticator {
             },
             None => Password::WithoutCode,
         })
+    }
+
+    /// Whether a password is right, as it was typed or as it is prepared (RFC 4013): programs differ in how they send what is not ASCII.
+    async fn verify(&self, secret: Option<&Secret>, password: &str) -> Result<bool, LoginError> {
+        if self.shared.passwords.verify(secret, password).await? {
+            return Ok(true);
+        }
+        match prepare(password).filter(|prepared| prepared != password) {
+            Some(prepared) => self.shared.passwords.verify(secret, &prepared).await,
+            None => Ok(false),
+        }
     }
 
     fn admit(&self, directory: &Directory, login: &str, origin: Origin) -> Result<(), LoginError> {
@@ -225,6 +240,8 @@ enum Password {
     WithoutCode,
 }
 
+/// Why a password, or what stands for one, does not log in.
+const WRONG: &str = "wrong user name or password";
 /// Why a password that is right does not log in.
 const WITHOUT_CODE: &str = "the password without a code";
 

@@ -17,8 +17,8 @@ pub use types::{
     AccountConfig, AliasConfig, AuthenticityConfig, CertificateConfig, Config, DestinationConfig, DkimConfig,
     DkimKeyConfig, DmarcMode, DnsConfig, Dnssec, DomainConfig, ImapConfig, ImapRules, Introspection,
     LimitsConfig, ListenAddress, ListenerConfig, ListenerRules, Listeners, LostTls, Network, NextHop,
-    OauthConfig, OutboundTlsConfig, Password, PrivatePem, QueueConfig, RatesConfig, RouteConfig,
-    RouteProtocol, RouteTls, Schedule, SendAsAddress, SendAsConfig, Service, SocketFile, SourceAddresses,
-    SourceConfig, SrsConfig, StorageConfig, StsMode, SuppressionConfig, TlsConfig, TlsLevel, TlsMode,
-    TlsPolicyConfig, TokenSource,
+    OauthConfig, OutboundTlsConfig, Password, Pop3Config, Pop3Policy, PrivatePem, QueueConfig, RatesConfig,
+    RouteConfig, RouteProtocol, RouteTls, Schedule, SendAsAddress, SendAsConfig, Service, SocketFile,
+    SourceAddresses, SourceConfig, SrsConfig, StorageConfig, StsMode, SuppressionConfig, TlsConfig, TlsLevel,
+    TlsMode, TlsPolicyConfig, TokenSource,
 };

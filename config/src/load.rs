@@ -94,7 +94,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     let authenticity = sections::authenticity(&root);
     let dkim = facts.dkim(&root, &domains);
     let reports = sections::reports(&root, &domains);
-    let imap = sections::imap(&root);
+    let (imap, pop3) = (sections::imap(&root), sections::pop3(&root));
     check_listeners(problems, &root, &listeners);
     root.end();
     unique(problems, &domains, |domain| domain.name.clone(), "the domain");
@@ -121,6 +121,7 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
         dkim,
         reports,
         imap,
+        pop3,
         oauth,
     })
 }

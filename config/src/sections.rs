@@ -633,6 +633,7 @@ fn rules(facts: &FileFacts<'_>, section: &Section<'_, '_>, service: Option<Servi
         ("greeting_delay", relays),
         ("unauthenticate", &[Service::Imap]),
         ("message_limit", &[Service::Imap]),
+        ("apop", &[Service::Pop3]),
         ("client_certificates", has_users),
         ("auth_without_tls", has_users_or_relays),
     ] {
@@ -648,6 +649,7 @@ fn rules(facts: &FileFacts<'_>, section: &Section<'_, '_>, service: Option<Servi
         greeting_delay: section.parsed("greeting_delay", short).map(|found| found.value).unwrap_or_default(),
         vrfy: section.boolean("vrfy").is_some_and(|vrfy| vrfy.value),
         imap: imap_rules(section),
+        apop: section.boolean("apop").is_some_and(|apop| apop.value),
         strict_pipelining: section.boolean("strict_pipelining").is_some_and(|strict| strict.value),
     }
 }
@@ -680,10 +682,51 @@ pub(crate) fn domain_section(section: Section<'_, '_>) -> Option<Found<DomainCon
     let relay_to = section.parsed("relay_to", server).map(|found| found.value);
     let dkim = section.boolean("dkim").is_none_or(|dkim| dkim.value);
     let mta_sts = section.word("mta_sts", &STS_MODES).unwrap_or_default();
+    let pop3 = Pop3Policy {
+        expire_days: section.parsed("pop3_expire", expire_days).and_then(|found| found.value),
+        login_delay: section
+            .parsed("pop3_login_delay", login_delay)
+            .map(|found| found.value)
+            .unwrap_or_default(),
+    };
     section.end();
     let Found { value: name, place } = name?;
     let separator = separator.map_or(Some('+'), |found| found.value);
-    Some(Found { value: DomainConfig { name, catch_all, separator, relay_to, dkim, mta_sts }, place })
+    Some(Found { value: DomainConfig { name, catch_all, separator, relay_to, dkim, mta_sts, pop3 }, place })
+}
+
+/// Seconds of a day.
+const DAY: u64 = 86_400;
+
+/// Whole days, or never.
+fn expire_days(text: &str) -> Result<Option<u32>, String> {
+    if text == "never" {
+        return Ok(None);
+    }
+    let problem = || format!("{text:?} is neither \"never\" nor a number of days, like \"30d\"");
+    let seconds = duration(text).map_err(|_| problem())?.as_secs();
+    let days = Some(seconds / DAY).filter(|_| seconds.is_multiple_of(DAY));
+    days.and_then(|days| u32::try_from(days).ok()).map(Some).ok_or_else(problem)
+}
+
+/// One that is longer would lock users out.
+fn login_delay(text: &str) -> Result<Duration, String> {
+    let delay = duration(text)?;
+    if delay <= Duration::from_secs(DAY) { Ok(delay) } else { Err("it is at most 1 day".to_owned()) }
+}
+
+/// The least silence after which a maildrop is taken over: a client may be busy between two commands.
+const TAKE_OVER_MIN: Duration = Duration::from_secs(10);
+
+pub(crate) fn pop3(root: &Section<'_, '_>) -> Pop3Config {
+    let section = root.table("pop3");
+    let silence = |text: &str| match duration(text)? {
+        silence if silence.is_zero() || silence >= TAKE_OVER_MIN => Ok(silence),
+        _ => Err("it is at least 10 seconds, or 0".to_owned()),
+    };
+    let take_over_after = section.parsed("take_over_after", silence).map(|found| found.value);
+    section.end();
+    Pop3Config { take_over_after: take_over_after.unwrap_or(Pop3Config::default().take_over_after) }
 }
 
 pub(crate) fn alias(section: Section<'_, '_>) -> Option<Found<AliasConfig>> {

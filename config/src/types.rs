@@ -54,6 +54,8 @@ pub struct Config {
     pub reports: ReportsConfig,
     /// `[imap]`
     pub imap: ImapConfig,
+    /// `[pop3]`
+    pub pop3: Pop3Config,
     /// `[oauth]`
     pub oauth: Option<OauthConfig>,
 }
@@ -254,6 +256,8 @@ pub struct ListenerRules {
     pub vrfy: bool,
     /// What IMAP sessions do.
     pub imap: ImapRules,
+    /// Whether POP3 sessions offer APOP to the accounts that have a secret for it.
+    pub apop: bool,
 }
 
 /// What a listener has its IMAP sessions do.
@@ -280,6 +284,17 @@ pub struct DomainConfig {
     pub dkim: bool,
     /// What its policy of MTA-STS asks of senders.
     pub mta_sts: StsMode,
+    /// What holds for its accounts over POP3.
+    pub pop3: Pop3Policy,
+}
+
+/// What holds for POP3 sessions of a domain's accounts; by default nothing.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Pop3Policy {
+    /// After how many days a message goes that was retrieved (RFC 2449 section 6.7); 0: at the end of the session. `None`: never.
+    pub expire_days: Option<u32>,
+    /// The least time between two logins (RFC 2449 section 6.5).
+    pub login_delay: Duration,
 }
 
 /// What a policy of MTA-STS asks of senders (RFC 8461 section 5).
@@ -742,6 +757,19 @@ impl AuthenticityConfig {
     /// Whether mail from an address is checked.
     pub fn checks(&self, address: IpAddr) -> bool {
         self.enabled && !self.exempt.iter().any(|network| network.contains(address))
+    }
+}
+
+/// `[pop3]`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Pop3Config {
+    /// How long a session is silent before another one may take its maildrop over; zero: however long it is.
+    pub take_over_after: Duration,
+}
+
+impl Default for Pop3Config {
+    fn default() -> Self {
+        Self { take_over_after: Duration::from_secs(60) }
     }
 }
 

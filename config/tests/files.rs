@@ -111,6 +111,26 @@ fn a_minimal_file_has_the_documented_defaults() {
 }
 
 #[test]
+fn what_holds_for_maildrops_is_read() {
+    let seconds = std::time::Duration::from_secs;
+    let of = |domain: &str, pop3: &str| {
+        let text = format!("[[domain]]\nname = \"b.test\"\n{domain}\n[pop3]\n{pop3}");
+        let config = check(&minimal(&text)).unwrap();
+        (config.domains[0].pop3.expire_days, config.domains[0].pop3.login_delay, config.pop3.take_over_after)
+    };
+    assert_eq!(of("", ""), (None, seconds(0), seconds(60)));
+    for (days, expected) in
+        [("never", None), ("0", Some(0)), ("1d", Some(1)), ("48h", Some(2)), ("2w", Some(14))]
+    {
+        let domain = format!("pop3_expire = \"{days}\"\npop3_login_delay = \"5m\"");
+        assert_eq!(of(&domain, "take_over_after = \"0\""), (expected, seconds(300), seconds(0)));
+    }
+    let apop = "[[listener]]\nservice = \"pop3\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\napop = true";
+    let listeners = check(&minimal(apop)).unwrap().listeners;
+    assert!(!listeners[0].rules.apop && listeners.last().unwrap().rules.apop);
+}
+
+#[test]
 fn what_is_demanded_of_tls_is_read() {
     let config = check(&minimal("")).unwrap();
     assert!(config.outbound_tls.mta_sts && config.outbound_tls.roots.is_empty());
@@ -341,6 +361,14 @@ fn what_must_not_be_is_refused() {
             "[[listener]]\nservice = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nmessage_limit = 999",
             "between 1000 and",
         ),
+        (
+            "[[listener]]\nservice = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\napop = true",
+            "listener.apop means nothing for the service \"imap\"",
+        ),
+        ("[[domain]]\nname = \"b.test\"\npop3_expire = \"12h\"", "nor a number of days"),
+        ("[[domain]]\nname = \"b.test\"\npop3_expire = \"soon\"", "nor a number of days"),
+        ("[[domain]]\nname = \"b.test\"\npop3_login_delay = \"25h\"", "at most 1 day"),
+        ("[pop3]\ntake_over_after = \"9s\"", "at least 10 seconds, or 0"),
         (
             "[[listener]]\nservice = \"lmtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nvrfy = true",
             "listener.vrfy means nothing for the service \"lmtp\"",

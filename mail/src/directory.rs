@@ -30,6 +30,8 @@ pub struct AccountRecord {
     pub app_passwords: Vec<AppPassword>,
     /// What its codes are made of; where there is one, its password logs in with a code alone.
     pub totp: Option<TotpSecret>,
+    /// What it shares with its clients for APOP.
+    pub apop: Option<ApopSecret>,
     /// Certificates of clients that log in to it; empty: those that have its address in them.
     pub certificates: Vec<AccountCertificate>,
     /// Bytes it may hold; `None`: no bound of its own.
@@ -43,6 +45,16 @@ pub struct TotpSecret(pub Vec<u8>);
 impl fmt::Debug for TotpSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TotpSecret")
+    }
+}
+
+/// What an account shares with its clients for APOP (RFC 1939 section 7): text, for nothing else, and kept as it is.
+#[derive(Clone, Eq, PartialEq)]
+pub struct ApopSecret(pub String);
+
+impl fmt::Debug for ApopSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApopSecret")
     }
 }
 

@@ -8,6 +8,7 @@ pub mod directory;
 pub mod envelope;
 pub mod flags;
 pub mod ids;
+pub mod language;
 pub mod notify;
 pub mod reply;
 pub mod solicitation;
@@ -18,11 +19,13 @@ pub use address::{
     Address, AddressError, AddressRef, Domain, DomainRef, LocalPart, LocalPartRef, ReversePath,
 };
 pub use directory::{
-    AccessKey, AccountCertificate, AccountRecord, AccountSource, AppPassword, LoginService, TotpSecret,
+    AccessKey, AccountCertificate, AccountRecord, AccountSource, ApopSecret, AppPassword, LoginService,
+    TotpSecret,
 };
 pub use envelope::{BodyType, Envelope};
 pub use flags::{Flag, Flags, Keyword, SystemFlags};
 pub use ids::{AccountId, EmailId, EntryId, MailboxId, ModSeq, ThreadId, Uid, UidValidity, UidlId};
+pub use language::Language;
 pub use notify::{DeliverBy, EnvelopeId, Notify, OriginalRecipient, Overdue, ReturnContent};
 pub use reply::{EnhancedStatus, Refusal, Reply, Severity};
 pub use solicitation::{SOLICITATION_CHARACTERS_MAX, Solicitation};

@@ -1,6 +1,7 @@
 //! The octets of a message as they travel: byte-stuffed (RFC 1939 section 3), and cut for TOP (RFC 1939 section 7). Pure and streaming.
 
 use bytes::BytesMut;
+use memchr::memmem;
 
 /// Byte-stuffing of a message (RFC 1939 section 3), chunk by chunk. A line ends with LF here: stored mail has no bare LF but what
 /// its owner put there, and clients that take LF for a line end must not take such a message's text for the end of the reply.
@@ -41,17 +42,21 @@ impl Last {
 impl DotStuffer {
     /// Adds octets of the message to `output`, stuffed.
     pub(crate) fn stuff(&mut self, octets: &[u8], output: &mut BytesMut) {
-        for line in octets.split_inclusive(|octet| *octet == b'\n') {
-            if self.last.is_line_start() && line[0] == b'.' {
-                output.extend_from_slice(b".");
-            }
-            output.extend_from_slice(line);
-            self.last = match line {
-                [only] => self.last.after(*only),
-                [.., before, last] => Last::Text.after(*before).after(*last),
-                [] => self.last,
-            };
+        if self.last.is_line_start() && octets.first() == Some(&b'.') {
+            output.extend_from_slice(b".");
         }
+        let mut copied = 0;
+        for line_end in memmem::find_iter(octets, b"\n.") {
+            output.extend_from_slice(&octets[copied..=line_end]);
+            output.extend_from_slice(b".");
+            copied = line_end + 1;
+        }
+        output.extend_from_slice(&octets[copied..]);
+        self.last = match octets {
+            [] => self.last,
+            [only] => self.last.after(*only),
+            [.., before, last] => Last::Text.after(*before).after(*last),
+        };
     }
 
     /// Ends the message: its last line with CRLF where it has none, and the reply.

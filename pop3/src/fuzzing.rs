@@ -4,12 +4,13 @@ use std::{convert::Infallible, time::Instant};
 
 use bytes::BytesMut;
 use waypost_auth::sasl::{Claim, Offer, Scram};
-use waypost_mail::{AccountId, Domain, UidlId};
+use waypost_config::Pop3Policy;
+use waypost_mail::{AccountId, Domain, Uid, UidlId};
 use waypost_net::{Step, TlsInfo};
 
 use crate::{
-    listing::{Message, UniqueId},
-    machine::{self, Login, Tls},
+    listing::Listing,
+    machine::{self, Announced, Login, Opened, Terms, Tls},
     wire::{self, Code, CommandError, Refusal},
 };
 
@@ -48,7 +49,7 @@ pub struct Question(machine::Question);
 pub struct Answer(machine::Answer);
 
 impl Session {
-    /// The bits of `settings`: 1 TLS is offered, 2 it is on, 4 passwords only under TLS, 16 SCRAM is offered.
+    /// The bits of `settings`: 1 TLS is offered, 2 it is on, 4 passwords only under TLS, 16 SCRAM is offered, 32 APOP is.
     pub fn new(hostname: &Domain, settings: u8) -> Self {
         let tls = match settings & 3 {
             0 => Tls::None,
@@ -60,7 +61,9 @@ impl Session {
             scram: if settings & 16 == 0 { Scram::Absent } else { Scram::Offered },
             ..Offer::default()
         };
-        Self(machine::Session::new(hostname, tls, login, offer))
+        let timestamp = (settings & 32 != 0).then(|| "<1@mx.test>".to_owned());
+        let announced = Announced::of_account(Pop3Policy::default());
+        Self(machine::Session::new(hostname, Terms { tls, login, offer, timestamp, announced }))
     }
 }
 
@@ -73,15 +76,15 @@ impl Question {
                 machine::Answer::Opened(Err(WRONG))
             }
             machine::Question::LookUp(_) => machine::Answer::Found(Err(WRONG)),
-            machine::Question::Login(_) => machine::Answer::Opened(Ok(maildrop())),
+            machine::Question::Login(_) => {
+                machine::Answer::Opened(Ok(Opened { listing: maildrop(), policy: Pop3Policy::default() }))
+            }
             machine::Question::Retrieve { message, .. } => {
-                assert!(message < maildrop().len(), "no such message");
+                assert!((1..=3).contains(&message.uid.value()), "no such message");
                 machine::Answer::Retrieved(result)
             }
             machine::Question::Update { deleted } => {
-                assert!(
-                    deleted.is_sorted_by(|a, b| a < b) && deleted.iter().all(|at| *at < maildrop().len())
-                );
+                assert!(deleted.is_sorted_by(|a, b| a < b) && deleted.len() <= 3);
                 machine::Answer::Updated(result)
             }
             machine::Question::Flush => machine::Answer::Flushed,
@@ -89,9 +92,12 @@ impl Question {
     }
 }
 
-fn maildrop() -> Vec<Message> {
-    let unique = |uidl| UniqueId { account: AccountId(4), uidl: UidlId(uidl) };
-    (1..=3).map(|n| Message { size: 100 * n, unique: unique(70 + n) }).collect()
+fn maildrop() -> Listing {
+    let mut listing = Listing::default();
+    for (number, uid) in (1..=3).zip((1..=3).filter_map(Uid::new)) {
+        listing.push(uid, UidlId(70 + number), 100 * number);
+    }
+    listing.finish(AccountId(4))
 }
 
 impl waypost_net::Machine for Session {

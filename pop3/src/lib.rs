@@ -1,9 +1,10 @@
 //! POP3 (RFC 1939) over the store.
 //!
-//! `wire` is the grammar, `body` a message as it travels, `listing` the numbers of a session's messages, `machine` the session without I/O, `maildrop` the exclusive
-//! hold of INBOX that a session has, `session` the handler that answers the machine from the store.
+//! `wire` is the grammar, with the texts for people, `body` a message as it travels, `listing` the numbers of a session's messages, `machine` the session without I/O,
+//! `maildrop` the exclusive hold of INBOX that a session has, `session` the handler that answers the machine from the store, `expiry` what becomes of retrieved messages.
 
 mod body;
+mod expiry;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -13,4 +14,5 @@ mod maildrop;
 mod session;
 mod wire;
 
+pub use expiry::expire;
 pub use session::{Context, serve};

@@ -1,33 +1,37 @@
-//! A POP3 session without I/O (RFC 1939; CAPA: RFC 2449; STLS: RFC 2595; AUTH: RFC 1734, RFC 5034). What it may not know —
-//! accounts, mail, time — it asks.
+//! A POP3 session without I/O (RFC 1939; CAPA: RFC 2449; STLS: RFC 2595; AUTH: RFC 1734, RFC 5034; UTF8 and LANG: RFC 6856). What it may
+//! not know — accounts, mail, time — it asks.
 //!
 //! ```text
 //!                 ┌──────────────────── -ERR ───────────────────┐
 //!                 ▼                                             │
-//!   greeting ─► Authorization ─ PASS ─────────────────────► LoggingIn ─ +OK ─► Transaction ─ QUIT ─► Updating ─► Closing
+//!   greeting ─► Authorization ─ PASS, APOP ─────────────────► LoggingIn ─ +OK ─► Transaction ─ QUIT ─► Updating ─► Closing
 //!                 │ ▲   │ ▲ │                                   ▲                │ ▲
 //!               STLS│ AUTH│ └── QUIT ─► Closing                 │     LIST, UIDL │ │ all listed
 //!                 ▼ │   ▼ │ *, not base 64                      │     RETR, TOP  ▼ │ sent
 //!          StartingTls  Exchanging ─────────────────────────────┘          Listing, Retrieving
 //! ```
-//! SCRAM and tokens go from Exchanging to LookingUp and back, or on to Claiming. AUTHORIZATION is the left half, TRANSACTION the right one; UPDATE is entered by QUIT only, so a lost connection deletes nothing.
+//! SCRAM and tokens go from Exchanging to LookingUp and back, or on to Claiming. AUTHORIZATION is the left half, TRANSACTION the right one; UPDATE is entered by QUIT only, so a lost connection deletes nothing, nor does a session whose maildrop another one has taken over.
 
 mod authorization;
+mod capability;
+mod language;
 mod transaction;
 
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use waypost_auth::sasl::{Certificate, Channel, Claim, Exchange, Found, Lookup, Offer, Progress};
-use waypost_mail::Domain;
+use waypost_config::Pop3Policy;
+use waypost_mail::{Domain, Language, Uid};
 use waypost_net::{Machine, Step, TlsInfo};
 
+pub(crate) use self::capability::Announced;
 use self::transaction::List;
 use crate::{
     listing::{Listing, Message},
     wire::{
         COMMAND_LINE_BYTES_MAX, Code, Command, CommandError, Encode, Refusal, SASL_LINE_BYTES_MAX,
-        begins_auth,
+        begins_auth, spoken,
     },
 };
 
@@ -48,6 +52,7 @@ const LINE_TOO_LONG: Refusal = Refusal::new("the line is too long");
 const LINE_END: Refusal = Refusal::new("lines end with CRLF");
 const WRONG_STATE: Refusal = Refusal::new("not in this state");
 const TOO_MANY_ERRORS: Refusal = Refusal::new("too many errors");
+const TAKEN_OVER: Refusal = Refusal::new("another session has taken the maildrop over");
 const SHUTTING_DOWN: Refusal = Refusal::with(Code::SysTemp, "shutting down");
 const CONFUSED: Refusal = Refusal::with(Code::SysPerm, "internal error");
 
@@ -60,15 +65,17 @@ pub(crate) enum Question {
     Login(Claim),
     /// Sends a positive multi-line reply with the message, or with as much of it as TOP shows.
     Retrieve {
-        /// Index of the message.
-        message: usize,
+        /// The message.
+        message: Message,
         /// Lines of the body, for TOP.
         lines: Option<u32>,
+        /// In which the first line is.
+        language: Language,
     },
     /// Removes messages and gives the maildrop up.
     Update {
-        /// Indexes of the messages.
-        deleted: Vec<usize>,
+        /// UIDs of the messages, ascending.
+        deleted: Vec<Uid>,
     },
     /// Nothing: what was said so far is sent before more is said.
     Flush,
@@ -80,13 +87,41 @@ pub(crate) enum Answer {
     /// What an exchange goes on with.
     Found(Result<Box<Found>, Refusal>),
     /// The maildrop is open and locked.
-    Opened(Result<Vec<Message>, Refusal>),
+    Opened(Result<Opened, Refusal>),
     /// The whole reply is sent; after a refusal nothing of it.
     Retrieved(Result<(), Refusal>),
     /// The messages are gone; after a refusal none is.
     Updated(Result<(), Refusal>),
     /// It is sent.
     Flushed,
+}
+
+/// A maildrop that is open.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Opened {
+    /// Its messages.
+    pub(crate) listing: Listing,
+    /// What holds for the account.
+    pub(crate) policy: Pop3Policy,
+}
+
+/// What happens by itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Event {
+    /// Another session has the maildrop now.
+    TakenOver,
+}
+
+/// What a session is offered.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) tls: Tls,
+    pub(crate) login: Login,
+    pub(crate) offer: Offer,
+    /// The timestamp for APOP, where it is offered.
+    pub(crate) timestamp: Option<String>,
+    /// Before the login.
+    pub(crate) announced: Announced,
 }
 
 /// TLS on this connection.
@@ -135,7 +170,7 @@ enum State {
     /// A message is being sent.
     Retrieving(Listing),
     /// QUIT was given.
-    Updating(Listing),
+    Updating,
     Closing,
 }
 
@@ -145,6 +180,9 @@ pub(crate) struct Session {
     tls: Tls,
     login: Login,
     offer: Offer,
+    timestamp: Option<String>,
+    announced: Announced,
+    language: Language,
     input: BytesMut,
     /// The rest of a line that is too long is thrown away as it comes.
     skipping: bool,
@@ -159,16 +197,23 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(hostname: &Domain, tls: Tls, login: Login, offer: Offer) -> Self {
+    pub(crate) fn new(hostname: &Domain, terms: Terms) -> Self {
+        let Terms { tls, login, offer, timestamp, announced } = terms;
         let mut output = BytesMut::new();
-        // Without `<`: a timestamp in angle brackets would offer APOP.
-        output.line(format_args!("+OK {hostname} POP3 ready"));
+        match &timestamp {
+            Some(timestamp) => output.line(format_args!("+OK {hostname} POP3 ready {timestamp}")),
+            // Without `<`: a timestamp in angle brackets would offer APOP.
+            None => output.line(format_args!("+OK {hostname} POP3 ready")),
+        }
         let (state, input) = (State::Authorization { user: None }, BytesMut::new());
         Self {
             state,
             tls,
             login,
             offer,
+            timestamp,
+            announced,
+            language: Language::default(),
             input,
             skipping: false,
             output,
@@ -180,15 +225,19 @@ impl Session {
     }
 
     fn ok(&mut self, text: &str) {
-        self.output.line(format_args!("+OK {text}"));
+        self.output.line(format_args!("+OK {}", spoken(self.language, text)));
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.output.refusal(refusal, self.language);
     }
 
     /// Refuses something that no good client does; too many of them end the session.
     fn fault(&mut self, refusal: Refusal) {
-        self.output.refusal(refusal);
+        self.refuse(refusal);
         self.errors += 1;
         if self.errors >= ERRORS_MAX {
-            self.output.refusal(TOO_MANY_ERRORS);
+            self.refuse(TOO_MANY_ERRORS);
             self.state = State::Closing;
         }
     }
@@ -273,7 +322,7 @@ pub(crate) fn channel(TlsInfo { binding, certificate, .. }: &TlsInfo) -> Channel
 impl Machine for Session {
     type Question = Question;
     type Answer = Answer;
-    type Event = std::convert::Infallible;
+    type Event = Event;
 
     fn receive(&mut self, octets: &[u8]) {
         self.input.extend_from_slice(octets);
@@ -286,7 +335,7 @@ impl Machine for Session {
     fn answer(&mut self, answer: Answer) {
         match (std::mem::replace(&mut self.state, State::Closing), answer) {
             (state, Answer::Flushed) => self.state = state,
-            (State::LoggingIn, Answer::Opened(Ok(messages))) => self.opened(messages),
+            (State::LoggingIn, Answer::Opened(Ok(opened))) => self.opened(opened),
             (State::LookingUp(mut exchange), Answer::Found(Ok(found))) => match exchange.found(&found) {
                 Progress::Done(claim) => self.state = State::Claiming(claim),
                 progress => {
@@ -302,27 +351,32 @@ impl Machine for Session {
             }
             (State::Retrieving(listing), Answer::Retrieved(result)) => {
                 self.state = State::Transaction(listing);
-                result.unwrap_or_else(|refusal| self.output.refusal(refusal));
+                result.unwrap_or_else(|refusal| self.refuse(refusal));
             }
-            (State::Updating(listing), Answer::Updated(result)) => self.updated(&listing, result),
+            (State::Updating, Answer::Updated(result)) => self.updated(result),
             // An answer to something else: our bug. The session ends and nothing is deleted.
-            _ => self.output.refusal(CONFUSED),
+            _ => self.refuse(CONFUSED),
         }
     }
 
-    fn event(&mut self, event: Self::Event) {
-        match event {}
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::TakenOver => self.refuse(TAKEN_OVER),
+        }
+        self.state = State::Closing;
     }
 
     fn tls_started(&mut self, info: &TlsInfo) {
         self.input.clear();
         self.tls = Tls::Active;
         self.offer.channel = channel(info);
+        // Nothing that was said before holds (RFC 2595 section 4).
+        self.language = Language::default();
         self.state = State::Authorization { user: None };
     }
 
     fn shutdown(&mut self) {
-        self.output.refusal(SHUTTING_DOWN);
+        self.refuse(SHUTTING_DOWN);
         self.state = State::Closing;
     }
 
@@ -355,7 +409,11 @@ impl Machine for Session {
         // No reply at the end of the time (RFC 1939 section 3).
         let deadline = self.deadline(now);
         let over = self.ended || now >= deadline || matches!(self.state, State::Closing);
-        if over { Step::Close } else { Step::Read { deadline } }
+        match self.state {
+            _ if over => Step::Close,
+            State::Transaction(_) => Step::Watch { deadline },
+            _ => Step::Read { deadline },
+        }
     }
 
     fn output(&mut self) -> &mut BytesMut {

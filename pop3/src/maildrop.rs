@@ -1,16 +1,20 @@
 //! The maildrop: INBOX of one account, held by one session of this process at a time (RFC 1939 section 4). IMAP is not kept away:
 //! what it expunges meanwhile is refused when it is asked for, and new mail is seen by the next session.
+//!
+//! A session that has been silent for long may be dead, and loses the maildrop to the next login: then it can do nothing in it any more.
 
 use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use waypost_mail::{AccountId, MailboxId, Uid};
-use waypost_storage::{Account, Row, Selection, Store, StoreError};
+use tokio::{sync::Notify, time::Instant};
+use waypost_mail::{AccountId, MailboxId, Uid, UidValidity};
+use waypost_storage::{Account, MaildropUpdate, Row, Store, StoreError, UidSet};
 
 use crate::{
-    listing::{Message, UniqueId},
+    listing::{Listing, Message},
     wire::{Code, Refusal},
 };
 
@@ -23,14 +27,45 @@ const NOT_REMOVED: Refusal = Refusal::with(Code::SysTemp, "the deleted messages 
 /// The maildrops that are open.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
-    open: Arc<Mutex<HashSet<AccountId>>>,
+    open: Arc<Mutex<HashMap<AccountId, Arc<Holder>>>>,
+}
+
+/// The session that has a maildrop open.
+#[derive(Debug)]
+struct Holder {
+    sign: Mutex<Sign>,
+    /// Wakes it when it has lost the maildrop.
+    lost: Notify,
+}
+
+/// What is known of a session's life.
+#[derive(Clone, Copy, Debug)]
+enum Sign {
+    /// When it was last heard of.
+    Alive(Instant),
+    /// It is in the UPDATE state, and ends by itself.
+    Updating,
 }
 
 impl Registry {
-    /// Takes an account's maildrop until the lock is dropped; `None` where it is taken.
-    fn lock(&self, account: AccountId) -> Option<Lock> {
-        let taken = self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(account);
-        taken.then(|| Lock { registry: self.clone(), account })
+    /// Takes an account's maildrop until the lock is dropped; `None` where a session has it that was not silent for so long (zero: however
+    /// long it was).
+    fn lock(&self, account: AccountId, silence: Duration) -> Option<Lock> {
+        let mut open = locked(&self.open);
+        if let Some(holder) = open.get(&account) {
+            match *locked(&holder.sign) {
+                Sign::Alive(last) if !silence.is_zero() && last.elapsed() >= silence => {
+                    let silent = last.elapsed().as_secs();
+                    tracing::info!(%account, silent, "a maildrop is taken over from a silent session");
+                }
+                _ => return None,
+            }
+            holder.lost.notify_one();
+        }
+        let sign = Mutex::new(Sign::Alive(Instant::now()));
+        let holder = Arc::new(Holder { sign, lost: Notify::new() });
+        open.insert(account, Arc::clone(&holder));
+        Some(Lock { registry: self.clone(), account, holder })
     }
 }
 
@@ -39,12 +74,34 @@ impl Registry {
 struct Lock {
     registry: Registry,
     account: AccountId,
+    holder: Arc<Holder>,
+}
+
+impl Lock {
+    fn is_held(&self, open: &HashMap<AccountId, Arc<Holder>>) -> bool {
+        open.get(&self.account).is_some_and(|holder| Arc::ptr_eq(holder, &self.holder))
+    }
+
+    /// Lets nobody take it any more; `false`: somebody has.
+    fn keep(&self) -> bool {
+        let open = locked(&self.registry.open);
+        *locked(&self.holder.sign) = Sign::Updating;
+        self.is_held(&open)
+    }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        self.registry.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.account);
+        let mut open = locked(&self.registry.open);
+        if self.is_held(&open) {
+            open.remove(&self.account);
+        }
     }
+}
+
+/// Each change of what is locked here is one assignment: a panic leaves nothing half done.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An open maildrop.
@@ -52,48 +109,88 @@ impl Drop for Lock {
 pub(crate) struct Maildrop {
     account: Account,
     inbox: MailboxId,
-    selection: Selection,
-    /// The messages there were when it was opened.
-    uids: Vec<Uid>,
+    uid_validity: UidValidity,
+    /// After how many days messages go that were retrieved.
+    expire_days: Option<u32>,
+    /// Messages that were retrieved, where that is asked for.
+    retrieved: UidSet,
     /// Last, so that it is given up when all else is.
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Maildrop {
-    /// Locks and opens an account's maildrop; gives its messages, too.
+    /// Locks and opens an account's maildrop, also where a session has it that was silent for so long; gives its messages, too.
     pub(crate) async fn open(
         store: &Store,
         registry: &Registry,
         account: AccountId,
-    ) -> Result<(Self, Vec<Message>), Refusal> {
-        let lock = registry.lock(account).ok_or(IN_USE)?;
+        expire_days: Option<u32>,
+        silence: Duration,
+    ) -> Result<(Self, Listing), Refusal> {
+        let lock = registry.lock(account, silence).ok_or(IN_USE)?;
         let account = store.account(account).await.map_err(|error| refusal(&error))?;
         let inbox = account.state().inbox().map(|inbox| inbox.id).ok_or(PERMANENT)?;
-        let selection = account.select(inbox).await.map_err(|error| refusal(&error))?;
-        let state = selection.state().ok_or(TEMPORARY)?;
-        let message = |row: &Row| {
-            let unique = UniqueId { account: account.id(), uidl: row.uidl };
-            (row.uid, Message { size: row.content.size(), unique })
-        };
-        let (uids, messages) = state.rows().map(message).unzip();
-        Ok((Self { account, inbox, selection, uids, _lock: lock }, messages))
+        let push = |listing: &mut Listing, row: &Row| listing.push(row.uid, row.uidl, row.content.size());
+        let (mailbox, listing) = account.gather(inbox, push).await.map_err(|error| refusal(&error))?;
+        let (listing, uid_validity) = (listing.finish(account.id()), mailbox.uid_validity);
+        let retrieved = UidSet::default();
+        Ok((Self { account, inbox, uid_validity, expire_days, retrieved, lock }, listing))
+    }
+
+    /// The session lives.
+    pub(crate) fn alive(&self) {
+        *locked(&self.lock.holder.sign) = Sign::Alive(Instant::now());
+    }
+
+    /// Waits until another session has taken the maildrop over. Cancel-safe.
+    pub(crate) async fn lost(&self) {
+        self.lock.holder.lost.notified().await;
     }
 
     /// A message as it is now.
-    pub(crate) fn row(&self, message: usize) -> Result<Row, Refusal> {
-        let state = self.selection.state().ok_or(REMOVED)?;
-        let row = self.uids.get(message).and_then(|uid| state.row(*uid));
-        row.cloned().ok_or(REMOVED)
+    pub(crate) async fn row(&self, message: &Message) -> Result<Row, Refusal> {
+        let row = self.account.row(self.inbox, message.uid).await.map_err(|error| refusal(&error))?;
+        // Under another UIDVALIDITY the UID is another message's.
+        row.filter(|row| row.uidl == message.unique.uidl).ok_or(REMOVED)
+    }
+
+    /// A message was retrieved.
+    pub(crate) fn note_retrieved(&mut self, uid: Uid) {
+        if self.expire_days.is_some() {
+            self.retrieved.insert(uid);
+        }
     }
 
     /// Removes messages in one step, and gives the maildrop up. What is gone already is no error.
-    pub(crate) async fn update(self, deleted: &[usize]) -> Result<(), Refusal> {
-        let uids: Vec<Uid> = deleted.iter().filter_map(|message| self.uids.get(*message).copied()).collect();
-        if uids.is_empty() {
+    pub(crate) async fn update(mut self, mut deleted: Vec<Uid>) -> Result<(), Refusal> {
+        if !self.lock.keep() {
+            return Err(NOT_REMOVED);
+        }
+        if self.expire_days == Some(0) {
+            deleted.extend(std::mem::take(&mut self.retrieved).iter());
+            deleted.sort_unstable();
+            deleted.dedup();
+        }
+        self.leave(deleted).await
+    }
+
+    /// The session ended without QUIT: nothing is removed.
+    pub(crate) async fn abandon(mut self) {
+        if self.expire_days == Some(0) {
+            self.retrieved = UidSet::default();
+        }
+        if self.leave(Vec::new()).await.is_err() {
+            tracing::debug!("what was retrieved is not known as such");
+        }
+    }
+
+    async fn leave(self, deleted: Vec<Uid>) -> Result<(), Refusal> {
+        if deleted.is_empty() && self.retrieved.is_empty() {
             return Ok(());
         }
-        match self.account.expunge(self.inbox, uids).await {
-            Ok(_) | Err(StoreError::NoSuchMailbox | StoreError::NoSuchAccount) => Ok(()),
+        let update = MaildropUpdate { uid_validity: self.uid_validity, deleted, retrieved: self.retrieved };
+        match self.account.update_maildrop(self.inbox, update).await {
+            Ok(()) | Err(StoreError::NoSuchMailbox | StoreError::NoSuchAccount) => Ok(()),
             Err(error) => {
                 tracing::warn!(%error, "messages could not be removed");
                 Err(NOT_REMOVED)
@@ -112,15 +209,46 @@ pub(crate) fn refusal(error: &StoreError) -> Refusal {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_maildrop_is_held_by_one_session() {
+    const SILENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_maildrop_is_held_by_one_session() {
         let registry = Registry::default();
-        let first = registry.lock(AccountId(1));
+        let first = registry.lock(AccountId(1), SILENCE);
         assert!(first.is_some());
-        assert!(registry.clone().lock(AccountId(1)).is_none());
-        assert!(registry.lock(AccountId(2)).is_some());
+        assert!(registry.clone().lock(AccountId(1), SILENCE).is_none());
+        assert!(registry.lock(AccountId(2), SILENCE).is_some());
         drop(first);
-        assert!(registry.lock(AccountId(1)).is_some());
+        assert!(registry.lock(AccountId(1), SILENCE).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_session_loses_its_maildrop() {
+        let registry = Registry::default();
+        let first = registry.lock(AccountId(1), SILENCE).unwrap();
+        tokio::time::advance(SILENCE - Duration::from_secs(1)).await;
+        assert!(registry.lock(AccountId(1), SILENCE).is_none());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(registry.lock(AccountId(1), Duration::ZERO).is_none(), "nobody may");
+        let second = registry.lock(AccountId(1), SILENCE).unwrap();
+        first.holder.lost.notified().await;
+        assert!(!first.keep() && second.keep());
+        // The lock of the first one is not the second one's.
+        drop(first);
+        assert!(registry.lock(AccountId(1), SILENCE).is_none());
+        drop(second);
+        assert!(registry.lock(AccountId(1), SILENCE).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_updates_keeps_its_maildrop() {
+        let registry = Registry::default();
+        let first = registry.lock(AccountId(1), SILENCE).unwrap();
+        assert!(first.keep());
+        tokio::time::advance(SILENCE * 10).await;
+        assert!(registry.lock(AccountId(1), SILENCE).is_none());
+        drop(first);
+        assert!(locked(&registry.open).is_empty());
     }
 
     #[test]

@@ -1,31 +1,36 @@
 //! The handler: answers what the machine asks from directory and store.
 
 use std::{
-    convert::Infallible,
     future::{Future, pending},
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::Arc,
 };
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use tokio::sync::watch;
 use tracing::Instrument;
 use waypost_auth::{
-    Authenticator, Identity, Live, LoginError, Origin, Seat,
+    Authenticator, Identity, Live, LoginDelays, LoginError, Origin, Seat, apop,
     sasl::{Claim, Found, Lookup},
 };
 use waypost_config::ListenerConfig;
-use waypost_mail::LoginService;
-use waypost_net::{AddressCount, Connection, Disconnect, Handler, Output, TlsRole, drive};
+use waypost_mail::{Language, LoginService};
+use waypost_net::{AddressCount, Connection, Disconnect, Driven, Handler, Output, TlsRole, drive};
 use waypost_storage::Store;
 
 use crate::{
     body::{DotStuffer, Top},
     listing::Message,
-    machine::{Answer, Login, Question, Session, Tls, channel},
+    machine::{Announced, Answer, Event, Login, Opened, Question, Session, Terms, Tls, channel},
     maildrop::{Maildrop, Registry, refusal},
-    wire::{Code, Encode, Refusal},
+    wire::{Code, Encode, Refusal, spoken},
 };
+
+/// Octets of a message that are sent at once; after each the session is known to live.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Room for the lines before and behind them.
+const LINES_BYTES: usize = 64;
 
 const WRONG_PASSWORD: Refusal = Refusal::with(Code::Auth, "wrong user name or password");
 const CODE_MISSING: Refusal =
@@ -33,6 +38,7 @@ const CODE_MISSING: Refusal =
 const THROTTLED: Refusal = Refusal::with(Code::SysTemp, "too many failed logins, try again later");
 const BUSY: Refusal = Refusal::with(Code::SysTemp, "the password cannot be checked now, try again later");
 const TOO_MANY: Refusal = Refusal::with(Code::SysTemp, "too many sessions of this account, try again later");
+const TOO_SOON: Refusal = Refusal::with(Code::LoginDelay, "too soon after the last login");
 const ANOTHER_USER: Refusal = Refusal::with(Code::Auth, "nobody may act for another user");
 
 /// What all POP3 sessions of a server share. Cheap to clone; the clones share the locks on maildrops, too.
@@ -42,12 +48,13 @@ pub struct Context {
     live: watch::Receiver<Arc<Live>>,
     authenticator: Authenticator,
     maildrops: Registry,
+    delays: LoginDelays,
 }
 
 impl Context {
     /// The mail, configuration and directory, and who checks logins. One for all listeners of a server.
     pub fn new(store: Store, live: watch::Receiver<Arc<Live>>, authenticator: Authenticator) -> Self {
-        Self { store, live, authenticator, maildrops: Registry::default() }
+        Self { store, live, authenticator, maildrops: Registry::default(), delays: LoginDelays::default() }
     }
 }
 
@@ -57,6 +64,19 @@ pub fn serve(
     context: Context,
     listener: &ListenerConfig,
 ) -> impl Future<Output = ()> + Send + use<> {
+    let span = tracing::info_span!("pop3", peer = %connection.peer);
+    let driven = driven(connection, context, listener);
+    // In a box: a future that waits for another holds what comes of it, too.
+    let session = async { Box::pin(ended(driven.await)).await };
+    session.instrument(span)
+}
+
+/// The session, in its box.
+fn driven(
+    connection: Connection,
+    context: Context,
+    listener: &ListenerConfig,
+) -> Pin<Box<impl Future<Output = Driven<Session, Answers>> + Send + use<>>> {
     let peer = connection.peer;
     let tls = match (&connection.tls, &connection.starttls) {
         (Some(_), _) => Tls::Active,
@@ -65,18 +85,24 @@ pub fn serve(
     };
     let live = context.live.borrow().clone();
     let offer = live.offer(connection.tls.as_ref().map(channel).unwrap_or_default());
-    let machine = Session::new(&live.config.hostname, tls, login_policy(listener, peer), offer);
+    let timestamp = listener.rules.apop.then(|| apop::timestamp(&live.config.hostname).ok()).flatten();
+    let announced = Announced::of_all(live.directory.pop3_policies());
+    let terms = Terms { tls, login: login_policy(listener, peer), offer, timestamp, announced };
+    let machine = Session::new(&live.config.hostname, terms);
     drop(live);
     let counted = connection.counted.clone();
     let handler = Answers { context, peer: peer.ip(), counted, seat: None, maildrop: None };
-    let driven = drive(connection, machine, handler);
-    let session = async {
-        match driven.await.2 {
-            Ok(()) => tracing::debug!("session ended"),
-            Err(error) => tracing::info!(%error, "session lost"),
-        }
-    };
-    session.instrument(tracing::info_span!("pop3", %peer))
+    drive(connection, machine, handler)
+}
+
+async fn ended((_, handler, ended): Driven<Session, Answers>) {
+    if let Some(maildrop) = handler.maildrop {
+        maildrop.abandon().await;
+    }
+    match ended {
+        Ok(()) => tracing::debug!("session ended"),
+        Err(error) => tracing::info!(%error, "session lost"),
+    }
 }
 
 /// Passwords go over the wire in plain text only where both the listener and the peer are local.
@@ -97,45 +123,63 @@ struct Answers {
 
 impl Handler<Session> for Answers {
     async fn answer(&mut self, question: Question, output: &mut Output<'_>) -> Result<Answer, Disconnect> {
+        if let Some(maildrop) = &self.maildrop {
+            maildrop.alive();
+        }
         match question {
             Question::LookUp(lookup) => {
                 Ok(Answer::Found(Box::pin(self.look_up(&lookup)).await.map(Box::new)))
             }
             Question::Login(claim) => Ok(Answer::Opened(self.log_in(&claim).await)),
-            Question::Retrieve { message, lines } => {
+            Question::Retrieve { message, lines, language } => {
                 let maildrop =
-                    self.maildrop.as_ref().ok_or_else(|| Disconnect::Handler("no maildrop".into()))?;
-                send(&self.context.store, maildrop, message, lines, output).await.map(Answer::Retrieved)
+                    self.maildrop.as_mut().ok_or_else(|| Disconnect::Handler("no maildrop".into()))?;
+                let sent = send(&self.context.store, maildrop, &message, lines, language, output).await?;
+                if sent.is_ok() && lines.is_none() {
+                    maildrop.note_retrieved(message.uid);
+                }
+                Ok(Answer::Retrieved(sent))
             }
             Question::Update { deleted } => {
                 // Taken, so that the lock is free before the client reads the reply and comes again.
                 let maildrop =
                     self.maildrop.take().ok_or_else(|| Disconnect::Handler("no maildrop".into()))?;
-                Ok(Answer::Updated(maildrop.update(&deleted).await))
+                Ok(Answer::Updated(maildrop.update(deleted).await))
             }
             Question::Flush => Ok(Answer::Flushed),
         }
     }
 
-    async fn event(&mut self) -> Infallible {
-        pending().await
+    async fn event(&mut self) -> Event {
+        let Some(maildrop) = &self.maildrop else { return pending().await };
+        // It is asked for when a command was obeyed.
+        maildrop.alive();
+        maildrop.lost().await;
+        Event::TakenOver
     }
 }
 
 impl Answers {
-    async fn log_in(&mut self, claim: &Claim) -> Result<Vec<Message>, Refusal> {
+    async fn log_in(&mut self, claim: &Claim) -> Result<Opened, Refusal> {
         let live = Arc::clone(&self.context.live.borrow());
         let checked = self.context.authenticator.login(&live.directory, claim, self.origin()).await;
         let identity: Identity = self.admitted(checked).await?;
-        let sessions_max = self.context.live.borrow().config.limits.connections_per_address;
+        let policy = live.directory.pop3_policy(identity.account);
+        if self.context.delays.must_wait(identity.account) {
+            return Err(TOO_SOON);
+        }
+        let sessions_max = live.config.limits.connections_per_address;
         let seat = self.context.authenticator.seats().take(identity.account, sessions_max).ok_or(TOO_MANY)?;
-        let (maildrop, messages) =
-            Maildrop::open(&self.context.store, &self.context.maildrops, identity.account).await?;
-        tracing::info!(account = %identity.address, messages = messages.len(), "maildrop opened");
+        let Context { store, maildrops, delays, .. } = &self.context;
+        let silence = live.config.pop3.take_over_after;
+        let opened = Maildrop::open(store, maildrops, identity.account, policy.expire_days, silence);
+        let (maildrop, listing) = opened.await?;
+        delays.note(identity.account, policy.login_delay);
+        tracing::info!(account = %identity.address, messages = listing.drop_listing().0, "maildrop opened");
         self.counted.release();
         self.seat = Some(seat);
         self.maildrop = Some(maildrop);
-        Ok(messages)
+        Ok(Opened { listing, policy })
     }
 
     async fn look_up(&self, lookup: &Lookup) -> Result<Found, Refusal> {
@@ -169,11 +213,12 @@ impl Answers {
 async fn send(
     store: &Store,
     maildrop: &Maildrop,
-    message: usize,
+    message: &Message,
     lines: Option<u32>,
+    language: Language,
     output: &mut Output<'_>,
 ) -> Result<Result<(), Refusal>, Disconnect> {
-    let content = match maildrop.row(message) {
+    let content = match maildrop.row(message).await {
         Ok(row) => row.content,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -182,19 +227,33 @@ async fn send(
         Ok(chunk) => chunk,
         Err(error) => return Ok(Err(refusal(&error))),
     };
-    let (mut stuffer, mut top, mut buffer) = (DotStuffer::default(), lines.map(Top::new), BytesMut::new());
+    let (mut stuffer, mut top) = (DotStuffer::default(), lines.map(Top::new));
+    let mut buffer = BytesMut::with_capacity(chunk.len() + LINES_BYTES);
     match lines {
-        None => buffer.line(format_args!("+OK {} octets", content.size())),
-        Some(_) => buffer.line(format_args!("+OK top of message follows")),
+        None => buffer.line(format_args!("+OK {} {}", content.size(), spoken(language, "octets"))),
+        Some(_) => buffer.line(format_args!("+OK {}", spoken(language, "top of message follows"))),
     }
     while !chunk.is_empty() && !top.as_ref().is_some_and(Top::is_done) {
         let shown = top.as_mut().map_or(&chunk[..], |top| top.show(&chunk));
         stuffer.stuff(shown, &mut buffer);
-        output.write(&buffer).await?;
-        buffer.clear();
+        // In whole pieces: the line before the message and the one behind it go with its octets.
+        while buffer.len() >= PIECE_BYTES {
+            tokio::select! {
+                biased;
+                () = maildrop.lost() => {
+                    return Err(Disconnect::Handler("another session has taken the maildrop over".into()));
+                }
+                sent = output.write(&buffer[..PIECE_BYTES]) => sent?,
+            }
+            buffer.advance(PIECE_BYTES);
+            maildrop.alive();
+        }
         chunk = reader.next().await.map_err(|error| Disconnect::Handler(error.to_string()))?;
     }
     stuffer.finish(&mut buffer);
     output.write(&buffer).await?;
     Ok(Ok(()))
 }
+
+#[cfg(test)]
+mod tests;

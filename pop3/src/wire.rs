@@ -1,5 +1,7 @@
-//! The grammar of POP3: commands (RFC 1939, RFC 2449 section 3, RFC 2595 section 4, RFC 5034 section 4), and replies.
+//! The grammar of POP3: commands (RFC 1939, RFC 2449 section 3, RFC 2595 section 4, RFC 5034 section 4, RFC 6856), and replies.
 //! Not the session; that is [`crate::machine`].
+
+mod texts;
 
 use std::fmt::Write;
 
@@ -9,9 +11,12 @@ use nom::{
     branch::alt,
     bytes::complete::{tag, tag_no_case, take_while1},
     character::complete::digit1,
-    combinator::{all_consuming, map, map_res, opt, rest, value, verify},
+    combinator::{all_consuming, map, map_opt, map_res, opt, rest, value, verify},
     sequence::preceded,
 };
+use waypost_mail::Language;
+
+pub(crate) use self::texts::spoken;
 
 /// Longest command line in octets, CRLF included (RFC 2449 section 4).
 pub(crate) const COMMAND_LINE_BYTES_MAX: usize = 255;
@@ -23,9 +28,12 @@ pub(crate) const SASL_LINE_BYTES_MAX: usize = 12 * 1024;
 pub(crate) enum Command<'a> {
     User(&'a str),
     Pass(&'a str),
+    Apop { name: &'a str, digest: &'a str },
     Auth { mechanism: &'a str, initial: Option<&'a str> },
     Stls,
     Capa,
+    Utf8,
+    Lang(Option<&'a str>),
     Stat,
     List(Option<u32>),
     Uidl(Option<u32>),
@@ -58,9 +66,9 @@ impl<'a> Command<'a> {
     }
 }
 
-const KEYWORDS: [&str; 14] = [
-    "USER", "PASS", "AUTH", "STLS", "CAPA", "STAT", "LIST", "UIDL", "RETR", "TOP", "DELE", "RSET", "NOOP",
-    "QUIT",
+const KEYWORDS: [&str; 17] = [
+    "USER", "PASS", "APOP", "AUTH", "STLS", "CAPA", "UTF8", "LANG", "STAT", "LIST", "UIDL", "RETR", "TOP",
+    "DELE", "RSET", "NOOP", "QUIT",
 ];
 
 /// Whether a line that is not complete yet may be as long as [`SASL_LINE_BYTES_MAX`].
@@ -69,7 +77,7 @@ pub(crate) fn begins_auth(line: &[u8]) -> bool {
 }
 
 fn command(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    alt((user, pass, auth, list, uidl, retr, top, dele, bare)).parse(input)
+    alt((user, pass, apop, auth, lang, list, uidl, retr, top, dele, bare)).parse(input)
 }
 
 /// The commands without arguments.
@@ -77,6 +85,7 @@ fn bare(input: &[u8]) -> IResult<&[u8], Command<'_>> {
     alt((
         value(Command::Stls, tag_no_case("STLS")),
         value(Command::Capa, tag_no_case("CAPA")),
+        value(Command::Utf8, tag_no_case("UTF8")),
         value(Command::Stat, tag_no_case("STAT")),
         value(Command::Rset, tag_no_case("RSET")),
         value(Command::Noop, tag_no_case("NOOP")),
@@ -93,6 +102,18 @@ fn user(input: &[u8]) -> IResult<&[u8], Command<'_>> {
 /// `pass = "PASS" SP string`: spaces belong to the password (RFC 1939 section 7).
 fn pass(input: &[u8]) -> IResult<&[u8], Command<'_>> {
     map(preceded(tag_no_case("PASS "), string), Command::Pass).parse(input)
+}
+
+/// `apop = "APOP" SP name SP digest`: the digest is what stands behind the last space.
+fn apop(input: &[u8]) -> IResult<&[u8], Command<'_>> {
+    let arguments = map_opt(preceded(tag_no_case("APOP "), string), |text| text.rsplit_once(' '));
+    let both = verify(arguments, |(name, digest)| !name.is_empty() && !digest.is_empty());
+    map(both, |(name, digest)| Command::Apop { name, digest }).parse(input)
+}
+
+/// `lang = "LANG" [SP (language-range / "*")]` (RFC 6856 section 3.2)
+fn lang(input: &[u8]) -> IResult<&[u8], Command<'_>> {
+    map(preceded(tag_no_case("LANG"), opt(preceded(tag(" "), visible))), Command::Lang).parse(input)
 }
 
 /// `auth-command = "AUTH" SP sasl-mech [SP (base64 / "=")]` (RFC 5034 section 7); what is base 64 the exchange says.
@@ -155,6 +176,8 @@ fn string(input: &[u8]) -> IResult<&[u8], &str> {
 pub(crate) enum Code {
     /// Another session holds the maildrop (RFC 2449 section 8.1.2).
     InUse,
+    /// It is too soon after the last login (RFC 2449 section 8.1.1).
+    LoginDelay,
     /// The credentials are wrong (RFC 3206 section 5).
     Auth,
     /// Our problem; it will pass (RFC 3206 section 4).
@@ -167,6 +190,7 @@ impl Code {
     fn name(self) -> &'static str {
         match self {
             Self::InUse => "IN-USE",
+            Self::LoginDelay => "LOGIN-DELAY",
             Self::Auth => "AUTH",
             Self::SysTemp => "SYS/TEMP",
             Self::SysPerm => "SYS/PERM",
@@ -198,10 +222,11 @@ pub(crate) trait Encode {
     fn line(&mut self, line: std::fmt::Arguments<'_>);
 
     /// `"-ERR" [SP resp-code] SP text`
-    fn refusal(&mut self, refusal: Refusal) {
+    fn refusal(&mut self, refusal: Refusal, language: Language) {
+        let text = spoken(language, refusal.text);
         match refusal.code {
-            Some(code) => self.line(format_args!("-ERR [{}] {}", code.name(), refusal.text)),
-            None => self.line(format_args!("-ERR {}", refusal.text)),
+            Some(code) => self.line(format_args!("-ERR [{}] {text}", code.name())),
+            None => self.line(format_args!("-ERR {text}")),
         }
     }
 }
@@ -262,7 +287,20 @@ mod tests {
             ("NOOP", Ok(Noop)),
             ("QUIT", Ok(Quit)),
             ("QUIT ", Err(CommandError::Syntax)),
-            ("APOP a b", Err(CommandError::Unknown)),
+            ("APOP a b", Ok(Apop { name: "a", digest: "b" })),
+            ("apop a b c", Ok(Apop { name: "a b", digest: "c" })),
+            ("APOP a", Err(CommandError::Syntax)),
+            ("APOP a ", Err(CommandError::Syntax)),
+            ("APOP  b", Err(CommandError::Syntax)),
+            ("APOP", Err(CommandError::Syntax)),
+            ("utf8", Ok(Utf8)),
+            ("UTF8 USER", Err(CommandError::Syntax)),
+            ("LANG", Ok(Lang(None))),
+            ("LANG *", Ok(Lang(Some("*")))),
+            ("lang de-AT", Ok(Lang(Some("de-AT")))),
+            ("LANG de en", Err(CommandError::Syntax)),
+            ("LANG ", Err(CommandError::Syntax)),
+            ("RPOP a", Err(CommandError::Unknown)),
             ("", Err(CommandError::Unknown)),
             (" QUIT", Err(CommandError::Unknown)),
         ];
@@ -275,9 +313,14 @@ mod tests {
     #[test]
     fn refusals_are_encoded() {
         let mut output = BytesMut::new();
-        output.refusal(Refusal::new("no such message"));
-        output.refusal(Refusal::with(Code::InUse, "a"));
-        output.refusal(Refusal::with(Code::SysTemp, "b"));
-        assert_eq!(output, "-ERR no such message\r\n-ERR [IN-USE] a\r\n-ERR [SYS/TEMP] b\r\n");
+        let refusal = Refusal::new("no such message");
+        output.refusal(refusal, Language::Default);
+        output.refusal(refusal, Language::German);
+        output.refusal(Refusal::with(Code::InUse, "a"), Language::English);
+        output.refusal(Refusal::with(Code::LoginDelay, "b"), Language::German);
+        assert_eq!(
+            output,
+            "-ERR no such message\r\n-ERR keine solche Nachricht\r\n-ERR [IN-USE] a\r\n-ERR [LOGIN-DELAY] b\r\n"
+        );
     }
 }

@@ -281,6 +281,7 @@ impl Running {
         self.until_stopping(watch);
         let tend = tend_keys(self.store.clone(), self.live.subscribe(), router.resolver.clone());
         self.until_stopping(tend);
+        self.until_stopping(waypost_pop3::expire(self.store.clone(), self.live.subscribe()));
         let reports = self.services.mta.reports.clone();
         self.shutdown.spawn(reports.clone().run(incoming::Context {
             store: self.store.clone(),

@@ -119,8 +119,9 @@ fn same(one: &MailboxState, other: &MailboxState) -> bool {
     let meta = |mailbox: &MailboxState| {
         let MailboxState { name, uid_validity, uid_next, highest_modseq, special_use, keywords, .. } =
             mailbox.clone();
-        let MailboxState { acl, seen, access_key, .. } = mailbox.clone();
-        (name, uid_validity, uid_next, highest_modseq, special_use, keywords, acl, seen, access_key)
+        let MailboxState { acl, seen, access_key, retrieved, .. } = mailbox.clone();
+        let beside = (acl, seen, access_key, retrieved);
+        (name, uid_validity, uid_next, highest_modseq, special_use, keywords, beside)
     };
     let counts = |mailbox: &MailboxState| {
         (mailbox.count, mailbox.unseen, mailbox.deleted, mailbox.bytes, mailbox.digest, mailbox.partial)

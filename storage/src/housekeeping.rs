@@ -3,7 +3,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use waypost_mail::{AccountId, Timestamp};
+use waypost_mail::AccountId;
 
 use crate::{
     decide::retained::{Release, Which},
@@ -92,7 +92,8 @@ impl Store {
         let accounts: Vec<AccountId> = self.directory().borrow().accounts.keys().copied().collect();
         let mut released = 0;
         for account in accounts {
-            if self.may_hold_expired(account, before).await {
+            let expired = |state: &AccountState| state.oldest_retained.is_some_and(|oldest| oldest < before);
+            if self.may_be(account, expired).await {
                 let done = self.submit(Release { account, which: Which::DeletedBefore(before) }).await;
                 match done {
                     // Removed meanwhile.
@@ -104,15 +105,14 @@ impl Store {
         Ok(released)
     }
 
-    /// Whether an account may retain messages that were deleted before a time. Of one that is not loaded the index is asked,
-    /// so that not all accounts come to memory by this; where it knows nothing, the account is loaded.
-    async fn may_hold_expired(&self, account: AccountId, before: Timestamp) -> bool {
-        let expired = |state: &AccountState| state.oldest_retained.is_some_and(|oldest| oldest < before);
+    /// Whether an account may be so. Of one that is not loaded the index is asked, which has no rows, so that not all accounts come to
+    /// memory by this; where it knows nothing: yes.
+    pub(crate) async fn may_be(&self, account: AccountId, so: impl Fn(&AccountState) -> bool) -> bool {
         if let Some(state) = self.shared().account(account) {
-            return expired(&state);
+            return so(&state);
         }
         let indexed = self.blocking(move |shared| Ok(shared.index.account(account))).await.ok().flatten();
-        indexed.is_none_or(|(state, _)| expired(&state))
+        indexed.is_none_or(|(state, _)| so(&state))
     }
 
     /// How long deleted messages are retained from now on; zero: those that are deleted from now on go at once.

@@ -31,6 +31,7 @@ pub mod fuzzing;
 mod housekeeping;
 mod index;
 mod journal;
+mod maildrop;
 pub mod message;
 mod opening;
 pub mod progress;
@@ -39,6 +40,7 @@ pub mod queue;
 mod rebuild;
 mod record;
 mod recovery;
+pub mod retrieved;
 pub mod seen;
 mod shared;
 mod snapshot;
@@ -66,12 +68,14 @@ pub use content::{Body, BodyWriter, Content, Reader};
 pub use decide::sharing::RightsChange;
 pub use dkim::{DKIM_KEYS_MAX, DkimAlgorithm, DkimKey, DkimSecret, DkimState};
 pub use error::StoreError;
+pub use maildrop::MaildropUpdate;
 pub use message::{MessageError, MessageWriter, Written};
 pub use progress::{Progress, Report};
 pub use queue::{
     Attempt, Dialogue, DialogueTls, Held, Outcome, QueueEntry, QueuedRecipient, RecipientOutcome,
     ReturnedReport, history::QueueEvent,
 };
+pub use retrieved::Retrieved;
 pub use seen::{Seen, UidSet};
 pub use state::{AccountState, DirectoryState, Grave, MailboxState, Message, Origin, Row, SpecialUse};
 pub use store::{NewAccount, Options, Store};

@@ -19,7 +19,7 @@ use crate::{
     record::{self, AccountChange, Change, SnapshotClosed},
     shared::{Shared, locked},
     snapshot::{self, Snapshot, WholeAccount},
-    state::{AccountState, Chunk, MailboxState, RETAINED},
+    state::{AccountState, Chunk, MailboxState, RETAINED, Row},
 };
 
 /// An account as it was found.
@@ -289,6 +289,30 @@ pub(crate) fn load_rows(
         written.note_chunks(mailbox.id, &chunks);
     }
     Some(chunks)
+}
+
+/// What `look` makes of all rows of a mailbox that only the index holds in part, ascending by UID; none of them is kept. `None`: they
+/// disagree with its digest.
+pub(crate) fn gather_rows<T: Default>(
+    shared: &Shared,
+    account: AccountId,
+    mailbox: &MailboxState,
+    look: fn(&mut T, &Row),
+) -> Option<T> {
+    let _steady = shared.index.steady();
+    let first = mailbox.chunks.first().and_then(|chunk| chunk.rows.first()).map(|row| row.uid);
+    let (mut gathered, mut count, mut digest) = (T::default(), 0u32, 0u64);
+    let (mut last, mut ascending) = (None, true);
+    let mut next = |row: &Row| {
+        ascending &= last < Some(row.uid);
+        last = Some(row.uid);
+        count = count.saturating_add(1);
+        digest = digest.wrapping_add(rows::hash(row));
+        look(&mut gathered, row);
+    };
+    shared.index.each_row(account, mailbox.id, first, &mut next)?;
+    mailbox.rows().for_each(next);
+    (ascending && count == mailbox.count && digest == mailbox.digest).then_some(gathered)
 }
 
 /// Whether some chunks are what is missing of a mailbox.

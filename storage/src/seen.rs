@@ -28,7 +28,30 @@ impl UidSet {
         self.0.is_empty()
     }
 
-    fn add(&mut self, uids: &[UidRange]) {
+    /// Adds one. Cheap where they come in their order.
+    pub fn insert(&mut self, uid: Uid) {
+        match self.0.last_mut() {
+            Some(last) if last.end().checked_add(1) == Some(uid.value()) => {
+                *last = *last.start()..=uid.value();
+            }
+            _ => self.add(&[UidRange { first: uid, last: uid }]),
+        }
+    }
+
+    /// All of them, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = Uid> {
+        self.0.iter().cloned().flatten().filter_map(Uid::new)
+    }
+
+    /// Its ranges, ascending.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = UidRange> {
+        let range = |range: &RangeInclusive<u32>| {
+            Some(UidRange { first: Uid::new(*range.start())?, last: Uid::new(*range.end())? })
+        };
+        self.0.iter().filter_map(range)
+    }
+
+    pub(crate) fn add(&mut self, uids: &[UidRange]) {
         let valid = uids.iter().filter(|range| range.first <= range.last);
         self.0.extend(valid.map(|range| range.first.value()..=range.last.value()));
         self.0.sort_unstable_by_key(|range| *range.start());
@@ -44,7 +67,7 @@ impl UidSet {
         self.0 = merged;
     }
 
-    fn remove(&mut self, uids: &[UidRange]) {
+    pub(crate) fn remove(&mut self, uids: &[UidRange]) {
         for gone in uids {
             let (first, last) = (gone.first.value(), gone.last.value());
             let at = self.0.partition_point(|range| *range.end() < first);
@@ -111,13 +134,8 @@ pub(crate) struct KeptSeen {
 impl KeptSeen {
     /// All readers of a mailbox.
     pub(crate) fn all(seen: &Seen) -> Vec<Self> {
-        let range = |range: &RangeInclusive<u32>| {
-            Some(UidRange { first: Uid::new(*range.start())?, last: Uid::new(*range.end())? })
-        };
-        let kept = |(reader, set): (&AccountId, &UidSet)| Self {
-            reader: *reader,
-            uids: set.0.iter().filter_map(range).collect(),
-        };
+        let kept =
+            |(reader, set): (&AccountId, &UidSet)| Self { reader: *reader, uids: set.ranges().collect() };
         seen.0.iter().map(kept).collect()
     }
 

@@ -22,6 +22,7 @@ use crate::{
     decide::name,
     dkim::DkimKey,
     record::codec,
+    retrieved::Retrieved,
     seen::{Seen, UidSet},
     suppression::Suppressions,
     vanished::Vanished,
@@ -187,6 +188,8 @@ pub struct MailboxState {
     pub seen: Arc<Seen>,
     /// What URLs of it are authorized with (RFC 4467 section 2.2).
     pub access_key: Option<AccessKey>,
+    /// Which messages were retrieved by POP3, and when first; kept where a policy asks for it.
+    pub retrieved: Arc<Retrieved>,
 }
 
 /// A message as a session addresses it: its row in a snapshot.
@@ -214,6 +217,7 @@ impl MailboxState {
             acl: Arc::default(),
             seen: Arc::default(),
             access_key: None,
+            retrieved: Arc::default(),
         }
     }
 

@@ -9,7 +9,8 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot, watch};
 use waypost_mail::{
-    AccountCertificate, AccountId, AccountSource, Address, AppPassword, MailboxId, Timestamp, TotpSecret,
+    AccountCertificate, AccountId, AccountSource, Address, ApopSecret, AppPassword, MailboxId, Timestamp,
+    TotpSecret,
 };
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
         accept::RECIPIENTS_MAX,
         directory::{
             AddAppPassword, AddCertificate, CreateAccount, RemoveAccount, RemoveAppPassword,
-            RemoveCertificate, SetPassword, SetQuota, SetTotp, UseCode,
+            RemoveCertificate, SetApop, SetPassword, SetQuota, SetTotp, UseCode,
         },
     },
     disk::{Disk, Real},
@@ -211,6 +212,11 @@ impl Store {
     /// Protects an account's password by codes, or (`None`) no longer. Errors: `NoSuchAccount`, `TotpExists` and those of writing.
     pub async fn set_totp(&self, account: AccountId, secret: Option<TotpSecret>) -> Result<(), StoreError> {
         self.submit(SetTotp { account, secret }).await
+    }
+
+    /// Gives an account a secret for APOP, or (`None`) takes it away. Errors: `NoSuchAccount` and those of writing.
+    pub async fn set_apop(&self, account: AccountId, secret: Option<ApopSecret>) -> Result<(), StoreError> {
+        self.submit(SetApop { account, secret }).await
     }
 
     /// Uses the code of a time step (RFC 6238 section 5.2), durably; `false` where it, or a later one, is used already, or the account

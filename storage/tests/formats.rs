@@ -17,17 +17,18 @@ use std::{
 
 use bytes::Bytes;
 use waypost_mail::{
-    AccessKey, AccountCertificate, AccountId, AccountRecord, AccountSource, Address, AppPassword, BodyType,
-    DateTime, Domain, EnhancedStatus, EntryId, EnvelopeId, Flag, Flags, LoginService, MailboxId, Notify,
-    OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath, Solicitation, SystemFlags, Timestamp,
-    TotpSecret, Uid,
+    AccessKey, AccountCertificate, AccountId, AccountRecord, AccountSource, Address, ApopSecret, AppPassword,
+    BodyType, DateTime, Domain, EnhancedStatus, EntryId, EnvelopeId, Flag, Flags, LoginService, MailboxId,
+    Notify, OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath, Solicitation, SystemFlags,
+    Timestamp, TotpSecret, Uid,
 };
 use waypost_message::{Part, Splitter};
 use waypost_storage::{
     Acceptance, Account, AccountState, AnnotationLimits, Attempt, Audience, Carried, Cause, Deadline,
     Delivery, Dialogue, DialogueTls, DkimAlgorithm, DkimKey, DkimSecret, FlagChange, FlagMode, FlagRights,
-    Identifier, Missing, NewAccount, Options, Outcome, QueueEntry, QueueEvent, RecipientOutcome, Relay,
-    RelayRecipient, ReturnedReport, Rights, RightsChange, Seen, Sign, SpecialUse, Store, Strike, Wishes,
+    Identifier, MaildropUpdate, Missing, NewAccount, Options, Outcome, QueueEntry, QueueEvent,
+    RecipientOutcome, Relay, RelayRecipient, ReturnedReport, Rights, RightsChange, Seen, Sign, SpecialUse,
+    Store, Strike, UidSet, Wishes,
     backup::{Damaged, restore},
     disk::Real,
     progress::silent,
@@ -112,6 +113,11 @@ async fn dump(store: &Store) -> String {
             .unwrap();
             if let Some(key) = &selected.access_key {
                 writeln!(text, "    access key {:016x}", xxh3_64(&key.0)).unwrap();
+            }
+            for (uid, day) in
+                (1..100).filter_map(Uid::new).filter_map(|uid| Some((uid, selected.retrieved.day(uid)?)))
+            {
+                writeln!(text, "    UID {uid} retrieved on day {day}").unwrap();
             }
             for row in selected.rows() {
                 let octets = store.read(&row.content, 0, u64::MAX).await.unwrap();
@@ -274,6 +280,9 @@ fn dump_logins(text: &mut String, record: &AccountRecord) {
     if let Some(TotpSecret(octets)) = &record.totp {
         writeln!(text, "  codes of {octets:?}").unwrap();
     }
+    if let Some(ApopSecret(secret)) = &record.apop {
+        writeln!(text, "  APOP by {secret}").unwrap();
+    }
     for AccountCertificate { name, sha256, added } in &record.certificates {
         writeln!(text, "  certificate {name} {sha256:02x?} {added}").unwrap();
     }
@@ -300,6 +309,17 @@ fn dump_sharing(text: &mut String, state: &AccountState) {
 }
 
 /// Records that the first format did not have: of what is shared.
+/// What sessions on a maildrop leave behind.
+async fn retrieve(store: &Store, account: AccountId, deleted: &[u32], retrieved: &[u32]) {
+    let account = store.account(account).await.unwrap();
+    let inbox = account.state().inbox().unwrap().clone();
+    let mut set = UidSet::default();
+    retrieved.iter().filter_map(|uid| Uid::new(*uid)).for_each(|uid| set.insert(uid));
+    let deleted = deleted.iter().filter_map(|uid| Uid::new(*uid)).collect();
+    let update = MaildropUpdate { uid_validity: inbox.uid_validity, deleted, retrieved: set };
+    account.update_maildrop(inbox.id, update).await.unwrap();
+}
+
 async fn write_sharing(owner: &Account, reader: AccountId) {
     let id = |name: &str| owner.state().by_name(name).unwrap().id;
     let (inbox, work) = (id("INBOX"), id("Work"));
@@ -484,6 +504,9 @@ async fn write_logins(store: &Store, account: AccountId) {
         store.add_certificate(account, certificate).await.unwrap();
     }
     store.remove_certificate(account, "gone".to_owned()).await.unwrap();
+    for secret in [Some("former"), None, Some("shared secret")] {
+        store.set_apop(account, secret.map(|secret| ApopSecret(secret.to_owned()))).await.unwrap();
+    }
     store.pause("slow.test".to_owned(), true).await.unwrap();
     store.pause("gone.test".to_owned(), true).await.unwrap();
     store.pause("gone.test".to_owned(), false).await.unwrap();
@@ -692,6 +715,7 @@ async fn write(folder: &Path) {
             _ => {}
         }
     }
+    retrieve(&store, one, &[], &[14, 15, 30]).await;
     // Once in segments that are compacted, once behind them.
     write_sharing(&opened, two).await;
     write_logins(&store, one).await;
@@ -713,6 +737,7 @@ async fn write(folder: &Path) {
     for number in 0..5 {
         deliver(&store, &format!("late {number}"), &[one, two], number == 3).await;
     }
+    retrieve(&store, one, &[30], &[15, 16, 31]).await;
     write_sharing(&opened, two).await;
     write_logins(&store, two).await;
     write_queue(&store).await;

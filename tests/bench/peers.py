@@ -1,6 +1,6 @@
-"""Servers to measure, each in a control group of its own: Waypost, Debian's Postfix with Dovecot, and a null server.
+"""Servers to measure, each in a control group of its own: Waypost, Debian's Postfix with Dovecot, and null servers.
 
-Postfix and Dovecot's LMTP come from packages that are unpacked into target/peers and not installed; nothing of the system's own
+Postfix and Dovecot's LMTP and POP3 come from packages that are unpacked into target/peers and not installed; nothing of the system's own
 configuration or services is used. Needs root and a writable cgroup2.
 """
 
@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PEERS = ROOT / "target/peers"
 LOAD = ROOT / "target/release/waypost-load"
 DOMAIN, PASSWORD, MAILBOXES = "a.test", "secret", 16
-PACKAGES = ("postfix", "exim4-daemon-light", "opensmtpd", "dovecot-lmtpd")
+PACKAGES = ("postfix", "exim4-daemon-light", "opensmtpd", "dovecot-lmtpd", "dovecot-pop3d")
 WAIT_SECONDS = 30
 # Others are quiet below this part of the machine.
 CALM, TRIES_MAX = 0.1, 8
@@ -115,6 +115,22 @@ service lmtp {{
   unix_listener lmtp {{
     mode = 0666
   }}
+}}
+"""
+# Added for POP3; what is not named here has Dovecot's default.
+DOVECOT_POP3 = """
+protocols = imap lmtp pop3
+service pop3-login {{
+  executable = {peers}/usr/lib/dovecot/pop3-login
+  inet_listener pop3 {{
+    port = {port}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+service pop3 {{
+  executable = {peers}/usr/lib/dovecot/pop3
 }}
 """
 
@@ -285,14 +301,14 @@ class Server:
 class Waypost(Server):
     name = "Waypost"
 
-    def __init__(self, home, program, sink=None, **options):
+    def __init__(self, home, program, sink=None, accounts=MAILBOXES, **options):
         super().__init__(home, **options)
-        self.program, self.sink = program, sink
+        self.program, self.sink, self.accounts = program, sink, accounts
 
     def begin(self):
         config = self.home / "waypost.toml"
         config.touch(0o600)
-        accounts = "".join(f'[[account]]\naddress = "user{n}@{DOMAIN}"\npassword = "{PASSWORD}"\n' for n in range(MAILBOXES))
+        accounts = "".join(f'[[account]]\naddress = "user{n}@{DOMAIN}"\npassword = "{PASSWORD}"\n' for n in range(self.accounts))
         domain = f'[[domain]]\nname = "{DOMAIN}"\n{accounts}'
         if self.sink:
             relayed = f'[[route]]\ndomain = "*"\nnext_hop = "{self.sink}"\ntls = "none"\n'
@@ -301,7 +317,7 @@ class Waypost(Server):
             f'hostname = "mx.{DOMAIN}"\nstate_dir = "state"\n[tls]\ncertificate = "cert.pem"\nkey = "key.pem"\n'
             f'{domain}[limits]\nconnections = 12000\nconnections_per_address = 0\n'
             f'[[listener]]\nservice = "smtp"\naddress = "127.0.0.1:0"\ntls = "{"starttls" if self.tls else "none"}"\n'
-            '[[listener]]\nservice = "imap"\naddress = "127.0.0.1:0"\ntls = "none"\nauth_without_tls = true\n'
+            + "".join(f'[[listener]]\nservice = "{s}"\naddress = "127.0.0.1:0"\ntls = "none"\nauth_without_tls = true\n' for s in ("imap", "pop3"))
         )
         log = self.home / "log"
         with open(log, "w") as file:
@@ -309,7 +325,7 @@ class Waypost(Server):
         ready = lambda: next((line for line in log.read_text().splitlines() if line.startswith("ready ")), None)
         until("Waypost does not start", ready)
         services = dict(word.split("=") for word in ready().split()[1:])
-        self.smtp, self.imap = services["smtp"], services["imap"]
+        self.smtp, self.imap, self.pop3 = services["smtp"], services["imap"], services["pop3"]
 
 
 class Postfix(Server):
@@ -383,6 +399,21 @@ class Dovecot(Server):
         return self.group.start(command, stdout=log, stderr=log, start_new_session=True)
 
 
+class DovecotPop3(Dovecot):
+    """With POP3 beside IMAP."""
+
+    def begin(self):
+        super().begin()
+        until("Dovecot does not start POP3", lambda: answers(self.pop3, b"+OK"))
+        self.pop3 = f"127.0.0.1:{self.pop3}"
+
+    def write_dovecot(self, port):
+        super().write_dovecot(port)
+        self.pop3 = free_port()
+        with open(self.home / "dovecot.conf", "a") as config:
+            config.write(DOVECOT_POP3.format(peers=PEERS, port=self.pop3))
+
+
 class PostfixDovecot(Postfix, Dovecot):
     name = "Postfix + Dovecot"
 
@@ -411,6 +442,23 @@ class Null(Server):
             self.mains = [self.group.start([*self.wrap, LOAD, "null"], stdout=file)]
         until("the null server does not start", lambda: log.read_text().endswith("\n"))
         self.smtp, self.imap = log.read_text().split("=")[1].strip(), None
+
+
+class NullPop3(Server):
+    """A limit: says the octets of a download and does nothing else."""
+
+    name = "null server"
+
+    def __init__(self, home, messages, octets):
+        super().__init__(home)
+        self.words = [f"messages={messages}", f"octets={octets}"]
+
+    def begin(self):
+        log = self.home / "log"
+        with open(log, "w") as file:
+            self.mains = [self.group.start([LOAD, "null-pop3", *self.words], stdout=file)]
+        until("the null server does not start", lambda: log.read_text().endswith("\n"))
+        self.pop3 = log.read_text().split("=")[1].strip()
 
 
 def load(what, group=None, **words):

@@ -4,6 +4,7 @@ Three sample messages are in INBOX. Thunderbird reads, flags, moves, deletes and
 """
 
 import base64
+import contextlib
 import itertools
 import json
 import os
@@ -24,10 +25,25 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def preferences(user, control):
-    """One IMAP account, one SMTP server, and nothing that asks or calls out."""
-    imaps, submissions = port("IMAPS"), port("SUBMISSIONS")
+def imap_server(user):
     return {
+        "type": "imap",
+        "hostname": "localhost",
+        "port": port("IMAPS"),
+        "userName": user,
+        "name": user,
+        "socketType": 3,
+        "authMethod": 3,
+        "login_at_startup": False,
+        "check_new_mail": False,
+        "use_idle": True,
+        "delete_model": 1,
+    }
+
+
+def preferences(user, server, control):
+    """One account on a server, one SMTP server, and nothing that asks or calls out."""
+    return {f"mail.server.server1.{name}": value for name, value in server.items()} | {
         "mail.accountmanager.accounts": "account1",
         "mail.accountmanager.defaultaccount": "account1",
         "mail.account.account1.server": "server1",
@@ -36,21 +52,10 @@ def preferences(user, control):
         "mail.identity.id1.useremail": user,
         "mail.identity.id1.smtpServer": "smtp1",
         "mail.identity.id1.doFcc": False,
-        "mail.server.server1.type": "imap",
-        "mail.server.server1.hostname": "localhost",
-        "mail.server.server1.port": imaps,
-        "mail.server.server1.userName": user,
-        "mail.server.server1.name": user,
-        "mail.server.server1.socketType": 3,
-        "mail.server.server1.authMethod": 3,
-        "mail.server.server1.login_at_startup": False,
-        "mail.server.server1.check_new_mail": False,
-        "mail.server.server1.use_idle": True,
-        "mail.server.server1.delete_model": 1,
         "mail.smtpservers": "smtp1",
         "mail.smtp.defaultserver": "smtp1",
         "mail.smtpserver.smtp1.hostname": "localhost",
-        "mail.smtpserver.smtp1.port": submissions,
+        "mail.smtpserver.smtp1.port": port("SUBMISSIONS"),
         "mail.smtpserver.smtp1.username": user,
         "mail.smtpserver.smtp1.try_ssl": 3,
         "mail.smtpserver.smtp1.authMethod": 3,
@@ -72,9 +77,10 @@ def preferences(user, control):
 
 
 class Marionette:
-    """Scripts within Thunderbird."""
+    """Scripts within Thunderbird, each behind the same prelude."""
 
-    def __init__(self, control):
+    def __init__(self, control, prelude):
+        self.prelude = prelude
         until = time.monotonic() + SECONDS
         while True:
             try:
@@ -108,7 +114,7 @@ class Marionette:
 
     def run(self, body, *arguments):
         """The value of an async function's body; its arguments are `a`."""
-        script = f"const [...all] = arguments; const done = all.pop(); const a = all; (async () => {{ {PRELUDE} {body} }})()"
+        script = f"const [...all] = arguments; const done = all.pop(); const a = all; (async () => {{ {self.prelude} {body} }})()"
         script += ".then((value) => done({value: value ?? null}), (error) => done({error: `${error} ${error?.stack}`}));"
         result = self.send("WebDriver:ExecuteAsyncScript", {"script": script, "args": list(arguments), "newSandbox": True})
         value = result["value"]
@@ -119,7 +125,7 @@ class Marionette:
 
 PRELUDE = """
 const { MailServices } = ChromeUtils.importESModule("resource:///modules/MailServices.sys.mjs");
-const server = MailServices.accounts.accounts.find((account) => account.incomingServer.type == "imap").incomingServer;
+const server = MailServices.accounts.accounts.find((account) => account.incomingServer.type == "KIND").incomingServer;
 const wait = async (what, test) => {
   for (let tries = 0; tries < 250; tries++) {
     const value = await test();
@@ -138,14 +144,17 @@ const copied = (start) => new Promise((resolve, reject) => start({
 }));
 """
 
-LOG_IN = """
+TRUST = """
 const certificates = Cc["@mozilla.org/security/x509certdb;1"].getService(Ci.nsIX509CertDB);
 certificates.addCertFromBase64(a[0], "C,,");
-for (const kind of ["imap", "smtp"]) {
+for (const kind of a[3]) {
   const login = Cc["@mozilla.org/login-manager/loginInfo;1"].createInstance(Ci.nsILoginInfo);
   login.init(`${kind}://localhost`, null, `${kind}://localhost`, a[1], a[2], "", "");
   await Services.logins.addLoginAsync(login);
 }
+"""
+
+LIST = """
 server.performExpand(null);
 const folder = await wait("INBOX", () => server.rootFolder.getFolderWithFlags(Ci.nsMsgFolderFlags.Inbox));
 folder.updateFolder(null);
@@ -171,29 +180,46 @@ return await new Promise((resolve, reject) => service.streamMessage(uri, {
 """
 
 
-def main():
-    user, other = sys.argv[1:]
+@contextlib.contextmanager
+def running(user, server):
+    """Thunderbird with an account on this server, logged in there and to SMTP where it has to; it quits in the end."""
     control = free_port()
     profile = pathlib.Path("profile")
     profile.mkdir()
-    lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in preferences(user, control).items()]
-    (profile / "user.js").write_text("".join(lines))
+    wanted = preferences(user, server, control)
+    (profile / "user.js").write_text("".join(f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in wanted.items()))
     command = ["xvfb-run", "-a", "thunderbird", "--marionette", "--remote-allow-system-access", "--no-remote", "--profile", str(profile.resolve())]
     with open("thunderbird.log", "wb") as log:
         program = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
-        walk(Marionette(control), user, other)
+        thunderbird = Marionette(control, PRELUDE.replace("KIND", server["type"]))
+        authority = re.sub(r"-----.*?-----|\s", "", pathlib.Path(os.environ["CA"]).read_text())
+        # Mail that is kept here is a mailbox.
+        stored = "mailbox" if server["type"] == "pop3" else server["type"]
+        thunderbird.run(TRUST, authority, user, PASSWORD, [stored, "smtp"])
+        yield thunderbird
+        thunderbird.send("Marionette:Quit", {"flags": ["eForceQuit"]})
         program.wait(SECONDS)
     finally:
         if program.poll() is None:
             os.killpg(program.pid, 15)
 
 
+def read(thunderbird, subject):
+    """A message as Thunderbird gives it, with the line ends of Unix."""
+    return base64.b64decode(thunderbird.run(READ, subject)).replace(b"\r\n", b"\n")
+
+
+def main():
+    user, other = sys.argv[1:]
+    with running(user, imap_server(user)) as thunderbird:
+        walk(thunderbird, user, other)
+
+
 def walk(thunderbird, user, other):
-    authority = re.sub(r"-----.*?-----|\s", "", pathlib.Path(os.environ["CA"]).read_text())
-    subjects = thunderbird.run(LOG_IN, authority, user, PASSWORD)
+    subjects = thunderbird.run(LIST)
     assert subjects == ["sample 0", "sample 1", "sample 2"], subjects
-    text = base64.b64decode(thunderbird.run(READ, "sample 0")).replace(b"\r\n", b"\n")
+    text = read(thunderbird, "sample 0")
     sent = pathlib.Path("sent0").read_bytes().replace(b"\r\n", b"\n")
     assert text.endswith(sent), (text, sent)
     thunderbird.run('inbox.markMessagesFlagged([find(inbox, "sample 0")], true);')
@@ -210,7 +236,6 @@ def walk(thunderbird, user, other):
     thunderbird.run('await wait("the new message", () => find(inbox, "now"));')
     send(thunderbird, user, other)
     check(user)
-    thunderbird.send("Marionette:Quit", {"flags": ["eForceQuit"]})
 
 
 def send(thunderbird, user, other):
@@ -255,4 +280,5 @@ def state(user):
     return found
 
 
-main()
+if __name__ == "__main__":
+    main()

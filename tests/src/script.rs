@@ -9,6 +9,7 @@
 //! O: 250 maybe             like S:, but the line may be missing
 //! C: EHLO client.test      sent with CRLF
 //! C: AUTH <<base64 \0a>>    what was kept, or made by the runner, stands for itself; then the rest is encoded
+//! C: APOP a <<apop T S>>    the digest of the timestamp T with the secret S
 //! C2: NOOP                 the second connection; it is opened by its first line
 //! C- no line end           sent without CRLF; \r \n \0 \\ \xHH are octets (in C: and C2: lines, too)
 //! TLS                      the client begins the TLS handshake (only over TCP)
@@ -23,6 +24,7 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
+use waypost_auth::apop;
 use waypost_config::{Service, TlsMode};
 use waypost_net::{ClientCertificate, ClientTls, Stream, TlsInfo, Verification};
 
@@ -135,7 +137,9 @@ impl Script {
 
     /// Whether it wants `codes` (alice's password is protected by codes: `<<code>>` of now, `<<next code>>`) or `tokens` (the server
     /// has an issuer: `<<token>>` and `<<old token>>` for alice, `<<bob's token>>`) or `no-soliciting` (what is `org.example:ADV` or
-    /// `net.example:X` is refused).
+    /// `net.example:X` is refused) or `messages` (alice has three of 24, 35 and 12 octets) or `apop` (POP3 offers it, and alice's secret is
+    /// `shared secret`) or `utf8` (a fourth message of alice has UTF-8 in its header, so has carol's password) or `policy` (of POP3:
+    /// messages expire after 7 days, 10 minutes lie between two logins; in b.test not).
     pub fn needs(&self, what: &str) -> bool {
         self.needs.iter().any(|need| need == what)
     }
@@ -310,6 +314,11 @@ fn substitute(octets: &[u8], kept: &BTreeMap<String, String>) -> Vec<u8> {
     let mut text = text.to_owned();
     for (name, value) in kept {
         text = text.replace(&format!("<<{name}>>"), value);
+    }
+    while let Some((before, rest)) = text.split_once("<<apop ") {
+        let (both, behind) = rest.split_once(">>").unwrap_or((rest, ""));
+        let (timestamp, secret) = both.split_once(' ').unwrap_or((both, ""));
+        text = format!("{before}{}{behind}", apop::digest(timestamp, secret));
     }
     while let Some((before, rest)) = text.split_once("<<base64 ") {
         let (plain, behind) = rest.split_once(">>").unwrap_or((rest, ""));

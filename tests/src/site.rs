@@ -53,6 +53,7 @@ pub struct SiteBuilder {
     queue: String,
     tls: String,
     rules: Vec<(String, String)>,
+    of_domain: String,
     clock: Option<Clock>,
     one_runtime: bool,
 }
@@ -73,6 +74,7 @@ impl SiteBuilder {
             queue: String::new(),
             tls: String::new(),
             rules: Vec::new(),
+            of_domain: String::new(),
             clock: None,
             one_runtime: false,
         }
@@ -127,6 +129,14 @@ impl SiteBuilder {
         self
     }
 
+    /// More lines of the `[[domain]]`.
+    #[must_use]
+    pub fn domain(mut self, toml: &str) -> Self {
+        self.of_domain.push_str(toml);
+        self.of_domain.push('\n');
+        self
+    }
+
     /// Lines of `[queue]`.
     #[must_use]
     pub fn queue(mut self, toml: &str) -> Self {
@@ -176,10 +186,10 @@ impl SiteBuilder {
     pub fn write(&self, folder: &Path) -> PathBuf {
         let host = format!("mx.{}", self.domain);
         Authority::new(folder).unwrap().issue(&host, folder).unwrap();
-        let Self { domain, more, limits, dns, queue, tls, .. } = self;
+        let Self { domain, more, limits, dns, queue, tls, of_domain, .. } = self;
         let mut text = format!(
             "hostname = \"{host}\"\nstate_dir = \"state\"\n[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n{tls}\
-             [[domain]]\nname = \"{domain}\"\n[limits]\n{limits}[dns]\n{dns}[queue]\n{queue}{more}\n"
+             [[domain]]\nname = \"{domain}\"\n{of_domain}[limits]\n{limits}[dns]\n{dns}[queue]\n{queue}{more}\n"
         );
         for user in &self.users {
             text.push_str(&format!(
@@ -263,9 +273,10 @@ impl Site {
         };
         let auth_without_tls = tls == TlsMode::None && service != Service::Smtp;
         let config = self.running.config();
-        let imap =
-            config.listeners.iter().find(|listener| listener.service == service).map(|one| one.rules.imap);
-        let rules = ListenerRules { imap: imap.unwrap_or_default(), ..ListenerRules::default() };
+        let of_config = config.listeners.iter().find(|listener| listener.service == service);
+        let (imap, apop) =
+            of_config.map(|listener| (listener.rules.imap, listener.rules.apop)).unwrap_or_default();
+        let rules = ListenerRules { imap, apop, ..ListenerRules::default() };
         let listener = ListenerConfig { service, address: loopback.into(), tls, auth_without_tls, rules };
         tokio::spawn(self.running.attach(connection, &listener));
     }

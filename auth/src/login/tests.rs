@@ -1,10 +1,12 @@
 use std::net::Ipv6Addr;
 
-use waypost_mail::TotpSecret;
+use waypost_mail::{ApopSecret, TotpSecret};
 
 use super::*;
 use crate::{
-    directory::tests::{certified, directory, protected},
+    apop,
+    directory::tests::{certified, directory, protected, with_bob},
+    hash_password,
     password::HASHES_AT_ONCE,
     sasl::{Certificate, Fault, ScramHash},
 };
@@ -179,6 +181,50 @@ async fn an_account_of_the_store_names_its_certificates() {
         let identity = authenticator.login(&directory, &claim, from(PEER)).await;
         let address = identity.map(|identity| identity.address.to_string());
         assert_eq!(address.as_deref().map_err(|error| *error), expected, "{claim:?}");
+    }
+}
+
+#[tokio::test]
+async fn apop_logs_in_to_an_account_that_has_a_secret() {
+    let secret = ApopSecret("0a1b2c-3d4e5f".into());
+    let directory = with_bob(|bob| {
+        bob.apop = Some(secret.clone());
+        // Its password alone would not do.
+        bob.totp = Some(TotpSecret(vec![7; 20]));
+    });
+    let authenticator = Authenticator::new(2);
+    let timestamp = "<1@mx.a.test>";
+    let login = async |login: &str, secret: &str| {
+        let (timestamp, digest) = (timestamp.to_owned(), apop::digest(timestamp, secret));
+        let claim = Claim::Apop(Apop { login: login.into(), timestamp, digest });
+        authenticator.login(&directory, &claim, from(PEER)).await.map(|identity| identity.address.to_string())
+    };
+    assert_eq!(login("bob", &secret.0).await.as_deref(), Ok("bob@a.test"));
+    assert_eq!(login("BOB@a.test", &secret.0).await.as_deref(), Ok("bob@a.test"));
+    // alice has a password that is known in clear, and no secret.
+    assert_eq!(login("alice", "open sesame").await, Err(LoginError::Invalid));
+    assert_eq!(login("nobody", "").await, Err(LoginError::Invalid));
+    assert_eq!(login("bob", &secret.0).await, Err(LoginError::Throttled), "it counts as all failures do");
+}
+
+#[tokio::test]
+async fn a_password_is_right_as_it_was_typed_and_as_it_is_prepared() {
+    let hashed = |password: &str| {
+        let hash = hash_password(password).unwrap();
+        with_bob(|bob| bob.password_hash = Some(hash))
+    };
+    let authenticator = Authenticator::new(0);
+    for (kept, typed, is_right) in [
+        ("\u{e4}x", "\u{e4}x", true),
+        ("\u{e4}x", "a\u{308}x", true),
+        ("a\u{308}x", "a\u{308}x", true),
+        ("x\u{b2}", "x\u{b2}", true),
+        ("x2", "x\u{b2}", true),
+        ("\u{e4}x", "ax", false),
+    ] {
+        let claim = credentials("", "bob", typed);
+        let identity = authenticator.login(&hashed(kept), &claim, from(PEER)).await;
+        assert_eq!(identity.is_ok(), is_right, "{kept:?} {typed:?}");
     }
 }
 

@@ -21,7 +21,7 @@ pub use self::{
     offer::{Certificate, Channel, Mechanism, Offer, Scram, Tokens},
     scram::{Fault, Keys, Proof, ScramHash, Verifier},
 };
-use crate::token::TokenFault;
+use crate::{Apop, token::TokenFault};
 
 /// A name and a password, as a client has shown them.
 #[derive(Clone, Eq, PartialEq)]
@@ -51,6 +51,8 @@ pub enum Claim {
     Token(Bearer),
     /// By its certificate, which TLS has checked.
     Certificate(Shown),
+    /// By a digest, which is to be checked; that is POP3's, and no mechanism.
+    Apop(Apop),
 }
 
 /// What a client has shown with its certificate.

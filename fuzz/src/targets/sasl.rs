@@ -47,6 +47,7 @@ fn check(progress: &Progress, text: &str) -> bool {
         Progress::Done(Claim::Scram(proof)) => assert!(!proof.login.is_empty()),
         Progress::Done(Claim::Token(bearer)) => assert!(bearer.authorization.len() <= text.len()),
         Progress::Done(Claim::Certificate(shown)) => assert!(!shown.authorization.contains('\0')),
+        Progress::Done(Claim::Apop(_)) => panic!("APOP is no mechanism"),
         Progress::Done(Claim::Password(credentials)) => {
             let all = [&credentials.authorization, &credentials.login, &credentials.password];
             assert!(all.iter().map(|part| part.len()).sum::<usize>() <= text.len());

@@ -114,8 +114,8 @@ impl Responder<'_, '_> {
             [] => Some(&structure.root),
             numbers => section::part_of(structure, numbers),
         };
-        let mut part = match section.text {
-            SectionText::All => named.cloned().unwrap_or_else(|| Part::default()),
+        let mut part = match (&section.text, named) {
+            (SectionText::All, Some(part)) => part.clone(),
             _ => Part::default(),
         };
         let content = &message.row.content;

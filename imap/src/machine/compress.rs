@@ -10,7 +10,7 @@ use super::{
     questions::{Question, Ran},
     session::{ImapMachine, Turn},
 };
-use crate::wire::{Spelling, encode, encode::Status};
+use crate::wire::{Spelling, encode, encode::Status, spoken};
 
 const DEFLATE: &str = "DEFLATE";
 const TEXT_COMPRESSION_UNKNOWN: &str = "DEFLATE is the only compression";
@@ -54,7 +54,7 @@ impl ImapMachine {
         self.login_since = None;
         let code = self.settings.capability_data(self.state);
         // RFC 8437 section 4.1: the language is the default again from here on.
-        let text = std::mem::take(&mut self.language).text("logged out");
+        let text = spoken(std::mem::take(&mut self.language), "logged out");
         self.say(|out| encode::tagged(out, tag, Status::Ok, Some(&code), &text));
         self.phase =
             if self.compressing { Phase::StopCompression } else { Phase::Command(Default::default()) };

@@ -5,7 +5,7 @@ use super::{
     questions::{Question, Ran},
     session::{ImapMachine, Turn},
 };
-use crate::wire::{Language, encode};
+use crate::wire::{Language, asked_for, encode};
 
 const TEXT_NO_SUCH_LANGUAGE: &str = "there is no such language";
 
@@ -17,7 +17,7 @@ impl ImapMachine {
             self.say(|out| encode::data(out, &format!("LANGUAGE ({tags})")));
             return self.done(tag, Ran::ok("listed"));
         }
-        match ranges.iter().find_map(|range| Language::asked_for(range)) {
+        match ranges.iter().find_map(|range| asked_for(range)) {
             Some(language) => self.ask(Asked::Speak { tag, language }, Question::Speak(language)),
             None => self.done(tag, Ran::no(TEXT_NO_SUCH_LANGUAGE)),
         }

@@ -11,7 +11,7 @@ use super::{
     questions::{Question, Ran},
     session::{ImapMachine, Turn},
 };
-use crate::wire::{Command, CommandBody, Spelling, encode, encode::Status, literal::announced};
+use crate::wire::{Command, CommandBody, Spelling, encode, encode::Status, literal::announced, spoken};
 
 /// Longest line in an AUTHENTICATE exchange (as RFC 4954 section 4 has it for SMTP).
 pub(super) const SASL_LINE_BYTES_MAX: usize = 12_288;
@@ -43,8 +43,8 @@ impl ImapMachine {
             CommandBody::Logout => {
                 let language = self.language;
                 self.say(|out| {
-                    encode::bye(out, None, &language.text(TEXT_LOGOUT));
-                    encode::tagged(out, &tag, Status::Ok, None, &language.text("LOGOUT completed"));
+                    encode::bye(out, None, &spoken(language, TEXT_LOGOUT));
+                    encode::tagged(out, &tag, Status::Ok, None, &spoken(language, "LOGOUT completed"));
                 });
                 self.phase = Phase::Closed;
                 Turn::Again

@@ -36,7 +36,7 @@ use super::{
     phase::{Asked, Phase, Reply, State},
     questions::{Answer, Event, Question, Ran},
 };
-use crate::wire::{Language, Spelling, encode, encode::Status};
+use crate::wire::{Language, Spelling, encode, encode::Status, spoken};
 
 /// Longest silence of a client that has logged in, in IDLE too (RFC 3501 section 5.4: at least 30 minutes; RFC 2177: clients renew
 /// IDLE every 29).
@@ -182,7 +182,7 @@ impl ImapMachine {
 
     /// Ends a command.
     pub(super) fn reply(&mut self, Reply { tag, ran }: Reply) -> Turn {
-        let text = self.language.text(&ran.text);
+        let text = spoken(self.language, &ran.text);
         self.say(|out| encode::tagged(out, &tag, ran.status, ran.code.as_deref(), &text));
         self.state = ran.state.map_or(self.state, State::from);
         self.silent_since = None;
@@ -278,7 +278,7 @@ impl ImapMachine {
     }
 
     pub(super) fn bye(&mut self, code: Option<&str>, text: &str) -> Turn {
-        let text = self.language.text(text);
+        let text = spoken(self.language, text);
         self.say(|out| encode::bye(out, code, &text));
         self.phase = Phase::Closed;
         Turn::Again

@@ -159,6 +159,7 @@ impl World {
                 let verdict = if token == "valid" { Ok("a".into()) } else { Err(TokenFault::Time) };
                 (format!("token {token}"), Answer::Found(Box::new(Found::Token(verdict))))
             }
+            Question::Login(Claim::Apop(_)) => panic!("APOP is POP3's"),
             Question::Login(Claim::Certificate(shown)) => (
                 format!(
                     "certificate of {} for {:?}",

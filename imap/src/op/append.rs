@@ -18,7 +18,7 @@ use crate::{
     machine::Ran,
     wire::{
         Append, AppendPart, AppendPiece, LiteralKind, MessageLiteral, Numbers, SequenceNumber, SequenceSet,
-        Status, encode,
+        Status, encode, spoken,
     },
 };
 
@@ -170,7 +170,7 @@ impl Operation<'_, '_> {
         if let Some(code) = appenduid(&accepted) {
             // RFC 8508 section 4.3: before the EXPUNGE response.
             let mut out = Vec::new();
-            let text = self.user.enabled.language.text("the new message is there");
+            let text = spoken(self.user.enabled.language, "the new message is there");
             encode::untagged(&mut out, Status::Ok, Some(&code), &text);
             self.output.write(&out).await?;
         }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     machine::Ran,
-    wire::{Numbers, SequenceSet, Status, encode},
+    wire::{Numbers, SequenceSet, Status, encode, spoken},
 };
 
 /// What is copied: from, which, where to.
@@ -68,7 +68,7 @@ impl Operation<'_, '_> {
         if let Some(code) = copyuid(&outcome) {
             // RFC 6851 section 4.3: before the EXPUNGE responses.
             let mut out = Vec::new();
-            let text = self.user.enabled.language.text("moved");
+            let text = spoken(self.user.enabled.language, "moved");
             encode::untagged(&mut out, Status::Ok, Some(&code), &text);
             self.output.write(&out).await?;
         }

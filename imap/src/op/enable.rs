@@ -11,6 +11,7 @@ use crate::{
         CommandBody, FetchItem, Language, ListReturn, ModSeqs, Numbers, Search, SearchKey, SequenceMatch,
         SequenceSet, Spelling, Status, StatusItem,
         encode::{self, Recent},
+        spoken,
     },
 };
 
@@ -115,7 +116,7 @@ impl Operation<'_, '_> {
                 &mut out,
                 Status::Ok,
                 Some(&code),
-                &self.user.enabled.language.text("modification sequences are told from now on"),
+                &spoken(self.user.enabled.language, "modification sequences are told from now on"),
             );
             self.output.write(&out).await?;
         }

@@ -10,7 +10,7 @@ use super::{Failure, Operation};
 use crate::{
     machine::Ran,
     view::View,
-    wire::{Status, encode},
+    wire::{Status, encode, spoken},
 };
 
 const TOO_MANY: &str = "too many messages for one command";
@@ -79,7 +79,7 @@ impl Operation<'_, '_> {
 
     async fn tell_left(&mut self, code: &str) -> Result<(), Failure> {
         let mut out = Vec::new();
-        encode::untagged(&mut out, Status::No, Some(code), &self.user.enabled.language.text(SOME_LEFT));
+        encode::untagged(&mut out, Status::No, Some(code), &spoken(self.user.enabled.language, SOME_LEFT));
         self.output.write(&out).await?;
         Ok(())
     }

@@ -48,7 +48,7 @@ use crate::{
     machine::Ran,
     session::{Context, Selected, User},
     view::{Known, View},
-    wire::{Access, Command, CommandBody, Numbers, SequenceSet, Status, encode},
+    wire::{Access, Command, CommandBody, Numbers, SequenceSet, Status, encode, spoken},
 };
 
 pub(crate) const ACCOUNT_GONE: &str = "the account was removed";
@@ -227,7 +227,7 @@ impl Operation<'_, '_> {
         if has_gone && self.user.enabled.qresync {
             // RFC 7162 section 3.2: else the client took the highest one that it saw for its own, and missed what is held back.
             let mut out = Vec::new();
-            let text = self.user.enabled.language.text("VANISHED is held back");
+            let text = spoken(self.user.enabled.language, "VANISHED is held back");
             encode::untagged(&mut out, Status::Ok, Some(&code), &text);
             self.output.write(&out).await?;
         }

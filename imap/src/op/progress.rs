@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Failure, Operation};
-use crate::wire::{Language, Status, encode};
+use crate::wire::{Language, Status, encode, spoken};
 
 /// How often a client hears of a command that goes on (RFC 9585 section 4: every 10 to 15 seconds).
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
@@ -57,7 +57,7 @@ impl Progress {
             &mut out,
             Status::Ok,
             Some(&String::from_utf8_lossy(&code)),
-            &language.text(STILL_AT_WORK),
+            &spoken(language, STILL_AT_WORK),
         );
         Some(out)
     }

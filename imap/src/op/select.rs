@@ -10,6 +10,7 @@ use crate::{
     wire::{
         Access, Resync, Status,
         encode::{self, Recent},
+        spoken,
     },
 };
 
@@ -23,7 +24,7 @@ impl Operation<'_, '_> {
     ) -> Result<Ran, Failure> {
         if self.user.selected.take().is_some() {
             let mut out = Vec::new();
-            let text = self.user.enabled.language.text("the previous mailbox is closed");
+            let text = spoken(self.user.enabled.language, "the previous mailbox is closed");
             encode::untagged(&mut out, Status::Ok, Some("CLOSED"), &text);
             self.output.write(&out).await?;
         }
@@ -79,12 +80,12 @@ fn opened(selected: &Selected, enabled: Enabled) -> Vec<u8> {
         let seen = |flags: SystemFlags| flags.contains(SystemFlags::SEEN);
         if let Some(unseen) = state.rows().position(|row| !seen(row.flags)).filter(|_| !enabled.uidonly) {
             let unseen = format!("UNSEEN {}", unseen + 1);
-            let text = enabled.language.text("first unseen message");
+            let text = spoken(enabled.language, "first unseen message");
             encode::untagged(&mut out, Status::Ok, Some(&unseen), &text);
         }
     }
     let mut code = |code: &str, text: &str| {
-        encode::untagged(&mut out, Status::Ok, Some(code), &enabled.language.text(text));
+        encode::untagged(&mut out, Status::Ok, Some(code), &spoken(enabled.language, text));
     };
     code(&format!("UIDVALIDITY {}", state.uid_validity), "UIDs valid");
     code(&format!("UIDNEXT {}", state.uid_next), "next UID");
@@ -114,7 +115,7 @@ fn permanent_flags(out: &mut Vec<u8>, state: &MailboxState, may: FlagRights, ena
     let new = if may.keywords() && state.keywords.len() < KEYWORDS_MAX { "\\*" } else { "" };
     let separator = if new.is_empty() { "" } else { separator };
     let permanent = format!("PERMANENTFLAGS ({flags}{separator}{new})");
-    let text = enabled.language.text("flags that can be stored");
+    let text = spoken(enabled.language, "flags that can be stored");
     encode::untagged(out, Status::Ok, Some(&permanent), &text);
 }
 

@@ -39,6 +39,7 @@ fn config() -> Config {
     let domain = Domain::new("a.test").unwrap();
     Config {
         imap: Default::default(),
+        pop3: Default::default(),
         oauth: None,
         outbound_tls: Default::default(),
         hostname: Domain::new("mx.a.test").unwrap(),
@@ -53,6 +54,7 @@ fn config() -> Config {
             relay_to: None,
             dkim: false,
             mta_sts: Default::default(),
+            pop3: Default::default(),
         }],
         accounts: vec![AccountConfig {
             address: Address::parse(testing::USER).unwrap(),

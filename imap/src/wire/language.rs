@@ -3,56 +3,28 @@
 
 use std::borrow::Cow;
 
-/// A language of responses.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum Language {
-    /// `i-default` (RFC 2277 section 4.5): English in US-ASCII, before a client asks for another one.
-    #[default]
-    Default,
-    /// `EN`
-    English,
-    /// `DE`
-    German,
+use waypost_mail::Language;
+
+/// The language that a range asks for; `default` is what the server prefers.
+pub fn asked_for(range: &str) -> Option<Language> {
+    if range.eq_ignore_ascii_case("default") { Some(Language::Default) } else { Language::by_range(range) }
 }
 
-impl Language {
-    /// All that there are, with their tags.
-    pub const ALL: [(Self, &'static str); 3] =
-        [(Self::English, "EN"), (Self::German, "DE"), (Self::Default, "i-default")];
-
-    /// Its tag.
-    pub fn tag(self) -> &'static str {
-        Self::ALL.iter().find(|(known, _)| *known == self).map_or("", |(_, tag)| tag)
+/// A text in a language. The place that a refusal names is kept, and a number in it.
+pub fn spoken(language: Language, english: &str) -> Cow<'_, str> {
+    if language != Language::German {
+        return english.into();
     }
-
-    /// The language that a range asks for: by its tag, or the more general one that its first subtag is (RFC 4647 section 3.4);
-    /// `default` is what the server prefers.
-    pub fn asked_for(range: &str) -> Option<Self> {
-        if range.eq_ignore_ascii_case("default") {
-            return Some(Self::Default);
-        }
-        let is = |range: &str| Self::ALL.iter().find(|(_, tag)| tag.eq_ignore_ascii_case(range));
-        let general = range.split_once('-').map_or(range, |(first, _)| first);
-        is(range).or_else(|| is(general)).map(|(language, _)| *language)
+    if let Some(german) = german(english) {
+        return german.into();
     }
-
-    /// A text in this language. The place that a refusal names is kept, and a number in it.
-    pub fn text(self, english: &str) -> Cow<'_, str> {
-        if self != Self::German {
-            return english.to_owned().into();
-        }
-        if let Some(german) = german(english) {
-            return german.into();
-        }
-        let place = english.strip_suffix(')').and_then(|text| text.rsplit_once(" (octet "));
-        let placed = place.and_then(|(reason, octet)| Some(format!("{} (Oktett {octet})", german(reason)?)));
-        placed.or_else(|| numbered(english)).unwrap_or_else(|| english.to_owned()).into()
-    }
+    let place = english.strip_suffix(')').and_then(|text| text.rsplit_once(" (octet "));
+    let placed = place.and_then(|(reason, octet)| Some(format!("{} (Oktett {octet})", german(reason)?)));
+    placed.or_else(|| numbered(english)).map_or(english.into(), Cow::from)
 }
 
 fn german(english: &str) -> Option<&'static str> {
-    let at = GERMAN.binary_search_by_key(&english, |(known, _)| known).ok()?;
-    Some(GERMAN[at].1)
+    Language::German.translated(english, &GERMAN)
 }
 
 /// A text whose one number stands as `{}` in the table.
@@ -411,7 +383,7 @@ mod tests {
             (Language::English, "deleted", "deleted"),
             (Language::Default, "deleted", "deleted"),
         ] {
-            assert_eq!(language.text(english), text);
+            assert_eq!(spoken(language, english), text);
         }
     }
 
@@ -428,20 +400,9 @@ mod tests {
     }
 
     #[test]
-    fn languages_are_found_by_their_ranges() {
-        for (range, expected) in [
-            ("de", Some(Language::German)),
-            ("DE-AT", Some(Language::German)),
-            ("en-ca", Some(Language::English)),
-            ("I-DEFAULT", Some(Language::Default)),
-            ("default", Some(Language::Default)),
-            ("fr", None),
-            ("den", None),
-            ("", None),
-            ("i", None),
-            ("*", None),
-        ] {
-            assert_eq!(Language::asked_for(range), expected, "{range}");
-        }
+    fn the_server_prefers_a_language() {
+        assert_eq!(asked_for("DEFAULT"), Some(Language::Default));
+        assert_eq!(asked_for("de-CH"), Some(Language::German));
+        assert_eq!(asked_for("fr"), None);
     }
 }

@@ -306,9 +306,11 @@ fn config(server: SocketAddr, queue: QueueConfig) -> Config {
         relay_to: None,
         dkim: true,
         mta_sts: Default::default(),
+        pop3: Default::default(),
     };
     Config {
         imap: Default::default(),
+        pop3: Default::default(),
         oauth: None,
         outbound_tls: Default::default(),
         hostname: Domain::new("mx.a.test").unwrap(),

@@ -19,6 +19,7 @@ fn next_hop(host: &str, port: u16) -> NextHop {
 fn config() -> Config {
     Config {
         imap: Default::default(),
+        pop3: Default::default(),
         oauth: None,
         outbound_tls: Default::default(),
         hostname: domain("mx.a.test"),
@@ -78,6 +79,7 @@ fn the_most_specific_of_the_configuration_decides() {
         relay_to,
         dkim: true,
         mta_sts: Default::default(),
+        pop3: Default::default(),
     };
     let mut config = Config {
         routes: vec![route(Some("exact.test"), "exact", RouteTls::Required)],

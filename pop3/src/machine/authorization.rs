@@ -1,9 +1,12 @@
 //! The AUTHORIZATION state (RFC 1939 section 4): logins, and TLS before them.
 
-use waypost_auth::sasl::{Claim, Credentials, Progress};
+use waypost_auth::{
+    Apop,
+    sasl::{Claim, Credentials, Progress, prepare},
+};
 use waypost_net::Step;
 
-use super::{Login, Question, Session, State, Tls, WRONG_STATE};
+use super::{Login, Question, SYNTAX, Session, State, Tls, UNKNOWN, WRONG_STATE};
 use crate::wire::{Command, Encode, Refusal};
 
 const NO_USER: Refusal = Refusal::new("USER comes first");
@@ -22,19 +25,32 @@ impl Session {
     ) -> Option<Step<Question>> {
         self.state = State::Authorization { user: None };
         match command {
-            Command::User(_) | Command::Pass(_) | Command::Auth { .. } if !self.may_login() => {
+            Command::Apop { .. } if self.timestamp.is_none() => self.fault(UNKNOWN),
+            Command::User(_) | Command::Pass(_) | Command::Apop { .. } | Command::Auth { .. }
+                if !self.may_login() =>
+            {
                 self.fault(NEEDS_TLS);
             }
-            Command::User(name) => {
-                self.state = State::Authorization { user: Some(name.into()) };
-                self.ok("now the password");
-            }
+            Command::User(name) => match prepared(name) {
+                Some(name) => {
+                    self.state = State::Authorization { user: Some(name) };
+                    self.ok("now the password");
+                }
+                None => self.fault(SYNTAX),
+            },
             Command::Pass(password) => match user {
+                Some(_) if prepared(password).is_none() => self.fault(SYNTAX),
                 Some(login) => {
                     let (authorization, password) = (String::new(), password.into());
                     return self.log_in(Claim::Password(Credentials { authorization, login, password }));
                 }
                 None => self.fault(NO_USER),
+            },
+            Command::Apop { name, digest } => match (prepared(name), self.timestamp.clone()) {
+                (Some(login), Some(timestamp)) => {
+                    return self.log_in(Claim::Apop(Apop { login, timestamp, digest: digest.into() }));
+                }
+                _ => self.fault(SYNTAX),
             },
             Command::Auth { mechanism, initial } => return self.begin_exchange(mechanism, initial),
             Command::Stls => match self.tls {
@@ -47,6 +63,9 @@ impl Session {
                 }
             },
             Command::Capa => self.capabilities(self.tls),
+            // Nothing changes: messages are sent as they are in any case.
+            Command::Utf8 => self.ok("UTF-8 it is"),
+            Command::Lang(range) => self.speak(range),
             Command::Quit => {
                 self.ok("bye");
                 self.state = State::Closing;
@@ -91,32 +110,12 @@ impl Session {
         Some(Step::Ask(Question::Login(claim)))
     }
 
-    /// RFC 2449 section 6; what is there before the login is announced after it, too.
-    pub(super) fn capabilities(&mut self, tls: Tls) {
-        self.ok("capabilities follow");
-        if self.may_login() {
-            self.output.line(format_args!("USER"));
-            let names = self.offer.names();
-            self.output.line(format_args!("SASL {names}"));
-        }
-        if tls == Tls::Offered {
-            self.output.line(format_args!("STLS"));
-        }
-        for capability in [
-            "TOP",
-            "UIDL",
-            "RESP-CODES",
-            "AUTH-RESP-CODE",
-            "PIPELINING",
-            "EXPIRE NEVER",
-            "IMPLEMENTATION Waypost",
-        ] {
-            self.output.line(format_args!("{capability}"));
-        }
-        self.output.line(format_args!("."));
-    }
-
-    fn may_login(&self) -> bool {
+    pub(super) fn may_login(&self) -> bool {
         self.tls == Tls::Active || self.login == Login::Always
     }
+}
+
+/// What is not ASCII by SASLprep (RFC 6856 section 2.2); `None`: it holds what must not be there.
+fn prepared(text: &str) -> Option<String> {
+    if text.is_ascii() { Some(text.to_owned()) } else { prepare(text) }
 }

@@ -6,15 +6,19 @@ use waypost_mail::{AccountId, UidlId};
 use waypost_net::ClientCertificate;
 
 use super::*;
-use crate::listing::UniqueId;
 
-fn unique(uidl: u64) -> UniqueId {
-    UniqueId { account: AccountId(4), uidl: UidlId(uidl) }
+/// Messages of a UID, a unique-id and a size.
+fn listing(messages: impl IntoIterator<Item = (u32, u64, u64)>) -> Listing {
+    let mut listing = Listing::default();
+    for (uid, uidl, size) in messages {
+        listing.push(Uid::new(uid).unwrap(), UidlId(uidl), size);
+    }
+    listing.finish(AccountId(4))
 }
 
 /// Three messages of 100, 200 and 300 octets.
-fn maildrop() -> Vec<Message> {
-    (1..=3).map(|n| Message { size: 100 * n, unique: unique(70 + n) }).collect()
+fn maildrop() -> Listing {
+    listing((1..=3).map(|n| (10 + n as u32, 70 + n, 100 * n)))
 }
 
 /// The exchange of RFC 7677 section 3: user "user", password "pencil".
@@ -28,6 +32,11 @@ fn scram_keys() -> Keys {
     Keys { verifier: Verifier::parse(text).unwrap(), nonce: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into() }
 }
 
+/// Nothing of note.
+fn announced() -> Announced {
+    Announced::of_account(Pop3Policy::default())
+}
+
 /// A session, what it said and asked so far, and the canned world around it.
 struct World {
     session: Session,
@@ -35,7 +44,8 @@ struct World {
     now: Instant,
     deadline: Option<Instant>,
     closed: bool,
-    maildrop: Vec<Message>,
+    maildrop: fn() -> Listing,
+    policy: Pop3Policy,
     update: Result<(), Refusal>,
     certificate: Option<ClientCertificate>,
 }
@@ -46,7 +56,11 @@ impl World {
     }
 
     fn offering(tls: Tls, login: Login, offer: Offer) -> Self {
-        let session = Session::new(&"mx.example".parse().unwrap(), tls, login, offer);
+        Self::with(Terms { tls, login, offer, timestamp: None, announced: announced() })
+    }
+
+    fn with(terms: Terms) -> Self {
+        let session = Session::new(&"mx.example".parse().unwrap(), terms);
         let (now, update) = (Instant::now(), Ok(()));
         let mut world = Self {
             session,
@@ -54,7 +68,8 @@ impl World {
             now,
             deadline: None,
             closed: false,
-            maildrop: maildrop(),
+            maildrop,
+            policy: Pop3Policy::default(),
             update,
             certificate: None,
         };
@@ -89,7 +104,13 @@ impl World {
             self.said.push_str(std::str::from_utf8(&output).unwrap());
             match step {
                 Step::Read { deadline } => return self.deadline = Some(deadline),
-                Step::Watch { .. } => panic!("nothing can happen by itself"),
+                Step::Watch { deadline } => {
+                    assert!(
+                        matches!(self.session.state, State::Transaction(_)),
+                        "nothing can happen by itself"
+                    );
+                    return self.deadline = Some(deadline);
+                }
                 Step::StartCompression | Step::StopCompression => panic!("POP3 knows no compression"),
                 Step::Ask(question) => {
                     let answer = self.answer(question);
@@ -109,6 +130,10 @@ impl World {
         }
     }
 
+    fn opened(&self) -> Opened {
+        Opened { listing: (self.maildrop)(), policy: self.policy }
+    }
+
     /// Questions are put between what is said.
     fn answer(&mut self, question: Question) -> Answer {
         match question {
@@ -122,29 +147,38 @@ impl World {
             Question::LookUp(_) => Answer::Found(Err(Refusal::with(Code::SysTemp, "later"))),
             Question::Login(Claim::Certificate(shown)) => {
                 self.said.push_str(&format!("[certificate of {}]\r\n", shown.certificate.emails.join(" ")));
-                Answer::Opened(Ok(self.maildrop.clone()))
+                Answer::Opened(Ok(self.opened()))
+            }
+            Question::Login(Claim::Apop(shown)) => {
+                self.said.push_str(&format!("[{} {} {}]\r\n", shown.login, shown.timestamp, shown.digest));
+                Answer::Opened(match shown.digest.as_str() {
+                    "c4c9334bac560ecc979e58001b3e22fb" => Ok(self.opened()),
+                    _ => Err(Refusal::with(Code::Auth, "wrong")),
+                })
             }
             Question::Login(Claim::Token(bearer)) => Answer::Opened(match bearer.verdict {
-                Ok(()) => Ok(self.maildrop.clone()),
+                Ok(()) => Ok(self.opened()),
                 Err(_) => Err(Refusal::with(Code::Auth, "wrong")),
             }),
             Question::Login(Claim::Scram(proof)) => Answer::Opened(match proof.verdict {
-                Ok(()) => Ok(self.maildrop.clone()),
+                Ok(()) => Ok(self.opened()),
                 Err(_) => Err(Refusal::with(Code::Auth, "wrong")),
             }),
             Question::Login(Claim::Password(Credentials { password, .. })) => {
                 Answer::Opened(match password.as_str() {
-                    "secret" => Ok(self.maildrop.clone()),
+                    "secret" => Ok(self.opened()),
                     "in use" => Err(Refusal::with(Code::InUse, "taken")),
                     _ => Err(Refusal::with(Code::Auth, "wrong")),
                 })
             }
-            Question::Retrieve { message, lines } => {
-                self.said.push_str(&format!("[message {message} {lines:?}]\r\n"));
-                Answer::Retrieved(if message == 2 { Err(Refusal::new("gone")) } else { Ok(()) })
+            Question::Retrieve { message, lines, .. } => {
+                let uid = message.uid.value();
+                self.said.push_str(&format!("[message {uid} {lines:?}]\r\n"));
+                Answer::Retrieved(if uid == 13 { Err(Refusal::new("gone")) } else { Ok(()) })
             }
             Question::Update { deleted } => {
-                self.said.push_str(&format!("[delete {deleted:?}]\r\n"));
+                let uids: Vec<u32> = deleted.iter().map(|uid| uid.value()).collect();
+                self.said.push_str(&format!("[delete {uids:?}]\r\n"));
                 Answer::Updated(self.update)
             }
             Question::Flush => Answer::Flushed,
@@ -190,13 +224,13 @@ fn a_session_downloads_and_deletes() {
          S: 3 4.73
          S: .
          C: RETR 1
-         S: [message 0 None]
+         S: [message 11 None]
          C: TOP 2 5
-         S: [message 1 Some(5)]
+         S: [message 12 Some(5)]
          C: TOP 2 0
-         S: [message 1 Some(0)]
+         S: [message 12 Some(0)]
          C: RETR 3
-         S: [message 2 None]
+         S: [message 13 None]
          S: -ERR gone
          C: dele 1
          S: +OK marked as deleted
@@ -232,8 +266,8 @@ fn a_session_downloads_and_deletes() {
          C: STLS
          S: -ERR not in this state
          C: QUIT
-         S: [delete [0, 2]]
-         S: +OK bye (1 messages left)
+         S: [delete [11, 13]]
+         S: +OK bye
          S: [closed]
          C: NOOP",
     );
@@ -260,6 +294,8 @@ fn logins_fail_and_succeed() {
          S: RESP-CODES
          S: AUTH-RESP-CODE
          S: PIPELINING
+         S: UTF8 USER
+         S: LANG
          S: EXPIRE NEVER
          S: IMPLEMENTATION Waypost
          S: .
@@ -309,7 +345,7 @@ fn sasl_exchanges_log_in() {
          S: -ERR not in this state
          C: QUIT
          S: [delete []]
-         S: +OK bye (3 messages left)
+         S: +OK bye
          S: [closed]",
     );
     let mut world = World::new(Tls::Active, Login::WithTls);
@@ -402,6 +438,8 @@ fn no_password_goes_without_tls() {
          S: RESP-CODES
          S: AUTH-RESP-CODE
          S: PIPELINING
+         S: UTF8 USER
+         S: LANG
          S: EXPIRE NEVER
          S: IMPLEMENTATION Waypost
          S: .
@@ -519,7 +557,7 @@ fn a_lost_connection_deletes_nothing() {
     for (last, expected) in [
         ("", "[closed]\r\n"),
         ("QUIT", "[closed]\r\n"),
-        ("QUIT\r\n", "[delete [0]]\r\n+OK bye (2 messages left)\r\n[closed]\r\n"),
+        ("QUIT\r\n", "[delete [11]]\r\n+OK bye\r\n[closed]\r\n"),
     ] {
         let mut world = World::logged_in();
         world.say("DELE 1\r\n", 4096);
@@ -538,7 +576,7 @@ fn quit_says_if_the_update_failed() {
     world.say("DELE 2\r\nQUIT\r\n", 4096);
     assert_eq!(
         world.said,
-        "+OK marked as deleted\r\n[delete [1]]\r\n-ERR [SYS/TEMP] not removed\r\n[closed]\r\n"
+        "+OK marked as deleted\r\n[delete [12]]\r\n-ERR [SYS/TEMP] not removed\r\n[closed]\r\n"
     );
 }
 
@@ -555,7 +593,7 @@ fn shutdown_is_told() {
 #[test]
 fn a_huge_maildrop_is_listed_in_pieces() {
     let mut world = World::new(Tls::None, Login::Always);
-    world.maildrop = (0..50_000).map(|n| Message { size: n, unique: unique(n) }).collect();
+    world.maildrop = || listing((0..50_000).map(|n| (n as u32 + 1, n, n)));
     world.say("USER a\r\nPASS secret\r\nDELE 50000\r\n", 4096);
     world.said.clear();
     world.say("LIST\r\nUIDL\r\n", 4096);
@@ -566,4 +604,145 @@ fn a_huge_maildrop_is_listed_in_pieces() {
     assert!(world.said == scan + &listing(|n| format!("{} 4.{n}\r\n", n + 1)));
     // Many commands at once are bounded, too: the world asserts it.
     world.say(&"CAPA\r\n".repeat(2000), 16 * 1024);
+}
+
+/// A session that offers APOP.
+fn with_apop(tls: Tls, login: Login) -> World {
+    let timestamp = Some("<1896.697170952@dbc.mtview.ca.us>".to_owned());
+    World::with(Terms { tls, login, offer: Offer::default(), timestamp, announced: announced() })
+}
+
+#[test]
+fn apop_logs_in_where_it_is_offered() {
+    for chunk in [1, 3, 4096] {
+        let mut world = with_apop(Tls::None, Login::Always);
+        assert_eq!(world.said, "+OK mx.example POP3 ready <1896.697170952@dbc.mtview.ca.us>\r\n");
+        world.said.clear();
+        world.say("APOP mrose\r\nAPOP mrose c4c9334bac560ecc979e58001b3e22fa\r\n", chunk);
+        world.say("APOP mrose c4c9334bac560ecc979e58001b3e22fb\r\nAPOP mrose c4c9\r\n", chunk);
+        let asked = "[mrose <1896.697170952@dbc.mtview.ca.us> c4c9334bac560ecc979e58001b3e22f";
+        assert_eq!(
+            world.said,
+            format!(
+                "-ERR wrong arguments\r\n{asked}a]\r\n-ERR [AUTH] wrong\r\n{asked}b]\r\n\
+                 +OK 3 messages (600 octets)\r\n-ERR not in this state\r\n"
+            )
+        );
+    }
+}
+
+#[test]
+fn apop_needs_tls_as_all_logins_do() {
+    let mut world = with_apop(Tls::Offered, Login::WithTls);
+    world.said.clear();
+    world.say("APOP mrose c4c9334bac560ecc979e58001b3e22fb\r\nSTLS\r\n", 4096);
+    assert_eq!(world.said, "-ERR no login without TLS; use STLS first\r\n+OK begin TLS\r\n[TLS]\r\n");
+    world.said.clear();
+    // The greeting's timestamp still holds: there is no second greeting.
+    world.say("APOP mrose c4c9334bac560ecc979e58001b3e22fb\r\n", 4096);
+    assert!(world.said.ends_with("+OK 3 messages (600 octets)\r\n"), "{}", world.said);
+}
+
+#[test]
+fn people_are_spoken_to_in_their_language() {
+    check(
+        Tls::None,
+        Login::Always,
+        "S: +OK mx.example POP3 ready
+         C: LANG
+         S: +OK languages follow
+         S: en English
+         S: de Deutsch
+         S: i-default English in US-ASCII
+         S: .
+         C: LANG uga
+         S: -ERR there is no such language
+         C: LANG de-AT
+         S: +OK de Sprache gewechselt
+         C: LANG uga
+         S: -ERR diese Sprache gibt es nicht
+         C: LANG de at
+         S: -ERR falsche Angaben
+         C: UTF8
+         S: +OK es gilt UTF-8
+         C: USER a@mx.example
+         S: +OK jetzt das Passwort
+         C: PASS secret
+         S: +OK 3 Nachrichten (600 Oktette)
+         C: UTF8
+         S: -ERR nicht in diesem Zustand
+         C: DELE 4
+         S: -ERR keine solche Nachricht
+         C: LANG
+         S: +OK es folgen die Sprachen
+         S: en English
+         S: de Deutsch
+         S: i-default English in US-ASCII
+         S: .
+         C: lang EN-ca
+         S: +OK en language changed
+         C: LANG DE
+         S: +OK de Sprache gewechselt
+         C: LANG *
+         S: +OK i-default language changed
+         C: NOOP
+         S: +OK nothing done
+         C: QUIT
+         S: [delete []]
+         S: +OK bye
+         S: [closed]",
+    );
+}
+
+#[test]
+fn tls_forgets_the_language() {
+    let mut world = World::new(Tls::Offered, Login::WithTls);
+    world.say("LANG de\r\nSTLS\r\n", 4096);
+    world.said.clear();
+    world.say("NOOP\r\n", 4096);
+    assert_eq!(world.said, "-ERR not in this state\r\n");
+}
+
+#[test]
+fn names_and_passwords_are_prepared() {
+    let mut world = World::new(Tls::None, Login::Always);
+    world.said.clear();
+    // A private character; a soft hyphen, which is nothing; one that is composed.
+    world.say("USER \u{e000}\r\nUSER \u{ad}\r\nUSER a\u{308}\r\n", 4096);
+    assert_eq!(world.said, "-ERR wrong arguments\r\n-ERR wrong arguments\r\n+OK now the password\r\n");
+    assert!(matches!(&world.session.state, State::Authorization { user: Some(user) } if user == "\u{e4}"));
+    world.said.clear();
+    world.say("PASS \u{e000}\r\nPASS secret\r\n", 4096);
+    assert_eq!(world.said, "-ERR wrong arguments\r\n-ERR USER comes first\r\n");
+}
+
+#[test]
+fn policies_are_announced_before_and_after_login() {
+    let policy = |expire_days, seconds| Pop3Policy { expire_days, login_delay: Duration::from_secs(seconds) };
+    let all = [policy(Some(7), 0), policy(None, 600)];
+    let announced = Announced::of_all(all.into_iter());
+    let (tls, login, offer) = (Tls::Active, Login::WithTls, Offer::default());
+    for (own, after) in [
+        (policy(Some(0), 60), "EXPIRE 0\r\nLOGIN-DELAY 60\r\nIMPLEMENTATION Waypost\r\n.\r\n"),
+        (policy(Some(7), 0), "EXPIRE 7\r\nIMPLEMENTATION Waypost\r\n.\r\n"),
+        (policy(None, 600), "EXPIRE NEVER\r\nLOGIN-DELAY 600\r\nIMPLEMENTATION Waypost\r\n.\r\n"),
+    ] {
+        let terms = Terms { tls, login, offer: offer.clone(), timestamp: None, announced };
+        let mut world = World { policy: own, ..World::with(terms) };
+        world.say("CAPA\r\n", 4096);
+        let before = "LANG\r\nEXPIRE 7 USER\r\nLOGIN-DELAY 600 USER\r\nIMPLEMENTATION Waypost\r\n.\r\n";
+        assert!(world.said.ends_with(before), "{}", world.said);
+        world.say("USER a\r\nPASS secret\r\nCAPA\r\n", 4096);
+        assert!(world.said.ends_with(after), "{}", world.said);
+    }
+}
+
+#[test]
+fn a_session_that_lost_its_maildrop_ends() {
+    let mut world = World::logged_in();
+    world.say("DELE 1\r\nQUI", 4096);
+    world.said.clear();
+    world.session.event(Event::TakenOver);
+    world.run();
+    assert_eq!(world.said, "-ERR another session has taken the maildrop over\r\n[closed]\r\n");
 }

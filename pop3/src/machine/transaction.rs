@@ -2,10 +2,10 @@
 
 use waypost_net::Step;
 
-use super::{OUTPUT_BYTES_MAX, Question, Session, State, Tls, WRONG_STATE};
+use super::{Announced, OUTPUT_BYTES_MAX, Opened, Question, Session, State, Tls, WRONG_STATE};
 use crate::{
-    listing::{Listing, Message},
-    wire::{Command, Encode, Refusal},
+    listing::Listing,
+    wire::{Command, Encode, Refusal, spoken},
 };
 
 /// Which listing.
@@ -28,7 +28,7 @@ impl Session {
             Command::Top(number, lines) => return self.retrieve(listing, number, Some(lines)),
             Command::Quit => {
                 let deleted = listing.deleted();
-                self.state = State::Updating(listing);
+                self.state = State::Updating;
                 return Some(Step::Ask(Question::Update { deleted }));
             }
             Command::List(Some(number)) => self.list_one(&listing, number, List::Scan).err(),
@@ -52,7 +52,17 @@ impl Session {
                 self.capabilities(Tls::None);
                 None
             }
-            Command::User(_) | Command::Pass(_) | Command::Auth { .. } | Command::Stls => {
+            Command::Lang(range) => {
+                self.state = State::Transaction(listing);
+                self.speak(range);
+                return None;
+            }
+            Command::User(_)
+            | Command::Pass(_)
+            | Command::Apop { .. }
+            | Command::Auth { .. }
+            | Command::Stls
+            | Command::Utf8 => {
                 self.state = State::Transaction(listing);
                 self.fault(WRONG_STATE);
                 return None;
@@ -60,7 +70,7 @@ impl Session {
         };
         self.state = State::Transaction(listing);
         if let Some(refusal) = refused {
-            self.output.refusal(refusal);
+            self.refuse(refusal);
         }
         None
     }
@@ -71,7 +81,7 @@ impl Session {
     }
 
     fn list_one(&mut self, listing: &Listing, number: u32, list: List) -> Result<(), Refusal> {
-        let (_, message) = listing.find(number)?;
+        let message = listing.find(number)?;
         match list {
             List::Scan => self.output.line(format_args!("+OK {number} {}", message.size)),
             List::UniqueId => self.output.line(format_args!("+OK {number} {}", message.unique)),
@@ -107,29 +117,30 @@ impl Session {
 
     fn retrieve(&mut self, listing: Listing, number: u32, lines: Option<u32>) -> Option<Step<Question>> {
         match listing.find(number) {
-            Ok((message, _)) => {
+            Ok(message) => {
                 self.state = State::Retrieving(listing);
-                Some(Step::Ask(Question::Retrieve { message, lines }))
+                Some(Step::Ask(Question::Retrieve { message, lines, language: self.language }))
             }
             Err(refusal) => {
                 self.state = State::Transaction(listing);
-                self.output.refusal(refusal);
+                self.refuse(refusal);
                 None
             }
         }
     }
 
-    pub(super) fn opened(&mut self, messages: Vec<Message>) {
-        let listing = Listing::new(messages);
+    pub(super) fn opened(&mut self, Opened { listing, policy }: Opened) {
+        self.announced = Announced::of_account(policy);
         let (count, octets) = listing.drop_listing();
-        self.output.line(format_args!("+OK {count} messages ({octets} octets)"));
+        let (messages, unit) = (spoken(self.language, "messages"), spoken(self.language, "octets"));
+        self.output.line(format_args!("+OK {count} {messages} ({octets} {unit})"));
         self.state = State::Transaction(listing);
     }
 
-    pub(super) fn updated(&mut self, listing: &Listing, result: Result<(), Refusal>) {
+    pub(super) fn updated(&mut self, result: Result<(), Refusal>) {
         match result {
-            Ok(()) => self.output.line(format_args!("+OK bye ({} messages left)", listing.drop_listing().0)),
-            Err(refusal) => self.output.refusal(refusal),
+            Ok(()) => self.ok("bye"),
+            Err(refusal) => self.refuse(refusal),
         }
         self.state = State::Closing;
     }

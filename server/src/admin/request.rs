@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use waypost_auth::{Live, Secrets};
 use waypost_config::Config;
-use waypost_mail::{AccountRecord, AccountSource, Address, TotpSecret};
+use waypost_mail::{AccountRecord, AccountSource, Address, ApopSecret, TotpSecret};
 use waypost_mta::{
     queue::Control,
     reports::{
@@ -69,6 +69,13 @@ pub enum Request {
         address: String,
         /// What the codes are made of; `None`: no longer.
         secret: Option<Vec<u8>>,
+    },
+    /// Gives an account a secret for APOP, or takes it away.
+    AccountApop {
+        /// Its address.
+        address: String,
+        /// The secret; `None`: no longer.
+        secret: Option<String>,
     },
     /// Gives an account an app password.
     AppPasswordAdd {
@@ -261,6 +268,10 @@ pub async fn execute(
         }
         Request::AccountTotp { address, secret } => match named(store, &address) {
             Ok(record) => done(store.set_totp(record.id, secret.map(TotpSecret)).await),
+            Err(problem) => Err(problem),
+        },
+        Request::AccountApop { address, secret } => match named(store, &address) {
+            Ok(record) => done(store.set_apop(record.id, secret.map(ApopSecret)).await),
             Err(problem) => Err(problem),
         },
         Request::AppPasswordAdd { address, name, hash, services } => {

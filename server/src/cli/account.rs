@@ -2,7 +2,7 @@
 
 mod certificate;
 
-use waypost_auth::{Secrets, app_password, totp};
+use waypost_auth::{Secrets, apop, app_password, totp};
 use waypost_config::Config;
 use waypost_mail::Address;
 
@@ -63,6 +63,16 @@ pub async fn run(command: AccountCommand) -> Result<(), Failure> {
         AccountCommand::Totp { address, state: Switch::Off, config } => {
             target::ask(&config, Request::AccountTotp { address: address.clone(), secret: None }).await?;
             terminal::say(&format!("the password of {address} needs no code"));
+        }
+        AccountCommand::Apop { address, state: Switch::On, config } => {
+            let secret = apop::generate().map_err(Failure::new)?.0;
+            target::ask(&config, Request::AccountApop { address, secret: Some(secret.clone()) }).await?;
+            // The one time that it is shown; alone, so that a script can take it.
+            terminal::say(&secret);
+        }
+        AccountCommand::Apop { address, state: Switch::Off, config } => {
+            target::ask(&config, Request::AccountApop { address: address.clone(), secret: None }).await?;
+            terminal::say(&format!("{address} does not log in by APOP any more"));
         }
         AccountCommand::AppPassword(command) => app_passwords(command).await?,
         AccountCommand::Certificate(command) => certificate::run(command).await?,

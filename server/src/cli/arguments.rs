@@ -171,6 +171,16 @@ pub enum AccountCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Gives the account a secret for APOP, the old login of POP3
+    Apop {
+        /// Its address
+        address: String,
+        /// "on" makes a secret and prints it, this once; a former one is good no more
+        state: Switch,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Further passwords, each for one program or device
     #[command(subcommand)]
     AppPassword(AppPasswordCommand),

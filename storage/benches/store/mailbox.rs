@@ -1,7 +1,9 @@
 //! A mailbox of 100,000 messages.
 
-use waypost_mail::{SystemFlags, Uid};
-use waypost_storage::{FlagChange, FlagMode, MailboxState, Options, Store};
+use std::path::Path;
+
+use waypost_mail::{AccountId, SystemFlags, Uid};
+use waypost_storage::{FlagChange, FlagMode, MailboxState, Options, Row, Store};
 
 use crate::{
     accept::{acceptance, store, text},
@@ -38,6 +40,7 @@ pub(crate) async fn run() {
         store.close().await;
     }
     println!("{:<60} {:>8.1}", "SELECT after a start (account and rows from the index)", median(cold));
+    maildrop(place.path(), account).await;
     let options = Options { retention: std::time::Duration::ZERO, ..Options::new(place.path()) };
     let store = Store::open(options).await.unwrap();
     let opened = store.account(account).await.unwrap();
@@ -63,6 +66,40 @@ pub(crate) async fn run() {
     assert_eq!(gone.unwrap().len(), 50_000);
     println!("{:<60} {time:>8.1}", "EXPUNGE of 50,000");
     store.close().await;
+}
+
+/// As POP3 has it: what is kept of each message, and single messages from the index.
+async fn maildrop(place: &Path, account: AccountId) {
+    let keep: fn(&mut Vec<(Uid, u64)>, &Row) = |kept, row| kept.push((row.uid, row.uidl.0));
+    let (mut cold, mut warm, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..5 {
+        let store = Store::open(Options::new(place)).await.unwrap();
+        let (opened, time) = timed(async {
+            let opened = store.account(account).await.unwrap();
+            let inbox = opened.state().inbox().unwrap().id;
+            assert_eq!(opened.gather(inbox, keep).await.unwrap().1.len(), MESSAGES);
+            opened
+        })
+        .await;
+        cold.push(time);
+        let inbox = opened.state().inbox().unwrap().id;
+        let (found, time) = timed(async {
+            let mut found = 0;
+            for uid in (1..=MESSAGES as u32).step_by(100).filter_map(Uid::new) {
+                found += usize::from(opened.row(inbox, uid).await.unwrap().is_some());
+            }
+            found
+        })
+        .await;
+        assert_eq!((found, opened.state().inbox().unwrap().partial), (MESSAGES / 100, true));
+        rows.push(time / 1000.0);
+        let _held = opened.select(inbox).await.unwrap();
+        warm.push(timed(opened.gather(inbox, keep)).await.1);
+        store.close().await;
+    }
+    println!("{:<60} {:>8.1}", "a maildrop after a start, no rows kept", median(cold));
+    println!("{:<60} {:>8.3}", "a maildrop with its rows in memory", median(warm));
+    println!("{:<60} {:>8.3}", "one message of it, from the index", median(rows));
 }
 
 fn all_flags(state: &MailboxState) -> usize {

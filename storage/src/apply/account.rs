@@ -58,6 +58,10 @@ pub(crate) fn apply(
             mailbox(account, changed.mailbox)?.acl = Arc::new(acl);
         }
         AccountChange::SeenChanged(changed) => change_seen(account, changed, modseq)?,
+        AccountChange::Retrieved(retrieved) => {
+            let mailbox = mailbox(account, retrieved.mailbox)?;
+            Arc::make_mut(&mut mailbox.retrieved).add(retrieved.day, &retrieved.uids);
+        }
         AccountChange::AnnotationsChanged(changed) => {
             let all = Arc::make_mut(&mut account.annotations);
             for (key, value) in changed.annotations.iter().cloned().map(KeptAnnotation::into_annotation) {
@@ -173,6 +177,9 @@ fn expunge(account: &mut AccountState, expunged: &Expunged, modseq: ModSeq) -> R
     Arc::make_mut(&mut mailbox.vanished).add(gone.iter().map(|row| row.uid), modseq);
     if !mailbox.seen.is_empty() {
         Arc::make_mut(&mut mailbox.seen).forget(&expunged.uids);
+    }
+    if !mailbox.retrieved.is_empty() {
+        Arc::make_mut(&mut mailbox.retrieved).forget(&expunged.uids);
     }
     let freed = before - mailbox.bytes;
     account.bytes -= freed;

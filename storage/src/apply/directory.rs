@@ -51,6 +51,9 @@ pub(crate) fn apply(
             account(state, changed.account)?.totp.clone_from(&changed.secret);
             state.used_codes.remove(&changed.account);
         }
+        DirectoryChange::ApopChanged(changed) => {
+            account(state, changed.account)?.apop.clone_from(&changed.secret);
+        }
         DirectoryChange::CodeUsed(CodeUsed { account, step }) => {
             let used = state.used_codes.entry(*account).or_default();
             *used = (*used).max(*step);
@@ -105,6 +108,7 @@ fn create(state: &mut DirectoryState, created: &AccountCreated) -> Effect {
         scram_verifiers: created.scram_verifiers.clone(),
         app_passwords: Vec::new(),
         totp: None,
+        apop: None,
         certificates: Vec::new(),
         quota_bytes: created.quota_bytes,
     };

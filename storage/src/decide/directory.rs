@@ -1,14 +1,16 @@
 //! Commands on the accounts.
 
-use waypost_mail::{AccountCertificate, AccountId, AppPassword, MailboxId, Timestamp, TotpSecret};
+use waypost_mail::{
+    AccountCertificate, AccountId, ApopSecret, AppPassword, MailboxId, Timestamp, TotpSecret,
+};
 
 use super::{Command, Draft, Undecided, mailboxes, name::INBOX};
 use crate::{
     error::StoreError,
     record::{
-        AccountCreated, AccountRemoved, AppPasswordsChanged, CertificatesChanged, CodeUsed, CodesForgotten,
-        KeptAppPassword, KeptCertificate, NewValidity, PasswordChanged, QuotaChanged, StateRestored,
-        Subscribed, TotpChanged, UidValidityChanged,
+        AccountCreated, AccountRemoved, ApopChanged, AppPasswordsChanged, CertificatesChanged, CodeUsed,
+        CodesForgotten, KeptAppPassword, KeptCertificate, NewValidity, PasswordChanged, QuotaChanged,
+        StateRestored, Subscribed, TotpChanged, UidValidityChanged,
     },
     state::{DirectoryState, SpecialUse},
     store::NewAccount,
@@ -199,6 +201,24 @@ impl Command for SetTotp {
         }
         if current.totp != self.secret {
             draft.directory(TotpChanged { account: self.account, secret: self.secret.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// Gives an account another secret for APOP, or takes it away.
+pub(crate) struct SetApop {
+    pub(crate) account: AccountId,
+    pub(crate) secret: Option<ApopSecret>,
+}
+
+impl Command for SetApop {
+    type Outcome = ();
+
+    fn decide(&self, draft: &mut Draft<'_>) -> Result<(), Undecided> {
+        let current = draft.state().directory.accounts.get(&self.account).ok_or(StoreError::NoSuchAccount)?;
+        if current.apop != self.secret {
+            draft.directory(ApopChanged { account: self.account, secret: self.secret.clone() });
         }
         Ok(())
     }

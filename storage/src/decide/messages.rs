@@ -136,13 +136,24 @@ impl Command for Expunge {
         let gone = |row: &&Row| self.which == Which::All || row.flags.contains(SystemFlags::DELETED);
         let uids: Vec<Uid> =
             rows_of(&mailbox, &self.uids).into_iter().filter(gone).map(|row| row.uid).collect();
-        if !uids.is_empty() {
-            let bytes = uids.iter().filter_map(|uid| mailbox.row(*uid)).map(|row| row.content.size()).sum();
-            let retained = retain(draft, self.account, bytes)?;
-            draft.push(self.account, Expunged { mailbox: self.mailbox, uids: ranges(&uids), retained })?;
-        }
+        expunge(draft, self.account, &mailbox, &uids)?;
         Ok(uids)
     }
+}
+
+/// Removes messages that are there; their UIDs ascend.
+pub(super) fn expunge(
+    draft: &mut Draft<'_>,
+    account: AccountId,
+    mailbox: &MailboxState,
+    uids: &[Uid],
+) -> Result<(), Undecided> {
+    if !uids.is_empty() {
+        let bytes = uids.iter().filter_map(|uid| mailbox.row(*uid)).map(|row| row.content.size()).sum();
+        let retained = retain(draft, account, bytes)?;
+        draft.push(account, Expunged { mailbox: mailbox.id, uids: ranges(uids), retained })?;
+    }
+    Ok(())
 }
 
 /// Copies or moves messages, within an account or to another one, in one entry.

@@ -9,6 +9,7 @@ pub(crate) mod directory;
 pub(crate) mod dkim;
 mod draft;
 pub(crate) mod mailboxes;
+pub(crate) mod maildrop;
 pub(crate) mod messages;
 pub(crate) mod name;
 pub(crate) mod queue;

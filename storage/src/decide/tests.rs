@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use waypost_mail::{
-    AccessKey, AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime,
-    EnhancedStatus, EntryId, Flag, Flags, LoginService, MailboxId, ModSeq, Reply, ReversePath, Timestamp,
-    TotpSecret, Uid,
+    AccessKey, AccountCertificate, AccountId, AccountSource, Address, ApopSecret, AppPassword, BodyType,
+    DateTime, EnhancedStatus, EntryId, Flag, Flags, LoginService, MailboxId, ModSeq, Reply, ReversePath,
+    Timestamp, TotpSecret, Uid,
 };
 
 use super::{
@@ -15,9 +15,10 @@ use super::{
     decide,
     directory::{
         AddAppPassword, AddCertificate, CreateAccount, Mend, RemoveAccount, RemoveAppPassword,
-        RemoveCertificate, SetPassword, SetQuota, SetTotp, UseCode,
+        RemoveCertificate, SetApop, SetPassword, SetQuota, SetTotp, UseCode,
     },
     mailboxes::{CreateMailbox, DeleteMailbox, MAILBOXES_MAX, RenameMailbox, Subscribe},
+    maildrop::{ExpireRetrieved, UpdateMaildrop},
     messages::{ChangeFlags, Copy, Expunge, Originals, Route, Which},
     queue::{Hold, Remove, Reschedule, Settle},
     sharing::{Annotate, RightsChange, SetAcl, SetSpecialUse},
@@ -31,6 +32,8 @@ use crate::{
     content::BodyPlace,
     journal::{Placement, Position},
     record::{self, Change, Record},
+    retrieved::day,
+    seen::UidSet,
     state::{AccountState, CHUNK_ROWS_MAX, MailboxState, SpecialUse},
 };
 
@@ -494,6 +497,83 @@ fn a_mailbox_keeps_its_access_key_until_it_gets_another() {
     assert_eq!(world.account().seq, seq);
     let nowhere = GiveAccessKey { mailbox: MailboxId(99), ..give(1, Present::Goes) };
     assert_eq!(world.refused(&nowhere), StoreError::NoSuchMailbox);
+}
+
+/// What a session on INBOX leaves behind.
+fn left(world: &World, deleted: &[u32], retrieved: &[u32]) -> UpdateMaildrop {
+    let mut set = UidSet::default();
+    uids_of(retrieved).into_iter().for_each(|uid| set.insert(uid));
+    let (uid_validity, deleted) = (world.mailbox(INBOX).uid_validity, uids_of(deleted));
+    UpdateMaildrop { account: ACCOUNT, mailbox: INBOX, uid_validity, deleted, retrieved: set }
+}
+
+#[test]
+fn a_maildrop_is_updated_in_one_entry() {
+    let mut world = World::new();
+    world.deliver(6);
+    let entries = world.entries;
+    world.expunge(&[6], Which::All);
+    let update = left(&world, &[1, 3, 6, 9], &[1, 2, 4, 6, 9]);
+    world.run(&update).unwrap();
+    assert_eq!((world.uids(INBOX), world.entries), (vec![2, 4, 5], entries + 2));
+    let retrieved = |world: &World| {
+        let retrieved = world.mailbox(INBOX).retrieved.clone();
+        (1..=9).filter_map(Uid::new).filter(|uid| retrieved.day(*uid) == Some(day(NOW))).count()
+    };
+    assert_eq!(retrieved(&world), 2, "what is gone is not known as retrieved");
+    // Nothing is left to be done.
+    let seq = world.account().seq;
+    world.run(&update).unwrap();
+    assert_eq!(world.account().seq, seq);
+    world.run(&left(&world, &[2], &[2])).unwrap();
+    assert_eq!((world.uids(INBOX), retrieved(&world)), (vec![4, 5], 1));
+    let validity = world.mailbox(INBOX).uid_validity.next();
+    let other = UpdateMaildrop { uid_validity: validity, ..left(&world, &[4], &[]) };
+    assert_eq!(world.refused(&other), StoreError::NoSuchMessage);
+    assert_eq!(world.refused(&UpdateMaildrop { mailbox: MailboxId(99), ..other }), StoreError::NoSuchMailbox);
+}
+
+#[test]
+fn what_was_retrieved_expires_and_nothing_else() {
+    let mut world = World::new();
+    world.deliver(5);
+    world.run(&left(&world, &[], &[1, 2, 4])).unwrap();
+    let expire = |before| ExpireRetrieved { account: ACCOUNT, before };
+    assert_eq!(world.run(&expire(day(NOW))), Ok(0), "not on the same day");
+    // Elsewhere it is safe, and stays so when it comes back.
+    let archive = world.create("Kept").unwrap();
+    let go = |from, to, uid| Copy {
+        from,
+        uids: uids_of(&[uid]),
+        to,
+        missing: Missing::Skipped,
+        route: Route::within(ACCOUNT, Originals::Go),
+    };
+    world.run(&go(INBOX, archive, 4)).unwrap();
+    world.run(&go(archive, INBOX, 1)).unwrap();
+    assert_eq!(world.uids(INBOX), [1, 2, 3, 5, 6]);
+    assert_eq!(world.run(&expire(day(NOW) + 1)), Ok(2));
+    assert_eq!((world.uids(INBOX), world.run(&expire(u32::MAX))), (vec![3, 5, 6], Ok(0)));
+    assert_eq!(world.mailbox(INBOX).retrieved.oldest(), None);
+}
+
+#[test]
+fn an_account_has_one_secret_for_apop() {
+    let mut world = World::new();
+    let set = |secret: Option<&str>| SetApop {
+        account: ACCOUNT,
+        secret: secret.map(|secret| ApopSecret(secret.to_owned())),
+    };
+    let kept = |world: &World| world.state.directory.accounts[&ACCOUNT].apop.clone();
+    for secret in [Some("one"), Some("two"), None] {
+        world.run(&set(secret)).unwrap();
+        assert_eq!(kept(&world), secret.map(|secret| ApopSecret(secret.to_owned())));
+    }
+    let seq = world.state.directory.seq;
+    world.run(&set(None)).unwrap();
+    assert_eq!(world.state.directory.seq, seq, "nothing changed");
+    let nobody = SetApop { account: AccountId(9), secret: None };
+    assert_eq!(world.refused(&nobody), StoreError::NoSuchAccount);
 }
 
 #[test]

@@ -38,7 +38,7 @@ use self::{
 };
 use crate::{
     error::StoreError,
-    state::{AccountState, Chunk, MailboxState},
+    state::{AccountState, Chunk, MailboxState, Row},
 };
 
 /// Most operations in one batch: larger ones take sled much memory.
@@ -142,6 +142,42 @@ impl Index {
             chunks.retain(|chunk: &Arc<Chunk>| chunk.rows.last().is_some_and(|row| row.uid < below));
         }
         Some(chunks)
+    }
+
+    /// Shows the rows of a mailbox, or those below a UID, to `look`, and keeps none. They are not compared with its digest
+    /// here. `None`: they cannot be read.
+    pub(crate) fn each_row(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        below: Option<Uid>,
+        mut look: impl FnMut(&Row),
+    ) -> Option<()> {
+        let prefix = rows_prefix(account, mailbox);
+        let mut look = |row: &Row| {
+            if below.is_none_or(|below| row.uid < below) {
+                look(row);
+            }
+        };
+        let read = self.run(|sled| {
+            for pair in sled.scan_prefix(&prefix) {
+                let (key, octets) = pair?;
+                let value = Value::open(&key, &octets);
+                if value.and_then(|value| rows::each(value.payload, &mut look)).is_none() {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        });
+        read.ok().flatten()
+    }
+
+    /// The row of a UID, as it was last written.
+    pub(crate) fn row(&self, account: AccountId, mailbox: MailboxId, uid: Uid) -> Option<Row> {
+        let (first, last) = (rows_prefix(account, mailbox), chunk_key(account, mailbox, uid));
+        let found = self.run(|sled| sled.range(first..=last).next_back().transpose()).ok()??;
+        let rows = rows::decode(Value::open(&found.0, &found.1)?.payload)?;
+        rows.into_iter().find(|row| row.uid == uid)
     }
 
     /// The encoded structure of a message, where it was read lately: never waits for the disk.

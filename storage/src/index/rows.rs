@@ -24,9 +24,18 @@ pub(super) fn encode(rows: &[Row]) -> Vec<u8> {
 /// The rows that [`encode`] wrote; `None` for anything else.
 pub(super) fn decode(octets: &[u8]) -> Option<Vec<Row>> {
     let mut input = Input { octets, before: [0; DIFFERENCES] };
-    let count = usize::try_from(input.number()?).ok().filter(|count| *count <= octets.len())?;
+    let count = input.count()?;
     let rows = (0..count).map(|_| input.row()).collect::<Option<Vec<_>>>()?;
     input.octets.is_empty().then_some(rows)
+}
+
+/// Shows each of the rows that [`encode`] wrote to `look`; `None` for anything else, of which some may have been shown.
+pub(super) fn each(octets: &[u8], mut look: impl FnMut(&Row)) -> Option<()> {
+    let mut input = Input { octets, before: [0; DIFFERENCES] };
+    for _ in 0..input.count()? {
+        look(&input.row()?);
+    }
+    input.octets.is_empty().then_some(())
 }
 
 /// Numbers that are kept as differences.
@@ -92,6 +101,12 @@ struct Input<'a> {
 }
 
 impl Input<'_> {
+    /// How many rows there are: none takes less than an octet.
+    fn count(&mut self) -> Option<usize> {
+        let count = usize::try_from(self.number()?).ok()?;
+        (count <= self.octets.len()).then_some(count)
+    }
+
     fn row(&mut self) -> Option<Row> {
         let (&[flags, kind], rest) = self.octets.split_first_chunk()?;
         self.octets = rest;
@@ -206,6 +221,9 @@ mod tests {
         #[test]
         fn rows_come_back(rows in proptest::collection::vec(row(), 0..20), cut in any::<proptest::sample::Index>()) {
             let octets = encode(&rows);
+            let mut shown = Vec::new();
+            prop_assert_eq!(each(&octets, |row| shown.push(row.clone())), Some(()));
+            prop_assert_eq!(&shown, &rows);
             prop_assert_eq!(decode(&octets), Some(rows));
             prop_assert_eq!(decode(&octets[..cut.index(octets.len())]), None);
             prop_assert_eq!(decode(&[&octets[..], &[0]].concat()), None);

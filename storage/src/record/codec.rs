@@ -2,10 +2,10 @@
 
 use minicbor::{Decoder, Encoder, bytes::ByteVec, decode, encode, encode::Write};
 use waypost_mail::{
-    AccessKey, AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime,
-    Domain, EmailId, EnhancedStatus, EntryId, EnvelopeId, Keyword, LoginService, MailboxId, ModSeq, Notify,
-    OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath, Solicitation, SystemFlags, ThreadId,
-    Timestamp, TotpSecret, Uid, UidValidity, UidlId,
+    AccessKey, AccountCertificate, AccountId, AccountSource, Address, ApopSecret, AppPassword, BodyType,
+    DateTime, Domain, EmailId, EnhancedStatus, EntryId, EnvelopeId, Keyword, LoginService, MailboxId, ModSeq,
+    Notify, OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath, Solicitation, SystemFlags,
+    ThreadId, Timestamp, TotpSecret, Uid, UidValidity, UidlId,
 };
 
 use crate::{
@@ -133,6 +133,7 @@ kept_as!(certificate: AccountCertificate as (String, ByteVec, i64),
 kept_as!(totp: Option<TotpSecret> as Option<ByteVec>, |v| v.as_ref().map(|v| v.0.clone().into()), |v| {
     Some(v.map(|v| TotpSecret(v.into())))
 });
+kept_as!(apop: Option<ApopSecret> as Option<String>, |v| v.as_ref().map(|v| v.0.clone()), |v| Some(v.map(ApopSecret)));
 kept_as!(access_key: Option<AccessKey> as Option<ByteVec>, |v| v.as_ref().map(|v| v.0.to_vec().into()), |v| match v {
     None => Some(None),
     Some(key) => Some(Some(AccessKey(key.as_slice().try_into().ok()?))),

@@ -49,6 +49,8 @@
 //! | 62 | 1 | account | `AnnotationsChanged` |
 //! | 63 | 1 | account | `SpecialUseChanged` |
 //! | 64 | 1 | directory | `GrantsChanged` |
+//! | 70 | 1 | account | `Retrieved` |
+//! | 71 | 1 | directory | `ApopChanged` |
 
 pub(crate) mod codec;
 mod sharing;
@@ -66,9 +68,9 @@ pub(crate) use self::snapshot::{
 pub(crate) use self::wishes::KeptWishes;
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use waypost_mail::{
-    AccessKey, AccountCertificate, AccountId, AccountSource, Address, AppPassword, BodyType, DateTime,
-    Domain, EmailId, EntryId, Keyword, MailboxId, ReversePath, SystemFlags, ThreadId, Timestamp, TotpSecret,
-    Uid, UidValidity, UidlId,
+    AccessKey, AccountCertificate, AccountId, AccountSource, Address, ApopSecret, AppPassword, BodyType,
+    DateTime, Domain, EmailId, EntryId, Keyword, MailboxId, ReversePath, SystemFlags, ThreadId, Timestamp,
+    TotpSecret, Uid, UidValidity, UidlId,
 };
 
 use crate::{
@@ -138,7 +140,7 @@ changes! {
         AppPasswordsChanged = 6, TotpChanged = 7, DestinationPaused = 9, CodeUsed = 10,
         CertificatesChanged = 11, SuppressionChanged = 12, SuppressionRemoved = 13,
         DkimKeyChanged = 14, DkimKeyRemoved = 15, CodesForgotten = 41, DirectorySnapshotPart = 42,
-        DirectorySnapshotClosed = 43, GrantsChanged = 64,
+        DirectorySnapshotClosed = 43, GrantsChanged = 64, ApopChanged = 71,
     }
 }
 changes! {
@@ -147,7 +149,7 @@ changes! {
         MailboxCreated = 16, MailboxDeleted = 17, MailboxRenamed = 18, Subscribed = 19, KeywordDefined = 20,
         MessageAdded = 21, FlagsChanged = 22, Expunged = 23, UidValidityChanged = 24,
         Released = 25, AccountSnapshotPart = 26, AccountSnapshotClosed = 27, AccessKeyChanged = 50, AclChanged = 60, SeenChanged = 61,
-        AnnotationsChanged = 62, SpecialUseChanged = 63,
+        AnnotationsChanged = 62, SpecialUseChanged = 63, Retrieved = 70,
     }
 }
 changes! {
@@ -269,6 +271,15 @@ pub(crate) struct TotpChanged {
     pub(crate) account: AccountId,
     #[cbor(n(1), with = "codec::totp")]
     pub(crate) secret: Option<TotpSecret>,
+}
+
+/// An account shares another secret with its clients for APOP, or none.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct ApopChanged {
+    #[cbor(n(0), with = "codec::account")]
+    pub(crate) account: AccountId,
+    #[cbor(n(1), with = "codec::apop")]
+    pub(crate) secret: Option<ApopSecret>,
 }
 
 /// A code of an account was used: neither it nor an older one is good any more.
@@ -498,6 +509,18 @@ pub(crate) struct Expunged {
     /// When, if they are retained: not where they were moved, nor where nothing is retained.
     #[cbor(n(2), with = "codec::optional_timestamp", default)]
     pub(crate) retained: Option<Timestamp>,
+}
+
+/// Messages were retrieved by POP3, none of them before.
+#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+pub(crate) struct Retrieved {
+    #[cbor(n(0), with = "codec::mailbox")]
+    pub(crate) mailbox: MailboxId,
+    /// Days since 1970-01-01 (UTC).
+    #[n(1)]
+    pub(crate) day: u32,
+    #[n(2)]
+    pub(crate) uids: Vec<UidRange>,
 }
 
 /// Retained messages are retained no more: their time is over, or they came back to a mailbox.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use waypost_mail::{
-    AccessKey, AccountId, AccountRecord, AccountSource, Address, BodyType, EntryId, Keyword, MailboxId,
-    ModSeq, ReversePath, Timestamp, TotpSecret, Uid, UidValidity, Wishes,
+    AccessKey, AccountId, AccountRecord, AccountSource, Address, ApopSecret, BodyType, EntryId, Keyword,
+    MailboxId, ModSeq, ReversePath, Timestamp, TotpSecret, Uid, UidValidity, Wishes,
 };
 
 use super::{KeptAppPassword, KeptCertificate, KeptWishes, codec};
@@ -17,6 +17,7 @@ use crate::{
     dkim::DkimKey,
     journal::RawRecord,
     queue::{Held, Outcome, QueueEntry, QueuedRecipient},
+    retrieved::KeptRetrieved,
     seen::KeptSeen,
     state::{Grave, MailboxState, Restore, Row, SpecialUse},
     suppression::Suppression,
@@ -142,6 +143,9 @@ pub(crate) struct MailboxPart {
     seen: Option<Vec<KeptSeen>>,
     #[cbor(n(15), with = "codec::access_key", default)]
     access_key: Option<AccessKey>,
+    /// Missing where nothing was.
+    #[n(16)]
+    retrieved: Option<Vec<KeptRetrieved>>,
 }
 
 impl MailboxPart {
@@ -164,6 +168,7 @@ impl MailboxPart {
             acl: (!mailbox.acl.is_empty()).then(|| KeptAclEntry::all(&mailbox.acl)),
             seen: (!mailbox.seen.is_empty()).then(|| KeptSeen::all(&mailbox.seen)),
             access_key: mailbox.access_key.clone(),
+            retrieved: (!mailbox.retrieved.is_empty()).then(|| KeptRetrieved::all(&mailbox.retrieved)),
         }
     }
 
@@ -184,6 +189,7 @@ impl MailboxPart {
             vanished: Arc::new(vanished.unwrap_or_else(|| Vanished::unknown_up_to(self.highest_modseq))),
             acl: Arc::new(self.acl.map(KeptAclEntry::into_acl).unwrap_or_default()),
             seen: Arc::new(self.seen.map(KeptSeen::into_seen).unwrap_or_default()),
+            retrieved: Arc::new(self.retrieved.map(KeptRetrieved::into_retrieved).unwrap_or_default()),
             ..MailboxState::new(self.id, self.name, self.uid_validity)
         }
     }
@@ -253,6 +259,8 @@ pub(crate) struct KeptAccount {
     certificates: Vec<KeptCertificate>,
     #[n(8)]
     quota_bytes: Option<u64>,
+    #[cbor(n(9), with = "codec::apop", default)]
+    apop: Option<ApopSecret>,
 }
 
 impl KeptAccount {
@@ -268,6 +276,7 @@ impl KeptAccount {
             totp: account.totp.clone(),
             certificates: account.certificates.iter().cloned().map(KeptCertificate).collect(),
             quota_bytes: account.quota_bytes,
+            apop: account.apop.clone(),
         }
     }
 
@@ -283,6 +292,7 @@ impl KeptAccount {
             totp: self.totp,
             certificates: self.certificates.into_iter().map(|kept| kept.0).collect(),
             quota_bytes: self.quota_bytes,
+            apop: self.apop,
         }
     }
 }

@@ -3,16 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use waypost_mail::{
-    AccountCertificate, AppPassword, BodyType, EntryId, Flags, LoginService, MailboxId, Reply, SystemFlags,
-    Timestamp, TotpSecret, Uid,
+    AccountCertificate, AccountId, AppPassword, BodyType, EntryId, Flags, LoginService, MailboxId, Reply,
+    SystemFlags, Timestamp, TotpSecret, Uid,
 };
 use waypost_message::Structure;
 
 use super::{accept, acceptance, account, delivery, options, relay, simulated};
 use crate::{
-    Attempt, Cause, DKIM_KEYS_MAX, DkimAlgorithm, DkimKey, DkimSecret, FlagChange, FlagMode, Missing,
-    Options, Outcome, QueueEvent, RecipientOutcome, Relay, ReturnedReport, Store, StoreError, Strike, Wishes,
+    Attempt, Cause, DKIM_KEYS_MAX, DkimAlgorithm, DkimKey, DkimSecret, FlagChange, FlagMode, MaildropUpdate,
+    Missing, Options, Outcome, QueueEvent, RecipientOutcome, Relay, ReturnedReport, Row, Store, StoreError,
+    Strike, UidSet, Wishes,
     disk::{Disk, Simulated},
+    retrieved::day,
 };
 
 async fn open(directory: &tempfile::TempDir, disk: &Arc<dyn Disk>) -> Store {
@@ -31,7 +33,7 @@ async fn a_second_process_is_refused() {
 }
 
 async fn account_error(store: &Store) -> StoreError {
-    store.set_quota(waypost_mail::AccountId(1), None).await.unwrap_err()
+    store.set_quota(AccountId(1), None).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -520,7 +522,7 @@ async fn the_index_is_made_anew_on_request() {
     store.close().await;
     let store = open(&directory, &disk).await;
     // One is loaded, and goes on being used.
-    let opened = store.account(waypost_mail::AccountId(2)).await.unwrap();
+    let opened = store.account(AccountId(2)).await.unwrap();
     let told = Arc::new(std::sync::Mutex::new(Vec::new()));
     let tell = Arc::clone(&told);
     let report: crate::Report = Arc::new(move |progress| tell.lock().unwrap().push(progress));
@@ -583,6 +585,77 @@ async fn a_large_mailbox_is_evicted_and_comes_back() {
     let change = FlagChange { mode: FlagMode::Add, flags: SystemFlags::SEEN.into(), unchanged_since: None };
     opened.change_flags(inbox, vec![Uid::FIRST], change).await.unwrap();
     assert!(opened.select(MailboxId(99)).await.is_err());
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_maildrop_is_read_without_coming_to_memory() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(19));
+    let store = open(&directory, &disk).await;
+    let id = account(&store, "user").await;
+    for number in 0..900u32 {
+        accept(&store, &number.to_le_bytes(), vec![delivery(id, None, Flags::default())]).await.unwrap();
+    }
+    let expected: Vec<_> = {
+        let opened = store.account(id).await.unwrap();
+        let selection = opened.select(opened.state().inbox().unwrap().id).await.unwrap();
+        selection.state().unwrap().rows().cloned().collect()
+    };
+    store.close().await;
+    let store = open(&directory, &disk).await;
+    let opened = store.account(id).await.unwrap();
+    let inbox = opened.state().inbox().unwrap().id;
+    // Some that are in memory only.
+    accept(&store, b"more", vec![delivery(id, None, Flags::default())]).await.unwrap();
+    let rows: fn(&mut Vec<Row>, &Row) = |rows, row| rows.push(row.clone());
+    let (state, gathered) = opened.gather(inbox, rows).await.unwrap();
+    assert_eq!((gathered.len(), &gathered[..900]), (901, &expected[..]));
+    assert!(state.partial && opened.state().mailboxes[&inbox].partial, "it came to memory");
+    let uid = |uid| Uid::new(uid).unwrap();
+    for number in [1, 16, 255, 256, 257, 899, 900, 901] {
+        assert_eq!(opened.row(inbox, uid(number)).await.unwrap().as_ref(), gathered.get(number as usize - 1));
+    }
+    assert_eq!(opened.row(inbox, uid(902)).await.unwrap(), None);
+    assert!(opened.state().mailboxes[&inbox].partial, "it came to memory");
+    // What is removed is gone, whatever the index still holds.
+    opened.expunge(inbox, vec![uid(3), uid(300)]).await.unwrap();
+    assert_eq!(opened.row(inbox, uid(300)).await.unwrap(), None);
+    assert_eq!(opened.gather(inbox, rows).await.unwrap().1.len(), 899);
+    store.checkpoint().await.unwrap();
+    assert_eq!(opened.row(inbox, uid(3)).await.unwrap(), None);
+    assert!(opened.row(inbox, uid(4)).await.unwrap().is_some());
+    assert_eq!(opened.gather(MailboxId(99), rows).await.unwrap_err(), StoreError::NoSuchMailbox);
+    assert_eq!(opened.row(MailboxId(99), uid(1)).await.unwrap_err(), StoreError::NoSuchMailbox);
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_was_retrieved_expires_also_after_a_restart() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), simulated(20));
+    let store = open(&directory, &disk).await;
+    let id = account(&store, "user").await;
+    for number in 0..5u32 {
+        accept(&store, &number.to_le_bytes(), vec![delivery(id, None, Flags::default())]).await.unwrap();
+    }
+    let opened = store.account(id).await.unwrap();
+    let inbox = opened.state().inbox().unwrap().clone();
+    let mut retrieved = UidSet::default();
+    [2, 3, 5].into_iter().filter_map(Uid::new).for_each(|uid| retrieved.insert(uid));
+    let uid_validity = inbox.uid_validity;
+    let update = MaildropUpdate { uid_validity, deleted: vec![Uid::FIRST], retrieved };
+    opened.update_maildrop(inbox.id, update).await.unwrap();
+    let today = day(store.now());
+    store.close().await;
+    let store = open(&directory, &disk).await;
+    assert_eq!(store.expire_retrieved(id, today).await, Ok(0));
+    assert!(store.shared().account(id).is_none(), "who has nothing that is over stays on the disk");
+    assert_eq!(store.expire_retrieved(id, today + 1).await, Ok(3));
+    assert_eq!(store.expire_retrieved(AccountId(99), u32::MAX).await, Err(StoreError::NoSuchAccount));
+    let left = store.account(id).await.unwrap();
+    assert_eq!(left.state().mailboxes[&inbox.id].count, 1);
+    assert_eq!(left.retained().await.unwrap().len(), 4, "it can be brought back");
     assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     store.close().await;
 }

@@ -272,6 +272,38 @@ async fn a_password_is_protected_by_codes() {
     server.signal("TERM").await;
 }
 
+/// The secret of APOP is made by the command, shown once, and good until it is turned off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_gets_a_secret_for_apop() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let config = SiteBuilder::new("a.test").listeners("pop3", "apop = true").write(home);
+    let file = config.display().to_string();
+    let account = |args: &[&str]| waypost(home).args(["account"]).args(args).args(["-c", &file]);
+    let first = account(&["apop", "alice@a.test", "on"]).run().await;
+    let server = Process::serve(&program(), &config).await;
+    let port = server.service("pop3").last().unwrap().port().to_string();
+    let script = "import poplib, sys\n\
+        maildrop = poplib.POP3('127.0.0.1', int(sys.argv[1]))\n\
+        try:\n    print(maildrop.apop(sys.argv[2], sys.argv[3]).decode())\n\
+        except poplib.error_proto as error:\n    print(error.args[0].decode())";
+    let apop = async |user: &str, secret: &str| {
+        Client::new("python3", home).args(["-c", script, &port, user, secret.trim()]).run().await
+    };
+    assert_eq!(apop("alice@a.test", &first).await.trim(), "+OK 0 messages (0 octets)");
+    let second = account(&["apop", "alice@a.test", "on"]).run().await;
+    assert!(first != second && second.trim().len() > 20, "{second}");
+    assert!(apop("alice@a.test", &first).await.starts_with("-ERR [AUTH]"), "a former secret is good no more");
+    assert!(apop("alice@a.test", &second).await.starts_with("+OK"));
+    assert!(apop("bob@a.test", PASSWORD).await.starts_with("-ERR [AUTH]"), "a password is no secret");
+    let off = account(&["apop", "alice@a.test", "off"]).run().await;
+    assert_eq!(off.trim(), "alice@a.test does not log in by APOP any more");
+    assert!(apop("alice@a.test", &second).await.starts_with("-ERR [AUTH]"));
+    let nobody = account(&["apop", "nobody@a.test", "on"]).output().await;
+    assert!(nobody.code == 1 && nobody.text.contains("there is no account"), "{}", nobody.text);
+    server.signal("TERM").await;
+}
+
 /// App passwords, made without and with a running server; SCRAM with the password that `account add` stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn app_passwords_come_and_go() {

@@ -1,60 +1,64 @@
 //! POP3 over a maildrop that IMAP fills and empties: octets, arithmetic of marks, and who has the maildrop.
 
+use std::sync::Arc;
+
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream},
     net::TcpStream,
 };
 use waypost_config::{Service, TlsMode};
+use waypost_mail::Timestamp;
+use waypost_server::{Parts, Server, start::Clock};
 use waypost_tests::{Site, SiteBuilder, site::PASSWORD};
 
 /// A connection that speaks in lines.
-struct Line(BufStream<TcpStream>);
+pub(crate) struct Line(pub(crate) BufStream<TcpStream>);
 
 impl Line {
-    async fn open(site: &Site, service: Service) -> Self {
+    pub(crate) async fn open(site: &Site, service: Service) -> Self {
         let mut line =
             Self(BufStream::new(TcpStream::connect(site.address(service, TlsMode::None)).await.unwrap()));
         line.read().await;
         line
     }
 
-    async fn pop3(site: &Site) -> Self {
+    pub(crate) async fn pop3(site: &Site) -> Self {
         let mut line = Self::open(site, Service::Pop3).await;
         assert!(line.ask("USER alice@a.test").await.starts_with("+OK"));
         line
     }
 
-    async fn maildrop(site: &Site) -> Self {
+    pub(crate) async fn maildrop(site: &Site) -> Self {
         let mut line = Self::pop3(site).await;
         assert!(line.ask(&format!("PASS {PASSWORD}")).await.starts_with("+OK "));
         line
     }
 
-    async fn imap(site: &Site) -> Self {
+    pub(crate) async fn imap(site: &Site) -> Self {
         let mut line = Self::open(site, Service::Imap).await;
         line.run(&format!("LOGIN alice@a.test \"{PASSWORD}\"")).await;
         line
     }
 
-    async fn send(&mut self, text: &str) {
+    pub(crate) async fn send(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).await.unwrap();
         self.0.flush().await.unwrap();
     }
 
-    async fn read(&mut self) -> String {
+    pub(crate) async fn read(&mut self) -> String {
         let mut line = String::new();
         self.0.read_line(&mut line).await.unwrap();
         line
     }
 
     /// One line in, one line out, without its end.
-    async fn ask(&mut self, line: &str) -> String {
+    pub(crate) async fn ask(&mut self, line: &str) -> String {
         self.send(&format!("{line}\r\n")).await;
         self.read().await.trim_end().to_owned()
     }
 
     /// A multi-line reply without its first and its last line.
-    async fn all(&mut self, line: &str) -> String {
+    pub(crate) async fn all(&mut self, line: &str) -> String {
         let first = self.ask(line).await;
         assert!(first.starts_with("+OK"), "{line}: {first}");
         let mut reply = String::new();
@@ -68,7 +72,7 @@ impl Line {
     }
 
     /// An IMAP command that goes well; its untagged lines.
-    async fn run(&mut self, command: &str) -> String {
+    pub(crate) async fn run(&mut self, command: &str) -> String {
         self.send(&format!("t {command}\r\n")).await;
         let mut said = String::new();
         loop {
@@ -81,11 +85,11 @@ impl Line {
         }
     }
 
-    async fn append(&mut self, message: &str) {
+    pub(crate) async fn append(&mut self, message: &str) {
         self.run(&format!("APPEND INBOX {{{}+}}\r\n{message}", message.len())).await;
     }
 
-    async fn ends(mut self) {
+    pub(crate) async fn ends(mut self) {
         assert_eq!(self.0.read(&mut [0; 9]).await.unwrap(), 0);
     }
 }
@@ -177,4 +181,177 @@ async fn pop3_deletes_at_quit_and_only_then() {
     assert!(!uidls.contains(&ids[1]));
     assert!(other.ask("QUIT").await.starts_with("+OK"));
     site.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_sessions_that_race_for_a_maildrop_one_gets_it() {
+    let site = SiteBuilder::new("a.test").start().await;
+    let mut imap = Line::imap(&site).await;
+    imap.append("A: 1\r\n\r\n").await;
+    for _ in 0..10 {
+        let mut racing = Vec::new();
+        for _ in 0..8 {
+            let mut line = Line::pop3(&site).await;
+            racing.push(tokio::spawn(async move {
+                let answer = line.ask(&format!("PASS {PASSWORD}")).await;
+                (line, answer)
+            }));
+        }
+        let mut winners = Vec::new();
+        for one in racing {
+            let (line, answer) = one.await.unwrap();
+            if answer.starts_with("+OK 1 ") {
+                winners.push(line);
+            } else {
+                assert!(answer.starts_with("-ERR [IN-USE]"), "{answer}");
+            }
+        }
+        assert_eq!(winners.len(), 1, "who has the maildrop");
+        let mut winner = winners.pop().unwrap();
+        assert_eq!(winner.ask("QUIT").await, "+OK bye");
+    }
+    site.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_that_is_broken_off_leaves_all_as_it_was() {
+    let site = SiteBuilder::new("a.test").domain("pop3_expire = \"0\"").start().await;
+    let large = format!("A: 1\r\n\r\n{}", ".line of a large message\r\n".repeat(400_000));
+    site.append("alice", "INBOX", &[large.clone().into_bytes(), b"A: 2\r\n\r\n".to_vec()]).await;
+    let mut pop3 = Line::maildrop(&site).await;
+    let uidls = pop3.all("UIDL").await;
+    pop3.send("DELE 2\r\nRETR 1\r\n").await;
+    for _ in 0..1000 {
+        assert!(!pop3.read().await.is_empty());
+    }
+    drop(pop3);
+    let mut again = loop {
+        let mut next = Line::pop3(&site).await;
+        let answer = next.ask(&format!("PASS {PASSWORD}")).await;
+        if answer.starts_with("+OK") {
+            break next;
+        }
+        assert!(answer.starts_with("-ERR [IN-USE]"), "{answer}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert_eq!(again.all("UIDL").await, uidls);
+    let retrieved = again.all("RETR 1").await;
+    assert!(retrieved == large.replace("\r\n.", "\r\n.."), "{} octets", retrieved.len());
+    assert_eq!(again.ask("QUIT").await, "+OK bye");
+    assert_eq!(site.read_mailbox("alice", "INBOX").await.len(), 1, "what was retrieved goes at QUIT");
+    site.finish().await;
+}
+
+/// Commands that come all at once are obeyed one after the other, and what is said is the same as if they had waited.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_that_come_in_a_flood_are_all_answered() {
+    const MESSAGES: usize = 300;
+    let site = SiteBuilder::new("a.test").start().await;
+    let message = |number: usize| format!("A: {number}\r\n\r\n.{}\r\n", "x".repeat(number));
+    let messages: Vec<_> = (1..=MESSAGES).map(|number| message(number).into_bytes()).collect();
+    site.append("alice", "INBOX", &messages).await;
+    let mut flood = format!("USER alice@a.test\r\nPASS {PASSWORD}\r\nCAPA\r\nUIDL\r\n");
+    let mut expected = String::new();
+    for number in 1..=MESSAGES {
+        flood.push_str(&format!(
+            "LIST {number}\r\nRETR {number}\r\nTOP {number} 0\r\nDELE {number}\r\nRETR {number}\r\n"
+        ));
+        let message = message(number);
+        let (size, sent) = (message.len(), message.replace("\r\n.", "\r\n.."));
+        let top = format!("A: {number}\r\n\r\n");
+        expected.push_str(&format!(
+            "+OK {number} {size}\r\n+OK {size} octets\r\n{sent}.\r\n+OK top of message follows\r\n{top}.\r\n\
+             +OK marked as deleted\r\n-ERR this message is marked as deleted\r\n"
+        ));
+    }
+    let octets: usize = messages.iter().map(Vec::len).sum();
+    expected.push_str(&format!("-ERR unknown command\r\n+OK {MESSAGES} {octets}\r\n+OK bye\r\n"));
+    flood.push_str("NONSENSE\r\nRSET\r\nQUIT\r\nNOOP\r\n");
+    let mut pop3 = Line::open(&site, Service::Pop3).await;
+    let (mut reader, mut writer) = tokio::io::split(pop3.0.get_mut());
+    let sent = async {
+        writer.write_all(flood.as_bytes()).await.unwrap();
+    };
+    let mut said = Vec::new();
+    let (_, read) = tokio::join!(sent, reader.read_to_end(&mut said));
+    read.unwrap();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.ends_with(&expected), "{} octets", said.len());
+    assert_eq!(site.read_mailbox("alice", "INBOX").await.len(), MESSAGES, "RSET took the marks away");
+    site.finish().await;
+}
+
+/// A message keeps its unique-id wherever it goes, and no other one gets it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unique_ids_stay_with_their_messages() {
+    let site = SiteBuilder::new("a.test").start().await;
+    let mut imap = Line::imap(&site).await;
+    for number in 1..=3 {
+        imap.append(&format!("A: {number}\r\n\r\n")).await;
+    }
+    let ids = async || -> Vec<String> {
+        let mut pop3 = Line::maildrop(&site).await;
+        let ids =
+            pop3.all("UIDL").await.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect();
+        assert_eq!(pop3.ask("QUIT").await, "+OK bye");
+        ids
+    };
+    let before = ids().await;
+    imap.run("SELECT INBOX").await;
+    // There and back: it stands last now.
+    imap.run("MOVE 1 Archive").await;
+    assert_eq!(ids().await, before[1..]);
+    imap.run("SELECT Archive").await;
+    imap.run("MOVE 1 INBOX").await;
+    assert_eq!(ids().await, [&before[1..], &before[..1]].concat());
+    // A copy is another message.
+    imap.run("SELECT INBOX").await;
+    imap.run("COPY 1 INBOX").await;
+    let copied = ids().await;
+    assert!(copied.len() == 4 && !before.contains(&copied[3]), "{copied:?}");
+    // What was deleted and comes back is the same.
+    imap.run("STORE 1 +FLAGS.SILENT (\\Deleted)").await;
+    imap.run("EXPUNGE").await;
+    assert_eq!(ids().await, copied[1..]);
+    let account = site.store().account(site.account_id("alice")).await.unwrap();
+    let deleted = account.retained().await.unwrap().iter().map(|retained| retained.id).collect();
+    account.undelete(deleted, None).await.unwrap();
+    assert_eq!(ids().await, [&copied[1..], &copied[..1]].concat());
+    // And flags change nothing.
+    imap.run("STORE 1:* +FLAGS.SILENT (\\Seen work)").await;
+    assert_eq!(ids().await, [&copied[1..], &copied[..1]].concat());
+    site.finish().await;
+}
+
+/// Over a restart: the server that comes back a week later removes what was retrieved, and only that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retrieved_messages_expire_over_a_restart() {
+    const DAY: i64 = 86_400_000;
+    let folder = tempfile::tempdir().unwrap();
+    let config = SiteBuilder::new("a.test").domain("pop3_expire = \"7d\"").write(folder.path());
+    let start = async |days: i64| {
+        let now = Timestamp(1_800_000_000_000 + days * DAY);
+        let clock = Clock(Arc::new(move || now));
+        let parts = Parts { clock: Some(clock), ..Parts::default() };
+        let running = Server::start(waypost_config::load(&config).unwrap(), parts).await.unwrap();
+        Site { domain: "a.test".to_owned(), folder: tempfile::tempdir().unwrap(), running }
+    };
+    let site = start(0).await;
+    site.append("alice", "INBOX", &[b"A: 1\r\n\r\n".to_vec(), b"A: 2\r\n\r\n".to_vec()]).await;
+    let mut pop3 = Line::maildrop(&site).await;
+    assert_eq!(pop3.all("RETR 2").await, "A: 2\r\n\r\n");
+    assert_eq!(pop3.ask("QUIT").await, "+OK bye");
+    site.finish().await;
+    for (days, expected) in [(7, 2), (8, 1), (1000, 1)] {
+        let site = start(days).await;
+        for _ in 0..100 {
+            if site.read_mailbox("alice", "INBOX").await.len() == expected {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        assert_eq!(site.read_mailbox("alice", "INBOX").await.len(), expected, "after {days} days");
+        site.finish().await;
+    }
 }

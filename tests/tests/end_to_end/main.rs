@@ -16,6 +16,7 @@ mod maildrop;
 mod moving;
 mod peers;
 mod queue;
+mod races;
 mod relay;
 mod reports;
 mod restart;

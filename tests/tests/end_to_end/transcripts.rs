@@ -7,7 +7,7 @@ use std::{
 };
 
 use waypost_auth::{hash_password, totp};
-use waypost_mail::{AccountSource, Address};
+use waypost_mail::{AccountSource, Address, ApopSecret};
 use waypost_storage::NewAccount;
 use waypost_tests::{Script, Site, SiteBuilder, Transport, site::PASSWORD};
 
@@ -37,6 +37,9 @@ async fn run_all(folder: &str) {
                 .with(if script.needs("shared") { SHARED } else { "" })
                 .limits("message_size = \"64 KiB\"\nrecipients = 100")
                 .with("[[alias]]\nfrom = \"team@a.test\"\nto = [\"alice@a.test\", \"bob@a.test\"]")
+                .listeners("pop3", if script.needs("apop") { "apop = true" } else { "" })
+                .domain(if script.needs("policy") { POLICY } else { "" })
+                .with(if script.needs("policy") { "[[domain]]\nname = \"b.test\"" } else { "" })
                 .listeners("imap", if script.needs("unauthenticate") { "unauthenticate = true" } else { "" })
                 .limits(match script.needs("no-soliciting") {
                     true => "no_soliciting = [\"org.example:ADV\", \"net.example:X\"]",
@@ -54,7 +57,21 @@ async fn run_all(folder: &str) {
                 }
             }
             if script.needs("shared") {
-                add_carol(&site).await;
+                add_carol(&site, PASSWORD).await;
+            }
+            if script.needs("messages") {
+                let messages = MESSAGES.map(|message| message.as_bytes().to_vec());
+                site.append("alice", "INBOX", &messages).await;
+            }
+            if script.needs("utf8") {
+                let message = "Subject: Gr\u{fc}\u{df}e\r\n\r\n\u{c4}\r\n";
+                site.append("alice", "INBOX", &[message.into()]).await;
+                add_carol(&site, "p\u{e4}sswort").await;
+            }
+            if script.needs("apop") {
+                let secret = Some(ApopSecret("shared secret".to_owned()));
+                site.store().set_apop(site.account_id("alice"), secret).await.unwrap();
+                look_anew(&site).await;
             }
             if script.needs("codes") {
                 made.extend(codes(&site).await);
@@ -68,26 +85,35 @@ async fn run_all(folder: &str) {
 /// Mailboxes of `folders` are shared; alice sets quotas.
 const SHARED: &str = "[imap]\nshared = \"folders@a.test\"\nadministrators = [\"alice@a.test\"]\nmetadata_entries = 10\nmetadata_size = \"1 KiB\"";
 
+/// What holds for POP3 sessions.
+const POLICY: &str = "pop3_expire = \"7d\"\npop3_login_delay = \"10m\"";
+/// Of 24, 35 and 12 octets.
+const MESSAGES: [&str; 3] =
+    ["Subject: one\r\n\r\nbody 1\r\n", "Subject: two\r\n\r\n.\r\n..dots\r\n\r\nlast\r\n", "A: b\r\n\r\nnone"];
+
+/// The accounts are looked at anew at once, not a little later.
+async fn look_anew(site: &Site) {
+    site.running.reload((*site.running.config()).clone()).await.unwrap();
+}
+
 /// An account of the store, with 10 KiB.
-async fn add_carol(site: &Site) {
+async fn add_carol(site: &Site, password: &str) {
     let new = NewAccount {
         address: Address::parse(&site.user("carol")).unwrap(),
         source: AccountSource::Store,
-        password_hash: Some(hash_password(PASSWORD).unwrap()),
+        password_hash: Some(hash_password(password).unwrap()),
         scram_verifiers: Vec::new(),
         quota_bytes: Some(10 << 10),
     };
     site.store().create_account(new).await.unwrap();
-    // The accounts are looked at anew at once, not a little later.
-    site.running.reload((*site.running.config()).clone()).await.unwrap();
+    look_anew(site).await;
 }
 
 /// Protects alice's password by codes; those of now.
 async fn codes(site: &Site) -> BTreeMap<String, String> {
     let (store, secret) = (site.running.store(), totp::generate().unwrap());
     store.set_totp(site.account_id("alice"), Some(secret.clone())).await.unwrap();
-    // The accounts are looked at anew at once, not a little later.
-    site.running.reload((*site.running.config()).clone()).await.unwrap();
+    look_anew(site).await;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let code = |ahead| totp::code(&secret, now / totp::STEP_SECONDS + ahead);
     [("code".to_owned(), code(0)), ("next code".to_owned(), code(1))].into()

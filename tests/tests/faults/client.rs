@@ -193,7 +193,16 @@ impl Pop3 {
 
     /// Sends a command; the status line.
     pub(crate) async fn command(&mut self, command: &str) -> Option<String> {
-        self.dialogue.send_line(command).await.ok()?;
+        self.send(command).await?;
+        self.status().await
+    }
+
+    pub(crate) async fn send(&mut self, command: &str) -> Option<()> {
+        self.dialogue.send_line(command).await.ok()
+    }
+
+    /// The status line of what was sent.
+    pub(crate) async fn status(&mut self) -> Option<String> {
         self.dialogue.line().await.ok()
     }
 

@@ -15,6 +15,7 @@ mod kill;
 mod ledger;
 mod load;
 mod power;
+mod quit;
 mod resync;
 mod rot;
 mod verify;

@@ -24,7 +24,7 @@ use crate::{
     fetch::structure::Structure,
     machine::Ran,
     session::Selected,
-    wire::{Numbers, Search, SearchKey, SequenceSet, Status, encode},
+    wire::{Numbers, Search, SearchKey, SequenceSet, Status, encode, spoken},
 };
 use answer::{Answer, Found};
 use program::{Context, Facts, Program, Unready};
@@ -72,7 +72,7 @@ impl Operation<'_, '_> {
         let found = found?;
         let mut out = answer.response(tag, numbers, &found.messages);
         if !found.all_read {
-            let text = self.user.enabled.language.text(UNREADABLE);
+            let text = spoken(self.user.enabled.language, UNREADABLE);
             encode::untagged(&mut out, Status::No, Some("CORRUPTION"), &text);
         }
         self.output.write(&out).await?;

@@ -6,6 +6,8 @@
 //! waypost-load journal folder=PATH writers=N octets=N seconds=N
 //! waypost-load connections smtp=ADDRESS count=N sessions=N        (holds them until standard input ends)
 //! waypost-load imap imap=ADDRESS mailboxes=N sessions=N seconds=N
+//! waypost-load pop3 pop3=ADDRESS first=N sessions=N messages=N octets=N seconds=N
+//! waypost-load null-pop3 messages=N octets=N                      (a POP3 server that says the same octets; prints its address)
 //! waypost-load handshakes smtp=ADDRESS sessions=N seconds=N resume=0|1
 //! ```
 //!
@@ -24,10 +26,13 @@ mod connections;
 mod imap;
 mod journal;
 mod null;
+mod pop3;
 mod send;
 mod smtp;
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
+
+const KINDS: &str = "send, imap, pop3, null, null-pop3, journal, connections or handshakes";
 
 /// `name=value` words.
 struct Words(BTreeMap<String, String>);
@@ -50,7 +55,7 @@ impl Words {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let what = arguments.next().expect("send, imap, null, journal, connections or handshakes");
+    let what = arguments.next().expect(KINDS);
     let words = arguments.map(|word| {
         let (name, value) = word.split_once('=').unwrap_or_else(|| panic!("{word} is not name=value"));
         (name.to_owned(), value.to_owned())
@@ -60,11 +65,13 @@ fn main() {
     let measured = match what.as_str() {
         "send" => runtime.block_on(send::run(&words)),
         "imap" => runtime.block_on(imap::run(&words)),
+        "pop3" => runtime.block_on(pop3::run(&words)),
         "null" => runtime.block_on(null::run(&words)),
+        "null-pop3" => runtime.block_on(pop3::null(&words)),
         "journal" => runtime.block_on(journal::run(&words)),
         "connections" => runtime.block_on(connections::open(&words)),
         "handshakes" => runtime.block_on(connections::handshakes(&words)),
-        other => panic!("{other}: send, imap, null, journal, connections or handshakes"),
+        other => panic!("{other}: {KINDS}"),
     };
     println!("{measured}");
 }

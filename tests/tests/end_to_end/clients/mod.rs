@@ -14,6 +14,7 @@ use waypost_tests::{Client, Site, SiteBuilder, after_added_fields, sample, site:
 
 mod bound;
 mod certificate;
+mod downloads;
 mod foreign;
 mod issuer;
 mod libraries;

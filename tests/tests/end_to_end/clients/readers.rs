@@ -6,7 +6,7 @@ use std::{
 };
 
 use waypost_config::{Service, TlsMode};
-use waypost_tests::{after_added_fields, site::PASSWORD};
+use waypost_tests::{Client, after_added_fields, site::PASSWORD};
 
 use super::{Scene, files, unix};
 
@@ -26,7 +26,7 @@ async fn fetchmail_takes_over_pop3_and_imap() {
     };
     let run = |rc: PathBuf| {
         let rc = rc.display().to_string();
-        scene.client("fetchmail").args(["-f", &rc, "--nosyslog", "--nodetach", "--invisible"]).run()
+        fetchmail(&scene, &rc).run()
     };
     let pop3 = scene.port(Service::Pop3, TlsMode::Implicit);
     run(scene.file("keep.rc", rc("POP3", pop3, "keep"))).await;
@@ -91,9 +91,7 @@ async fn fetchmail_uidl_takes_each_message_once() {
         scene.authority()
     );
     let rc = scene.file("uidl.rc", rc).display().to_string();
-    let run = || {
-        scene.client("fetchmail").args(["-f", &rc, "--nosyslog", "--nodetach", "--invisible", "-v"]).output()
-    };
+    let run = || fetchmail(&scene, &rc).output();
     let first = run().await;
     assert_eq!(first.code, 0, "{}", first.text);
     assert_contains_all(&fs::read(&collected).unwrap(), &sent);
@@ -201,6 +199,13 @@ async fn s_nail_reads_saves_and_deletes() {
     scene.site.finish().await;
 }
 
+/// fetchmail with its configuration, and a lock of its own: without one it does not run beside another.
+pub(super) fn fetchmail(scene: &Scene, rc: &str) -> Client {
+    let lock = scene.home.path().join("fetchmail.pid").display().to_string();
+    let args = ["-f", rc, "--pidfile", &lock, "--nosyslog", "--nodetach", "--invisible", "-v"];
+    scene.client("fetchmail").args(args)
+}
+
 /// A maildir holds exactly these messages as new ones, behind the fields that were added.
 fn assert_same(maildir: &Path, sent: &[Vec<u8>]) {
     let mut got: Vec<Vec<u8>> =
@@ -217,7 +222,7 @@ fn assert_same(maildir: &Path, sent: &[Vec<u8>]) {
 }
 
 /// The message without the field that getmail adds.
-fn without_marks(stored: &[u8]) -> Vec<u8> {
+pub(super) fn without_marks(stored: &[u8]) -> Vec<u8> {
     let text = String::from_utf8(stored.to_vec()).unwrap();
     let lines = text.split_inclusive('\n').filter(|line| !line.starts_with("X-getmail-"));
     lines.collect::<String>().into_bytes()

@@ -109,3 +109,45 @@ async fn pop3_that_stops_in_the_middle() {
     target.for_bob = 1;
     target.finish().await.finish().await;
 }
+
+/// Ten thousand commands in one piece: each is answered, in order, and the session is alive behind them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pop3_answers_a_flood_in_order() {
+    const COMMANDS: usize = 10_000;
+    let mut target = Target::start().await;
+    let count = target.messages;
+    // A command, what its answer begins with, and whether lines follow.
+    let kinds = [
+        ("NOOP", "+OK nothing".to_owned(), false),
+        ("STAT", format!("+OK {count} "), false),
+        ("LIST 1", "+OK 1 ".to_owned(), false),
+        ("RETR 1", "+OK ".to_owned(), true),
+        ("RETR 999", "-ERR no such message".to_owned(), false),
+        ("TOP 2 0", "+OK top".to_owned(), true),
+        ("UIDL", "+OK ".to_owned(), true),
+        ("DELE 1", "+OK ".to_owned(), false),
+        ("RETR 1", "-ERR this message is marked".to_owned(), false),
+        ("RSET", format!("+OK {count} "), false),
+    ];
+    let mut peer = target.connect("pop3", Way::Plain).await;
+    peer.send(b"USER alice@a.test\r\nPASS secret word\r\n").await;
+    peer.until(" messages (", "login").await;
+    peer.until("\r\n", "login").await;
+    let commands = kinds.iter().cycle().take(COMMANDS);
+    let flood: String = commands.clone().map(|(command, ..)| format!("{command}\r\n")).collect();
+    peer.send(flood.as_bytes()).await;
+    peer.send(b"QUIT\r\n").await;
+    let said = peer.end("a flood").await;
+    let mut lines = said.lines();
+    for (place, (command, answer, is_long)) in commands.enumerate() {
+        let line = lines.next().unwrap_or_default();
+        assert!(line.starts_with(answer), "command {place}, {command}: {line}");
+        if *is_long {
+            assert!(lines.by_ref().any(|line| line == "."), "command {place}, {command} has no end");
+        }
+    }
+    assert_eq!(lines.collect::<Vec<_>>(), [format!("+OK bye ({count} messages left)")]);
+    target.memory_is_bounded("a flood");
+    target.is_well("a flood").await;
+    target.finish().await.finish().await;
+}
