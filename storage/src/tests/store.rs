@@ -576,7 +576,7 @@ async fn a_large_mailbox_is_evicted_and_comes_back() {
             break;
         }
         accept(&store, b"more", vec![delivery(id, None, Flags::default())]).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(opened.state().mailboxes[&inbox].partial, "rows that nobody holds open are given up");
     let selection = opened.select(inbox).await.unwrap();
