@@ -348,7 +348,7 @@ async fn qresync_clients_know_the_mailbox_after_kills() {
     }
     say(&format!("qresync: seed {seed}, {cycles} kills, {all:?}, 0 problems"));
     assert!(all.appends > 0 && all.stores > 0 && all.expunges > 0, "nothing was done: {all:?}");
-    assert!(all.in_flight >= cycles, "the kills hit nothing: {all:?}");
+    assert!(2 * all.in_flight >= cycles, "the kills hit nothing: {all:?}");
 }
 
 /// All clients work until the server is gone.

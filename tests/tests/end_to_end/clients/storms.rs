@@ -234,11 +234,15 @@ impl Storm {
                 18 | 19 => self.empty_or_remove(machine),
                 _ if there.is_empty() => {}
                 _ => {
-                    let (folder, file) = &there[self.random.below(there.len())];
+                    let at = self.random.below(there.len());
+                    let (folder, file) = &there[at];
                     match what {
                         4..=10 => self.flag(machine, folder, file),
                         11..=12 => self.delete(folder, file),
-                        _ => self.relocate(machine, folder, file),
+                        // The first that it may.
+                        _ => drop(
+                            there[at..].iter().find(|(folder, file)| self.relocate(machine, folder, file)),
+                        ),
                     }
                 }
             }
@@ -303,8 +307,8 @@ impl Storm {
         }
     }
 
-    /// A message is moved once, by the one machine that may.
-    fn relocate(&mut self, machine: usize, folder: &str, file: &Path) {
+    /// A message is moved once, by the one machine that may. Whether it was.
+    fn relocate(&mut self, machine: usize, folder: &str, file: &Path) -> bool {
         let octets = fs::read(file).unwrap();
         let place = (folder.to_owned(), numbered(&octets));
         let own: Vec<String> = self.machine_folders(machine);
@@ -314,7 +318,7 @@ impl Storm {
             .collect();
         let fate = &self.fates[&place];
         if own.is_empty() || place.1 as usize % 2 != machine || fate.moved || fate.deleted {
-            return;
+            return false;
         }
         let to = own[self.random.below(own.len())].clone();
         let letters = letters_of(file);
@@ -328,6 +332,7 @@ impl Storm {
         self.fates.insert((to.clone(), place.1), fate);
         self.put(machine, &to, place.1, &letters, &without_marks(&octets));
         fs::remove_file(file).unwrap();
+        true
     }
 
     fn make_folder(&mut self, machine: usize) {
