@@ -113,11 +113,6 @@ impl Listing {
         }
     }
 
-    /// How many messages there are, marked or not.
-    pub(crate) fn len(&self) -> usize {
-        self.all.0
-    }
-
     /// Number and size of the messages that are not marked as deleted.
     pub(crate) fn drop_listing(&self) -> (usize, u64) {
         (self.all.0 - self.deleted.0, self.all.1 - self.deleted.1)

@@ -360,9 +360,8 @@ impl Machine for Session {
     }
 
     fn event(&mut self, event: Event) {
-        match event {
-            Event::TakenOver => self.refuse(TAKEN_OVER),
-        }
+        let Event::TakenOver = event;
+        self.refuse(TAKEN_OVER);
         self.state = State::Closing;
     }
 

@@ -33,18 +33,10 @@ pub(crate) struct Registry {
 /// The session that has a maildrop open.
 #[derive(Debug)]
 struct Holder {
-    sign: Mutex<Sign>,
+    /// When it was last heard of; `None`: it is in the UPDATE state, and ends by itself.
+    alive: Mutex<Option<Instant>>,
     /// Wakes it when it has lost the maildrop.
     lost: Notify,
-}
-
-/// What is known of a session's life.
-#[derive(Clone, Copy, Debug)]
-enum Sign {
-    /// When it was last heard of.
-    Alive(Instant),
-    /// It is in the UPDATE state, and ends by itself.
-    Updating,
 }
 
 impl Registry {
@@ -53,8 +45,8 @@ impl Registry {
     fn lock(&self, account: AccountId, silence: Duration) -> Option<Lock> {
         let mut open = locked(&self.open);
         if let Some(holder) = open.get(&account) {
-            match *locked(&holder.sign) {
-                Sign::Alive(last) if !silence.is_zero() && last.elapsed() >= silence => {
+            match *locked(&holder.alive) {
+                Some(last) if !silence.is_zero() && last.elapsed() >= silence => {
                     let silent = last.elapsed().as_secs();
                     tracing::info!(%account, silent, "a maildrop is taken over from a silent session");
                 }
@@ -62,8 +54,8 @@ impl Registry {
             }
             holder.lost.notify_one();
         }
-        let sign = Mutex::new(Sign::Alive(Instant::now()));
-        let holder = Arc::new(Holder { sign, lost: Notify::new() });
+        let alive = Mutex::new(Some(Instant::now()));
+        let holder = Arc::new(Holder { alive, lost: Notify::new() });
         open.insert(account, Arc::clone(&holder));
         Some(Lock { registry: self.clone(), account, holder })
     }
@@ -85,7 +77,7 @@ impl Lock {
     /// Lets nobody take it any more; `false`: somebody has.
     fn keep(&self) -> bool {
         let open = locked(&self.registry.open);
-        *locked(&self.holder.sign) = Sign::Updating;
+        *locked(&self.holder.alive) = None;
         self.is_held(&open)
     }
 }
@@ -139,7 +131,7 @@ impl Maildrop {
 
     /// The session lives.
     pub(crate) fn alive(&self) {
-        *locked(&self.lock.holder.sign) = Sign::Alive(Instant::now());
+        *locked(&self.lock.holder.alive) = Some(Instant::now());
     }
 
     /// Waits until another session has taken the maildrop over. Cancel-safe.
@@ -180,9 +172,8 @@ impl Maildrop {
         if self.expire_days == Some(0) {
             self.retrieved = UidSet::default();
         }
-        if self.leave(Vec::new()).await.is_err() {
-            tracing::debug!("what was retrieved is not known as such");
-        }
+        // A failure was logged: what was retrieved is not known as such.
+        let _logged = self.leave(Vec::new()).await;
     }
 
     async fn leave(self, deleted: Vec<Uid>) -> Result<(), Refusal> {

@@ -28,7 +28,7 @@ impl Session {
             Command::Top(number, lines) => return self.retrieve(listing, number, Some(lines)),
             Command::Quit => {
                 let deleted = listing.deleted();
-                self.state = State::Updating(listing.len());
+                self.state = State::Updating(listing.drop_listing().0 + deleted.len());
                 return Some(Step::Ask(Question::Update { deleted }));
             }
             Command::List(Some(number)) => self.list_one(&listing, number, List::Scan).err(),
@@ -57,12 +57,7 @@ impl Session {
                 self.speak(range);
                 return None;
             }
-            Command::User(_)
-            | Command::Pass(_)
-            | Command::Apop { .. }
-            | Command::Auth { .. }
-            | Command::Stls
-            | Command::Utf8 => {
+            _ => {
                 self.state = State::Transaction(listing);
                 self.fault(WRONG_STATE);
                 return None;
