@@ -31,6 +31,14 @@ pub(crate) fn decode<'a, O: From<&'a [u8]>>(octets: &'a [u8]) -> Result<Structur
     reader.rest.is_empty().then_some(structure).ok_or(StructureError)
 }
 
+/// The envelope alone: it stands before all else.
+pub(crate) fn decode_envelope<'a, O: From<&'a [u8]>>(
+    octets: &'a [u8],
+) -> Result<MessageEnvelope<O>, StructureError> {
+    let rest = octets.strip_prefix(&[VERSION]).ok_or(StructureError)?;
+    Ok(Reader { rest }.envelope()?.0)
+}
+
 struct Writer {
     octets: Vec<u8>,
 }
@@ -186,6 +194,12 @@ impl<'a> Reader<'a> {
         base: u64,
         depth: usize,
     ) -> Result<Structure<O>, StructureError> {
+        let (envelope, references_root) = self.envelope()?;
+        Ok(Structure { envelope, root: self.part(base, depth)?, references_root })
+    }
+
+    /// An envelope, and the root of References that stands in the middle of it.
+    fn envelope<O: From<&'a [u8]>>(&mut self) -> Result<(MessageEnvelope<O>, Option<O>), StructureError> {
         let (date, subject) = (self.optional()?, self.optional()?);
         let (in_reply_to, message_id) = (self.optional()?, self.optional()?);
         let references_root = self.optional()?;
@@ -194,7 +208,7 @@ impl<'a> Reader<'a> {
         let (to, cc, bcc) = (addresses()?, addresses()?, addresses()?);
         let envelope =
             MessageEnvelope { date, subject, from, sender, reply_to, to, cc, bcc, in_reply_to, message_id };
-        Ok(Structure { envelope, root: self.part(base, depth)?, references_root })
+        Ok((envelope, references_root))
     }
 
     fn address<O: From<&'a [u8]>>(&mut self) -> Result<EnvelopeAddress<O>, StructureError> {
@@ -347,7 +361,9 @@ mod tests {
 
         #[test]
         fn structures_round_trip(structure in structure(part())) {
-            prop_assert_eq!(decode(&structure.encode()), Ok(structure));
+            let octets = structure.encode();
+            prop_assert_eq!(MessageEnvelope::decode(&octets), Ok(structure.envelope.clone()));
+            prop_assert_eq!(decode(&octets), Ok(structure));
         }
 
         #[test]

@@ -216,6 +216,13 @@ impl<'a, O: From<&'a [u8]>> Structure<O> {
     }
 }
 
+impl<'a, O: From<&'a [u8]>> MessageEnvelope<O> {
+    /// Reads the envelope of what [`Structure::encode`] wrote, and nothing else of it. Errors: as [`Structure::decode`].
+    pub fn decode(octets: &'a [u8]) -> Result<Self, StructureError> {
+        codec::decode_envelope(octets)
+    }
+}
+
 impl Structure {
     /// Compact octets for the store; they begin with a version.
     pub fn encode(&self) -> Vec<u8> {

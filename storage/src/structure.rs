@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use bytes::Bytes;
 use waypost_mail::{AccountId, EmailId, MailboxId};
-use waypost_message::{Splitter, Structure};
+use waypost_message::{MessageEnvelope, Splitter, Structure};
 
 use crate::{error::StoreError, shared::Shared, state::Row, store::Store};
 
@@ -16,6 +16,11 @@ impl KeptStructure {
     /// What it says, with the octets of the kept form or with its own. Errors: `Damaged`, though its check is right.
     pub fn read<'a, O: From<&'a [u8]>>(&'a self) -> Result<Structure<O>, StoreError> {
         Structure::decode(&self.0).map_err(|error| StoreError::Damaged(error.to_string()))
+    }
+
+    /// The envelope alone. Errors: as [`KeptStructure::read`].
+    pub fn envelope<'a, O: From<&'a [u8]>>(&'a self) -> Result<MessageEnvelope<O>, StoreError> {
+        MessageEnvelope::decode(&self.0).map_err(|error| StoreError::Damaged(error.to_string()))
     }
 
     /// Its encoded form.

@@ -18,7 +18,7 @@ use crate::wire::{
     BodySection, FetchItem, SectionText, Urgency, UrlFetchItem,
     encode::{self, Recent},
 };
-use structure::{Form, Global, Structure};
+use structure::{Form, Global, MessageEnvelope, Structure};
 
 /// Most octets of a header that HEADER.FIELDS looks at: the largest header block that is accepted, and as much prefix.
 pub(crate) const HEADER_SUBSET_BYTES_MAX: u64 = 2 * HEADER_BYTES_MAX as u64;
@@ -39,6 +39,8 @@ pub(crate) struct Message<'a> {
     pub(crate) flags: Flags,
     /// Whether it is `\Recent`.
     pub(crate) recent: Recent,
+    /// Its envelope, where an item needs that and none needs more of the structure.
+    pub(crate) envelope: Option<MessageEnvelope<'a>>,
     /// Its structure, where an item needs it and it could be read.
     pub(crate) structure: Option<Structure<'a>>,
     /// How message/global is shown.
@@ -56,7 +58,21 @@ pub(crate) fn sets_seen(item: &FetchItem) -> bool {
     }
 }
 
-/// Whether an item needs the message's structure.
+impl<'a> Message<'a> {
+    fn envelope(&self) -> Option<&MessageEnvelope<'a>> {
+        self.structure.as_ref().map(|structure| &structure.envelope).or(self.envelope.as_ref())
+    }
+
+    /// Whether what an item is made of could not be read.
+    fn lacks(&self, item: &FetchItem) -> bool {
+        match item {
+            FetchItem::Envelope => self.envelope().is_none(),
+            item => needs_structure(item) && self.structure.is_none(),
+        }
+    }
+}
+
+/// Whether an item needs the message's structure, or its envelope alone.
 pub(crate) fn needs_structure(item: &FetchItem) -> bool {
     match item {
         FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure | FetchItem::Preview(_) => true,
@@ -104,7 +120,7 @@ impl<'a, 'o> Responder<'a, 'o> {
         message: &Message<'_>,
         items: &[FetchItem],
     ) -> Result<(), Disconnect> {
-        if message.structure.is_none() && items.iter().any(needs_structure) {
+        if items.iter().any(|item| message.lacks(item)) {
             self.read = Read::Damaged;
             return Ok(());
         }
@@ -305,12 +321,13 @@ fn named_number(out: &mut Vec<u8>, name: &[u8], number: u64) {
 
 /// An item that is computed from the structure.
 fn structured(out: &mut Vec<u8>, message: &Message<'_>, item: &FetchItem) {
+    if *item == FetchItem::Envelope {
+        let Some(envelope) = message.envelope() else { return };
+        out.extend(b"ENVELOPE ");
+        return structure::envelope(out, envelope);
+    }
     let Some(found) = &message.structure else { return };
     match item {
-        FetchItem::Envelope => {
-            out.extend(b"ENVELOPE ");
-            structure::envelope(out, &found.envelope);
-        }
         FetchItem::Body => {
             out.extend(b"BODY ");
             structure::body(out, &found.root, Form::Basic, message.global);

@@ -13,7 +13,7 @@ pub(crate) type Structure<'a> = waypost_message::Structure<&'a [u8]>;
 /// A part of it.
 pub(crate) type Part<'a> = waypost_message::Part<&'a [u8]>;
 /// Its envelope.
-type MessageEnvelope<'a> = waypost_message::MessageEnvelope<&'a [u8]>;
+pub(crate) type MessageEnvelope<'a> = waypost_message::MessageEnvelope<&'a [u8]>;
 /// An address of that.
 type EnvelopeAddress<'a> = waypost_message::EnvelopeAddress<&'a [u8]>;
 

@@ -106,8 +106,14 @@ impl Operation<'_, '_> {
             }
             false => Vec::new(),
         };
-        for (message, structure) in messages.iter_mut().zip(&structures) {
-            message.structure = structure.as_ref().and_then(|kept| kept.read().ok());
+        let is_envelope_enough =
+            items.iter().all(|item| *item == FetchItem::Envelope || !fetch::needs_structure(item));
+        for (message, kept) in messages.iter_mut().zip(&structures) {
+            let kept = kept.as_ref();
+            match is_envelope_enough {
+                true => message.envelope = kept.and_then(|kept| kept.envelope().ok()),
+                false => message.structure = kept.and_then(|kept| kept.read().ok()),
+            }
         }
         let view = &mut self.user.selected.as_mut().ok_or(Failure::bad(super::SELECT_FIRST))?.view;
         let mut responder = Responder::new(&self.context.store, self.output, enabled);
@@ -205,7 +211,8 @@ fn message(selected: &Selected, number: u32, enabled: Enabled) -> Option<Message
     let (flags, recent) = (view.state().flags(row), enabled.recent_mark(view, row.uid));
     let global = if enabled.rev2 { Global::Message } else { Global::Leaf };
     let owner = selected.space.account.reader().map(|_| selected.space.account.id());
-    Some(Message { number, row: row.clone(), owner, flags, recent, structure: None, global, urgent: true })
+    let (row, envelope, structure, urgent) = (row.clone(), None, None, true);
+    Some(Message { number, row, owner, flags, recent, envelope, structure, global, urgent })
 }
 
 #[cfg(test)]

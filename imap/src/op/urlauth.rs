@@ -36,7 +36,8 @@ impl Found {
     fn message(&self) -> Option<(Message<'_>, BodySection)> {
         let (structure, flags) = (Some(self.structure.read().ok()?), Flags::default());
         let (row, recent, global) = (self.row.clone(), Recent::No, Global::Leaf);
-        let message = Message { number: 0, row, owner: None, flags, recent, structure, global, urgent: true };
+        let (number, owner, envelope, urgent) = (0, None, None, true);
+        let message = Message { number, row, owner, flags, recent, envelope, structure, global, urgent };
         Some((message, self.section.clone()))
     }
 }
