@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 use waypost_mail::{AccountId, MailboxId, Uid, UidValidity};
-use waypost_storage::{Account, MaildropUpdate, Row, Store, StoreError, UidSet};
+use waypost_storage::{Account, MaildropUpdate, Row, RowsAhead, Store, StoreError, UidSet};
 
 use crate::{
     listing::{Listing, Message},
@@ -106,6 +106,8 @@ pub(crate) struct Maildrop {
     expire_days: Option<u32>,
     /// Messages that were retrieved, where that is asked for.
     retrieved: UidSet,
+    /// Some of those that are mostly asked for next.
+    ahead: RowsAhead,
     /// Last, so that it is given up when all else is.
     lock: Lock,
 }
@@ -125,8 +127,8 @@ impl Maildrop {
         let push = |listing: &mut Listing, row: &Row| listing.push(row.uid, row.uidl, row.content.size());
         let (mailbox, listing) = account.gather(inbox, push).await.map_err(|error| refusal(&error))?;
         let (listing, uid_validity) = (listing.finish(account.id()), mailbox.uid_validity);
-        let retrieved = UidSet::default();
-        Ok((Self { account, inbox, uid_validity, expire_days, retrieved, lock }, listing))
+        let (retrieved, ahead) = (UidSet::default(), RowsAhead::default());
+        Ok((Self { account, inbox, uid_validity, expire_days, retrieved, ahead, lock }, listing))
     }
 
     /// The session lives.
@@ -140,8 +142,9 @@ impl Maildrop {
     }
 
     /// A message as it is now.
-    pub(crate) async fn row(&self, message: &Message) -> Result<Row, Refusal> {
-        let row = self.account.row(self.inbox, message.uid).await.map_err(|error| refusal(&error))?;
+    pub(crate) async fn row(&mut self, message: &Message) -> Result<Row, Refusal> {
+        let row = self.account.row(self.inbox, message.uid, &mut self.ahead).await;
+        let row = row.map_err(|error| refusal(&error))?;
         // Under another UIDVALIDITY the UID is another message's.
         row.filter(|row| row.uidl == message.unique.uidl).ok_or(REMOVED)
     }

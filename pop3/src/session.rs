@@ -212,7 +212,7 @@ impl Answers {
 /// told by hanging up, for a reply that ends looks complete.
 async fn send(
     store: &Store,
-    maildrop: &Maildrop,
+    maildrop: &mut Maildrop,
     message: &Message,
     lines: Option<u32>,
     language: Language,

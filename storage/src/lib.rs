@@ -68,7 +68,7 @@ pub use content::{Body, BodyWriter, Content, Reader};
 pub use decide::sharing::RightsChange;
 pub use dkim::{DKIM_KEYS_MAX, DkimAlgorithm, DkimKey, DkimSecret, DkimState};
 pub use error::StoreError;
-pub use maildrop::MaildropUpdate;
+pub use maildrop::{MaildropUpdate, RowsAhead};
 pub use message::{MessageError, MessageWriter, Written};
 pub use progress::{Progress, Report};
 pub use queue::{

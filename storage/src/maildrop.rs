@@ -1,7 +1,7 @@
 //! A mailbox as POP3 has it (RFC 1939): all its messages at one moment, then one after the other, and one change at the end. Nothing of it
 //! stays in memory meanwhile but what its caller keeps.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use waypost_mail::{AccountId, MailboxId, Uid, UidValidity};
 
@@ -11,6 +11,7 @@ use crate::{
     error::StoreError,
     recovery,
     seen::UidSet,
+    shared::Shared,
     state::{AccountState, MailboxState, Row},
     store::Store,
 };
@@ -24,6 +25,28 @@ pub struct MaildropUpdate {
     pub deleted: Vec<Uid>,
     /// Messages that were retrieved, and are to be known as such.
     pub retrieved: UidSet,
+}
+
+/// Rows that are read at once where one is asked for: those that come next are mostly asked for next.
+const ROWS_AHEAD: usize = 16;
+
+/// Rows that were read from the index with another one. They are good as long as their mailbox has not changed.
+#[derive(Debug, Default)]
+pub struct RowsAhead {
+    /// The mailbox as it was.
+    state: Weak<MailboxState>,
+    rows: Vec<Row>,
+}
+
+impl RowsAhead {
+    fn row(&self, now: &Arc<MailboxState>, uid: Uid) -> Option<&Row> {
+        // While it is held, even weakly, no other one has its place.
+        if !std::ptr::eq(self.state.as_ptr(), Arc::as_ptr(now)) {
+            return None;
+        }
+        let at = self.rows.binary_search_by_key(&uid, |row| row.uid).ok()?;
+        self.rows.get(at)
+    }
 }
 
 impl Account {
@@ -49,10 +72,15 @@ impl Account {
         Ok((found, gathered))
     }
 
-    /// A message as it is now; `None`: it is gone. Errors: `NoSuchMailbox`, `Damaged`, `Io`.
-    pub async fn row(&self, mailbox: MailboxId, uid: Uid) -> Result<Option<Row>, StoreError> {
+    /// A message as it is now; `None`: it is gone. What `ahead` holds need not be read. Errors: `NoSuchMailbox`, `Damaged`, `Io`.
+    pub async fn row(
+        &self,
+        mailbox: MailboxId,
+        uid: Uid,
+        ahead: &mut RowsAhead,
+    ) -> Result<Option<Row>, StoreError> {
         let found = self.state().place(mailbox).cloned().ok_or(StoreError::NoSuchMailbox)?;
-        if let Some(row) = found.row(uid) {
+        if let Some(row) = found.row(uid).or_else(|| ahead.row(&found, uid)) {
             return Ok(Some(row.clone()));
         }
         let in_memory = found.chunks.first().and_then(|chunk| chunk.rows.first());
@@ -60,9 +88,10 @@ impl Account {
             return Ok(None);
         }
         let account = self.id();
-        if let Some(row) =
-            self.store().blocking(move |shared| Ok(shared.index.row(account, mailbox, uid))).await?
-        {
+        let read = move |shared: &Shared| Ok(shared.index.rows_from(account, mailbox, uid, ROWS_AHEAD));
+        let rows = self.store().blocking(read).await?.unwrap_or_default();
+        if let Some(row) = rows.first().filter(|row| row.uid == uid).cloned() {
+            *ahead = RowsAhead { state: Arc::downgrade(&found), rows };
             return Ok(Some(row));
         }
         // It came to memory and went meanwhile; or the index is wrong, and opening the mailbox mends it.

@@ -86,7 +86,13 @@ async fn maildrop(place: &Path, account: AccountId) {
         let (found, time) = timed(async {
             let mut found = 0;
             for uid in (1..=MESSAGES as u32).step_by(100).filter_map(Uid::new) {
-                found += usize::from(opened.row(inbox, uid).await.unwrap().is_some());
+                found += usize::from(
+                    opened
+                        .row(inbox, uid, &mut waypost_storage::RowsAhead::default())
+                        .await
+                        .unwrap()
+                        .is_some(),
+                );
             }
             found
         })

@@ -172,12 +172,18 @@ impl Index {
         read.ok().flatten()
     }
 
-    /// The row of a UID, as it was last written.
-    pub(crate) fn row(&self, account: AccountId, mailbox: MailboxId, uid: Uid) -> Option<Row> {
+    /// Rows of one chunk from a UID on, as they were last written, ascending; at most so many. `None`: they cannot be read.
+    pub(crate) fn rows_from(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        uid: Uid,
+        count: usize,
+    ) -> Option<Vec<Row>> {
         let (first, last) = (rows_prefix(account, mailbox), chunk_key(account, mailbox, uid));
         let found = self.run(|sled| sled.range(first..=last).next_back().transpose()).ok()??;
         let rows = rows::decode(Value::open(&found.0, &found.1)?.payload)?;
-        rows.into_iter().find(|row| row.uid == uid)
+        Some(rows.into_iter().skip_while(|row| row.uid < uid).take(count).collect())
     }
 
     /// The encoded structure of a message, where it was read lately: never waits for the disk.

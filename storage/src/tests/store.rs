@@ -11,8 +11,8 @@ use waypost_message::Structure;
 use super::{accept, acceptance, account, delivery, options, relay, simulated};
 use crate::{
     Attempt, Cause, DKIM_KEYS_MAX, DkimAlgorithm, DkimKey, DkimSecret, FlagChange, FlagMode, MaildropUpdate,
-    Missing, Options, Outcome, QueueEvent, RecipientOutcome, Relay, ReturnedReport, Row, Store, StoreError,
-    Strike, UidSet, Wishes,
+    Missing, Options, Outcome, QueueEvent, RecipientOutcome, Relay, ReturnedReport, Row, RowsAhead, Store,
+    StoreError, Strike, UidSet, Wishes,
     disk::{Disk, Simulated},
     retrieved::day,
 };
@@ -613,20 +613,27 @@ async fn a_maildrop_is_read_without_coming_to_memory() {
     assert_eq!((gathered.len(), &gathered[..900]), (901, &expected[..]));
     assert!(state.partial && opened.state().mailboxes[&inbox].partial, "it came to memory");
     let uid = |uid| Uid::new(uid).unwrap();
-    for number in [1, 16, 255, 256, 257, 899, 900, 901] {
-        assert_eq!(opened.row(inbox, uid(number)).await.unwrap().as_ref(), gathered.get(number as usize - 1));
+    let mut ahead = RowsAhead::default();
+    for number in [1, 2, 16, 17, 255, 256, 257, 899, 900, 901, 4, 3, 290, 300] {
+        assert_eq!(
+            opened.row(inbox, uid(number), &mut ahead).await.unwrap().as_ref(),
+            gathered.get(number as usize - 1)
+        );
     }
-    assert_eq!(opened.row(inbox, uid(902)).await.unwrap(), None);
+    assert_eq!(opened.row(inbox, uid(902), &mut ahead).await.unwrap(), None);
     assert!(opened.state().mailboxes[&inbox].partial, "it came to memory");
     // What is removed is gone, whatever the index still holds.
     opened.expunge(inbox, vec![uid(3), uid(300)]).await.unwrap();
-    assert_eq!(opened.row(inbox, uid(300)).await.unwrap(), None);
+    assert_eq!(opened.row(inbox, uid(300), &mut ahead).await.unwrap(), None);
     assert_eq!(opened.gather(inbox, rows).await.unwrap().1.len(), 899);
     store.checkpoint().await.unwrap();
-    assert_eq!(opened.row(inbox, uid(3)).await.unwrap(), None);
-    assert!(opened.row(inbox, uid(4)).await.unwrap().is_some());
+    assert_eq!(opened.row(inbox, uid(3), &mut ahead).await.unwrap(), None);
+    assert!(opened.row(inbox, uid(4), &mut ahead).await.unwrap().is_some());
     assert_eq!(opened.gather(MailboxId(99), rows).await.unwrap_err(), StoreError::NoSuchMailbox);
-    assert_eq!(opened.row(MailboxId(99), uid(1)).await.unwrap_err(), StoreError::NoSuchMailbox);
+    assert_eq!(
+        opened.row(MailboxId(99), uid(1), &mut RowsAhead::default()).await.unwrap_err(),
+        StoreError::NoSuchMailbox
+    );
     assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     store.close().await;
 }
