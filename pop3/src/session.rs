@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
@@ -17,7 +18,7 @@ use waypost_auth::{
 use waypost_config::ListenerConfig;
 use waypost_mail::{Language, LoginService};
 use waypost_net::{AddressCount, Connection, Disconnect, Driven, Handler, Output, TlsRole, drive};
-use waypost_storage::Store;
+use waypost_storage::{Reader, Store};
 
 use crate::{
     body::{DotStuffer, Top},
@@ -29,6 +30,8 @@ use crate::{
 
 /// Octets of a message that are sent at once; after each the session is known to live.
 const PIECE_BYTES: usize = 64 * 1024;
+/// How long a session that waits keeps what it read last.
+const READER_KEPT: Duration = Duration::from_secs(1);
 /// Room for the lines before and behind them.
 const LINES_BYTES: usize = 64;
 
@@ -91,7 +94,7 @@ fn driven(
     let machine = Session::new(&live.config.hostname, terms);
     drop(live);
     let counted = connection.counted.clone();
-    let handler = Answers { context, peer: peer.ip(), counted, seat: None, maildrop: None };
+    let handler = Answers { context, peer: peer.ip(), counted, seat: None, maildrop: None, reader: None };
     drive(connection, machine, handler)
 }
 
@@ -119,6 +122,8 @@ struct Answers {
     /// Counts the session, once it has logged in.
     seat: Option<Seat>,
     maildrop: Option<Maildrop>,
+    /// What the last message was read with: the next one often lies beside it. Given back when the session waits for long.
+    reader: Option<Box<Reader>>,
 }
 
 impl Handler<Session> for Answers {
@@ -134,7 +139,11 @@ impl Handler<Session> for Answers {
             Question::Retrieve { message, lines, language } => {
                 let maildrop =
                     self.maildrop.as_mut().ok_or_else(|| Disconnect::Handler("no maildrop".into()))?;
-                let sent = send(&self.context.store, maildrop, &message, lines, language, output).await?;
+                let reader = self.reader.take();
+                let how = (lines, language);
+                let (sent, reader) =
+                    send(&self.context.store, maildrop, &message, how, reader, output).await?;
+                self.reader = reader;
                 if sent.is_ok() && lines.is_none() {
                     maildrop.note_retrieved(message.uid);
                 }
@@ -154,6 +163,12 @@ impl Handler<Session> for Answers {
         let Some(maildrop) = &self.maildrop else { return pending().await };
         // It is asked for when a command was obeyed.
         maildrop.alive();
+        if self.reader.is_some() {
+            tokio::select! {
+                () = maildrop.lost() => return Event::TakenOver,
+                () = Box::pin(tokio::time::sleep(READER_KEPT)) => self.reader = None,
+            }
+        }
         maildrop.lost().await;
         Event::TakenOver
     }
@@ -214,18 +229,19 @@ async fn send(
     store: &Store,
     maildrop: &mut Maildrop,
     message: &Message,
-    lines: Option<u32>,
-    language: Language,
+    (lines, language): (Option<u32>, Language),
+    reader: Option<Box<Reader>>,
     output: &mut Output<'_>,
-) -> Result<Result<(), Refusal>, Disconnect> {
+) -> Result<(Result<(), Refusal>, Option<Box<Reader>>), Disconnect> {
     let content = match maildrop.row(message).await {
         Ok(row) => row.content,
-        Err(refusal) => return Ok(Err(refusal)),
+        Err(refusal) => return Ok((Err(refusal), None)),
     };
-    let mut reader = store.reader(&content, 0, content.size());
+    let mut reader = reader.unwrap_or_else(|| Box::new(store.reader(&content, 0, 0)));
+    reader.aim(&content, 0, content.size());
     let mut chunk = match reader.next().await {
         Ok(chunk) => chunk,
-        Err(error) => return Ok(Err(refusal(&error))),
+        Err(error) => return Ok((Err(refusal(&error)), None)),
     };
     let (mut stuffer, mut top) = (DotStuffer::default(), lines.map(Top::new));
     let mut buffer = BytesMut::with_capacity(chunk.len() + LINES_BYTES);
@@ -252,7 +268,7 @@ async fn send(
     }
     stuffer.finish(&mut buffer);
     output.write(&buffer).await?;
-    Ok(Ok(()))
+    Ok((Ok(()), Some(reader)))
 }
 
 #[cfg(test)]
