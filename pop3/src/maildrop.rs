@@ -9,9 +9,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 use waypost_mail::{AccountId, MailboxId, Uid, UidValidity};
-use waypost_storage::{Account, MaildropUpdate, Row, RowsAhead, Store, StoreError, UidSet};
+use waypost_storage::{Account, Content, MaildropUpdate, Reader, Row, RowsAhead, Store, StoreError, UidSet};
 
 use crate::{
     listing::{Listing, Message},
@@ -23,6 +26,9 @@ const REMOVED: Refusal = Refusal::new("the message was removed meanwhile");
 const TEMPORARY: Refusal = Refusal::with(Code::SysTemp, "the maildrop is not available now");
 const PERMANENT: Refusal = Refusal::with(Code::SysPerm, "the maildrop is not available");
 const NOT_REMOVED: Refusal = Refusal::with(Code::SysTemp, "the deleted messages were not removed");
+
+/// How long a session that waits keeps what it read last.
+const READER_KEPT: Duration = Duration::from_secs(1);
 
 /// The maildrops that are open.
 #[derive(Clone, Debug, Default)]
@@ -108,6 +114,8 @@ pub(crate) struct Maildrop {
     retrieved: UidSet,
     /// Some of those that are mostly asked for next.
     ahead: RowsAhead,
+    /// What the last message was read with: the next one often lies beside it.
+    reader: Option<Box<Reader>>,
     /// Last, so that it is given up when all else is.
     lock: Lock,
 }
@@ -128,7 +136,10 @@ impl Maildrop {
         let (mailbox, listing) = account.gather(inbox, push).await.map_err(|error| refusal(&error))?;
         let (listing, uid_validity) = (listing.finish(account.id()), mailbox.uid_validity);
         let (retrieved, ahead) = (UidSet::default(), RowsAhead::default());
-        Ok((Self { account, inbox, uid_validity, expire_days, retrieved, ahead, lock }, listing))
+        Ok((
+            Self { account, inbox, uid_validity, expire_days, retrieved, ahead, reader: None, lock },
+            listing,
+        ))
     }
 
     /// The session lives.
@@ -139,6 +150,30 @@ impl Maildrop {
     /// Waits until another session has taken the maildrop over. Cancel-safe.
     pub(crate) async fn lost(&self) {
         self.lock.holder.lost.notified().await;
+    }
+
+    /// The same of a session that waits for its client; what it read last is given back after a while.
+    pub(crate) async fn lost_at_rest(&mut self) {
+        if self.reader.is_some() {
+            tokio::select! {
+                () = self.lost() => return,
+                () = Box::pin(sleep(READER_KEPT)) => {}
+            }
+            self.reader = None;
+        }
+        self.lost().await;
+    }
+
+    /// What reads a message from its first octet on. Given back by [`Maildrop::keep_reader`].
+    pub(crate) fn reader(&mut self, store: &Store, content: &Content) -> Box<Reader> {
+        let mut reader = self.reader.take().unwrap_or_else(|| Box::new(store.reader(content, 0, 0)));
+        reader.aim(content, 0, content.size());
+        reader
+    }
+
+    /// The next message is read with this one.
+    pub(crate) fn keep_reader(&mut self, reader: Box<Reader>) {
+        self.reader = Some(reader);
     }
 
     /// A message as it is now.

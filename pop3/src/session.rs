@@ -5,7 +5,6 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
-    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
@@ -18,7 +17,7 @@ use waypost_auth::{
 use waypost_config::ListenerConfig;
 use waypost_mail::{Language, LoginService};
 use waypost_net::{AddressCount, Connection, Disconnect, Driven, Handler, Output, TlsRole, drive};
-use waypost_storage::{Reader, Store};
+use waypost_storage::Store;
 
 use crate::{
     body::{DotStuffer, Top},
@@ -30,8 +29,6 @@ use crate::{
 
 /// Octets of a message that are sent at once; after each the session is known to live.
 const PIECE_BYTES: usize = 64 * 1024;
-/// How long a session that waits keeps what it read last.
-const READER_KEPT: Duration = Duration::from_secs(1);
 /// Room for the lines before and behind them.
 const LINES_BYTES: usize = 64;
 
@@ -94,7 +91,7 @@ fn driven(
     let machine = Session::new(&live.config.hostname, terms);
     drop(live);
     let counted = connection.counted.clone();
-    let handler = Answers { context, peer: peer.ip(), counted, seat: None, maildrop: None, reader: None };
+    let handler = Answers { context, peer: peer.ip(), counted, seat: None, maildrop: None };
     drive(connection, machine, handler)
 }
 
@@ -122,8 +119,6 @@ struct Answers {
     /// Counts the session, once it has logged in.
     seat: Option<Seat>,
     maildrop: Option<Maildrop>,
-    /// What the last message was read with: the next one often lies beside it. Given back when the session waits for long.
-    reader: Option<Box<Reader>>,
 }
 
 impl Handler<Session> for Answers {
@@ -139,11 +134,7 @@ impl Handler<Session> for Answers {
             Question::Retrieve { message, lines, language } => {
                 let maildrop =
                     self.maildrop.as_mut().ok_or_else(|| Disconnect::Handler("no maildrop".into()))?;
-                let reader = self.reader.take();
-                let how = (lines, language);
-                let (sent, reader) =
-                    send(&self.context.store, maildrop, &message, how, reader, output).await?;
-                self.reader = reader;
+                let sent = send(&self.context.store, maildrop, &message, lines, language, output).await?;
                 if sent.is_ok() && lines.is_none() {
                     maildrop.note_retrieved(message.uid);
                 }
@@ -160,16 +151,10 @@ impl Handler<Session> for Answers {
     }
 
     async fn event(&mut self) -> Event {
-        let Some(maildrop) = &self.maildrop else { return pending().await };
+        let Some(maildrop) = &mut self.maildrop else { return pending().await };
         // It is asked for when a command was obeyed.
         maildrop.alive();
-        if self.reader.is_some() {
-            tokio::select! {
-                () = maildrop.lost() => return Event::TakenOver,
-                () = Box::pin(tokio::time::sleep(READER_KEPT)) => self.reader = None,
-            }
-        }
-        maildrop.lost().await;
+        maildrop.lost_at_rest().await;
         Event::TakenOver
     }
 }
@@ -229,19 +214,18 @@ async fn send(
     store: &Store,
     maildrop: &mut Maildrop,
     message: &Message,
-    (lines, language): (Option<u32>, Language),
-    reader: Option<Box<Reader>>,
+    lines: Option<u32>,
+    language: Language,
     output: &mut Output<'_>,
-) -> Result<(Result<(), Refusal>, Option<Box<Reader>>), Disconnect> {
+) -> Result<Result<(), Refusal>, Disconnect> {
     let content = match maildrop.row(message).await {
         Ok(row) => row.content,
-        Err(refusal) => return Ok((Err(refusal), None)),
+        Err(refusal) => return Ok(Err(refusal)),
     };
-    let mut reader = reader.unwrap_or_else(|| Box::new(store.reader(&content, 0, 0)));
-    reader.aim(&content, 0, content.size());
+    let mut reader = maildrop.reader(store, &content);
     let mut chunk = match reader.next().await {
         Ok(chunk) => chunk,
-        Err(error) => return Ok((Err(refusal(&error)), None)),
+        Err(error) => return Ok(Err(refusal(&error))),
     };
     let (mut stuffer, mut top) = (DotStuffer::default(), lines.map(Top::new));
     let mut buffer = BytesMut::with_capacity(chunk.len() + LINES_BYTES);
@@ -268,7 +252,8 @@ async fn send(
     }
     stuffer.finish(&mut buffer);
     output.write(&buffer).await?;
-    Ok((Ok(()), Some(reader)))
+    maildrop.keep_reader(reader);
+    Ok(Ok(()))
 }
 
 #[cfg(test)]
