@@ -4,7 +4,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use waypost_auth::{Directory, Srs};
 use waypost_mail::{AccountId, AccountSource, Address, BodyType, ReturnContent};
-use waypost_net::{AddressCount, Shutdown, TlsInfo};
+use waypost_net::TlsInfo;
 use waypost_storage::{NewAccount, Options, QueueEntry};
 
 use super::*;
@@ -186,19 +186,11 @@ impl Site {
     }
 }
 
-/// Waits for the greeting, as a client must.
 fn connection(stream: DuplexStream, peer: &str) -> Connection {
-    Connection {
-        stream: Box::new(stream),
-        peer: peer.parse().unwrap(),
-        local: "127.0.0.1:25".parse().unwrap(),
-        tls: None,
-        starttls: TlsRole::None,
-        shutdown: Shutdown::new(),
-        counted: AddressCount::default(),
-    }
+    Connection::over(Box::new(stream), peer.parse().unwrap(), "127.0.0.1:25".parse().unwrap())
 }
 
+/// Waits for the greeting, as a client must.
 async fn greeted(client: &mut (impl tokio::io::AsyncRead + Unpin)) {
     while client.read_u8().await.unwrap() != b'\n' {}
 }

@@ -10,14 +10,13 @@ use tokio::{
 use waypost_auth::Directory;
 use waypost_config::{ListenerRules, Service, TlsMode};
 use waypost_mail::{AccountId, AccountSource, Address, ApopSecret, DateTime, Flags, Timestamp, Uid};
-use waypost_net::{AddressCount, Shutdown};
 use waypost_storage::{
     Account, Delivery, NewAccount, Options, Retrieved,
     disk::{Disk, Simulated},
     retrieved::day,
 };
 
-use super::*;
+use super::{retrieve::PIECE_BYTES, *};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const PLAIN: &str = "A: b\r\n\r\nbody\r\n";
@@ -35,15 +34,7 @@ struct Client {
 }
 
 fn connection(stream: DuplexStream) -> Connection {
-    Connection {
-        stream: Box::new(stream),
-        peer: ([127, 0, 0, 1], 4000).into(),
-        local: ([127, 0, 0, 1], 110).into(),
-        tls: None,
-        starttls: TlsRole::None,
-        shutdown: Shutdown::new(),
-        counted: AddressCount::default(),
-    }
+    Connection::over(Box::new(stream), ([127, 0, 0, 1], 4000).into(), ([127, 0, 0, 1], 110).into())
 }
 
 fn listener() -> ListenerConfig {
