@@ -261,6 +261,31 @@ async fn mail_from_another_server_is_delivered() {
     assert!(site.queued().await.is_empty());
 }
 
+/// What the client said, not what it may not say, folded where a line would be too long (RFC 3865 section 2.6).
+#[tokio::test]
+async fn received_tells_what_a_message_solicits_for() {
+    let site = Site::new().await;
+    site.change("[limits]\n", "[limits]\nno_soliciting = [\"net.example:ADV\"]\n");
+    let (one, two) = ("org.example:ADV", "org.example:ADV:ADLT");
+    let longest = "a".repeat(1000);
+    let many = vec!["a".repeat(199); 5].join(",");
+    let folded = vec!["a".repeat(199); 5].join(",\r\n\t ");
+    for (said, told) in [
+        (one.to_owned(), format!("\r\n\t(SOLICIT={one})")),
+        (format!("{one},{two}"), format!("\r\n\t(SOLICIT={one},{two})")),
+        (many, format!("\r\n\t(SOLICIT={folded})")),
+        (longest, String::new()),
+    ] {
+        let input = format!(
+            "MAIL FROM:<s@c.test> SOLICIT={said}\r\nRCPT TO:<anna@a.test>\r\nDATA\r\nA: b\r\n\r\n.\r\n"
+        );
+        accepted(&site.relay(&input).await);
+        let stored = site.inbox(site.anna).await.pop().unwrap();
+        assert!(stored.contains(&format!("by mx.a.test with ESMTP{told}\r\n\tid ")), "{stored}");
+        assert!(stored.lines().all(|line| line.len() <= 998));
+    }
+}
+
 #[tokio::test]
 async fn recipients_are_decided_by_the_directory() {
     let site = Site::new().await;
