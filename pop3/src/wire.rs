@@ -45,23 +45,17 @@ pub(crate) enum Command<'a> {
     Quit,
 }
 
-/// Why a line is no command.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum CommandError {
-    /// No keyword that we know.
-    Unknown,
-    /// A keyword with arguments that it does not take.
-    Syntax,
-}
+pub(crate) const UNKNOWN: Refusal = Refusal::new("unknown command");
+pub(crate) const SYNTAX: Refusal = Refusal::new("wrong arguments");
 
 impl<'a> Command<'a> {
-    /// Reads a line without its CRLF.
-    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, CommandError> {
+    /// Reads a line without its CRLF. Errors: [`UNKNOWN`], or [`SYNTAX`] where the arguments are not those of its keyword.
+    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, Refusal> {
         let keyword = line.split(|octet| *octet == b' ').next().unwrap_or_default();
         if !KEYWORDS.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(keyword)) {
-            return Err(CommandError::Unknown);
+            return Err(UNKNOWN);
         }
-        let (_, command) = all_consuming(command).parse(line).finish().map_err(|_| CommandError::Syntax)?;
+        let (_, command) = all_consuming(command).parse(line).finish().map_err(|_| SYNTAX)?;
         Ok(command)
     }
 }
@@ -173,29 +167,21 @@ fn string(input: &[u8]) -> IResult<&[u8], &str> {
 
 /// Response code of a refusal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Code {
-    /// Another session holds the maildrop (RFC 2449 section 8.1.2).
-    InUse,
-    /// It is too soon after the last login (RFC 2449 section 8.1.1).
-    LoginDelay,
-    /// The credentials are wrong (RFC 3206 section 5).
-    Auth,
-    /// Our problem; it will pass (RFC 3206 section 4).
-    SysTemp,
-    /// Our problem; someone must act (RFC 3206 section 4).
-    SysPerm,
-}
+pub(crate) struct Code(&'static str);
 
 impl Code {
-    fn name(self) -> &'static str {
-        match self {
-            Self::InUse => "IN-USE",
-            Self::LoginDelay => "LOGIN-DELAY",
-            Self::Auth => "AUTH",
-            Self::SysTemp => "SYS/TEMP",
-            Self::SysPerm => "SYS/PERM",
-        }
-    }
+    /// Another session holds the maildrop (RFC 2449 section 8.1.2).
+    pub(crate) const IN_USE: Self = Self("IN-USE");
+    /// It is too soon after the last login (RFC 2449 section 8.1.1).
+    pub(crate) const LOGIN_DELAY: Self = Self("LOGIN-DELAY");
+    /// The credentials are wrong (RFC 3206 section 5).
+    pub(crate) const AUTH: Self = Self("AUTH");
+    /// Our problem; it will pass (RFC 3206 section 4).
+    pub(crate) const SYS_TEMP: Self = Self("SYS/TEMP");
+    /// Our problem; someone must act (RFC 3206 section 4).
+    pub(crate) const SYS_PERM: Self = Self("SYS/PERM");
+    /// The message holds UTF-8, which the client has not asked for (RFC 6856 section 5).
+    pub(crate) const UTF8: Self = Self("UTF8");
 }
 
 /// A negative reply.
@@ -225,7 +211,7 @@ pub(crate) trait Encode {
     fn refusal(&mut self, refusal: Refusal, language: Language) {
         let text = spoken(language, refusal.text);
         match refusal.code {
-            Some(code) => self.line(format_args!("-ERR [{}] {text}", code.name())),
+            Some(Code(code)) => self.line(format_args!("-ERR [{code}] {text}")),
             None => self.line(format_args!("-ERR {text}")),
         }
     }
@@ -247,67 +233,67 @@ mod tests {
     fn commands_are_read() {
         use Command::*;
         let auth = |mechanism, initial| Ok(Auth { mechanism, initial });
-        let tests: &[(&str, Result<Command<'_>, CommandError>)] = &[
+        let tests: &[(&str, Result<Command<'_>, Refusal>)] = &[
             ("USER user1@example.org", Ok(User("user1@example.org"))),
             ("user a b", Ok(User("a b"))),
             ("USER \u{e9}@example.org", Ok(User("\u{e9}@example.org"))),
-            ("USER", Err(CommandError::Syntax)),
-            ("USER ", Err(CommandError::Syntax)),
+            ("USER", Err(SYNTAX)),
+            ("USER ", Err(SYNTAX)),
             ("PASS  two  spaces ", Ok(Pass(" two  spaces "))),
-            ("PASS a\tb", Err(CommandError::Syntax)),
-            ("PASS a\0b", Err(CommandError::Syntax)),
-            ("PASS a\rb", Err(CommandError::Syntax)),
-            ("AUTH", Err(CommandError::Syntax)),
+            ("PASS a\tb", Err(SYNTAX)),
+            ("PASS a\0b", Err(SYNTAX)),
+            ("PASS a\rb", Err(SYNTAX)),
+            ("AUTH", Err(SYNTAX)),
             ("AUTH PLAIN", auth("PLAIN", None)),
             ("auth plain =", auth("plain", Some("="))),
             ("AUTH PLAIN AGEAYg==", auth("PLAIN", Some("AGEAYg=="))),
-            ("AUTH PLAIN a b", Err(CommandError::Syntax)),
+            ("AUTH PLAIN a b", Err(SYNTAX)),
             ("STLS", Ok(Stls)),
             ("Capa", Ok(Capa)),
             ("STAT", Ok(Stat)),
-            ("STAT 1", Err(CommandError::Syntax)),
-            ("STATUS", Err(CommandError::Unknown)),
+            ("STAT 1", Err(SYNTAX)),
+            ("STATUS", Err(UNKNOWN)),
             ("LIST", Ok(List(None))),
             ("LIST 1", Ok(List(Some(1)))),
             ("LIST 0", Ok(List(Some(0)))),
             ("LIST 4294967295", Ok(List(Some(u32::MAX)))),
             ("LIST 4294967296", Ok(List(Some(u32::MAX)))),
             ("LIST 99999999999999999999", Ok(List(Some(u32::MAX)))),
-            ("LIST ", Err(CommandError::Syntax)),
-            ("LIST -1", Err(CommandError::Syntax)),
-            ("LIST 1 2", Err(CommandError::Syntax)),
+            ("LIST ", Err(SYNTAX)),
+            ("LIST -1", Err(SYNTAX)),
+            ("LIST 1 2", Err(SYNTAX)),
             ("UIDL 7", Ok(Uidl(Some(7)))),
             ("RETR 7", Ok(Retr(7))),
-            ("RETR", Err(CommandError::Syntax)),
+            ("RETR", Err(SYNTAX)),
             ("TOP 1 0", Ok(Top(1, 0))),
-            ("TOP 1", Err(CommandError::Syntax)),
-            ("TOP  1 0", Err(CommandError::Syntax)),
+            ("TOP 1", Err(SYNTAX)),
+            ("TOP  1 0", Err(SYNTAX)),
             ("DELE 1", Ok(Dele(1))),
             ("RSET", Ok(Rset)),
             ("NOOP", Ok(Noop)),
             ("QUIT", Ok(Quit)),
-            ("QUIT ", Err(CommandError::Syntax)),
+            ("QUIT ", Err(SYNTAX)),
             ("APOP a b", Ok(Apop { name: "a", digest: "b" })),
             ("apop a b c", Ok(Apop { name: "a b", digest: "c" })),
-            ("APOP a", Err(CommandError::Syntax)),
-            ("APOP a ", Err(CommandError::Syntax)),
-            ("APOP  b", Err(CommandError::Syntax)),
-            ("APOP", Err(CommandError::Syntax)),
+            ("APOP a", Err(SYNTAX)),
+            ("APOP a ", Err(SYNTAX)),
+            ("APOP  b", Err(SYNTAX)),
+            ("APOP", Err(SYNTAX)),
             ("utf8", Ok(Utf8)),
-            ("UTF8 USER", Err(CommandError::Syntax)),
+            ("UTF8 USER", Err(SYNTAX)),
             ("LANG", Ok(Lang(None))),
             ("LANG *", Ok(Lang(Some("*")))),
             ("lang de-AT", Ok(Lang(Some("de-AT")))),
-            ("LANG de en", Err(CommandError::Syntax)),
-            ("LANG ", Err(CommandError::Syntax)),
-            ("RPOP a", Err(CommandError::Unknown)),
-            ("", Err(CommandError::Unknown)),
-            (" QUIT", Err(CommandError::Unknown)),
+            ("LANG de en", Err(SYNTAX)),
+            ("LANG ", Err(SYNTAX)),
+            ("RPOP a", Err(UNKNOWN)),
+            ("", Err(UNKNOWN)),
+            (" QUIT", Err(UNKNOWN)),
         ];
         for (line, expected) in tests {
             assert_eq!(Command::parse(line.as_bytes()), *expected, "{line:?}");
         }
-        assert_eq!(Command::parse(b"PASS \xff"), Err(CommandError::Syntax));
+        assert_eq!(Command::parse(b"PASS \xff"), Err(SYNTAX));
     }
 
     #[test]
@@ -316,8 +302,8 @@ mod tests {
         let refusal = Refusal::new("no such message");
         output.refusal(refusal, Language::Default);
         output.refusal(refusal, Language::German);
-        output.refusal(Refusal::with(Code::InUse, "a"), Language::English);
-        output.refusal(Refusal::with(Code::LoginDelay, "b"), Language::German);
+        output.refusal(Refusal::with(Code::IN_USE, "a"), Language::English);
+        output.refusal(Refusal::with(Code::LOGIN_DELAY, "b"), Language::German);
         assert_eq!(
             output,
             "-ERR no such message\r\n-ERR keine solche Nachricht\r\n-ERR [IN-USE] a\r\n-ERR [LOGIN-DELAY] b\r\n"
