@@ -15,7 +15,7 @@ use crate::{
     structure::{EnvelopeAddress, Part, Span, Structure},
 };
 
-/// What an address becomes that US-ASCII cannot hold (RFC 6858 section 2.1): nobody's (RFC 2606 section 2).
+/// What an address becomes that US-ASCII cannot hold (RFC 6858 section 2.1): nobody's, in a domain that there will never be.
 const INVALID: &str = "<invalid@internationalized-address.invalid>";
 /// Longest encoded word in octets (RFC 2047 section 2).
 const ENCODED_WORD_BYTES_MAX: usize = 75;

@@ -26,11 +26,11 @@ use waypost_mail::{Domain, Language, Uid};
 use waypost_net::{Machine, Step, TlsInfo};
 
 pub(crate) use self::capability::Announced;
-use self::transaction::List;
 use crate::{
     listing::{Listing, Message},
     wire::{
-        COMMAND_LINE_BYTES_MAX, Code, Command, Encode, Refusal, SASL_LINE_BYTES_MAX, begins_auth, spoken,
+        COMMAND_LINE_BYTES_MAX, Code, Command, Encode, List, Refusal, SASL_LINE_BYTES_MAX, begins_auth,
+        spoken,
     },
 };
 
@@ -205,11 +205,9 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(hostname: &Domain, terms: Terms) -> Self {
         let mut output = BytesMut::new();
-        match &terms.timestamp {
-            Some(timestamp) => output.line(format_args!("+OK {hostname} POP3 ready {timestamp}")),
-            // Without `<`: a timestamp in angle brackets would offer APOP.
-            None => output.line(format_args!("+OK {hostname} POP3 ready")),
-        }
+        // What stands in angle brackets offers APOP.
+        let timestamp = terms.timestamp.iter().map(|timestamp| format!(" {timestamp}")).collect::<String>();
+        output.line(format_args!("+OK {hostname} POP3 ready{timestamp}"));
         Self {
             state: State::Authorization { user: None },
             terms,
@@ -294,13 +292,13 @@ impl Session {
                 std::str::from_utf8(line).map_or(Progress::Malformed, |line| exchange.respond(line));
             return self.exchange(progress);
         }
-        let command = Command::parse(line);
+        let command = Command::parse(line)?;
         let user = match &mut self.state {
             // PASS comes at once behind it (RFC 1939 section 7).
             State::Authorization { user } => user.take(),
             _ => None,
         };
-        match command? {
+        match command {
             Command::Capa => self.capabilities(),
             Command::Lang(range) => self.speak(range)?,
             command => match std::mem::replace(&mut self.state, State::Closing) {
@@ -346,9 +344,7 @@ impl Machine for Session {
                 progress => {
                     self.state = State::Exchanging(exchange);
                     // A step would be a question: there is none after a challenge, nor after an end without a claim.
-                    if let Err(refusal) = self.exchange(progress) {
-                        self.fault(refusal);
-                    }
+                    self.exchange(progress).map_or_else(|refusal| self.fault(refusal), drop);
                 }
             },
             (State::LookingUp(_), Answer::Found(Err(refusal)))

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep},
@@ -166,16 +167,20 @@ impl Maildrop {
         self.lost().await;
     }
 
-    /// What reads a message from its first octet on. Given back by [`Maildrop::keep_reader`].
-    pub(crate) fn reader(&mut self, store: &Store, content: &Content) -> Box<Reader> {
-        let mut reader = self.reader.take().unwrap_or_else(|| Box::new(store.reader(content, 0, 0)));
-        reader.aim(content, 0, content.size());
+    /// What reads a range of a message. The next message is read with it, too.
+    pub(crate) fn reader(&mut self, content: &Content, length: u64) -> &mut Reader {
+        let new = || Box::new(self.account.store().reader(content, 0, 0));
+        let reader = self.reader.get_or_insert_with(new);
+        reader.aim(content, 0, length);
         reader
     }
 
-    /// The next message is read with this one.
-    pub(crate) fn keep_reader(&mut self, reader: Box<Reader>) {
-        self.reader = Some(reader);
+    /// The next octets of what is read; none at the end.
+    pub(crate) async fn octets(&mut self) -> Result<Bytes, StoreError> {
+        match &mut self.reader {
+            Some(reader) => reader.next().await,
+            None => Ok(Bytes::new()),
+        }
     }
 
     /// A message as it is now.
@@ -186,8 +191,8 @@ impl Maildrop {
     }
 
     /// The MIME structure of a message.
-    pub(crate) async fn structure(&self, store: &Store, row: &Row) -> Result<KeptStructure, StoreError> {
-        store.kept_structure(self.account.id(), self.inbox, row).await
+    pub(crate) async fn structure(&self, row: &Row) -> Result<KeptStructure, StoreError> {
+        self.account.store().kept_structure(self.account.id(), self.inbox, row).await
     }
 
     /// A message was retrieved.

@@ -127,9 +127,8 @@ impl Handler<Session> for Answers {
             Question::Login(claim) => Ok(Answer::Opened(self.log_in(&claim).await)),
             Question::Retrieve(retrieval) => {
                 let maildrop = self.maildrop.as_mut().ok_or_else(no_maildrop)?;
-                let Context { store, live, .. } = &self.context;
-                let without_utf8 = live.borrow().config.pop3.without_utf8;
-                let sent = retrieve::send(store, maildrop, retrieval, without_utf8, output).await?;
+                let without_utf8 = self.context.live.borrow().config.pop3.without_utf8;
+                let sent = retrieve::send(maildrop, retrieval, without_utf8, output).await?;
                 if sent.is_ok() && retrieval.lines.is_none() {
                     maildrop.note_retrieved(retrieval.message.uid);
                 }

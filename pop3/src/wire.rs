@@ -8,10 +8,10 @@ use std::fmt::Write;
 use bytes::BytesMut;
 use nom::{
     AsChar, Finish, IResult, Parser,
-    branch::alt,
-    bytes::complete::{tag, tag_no_case, take_while1},
+    bytes::complete::{tag, take_while1},
     character::complete::digit1,
-    combinator::{all_consuming, map, map_opt, map_res, opt, rest, value, verify},
+    combinator::{all_consuming, map, map_opt, map_res, opt, rest, verify},
+    error::Error,
     sequence::preceded,
 };
 use waypost_mail::Language;
@@ -28,129 +28,118 @@ pub(crate) const SASL_LINE_BYTES_MAX: usize = 12 * 1024;
 pub(crate) enum Command<'a> {
     User(&'a str),
     Pass(&'a str),
-    Apop { name: &'a str, digest: &'a str },
-    Auth { mechanism: &'a str, initial: Option<&'a str> },
+    Apop {
+        name: &'a str,
+        digest: &'a str,
+    },
+    Auth {
+        mechanism: &'a str,
+        initial: Option<&'a str>,
+    },
     Stls,
     Capa,
     Utf8,
     Lang(Option<&'a str>),
     Stat,
-    List(Option<u32>),
-    Uidl(Option<u32>),
-    Retr(u32),
-    Top(u32, u32),
+    /// LIST or UIDL, of one message or all.
+    List(List, Option<u32>),
+    /// RETR, or TOP with a number of lines.
+    Retr(u32, Option<u32>),
     Dele(u32),
     Rset,
     Noop,
     Quit,
 }
 
+/// Which listing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum List {
+    Scan,
+    UniqueId,
+}
+
 pub(crate) const UNKNOWN: Refusal = Refusal::new("unknown command");
 pub(crate) const SYNTAX: Refusal = Refusal::new("wrong arguments");
-
-impl<'a> Command<'a> {
-    /// Reads a line without its CRLF. Errors: [`UNKNOWN`], or [`SYNTAX`] where the arguments are not those of its keyword.
-    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, Refusal> {
-        let keyword = line.split(|octet| *octet == b' ').next().unwrap_or_default();
-        if !KEYWORDS.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(keyword)) {
-            return Err(UNKNOWN);
-        }
-        let (_, command) = all_consuming(command).parse(line).finish().map_err(|_| SYNTAX)?;
-        Ok(command)
-    }
-}
 
 const KEYWORDS: [&str; 17] = [
     "USER", "PASS", "APOP", "AUTH", "STLS", "CAPA", "UTF8", "LANG", "STAT", "LIST", "UIDL", "RETR", "TOP",
     "DELE", "RSET", "NOOP", "QUIT",
 ];
 
+impl<'a> Command<'a> {
+    /// Reads a line without its CRLF. Errors: [`UNKNOWN`], or [`SYNTAX`] where the arguments are not those of its keyword.
+    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, Refusal> {
+        let end = line.iter().position(|octet| *octet == b' ').unwrap_or(line.len());
+        let (keyword, arguments) = line.split_at(end);
+        let is_it = |known: &&&str| known.as_bytes().eq_ignore_ascii_case(keyword);
+        let keyword = KEYWORDS.iter().find(is_it).ok_or(UNKNOWN)?;
+        let command = |input| command(keyword, input);
+        let (_, command) = all_consuming(command).parse(arguments).finish().map_err(|_| SYNTAX)?;
+        Ok(command)
+    }
+}
+
 /// Whether a line that is not complete yet may be as long as [`SASL_LINE_BYTES_MAX`].
 pub(crate) fn begins_auth(line: &[u8]) -> bool {
     line.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"AUTH "))
 }
 
-fn command(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    alt((user, pass, apop, auth, lang, list, uidl, retr, top, dele, bare)).parse(input)
+/// The command of a keyword, by the rule of its arguments.
+fn command<'a>(keyword: &str, arguments: &'a [u8]) -> IResult<&'a [u8], Command<'a>> {
+    let bare = |command| Ok((arguments, command));
+    match keyword {
+        // user = "USER" SP string
+        "USER" => map(behind_space(string), Command::User).parse(arguments),
+        // pass = "PASS" SP string: spaces belong to the password (RFC 1939 section 7)
+        "PASS" => map(behind_space(string), Command::Pass).parse(arguments),
+        // apop = "APOP" SP name SP digest: the digest is what stands behind the last space
+        "APOP" => {
+            let both = map_opt(behind_space(string), |text| text.rsplit_once(' '));
+            let both = verify(both, |(name, digest)| !name.is_empty() && !digest.is_empty());
+            map(both, |(name, digest)| Command::Apop { name, digest }).parse(arguments)
+        }
+        // auth-command = "AUTH" SP sasl-mech [SP (base64 / "=")] (RFC 5034 section 7); what is base 64 the exchange says
+        "AUTH" => {
+            let both = (behind_space(visible), opt(behind_space(visible)));
+            map(both, |(mechanism, initial)| Command::Auth { mechanism, initial }).parse(arguments)
+        }
+        // lang = "LANG" [SP (language-range / "*")] (RFC 6856 section 3.2)
+        "LANG" => map(opt(behind_space(visible)), Command::Lang).parse(arguments),
+        // list = "LIST" [SP msg]
+        "LIST" => map(opt(behind_space(number)), |number| Command::List(List::Scan, number)).parse(arguments),
+        // uidl = "UIDL" [SP msg]
+        "UIDL" => {
+            map(opt(behind_space(number)), |number| Command::List(List::UniqueId, number)).parse(arguments)
+        }
+        // retr = "RETR" SP msg
+        "RETR" => map(behind_space(number), |number| Command::Retr(number, None)).parse(arguments),
+        // top = "TOP" SP msg SP n
+        "TOP" => {
+            let both = (behind_space(number), behind_space(number));
+            map(both, |(number, lines)| Command::Retr(number, Some(lines))).parse(arguments)
+        }
+        // dele = "DELE" SP msg
+        "DELE" => map(behind_space(number), Command::Dele).parse(arguments),
+        "STLS" => bare(Command::Stls),
+        "CAPA" => bare(Command::Capa),
+        "UTF8" => bare(Command::Utf8),
+        "STAT" => bare(Command::Stat),
+        "RSET" => bare(Command::Rset),
+        "NOOP" => bare(Command::Noop),
+        _ => bare(Command::Quit),
+    }
 }
 
-/// The commands without arguments.
-fn bare(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    alt((
-        value(Command::Stls, tag_no_case("STLS")),
-        value(Command::Capa, tag_no_case("CAPA")),
-        value(Command::Utf8, tag_no_case("UTF8")),
-        value(Command::Stat, tag_no_case("STAT")),
-        value(Command::Rset, tag_no_case("RSET")),
-        value(Command::Noop, tag_no_case("NOOP")),
-        value(Command::Quit, tag_no_case("QUIT")),
-    ))
-    .parse(input)
-}
-
-/// `user = "USER" SP string`
-fn user(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    map(preceded(tag_no_case("USER "), string), Command::User).parse(input)
-}
-
-/// `pass = "PASS" SP string`: spaces belong to the password (RFC 1939 section 7).
-fn pass(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    map(preceded(tag_no_case("PASS "), string), Command::Pass).parse(input)
-}
-
-/// `apop = "APOP" SP name SP digest`: the digest is what stands behind the last space.
-fn apop(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    let arguments = map_opt(preceded(tag_no_case("APOP "), string), |text| text.rsplit_once(' '));
-    let both = verify(arguments, |(name, digest)| !name.is_empty() && !digest.is_empty());
-    map(both, |(name, digest)| Command::Apop { name, digest }).parse(input)
-}
-
-/// `lang = "LANG" [SP (language-range / "*")]` (RFC 6856 section 3.2)
-fn lang(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    map(preceded(tag_no_case("LANG"), opt(preceded(tag(" "), visible))), Command::Lang).parse(input)
-}
-
-/// `auth-command = "AUTH" SP sasl-mech [SP (base64 / "=")]` (RFC 5034 section 7); what is base 64 the exchange says.
-fn auth(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    let initial = opt(preceded(tag(" "), visible));
-    let arguments = (preceded(tag_no_case("AUTH "), visible), initial);
-    map(arguments, |(mechanism, initial)| Command::Auth { mechanism, initial }).parse(input)
-}
-
-/// `list = "LIST" [SP msg]`
-fn list(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    map(preceded(tag_no_case("LIST"), opt(preceded(tag(" "), number))), Command::List).parse(input)
-}
-
-/// `uidl = "UIDL" [SP msg]`
-fn uidl(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    map(preceded(tag_no_case("UIDL"), opt(preceded(tag(" "), number))), Command::Uidl).parse(input)
-}
-
-/// `retr = "RETR" SP msg`
-fn retr(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    map(preceded(tag_no_case("RETR "), number), Command::Retr).parse(input)
-}
-
-/// `top = "TOP" SP msg SP n`
-fn top(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    let arguments = (preceded(tag_no_case("TOP "), number), preceded(tag(" "), number));
-    map(arguments, |(message, lines)| Command::Top(message, lines)).parse(input)
-}
-
-/// `dele = "DELE" SP msg`
-fn dele(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    map(preceded(tag_no_case("DELE "), number), Command::Dele).parse(input)
+/// An argument and the space before it.
+fn behind_space<'a, O>(
+    argument: impl Parser<&'a [u8], Output = O, Error = Error<&'a [u8]>>,
+) -> impl Parser<&'a [u8], Output = O, Error = Error<&'a [u8]>> {
+    preceded(tag(" "), argument)
 }
 
 /// `msg = 1*DIGIT`; what does not fit is as large as can be: there is no such message, and no message has more lines.
 fn number(input: &[u8]) -> IResult<&[u8], u32> {
-    let saturating = |digits: &[u8]| {
-        digits
-            .iter()
-            .fold(0u32, |value, digit| value.saturating_mul(10).saturating_add(u32::from(digit - b'0')))
-    };
-    map(digit1, saturating).parse(input)
+    map(map_res(digit1, std::str::from_utf8), |digits| digits.parse().unwrap_or(u32::MAX)).parse(input)
 }
 
 /// `param = 1*VCHAR`
@@ -231,6 +220,7 @@ mod tests {
 
     #[test]
     fn commands_are_read() {
+        use super::List::*;
         use Command::*;
         let auth = |mechanism, initial| Ok(Auth { mechanism, initial });
         let tests: &[(&str, Result<Command<'_>, Refusal>)] = &[
@@ -253,19 +243,19 @@ mod tests {
             ("STAT", Ok(Stat)),
             ("STAT 1", Err(SYNTAX)),
             ("STATUS", Err(UNKNOWN)),
-            ("LIST", Ok(List(None))),
-            ("LIST 1", Ok(List(Some(1)))),
-            ("LIST 0", Ok(List(Some(0)))),
-            ("LIST 4294967295", Ok(List(Some(u32::MAX)))),
-            ("LIST 4294967296", Ok(List(Some(u32::MAX)))),
-            ("LIST 99999999999999999999", Ok(List(Some(u32::MAX)))),
+            ("LIST", Ok(List(Scan, None))),
+            ("LIST 1", Ok(List(Scan, Some(1)))),
+            ("LIST 0", Ok(List(Scan, Some(0)))),
+            ("LIST 4294967295", Ok(List(Scan, Some(u32::MAX)))),
+            ("LIST 4294967296", Ok(List(Scan, Some(u32::MAX)))),
+            ("LIST 99999999999999999999", Ok(List(Scan, Some(u32::MAX)))),
             ("LIST ", Err(SYNTAX)),
             ("LIST -1", Err(SYNTAX)),
             ("LIST 1 2", Err(SYNTAX)),
-            ("UIDL 7", Ok(Uidl(Some(7)))),
-            ("RETR 7", Ok(Retr(7))),
+            ("UIDL 7", Ok(List(UniqueId, Some(7)))),
+            ("RETR 7", Ok(Retr(7, None))),
             ("RETR", Err(SYNTAX)),
-            ("TOP 1 0", Ok(Top(1, 0))),
+            ("TOP 1 0", Ok(Retr(1, Some(0)))),
             ("TOP 1", Err(SYNTAX)),
             ("TOP  1 0", Err(SYNTAX)),
             ("DELE 1", Ok(Dele(1))),

@@ -68,12 +68,7 @@ pub(crate) enum BodyPlace {
 impl Content {
     /// Octets of the whole message: prefix, header block and body.
     pub fn size(&self) -> u64 {
-        self.head_size() + self.body_bytes
-    }
-
-    /// Octets before the body: prefix and header block.
-    pub fn head_size(&self) -> u64 {
-        u64::from(self.prefix.1) + u64::from(self.header.1)
+        u64::from(self.prefix.1) + u64::from(self.header.1) + self.body_bytes
     }
 
     /// Octets of the prefix: what structure offsets, which count from the header block, are moved by.

@@ -17,7 +17,11 @@ impl Session {
     /// Speaks the language that a range asks for, `*`: the one that the server prefers; without a range tells which there are.
     pub(super) fn speak(&mut self, range: Option<&str>) -> Result<(), Refusal> {
         let Some(range) = range else {
-            self.languages();
+            self.ok("languages follow");
+            for (language, name) in NAMES {
+                self.output.line(format_args!("{} {name}", tag(language)));
+            }
+            self.output.line(format_args!("."));
             return Ok(());
         };
         let wanted = if range == "*" { Some(Language::Default) } else { Language::by_range(range) };
@@ -26,14 +30,6 @@ impl Session {
         let text = spoken(language, "language changed");
         self.output.line(format_args!("+OK {} {text}", tag(language)));
         Ok(())
-    }
-
-    fn languages(&mut self) {
-        self.ok("languages follow");
-        for (language, name) in NAMES {
-            self.output.line(format_args!("{} {name}", tag(language)));
-        }
-        self.output.line(format_args!("."));
     }
 }
 

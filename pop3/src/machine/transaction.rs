@@ -5,31 +5,23 @@ use waypost_net::Step;
 use super::{Announced, OUTPUT_BYTES_MAX, Obeyed, Opened, Question, Retrieval, Session, State, WRONG_STATE};
 use crate::{
     listing::{Listing, Message},
-    wire::{Command, Encode, Refusal, spoken},
+    wire::{Command, Encode, List, Refusal, spoken},
 };
-
-/// Which listing.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum List {
-    Scan,
-    UniqueId,
-}
 
 impl Session {
     pub(super) fn transaction(&mut self, mut listing: Listing, command: Command<'_>) -> Obeyed {
         let mut retrieved = None;
         let done = match command {
-            Command::List(None) => return self.begin_listing(listing, List::Scan),
-            Command::Uidl(None) => return self.begin_listing(listing, List::UniqueId),
-            Command::List(Some(number)) => {
-                listing.find(number).map(|message| self.list("+OK ", number, &message, List::Scan))
+            Command::List(list, None) => {
+                self.ok("listing follows");
+                self.state = State::Listing { listing, list, next: 0 };
+                return Ok(None);
             }
-            Command::Uidl(Some(number)) => {
-                listing.find(number).map(|message| self.list("+OK ", number, &message, List::UniqueId))
+            Command::List(list, Some(number)) => {
+                listing.find(number).map(|message| self.list("+OK ", number, &message, list))
             }
-            Command::Retr(number) => listing.find(number).map(|message| retrieved = Some((message, None))),
-            Command::Top(number, lines) => {
-                listing.find(number).map(|message| retrieved = Some((message, Some(lines))))
+            Command::Retr(number, lines) => {
+                listing.find(number).map(|message| retrieved = Some((message, lines)))
             }
             Command::Dele(number) => listing.delete(number).map(|()| self.ok("marked as deleted")),
             Command::Rset => {
@@ -51,29 +43,20 @@ impl Session {
                 return Err(WRONG_STATE);
             }
         };
-        let (message, lines) = match (done, retrieved) {
-            (Ok(()), Some(retrieved)) => retrieved,
-            (done, _) => {
-                self.state = State::Transaction(listing);
-                done.unwrap_or_else(|refusal| self.refuse(refusal));
-                return Ok(None);
-            }
-        };
-        self.state = State::Retrieving(listing);
-        let Self { language, mode, .. } = *self;
-        Ok(Some(Step::Ask(Question::Retrieve(Retrieval { message, lines, language, mode }))))
+        if let Some((message, lines)) = retrieved {
+            self.state = State::Retrieving(listing);
+            let Self { language, mode, .. } = *self;
+            return Ok(Some(Step::Ask(Question::Retrieve(Retrieval { message, lines, language, mode }))));
+        }
+        self.state = State::Transaction(listing);
+        done.unwrap_or_else(|refusal| self.refuse(refusal));
+        Ok(None)
     }
 
     fn drop_listing(&mut self, listing: &Listing) -> Result<(), Refusal> {
         let (count, octets) = listing.drop_listing();
         self.output.line(format_args!("+OK {count} {octets}"));
         Ok(())
-    }
-
-    fn begin_listing(&mut self, listing: Listing, list: List) -> Obeyed {
-        self.ok("listing follows");
-        self.state = State::Listing { listing, list, next: 0 };
-        Ok(None)
     }
 
     /// `scan-listing`, or `unique-id-listing` (RFC 1939 sections 5 and 7).

@@ -1,10 +1,11 @@
-//! RETR and TOP: the octets of a message go out while they are read, to clients without UTF-8 mode as a surrogate (RFC 6856 section 2.1).
+//! RETR and TOP: the octets of a message go out while they are read, to clients without UTF-8 mode as a surrogate (RFC 6856
+//! section 2.1, RFC 6858).
 
 use bytes::{Buf, Bytes, BytesMut};
 use waypost_config::WithoutUtf8;
 use waypost_message::{Surrogate, surrogate::needs_utf8};
 use waypost_net::{Disconnect, Output};
-use waypost_storage::{Reader, Row, Store, StoreError};
+use waypost_storage::{Row, StoreError};
 
 use crate::{
     body::{DotStuffer, Top},
@@ -23,13 +24,12 @@ const NEEDS_UTF8: Refusal = Refusal::with(Code::UTF8, "this message needs UTF8")
 /// Sends a message, or its top, as a multi-line reply. What fails before the first octet is refused; what fails later can only be
 /// told by hanging up, for a reply that ends looks complete.
 pub(super) async fn send(
-    store: &Store,
     maildrop: &mut Maildrop,
     retrieval: Retrieval,
     without_utf8: WithoutUtf8,
     output: &mut Output<'_>,
 ) -> Result<Result<(), Refusal>, Disconnect> {
-    let (mut octets, mut chunk) = match Octets::begin(store, maildrop, &retrieval, without_utf8).await {
+    let (mut octets, mut chunk) = match Octets::begin(maildrop, &retrieval, without_utf8).await {
         Ok(begun) => begun,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -55,18 +55,16 @@ pub(super) async fn send(
             buffer.advance(PIECE_BYTES);
             maildrop.alive();
         }
-        chunk = octets.next(store, maildrop).await.map_err(|error| Disconnect::Handler(error.to_string()))?;
+        chunk = octets.next(maildrop).await.map_err(|error| Disconnect::Handler(error.to_string()))?;
     }
     stuffer.finish(&mut buffer);
     output.write(&buffer).await?;
-    maildrop.keep_reader(octets.reader);
     Ok(Ok(()))
 }
 
 /// The octets of one message, as they go out.
 struct Octets {
     row: Row,
-    reader: Box<Reader>,
     /// How many were read.
     at: u64,
     mode: Mode,
@@ -77,40 +75,41 @@ struct Octets {
 impl Octets {
     /// A message, and its first octets.
     async fn begin(
-        store: &Store,
         maildrop: &mut Maildrop,
-        &Retrieval { ref message, mode, .. }: &Retrieval,
+        retrieval: &Retrieval,
         without_utf8: WithoutUtf8,
     ) -> Result<(Self, Bytes), Refusal> {
-        let row = maildrop.row(message).await?;
+        let row = maildrop.row(&retrieval.message).await?;
+        let (content, mode) = (&row.content, retrieval.mode);
         if (mode, without_utf8) == (Mode::Ascii, WithoutUtf8::Refuse) {
-            let header = store.read(&row.content, 0, row.content.head_size()).await?;
-            if needs_utf8(&header) {
+            let structure = maildrop.structure(&row).await?;
+            let end = content.prefix_size() + structure.read::<&[u8]>()?.root.header.end;
+            if needs_utf8(&maildrop.reader(content, end).rest().await?) {
                 return Err(NEEDS_UTF8);
             }
         }
-        let reader = maildrop.reader(store, &row.content);
-        let mut octets = Self { row, reader, at: 0, mode, surrogate: None };
-        let first = octets.next(store, maildrop).await?;
+        maildrop.reader(content, content.size());
+        let mut octets = Self { row, at: 0, mode, surrogate: None };
+        let first = octets.next(maildrop).await?;
         Ok((octets, first))
     }
 
     /// The next ones; empty at the end.
-    async fn next(&mut self, store: &Store, maildrop: &Maildrop) -> Result<Bytes, StoreError> {
+    async fn next(&mut self, maildrop: &mut Maildrop) -> Result<Bytes, StoreError> {
         loop {
-            let chunk = self.reader.next().await?;
+            let chunk = maildrop.octets().await?;
             if self.mode == Mode::Ascii && self.surrogate.is_none() && !chunk.is_ascii() {
-                let structure = maildrop.structure(store, &self.row).await?;
+                let structure = maildrop.structure(&self.row).await?;
                 let prefix = self.row.content.prefix_size();
                 self.surrogate = Some(Box::new(Surrogate::new(&structure.read::<&[u8]>()?, prefix, self.at)));
             }
             self.at += chunk.len() as u64;
-            match &mut self.surrogate {
-                Some(surrogate) if !chunk.is_empty() => match surrogate.feed(&chunk) {
-                    ready if ready.is_empty() => {}
-                    ready => return Ok(ready.into()),
-                },
-                _ => return Ok(chunk),
+            let Some(surrogate) = self.surrogate.as_mut().filter(|_| !chunk.is_empty()) else {
+                return Ok(chunk);
+            };
+            let ready = surrogate.feed(&chunk);
+            if !ready.is_empty() {
+                return Ok(ready.into());
             }
         }
     }

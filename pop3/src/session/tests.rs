@@ -234,6 +234,19 @@ async fn header_fields_that_are_no_utf8_go_out_as_they_are() {
     assert!(said.starts_with(&expected), "{}", said.escape_ascii());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_needs_utf8_is_refused_where_that_is_wanted() {
+    let world = world("[pop3]\nwithout_utf8 = \"refuse\"").await;
+    world.deliver("Subject: \u{fc}\r\n\r\n").await;
+    world.deliver(b"Subject: \xfc\r\n\r\n").await;
+    let mut client = world.maildrop().await;
+    for command in ["RETR 1", "TOP 1 0"] {
+        assert_eq!(client.ask(command).await, "-ERR [UTF8] this message needs UTF8");
+    }
+    client.send("RETR 2\r\n").await;
+    assert_eq!(client.line().await, "+OK 14 octets");
+}
+
 /// The first octet above 127 comes when much was sent already; in the body it stays.
 #[tokio::test(start_paused = true)]
 async fn headers_of_late_parts_are_surrogates_too() {
