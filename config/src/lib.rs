@@ -20,5 +20,5 @@ pub use types::{
     OauthConfig, OutboundTlsConfig, Password, Pop3Config, Pop3Policy, PrivatePem, QueueConfig, RatesConfig,
     RouteConfig, RouteProtocol, RouteTls, Schedule, SendAsAddress, SendAsConfig, Service, SocketFile,
     SourceAddresses, SourceConfig, SrsConfig, StorageConfig, StsMode, SuppressionConfig, TlsConfig, TlsLevel,
-    TlsMode, TlsPolicyConfig, TokenSource,
+    TlsMode, TlsPolicyConfig, TokenSource, WithoutUtf8,
 };

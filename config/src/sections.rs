@@ -718,6 +718,9 @@ fn login_delay(text: &str) -> Result<Duration, String> {
 /// The least silence after which a maildrop is taken over: a client may be busy between two commands.
 const TAKE_OVER_MIN: Duration = Duration::from_secs(10);
 
+const WITHOUT_UTF8: [(&str, WithoutUtf8); 2] =
+    [("surrogate", WithoutUtf8::Surrogate), ("refuse", WithoutUtf8::Refuse)];
+
 pub(crate) fn pop3(root: &Section<'_, '_>) -> Pop3Config {
     let section = root.table("pop3");
     let silence = |text: &str| match duration(text)? {
@@ -725,8 +728,13 @@ pub(crate) fn pop3(root: &Section<'_, '_>) -> Pop3Config {
         _ => Err("it is at least 10 seconds, or 0".to_owned()),
     };
     let take_over_after = section.parsed("take_over_after", silence).map(|found| found.value);
+    let without_utf8 = section.word("without_utf8", &WITHOUT_UTF8);
     section.end();
-    Pop3Config { take_over_after: take_over_after.unwrap_or(Pop3Config::default().take_over_after) }
+    let default = Pop3Config::default();
+    Pop3Config {
+        take_over_after: take_over_after.unwrap_or(default.take_over_after),
+        without_utf8: without_utf8.unwrap_or(default.without_utf8),
+    }
 }
 
 pub(crate) fn alias(section: Section<'_, '_>) -> Option<Found<AliasConfig>> {

@@ -765,12 +765,23 @@ impl AuthenticityConfig {
 pub struct Pop3Config {
     /// How long a session is silent before another one may take its maildrop over; zero: however long it is.
     pub take_over_after: Duration,
+    /// What a client without UTF-8 mode gets of a message that needs it.
+    pub without_utf8: WithoutUtf8,
 }
 
 impl Default for Pop3Config {
     fn default() -> Self {
-        Self { take_over_after: Duration::from_secs(60) }
+        Self { take_over_after: Duration::from_secs(60), without_utf8: WithoutUtf8::Surrogate }
     }
+}
+
+/// What a client without UTF-8 mode gets of a message with UTF-8 in its header (RFC 6856 section 2.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WithoutUtf8 {
+    /// A surrogate of it (RFC 6858).
+    Surrogate,
+    /// A refusal (RFC 6856 section 5).
+    Refuse,
 }
 
 /// `[imap]`: mailboxes that are shared, who administers, annotations.

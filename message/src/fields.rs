@@ -145,7 +145,7 @@ pub(crate) fn content_type(value: &[u8]) -> Option<ContentType> {
 }
 
 /// `disposition-type *(";" disposition-parm)` (RFC 2183 section 2)
-fn disposition(value: &[u8]) -> Option<Disposition> {
+pub(crate) fn disposition(value: &[u8]) -> Option<Disposition> {
     let mut lexer = Lexer::new(value);
     lexer.skip_gap();
     let kind = type_name(&mut lexer)?;

@@ -34,7 +34,7 @@ pub struct Field<'a> {
 
 impl<'a> Field<'a> {
     /// `field-name [WSP] ":" …` (RFC 5322 sections 2.2 and 4.5.8); `None` for a line that is none.
-    fn parse(octets: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(octets: &'a [u8]) -> Option<Self> {
         let colon = octets.iter().position(|&octet| octet == b':')?;
         let name = octets[..colon].trim_ascii_end();
         let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
@@ -70,13 +70,13 @@ fn content(line: &[u8]) -> &[u8] {
 }
 
 /// The first line, its line end included.
-fn first_line(octets: &[u8]) -> &[u8] {
+pub(crate) fn first_line(octets: &[u8]) -> &[u8] {
     let end = octets.iter().position(|&octet| octet == b'\n').map_or(octets.len(), |lf| lf + 1);
     &octets[..end]
 }
 
 /// Fields and lines that are none, each with its folded lines, up to the empty line.
-struct Units<'a> {
+pub(crate) struct Units<'a> {
     rest: &'a [u8],
 }
 
@@ -162,12 +162,13 @@ impl HeaderBlock {
         self.fields().filter(|field| field.is(name)).count()
     }
 
-    fn units(&self) -> Units<'_> {
+    /// Fields and lines that are none, each with its folded lines.
+    pub(crate) fn units(&self) -> Units<'_> {
         Units { rest: &self.octets }
     }
 
     /// Where the empty line begins.
-    fn fields_end(&self) -> usize {
+    pub(crate) fn fields_end(&self) -> usize {
         self.units().map(<[u8]>::len).sum()
     }
 }

@@ -12,7 +12,9 @@ mod lexer;
 pub mod report;
 pub mod splitter;
 pub mod structure;
+pub mod surrogate;
 
 pub use header::{Field, HeaderBlock, HeaderCollector, HeaderError};
 pub use splitter::Splitter;
 pub use structure::{ContentType, Disposition, EnvelopeAddress, MessageEnvelope, Part, Span, Structure};
+pub use surrogate::Surrogate;

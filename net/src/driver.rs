@@ -69,6 +69,14 @@ pub struct Connection {
     pub counted: AddressCount,
 }
 
+impl Connection {
+    /// A stream alone: there is no TLS and none to be had, nobody counts it, and no server stops it.
+    pub fn over(stream: Box<dyn Stream>, peer: SocketAddr, local: SocketAddr) -> Self {
+        let (starttls, shutdown, counted) = (TlsRole::None, Shutdown::new(), AddressCount::default());
+        Self { stream, peer, local, tls: None, starttls, shutdown, counted }
+    }
+}
+
 impl Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection").field("peer", &self.peer).field("tls", &self.tls).finish_non_exhaustive()

@@ -15,8 +15,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::{
-    driver::{Connection, TlsRole},
-    listener::{AcceptWait, Acceptor, AddressCount, BACKLOG},
+    driver::Connection,
+    listener::{AcceptWait, Acceptor, BACKLOG},
 };
 
 /// What the peer of a Unix socket has for an address: it is on this machine.
@@ -111,15 +111,7 @@ impl Acceptor {
 }
 
 fn connection(stream: UnixStream, shutdown: crate::Shutdown) -> Connection {
-    Connection {
-        stream: Box::new(stream),
-        peer: HERE,
-        local: HERE,
-        tls: None,
-        starttls: TlsRole::None,
-        shutdown,
-        counted: AddressCount::default(),
-    }
+    Connection { shutdown, ..Connection::over(Box::new(stream), HERE, HERE) }
 }
 
 #[cfg(test)]

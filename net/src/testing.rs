@@ -12,9 +12,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{
-    AddressCount, Connection, Disconnect, Handler, Machine, Output, Shutdown, Step, TlsInfo, TlsRole, drive,
-};
+use crate::{Connection, Disconnect, Handler, Machine, Output, Shutdown, Step, TlsInfo, TlsRole, drive};
 
 pub(crate) const IDLE: Duration = Duration::from_secs(60);
 
@@ -172,15 +170,7 @@ pub(crate) struct Session {
 
 pub(crate) fn connection(stream: DuplexStream, starttls: TlsRole, shutdown: Shutdown) -> Connection {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
-    Connection {
-        stream: Box::new(stream),
-        peer: address,
-        local: address,
-        tls: None,
-        starttls,
-        shutdown,
-        counted: AddressCount::default(),
-    }
+    Connection { starttls, shutdown, ..Connection::over(Box::new(stream), address, address) }
 }
 
 impl Session {

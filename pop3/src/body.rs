@@ -33,16 +33,12 @@ impl Last {
             _ => Self::Text,
         }
     }
-
-    fn is_line_start(self) -> bool {
-        matches!(self, Self::Crlf | Self::Lf)
-    }
 }
 
 impl DotStuffer {
     /// Adds octets of the message to `output`, stuffed.
     pub(crate) fn stuff(&mut self, octets: &[u8], output: &mut BytesMut) {
-        if self.last.is_line_start() && octets.first() == Some(&b'.') {
+        if matches!(self.last, Last::Crlf | Last::Lf) && octets.first() == Some(&b'.') {
             output.extend_from_slice(b".");
         }
         let mut copied = 0;
@@ -52,11 +48,9 @@ impl DotStuffer {
             copied = line_end + 1;
         }
         output.extend_from_slice(&octets[copied..]);
-        self.last = match octets {
-            [] => self.last,
-            [only] => self.last.after(*only),
-            [.., before, last] => Last::Text.after(*before).after(*last),
-        };
+        // What stands before the last two does not matter.
+        let end = &octets[octets.len().saturating_sub(2)..];
+        self.last = end.iter().fold(self.last, |last, octet| last.after(*octet));
     }
 
     /// Ends the message: its last line with CRLF where it has none, and the reply.
@@ -68,41 +62,21 @@ impl DotStuffer {
 /// What TOP shows of a message: header block, empty line, and so many lines of the body (RFC 1939 section 7).
 #[derive(Debug)]
 pub(crate) struct Top {
-    place: Place,
+    is_header: bool,
     /// Lines of the body that are still shown.
     lines: u32,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Place {
-    /// In the header block; what its line is so far.
-    Header(HeaderLine),
-    Body,
-}
-
-/// A line of a header block; the empty one, CRLF or LF, ends the block.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum HeaderLine {
-    Begins,
-    CarriageReturn,
-    Text,
-}
-
-impl HeaderLine {
-    /// With more of the line, its line end not counted; that is never empty.
-    fn with(self, octets: &[u8]) -> Self {
-        if self == Self::Begins && octets == b"\r" { Self::CarriageReturn } else { Self::Text }
-    }
+    /// Octets of the line so far, and whether the first one is CR: a line that is empty, CRLF or LF, ends the header block.
+    line: (usize, bool),
 }
 
 impl Top {
     pub(crate) fn new(lines: u32) -> Self {
-        Self { place: Place::Header(HeaderLine::Begins), lines }
+        Self { is_header: true, lines, line: (0, false) }
     }
 
     /// Whether all is shown.
     pub(crate) fn is_done(&self) -> bool {
-        self.place == Place::Body && self.lines == 0
+        !self.is_header && self.lines == 0
     }
 
     /// The part of a chunk that is shown.
@@ -113,18 +87,17 @@ impl Top {
                 break;
             }
             shown += line.len();
-            let complete = line.ends_with(b"\n");
-            match &mut self.place {
-                Place::Header(so_far) => {
-                    let octets = line.strip_suffix(b"\n").unwrap_or(line);
-                    let now = if octets.is_empty() { *so_far } else { so_far.with(octets) };
-                    self.place = match (complete, now) {
-                        (true, HeaderLine::Text) => Place::Header(HeaderLine::Begins),
-                        (true, _) => Place::Body,
-                        (false, _) => Place::Header(now),
-                    };
+            let text = line.strip_suffix(b"\n").unwrap_or(line);
+            if self.line.0 == 0 {
+                self.line.1 = text.starts_with(b"\r");
+            }
+            self.line.0 += text.len();
+            if text.len() < line.len() {
+                match self.is_header {
+                    true => self.is_header = !matches!(self.line, (0, _) | (1, true)),
+                    false => self.lines -= 1,
                 }
-                Place::Body => self.lines -= u32::from(complete),
+                self.line = (0, false);
             }
         }
         &octets[..shown]

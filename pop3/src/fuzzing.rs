@@ -11,11 +11,11 @@ use waypost_net::{Step, TlsInfo};
 use crate::{
     listing::Listing,
     machine::{self, Announced, Login, Opened, Terms, Tls},
-    wire::{self, Code, CommandError, Refusal},
+    wire::{self, Code, Refusal},
 };
 
-const WRONG: Refusal = Refusal::with(Code::Auth, "wrong");
-const BROKEN: Refusal = Refusal::with(Code::SysTemp, "broken");
+const WRONG: Refusal = Refusal::with(Code::AUTH, "wrong");
+const BROKEN: Refusal = Refusal::with(Code::SYS_TEMP, "broken");
 
 /// What a line is.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,8 +33,8 @@ impl Command {
     pub fn parse(line: &[u8]) -> Self {
         match wire::Command::parse(line) {
             Ok(command) => Self::Understood(format!("{command:?}")),
-            Err(CommandError::Unknown) => Self::Unknown,
-            Err(CommandError::Syntax) => Self::Wrong,
+            Err(wire::UNKNOWN) => Self::Unknown,
+            Err(_) => Self::Wrong,
         }
     }
 }
@@ -79,8 +79,8 @@ impl Question {
             machine::Question::Login(_) => {
                 machine::Answer::Opened(Ok(Opened { listing: maildrop(), policy: Pop3Policy::default() }))
             }
-            machine::Question::Retrieve { message, .. } => {
-                assert!((1..=3).contains(&message.uid.value()), "no such message");
+            machine::Question::Retrieve(retrieval) => {
+                assert!((1..=3).contains(&retrieval.message.uid.value()), "no such message");
                 machine::Answer::Retrieved(result)
             }
             machine::Question::Update { deleted } => {

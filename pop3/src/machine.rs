@@ -26,12 +26,11 @@ use waypost_mail::{Domain, Language, Uid};
 use waypost_net::{Machine, Step, TlsInfo};
 
 pub(crate) use self::capability::Announced;
-use self::transaction::List;
 use crate::{
     listing::{Listing, Message},
     wire::{
-        COMMAND_LINE_BYTES_MAX, Code, Command, CommandError, Encode, Refusal, SASL_LINE_BYTES_MAX,
-        begins_auth, spoken,
+        COMMAND_LINE_BYTES_MAX, Code, Command, Encode, List, Refusal, SASL_LINE_BYTES_MAX, begins_auth,
+        spoken,
     },
 };
 
@@ -46,15 +45,13 @@ pub(crate) const ERRORS_MAX: u32 = 20;
 /// Output after which what is said is sent before more is said.
 const OUTPUT_BYTES_MAX: usize = 32 * 1024;
 
-const UNKNOWN: Refusal = Refusal::new("unknown command");
-const SYNTAX: Refusal = Refusal::new("wrong arguments");
 const LINE_TOO_LONG: Refusal = Refusal::new("the line is too long");
 const LINE_END: Refusal = Refusal::new("lines end with CRLF");
 const WRONG_STATE: Refusal = Refusal::new("not in this state");
 const TOO_MANY_ERRORS: Refusal = Refusal::new("too many errors");
 const TAKEN_OVER: Refusal = Refusal::new("another session has taken the maildrop over");
-const SHUTTING_DOWN: Refusal = Refusal::with(Code::SysTemp, "shutting down");
-const CONFUSED: Refusal = Refusal::with(Code::SysPerm, "internal error");
+const SHUTTING_DOWN: Refusal = Refusal::with(Code::SYS_TEMP, "shutting down");
+const CONFUSED: Refusal = Refusal::with(Code::SYS_PERM, "internal error");
 
 /// What the session asks of the world.
 #[derive(Debug, Eq, PartialEq)]
@@ -64,14 +61,7 @@ pub(crate) enum Question {
     /// Judges the claim and opens the maildrop.
     Login(Claim),
     /// Sends a positive multi-line reply with the message, or with as much of it as TOP shows.
-    Retrieve {
-        /// The message.
-        message: Message,
-        /// Lines of the body, for TOP.
-        lines: Option<u32>,
-        /// In which the first line is.
-        language: Language,
-    },
+    Retrieve(Retrieval),
     /// Removes messages and gives the maildrop up.
     Update {
         /// UIDs of the messages, ascending.
@@ -79,6 +69,25 @@ pub(crate) enum Question {
     },
     /// Nothing: what was said so far is sent before more is said.
     Flush,
+}
+
+/// What RETR or TOP asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Retrieval {
+    pub(crate) message: Message,
+    /// Lines of the body, for TOP.
+    pub(crate) lines: Option<u32>,
+    /// In which the first line is.
+    pub(crate) language: Language,
+    pub(crate) mode: Mode,
+}
+
+/// Whether messages may hold UTF-8 in their header fields (RFC 6856 section 2.1).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Mode {
+    #[default]
+    Ascii,
+    Utf8,
 }
 
 /// What the world answers.
@@ -177,12 +186,9 @@ enum State {
 /// One session.
 pub(crate) struct Session {
     state: State,
-    tls: Tls,
-    login: Login,
-    offer: Offer,
-    timestamp: Option<String>,
-    announced: Announced,
+    terms: Terms,
     language: Language,
+    mode: Mode,
     input: BytesMut,
     /// The rest of a line that is too long is thrown away as it comes.
     skipping: bool,
@@ -198,23 +204,16 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(hostname: &Domain, terms: Terms) -> Self {
-        let Terms { tls, login, offer, timestamp, announced } = terms;
         let mut output = BytesMut::new();
-        match &timestamp {
-            Some(timestamp) => output.line(format_args!("+OK {hostname} POP3 ready {timestamp}")),
-            // Without `<`: a timestamp in angle brackets would offer APOP.
-            None => output.line(format_args!("+OK {hostname} POP3 ready")),
-        }
-        let (state, input) = (State::Authorization { user: None }, BytesMut::new());
+        // What stands in angle brackets offers APOP.
+        let timestamp = terms.timestamp.iter().map(|timestamp| format!(" {timestamp}")).collect::<String>();
+        output.line(format_args!("+OK {hostname} POP3 ready{timestamp}"));
         Self {
-            state,
-            tls,
-            login,
-            offer,
-            timestamp,
-            announced,
+            state: State::Authorization { user: None },
+            terms,
             language: Language::default(),
-            input,
+            mode: Mode::default(),
+            input: BytesMut::new(),
             skipping: false,
             output,
             errors: 0,
@@ -285,32 +284,36 @@ impl Session {
         if sasl { SASL_LINE_BYTES_MAX } else { COMMAND_LINE_BYTES_MAX }
     }
 
-    /// Obeys one line.
-    fn obey(&mut self, line: &[u8]) -> Option<Step<Question>> {
+    /// Obeys one line. What is wrong with it counts as an error.
+    fn obey(&mut self, line: &[u8]) -> Obeyed {
         if let State::Exchanging(exchange) = &mut self.state {
             // What is not ASCII is not base 64 either.
             let progress =
                 std::str::from_utf8(line).map_or(Progress::Malformed, |line| exchange.respond(line));
             return self.exchange(progress);
         }
-        let command = match Command::parse(line) {
-            Ok(command) => command,
-            Err(error) => {
-                self.fault(if error == CommandError::Unknown { UNKNOWN } else { SYNTAX });
-                return None;
-            }
+        let command = Command::parse(line)?;
+        let user = match &mut self.state {
+            // PASS comes at once behind it (RFC 1939 section 7).
+            State::Authorization { user } => user.take(),
+            _ => None,
         };
-        match std::mem::replace(&mut self.state, State::Closing) {
-            State::Authorization { user } => self.authorization(user, command),
-            State::Transaction(listing) => self.transaction(listing, command),
-            // In the other states no line is read.
-            state => {
-                self.state = state;
-                None
-            }
+        match command {
+            Command::Capa => self.capabilities(),
+            Command::Lang(range) => self.speak(range)?,
+            command => match std::mem::replace(&mut self.state, State::Closing) {
+                State::Authorization { .. } => return self.authorization(user, command),
+                State::Transaction(listing) => return self.transaction(listing, command),
+                // In the other states no line is read.
+                state => self.state = state,
+            },
         }
+        Ok(None)
     }
 }
+
+/// What a command leads to, or what is wrong with it.
+type Obeyed = Result<Option<Step<Question>>, Refusal>;
 
 /// What logins can stand on.
 pub(crate) fn channel(TlsInfo { binding, certificate, .. }: &TlsInfo) -> Channel {
@@ -341,7 +344,7 @@ impl Machine for Session {
                 progress => {
                     self.state = State::Exchanging(exchange);
                     // A step would be a question: there is none after a challenge, nor after an end without a claim.
-                    self.exchange(progress);
+                    self.exchange(progress).map_or_else(|refusal| self.fault(refusal), drop);
                 }
             },
             (State::LookingUp(_), Answer::Found(Err(refusal)))
@@ -367,10 +370,10 @@ impl Machine for Session {
 
     fn tls_started(&mut self, info: &TlsInfo) {
         self.input.clear();
-        self.tls = Tls::Active;
-        self.offer.channel = channel(info);
+        self.terms.tls = Tls::Active;
+        self.terms.offer.channel = channel(info);
         // Nothing that was said before holds (RFC 2595 section 4).
-        self.language = Language::default();
+        (self.language, self.mode) = (Language::default(), Mode::default());
         self.state = State::Authorization { user: None };
     }
 
@@ -397,8 +400,10 @@ impl Machine for Session {
                 continue;
             }
             let Some(line) = self.next_line() else { break };
-            if let Some(step) = self.obey(&line) {
-                return step;
+            match self.obey(&line) {
+                Ok(Some(step)) => return step,
+                Ok(None) => {}
+                Err(refusal) => self.fault(refusal),
             }
         }
         if self.input.is_empty() {

@@ -9,23 +9,26 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep},
 };
 use waypost_mail::{AccountId, MailboxId, Uid, UidValidity};
-use waypost_storage::{Account, Content, MaildropUpdate, Reader, Row, RowsAhead, Store, StoreError, UidSet};
+use waypost_storage::{
+    Account, Content, KeptStructure, MaildropUpdate, Reader, Row, RowsAhead, Store, StoreError, UidSet,
+};
 
 use crate::{
     listing::{Listing, Message},
     wire::{Code, Refusal},
 };
 
-const IN_USE: Refusal = Refusal::with(Code::InUse, "another session has the maildrop open");
+const IN_USE: Refusal = Refusal::with(Code::IN_USE, "another session has the maildrop open");
 const REMOVED: Refusal = Refusal::new("the message was removed meanwhile");
-const TEMPORARY: Refusal = Refusal::with(Code::SysTemp, "the maildrop is not available now");
-const PERMANENT: Refusal = Refusal::with(Code::SysPerm, "the maildrop is not available");
-const NOT_REMOVED: Refusal = Refusal::with(Code::SysTemp, "the deleted messages were not removed");
+const TEMPORARY: Refusal = Refusal::with(Code::SYS_TEMP, "the maildrop is not available now");
+const PERMANENT: Refusal = Refusal::with(Code::SYS_PERM, "the maildrop is not available");
+const NOT_REMOVED: Refusal = Refusal::with(Code::SYS_TEMP, "the deleted messages were not removed");
 
 /// How long a session that waits keeps what it read last.
 const READER_KEPT: Duration = Duration::from_secs(1);
@@ -130,10 +133,10 @@ impl Maildrop {
         silence: Duration,
     ) -> Result<(Self, Listing), Refusal> {
         let lock = registry.lock(account, silence).ok_or(IN_USE)?;
-        let account = store.account(account).await.map_err(|error| refusal(&error))?;
+        let account = store.account(account).await?;
         let inbox = account.state().inbox().map(|inbox| inbox.id).ok_or(PERMANENT)?;
         let push = |listing: &mut Listing, row: &Row| listing.push(row.uid, row.uidl, row.content.size());
-        let (mailbox, listing) = account.gather(inbox, push).await.map_err(|error| refusal(&error))?;
+        let (mailbox, listing) = account.gather(inbox, push).await?;
         let (listing, uid_validity) = (listing.finish(account.id()), mailbox.uid_validity);
         let (retrieved, ahead) = (UidSet::default(), RowsAhead::default());
         Ok((
@@ -164,24 +167,32 @@ impl Maildrop {
         self.lost().await;
     }
 
-    /// What reads a message from its first octet on. Given back by [`Maildrop::keep_reader`].
-    pub(crate) fn reader(&mut self, store: &Store, content: &Content) -> Box<Reader> {
-        let mut reader = self.reader.take().unwrap_or_else(|| Box::new(store.reader(content, 0, 0)));
-        reader.aim(content, 0, content.size());
+    /// What reads a range of a message. The next message is read with it, too.
+    pub(crate) fn reader(&mut self, content: &Content, length: u64) -> &mut Reader {
+        let new = || Box::new(self.account.store().reader(content, 0, 0));
+        let reader = self.reader.get_or_insert_with(new);
+        reader.aim(content, 0, length);
         reader
     }
 
-    /// The next message is read with this one.
-    pub(crate) fn keep_reader(&mut self, reader: Box<Reader>) {
-        self.reader = Some(reader);
+    /// The next octets of what is read; none at the end.
+    pub(crate) async fn octets(&mut self) -> Result<Bytes, StoreError> {
+        match &mut self.reader {
+            Some(reader) => reader.next().await,
+            None => Ok(Bytes::new()),
+        }
     }
 
     /// A message as it is now.
     pub(crate) async fn row(&mut self, message: &Message) -> Result<Row, Refusal> {
-        let row = self.account.row(self.inbox, message.uid, &mut self.ahead).await;
-        let row = row.map_err(|error| refusal(&error))?;
+        let row = self.account.row(self.inbox, message.uid, &mut self.ahead).await?;
         // Under another UIDVALIDITY the UID is another message's.
         row.filter(|row| row.uidl == message.unique.uidl).ok_or(REMOVED)
+    }
+
+    /// The MIME structure of a message.
+    pub(crate) async fn structure(&self, row: &Row) -> Result<KeptStructure, StoreError> {
+        self.account.store().kept_structure(self.account.id(), self.inbox, row).await
     }
 
     /// A message was retrieved.
@@ -230,9 +241,11 @@ impl Maildrop {
 }
 
 /// How an error of the store is told; the peer learns who must act, the log the rest.
-pub(crate) fn refusal(error: &StoreError) -> Refusal {
-    tracing::warn!(%error, "the maildrop cannot be read");
-    if error.is_temporary() { TEMPORARY } else { PERMANENT }
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "the maildrop cannot be read");
+        if error.is_temporary() { TEMPORARY } else { PERMANENT }
+    }
 }
 
 #[cfg(test)]
@@ -284,12 +297,13 @@ mod tests {
     #[test]
     fn errors_say_who_must_act() {
         for (error, code) in [
-            (StoreError::Full, Code::SysTemp),
-            (StoreError::Closed, Code::SysTemp),
-            (StoreError::Damaged("a".into()), Code::SysPerm),
-            (StoreError::NoSuchAccount, Code::SysPerm),
+            (StoreError::Full, Code::SYS_TEMP),
+            (StoreError::Closed, Code::SYS_TEMP),
+            (StoreError::Damaged("a".into()), Code::SYS_PERM),
+            (StoreError::NoSuchAccount, Code::SYS_PERM),
         ] {
-            assert_eq!(refusal(&error).code, Some(code), "{error}");
+            let text = error.to_string();
+            assert_eq!(Refusal::from(error).code, Some(code), "{text}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The handler: answers what the machine asks from directory and store.
 
+mod retrieve;
+
 use std::{
     future::{Future, pending},
     net::{IpAddr, SocketAddr},
@@ -7,7 +9,6 @@ use std::{
     sync::Arc,
 };
 
-use bytes::{Buf, BytesMut};
 use tokio::sync::watch;
 use tracing::Instrument;
 use waypost_auth::{
@@ -15,31 +16,24 @@ use waypost_auth::{
     sasl::{Claim, Found, Lookup},
 };
 use waypost_config::ListenerConfig;
-use waypost_mail::{Language, LoginService};
+use waypost_mail::LoginService;
 use waypost_net::{AddressCount, Connection, Disconnect, Driven, Handler, Output, TlsRole, drive};
 use waypost_storage::Store;
 
 use crate::{
-    body::{DotStuffer, Top},
-    listing::Message,
     machine::{Announced, Answer, Event, Login, Opened, Question, Session, Terms, Tls, channel},
-    maildrop::{Maildrop, Registry, refusal},
-    wire::{Code, Encode, Refusal, spoken},
+    maildrop::{Maildrop, Registry},
+    wire::{Code, Refusal},
 };
 
-/// Octets of a message that are sent at once; after each the session is known to live.
-const PIECE_BYTES: usize = 64 * 1024;
-/// Room for the lines before and behind them.
-const LINES_BYTES: usize = 64;
-
-const WRONG_PASSWORD: Refusal = Refusal::with(Code::Auth, "wrong user name or password");
+const WRONG_PASSWORD: Refusal = Refusal::with(Code::AUTH, "wrong user name or password");
 const CODE_MISSING: Refusal =
-    Refusal::with(Code::Auth, "this account needs an app password, or a code behind its password");
-const THROTTLED: Refusal = Refusal::with(Code::SysTemp, "too many failed logins, try again later");
-const BUSY: Refusal = Refusal::with(Code::SysTemp, "the password cannot be checked now, try again later");
-const TOO_MANY: Refusal = Refusal::with(Code::SysTemp, "too many sessions of this account, try again later");
-const TOO_SOON: Refusal = Refusal::with(Code::LoginDelay, "too soon after the last login");
-const ANOTHER_USER: Refusal = Refusal::with(Code::Auth, "nobody may act for another user");
+    Refusal::with(Code::AUTH, "this account needs an app password, or a code behind its password");
+const THROTTLED: Refusal = Refusal::with(Code::SYS_TEMP, "too many failed logins, try again later");
+const BUSY: Refusal = Refusal::with(Code::SYS_TEMP, "the password cannot be checked now, try again later");
+const TOO_MANY: Refusal = Refusal::with(Code::SYS_TEMP, "too many sessions of this account, try again later");
+const TOO_SOON: Refusal = Refusal::with(Code::LOGIN_DELAY, "too soon after the last login");
+const ANOTHER_USER: Refusal = Refusal::with(Code::AUTH, "nobody may act for another user");
 
 /// What all POP3 sessions of a server share. Cheap to clone; the clones share the locks on maildrops, too.
 #[derive(Clone, Debug)]
@@ -131,19 +125,18 @@ impl Handler<Session> for Answers {
                 Ok(Answer::Found(Box::pin(self.look_up(&lookup)).await.map(Box::new)))
             }
             Question::Login(claim) => Ok(Answer::Opened(self.log_in(&claim).await)),
-            Question::Retrieve { message, lines, language } => {
-                let maildrop =
-                    self.maildrop.as_mut().ok_or_else(|| Disconnect::Handler("no maildrop".into()))?;
-                let sent = send(&self.context.store, maildrop, &message, lines, language, output).await?;
-                if sent.is_ok() && lines.is_none() {
-                    maildrop.note_retrieved(message.uid);
+            Question::Retrieve(retrieval) => {
+                let maildrop = self.maildrop.as_mut().ok_or_else(no_maildrop)?;
+                let without_utf8 = self.context.live.borrow().config.pop3.without_utf8;
+                let sent = retrieve::send(maildrop, retrieval, without_utf8, output).await?;
+                if sent.is_ok() && retrieval.lines.is_none() {
+                    maildrop.note_retrieved(retrieval.message.uid);
                 }
                 Ok(Answer::Retrieved(sent))
             }
             Question::Update { deleted } => {
                 // Taken, so that the lock is free before the client reads the reply and comes again.
-                let maildrop =
-                    self.maildrop.take().ok_or_else(|| Disconnect::Handler("no maildrop".into()))?;
+                let maildrop = self.maildrop.take().ok_or_else(no_maildrop)?;
                 Ok(Answer::Updated(maildrop.update(deleted).await))
             }
             Question::Flush => Ok(Answer::Flushed),
@@ -157,6 +150,11 @@ impl Handler<Session> for Answers {
         maildrop.lost_at_rest().await;
         Event::TakenOver
     }
+}
+
+/// The machine asks for what it does not have: our bug.
+fn no_maildrop() -> Disconnect {
+    Disconnect::Handler("no maildrop".into())
 }
 
 impl Answers {
@@ -206,54 +204,6 @@ impl Answers {
         tokio::time::sleep(delay).await;
         checked
     }
-}
-
-/// Sends a message, or its top, as a multi-line reply. What fails before the first octet is refused; what fails later can only be
-/// told by hanging up, for a reply that ends looks complete.
-async fn send(
-    store: &Store,
-    maildrop: &mut Maildrop,
-    message: &Message,
-    lines: Option<u32>,
-    language: Language,
-    output: &mut Output<'_>,
-) -> Result<Result<(), Refusal>, Disconnect> {
-    let content = match maildrop.row(message).await {
-        Ok(row) => row.content,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
-    let mut reader = maildrop.reader(store, &content);
-    let mut chunk = match reader.next().await {
-        Ok(chunk) => chunk,
-        Err(error) => return Ok(Err(refusal(&error))),
-    };
-    let (mut stuffer, mut top) = (DotStuffer::default(), lines.map(Top::new));
-    let mut buffer = BytesMut::with_capacity(chunk.len() + LINES_BYTES);
-    match lines {
-        None => buffer.line(format_args!("+OK {} {}", content.size(), spoken(language, "octets"))),
-        Some(_) => buffer.line(format_args!("+OK {}", spoken(language, "top of message follows"))),
-    }
-    while !chunk.is_empty() && !top.as_ref().is_some_and(Top::is_done) {
-        let shown = top.as_mut().map_or(&chunk[..], |top| top.show(&chunk));
-        stuffer.stuff(shown, &mut buffer);
-        // In whole pieces: the line before the message and the one behind it go with its octets.
-        while buffer.len() >= PIECE_BYTES {
-            tokio::select! {
-                biased;
-                () = maildrop.lost() => {
-                    return Err(Disconnect::Handler("another session has taken the maildrop over".into()));
-                }
-                sent = output.write(&buffer[..PIECE_BYTES]) => sent?,
-            }
-            buffer.advance(PIECE_BYTES);
-            maildrop.alive();
-        }
-        chunk = reader.next().await.map_err(|error| Disconnect::Handler(error.to_string()))?;
-    }
-    stuffer.finish(&mut buffer);
-    output.write(&buffer).await?;
-    maildrop.keep_reader(reader);
-    Ok(Ok(()))
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use std::fmt::Write;
 use bytes::BytesMut;
 use nom::{
     AsChar, Finish, IResult, Parser,
-    branch::alt,
-    bytes::complete::{tag, tag_no_case, take_while1},
+    bytes::complete::{tag, take_while1},
     character::complete::digit1,
-    combinator::{all_consuming, map, map_opt, map_res, opt, rest, value, verify},
+    combinator::{all_consuming, map, map_opt, map_res, opt, rest, verify},
+    error::Error,
     sequence::preceded,
 };
 use waypost_mail::Language;
@@ -28,135 +28,118 @@ pub(crate) const SASL_LINE_BYTES_MAX: usize = 12 * 1024;
 pub(crate) enum Command<'a> {
     User(&'a str),
     Pass(&'a str),
-    Apop { name: &'a str, digest: &'a str },
-    Auth { mechanism: &'a str, initial: Option<&'a str> },
+    Apop {
+        name: &'a str,
+        digest: &'a str,
+    },
+    Auth {
+        mechanism: &'a str,
+        initial: Option<&'a str>,
+    },
     Stls,
     Capa,
     Utf8,
     Lang(Option<&'a str>),
     Stat,
-    List(Option<u32>),
-    Uidl(Option<u32>),
-    Retr(u32),
-    Top(u32, u32),
+    /// LIST or UIDL, of one message or all.
+    List(List, Option<u32>),
+    /// RETR, or TOP with a number of lines.
+    Retr(u32, Option<u32>),
     Dele(u32),
     Rset,
     Noop,
     Quit,
 }
 
-/// Why a line is no command.
+/// Which listing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum CommandError {
-    /// No keyword that we know.
-    Unknown,
-    /// A keyword with arguments that it does not take.
-    Syntax,
+pub(crate) enum List {
+    Scan,
+    UniqueId,
 }
 
-impl<'a> Command<'a> {
-    /// Reads a line without its CRLF.
-    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, CommandError> {
-        let keyword = line.split(|octet| *octet == b' ').next().unwrap_or_default();
-        if !KEYWORDS.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(keyword)) {
-            return Err(CommandError::Unknown);
-        }
-        let (_, command) = all_consuming(command).parse(line).finish().map_err(|_| CommandError::Syntax)?;
-        Ok(command)
-    }
-}
+pub(crate) const UNKNOWN: Refusal = Refusal::new("unknown command");
+pub(crate) const SYNTAX: Refusal = Refusal::new("wrong arguments");
 
 const KEYWORDS: [&str; 17] = [
     "USER", "PASS", "APOP", "AUTH", "STLS", "CAPA", "UTF8", "LANG", "STAT", "LIST", "UIDL", "RETR", "TOP",
     "DELE", "RSET", "NOOP", "QUIT",
 ];
 
+impl<'a> Command<'a> {
+    /// Reads a line without its CRLF. Errors: [`UNKNOWN`], or [`SYNTAX`] where the arguments are not those of its keyword.
+    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, Refusal> {
+        let end = line.iter().position(|octet| *octet == b' ').unwrap_or(line.len());
+        let (keyword, arguments) = line.split_at(end);
+        let is_it = |known: &&&str| known.as_bytes().eq_ignore_ascii_case(keyword);
+        let keyword = KEYWORDS.iter().find(is_it).ok_or(UNKNOWN)?;
+        let command = |input| command(keyword, input);
+        let (_, command) = all_consuming(command).parse(arguments).finish().map_err(|_| SYNTAX)?;
+        Ok(command)
+    }
+}
+
 /// Whether a line that is not complete yet may be as long as [`SASL_LINE_BYTES_MAX`].
 pub(crate) fn begins_auth(line: &[u8]) -> bool {
     line.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"AUTH "))
 }
 
-fn command(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    alt((user, pass, apop, auth, lang, list, uidl, retr, top, dele, bare)).parse(input)
+/// The command of a keyword, by the rule of its arguments.
+fn command<'a>(keyword: &str, arguments: &'a [u8]) -> IResult<&'a [u8], Command<'a>> {
+    let bare = |command| Ok((arguments, command));
+    match keyword {
+        // user = "USER" SP string
+        "USER" => map(behind_space(string), Command::User).parse(arguments),
+        // pass = "PASS" SP string: spaces belong to the password (RFC 1939 section 7)
+        "PASS" => map(behind_space(string), Command::Pass).parse(arguments),
+        // apop = "APOP" SP name SP digest: the digest is what stands behind the last space
+        "APOP" => {
+            let both = map_opt(behind_space(string), |text| text.rsplit_once(' '));
+            let both = verify(both, |(name, digest)| !name.is_empty() && !digest.is_empty());
+            map(both, |(name, digest)| Command::Apop { name, digest }).parse(arguments)
+        }
+        // auth-command = "AUTH" SP sasl-mech [SP (base64 / "=")] (RFC 5034 section 7); what is base 64 the exchange says
+        "AUTH" => {
+            let both = (behind_space(visible), opt(behind_space(visible)));
+            map(both, |(mechanism, initial)| Command::Auth { mechanism, initial }).parse(arguments)
+        }
+        // lang = "LANG" [SP (language-range / "*")] (RFC 6856 section 3.2)
+        "LANG" => map(opt(behind_space(visible)), Command::Lang).parse(arguments),
+        // list = "LIST" [SP msg]
+        "LIST" => map(opt(behind_space(number)), |number| Command::List(List::Scan, number)).parse(arguments),
+        // uidl = "UIDL" [SP msg]
+        "UIDL" => {
+            map(opt(behind_space(number)), |number| Command::List(List::UniqueId, number)).parse(arguments)
+        }
+        // retr = "RETR" SP msg
+        "RETR" => map(behind_space(number), |number| Command::Retr(number, None)).parse(arguments),
+        // top = "TOP" SP msg SP n
+        "TOP" => {
+            let both = (behind_space(number), behind_space(number));
+            map(both, |(number, lines)| Command::Retr(number, Some(lines))).parse(arguments)
+        }
+        // dele = "DELE" SP msg
+        "DELE" => map(behind_space(number), Command::Dele).parse(arguments),
+        "STLS" => bare(Command::Stls),
+        "CAPA" => bare(Command::Capa),
+        "UTF8" => bare(Command::Utf8),
+        "STAT" => bare(Command::Stat),
+        "RSET" => bare(Command::Rset),
+        "NOOP" => bare(Command::Noop),
+        _ => bare(Command::Quit),
+    }
 }
 
-/// The commands without arguments.
-fn bare(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    alt((
-        value(Command::Stls, tag_no_case("STLS")),
-        value(Command::Capa, tag_no_case("CAPA")),
-        value(Command::Utf8, tag_no_case("UTF8")),
-        value(Command::Stat, tag_no_case("STAT")),
-        value(Command::Rset, tag_no_case("RSET")),
-        value(Command::Noop, tag_no_case("NOOP")),
-        value(Command::Quit, tag_no_case("QUIT")),
-    ))
-    .parse(input)
-}
-
-/// `user = "USER" SP string`
-fn user(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    map(preceded(tag_no_case("USER "), string), Command::User).parse(input)
-}
-
-/// `pass = "PASS" SP string`: spaces belong to the password (RFC 1939 section 7).
-fn pass(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    map(preceded(tag_no_case("PASS "), string), Command::Pass).parse(input)
-}
-
-/// `apop = "APOP" SP name SP digest`: the digest is what stands behind the last space.
-fn apop(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    let arguments = map_opt(preceded(tag_no_case("APOP "), string), |text| text.rsplit_once(' '));
-    let both = verify(arguments, |(name, digest)| !name.is_empty() && !digest.is_empty());
-    map(both, |(name, digest)| Command::Apop { name, digest }).parse(input)
-}
-
-/// `lang = "LANG" [SP (language-range / "*")]` (RFC 6856 section 3.2)
-fn lang(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    map(preceded(tag_no_case("LANG"), opt(preceded(tag(" "), visible))), Command::Lang).parse(input)
-}
-
-/// `auth-command = "AUTH" SP sasl-mech [SP (base64 / "=")]` (RFC 5034 section 7); what is base 64 the exchange says.
-fn auth(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    let initial = opt(preceded(tag(" "), visible));
-    let arguments = (preceded(tag_no_case("AUTH "), visible), initial);
-    map(arguments, |(mechanism, initial)| Command::Auth { mechanism, initial }).parse(input)
-}
-
-/// `list = "LIST" [SP msg]`
-fn list(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    map(preceded(tag_no_case("LIST"), opt(preceded(tag(" "), number))), Command::List).parse(input)
-}
-
-/// `uidl = "UIDL" [SP msg]`
-fn uidl(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    map(preceded(tag_no_case("UIDL"), opt(preceded(tag(" "), number))), Command::Uidl).parse(input)
-}
-
-/// `retr = "RETR" SP msg`
-fn retr(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    map(preceded(tag_no_case("RETR "), number), Command::Retr).parse(input)
-}
-
-/// `top = "TOP" SP msg SP n`
-fn top(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    let arguments = (preceded(tag_no_case("TOP "), number), preceded(tag(" "), number));
-    map(arguments, |(message, lines)| Command::Top(message, lines)).parse(input)
-}
-
-/// `dele = "DELE" SP msg`
-fn dele(input: &[u8]) -> IResult<&[u8], Command<'_>> {
-    map(preceded(tag_no_case("DELE "), number), Command::Dele).parse(input)
+/// An argument and the space before it.
+fn behind_space<'a, O>(
+    argument: impl Parser<&'a [u8], Output = O, Error = Error<&'a [u8]>>,
+) -> impl Parser<&'a [u8], Output = O, Error = Error<&'a [u8]>> {
+    preceded(tag(" "), argument)
 }
 
 /// `msg = 1*DIGIT`; what does not fit is as large as can be: there is no such message, and no message has more lines.
 fn number(input: &[u8]) -> IResult<&[u8], u32> {
-    let saturating = |digits: &[u8]| {
-        digits
-            .iter()
-            .fold(0u32, |value, digit| value.saturating_mul(10).saturating_add(u32::from(digit - b'0')))
-    };
-    map(digit1, saturating).parse(input)
+    map(map_res(digit1, std::str::from_utf8), |digits| digits.parse().unwrap_or(u32::MAX)).parse(input)
 }
 
 /// `param = 1*VCHAR`
@@ -173,29 +156,21 @@ fn string(input: &[u8]) -> IResult<&[u8], &str> {
 
 /// Response code of a refusal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Code {
-    /// Another session holds the maildrop (RFC 2449 section 8.1.2).
-    InUse,
-    /// It is too soon after the last login (RFC 2449 section 8.1.1).
-    LoginDelay,
-    /// The credentials are wrong (RFC 3206 section 5).
-    Auth,
-    /// Our problem; it will pass (RFC 3206 section 4).
-    SysTemp,
-    /// Our problem; someone must act (RFC 3206 section 4).
-    SysPerm,
-}
+pub(crate) struct Code(&'static str);
 
 impl Code {
-    fn name(self) -> &'static str {
-        match self {
-            Self::InUse => "IN-USE",
-            Self::LoginDelay => "LOGIN-DELAY",
-            Self::Auth => "AUTH",
-            Self::SysTemp => "SYS/TEMP",
-            Self::SysPerm => "SYS/PERM",
-        }
-    }
+    /// Another session holds the maildrop (RFC 2449 section 8.1.2).
+    pub(crate) const IN_USE: Self = Self("IN-USE");
+    /// It is too soon after the last login (RFC 2449 section 8.1.1).
+    pub(crate) const LOGIN_DELAY: Self = Self("LOGIN-DELAY");
+    /// The credentials are wrong (RFC 3206 section 5).
+    pub(crate) const AUTH: Self = Self("AUTH");
+    /// Our problem; it will pass (RFC 3206 section 4).
+    pub(crate) const SYS_TEMP: Self = Self("SYS/TEMP");
+    /// Our problem; someone must act (RFC 3206 section 4).
+    pub(crate) const SYS_PERM: Self = Self("SYS/PERM");
+    /// The message holds UTF-8, which the client has not asked for (RFC 6856 section 5).
+    pub(crate) const UTF8: Self = Self("UTF8");
 }
 
 /// A negative reply.
@@ -225,7 +200,7 @@ pub(crate) trait Encode {
     fn refusal(&mut self, refusal: Refusal, language: Language) {
         let text = spoken(language, refusal.text);
         match refusal.code {
-            Some(code) => self.line(format_args!("-ERR [{}] {text}", code.name())),
+            Some(Code(code)) => self.line(format_args!("-ERR [{code}] {text}")),
             None => self.line(format_args!("-ERR {text}")),
         }
     }
@@ -245,69 +220,70 @@ mod tests {
 
     #[test]
     fn commands_are_read() {
+        use super::List::*;
         use Command::*;
         let auth = |mechanism, initial| Ok(Auth { mechanism, initial });
-        let tests: &[(&str, Result<Command<'_>, CommandError>)] = &[
+        let tests: &[(&str, Result<Command<'_>, Refusal>)] = &[
             ("USER user1@example.org", Ok(User("user1@example.org"))),
             ("user a b", Ok(User("a b"))),
             ("USER \u{e9}@example.org", Ok(User("\u{e9}@example.org"))),
-            ("USER", Err(CommandError::Syntax)),
-            ("USER ", Err(CommandError::Syntax)),
+            ("USER", Err(SYNTAX)),
+            ("USER ", Err(SYNTAX)),
             ("PASS  two  spaces ", Ok(Pass(" two  spaces "))),
-            ("PASS a\tb", Err(CommandError::Syntax)),
-            ("PASS a\0b", Err(CommandError::Syntax)),
-            ("PASS a\rb", Err(CommandError::Syntax)),
-            ("AUTH", Err(CommandError::Syntax)),
+            ("PASS a\tb", Err(SYNTAX)),
+            ("PASS a\0b", Err(SYNTAX)),
+            ("PASS a\rb", Err(SYNTAX)),
+            ("AUTH", Err(SYNTAX)),
             ("AUTH PLAIN", auth("PLAIN", None)),
             ("auth plain =", auth("plain", Some("="))),
             ("AUTH PLAIN AGEAYg==", auth("PLAIN", Some("AGEAYg=="))),
-            ("AUTH PLAIN a b", Err(CommandError::Syntax)),
+            ("AUTH PLAIN a b", Err(SYNTAX)),
             ("STLS", Ok(Stls)),
             ("Capa", Ok(Capa)),
             ("STAT", Ok(Stat)),
-            ("STAT 1", Err(CommandError::Syntax)),
-            ("STATUS", Err(CommandError::Unknown)),
-            ("LIST", Ok(List(None))),
-            ("LIST 1", Ok(List(Some(1)))),
-            ("LIST 0", Ok(List(Some(0)))),
-            ("LIST 4294967295", Ok(List(Some(u32::MAX)))),
-            ("LIST 4294967296", Ok(List(Some(u32::MAX)))),
-            ("LIST 99999999999999999999", Ok(List(Some(u32::MAX)))),
-            ("LIST ", Err(CommandError::Syntax)),
-            ("LIST -1", Err(CommandError::Syntax)),
-            ("LIST 1 2", Err(CommandError::Syntax)),
-            ("UIDL 7", Ok(Uidl(Some(7)))),
-            ("RETR 7", Ok(Retr(7))),
-            ("RETR", Err(CommandError::Syntax)),
-            ("TOP 1 0", Ok(Top(1, 0))),
-            ("TOP 1", Err(CommandError::Syntax)),
-            ("TOP  1 0", Err(CommandError::Syntax)),
+            ("STAT 1", Err(SYNTAX)),
+            ("STATUS", Err(UNKNOWN)),
+            ("LIST", Ok(List(Scan, None))),
+            ("LIST 1", Ok(List(Scan, Some(1)))),
+            ("LIST 0", Ok(List(Scan, Some(0)))),
+            ("LIST 4294967295", Ok(List(Scan, Some(u32::MAX)))),
+            ("LIST 4294967296", Ok(List(Scan, Some(u32::MAX)))),
+            ("LIST 99999999999999999999", Ok(List(Scan, Some(u32::MAX)))),
+            ("LIST ", Err(SYNTAX)),
+            ("LIST -1", Err(SYNTAX)),
+            ("LIST 1 2", Err(SYNTAX)),
+            ("UIDL 7", Ok(List(UniqueId, Some(7)))),
+            ("RETR 7", Ok(Retr(7, None))),
+            ("RETR", Err(SYNTAX)),
+            ("TOP 1 0", Ok(Retr(1, Some(0)))),
+            ("TOP 1", Err(SYNTAX)),
+            ("TOP  1 0", Err(SYNTAX)),
             ("DELE 1", Ok(Dele(1))),
             ("RSET", Ok(Rset)),
             ("NOOP", Ok(Noop)),
             ("QUIT", Ok(Quit)),
-            ("QUIT ", Err(CommandError::Syntax)),
+            ("QUIT ", Err(SYNTAX)),
             ("APOP a b", Ok(Apop { name: "a", digest: "b" })),
             ("apop a b c", Ok(Apop { name: "a b", digest: "c" })),
-            ("APOP a", Err(CommandError::Syntax)),
-            ("APOP a ", Err(CommandError::Syntax)),
-            ("APOP  b", Err(CommandError::Syntax)),
-            ("APOP", Err(CommandError::Syntax)),
+            ("APOP a", Err(SYNTAX)),
+            ("APOP a ", Err(SYNTAX)),
+            ("APOP  b", Err(SYNTAX)),
+            ("APOP", Err(SYNTAX)),
             ("utf8", Ok(Utf8)),
-            ("UTF8 USER", Err(CommandError::Syntax)),
+            ("UTF8 USER", Err(SYNTAX)),
             ("LANG", Ok(Lang(None))),
             ("LANG *", Ok(Lang(Some("*")))),
             ("lang de-AT", Ok(Lang(Some("de-AT")))),
-            ("LANG de en", Err(CommandError::Syntax)),
-            ("LANG ", Err(CommandError::Syntax)),
-            ("RPOP a", Err(CommandError::Unknown)),
-            ("", Err(CommandError::Unknown)),
-            (" QUIT", Err(CommandError::Unknown)),
+            ("LANG de en", Err(SYNTAX)),
+            ("LANG ", Err(SYNTAX)),
+            ("RPOP a", Err(UNKNOWN)),
+            ("", Err(UNKNOWN)),
+            (" QUIT", Err(UNKNOWN)),
         ];
         for (line, expected) in tests {
             assert_eq!(Command::parse(line.as_bytes()), *expected, "{line:?}");
         }
-        assert_eq!(Command::parse(b"PASS \xff"), Err(CommandError::Syntax));
+        assert_eq!(Command::parse(b"PASS \xff"), Err(SYNTAX));
     }
 
     #[test]
@@ -316,8 +292,8 @@ mod tests {
         let refusal = Refusal::new("no such message");
         output.refusal(refusal, Language::Default);
         output.refusal(refusal, Language::German);
-        output.refusal(Refusal::with(Code::InUse, "a"), Language::English);
-        output.refusal(Refusal::with(Code::LoginDelay, "b"), Language::German);
+        output.refusal(Refusal::with(Code::IN_USE, "a"), Language::English);
+        output.refusal(Refusal::with(Code::LOGIN_DELAY, "b"), Language::German);
         assert_eq!(
             output,
             "-ERR no such message\r\n-ERR keine solche Nachricht\r\n-ERR [IN-USE] a\r\n-ERR [LOGIN-DELAY] b\r\n"

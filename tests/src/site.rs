@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use waypost_config::{ListenerConfig, ListenerRules, Service, TlsMode};
 use waypost_mail::{AccountId, DateTime, Flags, SystemFlags, Timestamp};
 use waypost_message::Splitter;
-use waypost_net::{AddressCount, Connection, Shutdown, Stream, TlsInfo, TlsRole};
+use waypost_net::{Connection, Stream, TlsInfo, TlsRole};
 use waypost_server::{
     Parts, Running, Server,
     demo::{
@@ -262,15 +262,7 @@ impl Site {
         let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4321);
         let starttls = self.running.tls().map_or(TlsRole::None, TlsRole::Server);
         let starttls = if tls == TlsMode::StartTls { starttls } else { TlsRole::None };
-        let connection = Connection {
-            stream,
-            peer: loopback,
-            local: loopback,
-            tls: shown,
-            starttls,
-            shutdown: Shutdown::new(),
-            counted: AddressCount::default(),
-        };
+        let connection = Connection { tls: shown, starttls, ..Connection::over(stream, loopback, loopback) };
         let auth_without_tls = tls == TlsMode::None && service != Service::Smtp;
         let config = self.running.config();
         let of_config = config.listeners.iter().find(|listener| listener.service == service);

@@ -40,6 +40,21 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
+/// A name and a password that are shown to another server. Neither may hold NUL, CR or LF.
+#[derive(Clone, Eq, Hash, PartialEq)]
+pub struct Login {
+    /// User name.
+    pub user: String,
+    /// Password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
 /// Who a client says it is, and by what.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Claim {

@@ -5,9 +5,32 @@ use waypost_message::{
     decode::{self, BodyDecoder, HtmlText},
     report::{RECIPIENTS_MAX, Report, TEXT_BYTES_MAX},
     splitter::{NESTING_MAX, PARTS_MAX},
+    surrogate::Surrogate,
 };
 
 use super::{play::PIECES, settings};
+
+/// A surrogate is the same wherever the stream is cut. Its header fields are US-ASCII where those of the message are UTF-8; what is US-ASCII, or no
+/// UTF-8 at all, stays.
+pub(crate) fn surrogate(octets: &[u8]) {
+    let structure = Splitter::split(octets);
+    let [first, other, whole] = PIECES.map(|piece| {
+        let mut surrogate = Surrogate::new(&structure, 0, 0);
+        let pieces = octets.chunks(piece.min(octets.len().max(1)));
+        pieces.flat_map(|octets| surrogate.feed(octets)).collect::<Vec<u8>>()
+    });
+    assert!(first == whole && other == whole, "cut elsewhere, written otherwise");
+    let header = &octets[..structure.root.header.end as usize];
+    if header.is_ascii() {
+        assert!(whole.starts_with(header));
+    } else if std::str::from_utf8(header).is_ok() {
+        let written = Splitter::split(&whole).root.header.end as usize;
+        assert!(whole[..written].is_ascii(), "{}", whole[..written].escape_ascii());
+    }
+    if octets.is_ascii() {
+        assert_eq!(whole, octets);
+    }
+}
 
 /// A block is gathered alike wherever the stream is cut; fields lie in it; removing and adding do what they say.
 pub(crate) fn header_block(octets: &[u8]) {

@@ -22,7 +22,7 @@ use waypost_mta::authenticity::fuzzing;
 pub(crate) type Target = fn(&[u8]);
 
 /// All targets by name; a corpus has the same name.
-pub(crate) const TARGETS: [(&str, Target); 42] = [
+pub(crate) const TARGETS: [(&str, Target); 43] = [
     ("address", mail::address),
     ("arc_sets", fuzzing::arc_sets),
     ("authentication_results", fuzzing::authentication_results),
@@ -64,6 +64,7 @@ pub(crate) const TARGETS: [(&str, Target); 42] = [
     ("storage_record", waypost_storage::fuzzing::record),
     ("structure", message::structure),
     ("sts_policy", tls_policy::sts),
+    ("surrogate", message::surrogate),
     ("tlsa", tls_policy::tlsa),
 ];
 

@@ -2,24 +2,12 @@
 //! (RFC 4959), or LOGIN.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use waypost_auth::sasl::scram::{ScramClient, ServerSignature};
+use waypost_auth::sasl::{
+    Login,
+    scram::{ScramClient, ServerSignature},
+};
 
 use super::capability::Capabilities;
-
-/// User name and password. Neither may hold NUL, CR or LF.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Login {
-    /// User name.
-    pub user: String,
-    /// Password.
-    pub password: String,
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
-    }
-}
 
 /// What is sent first.
 #[derive(Debug, Eq, PartialEq)]

@@ -40,12 +40,12 @@ use waypost_net::{Machine, Step, TlsInfo};
 pub use capability::Capabilities;
 pub use fault::Fault;
 pub use framing::{MESSAGE_BYTES_MAX, RESPONSE_BYTES_MAX};
-pub use login::Login;
 pub use response::Namespaces;
 pub use talk::{
     Answer, COMMAND_RANGES_MAX, Done, Encryption, Examined, Folder, Heard, Message, Order, Question,
     Settings, WINDOW_BYTES_MAX, WINDOW_MESSAGES_MAX, Window, windows,
 };
+pub use waypost_auth::sasl::Login;
 
 use crate::wire::{Status, encode};
 use fetching::Fetching;

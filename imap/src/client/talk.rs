@@ -6,7 +6,7 @@ use bytes::Bytes;
 use waypost_mail::{DateTime, Flags};
 use waypost_storage::SpecialUse;
 
-use super::{login::Login, response::Namespaces};
+use super::{Login, response::Namespaces};
 
 /// Most ranges of UIDs in one command: it stays below 1,000 octets (RFC 2683 section 3.2.1.5).
 pub const COMMAND_RANGES_MAX: usize = 40;

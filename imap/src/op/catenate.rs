@@ -81,9 +81,8 @@ impl Operation<'_, '_> {
 
 /// The message of a URL, if its mailbox is the one that the URL means.
 fn row(mailbox: &MailboxState, url: &MessageUrl) -> Option<Row> {
-    let is_meant = url.uid_validity.is_none_or(|validity| validity == mailbox.uid_validity.value());
     let uid = waypost_mail::Uid::new(url.uid)?;
-    is_meant.then(|| mailbox.row(uid).cloned()).flatten()
+    url.is_of(mailbox.uid_validity).then(|| mailbox.row(uid).cloned()).flatten()
 }
 
 /// `badurl-response-code = "BADURL" SP url-resp-text` (RFC 4469 section 5), which holds no `]`.

@@ -57,7 +57,9 @@ impl Operation<'_, '_> {
                 return Err(Failure::bad(NOT_YOURS));
             }
             let state = self.user.account.state();
-            let mailbox = state.by_name(&parsed.message.mailbox).filter(|mailbox| is_meant(mailbox, &parsed));
+            let mailbox = state
+                .by_name(&parsed.message.mailbox)
+                .filter(|mailbox| parsed.message.is_of(mailbox.uid_validity));
             let mailbox = mailbox.ok_or(Failure::bad(NOT_YOURS))?.id;
             let key = self.user.account.access_key(mailbox, new_key()?).await?;
             out.push(b' ');
@@ -165,12 +167,11 @@ impl Operation<'_, '_> {
 }
 
 fn mailbox_of(account: &Account, url: &UrlAuth<'_>) -> Option<std::sync::Arc<MailboxState>> {
-    account.state().by_name(&url.message.mailbox).filter(|mailbox| is_meant(mailbox, url)).cloned()
-}
-
-/// Whether a mailbox has the UIDVALIDITY that a URL names.
-fn is_meant(mailbox: &MailboxState, url: &UrlAuth<'_>) -> bool {
-    url.message.uid_validity.is_none_or(|validity| validity == mailbox.uid_validity.value())
+    account
+        .state()
+        .by_name(&url.message.mailbox)
+        .filter(|mailbox| url.message.is_of(mailbox.uid_validity))
+        .cloned()
 }
 
 fn new_key() -> Result<waypost_mail::AccessKey, Failure> {

@@ -14,7 +14,6 @@ use waypost_config::{
     StorageConfig, TlsMode,
 };
 use waypost_mail::{AccountId, Address, Domain};
-use waypost_net::{AddressCount, Shutdown};
 
 use super::*;
 use crate::testing;
@@ -107,15 +106,7 @@ struct Client {
 }
 
 fn connection(stream: DuplexStream) -> Connection {
-    Connection {
-        stream: Box::new(stream),
-        peer: ([127, 0, 0, 1], 4000).into(),
-        local: ([127, 0, 0, 1], 143).into(),
-        tls: None,
-        starttls: TlsRole::None,
-        shutdown: Shutdown::new(),
-        counted: AddressCount::default(),
-    }
+    Connection::over(Box::new(stream), ([127, 0, 0, 1], 4000).into(), ([127, 0, 0, 1], 143).into())
 }
 
 fn listener() -> ListenerConfig {

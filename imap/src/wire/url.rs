@@ -1,7 +1,7 @@
 //! IMAP URLs that name a message or a part of one (RFC 5092 section 11): relative ones, which CATENATE takes (RFC 4469 section 3), and
 //! those that carry authorization (RFC 4467 section 3).
 
-use waypost_mail::Timestamp;
+use waypost_mail::{Timestamp, UidValidity};
 
 use super::{SectionText, fetch::section_of};
 
@@ -21,6 +21,11 @@ pub struct MessageUrl {
 }
 
 impl MessageUrl {
+    /// Whether a mailbox of that UIDVALIDITY is the one that the URL means, if it has the name (`uidvalidity`, RFC 5092 section 11).
+    pub fn is_of(&self, uid_validity: UidValidity) -> bool {
+        self.uid_validity.is_none_or(|validity| validity == uid_validity.value())
+    }
+
     /// What a URL names that is relative to `imap://user@server/`, or to that of the selected mailbox. `None`: it is no message, or
     /// the URL is not relative.
     pub fn parse(text: &str, selected: Option<&str>) -> Option<Self> {

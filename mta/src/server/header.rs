@@ -17,6 +17,9 @@ use crate::{
 /// number is the least that the RFC asks for).
 pub(super) const RECEIVED_FIELDS_MAX: usize = 100;
 
+/// Longest line of a message in octets, CRLF included (RFC 5322 section 2.1.1).
+const LINE_BYTES_MAX: usize = 1000;
+
 /// Whose a message is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Authorship {
@@ -192,7 +195,8 @@ impl Arrival<'_> {
         Ok(authorship)
     }
 
-    /// `Time-stamp-line = "Received:" FWS Stamp <CRLF>`; the comment behind the protocol tells about TLS.
+    /// `Time-stamp-line = "Received:" FWS Stamp <CRLF>`; the comments behind the protocol tell about TLS, and what the client said that
+    /// the message solicits for.
     fn received(&self) -> String {
         let peer = match self.peer {
             IpAddr::V4(ip) => format!("[{ip}]"),
@@ -205,10 +209,12 @@ impl Arrival<'_> {
             _ => String::new(),
         };
         format!(
-            "Received: from {client} ({peer})\r\n\tby {hostname} with {protocol}{tls}\r\n\tid {id}{recipient};\r\n\t{date}\r\n",
+            "Received: from {client} ({peer})\r\n\tby {hostname} with {protocol}{tls}{solicitation}\r\n\tid {id}{recipient};\r\n\t{date}\r\n",
             client = self.mail.client.name.as_str(),
             hostname = self.live.config.hostname,
             protocol = protocol(self.mail),
+            solicitation =
+                self.mail.parameters.wishes.solicitation.as_ref().map(solicitation).unwrap_or_default(),
             id = self.id,
             date = DateTime::utc(self.now).rfc5322(),
         )
@@ -228,6 +234,18 @@ pub(super) fn tls_optional(header: &HeaderBlock) -> bool {
 pub(super) fn solicitations(header: &HeaderBlock) -> Vec<Solicitation> {
     let fields = header.fields().filter(|field| field.is("Solicitation"));
     fields.filter_map(|field| Solicitation::of_field(&String::from_utf8_lossy(&field.value()))).collect()
+}
+
+/// The comment `(SOLICIT=…)` in Received (RFC 3865 section 2.6) on a line of its own, or where that is too long with a line for each keyword;
+/// empty where there is a keyword that no line holds.
+fn solicitation(said: &Solicitation) -> String {
+    let said = said.to_string();
+    let fits = |text: &str| text.len() <= LINE_BYTES_MAX - "\t(SOLICIT=)\r\n".len();
+    match fits(&said) {
+        true => format!("\r\n\t(SOLICIT={said})"),
+        false if said.split(',').all(fits) => format!("\r\n\t(SOLICIT={})", said.replace(',', ",\r\n\t ")),
+        false => String::new(),
+    }
 }
 
 /// `Protocol` as registered by RFC 3848 and RFC 6531 section 4.3. SMTP without extensions has one form only, also where the

@@ -4,7 +4,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use waypost_auth::{Directory, Srs};
 use waypost_mail::{AccountId, AccountSource, Address, BodyType, ReturnContent};
-use waypost_net::{AddressCount, Shutdown, TlsInfo};
+use waypost_net::TlsInfo;
 use waypost_storage::{NewAccount, Options, QueueEntry};
 
 use super::*;
@@ -186,19 +186,11 @@ impl Site {
     }
 }
 
-/// Waits for the greeting, as a client must.
 fn connection(stream: DuplexStream, peer: &str) -> Connection {
-    Connection {
-        stream: Box::new(stream),
-        peer: peer.parse().unwrap(),
-        local: "127.0.0.1:25".parse().unwrap(),
-        tls: None,
-        starttls: TlsRole::None,
-        shutdown: Shutdown::new(),
-        counted: AddressCount::default(),
-    }
+    Connection::over(Box::new(stream), peer.parse().unwrap(), "127.0.0.1:25".parse().unwrap())
 }
 
+/// Waits for the greeting, as a client must.
 async fn greeted(client: &mut (impl tokio::io::AsyncRead + Unpin)) {
     while client.read_u8().await.unwrap() != b'\n' {}
 }
@@ -267,6 +259,31 @@ async fn mail_from_another_server_is_delivered() {
         );
     }
     assert!(site.queued().await.is_empty());
+}
+
+/// What the client said, not what it may not say, folded where a line would be too long (RFC 3865 section 2.6).
+#[tokio::test]
+async fn received_tells_what_a_message_solicits_for() {
+    let site = Site::new().await;
+    site.change("[limits]\n", "[limits]\nno_soliciting = [\"net.example:ADV\"]\n");
+    let (one, two) = ("org.example:ADV", "org.example:ADV:ADLT");
+    let longest = "a".repeat(1000);
+    let many = vec!["a".repeat(199); 5].join(",");
+    let folded = vec!["a".repeat(199); 5].join(",\r\n\t ");
+    for (said, told) in [
+        (one.to_owned(), format!("\r\n\t(SOLICIT={one})")),
+        (format!("{one},{two}"), format!("\r\n\t(SOLICIT={one},{two})")),
+        (many, format!("\r\n\t(SOLICIT={folded})")),
+        (longest, String::new()),
+    ] {
+        let input = format!(
+            "MAIL FROM:<s@c.test> SOLICIT={said}\r\nRCPT TO:<anna@a.test>\r\nDATA\r\nA: b\r\n\r\n.\r\n"
+        );
+        accepted(&site.relay(&input).await);
+        let stored = site.inbox(site.anna).await.pop().unwrap();
+        assert!(stored.contains(&format!("by mx.a.test with ESMTP{told}\r\n\tid ")), "{stored}");
+        assert!(stored.lines().all(|line| line.len() <= 998));
+    }
 }
 
 #[tokio::test]

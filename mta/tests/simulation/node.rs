@@ -15,7 +15,7 @@ use waypost_mta::{
     server::{self, Guard},
     tls_policy::Policies,
 };
-use waypost_net::{AddressCount, Connection, Dialler, Shutdown, TlsRole};
+use waypost_net::{Connection, Dialler, Shutdown};
 use waypost_storage::{NewAccount, Options, Store, StoreError, disk::Simulated};
 
 use crate::{
@@ -139,13 +139,8 @@ impl Node {
                 };
                 let Some(arrived) = arrived else { return };
                 let connection = Connection {
-                    stream: Box::new(arrived.stream),
-                    peer: arrived.peer,
-                    local: arrived.local,
-                    tls: None,
-                    starttls: TlsRole::None,
                     shutdown: stopping.clone(),
-                    counted: AddressCount::default(),
+                    ..Connection::over(Box::new(arrived.stream), arrived.peer, arrived.local)
                 };
                 stopping.spawn(server::serve(connection, context.clone(), &listener));
             }

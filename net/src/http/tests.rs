@@ -9,20 +9,14 @@ use tokio::{
 };
 
 use super::*;
-use crate::{AddressCount, Shutdown, TlsRole};
+use crate::Shutdown;
 
 /// A connection whose requests are answered with what they were taken for.
 fn served(shutdown: &Shutdown) -> (DuplexStream, JoinHandle<Result<(), String>>) {
     let (ours, theirs) = duplex(256 * 1024);
-    let connection = Connection {
-        stream: Box::new(ours),
-        peer: ([192, 0, 2, 1], 1).into(),
-        local: ([192, 0, 2, 2], 443).into(),
-        tls: None,
-        starttls: TlsRole::None,
-        shutdown: shutdown.clone(),
-        counted: AddressCount::default(),
-    };
+    let (peer, local) = (([192, 0, 2, 1], 1).into(), ([192, 0, 2, 2], 443).into());
+    let connection =
+        Connection { shutdown: shutdown.clone(), ..Connection::over(Box::new(ours), peer, local) };
     let echo = |query: HttpQuery| {
         HttpReply::text(200, format!("{} {} {:?}", query.host, query.path, query.body.map(|body| body.len())))
     };

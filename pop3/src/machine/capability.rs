@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use waypost_config::Pop3Policy;
 
-use super::{Session, Tls};
+use super::{Session, State, Tls};
 use crate::wire::Encode;
 
 /// What is announced of the policies of accounts.
@@ -41,20 +41,20 @@ impl Announced {
 
 impl Session {
     /// What is there before the login is announced after it, too; but STLS is not to be had then (RFC 2595 section 4).
-    pub(super) fn capabilities(&mut self, tls: Tls) {
+    pub(super) fn capabilities(&mut self) {
         self.ok("capabilities follow");
         if self.may_login() {
-            let names = self.offer.names();
+            let names = self.terms.offer.names();
             self.output.line(format_args!("USER"));
             self.output.line(format_args!("SASL {names}"));
         }
-        if tls == Tls::Offered {
+        if self.terms.tls == Tls::Offered && matches!(self.state, State::Authorization { .. }) {
             self.output.line(format_args!("STLS"));
         }
         for capability in ["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "UTF8 USER", "LANG"] {
             self.output.line(format_args!("{capability}"));
         }
-        let Announced { policy, differs } = self.announced;
+        let Announced { policy, differs } = self.terms.announced;
         let user = |differs| if differs { " USER" } else { "" };
         match policy.expire_days {
             Some(days) => self.output.line(format_args!("EXPIRE {days}{}", user(differs.0))),

@@ -15,21 +15,21 @@ const NAMES: [(Language, &str); 3] = [
 
 impl Session {
     /// Speaks the language that a range asks for, `*`: the one that the server prefers; without a range tells which there are.
-    pub(super) fn speak(&mut self, range: Option<&str>) {
-        let Some(range) = range else { return self.languages() };
+    pub(super) fn speak(&mut self, range: Option<&str>) -> Result<(), Refusal> {
+        let Some(range) = range else {
+            self.ok("languages follow");
+            for (language, name) in NAMES {
+                self.output.line(format_args!("{} {name}", tag(language)));
+            }
+            self.output.line(format_args!("."));
+            return Ok(());
+        };
         let wanted = if range == "*" { Some(Language::Default) } else { Language::by_range(range) };
-        let Some(language) = wanted else { return self.fault(NO_SUCH_LANGUAGE) };
+        let language = wanted.ok_or(NO_SUCH_LANGUAGE)?;
         self.language = language;
         let text = spoken(language, "language changed");
         self.output.line(format_args!("+OK {} {text}", tag(language)));
-    }
-
-    fn languages(&mut self) {
-        self.ok("languages follow");
-        for (language, name) in NAMES {
-            self.output.line(format_args!("{} {name}", tag(language)));
-        }
-        self.output.line(format_args!("."));
+        Ok(())
     }
 }
 

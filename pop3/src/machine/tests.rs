@@ -144,7 +144,7 @@ impl World {
                 let verdict = if token == "valid" { Ok("user".into()) } else { Err(TokenFault::Time) };
                 Answer::Found(Ok(Box::new(Found::Token(verdict))))
             }
-            Question::LookUp(_) => Answer::Found(Err(Refusal::with(Code::SysTemp, "later"))),
+            Question::LookUp(_) => Answer::Found(Err(Refusal::with(Code::SYS_TEMP, "later"))),
             Question::Login(Claim::Certificate(shown)) => {
                 self.said.push_str(&format!("[certificate of {}]\r\n", shown.certificate.emails.join(" ")));
                 Answer::Opened(Ok(self.opened()))
@@ -153,25 +153,25 @@ impl World {
                 self.said.push_str(&format!("[{} {} {}]\r\n", shown.login, shown.timestamp, shown.digest));
                 Answer::Opened(match shown.digest.as_str() {
                     "c4c9334bac560ecc979e58001b3e22fb" => Ok(self.opened()),
-                    _ => Err(Refusal::with(Code::Auth, "wrong")),
+                    _ => Err(Refusal::with(Code::AUTH, "wrong")),
                 })
             }
             Question::Login(Claim::Token(bearer)) => Answer::Opened(match bearer.verdict {
                 Ok(()) => Ok(self.opened()),
-                Err(_) => Err(Refusal::with(Code::Auth, "wrong")),
+                Err(_) => Err(Refusal::with(Code::AUTH, "wrong")),
             }),
             Question::Login(Claim::Scram(proof)) => Answer::Opened(match proof.verdict {
                 Ok(()) => Ok(self.opened()),
-                Err(_) => Err(Refusal::with(Code::Auth, "wrong")),
+                Err(_) => Err(Refusal::with(Code::AUTH, "wrong")),
             }),
             Question::Login(Claim::Password(Credentials { password, .. })) => {
                 Answer::Opened(match password.as_str() {
                     "secret" => Ok(self.opened()),
-                    "in use" => Err(Refusal::with(Code::InUse, "taken")),
-                    _ => Err(Refusal::with(Code::Auth, "wrong")),
+                    "in use" => Err(Refusal::with(Code::IN_USE, "taken")),
+                    _ => Err(Refusal::with(Code::AUTH, "wrong")),
                 })
             }
-            Question::Retrieve { message, lines, .. } => {
+            Question::Retrieve(Retrieval { message, lines, .. }) => {
                 let uid = message.uid.value();
                 self.said.push_str(&format!("[message {uid} {lines:?}]\r\n"));
                 Answer::Retrieved(if uid == 13 { Err(Refusal::new("gone")) } else { Ok(()) })
@@ -572,7 +572,7 @@ fn a_lost_connection_deletes_nothing() {
 #[test]
 fn quit_says_if_the_update_failed() {
     let mut world = World::logged_in();
-    world.update = Err(Refusal::with(Code::SysTemp, "not removed"));
+    world.update = Err(Refusal::with(Code::SYS_TEMP, "not removed"));
     world.say("DELE 2\r\nQUIT\r\n", 4096);
     assert_eq!(
         world.said,
@@ -701,6 +701,19 @@ fn tls_forgets_the_language() {
     world.said.clear();
     world.say("NOOP\r\n", 4096);
     assert_eq!(world.said, "-ERR not in this state\r\n");
+}
+
+#[test]
+fn utf8_holds_from_the_command_on_until_tls_begins() {
+    for (said, mode) in [("", Mode::Ascii), ("UTF8\r\n", Mode::Utf8), ("UTF8\r\nSTLS\r\n", Mode::Ascii)] {
+        let mut world = World::new(Tls::Offered, Login::Always);
+        world.say(said, 4096);
+        world.say("USER a\r\nPASS secret\r\n", 4096);
+        assert_eq!(world.session.mode, mode, "{said:?}");
+        world.said.clear();
+        world.say("UTF8\r\n", 4096);
+        assert_eq!((world.said.as_str(), world.session.mode), ("-ERR not in this state\r\n", mode));
+    }
 }
 
 #[test]

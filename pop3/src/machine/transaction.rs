@@ -2,92 +2,69 @@
 
 use waypost_net::Step;
 
-use super::{Announced, OUTPUT_BYTES_MAX, Opened, Question, Session, State, Tls, WRONG_STATE};
+use super::{Announced, OUTPUT_BYTES_MAX, Obeyed, Opened, Question, Retrieval, Session, State, WRONG_STATE};
 use crate::{
-    listing::Listing,
-    wire::{Command, Encode, Refusal, spoken},
+    listing::{Listing, Message},
+    wire::{Command, Encode, List, Refusal, spoken},
 };
 
-/// Which listing.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum List {
-    Scan,
-    UniqueId,
-}
-
 impl Session {
-    pub(super) fn transaction(
-        &mut self,
-        mut listing: Listing,
-        command: Command<'_>,
-    ) -> Option<Step<Question>> {
-        let refused = match command {
-            Command::List(None) => return self.begin_listing(listing, List::Scan),
-            Command::Uidl(None) => return self.begin_listing(listing, List::UniqueId),
-            Command::Retr(number) => return self.retrieve(listing, number, None),
-            Command::Top(number, lines) => return self.retrieve(listing, number, Some(lines)),
+    pub(super) fn transaction(&mut self, mut listing: Listing, command: Command<'_>) -> Obeyed {
+        let mut retrieved = None;
+        let done = match command {
+            Command::List(list, None) => {
+                self.ok("listing follows");
+                self.state = State::Listing { listing, list, next: 0 };
+                return Ok(None);
+            }
+            Command::List(list, Some(number)) => {
+                listing.find(number).map(|message| self.list("+OK ", number, &message, list))
+            }
+            Command::Retr(number, lines) => {
+                listing.find(number).map(|message| retrieved = Some((message, lines)))
+            }
+            Command::Dele(number) => listing.delete(number).map(|()| self.ok("marked as deleted")),
+            Command::Rset => {
+                listing.reset();
+                self.drop_listing(&listing)
+            }
+            Command::Stat => self.drop_listing(&listing),
+            Command::Noop => {
+                self.ok("nothing done");
+                Ok(())
+            }
             Command::Quit => {
                 let deleted = listing.deleted();
                 self.state = State::Updating(listing.drop_listing().0 + deleted.len());
-                return Some(Step::Ask(Question::Update { deleted }));
-            }
-            Command::List(Some(number)) => self.list_one(&listing, number, List::Scan).err(),
-            Command::Uidl(Some(number)) => self.list_one(&listing, number, List::UniqueId).err(),
-            Command::Dele(number) => listing.delete(number).map(|()| self.ok("marked as deleted")).err(),
-            Command::Rset => {
-                listing.reset();
-                self.drop_listing(&listing);
-                None
-            }
-            Command::Stat => {
-                self.drop_listing(&listing);
-                None
-            }
-            Command::Noop => {
-                self.ok("nothing done");
-                None
-            }
-            Command::Capa => {
-                // STLS is permitted in the other state only (RFC 2595 section 4).
-                self.capabilities(Tls::None);
-                None
-            }
-            Command::Lang(range) => {
-                self.state = State::Transaction(listing);
-                self.speak(range);
-                return None;
+                return Ok(Some(Step::Ask(Question::Update { deleted })));
             }
             _ => {
                 self.state = State::Transaction(listing);
-                self.fault(WRONG_STATE);
-                return None;
+                return Err(WRONG_STATE);
             }
         };
-        self.state = State::Transaction(listing);
-        if let Some(refusal) = refused {
-            self.refuse(refusal);
+        if let Some((message, lines)) = retrieved {
+            self.state = State::Retrieving(listing);
+            let Self { language, mode, .. } = *self;
+            return Ok(Some(Step::Ask(Question::Retrieve(Retrieval { message, lines, language, mode }))));
         }
-        None
+        self.state = State::Transaction(listing);
+        done.unwrap_or_else(|refusal| self.refuse(refusal));
+        Ok(None)
     }
 
-    fn drop_listing(&mut self, listing: &Listing) {
+    fn drop_listing(&mut self, listing: &Listing) -> Result<(), Refusal> {
         let (count, octets) = listing.drop_listing();
         self.output.line(format_args!("+OK {count} {octets}"));
-    }
-
-    fn list_one(&mut self, listing: &Listing, number: u32, list: List) -> Result<(), Refusal> {
-        let message = listing.find(number)?;
-        match list {
-            List::Scan => self.output.line(format_args!("+OK {number} {}", message.size)),
-            List::UniqueId => self.output.line(format_args!("+OK {number} {}", message.unique)),
-        }
         Ok(())
     }
 
-    fn begin_listing(&mut self, listing: Listing, list: List) -> Option<Step<Question>> {
-        self.ok("listing follows");
-        self.state = State::Listing { listing, list, next: 0 };
-        None
+    /// `scan-listing`, or `unique-id-listing` (RFC 1939 sections 5 and 7).
+    fn list(&mut self, begin: &str, number: u32, message: &Message, list: List) {
+        match list {
+            List::Scan => self.output.line(format_args!("{begin}{number} {}", message.size)),
+            List::UniqueId => self.output.line(format_args!("{begin}{number} {}", message.unique)),
+        }
     }
 
     /// Lists on, until it is done or enough is said.
@@ -100,32 +77,15 @@ impl Session {
                 self.state = State::Transaction(listing);
                 return;
             };
-            match list {
-                List::Scan => self.output.line(format_args!("{} {}", index + 1, message.size)),
-                List::UniqueId => self.output.line(format_args!("{} {}", index + 1, message.unique)),
-            }
+            self.list("", index as u32 + 1, &message, list);
         }
         let next = kept.next().map_or(usize::MAX, |(index, _)| index);
         drop(kept);
         self.state = State::Listing { listing, list, next };
     }
 
-    fn retrieve(&mut self, listing: Listing, number: u32, lines: Option<u32>) -> Option<Step<Question>> {
-        match listing.find(number) {
-            Ok(message) => {
-                self.state = State::Retrieving(listing);
-                Some(Step::Ask(Question::Retrieve { message, lines, language: self.language }))
-            }
-            Err(refusal) => {
-                self.state = State::Transaction(listing);
-                self.refuse(refusal);
-                None
-            }
-        }
-    }
-
     pub(super) fn opened(&mut self, Opened { listing, policy }: Opened) {
-        self.announced = Announced::of_account(policy);
+        self.terms.announced = Announced::of_account(policy);
         let (count, octets) = listing.drop_listing();
         let (messages, unit) = (spoken(self.language, "messages"), spoken(self.language, "octets"));
         self.output.line(format_args!("+OK {count} {messages} ({octets} {unit})"));

@@ -10,14 +10,13 @@ use tokio::{
 use waypost_auth::Directory;
 use waypost_config::{ListenerRules, Service, TlsMode};
 use waypost_mail::{AccountId, AccountSource, Address, ApopSecret, DateTime, Flags, Timestamp, Uid};
-use waypost_net::{AddressCount, Shutdown};
 use waypost_storage::{
     Account, Delivery, NewAccount, Options, Retrieved,
     disk::{Disk, Simulated},
     retrieved::day,
 };
 
-use super::*;
+use super::{retrieve::PIECE_BYTES, *};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const PLAIN: &str = "A: b\r\n\r\nbody\r\n";
@@ -35,15 +34,7 @@ struct Client {
 }
 
 fn connection(stream: DuplexStream) -> Connection {
-    Connection {
-        stream: Box::new(stream),
-        peer: ([127, 0, 0, 1], 4000).into(),
-        local: ([127, 0, 0, 1], 110).into(),
-        tls: None,
-        starttls: TlsRole::None,
-        shutdown: Shutdown::new(),
-        counted: AddressCount::default(),
-    }
+    Connection::over(Box::new(stream), ([127, 0, 0, 1], 4000).into(), ([127, 0, 0, 1], 110).into())
 }
 
 fn listener() -> ListenerConfig {
@@ -85,10 +76,10 @@ async fn world(domain: &str) -> World {
 }
 
 impl World {
-    async fn deliver(&self, message: &str) {
+    async fn deliver(&self, message: impl AsRef<[u8]>) {
         let store = &self.context.store;
         let mut writer = store.message_writer();
-        writer.write(message.as_bytes()).await.unwrap();
+        writer.write(message.as_ref()).await.unwrap();
         let delivery = Delivery {
             account: self.account,
             mailbox: None,
@@ -206,7 +197,7 @@ async fn a_silent_session_loses_its_maildrop_and_deletes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_download_lives_and_one_that_stands_still_does_not() {
     let world = world("").await;
-    world.deliver(&format!("A: b\r\n\r\n{}", ".234567890\r\n".repeat(LARGE_LINES))).await;
+    world.deliver(format!("A: b\r\n\r\n{}", ".234567890\r\n".repeat(LARGE_LINES))).await;
     let mut first = world.maildrop().await;
     first.send("RETR 1\r\n").await;
     let mut octets = vec![0; PIECE_BYTES];
@@ -227,6 +218,55 @@ async fn a_slow_download_lives_and_one_that_stands_still_does_not() {
     assert!(lines[3..lines.len() - 1].iter().all(|line| line == "..234567890"));
     let rest = first.rest().await;
     assert!(!rest.ends_with("\r\n.\r\n"), "what was cut does not look complete");
+}
+
+/// Mail of old programs has other charsets in its headers.
+#[tokio::test(start_paused = true)]
+async fn header_fields_that_are_no_utf8_go_out_as_they_are() {
+    let world = world("").await;
+    let message = b"Subject: Gr\xfc\xdfe\r\n\r\n\xc4\r\n";
+    world.deliver(message).await;
+    let mut client = world.maildrop().await;
+    client.send("RETR 1\r\nQUIT\r\n").await;
+    let mut said = Vec::new();
+    client.stream.read_to_end(&mut said).await.unwrap();
+    let expected = [b"+OK 21 octets\r\n".as_slice(), message, b".\r\n"].concat();
+    assert!(said.starts_with(&expected), "{}", said.escape_ascii());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_needs_utf8_is_refused_where_that_is_wanted() {
+    let world = world("[pop3]\nwithout_utf8 = \"refuse\"").await;
+    world.deliver("Subject: \u{fc}\r\n\r\n").await;
+    world.deliver(b"Subject: \xfc\r\n\r\n").await;
+    let mut client = world.maildrop().await;
+    for command in ["RETR 1", "TOP 1 0"] {
+        assert_eq!(client.ask(command).await, "-ERR [UTF8] this message needs UTF8");
+    }
+    client.send("RETR 2\r\n").await;
+    assert_eq!(client.line().await, "+OK 14 octets");
+}
+
+/// The first octet above 127 comes when much was sent already; in the body it stays.
+#[tokio::test(start_paused = true)]
+async fn headers_of_late_parts_are_surrogates_too() {
+    let world = world("").await;
+    let begin = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n";
+    let filler = "a line of many\r\n".repeat(20_000);
+    let end = "--b\r\nContent-Type: text/plain; name=\"\u{e4}\"\r\n\r\n\u{e4}\r\n--b--\r\n";
+    world.deliver([begin, &filler, end].concat()).await;
+    let expected = end.replacen("; name=\"\u{e4}\"", ";\r\n name*=utf-8''%C3%A4", 1);
+    for (first, end) in [("LANG en", expected.as_str()), ("UTF8", end)] {
+        let (mut client, _) = world.connect().await;
+        client.ask(first).await;
+        client.ask("USER user@a.test").await;
+        client.ask("PASS secret").await;
+        let lines = client.all("RETR 1").await;
+        let message = lines[1..lines.len() - 1].join("\r\n") + "\r\n";
+        assert!(message == [begin, &filler, end].concat(), "{first}");
+        client.ask("QUIT").await;
+        client.rest().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

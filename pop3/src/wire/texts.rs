@@ -7,7 +7,7 @@ pub(crate) fn spoken(language: Language, english: &str) -> &str {
     language.translated(english, &GERMAN).unwrap_or(english)
 }
 
-const GERMAN: [(&str, &str); 45] = [
+const GERMAN: [(&str, &str); 46] = [
     ("TLS is active already", "TLS ist schon an"),
     ("TLS is not available", "TLS gibt es hier nicht"),
     ("USER comes first", "erst USER"),
@@ -50,6 +50,7 @@ const GERMAN: [(&str, &str); 45] = [
     ),
     ("this is no valid response", "das ist keine gültige Antwort"),
     ("this message is marked as deleted", "diese Nachricht ist zum Löschen vorgemerkt"),
+    ("this message needs UTF8", "diese Nachricht braucht UTF8"),
     ("too many errors", "zu viele Fehler"),
     (
         "too many failed logins, try again later",
@@ -93,8 +94,10 @@ mod tests {
             include_str!("../machine/language.rs"),
             include_str!("../machine/transaction.rs"),
             include_str!("../listing.rs"),
+            include_str!("../wire.rs"),
             include_str!("../maildrop.rs"),
             include_str!("../session.rs"),
+            include_str!("../session/retrieve.rs"),
         ];
         let mut texts = BTreeSet::new();
         for source in sources.map(|source| source.split("#[cfg(test)]").next().unwrap()) {

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+pub use waypost_auth::sasl::Login;
 use waypost_mail::{Address, ReversePath};
 use waypost_net::ClientTls;
 
@@ -20,15 +21,6 @@ pub enum Tls {
     Implicit(ClientTls),
     /// After the server offered it; without the offer nothing is sent.
     StartTls(ClientTls),
-}
-
-/// User name and password.
-#[derive(Clone)]
-pub struct Login {
-    /// User name.
-    pub user: String,
-    /// Password.
-    pub password: String,
 }
 
 /// What is handed over.

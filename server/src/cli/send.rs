@@ -12,7 +12,7 @@ use waypost_message::build::Draft;
 use waypost_net::{ClientTls, Verification};
 
 use crate::{
-    agent::{Login, Submission, Tls, submit},
+    agent::{AgentError, Login, Submission, Tls, submit},
     cli::{
         Failure,
         arguments::{SendOptions, SendTls},
@@ -39,8 +39,20 @@ pub async fn run(options: SendOptions) -> Result<(), Failure> {
         to: &to,
         message: &message,
     });
-    terminal::say(reply.await.map_err(Failure::new)?.trim_end());
+    let reply = reply.await.map_err(|error| Failure::new(format!("{error}{}", advice(&error, &options))))?;
+    terminal::say(reply.trim_end());
     Ok(())
+}
+
+/// What may help where an option was not given.
+fn advice(error: &AgentError, options: &SendOptions) -> &'static str {
+    match error {
+        AgentError::Io(_) | AgentError::Late if options.tls.is_none() => {
+            "; if the server wants TLS from the first octet, say --tls implicit"
+        }
+        AgentError::Tls(_) if options.ca.is_none() => "; --ca FILE names a certificate to trust",
+        _ => "",
+    }
 }
 
 fn address(text: &str) -> Result<Address, Failure> {

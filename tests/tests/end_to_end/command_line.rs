@@ -498,6 +498,23 @@ async fn limits_that_are_fixed_at_the_start_are_not_silently_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn send_says_which_option_may_help() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let server = Process::serve(&program(), &SiteBuilder::new("a.test").write(home)).await;
+    let submission = server.service("submission")[0].to_string().replace("127.0.0.1", "localhost");
+    // As a server does that waits for TLS, only sooner.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_address = silent.local_addr().unwrap().to_string();
+    std::thread::spawn(move || drop(silent.accept()));
+    for (address, advice) in [(submission, "; --ca FILE names "), (silent_address, "say --tls implicit")] {
+        let args = ["send", "--server", &address, "--from", "alice@a.test", "--to", "alice@a.test"];
+        let refused = waypost(home).args(args).input(b"x").output().await;
+        assert!(refused.code == 1 && refused.text.contains(advice), "{}", refused.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_queue_is_listed() {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path();

@@ -45,6 +45,7 @@ async fn run_all(folder: &str) {
                     true => "no_soliciting = [\"org.example:ADV\", \"net.example:X\"]",
                     false => "",
                 })
+                .with(if script.needs("refusal of utf8") { "[pop3]\nwithout_utf8 = \"refuse\"" } else { "" })
                 .with(tokens.as_ref().map(Tokens::section).as_deref().unwrap_or_default())
                 .start()
                 .await;
@@ -64,8 +65,7 @@ async fn run_all(folder: &str) {
                 site.append("alice", "INBOX", &messages).await;
             }
             if script.needs("utf8") {
-                let message = "Subject: Gr\u{fc}\u{df}e\r\n\r\n\u{c4}\r\n";
-                site.append("alice", "INBOX", &[message.into()]).await;
+                site.append("alice", "INBOX", &UTF8.map(|message| message.as_bytes().to_vec())).await;
                 add_carol(&site, "p\u{e4}sswort").await;
             }
             if script.needs("apop") {
@@ -90,6 +90,14 @@ const POLICY: &str = "pop3_expire = \"7d\"\npop3_login_delay = \"10m\"";
 /// Of 24, 35 and 12 octets.
 const MESSAGES: [&str; 3] =
     ["Subject: one\r\n\r\nbody 1\r\n", "Subject: two\r\n\r\n.\r\n..dots\r\n\r\nlast\r\n", "A: b\r\n\r\nnone"];
+
+/// With UTF-8 in header and body, in addresses, and in a header of a part.
+const UTF8: [&str; 2] = [
+    "Subject: Gr\u{fc}\u{df}e\r\n\r\n\u{c4}\r\n",
+    "From: J\u{f6}rg <j\u{f6}rg@a.test>\r\nTo: <bob@b\u{fc}cher.test>\r\nX: \u{e4}\r\n\
+     Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b\r\n\
+     Content-Disposition: attachment; filename=\"\u{e4} b.txt\"\r\n\r\ntwo\r\n--b--\r\n",
+];
 
 /// The accounts are looked at anew at once, not a little later.
 async fn look_anew(site: &Site) {

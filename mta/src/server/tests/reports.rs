@@ -1,6 +1,7 @@
 //! Reports that come back to the return path of one message.
 
 use waypost_mail::EntryId;
+use waypost_net::Shutdown;
 use waypost_storage::{QueueEvent, ReturnedReport};
 
 use super::*;

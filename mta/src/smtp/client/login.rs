@@ -1,26 +1,14 @@
 //! AUTH as a client (RFC 4954): SCRAM-SHA-256 (RFC 7677), else PLAIN (RFC 4616), else LOGIN.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use waypost_auth::sasl::scram::{ScramClient, ServerSignature};
+use waypost_auth::sasl::{
+    Login,
+    scram::{ScramClient, ServerSignature},
+};
 use waypost_mail::Reply;
 
 use super::COMMAND_LINE_BYTES_MAX;
 use crate::smtp::reply::Capabilities;
-
-/// User name and password for a next hop.
-#[derive(Clone, Eq, Hash, PartialEq)]
-pub struct Login {
-    /// User name.
-    pub user: String,
-    /// Password.
-    pub password: String,
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
-    }
-}
 
 /// An exchange that is under way.
 #[derive(Debug)]

@@ -49,10 +49,10 @@ use said::Record;
 use transaction::{Outcome, Transaction};
 
 pub use chunks::{CHUNK_BYTES, CHUNKS_UNANSWERED_MAX};
-pub use login::Login;
 pub use said::{LINE_BYTES_MAX, MESSAGE_BYTES_MAX, OPENING_BYTES_MAX, Said};
 pub use talk::{Answer, Encryption, End, Finished, Protocol, Question, Settings, Tells};
 pub use transaction::{Octets, Outgoing, OutgoingRecipient, WINDOW_COMMANDS_MAX};
+pub use waypost_auth::sasl::Login;
 
 use super::reply::{Capabilities, ReplyParser};
 
