@@ -25,6 +25,7 @@ use crate::{
     decide::snapshot::Parts,
     index::structures::Structures,
     journal::Stored,
+    queue::pages::Slot,
     record::{
         self, AccountChange, AccountPart, AccountSnapshotPart, Change, DirectoryChange, EntryPart,
         MailboxPart, QueueChange, SnapshotClosed, cbor,
@@ -203,7 +204,7 @@ pub(crate) fn of_queue(queue: QueueState) -> impl Iterator<Item = Parts<Vec<Entr
         while !is_closed && bytes <= ENTRY_BYTES {
             let slots: Vec<_> = all.behind(reached).take(PART_ENTRIES).collect();
             reached = slots.last().map(|slot| slot.id).or(reached);
-            let part: Vec<EntryPart> = slots.iter().map(|slot| slot.part()).collect();
+            let part: Vec<EntryPart> = slots.iter().map(Slot::part).collect();
             if part.is_empty() {
                 is_closed = true;
                 let end = Some(SnapshotClosed { of, parts: number, digest: sum });
