@@ -40,6 +40,13 @@ const DESCRIPTORS_RESERVED: u64 = 1024;
 
 /// Binds a listening socket (address reuse on, backlog 1024; IPv6 sockets take only IPv6).
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bound(address)?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// The same before it listens.
+pub(crate) fn bound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -47,8 +54,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
 }
 
 /// So many connections together have one descriptor besides their sockets, for the file of a large body that one of them sends.

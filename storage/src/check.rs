@@ -1,7 +1,7 @@
 //! The store's own check: live state against a rebuild from the journal, the index against its digests, every message
 //! against its checks.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use waypost_mail::AccountId;
 
@@ -169,7 +169,7 @@ async fn check_directory(store: &Store, problems: &mut Vec<String>) -> Result<()
 }
 
 async fn check_queue(store: &Store, problems: &mut Vec<String>) -> Result<(), StoreError> {
-    let live = || store.shared().queue.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let live = || store.shared().queue.read().clone();
     for _ in 0..LOOKS_MAX {
         let before = live();
         let rebuilt = store.blocking(replay_queue).await?;

@@ -280,9 +280,9 @@ impl Search {
         if let Some(of) = weight.superseded {
             self.needed.supersede(QUEUE, of);
         }
-        let queue = shared.queue.read().unwrap_or_else(PoisonError::into_inner);
+        let queue = shared.queue.read();
         self.queue_outweighed = weight.outweighs(queue.len() as u64 * MESSAGE_BYTES, shared.segment_bytes);
-        queue.values().for_each(|packed| self.need_content(&packed.entry().content));
+        queue.behind(None).for_each(|slot| self.need_content(&slot.entry().content));
         Ok(())
     }
 

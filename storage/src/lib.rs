@@ -31,6 +31,7 @@ pub mod fuzzing;
 mod housekeeping;
 mod index;
 mod journal;
+mod leb128;
 mod maildrop;
 pub mod message;
 mod opening;

@@ -1,10 +1,10 @@
 //! Opening a store: the lock, the journal, directory and queue, what lies behind the index, and the threads.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     fs::File,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicU64, mpsc as std_mpsc},
+    sync::{Arc, Mutex, RwLock, atomic::AtomicU64, mpsc as std_mpsc},
     thread,
 };
 
@@ -25,6 +25,7 @@ use crate::{
     index::{Index, heads::Heads},
     journal::{Files, Journal, NewEntry, Stored, Stream, Syncer},
     queue::{
+        changes::Changes,
         entries::{Durable, Entries},
         replay::{Met, replay},
     },
@@ -92,6 +93,7 @@ pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
     // Older folders were swept when the position of the heads was there.
     journal.sweep_bodies(heads.as_ref().map(|heads| heads.position).unwrap_or_default());
     let heads_segment = heads.as_ref().map_or(0, |heads| heads.position.segment);
+    let queue_changed = Changes::all(&found.queue.read());
     let shared = Arc::new(Shared {
         state_directory: options.directory.clone(),
         disk: Arc::clone(&options.disk),
@@ -100,7 +102,7 @@ pub(crate) fn open(options: &Options) -> Result<Opened, StoreError> {
         index: if has_files { Index::open(&options.directory) } else { Index::none() },
         accounts: RwLock::default(),
         directory: watch::Sender::new(Arc::clone(&found.state.directory)),
-        queue_changed: Mutex::new(names(&found.queue)),
+        queue_changed: Mutex::new(queue_changed),
         queue: found.queue,
         queue_notify: Notify::new(),
         structures: RwLock::default(),
@@ -186,11 +188,6 @@ fn start(
     Ok(Opened { shared, messages, desk, work: Work::Thread(thread) })
 }
 
-/// The names of all entries.
-fn names(queue: &Durable) -> BTreeSet<EntryId> {
-    queue.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
-}
-
 /// Takes `STATE/lock` until the file is dropped.
 pub(crate) fn lock(directory: &Path) -> Result<File, StoreError> {
     let path = directory.join("lock");
@@ -227,8 +224,8 @@ impl Found {
 
     fn queue(&mut self, journal: &Journal) -> Result<(), StoreError> {
         let QueueState { seq, entries } = replay(&journal.files(), |met| self.meet("queue", met))?;
-        self.queue = Arc::new(RwLock::new(entries.into_all()));
-        self.state.queue = QueueState { seq, entries: Entries::over(Arc::clone(&self.queue)) };
+        self.queue = Durable::new(entries.into_all());
+        self.state.queue = QueueState { seq, entries: Entries::over(self.queue.clone()) };
         Ok(())
     }
 
@@ -278,7 +275,7 @@ impl Found {
         if let Err(error) = apply(&mut self.state, &record, &placement) {
             self.damage.push(format!("record {seq} of the directory: {error}"));
         }
-        let queued = self.queue.read().unwrap_or_else(PoisonError::into_inner).len();
+        let queued = self.queue.read().len();
         if queued > 0 {
             tracing::warn!(
                 event = "restored_queue",

@@ -1,10 +1,10 @@
 //! The queue: messages on their way to other servers. It lives in memory and is loaded from the journal.
 
+pub(crate) mod changes;
 pub(crate) mod entries;
 pub(crate) mod history;
+pub(crate) mod pages;
 pub(crate) mod replay;
-
-use std::{ops::Bound, sync::PoisonError};
 
 use minicbor::{Decode, Encode};
 use waypost_mail::{BodyType, EntryId, Reply, ReversePath, Timestamp, Wishes};
@@ -243,21 +243,17 @@ impl Store {
 
     /// The first entries, at most `most`, ascending by name, behind `after`.
     pub fn queue_page(&self, after: Option<EntryId>, most: usize) -> Vec<QueueEntry> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let queue = self.shared().queue.read().unwrap_or_else(PoisonError::into_inner);
-        queue.range((from, Bound::Unbounded)).take(most).map(|(_, packed)| packed.entry()).collect()
+        self.shared().queue.read().behind(after).take(most).map(|slot| slot.entry()).collect()
     }
 
     /// How many entries there are.
     pub fn queue_len(&self) -> usize {
-        self.shared().queue.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.shared().queue.read().len()
     }
 
     /// One entry; `None` when it is not or no longer in the queue.
     pub fn queue_entry(&self, id: EntryId) -> Option<QueueEntry> {
-        let queue = self.shared().queue.read().unwrap_or_else(PoisonError::into_inner);
-        let packed = queue.get(&id).cloned();
-        drop(queue);
+        let packed = self.shared().queue.read().get(id);
         packed.map(|packed| packed.entry())
     }
 
@@ -275,11 +271,8 @@ impl Store {
     }
 
     fn take_changes(&self) -> Vec<EntryId> {
-        let mut changed = locked(&self.shared().queue_changed);
-        match changed.len() > CHANGES_MAX {
-            true => (0..CHANGES_MAX).map_while(|_| changed.pop_first()).collect(),
-            false => std::mem::take(&mut *changed).into_iter().collect(),
-        }
+        let shared = self.shared();
+        locked(&shared.queue_changed).take(&shared.queue.read(), CHANGES_MAX)
     }
 
     /// Makes the open recipients of an entry due at `at`, as `waypost queue retry` does. Errors: `NoSuchEntry`, `Full`, `Poisoned`,

@@ -1,7 +1,7 @@
 //! What all threads of a store share: the published state, the index, the clock, and where the journal is read.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -18,12 +18,17 @@ use crate::{
     disk::Disk,
     index::{Index, heads::Heads, structures::Structures},
     journal::{Files, Room, Stored},
-    queue::entries::Durable,
+    queue::{changes::Changes, entries::Durable},
     state::{AccountState, DirectoryState},
 };
 
 /// Milliseconds stand above these bits of an entry's name, a counter within them.
 const ENTRY_COUNTER_BITS: u32 = 22;
+
+/// When a name was given, if the clock stood right.
+pub(crate) fn time_of(id: EntryId) -> Timestamp {
+    Timestamp((id.0 >> ENTRY_COUNTER_BITS) as i64)
+}
 
 /// What all threads share.
 pub(crate) struct Shared {
@@ -36,8 +41,8 @@ pub(crate) struct Shared {
     pub(crate) accounts: RwLock<HashMap<AccountId, watch::Sender<Arc<AccountState>>>>,
     pub(crate) directory: watch::Sender<Arc<DirectoryState>>,
     pub(crate) queue: Durable,
-    /// Entries that the runner must look at, and was not yet told of.
-    pub(crate) queue_changed: Mutex<BTreeSet<EntryId>>,
+    /// What of the queue the runner was not yet told of.
+    pub(crate) queue_changed: Mutex<Changes>,
     pub(crate) queue_notify: Notify,
     /// Structures that are not in the index yet.
     pub(crate) structures: RwLock<HashMap<AccountId, Structures>>,

@@ -25,6 +25,7 @@ use crate::{
     decide::snapshot::Parts,
     index::structures::Structures,
     journal::Stored,
+    queue::pages::Slot,
     record::{
         self, AccountChange, AccountPart, AccountSnapshotPart, Change, DirectoryChange, EntryPart,
         MailboxPart, QueueChange, SnapshotClosed, cbor,
@@ -196,13 +197,14 @@ impl WholeAccount {
 /// The queue in groups of parts that are written as one entry each, made one after the other.
 pub(crate) fn of_queue(queue: QueueState) -> impl Iterator<Item = Parts<Vec<EntryPart>>> {
     let of = queue.seq;
-    let mut packed = queue.entries.into_all().into_values();
+    let (all, mut reached) = (queue.entries.into_all(), None);
     let (mut number, mut sum, mut is_closed) = (0, 0_u64, false);
     std::iter::from_fn(move || {
         let (mut parts, mut bytes) = (Vec::new(), 0);
         while !is_closed && bytes <= ENTRY_BYTES {
-            let part: Vec<EntryPart> =
-                packed.by_ref().take(PART_ENTRIES).map(|packed| packed.part()).collect();
+            let slots: Vec<_> = all.behind(reached).take(PART_ENTRIES).collect();
+            reached = slots.last().map(|slot| slot.id).or(reached);
+            let part: Vec<EntryPart> = slots.iter().map(Slot::part).collect();
             if part.is_empty() {
                 is_closed = true;
                 let end = Some(SnapshotClosed { of, parts: number, digest: sum });

@@ -70,7 +70,7 @@ fn measure(messages: usize) {
 async fn run(place: PathBuf, messages: usize) {
     let world = World::start(place).await;
     let opened = world.begun.elapsed();
-    let memory_opened = world::memory_mib();
+    let (memory_opened, processor_opened) = (world::memory_mib(), world::processor());
     world.deliver();
     world.until_left(1, Duration::from_millis(1)).await;
     let first = world.begun.elapsed();
@@ -79,9 +79,10 @@ async fn run(place: PathBuf, messages: usize) {
     let whole = world.begun.elapsed();
     let each = world::processor().as_secs_f64() * 1e6 / live as f64;
     println!(
-        "{messages} messages: open {:.2} s, {memory_opened} MiB; first delivery after {:.2} s; {live} delivered after {:.1} s, \
+        "{messages} messages: open {:.2} s ({:.2} s of processor), {memory_opened} MiB; first delivery after {:.2} s; {live} delivered after {:.1} s, \
          {each:.0} us of processor each, {most} MiB at most",
         opened.as_secs_f64(),
+        processor_opened.as_secs_f64(),
         first.as_secs_f64(),
         whole.as_secs_f64(),
     );

@@ -3,38 +3,38 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BinaryHeap, HashMap, HashSet},
 };
 
 use waypost_mail::EntryId;
 
-/// Messages that are due; each is in it once.
+/// Messages up to which no memory is given back.
+const KEPT_MAX: usize = 64;
+
+/// Messages that are due; each is in it once. One takes some 50 octets: thousands of destinations may have all of theirs here at
+/// the same time.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     levels: BTreeMap<Reverse<i8>, Level>,
     all: HashSet<EntryId>,
 }
 
-/// Messages of one priority.
+/// Messages of one priority, in rounds: in each round one of each sender, the older before the younger.
 #[derive(Debug, Default)]
 struct Level {
-    senders: HashMap<u64, VecDeque<EntryId>>,
-    /// Whose turn it is; each with a message stands in it once.
-    turn: VecDeque<u64>,
+    messages: BinaryHeap<Reverse<(u64, EntryId)>>,
+    /// The round of the message that was taken last.
+    round: u64,
+    /// The round of the last message of each sender, where it is above that.
+    last: HashMap<u64, u64>,
 }
 
 impl Ready {
     /// Puts a message behind those of its sender (a hash of it) that are as urgent, unless it is there already.
     pub(super) fn push(&mut self, id: EntryId, priority: i8, sender: u64) {
-        if !self.all.insert(id) {
-            return;
+        if self.all.insert(id) {
+            self.levels.entry(Reverse(priority)).or_default().push(id, sender);
         }
-        let level = self.levels.entry(Reverse(priority)).or_default();
-        let of_sender = level.senders.entry(sender).or_default();
-        if of_sender.is_empty() {
-            level.turn.push_back(sender);
-        }
-        of_sender.push_back(id);
     }
 
     /// Takes the next message.
@@ -42,7 +42,7 @@ impl Ready {
         let mut first = self.levels.first_entry()?;
         let level = first.get_mut();
         let id = level.pop();
-        if level.turn.is_empty() {
+        if level.messages.is_empty() {
             first.remove();
         }
         self.all.remove(&id?);
@@ -67,23 +67,31 @@ impl Ready {
 
     /// Gives memory back after a crowd.
     fn shrink(&mut self) {
-        if self.all.capacity() > 1024 && self.all.len() < self.all.capacity() / 8 {
+        if self.all.capacity() > KEPT_MAX && self.all.len() < self.all.capacity() / 8 {
             self.all.shrink_to_fit();
         }
     }
 }
 
 impl Level {
+    fn push(&mut self, id: EntryId, sender: u64) {
+        let last = self.last.entry(sender).or_default();
+        *last = self.round.max(*last) + 1;
+        self.messages.push(Reverse((*last, id)));
+    }
+
     fn pop(&mut self) -> Option<EntryId> {
-        let sender = self.turn.pop_front()?;
-        let of_sender = self.senders.get_mut(&sender)?;
-        let id = of_sender.pop_front();
-        if of_sender.is_empty() {
-            self.senders.remove(&sender);
-        } else {
-            self.turn.push_back(sender);
+        let Reverse((round, id)) = self.messages.pop()?;
+        self.round = round;
+        if self.messages.len() < self.messages.capacity() / 4 && self.messages.capacity() > KEPT_MAX {
+            self.messages.shrink_to_fit();
         }
-        id
+        // senders whose turn is over; there are no more of the others than messages
+        if self.last.len() > 2 * self.messages.len() {
+            self.last.retain(|_, last| *last > round);
+            self.last.shrink_to_fit();
+        }
+        Some(id)
     }
 }
 
@@ -108,6 +116,40 @@ mod tests {
         ] {
             assert_eq!(order(messages), expected, "{messages:?}");
         }
+    }
+
+    #[test]
+    fn who_comes_later_waits_for_two_of_each_other_sender_at_most() {
+        let mut ready = Ready::default();
+        (0..300).for_each(|id| ready.push(EntryId(id), 0, id % 3));
+        assert_eq!((0..31).filter_map(|_| ready.pop()).count(), 31);
+        ready.push(EntryId(1000), 0, 9);
+        ready.push(EntryId(1001), 0, 9);
+        let order: Vec<u64> = std::iter::from_fn(|| ready.pop()).map(|id| id.0).collect();
+        assert_eq!(order.iter().position(|id| *id == 1000), Some(2 + 3), "{order:?}");
+        assert_eq!(order.iter().position(|id| *id == 1001), Some(2 + 3 + 4), "{order:?}");
+    }
+
+    #[test]
+    fn who_sends_one_after_the_other_holds_up_nobody() {
+        let mut ready = Ready::default();
+        (0..10).for_each(|id| ready.push(EntryId(id), 0, 1));
+        let mut of_first = 0;
+        for id in 100..120 {
+            ready.push(EntryId(id), 0, 2);
+            of_first += usize::from(ready.pop().unwrap() < EntryId(100));
+        }
+        assert_eq!(of_first, 10);
+    }
+
+    #[test]
+    fn what_has_left_leaves_no_memory_taken() {
+        let mut ready = Ready::default();
+        (0..3000).for_each(|id| ready.push(EntryId(id), 0, id));
+        assert_eq!((0..2997).filter_map(|_| ready.pop()).count(), 2997);
+        let level = ready.levels.values().next().unwrap();
+        let capacities = [ready.all.capacity(), level.messages.capacity(), level.last.capacity()];
+        assert!(capacities.iter().all(|capacity| *capacity <= 2 * KEPT_MAX), "{capacities:?}");
     }
 
     #[test]

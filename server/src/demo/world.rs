@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -14,7 +14,7 @@ use rcgen::{
 use waypost_config::{Service, TlsMode};
 use waypost_mail::{Address, Domain};
 use waypost_mta::authenticity::keys::SigningKey;
-use waypost_net::{ClientTls, Verification};
+use waypost_net::{ClientTls, HeldPort, Verification};
 
 use crate::{
     agent::{Login, Tls},
@@ -68,7 +68,8 @@ impl World {
     pub async fn start(folder: &Path) -> Result<Self, Failure> {
         fs::create_dir_all(folder).map_err(|error| at(folder, error))?;
         let authority = Authority::new(folder)?;
-        let mx_port = common_port(&SITES.map(|site| site.3)).map_err(Failure::new)?;
+        // held until both listen there
+        let mx_port = HeldPort::on(&SITES.map(|site| site.3)).map_err(Failure::new)?;
         let hosts = SITES.map(|site| format!("mx.{}", site.0));
         let mut records = Vec::new();
         let mut keys = Vec::new();
@@ -85,7 +86,9 @@ impl World {
         let mut sites = Vec::new();
         for ((site, host), keys) in SITES.iter().zip(&hosts).zip(&keys) {
             let more = format!("[authenticity]\nexempt = []\n\n{}", keys.config);
-            sites.push(start_site(folder, site, host, &authority, dns.address(), mx_port, &more).await?);
+            sites.push(
+                start_site(folder, site, host, &authority, dns.address(), mx_port.port(), &more).await?,
+            );
         }
         let (b, a) = (sites.pop(), sites.pop());
         a.zip(b).map(|(a, b)| Self { a, b, dns }).ok_or_else(|| Failure::new("the demo has two sites"))
@@ -173,8 +176,11 @@ async fn start_site(
          [[domain]]\nname = \"{domain}\"\n\n[[account]]\naddress = \"{user}\"\npassword = \"{password}\"\n\n\
          [dns]\nservers = [\"{dns}\"]\n\n[queue]\nmx_port = {mx_port}\n\n{more}"
     );
+    let mut held = Vec::new();
     for (service, tls) in SERVICES {
-        let port = if service == "smtp" { mx_port } else { common_port(&[*ip]).map_err(Failure::new)? };
+        let own = (service != "smtp").then(|| HeldPort::on(&[*ip])).transpose().map_err(Failure::new)?;
+        let port = own.as_ref().map_or(mx_port, HeldPort::port);
+        held.extend(own);
         text.push_str(&format!(
             "\n[[listener]]\nservice = \"{service}\"\naddress = \"{}\"\ntls = \"{tls}\"\n",
             SocketAddr::new(*ip, port)
@@ -192,24 +198,6 @@ async fn start_site(
         running,
         authority: authority.file.clone(),
     })
-}
-
-/// A port that is free on all of these addresses.
-fn common_port(addresses: &[IpAddr]) -> std::io::Result<u16> {
-    let mut problem = None;
-    for _ in 0..50 {
-        let first = TcpListener::bind((addresses[0], 0))?;
-        let port = first.local_addr()?.port();
-        match addresses[1..]
-            .iter()
-            .map(|address| TcpListener::bind((*address, port)))
-            .collect::<Result<Vec<_>, _>>()
-        {
-            Ok(_) => return Ok(port),
-            Err(error) => problem = Some(error),
-        }
-    }
-    Err(problem.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into()))
 }
 
 /// Writes a file that only its owner can read.

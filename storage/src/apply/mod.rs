@@ -48,6 +48,13 @@ pub(crate) struct QueueState {
     pub(crate) entries: Entries,
 }
 
+impl QueueState {
+    /// A queue before its first record, for the records of the journal.
+    pub(crate) fn replayed() -> Self {
+        Self { seq: 0, entries: Entries::replayed() }
+    }
+}
+
 /// Why a record could not be applied. Records that were decided here always can be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum Inapplicable {

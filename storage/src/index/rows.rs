@@ -6,6 +6,7 @@ use waypost_mail::{DateTime, EmailId, MailboxId, ModSeq, SystemFlags, ThreadId, 
 
 use crate::{
     content::{BodyPlace, Content},
+    leb128,
     state::{Origin, Row},
 };
 
@@ -85,13 +86,8 @@ impl Output {
         }
     }
 
-    /// LEB128.
-    fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.octets.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.octets.push(number as u8);
+    fn number(&mut self, number: u64) {
+        leb128::write(&mut self.octets, number);
     }
 }
 
@@ -149,23 +145,7 @@ impl Input<'_> {
     }
 
     fn number(&mut self) -> Option<u64> {
-        let (mut number, mut shift) = (0u64, 0);
-        loop {
-            let (octet, rest) = self.octets.split_first()?;
-            self.octets = rest;
-            let part = u64::from(octet & 0x7f);
-            if shift == 63 && part > 1 {
-                return None;
-            }
-            number |= part << shift;
-            if octet & 0x80 == 0 {
-                return Some(number);
-            }
-            shift += 7;
-            if shift > 63 {
-                return None;
-            }
-        }
+        leb128::read(&mut self.octets)
     }
 }
 

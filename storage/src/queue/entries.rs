@@ -2,44 +2,77 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use waypost_mail::EntryId;
 
-use super::QueueEntry;
+use super::{QueueEntry, pages::Pages};
 use crate::record::{EntryPart, cbor};
 
-/// An entry as it stands in a snapshot's record: some 150 octets. Cheap to clone.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Packed(Arc<[u8]>);
+/// An entry by itself, packed. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Packed {
+    id: EntryId,
+    octets: Arc<[u8]>,
+}
 
 impl Packed {
     pub(crate) fn new(entry: &QueueEntry) -> Self {
-        Self(cbor(&EntryPart::new(entry)).into())
+        Self { id: entry.id, octets: cbor(&EntryPart::new(entry).shortened()).into() }
+    }
+
+    /// Of octets that stand in a page.
+    pub(super) fn copied(id: EntryId, octets: &[u8]) -> Self {
+        Self { id, octets: octets.into() }
+    }
+
+    pub(crate) fn id(&self) -> EntryId {
+        self.id
     }
 
     /// The entry.
     pub(crate) fn entry(&self) -> QueueEntry {
-        self.part().into_entry()
+        unpacked(self.id, &self.octets).into_entry()
     }
 
-    /// The entry as records hold it.
-    pub(crate) fn part(&self) -> EntryPart {
-        match minicbor::decode(&self.0) {
-            Ok(part) => part,
-            // What was encoded here is decoded here.
-            Err(error) => unreachable!("{error}"),
-        }
+    pub(super) fn octets(&self) -> &[u8] {
+        &self.octets
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.octets, &other.octets)
+    }
+}
+
+/// The entry of packed octets, as records hold it.
+pub(super) fn unpacked(id: EntryId, octets: &[u8]) -> EntryPart {
+    match minicbor::decode::<EntryPart>(octets) {
+        Ok(part) => part.lengthened(id),
+        // What was encoded here is decoded here.
+        Err(error) => unreachable!("{error}"),
     }
 }
 
 /// The entries that are durable.
-pub(crate) type Durable = Arc<RwLock<BTreeMap<EntryId, Packed>>>;
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Durable(Arc<RwLock<Pages>>);
+
+impl Durable {
+    pub(crate) fn new(pages: Pages) -> Self {
+        Self(Arc::new(RwLock::new(pages)))
+    }
+
+    /// To look. Each change of the pages is complete, so that a poisoned lock is no reason to stop.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Pages> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To change them.
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Pages> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The entries as they were decided: those that are durable, and what runs ahead of them.
 #[derive(Clone, Debug, Default)]
@@ -47,18 +80,34 @@ pub(crate) struct Entries {
     durable: Durable,
     /// What differs; `None`: gone.
     ahead: BTreeMap<EntryId, Option<Packed>>,
+    course: Course,
+}
+
+/// Where changes go.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Course {
+    /// They run ahead until they are durable.
+    #[default]
+    Ahead,
+    /// They are made at once, as they are durable.
+    Through,
 }
 
 impl Entries {
     /// Over entries that are durable.
     pub(crate) fn over(durable: Durable) -> Self {
-        Self { durable, ahead: BTreeMap::new() }
+        Self { durable, ..Self::default() }
+    }
+
+    /// None so far; what is put here was read from the journal.
+    pub(crate) fn replayed() -> Self {
+        Self { course: Course::Through, ..Self::default() }
     }
 
     pub(crate) fn get(&self, id: EntryId) -> Option<Packed> {
         match self.ahead.get(&id) {
             Some(changed) => changed.clone(),
-            None => self.durable.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned(),
+            None => self.durable.read().get(id),
         }
     }
 
@@ -74,15 +123,18 @@ impl Entries {
     }
 
     pub(crate) fn insert(&mut self, entry: &QueueEntry) {
-        self.insert_packed(entry.id, Packed::new(entry));
-    }
-
-    pub(crate) fn insert_packed(&mut self, id: EntryId, packed: Packed) {
-        self.ahead.insert(id, Some(packed));
+        let packed = Packed::new(entry);
+        match self.course {
+            Course::Ahead => drop(self.ahead.insert(entry.id, Some(packed))),
+            Course::Through => self.durable.write().insert(&packed),
+        }
     }
 
     /// Takes an entry out; whether it was there.
     pub(crate) fn remove(&mut self, id: EntryId) -> bool {
+        if self.course == Course::Through {
+            return self.durable.write().remove(id);
+        }
         let was_there = self.contains(id);
         if self.is_durable(id) {
             self.ahead.insert(id, None);
@@ -93,7 +145,7 @@ impl Entries {
     }
 
     fn is_durable(&self, id: EntryId) -> bool {
-        self.durable.read().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
+        self.durable.read().contains(id)
     }
 
     /// What was decided is durable now, and stands there.
@@ -108,18 +160,14 @@ impl Entries {
         }
     }
 
-    /// All entries, where none is durable elsewhere: those of a replay.
-    pub(crate) fn into_all(self) -> BTreeMap<EntryId, Packed> {
-        let mut all = self.durable.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if all.is_empty() {
-            // made at once, it fills its nodes
-            return self.ahead.into_iter().filter_map(|(id, changed)| Some((id, changed?))).collect();
-        }
+    /// All entries.
+    pub(crate) fn into_all(self) -> Pages {
+        let mut all = self.durable.read().clone();
         for (id, changed) in self.ahead {
             match changed {
-                Some(packed) => all.insert(id, packed),
-                None => all.remove(&id),
-            };
+                Some(packed) => all.insert(&packed),
+                None => drop(all.remove(id)),
+            }
         }
         all
     }
@@ -132,13 +180,13 @@ impl PartialEq for Entries {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use waypost_mail::{BodyType, ReversePath, Timestamp};
 
     use super::*;
     use crate::{Content, Wishes, content::BodyPlace};
 
-    fn entry(id: u64, attempts: u32) -> QueueEntry {
+    pub(in crate::queue) fn entry(id: u64, attempts: u32) -> QueueEntry {
         let content = Content {
             segment: 1,
             area_at: 2,
@@ -166,22 +214,22 @@ mod tests {
     #[test]
     fn what_is_decided_runs_ahead_of_what_is_durable_and_joins_it() {
         let durable = Durable::default();
-        let mut entries = Entries::over(Arc::clone(&durable));
+        let mut entries = Entries::over(durable.clone());
         entries.insert(&entry(1, 0));
-        assert!(entries.contains(EntryId(1)) && durable.read().unwrap().is_empty());
+        assert!(entries.contains(EntryId(1)) && durable.read().len() == 0);
         let first = entries.get(EntryId(1)).unwrap();
         entries.insert(&entry(1, 1));
-        durable.write().unwrap().insert(EntryId(1), first.clone());
+        durable.write().insert(&first);
         entries.became_durable(EntryId(1), Some(&first));
         assert_eq!(entries.entry(EntryId(1)).unwrap().attempts, 1, "a newer one stays ahead");
         let second = entries.get(EntryId(1)).unwrap();
-        durable.write().unwrap().insert(EntryId(1), second.clone());
+        durable.write().insert(&second);
         entries.became_durable(EntryId(1), Some(&second));
         assert!(entries.ahead.is_empty());
         assert!(entries.remove(EntryId(1)) && !entries.contains(EntryId(1)) && !entries.remove(EntryId(1)));
-        durable.write().unwrap().clear();
+        assert!(durable.write().remove(EntryId(1)));
         entries.became_durable(EntryId(1), None);
-        assert!(entries.ahead.is_empty() && entries.into_all().is_empty());
+        assert!(entries.ahead.is_empty() && entries.into_all().len() == 0);
     }
 
     #[test]
@@ -191,6 +239,6 @@ mod tests {
         entries.insert(&entry(2, 3));
         assert!(entries.remove(EntryId(1)));
         assert_eq!(entries.ahead.len(), 1);
-        assert_eq!(entries.into_all().values().next().unwrap().entry(), entry(2, 3));
+        assert_eq!(entries.into_all().behind(None).next().unwrap().entry(), entry(2, 3));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::entries::{Entries, Packed};
+use super::entries::Entries;
 use crate::{
     apply::{Inapplicable, QueueState, apply_queue},
     decide::QUEUE,
@@ -58,7 +58,7 @@ pub(crate) fn replay(files: &Files, mut meet: impl FnMut(Met<'_>)) -> Result<Que
 
 /// The newest complete snapshot, or an empty queue, with the segment from which on its records and those behind it are read.
 fn base(files: &Files) -> Result<(u64, QueueState), StoreError> {
-    let Some((first, end)) = newest(files)? else { return Ok((0, QueueState::default())) };
+    let Some((first, end)) = newest(files)? else { return Ok((0, QueueState::replayed())) };
     if let Some(queue) = assembled(files, first, end)? {
         return Ok((first, queue));
     }
@@ -72,7 +72,7 @@ fn base(files: &Files) -> Result<(u64, QueueState), StoreError> {
             return Ok((0, queue));
         }
     }
-    Ok((0, QueueState::default()))
+    Ok((0, QueueState::replayed()))
 }
 
 /// The end of the snapshot that was closed last, with the segment in which it and the records behind it begin.
@@ -103,14 +103,13 @@ fn newest(files: &Files) -> Result<Option<(u64, SnapshotClosed)>, StoreError> {
 
 /// The snapshot of that end; `None` where it is not complete.
 fn assembled(files: &Files, first: u64, end: SnapshotClosed) -> Result<Option<QueueState>, StoreError> {
-    let (mut entries, mut numbers, mut digest) = (Entries::default(), BTreeSet::new(), 0_u64);
+    let (mut entries, mut numbers, mut digest) = (Entries::replayed(), BTreeSet::new(), 0_u64);
     files.read_segments(QUEUE, first, |records| {
         for part in records.iter().filter_map(part).filter(|part| part.of == end.of) {
             if numbers.insert(part.number) {
                 digest = digest.wrapping_add(snapshot::digest(part.number as usize, &part.entries));
-                for entry in part.entries.into_iter().map(record::EntryPart::into_entry) {
-                    entries.insert_packed(entry.id, Packed::new(&entry));
-                }
+                let parts = part.entries.into_iter().map(record::EntryPart::into_entry);
+                parts.for_each(|entry| entries.insert(&entry));
             }
         }
         Ok(())

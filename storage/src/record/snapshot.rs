@@ -19,6 +19,7 @@ use crate::{
     queue::{Held, Outcome, QueueEntry, QueuedRecipient},
     retrieved::KeptRetrieved,
     seen::KeptSeen,
+    shared::time_of,
     state::{Grave, MailboxState, Restore, Row, SpecialUse},
     suppression::Suppression,
     vanished::{Vanished, VanishedPart},
@@ -387,6 +388,25 @@ impl EntryPart {
             not_before: entry.not_before,
             held: entry.held.clone(),
         }
+    }
+
+    /// As it is packed in memory, where its name stands beside it: without that, and with differences in place of times.
+    pub(crate) fn shortened(self) -> Self {
+        let Self { id, accepted, next_attempt, .. } = self;
+        let since = |at: Timestamp, from: Timestamp| Timestamp(at.0.wrapping_sub(from.0));
+        Self {
+            id: EntryId(0),
+            accepted: since(accepted, time_of(id)),
+            next_attempt: since(next_attempt, accepted),
+            ..self
+        }
+    }
+
+    /// What was shortened, whole again.
+    pub(crate) fn lengthened(self, id: EntryId) -> Self {
+        let after = |from: Timestamp, by: Timestamp| Timestamp(from.0.wrapping_add(by.0));
+        let accepted = after(time_of(id), self.accepted);
+        Self { id, accepted, next_attempt: after(accepted, self.next_attempt), ..self }
     }
 
     /// The entry.

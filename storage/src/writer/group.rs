@@ -288,12 +288,12 @@ impl Writer {
     }
 
     fn show_queue(&mut self, changed: Vec<QueueEffect>) {
-        let mut queue = self.shared.queue.write().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.shared.queue.write();
         for QueueEffect { id, packed, .. } in &changed {
             match packed {
-                Some(packed) => queue.insert(*id, packed.clone()),
-                None => queue.remove(id),
-            };
+                Some(packed) => queue.insert(packed),
+                None => drop(queue.remove(*id)),
+            }
         }
         drop(queue);
         let told: Vec<EntryId> =
@@ -302,7 +302,7 @@ impl Writer {
             self.state.queue.entries.became_durable(id, packed.as_ref());
         }
         if !told.is_empty() {
-            locked(&self.shared.queue_changed).extend(told);
+            locked(&self.shared.queue_changed).add(told);
             self.shared.queue_notify.notify_one();
         }
     }

@@ -2,7 +2,7 @@
 //! failure is told once.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as Port},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
@@ -11,6 +11,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::sync::watch;
 use waypost_mail::{Address, ReversePath};
+use waypost_net::HeldPort;
 use waypost_server::agent::{Login, Submission, Tls, submit};
 use waypost_storage::{Options, Store};
 use waypost_tests::{Process, SiteBuilder, after_added_fields, program, sample, sink, site::PASSWORD};
@@ -19,9 +20,9 @@ const MESSAGES: u32 = 6;
 /// So long a server surely needs to record what it just heard.
 const RECORDED: Duration = Duration::from_secs(2);
 
-/// A port where nobody listens, until somebody does.
-fn free_port() -> u16 {
-    Port::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+/// A port where nobody listens, until the test does.
+fn port() -> HeldPort {
+    HeldPort::on(&[Ipv4Addr::LOCALHOST.into()]).unwrap()
 }
 
 fn route(domain: &str, port: u16) -> String {
@@ -79,7 +80,8 @@ async fn serve(config: &Path) -> Process {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_is_sent_after_kills_and_what_was_sent_is_not() {
-    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let (folder, held) = (tempfile::tempdir().unwrap(), port());
+    let port = held.port();
     let b = SiteBuilder::new("b.test").start().await;
     let b_port = b.address(waypost_config::Service::Smtp, waypost_config::TlsMode::StartTls).port();
     let routes = format!("{}\n{}", route("b.test", b_port), route("c.test", port));
@@ -117,7 +119,8 @@ async fn what_waits_is_sent_after_kills_and_what_was_sent_is_not() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_expires_while_the_server_is_down_is_told_once() {
-    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let (folder, held) = (tempfile::tempdir().unwrap(), port());
+    let port = held.port();
     let config = SiteBuilder::new("a.test")
         .with(&route("*", port))
         .queue("retry = [\"1h\"]\nlifetime = \"2s\"\nwarn_after = \"1s\"")
