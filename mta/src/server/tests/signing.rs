@@ -56,7 +56,7 @@ async fn mail_of_users_is_signed_and_its_structure_holds() {
             let inbox = account.state().inbox().unwrap().id;
             let state = account.select(inbox).await.unwrap().state().unwrap();
             let row = state.rows().next().unwrap().clone();
-            let kept = site.context.store.structure(site.anna, inbox, &row).await.unwrap();
+            let kept = site.context.store.structure(site.anna, &row).await.unwrap();
             assert_eq!(kept.root, Splitter::split(text.as_bytes()).root, "{}", entry.id);
         }
     }
