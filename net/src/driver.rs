@@ -8,13 +8,13 @@ use std::{
     future::{Future, pending},
     io,
     net::SocketAddr,
-    pin::Pin,
+    pin::{Pin, pin},
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, Sleep, sleep, timeout},
 };
 
 use crate::{
@@ -109,7 +109,9 @@ pub fn drive<M: Machine, H: Handler<M>>(
     let Connection { stream, starttls, shutdown, .. } = connection;
     let mut session = Session { wire: Wire::new(stream), starttls, shutdown, told: false, ended: false };
     Box::pin(async move {
-        let result = session.run(&mut machine, &mut handler).await;
+        let stop = session.shutdown.clone();
+        let mut waits = Waits { stopping: pin!(stop.stopping()), alarm: Alarm(pin!(sleep(SEND_TIMEOUT))) };
+        let result = session.run(&mut machine, &mut handler, &mut waits).await;
         if matches!(result, Err(Disconnect::Io(_) | Disconnect::Stalled)) && !session.ended {
             session.hear(&mut machine).await;
         }
@@ -129,6 +131,30 @@ enum Woken<E> {
     Shutdown,
 }
 
+/// What every wait for input of a session waits for too: made once, as each would be entered in a list and taken out of it again.
+struct Waits<'a, S> {
+    stopping: Pin<&'a mut S>,
+    alarm: Alarm<'a>,
+}
+
+/// A timer that is set only where it would ring too late. One that rings too early costs less than setting it for each wait, which
+/// wakes a thread that has nothing else to do.
+struct Alarm<'a>(Pin<&'a mut Sleep>);
+
+impl Alarm<'_> {
+    /// Waits until then. Cancel-safe.
+    async fn ring(&mut self, at: Instant) {
+        if at < self.0.deadline() {
+            self.0.as_mut().reset(at);
+        }
+        self.0.as_mut().await;
+        while Instant::now() < at {
+            self.0.as_mut().reset(at);
+            self.0.as_mut().await;
+        }
+    }
+}
+
 struct Session {
     wire: Wire,
     starttls: TlsRole,
@@ -144,6 +170,7 @@ impl Session {
         &mut self,
         machine: &mut M,
         handler: &mut H,
+        waits: &mut Waits<'_, impl Future<Output = ()>>,
     ) -> Result<(), Disconnect> {
         loop {
             let step = machine.step(Instant::now().into_std());
@@ -152,8 +179,10 @@ impl Session {
                 self.wire.flush().await?;
             }
             match step {
-                Step::Read { deadline } => self.input(machine, pending::<M::Event>(), deadline).await?,
-                Step::Watch { deadline } => self.input(machine, handler.event(), deadline).await?,
+                Step::Read { deadline } => {
+                    self.input(machine, pending::<M::Event>(), deadline, waits).await?;
+                }
+                Step::Watch { deadline } => self.input(machine, handler.event(), deadline, waits).await?,
                 Step::Ask(question) => {
                     // What is gathered when it returns goes out together with the machine's own words. In a box: most sessions wait for
                     // input most of the time, and would hold the room for it.
@@ -188,6 +217,7 @@ impl Session {
         machine: &mut M,
         event: impl Future<Output = M::Event>,
         deadline: std::time::Instant,
+        waits: &mut Waits<'_, impl Future<Output = ()>>,
     ) -> Result<(), Disconnect> {
         if self.ended {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
@@ -197,13 +227,13 @@ impl Session {
         // All four are cancel-safe: reading takes nothing before it is ready, events are so by contract.
         let woken = tokio::select! {
             biased;
-            () = self.shutdown.stopping(), if !self.told => Woken::Shutdown,
+            () = waits.stopping.as_mut(), if !self.told => Woken::Shutdown,
             length = self.wire.read(|octets| machine.receive(octets)) => {
                 self.ended = length? == 0;
                 Woken::Input
             }
             event = event => Woken::Event(event),
-            () = sleep_until(wake) => Woken::Deadline,
+            () = waits.alarm.ring(wake) => Woken::Deadline,
         };
         match woken {
             Woken::Input if self.ended => machine.end_of_input(),

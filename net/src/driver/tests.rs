@@ -233,3 +233,22 @@ async fn little_that_becomes_much_is_taken_bit_by_bit() {
     peer.send(&mut session, &format!("{}\n", "y".repeat(1_000_000))).await;
     peer.expect(&mut session, &format!("{}\n", "y".repeat(1_000_000))).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_alarm_rings_when_it_is_to_whenever_it_was_set_before() {
+    let (start, mut sleep) = (Instant::now(), std::pin::pin!(sleep(Duration::from_secs(300))));
+    let mut alarm = Alarm(sleep.as_mut());
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut rings = async |second, patience| {
+        let rang = timeout(Duration::from_secs(patience), alarm.ring(at(second))).await.is_ok();
+        (rang, start.elapsed().as_secs())
+    };
+    // sooner than it was set, later, not yet, sooner than that, too early for what comes, and long ago
+    assert_eq!(rings(10, 1000).await, (true, 10));
+    assert_eq!(rings(20, 1000).await, (true, 20));
+    assert_eq!(rings(60, 5).await, (false, 25));
+    assert_eq!(rings(40, 1000).await, (true, 40));
+    assert_eq!(rings(50, 5).await, (false, 45));
+    assert_eq!(rings(70, 1000).await, (true, 70));
+    assert_eq!(rings(30, 1000).await, (true, 70));
+}

@@ -148,7 +148,7 @@ async fn receives(name: &str) {
         "[[trust]]\nnetworks = [\"127.0.0.0/8\"]\n[[route]]\ndomain = \"*\"\nnext_hop = \"{}\"",
         peer.address
     );
-    let site = SiteBuilder::new("a.test").with(&more).start().await;
+    let site = SiteBuilder::new("a.test").queue("connections_per_destination = 1").with(&more).start().await;
     for (number, message) in messages().iter().enumerate() {
         let given = give(site.address(Service::Smtp, TlsMode::StartTls), "alice@b.test", message).await;
         given.unwrap_or_else(|error| panic!("{error}"));
@@ -160,10 +160,37 @@ async fn receives(name: &str) {
         let cannot = name == "opensmtpd" && peer.log().contains("missing private key");
         assert!(theirs.contains("mx.a.test") && (under_tls || cannot), "{name}: {theirs}\n{}", peer.log());
     }
+    give_many(&site, &last, &peer, name).await;
     site.drain_queue().await;
     peer.end().await;
     site.finish().await;
     last.finish().await;
+}
+
+/// Several messages over one connection, where those behind the first go along with their envelopes.
+async fn give_many(site: &Site, last: &Site, peer: &Peer, name: &str) {
+    let before = last.read_mailbox("alice", "INBOX").await.len();
+    let [traps, utf8, _] = messages().try_into().unwrap();
+    let with_number = |message: &[u8], number: usize| [message, format!("{number}\r\n").as_bytes()].concat();
+    let many: Vec<_> = (0..6).map(|number| with_number([&traps, &utf8][number % 2], number)).collect();
+    for message in &many {
+        let given = give(site.address(Service::Smtp, TlsMode::StartTls), "alice@b.test", message).await;
+        given.unwrap_or_else(|error| panic!("{error}"));
+    }
+    let mut stored = Vec::new();
+    for _ in 0..LOOKS_MAX {
+        stored = last.read_mailbox("alice", "INBOX").await;
+        if stored.len() >= before + many.len() {
+            break;
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    let mut stored: Vec<_> = stored[before..].iter().map(|octets| text(after_added_fields(octets))).collect();
+    let mut many: Vec<_> = many.iter().map(|octets| text(octets)).collect();
+    stored.sort();
+    many.sort();
+    assert_eq!(stored, many, "{name}:\n{}", peer.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

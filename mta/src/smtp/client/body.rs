@@ -5,9 +5,9 @@ use waypost_mail::Reply;
 
 use super::{
     Client, Ending, Protocol, State, broken,
-    chunks::{Chunks, Lines},
+    chunks::{ALONG_BYTES_MAX, Chunks, Lines},
     data::{DotStuffer, END_OF_DATA},
-    transaction::Transaction,
+    transaction::{Progress, Transaction},
 };
 
 /// How a message goes out.
@@ -39,6 +39,22 @@ impl Client {
             Body::Data(DotStuffer::default())
         };
         self.state = State::Body(transaction, body);
+    }
+
+    /// Whether the message goes out behind the commands of its envelope without waiting for their replies (RFC 2920 section 3.1: BDAT may
+    /// be pipelined as RFC 3030 section 2 has it): a short one, to a server that has just taken another one.
+    pub(super) fn goes_along(&self, transaction: &Transaction) -> bool {
+        let can = self.server.chunking && self.server.pipelining && self.settings.protocol == Protocol::Smtp;
+        can && self.takes && transaction.is_sent() && transaction.octets() <= ALONG_BYTES_MAX
+    }
+
+    /// A reply to a command of the envelope of a message that went along; that to the message itself comes in any case.
+    pub(super) fn answered_behind(&mut self, mut transaction: Transaction, reply: Reply) {
+        let progress = transaction.reply(reply);
+        self.state = State::EndOfData(transaction, 0);
+        if let Progress::Broken(reply) = progress {
+            self.fail_by_ourselves(&reply);
+        }
     }
 
     /// Sends the next octets; none: that was all.
@@ -92,6 +108,11 @@ impl Client {
             return self.fail_by_ourselves(&broken("its reply to the end of the data"));
         }
         match (chunks, reply.code) {
+            // the replies to RCPT were the answer
+            (0, _) if transaction.is_for_nobody() => {
+                transaction.leave_open();
+                self.finish(transaction);
+            }
             (0, _) if transaction.end_of_data(reply) => self.finish(transaction),
             (0, _) => self.state = State::EndOfData(transaction, 0),
             (_, 200..300) => self.state = State::EndOfData(transaction, chunks - 1),

@@ -4,9 +4,14 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use waypost_mail::Reply;
 
+use crate::smtp::lines::{Stops, plain};
+
 /// A chunk is sent once it holds so many octets: large enough to cost no more than DATA, small enough to be answered soon
 /// (RFC 3030 section 2, second note).
 pub const CHUNK_BYTES: usize = 64 * 1024;
+/// Most octets of a message that goes out with its envelope, in one chunk: so few that sending them for nothing costs little, and not
+/// more than a chunk when each is a line end that becomes CRLF.
+pub(super) const ALONG_BYTES_MAX: u64 = CHUNK_BYTES as u64 / 2;
 /// Most chunks without an answer where the server offers PIPELINING.
 pub const CHUNKS_UNANSWERED_MAX: usize = 4;
 
@@ -105,13 +110,7 @@ impl Chunks {
         if self.lines == Lines::AsTheyAre {
             return octets.clone();
         }
-        let mut before = self.last;
-        let is_clean = octets.iter().all(|octet| {
-            let good = (*octet == b'\n') == (before == Some(b'\r'));
-            before = Some(*octet);
-            good
-        });
-        if is_clean {
+        if is_canonical(octets, self.last == Some(b'\r')) {
             return octets.clone();
         }
         let (mut clean, mut before) = (BytesMut::with_capacity(octets.len() + octets.len() / 8), self.last);
@@ -127,6 +126,17 @@ impl Chunks {
         }
         clean.freeze()
     }
+}
+
+/// Whether no CR or LF stands alone, a CR at the end apart, which the next octets may complete.
+fn is_canonical(octets: &[u8], behind_cr: bool) -> bool {
+    let rest = match (behind_cr, octets.strip_prefix(b"\n")) {
+        (true, Some(rest)) => rest,
+        (true, None) => return false,
+        (false, _) => octets,
+    };
+    let run = plain(rest, false, Stops { octet: b'\n', dot: false, line_end: false });
+    matches!(&rest[run.octets..], b"" | b"\r")
 }
 
 #[cfg(test)]

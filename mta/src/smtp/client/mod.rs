@@ -13,7 +13,7 @@
 //!                               8-bit? Octets ◄─ Scanning ◄──┤                              │
 //!                                                            ▼                              │
 //!                                   Envelope (RSET? MAIL RCPT* DATA, or chunks) ──refused──►┤
-//!                            354 or accepted │                    │354, no recipient        │
+//!   354, or accepted, or chunks go along  │                    │354, no recipient        │
 //!                                            ▼ NextChunk*         ▼                         │
 //!                                           Body ──► EndOfData   LoneDot ──────────────────►┤
 //!                          chunk refused ──► Aborted     └── any reply (LMTP: each) ───────►┘
@@ -118,6 +118,8 @@ pub struct Client {
     said: Record,
     /// The server offers no TLS, or refused it.
     without_tls: bool,
+    /// The server took the message before for somebody.
+    takes: bool,
 }
 
 impl Client {
@@ -138,6 +140,7 @@ impl Client {
             opening: Record::new(OPENING_BYTES_MAX),
             said: Record::new(MESSAGE_BYTES_MAX),
             without_tls: false,
+            takes: false,
         }
     }
 
@@ -173,16 +176,22 @@ impl Client {
 
     /// What a server said that took no more of the message before it was whole.
     fn early_answer(&mut self) -> Option<Reply> {
-        if !matches!(self.state, State::Body(..) | State::EndOfData(..)) {
-            return None;
-        }
-        while let Ok(Some(reply)) = self.replies.next_reply() {
+        loop {
+            if !matches!(self.state, State::Body(..) | State::EndOfData(..)) {
+                return None;
+            }
+            let reply = self.replies.next_reply().ok()??;
             self.record_reply(&reply);
-            if reply.code >= 400 {
-                return Some(reply);
+            match &mut self.state {
+                State::Body(transaction, _) | State::EndOfData(transaction, _)
+                    if transaction.awaits_reply() =>
+                {
+                    transaction.reply(reply);
+                }
+                _ if reply.code >= 400 => return Some(reply),
+                _ => {}
             }
         }
-        None
     }
 
     /// Reads a reply or waits for it; `None`: the state changed.
@@ -218,6 +227,9 @@ impl Client {
             State::Login(exchange) => self.login_answered(exchange, &reply),
             State::Envelope(transaction) => self.envelope_answered(transaction, reply),
             State::Body(transaction, body) => self.chunk_answered(transaction, body, reply),
+            State::EndOfData(transaction, _) if transaction.awaits_reply() => {
+                self.answered_behind(transaction, reply);
+            }
             State::EndOfData(transaction, chunks) => self.end_answered(transaction, chunks, &reply),
             State::Aborted(transaction, left) => self.abort(transaction, left.saturating_sub(1)),
             State::LoneDot(mut transaction) => {
@@ -265,7 +277,11 @@ impl Client {
             };
         }
         transaction.write(&self.server, &mut self.output, &mut self.said);
-        self.state = State::Envelope(transaction);
+        if self.goes_along(&transaction) {
+            self.begin_body(transaction);
+        } else {
+            self.state = State::Envelope(transaction);
+        }
     }
 
     fn envelope_answered(&mut self, mut transaction: Transaction, reply: Reply) {
@@ -289,6 +305,7 @@ impl Client {
         self.reset = transaction.is_open();
         self.transactions = self.transactions.saturating_add(1);
         let finished = self.finished(transaction.into_outcome());
+        self.takes = finished.replies.iter().any(|reply| reply.severity() == Severity::Success);
         let most = self.server.limits.mail;
         if most.is_some_and(|most| self.transactions >= most.get()) {
             self.state = State::Ended(finished);
@@ -355,6 +372,10 @@ impl Client {
             State::Envelope(transaction)
                 if ending == Ending::Lost && self.transactions > 0 && transaction.is_untouched() =>
             {
+                transaction.not_begun()
+            }
+            // The server has the message; only where it says so it is sure that it did not take it.
+            State::EndOfData(transaction, _) if reply.code == 421 && transaction.is_untouched() => {
                 transaction.not_begun()
             }
             State::Envelope(transaction)

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use waypost_mail::{Address, BodyType, DeliverBy, Overdue, ReversePath, Wishes};
 
-use super::*;
+use super::{chunks::ALONG_BYTES_MAX, *};
 
 struct Peer {
     machine: Client,
@@ -672,13 +672,98 @@ fn a_message_goes_in_chunks_where_they_are_taken() {
     assert_eq!(run(&plain(), &messages, &script).0, [["550 no"], ["250 mine"]]);
 }
 
+/// One message that is taken, as that makes those behind it go along with their envelopes.
+const TAKEN: &str = "C: MAIL FROM:<s@a.test>\nC: RCPT TO:<w@b.test>\nS: 250 ok\nS: 250 ok\nC: BDAT 3 LAST\nC: 0\nS: 250 first\n";
+
+#[test]
+fn a_short_message_goes_along_with_its_envelope_where_one_was_taken() {
+    let messages = [(message(&["w@b.test"]), "0\r\n"), (message(&["x@b.test", "y@b.test"]), "1\r\n")];
+    let along =
+        "C: MAIL FROM:<s@a.test>\nC: RCPT TO:<x@b.test>\nC: RCPT TO:<y@b.test>\nC: BDAT 3 LAST\nC: 1\n";
+    let lost = "451 4.4.2 the connection was lost before the answer to the end of the data";
+    let no_smtp = |what: &str| format!("451 4.5.0 the next server does not follow SMTP: {what}");
+    for (replies, expected) in [
+        ("S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 mine\nBYE", ["250 mine", "250 mine"]),
+        ("S: 250 ok\nS: 250 ok\nS: 550 no\nS: 250 mine\nBYE", ["250 mine", "550 no"]),
+        ("S: 250 ok\nS: 250 ok\nS: 550 no\nS: 552 big\nBYE", ["552 big", "550 no"]),
+        ("S: 250 ok\nS: 450 later\nS: 550 no\nS: 503 whom?\nBYE", ["450 later", "550 no"]),
+        // taken for nobody
+        ("S: 250 ok\nS: 450 later\nS: 550 no\nS: 250 ok\nBYE", ["450 later", "550 no"]),
+        ("S: 550 not you\nS: 503 no\nS: 503 no\nS: 503 no\nBYE", ["550 not you", "550 not you"]),
+        ("S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\n", [&*no_smtp("its reply to the end of the data"); 2]),
+        ("S: 354 go\n", [&*no_smtp("the reply 354 to MAIL"); 2]),
+        ("S: 250 ok\nS: 250 ok\nS: 550 no\nEOF\n", [lost, "550 no"]),
+        ("EOF\n", [lost; 2]),
+        ("S: 250 ok\nS: 421 bye\n", ["421 bye"; 2]),
+        ("S: 421 enough\n", [&*text(&refusals::unsent()); 2]),
+    ] {
+        let script = format!("{CHUNKING}{TAKEN}{along}{}", replies.replace("BYE", BYE));
+        let (outcome, refused) = run(&plain(), &messages, &script);
+        assert_eq!(
+            (outcome[1].as_slice(), refused),
+            (expected.map(str::to_owned).as_slice(), None),
+            "{replies}"
+        );
+    }
+    // Where no recipient was accepted the server may wait for one, or for the message: RSET.
+    let messages = [&messages[0], &(message(&["x@b.test"]), "1\r\n"), &(message(&["y@b.test"]), "2\r\n")]
+        .map(Clone::clone);
+    let script = format!(
+        "{CHUNKING}{TAKEN}C: MAIL FROM:<s@a.test>\nC: RCPT TO:<x@b.test>\nC: BDAT 3 LAST\nC: 1\n\
+         S: 250 ok\nS: 550 no\nS: 503 whom?\n\
+         C: RSET\nC: MAIL FROM:<s@a.test>\nC: RCPT TO:<y@b.test>\nS: 250 ok\nS: 250 ok\nS: 250 ok\n\
+         C: BDAT 3 LAST\nC: 2\nS: 250 mine\n{BYE}"
+    );
+    assert_eq!(run(&plain(), &messages, &script).0, [["250 first"], ["550 no"], ["250 mine"]]);
+}
+
+#[test]
+fn what_was_said_before_the_connection_broke_holds_for_a_message_that_went_along() {
+    let mut machine = Client { takes: true, ..taking_chunks(Protocol::Smtp, "250-PIPELINING\r\n") };
+    machine.answer(Answer::Message(Some(message(&["x@b.test", "y@b.test"]))));
+    for octets in [&b"1\r\n"[..], b""] {
+        assert!(matches!(machine.step(Instant::now()), Step::Ask(Question::NextChunk)));
+        machine.answer(Answer::Chunk(Bytes::from_static(octets)));
+    }
+    machine.last_words(b"250 ok\r\n250 ok\r\n550 no\r\n");
+    let End::Done(Some(finished)) = machine.end(&Reply::plain(451, "lost")) else { panic!("not asked") };
+    assert_eq!(finished.replies.iter().map(text).collect::<Vec<_>>(), ["451 lost", "550 no"]);
+}
+
+#[test]
+fn a_message_waits_for_its_recipients_where_it_is_long_or_the_server_took_none() {
+    let short = message(&["x@b.test"]);
+    let long = Outgoing { size: ALONG_BYTES_MAX + 1, ..short.clone() };
+    let many: Vec<_> = (0..WINDOW_COMMANDS_MAX).map(|number| format!("{number}@b.test")).collect();
+    let many = message(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    let pipelining = "250-PIPELINING\r\n";
+    for (message, offers, protocol, takes, goes) in [
+        (&short, pipelining, Protocol::Smtp, true, true),
+        (&long, pipelining, Protocol::Smtp, true, false),
+        (&many, pipelining, Protocol::Smtp, true, false),
+        (&short, "", Protocol::Smtp, true, false),
+        (&short, pipelining, Protocol::Lmtp, true, false),
+        (&short, pipelining, Protocol::Smtp, false, false),
+    ] {
+        let mut machine = Client { takes, ..taking_chunks(protocol, offers) };
+        machine.answer(Answer::Message(Some(message.clone())));
+        let step = machine.step(Instant::now());
+        assert_eq!(matches!(step, Step::Ask(Question::NextChunk)), goes, "{offers} {protocol} {takes}");
+    }
+}
+
+/// Asks a server that takes chunks for the first message.
+fn taking_chunks(protocol: Protocol, offers: &str) -> Client {
+    let mut machine = Client::new(Settings { protocol, ..plain() });
+    machine.receive(format!("220 b\r\n250-b\r\n{offers}250 CHUNKING\r\n").as_bytes());
+    assert!(matches!(machine.step(Instant::now()), Step::Ask(Question::NextMessage { .. })));
+    machine
+}
+
 /// Runs up to the message with a server that takes chunks, gives it so many pieces of the size of a chunk, and then the replies; what
 /// came of it.
 fn in_chunks(offers: &str, protocol: Protocol, pieces: usize, replies: &str) -> (Finished, Client) {
-    let mut machine = Client::new(Settings { protocol, ..plain() });
-    let now = Instant::now();
-    machine.receive(format!("220 b\r\n250-b\r\n{offers}250 CHUNKING\r\n").as_bytes());
-    assert!(matches!(machine.step(now), Step::Ask(Question::NextMessage { .. })));
+    let (mut machine, now) = (taking_chunks(protocol, offers), Instant::now());
     machine.answer(Answer::Message(Some(message(&["x@b.test"]))));
     machine.receive(b"250 ok\r\n250 ok\r\n");
     let mut pieces = std::iter::repeat_n(Bytes::from(vec![b'x'; CHUNK_BYTES]), pieces);

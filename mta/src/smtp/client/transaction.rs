@@ -319,6 +319,26 @@ impl Transaction {
         self.message.body == BodyType::BinaryMime
     }
 
+    /// Whether all commands are sent.
+    pub(super) fn is_sent(&self) -> bool {
+        self.sent == self.commands.len()
+    }
+
+    /// Whether a command is not answered.
+    pub(super) fn awaits_reply(&self) -> bool {
+        self.answered < self.commands.len()
+    }
+
+    /// Whether no recipient waits for what becomes of the message.
+    pub(super) fn is_for_nobody(&self) -> bool {
+        !self.has_accepted()
+    }
+
+    /// Octets of the message as they are stored.
+    pub(super) fn octets(&self) -> u64 {
+        self.message.size
+    }
+
     /// What the server is asked now, for the log.
     pub(super) fn awaited(&self) -> &'static str {
         self.commands.get(self.answered).map_or("DATA", |command| command.verb())

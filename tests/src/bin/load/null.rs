@@ -1,5 +1,6 @@
-//! Limits, and the end of a relay: an SMTP server that says 250 to everything, keeps nothing, and counts (`XCOUNT`). With a folder it appends
-//! each message to a file and syncs it before its 250, on its one thread: as little as a server can do that is durable.
+//! Limits, and the end of a relay: an SMTP server that says 250 to everything, keeps nothing, and counts (`XCOUNT`); with
+//! CHUNKING, as most large ones have it. With a folder it appends each message to a file and syncs it before its 250, on its one thread:
+//! as little as a server can do that is durable.
 
 use std::{
     cell::{Cell, RefCell},
@@ -86,26 +87,54 @@ pub(crate) async fn run(words: &Words) -> serde_json::Value {
     .await
 }
 
+/// What comes next from a client.
+#[derive(Clone, Copy)]
+enum Next {
+    Line,
+    Data,
+    /// So many octets, and whether they are the last of the message.
+    Chunk(usize, bool),
+}
+
+impl Next {
+    fn behind(line: &[u8]) -> Self {
+        let Some(chunk) = line.strip_prefix(b"BDAT ") else {
+            return if line == b"DATA\r\n" { Self::Data } else { Self::Line };
+        };
+        let mut words = std::str::from_utf8(chunk).unwrap_or("").split_whitespace();
+        let octets = words.next().and_then(|octets| octets.parse().ok()).unwrap_or(0);
+        Self::Chunk(octets, words.next().is_some())
+    }
+}
+
 async fn serve(mut stream: TcpStream, taken: Rc<Taken>) -> Option<()> {
     stream.write_all(b"220 null\r\n").await.ok()?;
-    let (mut buffer, mut octets, mut in_data) = (vec![0; BUFFER_BYTES], Vec::new(), false);
+    let (mut buffer, mut octets, mut next) = (vec![0; BUFFER_BYTES], Vec::new(), Next::Line);
     loop {
         let read = stream.read(&mut buffer).await.ok().filter(|read| *read > 0)?;
         octets.extend_from_slice(&buffer[..read]);
         let mut replies = String::new();
         loop {
-            let end = if in_data { taken.end(&octets) } else { find(&octets, b"\n") };
+            let end = match next {
+                Next::Line => find(&octets, b"\n"),
+                Next::Data => taken.end(&octets),
+                Next::Chunk(bytes, _) => (octets.len() >= bytes).then_some(bytes),
+            };
             let Some(end) = end else { break };
-            let line: Vec<u8> = octets.drain(..end).collect();
-            if std::mem::take(&mut in_data) {
-                taken.take(&line);
-                replies.push_str("250 taken\r\n");
-                continue;
+            let piece: Vec<u8> = octets.drain(..end).collect();
+            match std::mem::replace(&mut next, Next::Line) {
+                Next::Line => {
+                    next = Next::behind(&piece);
+                    replies.push_str(&reply(&piece, taken.count.get()));
+                }
+                Next::Chunk(_, false) => replies.push_str("250 more\r\n"),
+                Next::Data | Next::Chunk(_, true) => {
+                    taken.take(&piece);
+                    replies.push_str("250 taken\r\n");
+                }
             }
-            in_data = line == b"DATA\r\n";
-            replies.push_str(&reply(&line, taken.count.get()));
         }
-        if in_data && taken.log.is_none() && octets.len() > END_OF_DATA.len() {
+        if matches!(next, Next::Data) && taken.log.is_none() && octets.len() > END_OF_DATA.len() {
             // the empty message has its end at its beginning
             octets.drain(..octets.len() - END_OF_DATA.len() + 1);
         }
@@ -116,9 +145,13 @@ async fn serve(mut stream: TcpStream, taken: Rc<Taken>) -> Option<()> {
 fn reply(line: &[u8], count: u64) -> String {
     match line {
         b"DATA\r\n" => "354 go\r\n".to_owned(),
+        // said behind the chunk
+        chunk if chunk.starts_with(b"BDAT") => String::new(),
         b"QUIT\r\n" => "221 bye\r\n".to_owned(),
         b"XCOUNT\r\n" => format!("250 {count}\r\n"),
-        ehlo if ehlo.starts_with(b"EHLO") => "250-null\r\n250-PIPELINING\r\n250 8BITMIME\r\n".to_owned(),
+        ehlo if ehlo.starts_with(b"EHLO") => {
+            "250-null\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 8BITMIME\r\n".to_owned()
+        }
         _ => "250 ok\r\n".to_owned(),
     }
 }
