@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use tempfile::TempDir;
 use waypost_mail::{AccountId, AccountSource, Address, DateTime, Flag, Flags};
-use waypost_message::{HeaderCollector, Splitter};
+use waypost_message::{HeaderCollector, Splitter, Structure};
 use waypost_storage::{Acceptance, Delivery, NewAccount, Options, Placed, Store};
 
 /// The address of the one account.
@@ -32,6 +32,18 @@ pub(crate) async fn deliver(
     prefix: &str,
     messages: &[&str],
 ) -> Vec<Placed> {
+    let structure = |message: &str| Splitter::split(message.as_bytes());
+    deliver_as(store, account, prefix, messages, structure).await
+}
+
+/// The same with structures that are given.
+pub(crate) async fn deliver_as(
+    store: &Store,
+    account: AccountId,
+    prefix: &str,
+    messages: &[&str],
+    structure: impl Fn(&str) -> Structure,
+) -> Vec<Placed> {
     let mut acceptances = Vec::new();
     for message in messages {
         let mut collector = HeaderCollector::default();
@@ -45,7 +57,7 @@ pub(crate) async fn deliver(
             id: store.new_entry_id(),
             header: header.into_octets().into(),
             body: body.finish().await.unwrap(),
-            structure: Splitter::split(message.as_bytes()),
+            structure: structure(message),
             local: vec![Delivery {
                 account,
                 mailbox: None,

@@ -2,6 +2,8 @@
 //!
 //! A version, then the fields in their order: numbers as LEB128, octet strings with their length before them, optional
 //! ones with their length plus one (0: none), lists with their count. Spans are kept as differences, which are small.
+//! In version 2 a preview stands behind the version, as a string, and then all that version 1 has: so both are taken apart and put
+//! together without a look at the fields. What has no preview is written in version 1.
 //! Reading allocates no more than the octets at hand can fill.
 
 use crate::{
@@ -11,32 +13,68 @@ use crate::{
     },
 };
 
-/// The version that is written.
-pub(crate) const VERSION: u8 = 1;
+/// The version of a structure without a preview.
+const PLAIN: u8 = 1;
+/// The version of one with its preview.
+const WITH_PREVIEW: u8 = 2;
+/// The versions that are read.
+pub(crate) const VERSIONS: [u8; 2] = [PLAIN, WITH_PREVIEW];
 /// Deepest part that is read: what the splitter makes, and the empty part of an empty multipart.
 const DEPTH_MAX: usize = NESTING_MAX + 1;
 /// Room is made for so many items of a list at once; for more as they are read.
 const LIST_ITEMS_EXPECTED: u64 = 4;
 
 pub(crate) fn encode(structure: &Structure) -> Vec<u8> {
-    let mut writer = Writer { octets: vec![VERSION] };
+    let mut writer = Writer { octets: Vec::new() };
+    writer.head(structure.preview.as_deref());
     writer.structure(structure, 0);
     writer.octets
 }
 
 pub(crate) fn decode<'a, O: From<&'a [u8]>>(octets: &'a [u8]) -> Result<Structure<O>, StructureError> {
-    let rest = octets.strip_prefix(&[VERSION]).ok_or(StructureError)?;
-    let mut reader = Reader { rest };
+    let (preview, mut reader) = opened(octets)?;
     let structure = reader.structure(0, 0)?;
+    let structure = Structure { preview: preview.map(O::from), ..structure };
     reader.rest.is_empty().then_some(structure).ok_or(StructureError)
 }
 
-/// The envelope alone: it stands before all else.
+/// The envelope alone: it stands before all else but the preview.
 pub(crate) fn decode_envelope<'a, O: From<&'a [u8]>>(
     octets: &'a [u8],
 ) -> Result<MessageEnvelope<O>, StructureError> {
-    let rest = octets.strip_prefix(&[VERSION]).ok_or(StructureError)?;
-    Ok(Reader { rest }.envelope()?.0)
+    let (_, mut reader) = opened(octets)?;
+    Ok(reader.envelope()?.0)
+}
+
+/// The preview alone.
+pub(crate) fn preview(octets: &[u8]) -> Option<&[u8]> {
+    opened(octets).ok()?.0
+}
+
+/// The same without its preview, and that.
+pub(crate) fn without_preview(octets: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let (preview, reader) = opened(octets).ok()?;
+    Some(([&[PLAIN], reader.rest].concat(), preview?))
+}
+
+/// The same with a preview, which it has not.
+pub(crate) fn with_preview(octets: &[u8], preview: &[u8]) -> Vec<u8> {
+    let Some(fields) = octets.strip_prefix(&[PLAIN]) else { return octets.to_vec() };
+    let mut writer = Writer { octets: Vec::with_capacity(octets.len() + preview.len() + 2) };
+    writer.head(Some(preview));
+    writer.octets.extend_from_slice(fields);
+    writer.octets
+}
+
+/// Reads what stands before the fields: the version, and a preview.
+fn opened(octets: &[u8]) -> Result<(Option<&[u8]>, Reader<'_>), StructureError> {
+    let (version, rest) = octets.split_first().ok_or(StructureError)?;
+    let mut reader = Reader { rest };
+    match *version {
+        PLAIN => Ok((None, reader)),
+        WITH_PREVIEW => Ok((Some(reader.string()?), reader)),
+        _ => Err(StructureError),
+    }
 }
 
 struct Writer {
@@ -65,6 +103,14 @@ impl Writer {
     fn list<T>(&mut self, items: &[T], mut item: impl FnMut(&mut Self, &T)) {
         self.number(items.len() as u64);
         items.iter().for_each(|value| item(self, value));
+    }
+
+    /// What stands before the fields.
+    fn head(&mut self, preview: Option<&[u8]>) {
+        self.octets.push(if preview.is_some() { WITH_PREVIEW } else { PLAIN });
+        if let Some(preview) = preview {
+            self.string(preview);
+        }
     }
 
     fn structure(&mut self, structure: &Structure, base: u64) {
@@ -195,7 +241,7 @@ impl<'a> Reader<'a> {
         depth: usize,
     ) -> Result<Structure<O>, StructureError> {
         let (envelope, references_root) = self.envelope()?;
-        Ok(Structure { envelope, root: self.part(base, depth)?, references_root })
+        Ok(Structure { envelope, root: self.part(base, depth)?, references_root, preview: None })
     }
 
     /// An envelope, and the root of References that stands in the middle of it.
@@ -318,7 +364,7 @@ mod tests {
                 in_reply_to,
                 message_id,
             };
-            Structure { envelope, root, references_root }
+            Structure { envelope, root, references_root, preview: None }
         })
     }
 
@@ -360,16 +406,23 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(100))]
 
         #[test]
-        fn structures_round_trip(structure in structure(part())) {
+        fn structures_round_trip(structure in structure(part()), preview in vec(any::<u8>(), 0..300)) {
+            let plain = structure.encode();
+            prop_assert_eq!(decode(&plain), Ok(structure.clone()));
+            prop_assert_eq!((super::preview(&plain), without_preview(&plain)), (None, None));
+            let structure = Structure { preview: Some(preview.clone()), ..structure };
             let octets = structure.encode();
             prop_assert_eq!(MessageEnvelope::decode(&octets), Ok(structure.envelope.clone()));
             prop_assert_eq!(decode(&octets), Ok(structure));
+            prop_assert_eq!(super::preview(&octets), Some(&preview[..]));
+            prop_assert_eq!(without_preview(&octets), Some((plain.clone(), &preview[..])));
+            prop_assert_eq!(with_preview(&plain, &preview), octets);
         }
 
         #[test]
         fn garbage_is_an_error_or_a_structure(mut octets in vec(any::<u8>(), 0..200)) {
             if let Some(version) = octets.first_mut() {
-                *version = VERSION;
+                *version = VERSIONS[usize::from(*version) % VERSIONS.len()];
             }
             if let Ok(structure) = decode(&octets) {
                 prop_assert_eq!(decode(&structure.encode()), Ok(structure));
@@ -379,15 +432,19 @@ mod tests {
 
     #[test]
     fn what_is_cut_or_too_long_is_refused() {
-        let octets = Structure::default().encode();
-        assert_eq!(decode(&octets), Ok(Structure::default()));
-        for length in 0..octets.len() {
-            assert_eq!(decode(&octets[..length]), Err(StructureError), "{length}");
+        for preview in [None, Some(b"words".to_vec())] {
+            let structure = Structure { preview, ..Structure::default() };
+            let octets = structure.encode();
+            assert_eq!(decode(&octets), Ok(structure));
+            for length in 0..octets.len() {
+                assert_eq!(decode(&octets[..length]), Err(StructureError), "{length}");
+            }
+            assert_eq!(decode(&[&octets[..], b"\0"].concat()), Err(StructureError));
+            let mut other = octets;
+            other[0] = WITH_PREVIEW + 1;
+            assert_eq!(decode(&other), Err(StructureError));
+            assert!(!Structure::is_known(&other));
         }
-        assert_eq!(decode(&[&octets[..], b"\0"].concat()), Err(StructureError));
-        let mut other = octets;
-        other[0] = VERSION + 1;
-        assert_eq!(decode(&other), Err(StructureError));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod decode;
 mod fields;
 pub mod header;
 mod lexer;
+pub mod preview;
 pub mod report;
 pub mod splitter;
 pub mod structure;

@@ -15,13 +15,14 @@
 //! The open parts form a stack; a boundary line of one of them closes all above it. A boundary line is `--boundary`
 //! with nothing but white space behind it; the line end before it is part of it, unless that also ends a header or
 //! another boundary line: then the part is empty and lies between both. A boundary inside is looked for first; after
-//! its close delimiter a multipart knows its boundary no more. MIME-Version is not asked for.
+//! its close delimiter a multipart knows its boundary no more. MIME-Version is not asked for. The preview is gathered on the way.
 
 use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::{
     fields::{self, Budget},
     header::{HEADER_BYTES_MAX, HeaderBlock},
+    preview::Gathering,
     structure::{ContentType, MessageEnvelope, Part, Span, Structure},
 };
 
@@ -48,6 +49,7 @@ pub struct Splitter {
     line_ends: u64,
     parts: usize,
     budget: Budget,
+    preview: Gathering,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -110,6 +112,7 @@ impl Default for Splitter {
             line_ends: 0,
             parts: 0,
             budget: Budget::default(),
+            preview: Gathering::default(),
         };
         splitter.open_message(0);
         splitter
@@ -151,7 +154,9 @@ impl Splitter {
         }
         self.end_headers(self.position);
         let end = Mark { offset: self.position, line_ends: self.line_ends, partial };
-        self.close_above(0, end, end).unwrap_or_default()
+        let structure = self.close_above(0, end, end).unwrap_or_default();
+        let preview = self.preview.finish(&structure.root).map(String::into_bytes);
+        Structure { preview, ..structure }
     }
 
     /// Passes over lines of which only the number matters, up to the last one that ends here; the octets behind them.
@@ -161,6 +166,7 @@ impl Splitter {
         let (passed, rest) = octets.split_at(before + 1);
         self.line_ends += memchr_iter(b'\n', passed).count() as u64;
         self.position += passed.len() as u64;
+        self.preview.feed(passed);
         self.line.begin(self.position, Mark::default(), false);
         rest
     }
@@ -173,9 +179,12 @@ impl Splitter {
     /// Takes a line or a piece of one.
     fn take(&mut self, piece: &[u8]) {
         self.line.take(piece);
-        if self.reading == Reading::Header {
-            let room = HEADER_BYTES_MAX - self.header.len();
-            self.header.extend_from_slice(&piece[..piece.len().min(room)]);
+        match self.reading {
+            Reading::Header => {
+                let room = HEADER_BYTES_MAX - self.header.len();
+                self.header.extend_from_slice(&piece[..piece.len().min(room)]);
+            }
+            Reading::Body => self.preview.feed(piece),
         }
         self.position += piece.len() as u64;
         if piece.ends_with(b"\n") {
@@ -272,6 +281,17 @@ impl Splitter {
                 self.open_message(offset);
             }
         }
+        self.begin_preview();
+    }
+
+    /// Begins to gather the preview, where the innermost part may be the one that it is made of.
+    fn begin_preview(&mut self) {
+        let Some((open, around)) = self.open.split_last() else { return };
+        let is_of_the_message = self.open.iter().skip(1).all(|open| open.message.is_none());
+        if self.reading == Reading::Body && is_of_the_message {
+            let line = if self.has_boundary() { "\r\n".len() + BOUNDARY_LINE_BYTES_MAX } else { 0 };
+            self.preview.begin(&open.part, around.iter().map(|open| &open.part), line);
+        }
     }
 
     /// Closes the parts from a level on: at `before`, the end of the last line, or at `here`, the begin of this one,
@@ -282,6 +302,7 @@ impl Splitter {
             let open = self.open.pop()?;
             let end = if before.offset < inner_end.max(open.part.body.start) { here } else { before };
             inner_end = end.offset;
+            self.preview.end(end.offset);
             match (open.close(end), self.open.last_mut()) {
                 (Closed::Part(part), Some(parent)) => parent.part.children.push(*part),
                 (Closed::Message(message), Some(parent)) => parent.part.message = Some(message),
@@ -337,7 +358,7 @@ impl Open {
         }
         match self.message {
             Some((envelope, references_root)) => {
-                Closed::Message(Box::new(Structure { envelope, root: part, references_root }))
+                Closed::Message(Box::new(Structure { envelope, root: part, references_root, preview: None }))
             }
             None => Closed::Part(Box::new(part)),
         }

@@ -22,6 +22,8 @@ pub struct Structure<O = Vec<u8>> {
     pub root: Part<O>,
     /// First message-id of References, without its angle brackets; only of the outermost message.
     pub references_root: Option<O>,
+    /// What PREVIEW shows of it (RFC 8970), in UTF-8; only of the outermost message. `None`: not at hand, it is to be made of the octets.
+    pub preview: Option<O>,
 }
 
 /// The envelope fields, unfolded but not decoded (RFC 2047 words stay as they are). `None`: the field is missing.
@@ -128,7 +130,12 @@ pub struct Part<O = Vec<u8>> {
 
 impl<O: From<&'static [u8]>> Default for Structure<O> {
     fn default() -> Self {
-        Self { envelope: MessageEnvelope::default(), root: Part::default(), references_root: None }
+        Self {
+            envelope: MessageEnvelope::default(),
+            root: Part::default(),
+            references_root: None,
+            preview: None,
+        }
     }
 }
 
@@ -231,7 +238,22 @@ impl Structure {
 
     /// Whether octets begin as an encoded structure of a version that is known.
     pub fn is_known(octets: &[u8]) -> bool {
-        octets.first() == Some(&codec::VERSION)
+        octets.first().is_some_and(|version| codec::VERSIONS.contains(version))
+    }
+
+    /// Takes the preview off an encoded structure: what is left as one without, and the preview. `None`: there is none.
+    pub fn without_preview(octets: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+        codec::without_preview(octets)
+    }
+
+    /// The preview of an encoded structure; nothing else of it is read.
+    pub fn encoded_preview(octets: &[u8]) -> Option<&[u8]> {
+        codec::preview(octets)
+    }
+
+    /// An encoded structure that has no preview, with one.
+    pub fn with_preview(octets: &[u8], preview: &[u8]) -> Vec<u8> {
+        codec::with_preview(octets, preview)
     }
 
     /// Key of the conversation (first of References, else In-Reply-To, else Message-ID; 0 is never returned):

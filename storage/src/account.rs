@@ -26,6 +26,7 @@ use crate::{
     shared::Pin,
     state::{AccountState, MailboxState, RETAINED, Row, SpecialUse},
     store::Store,
+    structure::Previews,
 };
 
 /// An account, loaded. Cheap to clone.
@@ -375,9 +376,8 @@ impl Account {
             let rows: Vec<Row> = uids.iter().filter_map(|uid| state.row(*uid)).cloned().collect();
             let crossing = rows.iter().map(|row| row.content.clone()).collect();
             route._crossing = Some(self.store.shared().crossings.enter(crossing));
-            let structures = self.store.structures(self.id, from, &rows).await?;
-            let encoded =
-                rows.iter().zip(structures).map(|(row, found)| (row.email, found.octets().to_vec()));
+            let structures = self.store.structures(self.id, &rows, Previews::Wanted).await?;
+            let encoded = rows.iter().zip(structures).map(|(row, found)| (row.email, found.encoded()));
             route.structures = encoded.collect();
         }
         self.store.submit(Copy { from, uids, to, missing, route }).await

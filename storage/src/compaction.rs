@@ -119,8 +119,8 @@ impl Store {
     }
 }
 
-/// About what one message takes in a snapshot: its row and its structure, or its queue entry.
-const MESSAGE_BYTES: u64 = 600;
+/// About what one message takes in a snapshot: its row and its structure with its preview, or its queue entry.
+const MESSAGE_BYTES: u64 = 800;
 /// Octets of records that are not worth a snapshot: this part of a segment.
 const RECORDS_MIN_PART: u64 = 256;
 /// Records that are weighed together: few octets for a stream of millions, and exact enough.

@@ -80,6 +80,6 @@ pub use retrieved::Retrieved;
 pub use seen::{Seen, UidSet};
 pub use state::{AccountState, DirectoryState, Grave, MailboxState, Message, Origin, Row, SpecialUse};
 pub use store::{NewAccount, Options, Store};
-pub use structure::KeptStructure;
+pub use structure::{KeptStructure, Previews};
 pub use suppression::{Cause, Strike, Suppression, Suppressions};
 pub use vanished::Vanished;

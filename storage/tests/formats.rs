@@ -22,11 +22,11 @@ use waypost_mail::{
     Notify, OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath, Solicitation, SystemFlags,
     Timestamp, TotpSecret, Uid,
 };
-use waypost_message::{Part, Splitter};
+use waypost_message::{Part, Splitter, Structure};
 use waypost_storage::{
     Acceptance, Account, AccountState, AnnotationLimits, Attempt, Audience, Carried, Cause, Deadline,
     Delivery, Dialogue, DialogueTls, DkimAlgorithm, DkimKey, DkimSecret, FlagChange, FlagMode, FlagRights,
-    Identifier, MaildropUpdate, Missing, NewAccount, Options, Outcome, QueueEntry, QueueEvent,
+    Identifier, MaildropUpdate, Missing, NewAccount, Options, Outcome, Previews, QueueEntry, QueueEvent,
     RecipientOutcome, Relay, RelayRecipient, ReturnedReport, Rights, RightsChange, Seen, Sign, SpecialUse,
     Store, Strike, UidSet, Wishes,
     backup::{Damaged, restore},
@@ -121,9 +121,15 @@ async fn dump(store: &Store) -> String {
             }
             for row in selected.rows() {
                 let octets = store.read(&row.content, 0, u64::MAX).await.unwrap();
-                let structure = store.structure(record.id, selected.id, row).await.unwrap();
+                let kept = store.kept_structure(record.id, row, Previews::Wanted).await.unwrap();
+                let structure: Structure = kept.read().unwrap();
                 if structure.root.is_multipart() {
                     writeln!(text, "    structure {}", parts(&structure.root)).unwrap();
+                }
+                if let Some(preview) = kept.preview() {
+                    let begin = String::from_utf8_lossy(&preview[..preview.len().min(30)]);
+                    let (bytes, hash) = (preview.len(), xxh3_64(preview));
+                    writeln!(text, "    preview {begin:?}\u{2026} {bytes} octets {hash:016x}").unwrap();
                 }
                 writeln!(
                     text,

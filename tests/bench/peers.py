@@ -4,7 +4,7 @@ Postfix and Dovecot's LMTP and POP3 come from packages that are unpacked into ta
 configuration or services is used. Needs root and a writable cgroup2.
 """
 
-import contextlib, errno, time
+import contextlib, errno, re, time
 import json
 import os
 import pathlib
@@ -144,6 +144,11 @@ def prepare(folder):
     subprocess.run([ROOT / "tests/unpack", "peers", *PACKAGES], check=True)
     if not LOAD.exists():
         raise SystemExit(f"{LOAD} is missing: cargo build --release -p waypost-tests --bin waypost-load")
+    disk_only(folder)
+
+
+def disk_only(folder):
+    """Refuses a folder where syncing costs nothing."""
     kind = subprocess.run(["stat", "-f", "-c", "%T", folder], check=True, capture_output=True, text=True).stdout.strip()
     if kind in ("tmpfs", "overlayfs", "ramfs"):
         raise SystemExit(f"{folder} is on {kind}, where syncing costs nothing: set TMPDIR to a folder on a disk")
@@ -266,6 +271,36 @@ class Quiet:
         disturbed, figures = min(tries, key=lambda tried: tried[0])
         self.worst = max(self.worst, disturbed)
         return figures
+
+
+def memory_kib(server):
+    """RssAnon of a server."""
+    status = pathlib.Path(f"/proc/{server.mains[0].pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("RssAnon")).split()[1])
+
+
+class ImapSession:
+    """An IMAP session, with a mailbox selected."""
+
+    def __init__(self, address, user=0, mailbox="INBOX"):
+        host, port = address.split(":")
+        self.socket = socket.create_connection((host, int(port)))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.recv(4096)
+        self.run(f"LOGIN user{user}@{DOMAIN} {PASSWORD}")
+        if mailbox:
+            self.run(f"SELECT {mailbox}")
+
+    def run(self, command):
+        """Octets of the answer. It ends with a line of its own that begins with the tag."""
+        self.socket.sendall(f"t9 {command}\r\n".encode())
+        count, end = 0, b""
+        while not re.search(rb"(?:^|\r\n)t9 [^\r\n]*\r\n$", end):
+            octets = self.socket.recv(1 << 18)
+            assert octets, "the server hung up"
+            count, end = count + len(octets), (end + octets)[-4000:]
+        assert b"t9 OK" in end, end
+        return count
 
 
 class Server:

@@ -3,6 +3,7 @@
 use waypost_message::{
     HeaderBlock, HeaderCollector, Part, Span, Splitter, Structure,
     decode::{self, BodyDecoder, HtmlText},
+    preview::{self, PREVIEW_CHARS_MAX, PREVIEW_PART_BYTES_MAX, PreviewWriter},
     report::{RECIPIENTS_MAX, Report, TEXT_BYTES_MAX},
     splitter::{NESTING_MAX, PARTS_MAX},
     surrogate::Surrogate,
@@ -101,7 +102,8 @@ pub(crate) fn report(octets: &[u8]) {
     }
 }
 
-/// A structure is the same wherever the stream is cut; parts lie in one another; it comes back from the store.
+/// A structure is the same wherever the stream is cut; parts lie in one another; it comes back from the store. Its preview is the one that
+/// is made of the octets.
 pub(crate) fn splitter(octets: &[u8]) {
     let whole = Splitter::split(octets);
     for piece in &PIECES[..2] {
@@ -114,6 +116,20 @@ pub(crate) fn splitter(octets: &[u8]) {
     assert!(parts <= 2 * PARTS_MAX, "{parts} parts");
     assert_eq!(Structure::decode(&whole.encode()), Ok(whole.clone()));
     assert_ne!(whole.thread_key(), Some(0));
+    if let Some(kept) = &whole.preview {
+        assert_eq!(String::from_utf8_lossy(kept), preview_of(&whole.root, octets));
+    }
+}
+
+fn preview_of(root: &Part, octets: &[u8]) -> String {
+    let Some(part) = preview::part(root) else { return String::new() };
+    let length = (part.body.end - part.body.start).min(PREVIEW_PART_BYTES_MAX);
+    let body = octets.iter().skip(part.body.start as usize).take(length as usize);
+    let mut writer = PreviewWriter::new(part);
+    writer.feed(&body.copied().collect::<Vec<u8>>());
+    let preview = writer.finish();
+    assert!(preview.chars().count() <= PREVIEW_CHARS_MAX, "{preview}");
+    preview
 }
 
 fn nested(part: &Part, around: Span, depth: usize, parts: &mut usize) {

@@ -43,9 +43,11 @@ pub(crate) struct Message<'a> {
     pub(crate) envelope: Option<MessageEnvelope<'a>>,
     /// Its structure, where an item needs it and it could be read.
     pub(crate) structure: Option<Structure<'a>>,
+    /// Its preview, where one was asked for and is kept.
+    pub(crate) preview: Option<&'a [u8]>,
     /// How message/global is shown.
     pub(crate) global: Global,
-    /// Whether there is time for a preview that may be left for later.
+    /// Whether there is time to make a preview that may be left for later.
     pub(crate) urgent: bool,
 }
 
@@ -67,12 +69,42 @@ impl<'a> Message<'a> {
     fn lacks(&self, item: &FetchItem) -> bool {
         match item {
             FetchItem::Envelope => self.envelope().is_none(),
+            FetchItem::Preview(_) => self.preview.is_none() && self.structure.is_none(),
             item => needs_structure(item) && self.structure.is_none(),
         }
     }
 }
 
-/// Whether an item needs the message's structure, or its envelope alone.
+/// What of a message's structure is read for items that need some of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Needs {
+    /// Nothing: previews are not read, but at hand where they are kept.
+    Nothing,
+    /// Its envelope.
+    Envelope,
+    /// All.
+    Structure,
+}
+
+impl Needs {
+    /// Of items, where the message's preview is at hand or none is asked for.
+    pub(crate) fn of(items: &[FetchItem]) -> Self {
+        let need = |item: &FetchItem| match item {
+            FetchItem::Envelope => Self::Envelope,
+            FetchItem::Preview(_) => Self::Nothing,
+            item if needs_structure(item) => Self::Structure,
+            _ => Self::Nothing,
+        };
+        let most = |one, other| match (one, other) {
+            (Self::Structure, _) | (_, Self::Structure) => Self::Structure,
+            (Self::Envelope, _) | (_, Self::Envelope) => Self::Envelope,
+            _ => Self::Nothing,
+        };
+        items.iter().map(need).fold(Self::Nothing, most)
+    }
+}
+
+/// Whether an item needs the message's structure, or its envelope or preview alone.
 pub(crate) fn needs_structure(item: &FetchItem) -> bool {
     match item {
         FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure | FetchItem::Preview(_) => true,
@@ -197,13 +229,16 @@ impl<'a, 'o> Responder<'a, 'o> {
     /// `"PREVIEW" SP nstring` (RFC 8970 section 6); NIL only where it may be left for later.
     async fn preview(&mut self, message: &Message<'_>, urgency: Urgency) {
         self.text.extend(b"PREVIEW ");
+        if let Some(kept) = message.preview {
+            return encode::string(&mut self.text, kept);
+        }
         let Some(structure) =
             message.structure.as_ref().filter(|_| message.urgent || urgency == Urgency::Now)
         else {
             self.text.extend(b"NIL");
             return;
         };
-        let preview = preview::preview(self.store, &message.row.content, structure).await;
+        let preview = preview::make(self.store, &message.row.content, structure).await;
         let preview = preview.unwrap_or_else(|error| {
             self.damaged(message, &error);
             String::new()

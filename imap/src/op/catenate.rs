@@ -1,7 +1,7 @@
 //! CATENATE (RFC 4469): parts of a message that come out of others, octet for octet, from the store into the store.
 
 use waypost_message::{HeaderBlock, Span};
-use waypost_storage::{MailboxState, Rights, Row, StoreError};
+use waypost_storage::{MailboxState, Previews, Rights, Row, StoreError};
 
 use super::{Failure, Operation, append::Appending, place::Found};
 use crate::{
@@ -72,7 +72,7 @@ impl Operation<'_, '_> {
         let partial = url.partial.map(|(start, length)| (start, length.unwrap_or(u64::MAX)));
         let section = BodySection { peek: true, part, text, partial };
         let account = space.account.id();
-        let structure = self.context.store.kept_structure(account, mailbox.id, &row).await?;
+        let structure = self.context.store.kept_structure(account, &row, Previews::Unwanted).await?;
         let content = &row.content;
         let span = section::locate(&structure.read()?, content.prefix_size(), content.size(), &section);
         Ok(span.map(|span| Source { row, span, section }))

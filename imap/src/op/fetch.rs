@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use waypost_mail::{SystemFlags, Uid};
-use waypost_storage::{FlagChange, FlagMode, KeptStructure, Rights, Row};
+use waypost_storage::{FlagChange, FlagMode, KeptStructure, Previews, Rights, Row};
 
 use super::{
     Enabled, Failure, Operation,
@@ -15,7 +15,7 @@ use super::{
     turn::Turn,
 };
 use crate::{
-    fetch::{self, Message, Read, Responder, preview::LAZY_MESSAGES_MAX, structure::Global},
+    fetch::{self, Message, Needs, Read, Responder, preview::LAZY_MESSAGES_MAX, structure::Global},
     machine::Ran,
     session::Selected,
     wire::{Access, FetchItem, FetchModifiers, Numbers, PartialRange, SequenceSet},
@@ -93,26 +93,33 @@ impl Operation<'_, '_> {
     ) -> Result<Read, Failure> {
         let enabled = self.user.enabled;
         let selected = self.selected()?;
-        let mailbox = selected.view.state().id;
         let mut messages: Vec<Message<'_>> =
             numbers.iter().filter_map(|number| message(selected, *number, enabled)).collect();
         for message in messages.iter_mut().skip(LAZY_MESSAGES_MAX.saturating_sub(shown)) {
             message.urgent = false;
         }
+        let previews = match items.iter().any(|item| matches!(item, FetchItem::Preview(_))) {
+            true => Previews::Wanted,
+            false => Previews::Unwanted,
+        };
         let structures = match items.iter().any(fetch::needs_structure) {
             true => {
                 let rows: Vec<Row> = messages.iter().map(|message| message.row.clone()).collect();
-                self.structures(mailbox, &rows).await
+                self.structures(&rows, previews).await
             }
             false => Vec::new(),
         };
-        let is_envelope_enough =
-            items.iter().all(|item| *item == FetchItem::Envelope || !fetch::needs_structure(item));
+        let needs = Needs::of(items);
         for (message, kept) in messages.iter_mut().zip(&structures) {
-            let kept = kept.as_ref();
-            match is_envelope_enough {
-                true => message.envelope = kept.and_then(|kept| kept.envelope().ok()),
-                false => message.structure = kept.and_then(|kept| kept.read().ok()),
+            let Some(kept) = kept else { continue };
+            message.preview = kept.preview().filter(|_| previews == Previews::Wanted);
+            match needs {
+                _ if previews == Previews::Wanted && message.preview.is_none() => {
+                    message.structure = kept.read().ok();
+                }
+                Needs::Nothing => {}
+                Needs::Envelope => message.envelope = kept.envelope().ok(),
+                Needs::Structure => message.structure = kept.read().ok(),
             }
         }
         let view = &mut self.user.selected.as_mut().ok_or(Failure::bad(super::SELECT_FIRST))?.view;
@@ -134,18 +141,18 @@ impl Operation<'_, '_> {
     /// The structures of messages; `None` for each that cannot be read.
     pub(super) async fn structures(
         &mut self,
-        mailbox: waypost_mail::MailboxId,
         rows: &[Row],
+        previews: Previews,
     ) -> Vec<Option<KeptStructure>> {
         let own = self.user.account.id();
         let account = self.user.selected.as_ref().map_or(own, |selected| selected.space.account.id());
         let store = &self.context.store;
-        if let Ok(structures) = store.structures(account, mailbox, rows).await {
+        if let Ok(structures) = store.structures(account, rows, previews).await {
             return structures.into_iter().map(Some).collect();
         }
         let mut structures = Vec::with_capacity(rows.len());
         for row in rows {
-            structures.push(match store.kept_structure(account, mailbox, row).await {
+            structures.push(match store.kept_structure(account, row, previews).await {
                 Ok(structure) => Some(structure),
                 Err(error) => {
                     tracing::error!(uid = %row.uid, email = %row.email, %error, "a structure cannot be read");
@@ -211,8 +218,8 @@ fn message(selected: &Selected, number: u32, enabled: Enabled) -> Option<Message
     let (flags, recent) = (view.state().flags(row), enabled.recent_mark(view, row.uid));
     let global = if enabled.rev2 { Global::Message } else { Global::Leaf };
     let owner = selected.space.account.reader().map(|_| selected.space.account.id());
-    let (row, envelope, structure, urgent) = (row.clone(), None, None, true);
-    Some(Message { number, row, owner, flags, recent, envelope, structure, global, urgent })
+    let (row, envelope, structure, preview, urgent) = (row.clone(), None, None, None, true);
+    Some(Message { number, row, owner, flags, recent, envelope, structure, preview, global, urgent })
 }
 
 #[cfg(test)]

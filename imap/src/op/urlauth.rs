@@ -5,7 +5,7 @@
 
 use waypost_auth::url_access;
 use waypost_mail::{Flags, Uid};
-use waypost_storage::{Account, KeptStructure, MailboxState, Row, StoreError};
+use waypost_storage::{Account, KeptStructure, MailboxState, Previews, Row, StoreError};
 
 use super::{Failure, NO_SUCH_MAILBOX, Operation, append::now};
 use crate::{
@@ -36,8 +36,9 @@ impl Found {
     fn message(&self) -> Option<(Message<'_>, BodySection)> {
         let (structure, flags) = (Some(self.structure.read().ok()?), Flags::default());
         let (row, recent, global) = (self.row.clone(), Recent::No, Global::Leaf);
-        let (number, owner, envelope, urgent) = (0, None, None, true);
-        let message = Message { number, row, owner, flags, recent, envelope, structure, global, urgent };
+        let (number, owner, envelope, preview, urgent) = (0, None, None, None, true);
+        let message =
+            Message { number, row, owner, flags, recent, envelope, structure, preview, global, urgent };
         Some((message, self.section.clone()))
     }
 }
@@ -154,7 +155,7 @@ impl Operation<'_, '_> {
         let state = account.select(mailbox.id).await?.state();
         let row = Uid::new(url.message.uid).and_then(|uid| state.as_ref()?.row(uid).cloned());
         let Some(row) = row else { return Ok(None) };
-        let structure = self.context.store.kept_structure(account.id(), mailbox.id, &row).await?;
+        let structure = self.context.store.kept_structure(account.id(), &row, Previews::Unwanted).await?;
         let (part, text) = url.message.section.clone();
         let partial = url.message.partial.map(|(start, length)| (start, length.unwrap_or(u64::MAX)));
         let section = BodySection { peek: true, part, text, partial };

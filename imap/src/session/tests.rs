@@ -21,6 +21,7 @@ use crate::testing;
 mod append;
 mod limits;
 mod model;
+mod preview;
 mod race;
 mod resync;
 mod sharing;

@@ -6,11 +6,13 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use bytes::Bytes;
 use waypost_mail::{AccountId, EmailId};
 
 use super::structures::Block;
-use crate::shared::locked;
+use crate::{
+    shared::locked,
+    structure::{KeptStructure, Previews},
+};
 
 /// Most octets that are kept of all accounts.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -36,14 +38,19 @@ struct Entry {
 }
 
 impl Blocks {
-    /// The encoded structure of a message, where its block is kept.
-    pub(crate) fn find(&self, account: AccountId, email: EmailId) -> Option<Bytes> {
+    /// The structure of a message, where its block is kept with what is wanted of it.
+    pub(crate) fn find(
+        &self,
+        account: AccountId,
+        email: EmailId,
+        previews: Previews,
+    ) -> Option<KeptStructure> {
         let mut kept = locked(&self.0);
         kept.clock += 1;
         let clock = kept.clock;
         let before = kept.blocks.range_mut((account, EmailId(0))..=(account, email));
         let (_, entry) = before.last()?;
-        let found = entry.block.find(email)?;
+        let found = entry.block.find(email, previews)?;
         entry.used = clock;
         Some(found)
     }
@@ -79,12 +86,18 @@ mod tests {
         Arc::new(Block::of(&items.map(|(email, octets)| (EmailId(email), octets)).collect::<Vec<_>>()))
     }
 
+    fn has(blocks: &Blocks, email: u64) -> bool {
+        blocks.find(ONE, EmailId(email), Previews::Unwanted).is_some()
+    }
+
     #[test]
     fn structures_are_found_by_account_and_message() {
         let blocks = Blocks::default();
         blocks.keep(ONE, block(10, &[b"ten", b"eleven"]));
         blocks.keep(ONE, block(20, &[b"twenty"]));
-        let found = |account, email| blocks.find(account, EmailId(email));
+        let found = |account, email| {
+            Some(blocks.find(account, EmailId(email), Previews::Unwanted)?.octets().to_vec())
+        };
         assert_eq!(found(ONE, 11).as_deref(), Some(&b"eleven"[..]));
         assert_eq!(found(ONE, 20).as_deref(), Some(&b"twenty"[..]));
         assert_eq!(
@@ -98,14 +111,29 @@ mod tests {
     }
 
     #[test]
+    fn a_block_serves_those_who_want_no_more_than_it_has() {
+        let blocks = Blocks::default();
+        let preview = |email| {
+            let kept = blocks.find(ONE, EmailId(email), Previews::Wanted)?;
+            Some(kept.preview().map(<[u8]>::to_vec))
+        };
+        blocks.keep(ONE, block(10, &[b"ten", b"eleven"]));
+        assert_eq!(preview(10), None, "it was opened without its previews");
+        let opened = Block::of(&[(EmailId(10), b"ten"), (EmailId(11), b"eleven")]);
+        blocks.keep(ONE, Arc::new(opened.with(&[(EmailId(10), b"words")])));
+        assert_eq!((preview(10), preview(11)), (Some(Some(b"words".to_vec())), Some(None)));
+        assert!(blocks.find(ONE, EmailId(10), Previews::Unwanted).is_some());
+    }
+
+    #[test]
     fn what_was_not_used_goes_first() {
         let (blocks, large) = (Blocks::default(), vec![7; BYTES_MAX / 4]);
         for first in [10, 20, 30] {
             blocks.keep(ONE, block(first, &[&large]));
         }
-        assert!(blocks.find(ONE, EmailId(10)).is_some());
+        assert!(has(&blocks, 10));
         blocks.keep(ONE, block(40, &[&large]));
-        let left = [10, 20, 30, 40].map(|email| blocks.find(ONE, EmailId(email)).is_some());
+        let left = [10, 20, 30, 40].map(|email| has(&blocks, email));
         assert_eq!(left, [true, false, true, true]);
         assert!(locked(&blocks.0).bytes <= BYTES_MAX);
         blocks.keep(ONE, block(50, &[&vec![7; 2 * BYTES_MAX]]));

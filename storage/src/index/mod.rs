@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `a` account page | the account's meta: its mailboxes with counts and digests, in pages |
 //! | `m` account mailbox first-uid | up to 256 rows |
-//! | `s` account first-emailid | up to 32 structures, compressed |
+//! | `s` account first-emailid | up to 32 structures, compressed; their previews, compressed apart |
 //!
 //! `flush()` of sled 0.34 does not reach the disk: [`Index::sync`] syncs sled's file itself. Never used: `flush_async`
 //! (deadlocks), `watch_prefix` (blocks at 1,024 events), transactions, `len()` (scans). Batches have at most 500 operations.
@@ -27,7 +27,6 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use bytes::Bytes;
 use waypost_mail::{AccountId, EmailId, MailboxId, Uid};
 use zstd::bulk::Decompressor;
 
@@ -39,6 +38,7 @@ use self::{
 use crate::{
     error::StoreError,
     state::{AccountState, Chunk, MailboxState, Row},
+    structure::{KeptStructure, Previews},
 };
 
 /// Most operations in one batch: larger ones take sled much memory.
@@ -186,26 +186,36 @@ impl Index {
         Some(rows.into_iter().skip_while(|row| row.uid < uid).take(count).collect())
     }
 
-    /// The encoded structure of a message, where it was read lately: never waits for the disk.
-    pub(crate) fn structure_of_late(&self, account: AccountId, email: EmailId) -> Option<Bytes> {
-        self.lately.find(account, email)
+    /// The structure of a message, where it was read lately: never waits for the disk.
+    pub(crate) fn structure_of_late(
+        &self,
+        account: AccountId,
+        email: EmailId,
+        previews: Previews,
+    ) -> Option<KeptStructure> {
+        self.lately.find(account, email, previews)
     }
 
-    /// The encoded structures of messages. Messages that follow each other most often share a block.
-    pub(crate) fn structures(&self, account: AccountId, emails: &[EmailId]) -> Vec<Option<Bytes>> {
+    /// The structures of messages. Messages that follow each other most often share a block.
+    pub(crate) fn structures(
+        &self,
+        account: AccountId,
+        emails: &[EmailId],
+        previews: Previews,
+    ) -> Vec<Option<KeptStructure>> {
         let mut block: Option<Arc<Block>> = None;
         let mut zstd: Option<Decompressor> = None;
         let find = |email: &EmailId| {
-            if let Some(found) = block.as_ref().and_then(|block| block.find(*email)) {
+            if let Some(found) = block.as_ref().and_then(|block| block.find(*email, previews)) {
                 return Some(found);
             }
             let (key, octets) = self.structures_until(account, *email)?;
             zstd = zstd.take().or_else(|| Decompressor::new().ok());
-            block = zstd.as_mut().and_then(|zstd| Block::open(&key, &octets, zstd)).map(Arc::new);
+            block = zstd.as_mut().and_then(|zstd| Block::open(&key, &octets, previews, zstd)).map(Arc::new);
             if let Some(block) = block.as_ref().filter(|_| emails.len() <= LATELY_MESSAGES_MAX) {
                 self.lately.keep(account, Arc::clone(block));
             }
-            block.as_ref()?.find(*email)
+            block.as_ref()?.find(*email, previews)
         };
         emails.iter().map(find).collect()
     }

@@ -3,6 +3,7 @@
 mod in_flight;
 mod in_memory;
 mod model;
+mod previews;
 mod retained;
 mod sharing;
 mod store;

@@ -52,7 +52,7 @@ async fn the_real_disk_keeps_all() {
     let inbox = opened.state().inbox().unwrap().id;
     let rows: Vec<_> = opened.select(inbox).await.unwrap().state().unwrap().rows().cloned().collect();
     assert!(store.read(&rows[1].content, 0, u64::MAX).await.unwrap().ends_with(&large));
-    assert_eq!(store.structure(id, inbox, &rows[0]).await.unwrap(), Structure::default());
+    assert_eq!(store.structure(id, &rows[0]).await.unwrap(), Structure::default());
     store.close().await;
 }
 
@@ -1108,7 +1108,7 @@ async fn structures_do_not_gather_where_no_checkpoint_succeeds() {
     let opened = store.account(id).await.unwrap();
     let inbox = opened.state().inbox().unwrap().id;
     let row = opened.select(inbox).await.unwrap().state().unwrap().rows().next().unwrap().clone();
-    assert!(store.structure(id, inbox, &row).await.is_ok(), "found in the message");
+    assert!(store.structure(id, &row).await.is_ok(), "found in the message");
     store.close().await;
 }
 

@@ -48,7 +48,7 @@ const CHECKPOINT_BYTES: u64 = 384 * 1024 * 1024;
 /// Rows in memory above which those of mailboxes that nobody holds open are given up after a checkpoint (some 80 MB).
 const ROWS_KEPT_MAX: usize = if cfg!(test) { 20 } else { 500_000 };
 
-/// Structures in memory above which all are given up after a checkpoint that failed (some 50 MB): they are found in their
+/// Structures in memory above which all are given up after a checkpoint that failed (some 70 MB): they are found in their
 /// messages again when they are asked for.
 const STRUCTURES_KEPT_MAX: usize = if cfg!(test) { 60 } else { 100_000 };
 

@@ -9,9 +9,8 @@ mod text;
 
 use std::ops::Range;
 
-use waypost_mail::MailboxId;
 use waypost_message::{HeaderBlock, header::HEADER_BYTES_MAX};
-use waypost_storage::{KeptStructure, Reader, Row, StoreError};
+use waypost_storage::{KeptStructure, Previews, Reader, Row, StoreError};
 
 use super::{
     Failure, Operation,
@@ -125,7 +124,6 @@ impl Operation<'_, '_> {
         (done, goal): (u32, u32),
     ) -> Result<(Vec<Found>, bool), Failure> {
         let view = &self.selected()?.view;
-        let mailbox = view.state().id;
         let mut matching: Vec<(Found, bool)> = Vec::new();
         let mut open: Vec<Candidate> = Vec::new();
         for known in numbers.filter_map(|number| view.by_number(number)) {
@@ -139,7 +137,7 @@ impl Operation<'_, '_> {
             let found = Found { number: known.number, uid: known.row.uid, modseq: known.row.modseq };
             matching.push((found, decided == Some(true)));
         }
-        let all_read = self.search_octets(program, mailbox, open, (&mut matching, done, goal)).await?;
+        let all_read = self.search_octets(program, open, (&mut matching, done, goal)).await?;
         let found = matching.into_iter().filter(|(_, matches)| *matches);
         Ok((found.map(|(found, _)| found).collect(), all_read))
     }
@@ -148,12 +146,12 @@ impl Operation<'_, '_> {
     async fn search_octets(
         &mut self,
         program: &Program,
-        mailbox: MailboxId,
         open: Vec<Candidate>,
         (matching, done, goal): (&mut [(Found, bool)], u32, u32),
     ) -> Result<bool, Failure> {
         let rows: Vec<Row> = open.iter().map(|candidate| candidate.row.clone()).collect();
-        let structures = if rows.is_empty() { Vec::new() } else { self.structures(mailbox, &rows).await };
+        let structures =
+            if rows.is_empty() { Vec::new() } else { self.structures(&rows, Previews::Unwanted).await };
         let mut all_read = true;
         let (mut turn, mut reader) = (Turn::new(), None);
         for (candidate, structure) in open.into_iter().zip(structures) {

@@ -248,7 +248,7 @@ impl Worker {
                 rows.filter(|row| row.content.prefix_size() > 0).take(*left).cloned().collect();
             *left -= rows.len();
             for row in rows.iter().rev() {
-                let structure = context.store.structure(account.id(), mailbox.id, row).await?;
+                let structure = context.store.structure(account.id(), row).await?;
                 if !mail::may_bring_reports(&structure) {
                     continue;
                 }

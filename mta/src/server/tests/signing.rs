@@ -1,7 +1,7 @@
 //! Mail that goes out is signed for whom it is from, or for whom it is forwarded.
 
 use waypost_message::{HeaderBlock, Splitter};
-use waypost_storage::DkimAlgorithm;
+use waypost_storage::{DkimAlgorithm, Previews};
 
 use super::*;
 use crate::authenticity::rotation::make;
@@ -56,8 +56,11 @@ async fn mail_of_users_is_signed_and_its_structure_holds() {
             let inbox = account.state().inbox().unwrap().id;
             let state = account.select(inbox).await.unwrap().state().unwrap();
             let row = state.rows().next().unwrap().clone();
-            let kept = site.context.store.structure(site.anna, inbox, &row).await.unwrap();
-            assert_eq!(kept.root, Splitter::split(text.as_bytes()).root, "{}", entry.id);
+            let kept = site.context.store.kept_structure(site.anna, &row, Previews::Wanted).await.unwrap();
+            let split = Splitter::split(text.as_bytes());
+            assert_eq!(kept.read::<Vec<u8>>().unwrap().root, split.root, "{}", entry.id);
+            assert!(split.preview.is_some());
+            assert_eq!(kept.preview(), split.preview.as_deref(), "{}", entry.id);
         }
     }
 }
