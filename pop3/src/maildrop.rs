@@ -16,7 +16,8 @@ use tokio::{
 };
 use waypost_mail::{AccountId, MailboxId, Uid, UidValidity};
 use waypost_storage::{
-    Account, Content, KeptStructure, MaildropUpdate, Reader, Row, RowsAhead, Store, StoreError, UidSet,
+    Account, Content, KeptStructure, MaildropUpdate, Previews, Reader, Row, RowsAhead, Store, StoreError,
+    UidSet,
 };
 
 use crate::{
@@ -192,7 +193,7 @@ impl Maildrop {
 
     /// The MIME structure of a message.
     pub(crate) async fn structure(&self, row: &Row) -> Result<KeptStructure, StoreError> {
-        self.account.store().kept_structure(self.account.id(), self.inbox, row).await
+        self.account.store().kept_structure(self.account.id(), row, Previews::Unwanted).await
     }
 
     /// A message was retrieved.

@@ -201,8 +201,11 @@ impl Writer {
         for record in &records {
             self.apply(record, &placement)?;
         }
-        let dead = held.saturating_sub(held_bytes(&self.state, &records));
-        self.shared.dead_bytes.fetch_add(dead, Ordering::Relaxed);
+        // where they held nothing, they can hold no less now, and what has just been packed need not be unpacked for it
+        if held > 0 {
+            let dead = held.saturating_sub(held_bytes(&self.state, &records));
+            self.shared.dead_bytes.fetch_add(dead, Ordering::Relaxed);
+        }
         Ok(())
     }
 
