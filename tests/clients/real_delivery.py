@@ -69,13 +69,40 @@ def main():
         stored.append(octets)
     session.logout()
 
-    session = pop3(user)
+    session = pop3(user, utf8=True)
     assert session.stat() == (len(messages), sum(map(len, stored)))
     for number, (name, octets) in enumerate(zip(messages, stored), 1):
-        retrieved = b"".join(line + b"\r\n" for line in session.retr(number)[1])
+        retrieved = retrieve(session, number)
         assert retrieved == octets, (name, retrieved, octets)
     session.quit()
+    without_utf8(user, dict(zip(messages, stored)))
     print(f"{len(messages)} delivered, {len(refused)} refused")
+
+
+def retrieve(session, number):
+    return b"".join(line + b"\r\n" for line in session.retr(number)[1])
+
+
+def without_utf8(user, stored):
+    """Who has not said UTF8 gets no UTF-8 in headers (RFC 6856); all else is the same."""
+    session, surrogates = pop3(user), 0
+    for number, (name, octets) in enumerate(stored.items(), 1):
+        retrieved = retrieve(session, number)
+        for line in retrieved.partition(b"\r\n\r\n")[0].split(b"\r\n"):
+            assert line.isascii() or not is_utf8(line), (name, line)
+        if retrieved != octets:
+            surrogates += 1
+            assert not octets.isascii(), (name, retrieved, octets)
+    session.quit()
+    assert surrogates, "some have UTF-8 in their headers"
+
+
+def is_utf8(octets):
+    try:
+        octets.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def refusals(user, refused):

@@ -21,9 +21,11 @@ def imap(user):
     return session
 
 
-def pop3(user):
+def pop3(user, utf8=False):
     session = poplib.POP3("localhost", port("POP3"), timeout=30)
     session.stls(CONTEXT)
+    if utf8:
+        session.utf8()
     session.user(user)
     session.pass_(PASSWORD)
     return session
