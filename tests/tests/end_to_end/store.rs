@@ -209,7 +209,8 @@ async fn a_check_names_damage() {
     let journal = fs::read_dir(folder.path().join("state/journal")).unwrap();
     let first = journal.map(|entry| entry.unwrap().path()).min().unwrap();
     let mut octets = fs::read(&first).unwrap();
-    let found = octets.windows(16).position(|octets| octets == b"remarkable words").unwrap();
+    // the first one is the preview among the records
+    let found = octets.windows(16).rposition(|octets| octets == b"remarkable words").unwrap();
     octets[found] ^= 1;
     fs::write(&first, octets).unwrap();
     let said = waypost.store(&["check"]).output().await;
