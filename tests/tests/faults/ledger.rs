@@ -89,6 +89,8 @@ pub(crate) struct Ledger {
     /// Who ever had a unique-id in a maildrop.
     uidls: BTreeMap<String, String>,
     pub(crate) in_flight: BTreeMap<u64, Vec<Effect>>,
+    /// Copies that one session removed before another had read that they were there.
+    pub(crate) removed_early: BTreeSet<Place>,
     refused: Vec<Vec<Effect>>,
     operations: u64,
     /// Starts of the server, and how many there were when the load began.
@@ -295,10 +297,14 @@ impl Ledger {
                 }
             }
             Effect::Added(place, flags) => {
-                self.copies.insert(place, Copy { flags, uid: None, modseq: 0 });
+                if !self.removed_early.remove(&place) {
+                    self.copies.insert(place, Copy { flags, uid: None, modseq: 0 });
+                }
             }
             Effect::Removed(place) => {
-                self.copies.remove(&place);
+                if self.copies.remove(&place).is_none() {
+                    self.removed_early.insert(place);
+                }
             }
             Effect::Flagged(place, flags) => {
                 if let Some(copy) = self.copies.get_mut(&place) {

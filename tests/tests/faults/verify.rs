@@ -11,7 +11,16 @@ impl Ledger {
         let names = self.match_mailboxes(found);
         let (shown, mut twice) = shown(found, &names);
         problems.append(&mut twice);
-        for effects in std::mem::take(&mut self.in_flight).into_values() {
+        let in_flight = std::mem::take(&mut self.in_flight);
+        for effect in in_flight.values().flatten() {
+            if let Effect::Removed(place) = effect
+                && !shown.contains_key(place)
+                && !self.copies.contains_key(place)
+            {
+                self.removed_early.insert(place.clone());
+            }
+        }
+        for effects in in_flight.into_values() {
             match self.happened(&effects, found, &names, &shown) {
                 Ok(true) => effects.into_iter().for_each(|effect| self.apply(effect)),
                 Ok(false) => {}
@@ -64,7 +73,11 @@ impl Ledger {
                 let at = names.iter().position(|other| other == folder);
                 Some(at.is_some_and(|at| found.mailboxes[at].name == *name))
             }
-            Effect::Added(place, _) => Some(shown.contains_key(place)),
+            // what was removed early may have been there
+            Effect::Added(place, _) => {
+                let is_shown = shown.contains_key(place);
+                (is_shown || !self.removed_early.contains(place)).then_some(is_shown)
+            }
             Effect::Removed(place) => Some(!shown.contains_key(place)),
             Effect::Flagged(place, flags) => {
                 let before = self.copies.get(place).map(|copy| &copy.flags);
