@@ -81,18 +81,23 @@ impl Peer {
             .unwrap_or_else(|error| panic!("{error}:\n{}", self.log()));
     }
 
-    /// Waits for the message with this number in the INBOX of alice, and looks at its octets; gives the fields that were added.
-    async fn arrived(&self, site: &Site, number: usize, message: &[u8]) -> String {
+    /// Waits for so many messages in the INBOX of alice.
+    async fn stored(&self, site: &Site, count: usize) -> Vec<Vec<u8>> {
         let mut stored = Vec::new();
         for _ in 0..LOOKS_MAX {
             stored = site.read_mailbox("alice", "INBOX").await;
-            if stored.len() > number {
+            if stored.len() >= count {
                 break;
             }
             tokio::time::sleep(LOOK_PAUSE).await;
         }
-        assert_eq!(stored.len(), number + 1, "messages; the peer says:\n{}", self.log());
-        let stored = &stored[number];
+        assert_eq!(stored.len(), count, "messages; the peer says:\n{}", self.log());
+        stored
+    }
+
+    /// Waits for the message with this number there, and looks at its octets; gives the fields that were added.
+    async fn arrived(&self, site: &Site, number: usize, message: &[u8]) -> String {
+        let stored = &self.stored(site, number + 1).await[number];
         let (is, wanted) =
             (String::from_utf8_lossy(after_added_fields(stored)), String::from_utf8_lossy(message));
         assert!(is == wanted, "message {number} is\n{is:.2000}\nand was\n{wanted:.2000}");
@@ -177,14 +182,7 @@ async fn give_many(site: &Site, last: &Site, peer: &Peer, name: &str) {
         let given = give(site.address(Service::Smtp, TlsMode::StartTls), "alice@b.test", message).await;
         given.unwrap_or_else(|error| panic!("{error}"));
     }
-    let mut stored = Vec::new();
-    for _ in 0..LOOKS_MAX {
-        stored = last.read_mailbox("alice", "INBOX").await;
-        if stored.len() >= before + many.len() {
-            break;
-        }
-        tokio::time::sleep(LOOK_PAUSE).await;
-    }
+    let stored = peer.stored(last, before + many.len()).await;
     let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
     let mut stored: Vec<_> = stored[before..].iter().map(|octets| text(after_added_fields(octets))).collect();
     let mut many: Vec<_> = many.iter().map(|octets| text(octets)).collect();
