@@ -4,6 +4,8 @@
 //! their octets are kept as they are. A bare CR is an octet like others. Lines that are no field, with their folded
 //! lines, are kept and passed over.
 
+use memchr::memchr;
+
 /// Largest header block in octets.
 pub const HEADER_BYTES_MAX: usize = 256 * 1024;
 
@@ -35,7 +37,7 @@ pub struct Field<'a> {
 impl<'a> Field<'a> {
     /// `field-name [WSP] ":" …` (RFC 5322 sections 2.2 and 4.5.8); `None` for a line that is none.
     pub(crate) fn parse(octets: &'a [u8]) -> Option<Self> {
-        let colon = octets.iter().position(|&octet| octet == b':')?;
+        let colon = memchr(b':', octets)?;
         let name = octets[..colon].trim_ascii_end();
         let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
         is_name.then(|| Self { name, raw: &octets[colon + 1..], octets })
@@ -71,7 +73,7 @@ fn content(line: &[u8]) -> &[u8] {
 
 /// The first line, its line end included.
 pub(crate) fn first_line(octets: &[u8]) -> &[u8] {
-    let end = octets.iter().position(|&octet| octet == b'\n').map_or(octets.len(), |lf| lf + 1);
+    let end = memchr(b'\n', octets).map_or(octets.len(), |lf| lf + 1);
     &octets[..end]
 }
 
@@ -112,6 +114,9 @@ impl HeaderBlock {
     /// Removes the fields that are chosen; how many.
     pub fn remove_if(&mut self, chosen: impl Fn(&Field<'_>) -> bool) -> usize {
         let mut removed = 0;
+        if !self.fields().any(|field| chosen(&field)) {
+            return removed;
+        }
         let mut kept = Vec::with_capacity(self.octets.len());
         for unit in self.units() {
             match Field::parse(unit).filter(&chosen) {
@@ -126,7 +131,7 @@ impl HeaderBlock {
 
     /// Puts a complete field (`Name: value CRLF`, folded as wanted) before all others.
     pub fn prepend(&mut self, field: &str) {
-        self.octets.splice(..0, field.bytes());
+        self.octets = [field.as_bytes(), &self.octets].concat();
     }
 
     /// Puts a complete field behind all others, before the empty line.
