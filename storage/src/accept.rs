@@ -246,9 +246,15 @@ impl Area {
         let relay_prefix = if prefix.is_empty() { (0, 0) } else { self.add(prefix.into())? };
         let header = self.add(header)?;
         let body_bytes = body.size();
-        let place = match (body.memory().cloned(), body.file()) {
-            (_, Some((segment, number))) => BodyPlace::File { segment, number },
-            (octets, None) => BodyPlace::Area(self.add(octets.unwrap_or_default())?.0),
+        let place = match body.file() {
+            Some((segment, number)) => BodyPlace::File { segment, number },
+            None => {
+                let start = self.size;
+                for piece in body.pieces().unwrap_or_default() {
+                    self.add(piece.clone())?;
+                }
+                BodyPlace::Area(start)
+            }
         };
         self.bodies.push(body);
         let (thread_key, structure) = (structure.thread_key(), structure.encode());

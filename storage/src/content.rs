@@ -20,6 +20,8 @@ use crate::{
 
 /// Bodies up to this size ride inside their entry; larger ones get a file.
 pub const INLINE_BODY_BYTES_MAX: usize = 256 * 1024;
+/// Fewer octets than these are copied behind the others: what they came in may hold more than them.
+const COPIED_BYTES_MAX: usize = 1024;
 /// Chunks of a body file that are read at once.
 const CHUNKS_READ: u64 = 4;
 
@@ -91,23 +93,36 @@ pub struct Body {
 
 #[derive(Debug)]
 enum BodyInner {
-    Memory(Bytes),
-    File { file: BodyFile, size: u64 },
+    /// In the pieces that it came in.
+    Memory(Vec<Bytes>),
+    File {
+        file: BodyFile,
+        size: u64,
+    },
 }
 
 impl Body {
     /// Octets in it.
     pub fn size(&self) -> u64 {
         match &self.inner {
-            BodyInner::Memory(octets) => octets.len() as u64,
+            BodyInner::Memory(pieces) => pieces.iter().map(|piece| piece.len() as u64).sum(),
             BodyInner::File { size, .. } => *size,
         }
     }
 
-    /// Its octets, where they are to ride inside the entry.
-    pub fn memory(&self) -> Option<&Bytes> {
+    /// Its octets, where they are to ride inside the entry; copied where they came in several pieces.
+    pub fn memory(&self) -> Option<Bytes> {
+        self.pieces().map(|pieces| match pieces {
+            [] => Bytes::new(),
+            [one] => one.clone(),
+            several => several.concat().into(),
+        })
+    }
+
+    /// The same in pieces, none of them copied.
+    pub(crate) fn pieces(&self) -> Option<&[Bytes]> {
         match &self.inner {
-            BodyInner::Memory(octets) => Some(octets),
+            BodyInner::Memory(pieces) => Some(pieces),
             BodyInner::File { .. } => None,
         }
     }
@@ -139,8 +154,11 @@ impl Body {
 #[derive(Debug)]
 pub struct BodyWriter {
     files: Arc<Files>,
-    /// Octets that are not in the file yet.
+    /// Octets that are not in the file yet, and those that come behind them.
+    pieces: Vec<Bytes>,
     buffer: BytesMut,
+    /// How many both are.
+    held: usize,
     size: u64,
     place: WriterPlace,
 }
@@ -160,15 +178,40 @@ impl BodyWriter {
         }
         let mut rest = octets;
         while !rest.is_empty() {
-            if self.buffer.len() == INLINE_BODY_BYTES_MAX {
+            if self.held == INLINE_BODY_BYTES_MAX {
                 self.spill().await?;
             }
-            let (now, later) = rest.split_at(rest.len().min(INLINE_BODY_BYTES_MAX - self.buffer.len()));
+            let (now, later) = rest.split_at(rest.len().min(INLINE_BODY_BYTES_MAX - self.held));
             self.buffer.extend_from_slice(now);
-            self.size += now.len() as u64;
+            self.add(now.len());
             rest = later;
         }
         Ok(())
+    }
+
+    /// Adds octets as [`BodyWriter::write`] does, without copying them where they stay in memory; they should have their room to
+    /// themselves, as all of it is held. Errors as `write`.
+    pub async fn take(&mut self, octets: Bytes) -> Result<(), StoreError> {
+        let fits = self.held + octets.len() <= INLINE_BODY_BYTES_MAX;
+        if octets.len() < COPIED_BYTES_MAX || !fits || !matches!(self.place, WriterPlace::Memory) {
+            return self.write(&octets).await;
+        }
+        self.add(octets.len());
+        self.gather();
+        self.pieces.push(octets);
+        Ok(())
+    }
+
+    fn add(&mut self, octets: usize) {
+        self.held += octets;
+        self.size += octets as u64;
+    }
+
+    /// What is in the buffer is a piece.
+    fn gather(&mut self) {
+        if !self.buffer.is_empty() {
+            self.pieces.push(mem::take(&mut self.buffer).freeze());
+        }
     }
 
     /// Octets so far.
@@ -178,16 +221,17 @@ impl BodyWriter {
 
     /// Octets that are in memory.
     pub fn in_memory(&self) -> u64 {
-        self.buffer.len() as u64
+        self.held as u64
     }
 
     /// Ends the body; a file is synced with its directory. Errors as `write`.
     pub async fn finish(mut self) -> Result<Body, StoreError> {
-        if matches!(self.place, WriterPlace::File(_)) && !self.buffer.is_empty() {
+        if matches!(self.place, WriterPlace::File(_)) && self.held > 0 {
             self.spill().await?;
         }
+        self.gather();
         let inner = match self.place {
-            WriterPlace::Memory => BodyInner::Memory(self.buffer.freeze()),
+            WriterPlace::Memory => BodyInner::Memory(self.pieces),
             WriterPlace::Failed(error) => return Err(error),
             WriterPlace::File(file) => {
                 let synced = move || file.sync().map(|()| file);
@@ -199,24 +243,26 @@ impl BodyWriter {
 
     /// Ends the body as [`BodyWriter::finish`] does, in a file however short it is: for one that has to wait. Errors as `write`.
     pub async fn finish_in_file(mut self) -> Result<Body, StoreError> {
-        if !self.buffer.is_empty() {
+        if self.held > 0 {
             self.spill().await?;
         }
         self.finish().await
     }
 
-    /// Moves the buffer to the file. What fails, or is dropped half way, leaves a failed writer, and no file.
+    /// Moves what is in memory to the file. What fails, or is dropped half way, leaves a failed writer, and no file.
     async fn spill(&mut self) -> Result<(), StoreError> {
         let dropped = StoreError::Io("writing a body was broken off".into());
         let place = mem::replace(&mut self.place, WriterPlace::Failed(dropped));
-        let (files, octets) = (Arc::clone(&self.files), self.buffer.split().freeze());
+        self.gather();
+        let (files, pieces) = (Arc::clone(&self.files), mem::take(&mut self.pieces));
+        self.held = 0;
         let append = move || {
             let mut file = match place {
                 WriterPlace::Memory => BodyFile::create(files)?,
                 WriterPlace::File(file) => file,
                 WriterPlace::Failed(error) => return Err(error),
             };
-            file.append(octets).map(|()| file)
+            file.append(&pieces).map(|()| file)
         };
         let appended = blocking(&self.files, append).await;
         self.place = match &appended {
@@ -396,7 +442,14 @@ impl Content {
 impl Files {
     /// Begins a body.
     pub(crate) fn body_writer(self: &Arc<Self>) -> BodyWriter {
-        BodyWriter { files: Arc::clone(self), buffer: BytesMut::new(), size: 0, place: WriterPlace::Memory }
+        BodyWriter {
+            files: Arc::clone(self),
+            pieces: Vec::new(),
+            buffer: BytesMut::new(),
+            held: 0,
+            size: 0,
+            place: WriterPlace::Memory,
+        }
     }
 
     /// Reads a range of a message: see [`Store::reader`].

@@ -4,6 +4,7 @@
 //! Header(collector) ── empty line, or the end ──► Body(rewritten header, writer) ── the end ──► Complete
 //! ```
 
+use bytes::{Buf, Bytes};
 use waypost_mail::{BodyType, Refusal, Solicitation};
 use waypost_message::{HeaderBlock, HeaderCollector, HeaderError, Splitter, Structure};
 use waypost_storage::{Body, BodyWriter, Store};
@@ -63,37 +64,40 @@ impl Intake {
 
     /// Takes octets, and gives itself back where they could be taken.
     pub(super) async fn take(
-        mut self,
+        mut self: Box<Self>,
         store: &Store,
         arrival: &Arrival<'_>,
-        octets: &[u8],
-    ) -> Result<Self, Refusal> {
-        self.scan.feed(octets);
-        let mut body = octets;
+        mut octets: Bytes,
+    ) -> Result<Box<Self>, Refusal> {
+        self.scan.feed(&octets);
         if let Stage::Header(collector) = &mut self.stage {
-            let Some((header, used)) = collector.feed(octets).map_err(header_error)? else {
+            let Some((header, used)) = collector.feed(&octets).map_err(header_error)? else {
                 return Ok(self);
             };
             self.check = arrival.check(&header);
             let header = self.complete(arrival, header)?;
             self.stage = Stage::Body(header, store.body_writer());
-            body = &octets[used..];
+            octets.advance(used);
         }
         if let Stage::Body(_, writer) = &mut self.stage
-            && !body.is_empty()
+            && !octets.is_empty()
         {
-            self.splitter.feed(body);
+            self.splitter.feed(&octets);
             if let Some(check) = &mut self.check {
-                check.feed(body);
+                check.feed(&octets);
             }
-            self.signing.iter_mut().for_each(|signing| signing.feed(body));
-            writer.write(body).await.map_err(|error| refusal::store_error(&error))?;
+            self.signing.iter_mut().for_each(|signing| signing.feed(&octets));
+            writer.take(octets).await.map_err(|error| refusal::store_error(&error))?;
         }
         Ok(self)
     }
 
     /// Ends the message.
-    pub(super) async fn finish(mut self, store: &Store, arrival: &Arrival<'_>) -> Result<Complete, Refusal> {
+    pub(super) async fn finish(
+        mut self: Box<Self>,
+        store: &Store,
+        arrival: &Arrival<'_>,
+    ) -> Result<Complete, Refusal> {
         let (header, writer) = match self.stage {
             Stage::Body(header, writer) => (header, writer),
             Stage::Header(ref mut collector) => {

@@ -51,7 +51,7 @@ impl Brings {
         if acceptance.local.is_empty()
             && let Some(body) = acceptance.body.memory()
         {
-            self.octets = Some([suspicion.results.as_bytes(), &acceptance.header, body].concat().into());
+            self.octets = Some([suspicion.results.as_bytes(), &acceptance.header, &body].concat().into());
         }
         self
     }

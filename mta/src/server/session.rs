@@ -74,8 +74,8 @@ struct Transaction {
     allowance: Option<Allowance>,
     /// Why the message is held, if it is.
     held: Option<String>,
-    /// `None` once something was wrong with the message.
-    intake: Option<Intake>,
+    /// `None` once something was wrong with the message. In a box: it goes from hand to hand.
+    intake: Option<Box<Intake>>,
 }
 
 impl Handler<Server> for Receiver {
@@ -257,7 +257,7 @@ impl Receiver {
             return Err(refusal::held_too_long(most));
         }
         let id = self.context.store.new_entry_id();
-        let (recipients, intake) = (Recipients::default(), Some(Intake::new(mail.parameters.body)));
+        let (recipients, intake) = (Recipients::default(), Some(Box::new(Intake::new(mail.parameters.body))));
         self.transaction = Some(Box::new(Transaction {
             live,
             id,
@@ -306,7 +306,7 @@ impl Receiver {
         let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
         let intake = transaction.intake.take().ok_or(refusal::OUT_OF_STEP)?;
         let arrival = transaction.arrival(&self.context, self.peer);
-        let intake = intake.take(&self.context.store, &arrival, &octets).await?;
+        let intake = intake.take(&self.context.store, &arrival, octets).await?;
         transaction.intake = Some(intake);
         Ok(())
     }
@@ -511,7 +511,7 @@ impl Transaction {
         let paths = self.recipients.as_slice().iter().filter_map(|recipient| recipient.returned.clone());
         let about: Vec<(Address, EntryId)> = paths.take(REPORTED_MESSAGES_MAX).collect();
         let body = message.body.memory().filter(|_| !about.is_empty());
-        let report = body.and_then(|body| Report::read(&message.structure, message.header.len(), body));
+        let report = body.and_then(|body| Report::read(&message.structure, message.header.len(), &body));
         let Some(reports) = report.map(returned) else { return Vec::new() };
         about.into_iter().map(|(user, id)| Returned { user, id, reports: reports.clone() }).collect()
     }

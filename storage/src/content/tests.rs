@@ -20,8 +20,11 @@ fn octets(length: usize) -> Vec<u8> {
 
 async fn body(files: &Arc<Files>, octets: &[u8], piece: usize) -> Body {
     let mut writer = files.body_writer();
-    for piece in octets.chunks(piece) {
-        writer.write(piece).await.unwrap();
+    for (number, piece) in octets.chunks(piece).enumerate() {
+        match number % 3 {
+            0 => writer.write(piece).await.unwrap(),
+            _ => writer.take(Bytes::copy_from_slice(piece)).await.unwrap(),
+        }
     }
     assert_eq!(writer.size(), octets.len() as u64);
     writer.finish().await.unwrap()
@@ -32,7 +35,7 @@ fn store(journal: &mut Journal, header: &[u8], body: Body) -> Content {
     let (prefix, unused, header) =
         (Bytes::from_static(b"prefix"), Bytes::from_static(b"unused"), Bytes::copy_from_slice(header));
     let mut area = vec![unused, prefix, header.clone()];
-    area.extend(body.memory().cloned());
+    area.extend(body.memory());
     let body_files: Vec<_> = body.file().into_iter().collect();
     let place = match body.file() {
         Some((segment, number)) => BodyPlace::File { segment, number },

@@ -65,10 +65,11 @@ impl BodyFile {
         Ok(body)
     }
 
-    /// Appends octets as chunks; only the last call may give something else than whole chunks. Blocks.
-    pub(crate) fn append(&mut self, octets: Bytes) -> Result<(), StoreError> {
-        let mut chunks = Vec::with_capacity(chunk::stored_bytes(octets.len() as u64) as usize);
-        chunk::encode(&[octets], &mut chunks);
+    /// Appends octets, given in pieces, as chunks; only the last call may give something else than whole chunks. Blocks.
+    pub(crate) fn append(&mut self, pieces: &[Bytes]) -> Result<(), StoreError> {
+        let octets: usize = pieces.iter().map(Bytes::len).sum();
+        let mut chunks = Vec::with_capacity(chunk::stored_bytes(octets as u64) as usize);
+        chunk::encode(pieces, &mut chunks);
         self.file.write_at(self.end, &chunks)?;
         self.end += chunks.len() as u64;
         Ok(())

@@ -35,7 +35,7 @@ fn entry_with_body(journal: &Journal, n: u64) -> Result<NewEntry, StoreError> {
     let mut new = entry(n);
     if n.is_multiple_of(7) {
         let mut body = BodyFile::create(journal.files())?;
-        body.append(Bytes::from(text(n)))?;
+        body.append(&[Bytes::from(text(n))])?;
         body.sync()?;
         new.body_files = vec![body.name()];
         new.records[0].payload = format!("{}/{}", body.name().0, body.name().1).into_bytes();
@@ -217,7 +217,7 @@ fn with_a_body_that_may_be_lost(disk: &Simulated) -> (u64, u64) {
     journal.commit().unwrap();
     journal.next = Next::Ready(journal.take_next().unwrap());
     let mut body = BodyFile::create(journal.files()).unwrap();
-    body.append(Bytes::from(vec![b'b'; 5000])).unwrap();
+    body.append(&[Bytes::from(vec![b'b'; 5000])]).unwrap();
     disk.fail_sync(1);
     assert!(body.sync().is_err());
     body.sync().unwrap();

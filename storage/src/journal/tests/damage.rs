@@ -172,7 +172,7 @@ fn verifying_finds_damage_wherever_it_is() {
     let disk = Simulated::new(1);
     let mut journal = open(&disk).unwrap();
     let mut body = BodyFile::create(journal.files()).unwrap();
-    body.append(Bytes::from(vec![1; 100_000])).unwrap();
+    body.append(&[Bytes::from(vec![1; 100_000])]).unwrap();
     body.sync().unwrap();
     let (segment, number) = body.name();
     let placement = journal.stage(NewEntry { body_files: vec![body.name()], ..entry(1) }).unwrap();
