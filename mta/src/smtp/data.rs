@@ -17,12 +17,18 @@
 //! Counted and binary: LineStart ── CR ──► EmptyCr ── LF ──► Binary
 //! ```
 
-use bytes::{Buf, Bytes, BytesMut};
+use std::mem;
+
+use bytes::{Bytes, BytesMut};
 
 use super::lines::{Stops, plain};
 
 /// So much of a message is gathered before it is handed on.
 pub const CHUNK_BYTES: usize = 64 * 1024;
+/// Room of a chunk: a CRLF is not cut.
+const CHUNK_ROOM_BYTES: usize = CHUNK_BYTES + 1;
+/// A message that is longer gets the room of a chunk at once: growing with it would copy it again and again.
+const SHORT_BYTES_MAX: usize = 16 * 1024;
 
 /// So many octets more than twice the largest message may come before DATA is over, whatever they are: dots for
 /// transparency at most double a message, and what is refused is read to its end within the same bound.
@@ -94,8 +100,8 @@ impl DataReceiver {
         Self { binary: true, ..Self::new(size_max) }
     }
 
-    /// Takes octets away from `input`: until the end of the message, until a chunk is full, or all.
-    pub fn receive(&mut self, input: &mut BytesMut) {
+    /// Takes octets from the start of `input`, and says how many: until the end of the message, until a chunk is full, or all.
+    pub fn receive(&mut self, input: &[u8]) -> usize {
         let mut at = 0;
         while at < input.len() && !self.ended && self.chunk.len() < CHUNK_BYTES {
             at += match self.place {
@@ -104,12 +110,12 @@ impl DataReceiver {
             };
         }
         self.received = self.received.saturating_add(at as u64);
-        input.advance(at);
+        at
     }
 
-    /// Takes the octets of a BDAT chunk away from `input`, of which `left` are still to come: until all came, until what is gathered
-    /// is to be handed on, or all that is there.
-    pub fn receive_counted(&mut self, input: &mut BytesMut, left: &mut u64) {
+    /// Takes octets of a BDAT chunk from the start of `input`, of which `left` are still to come, and says how many: until all came, until
+    /// what is gathered is to be handed on, or all that is there.
+    pub fn receive_counted(&mut self, input: &[u8], left: &mut u64) -> usize {
         let here = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
         let mut at = 0;
         while at < here && self.chunk.len() < CHUNK_BYTES {
@@ -124,7 +130,7 @@ impl DataReceiver {
         }
         *left -= at as u64;
         self.received = self.received.saturating_add(at as u64);
-        input.advance(at);
+        at
     }
 
     /// The last counted octet has come.
@@ -138,7 +144,7 @@ impl DataReceiver {
     /// Gives what is gathered, once it is a whole chunk or the message has ended. Nothing after a fault.
     pub fn take_chunk(&mut self) -> Option<Bytes> {
         let ready = self.chunk.len() >= CHUNK_BYTES || self.ended && !self.chunk.is_empty();
-        ready.then(|| self.chunk.split().freeze())
+        ready.then(|| mem::take(&mut self.chunk).freeze())
     }
 
     /// From now on nothing is gathered, only the end looked for.
@@ -253,9 +259,14 @@ impl DataReceiver {
         if self.size > self.size_max {
             self.fail(DataFault::TooLarge(self.size_max));
         }
-        if !self.discards {
-            self.chunk.extend_from_slice(octets);
+        if self.discards {
+            return;
         }
+        let needed = self.chunk.len() + octets.len();
+        if needed > self.chunk.capacity() && needed > SHORT_BYTES_MAX {
+            self.chunk.reserve(CHUNK_ROOM_BYTES.max(needed) - self.chunk.len());
+        }
+        self.chunk.extend_from_slice(octets);
     }
 
     fn fail(&mut self, fault: DataFault) {
@@ -266,6 +277,7 @@ impl DataReceiver {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Buf;
     use proptest::prelude::*;
 
     use super::*;
@@ -276,7 +288,7 @@ mod tests {
         for piece in wire.chunks(piece) {
             input.extend_from_slice(piece);
             loop {
-                data.receive(&mut input);
+                input.advance(data.receive(&input));
                 match data.take_chunk() {
                     Some(chunk) => body.extend_from_slice(&chunk),
                     None => break,
@@ -385,7 +397,7 @@ mod tests {
         for piece in wire.chunks(piece) {
             input.extend_from_slice(piece);
             while !input.is_empty() {
-                data.receive_counted(&mut input, &mut left);
+                input.advance(data.receive_counted(&input, &mut left));
                 body.extend(data.take_chunk().into_iter().flatten());
             }
         }

@@ -143,7 +143,12 @@ impl Machine for Server {
         if matches!(self.state, State::Receiving(..) | State::Skipping(..)) {
             self.deadline = None;
         }
-        self.lines.input.extend_from_slice(octets);
+        let taken = match &mut self.state {
+            // Most octets of a message need not be gathered with those that wait to be understood.
+            State::Receiving(message, _) if self.lines.input.is_empty() => message.receive(octets),
+            _ => 0,
+        };
+        self.lines.input.extend_from_slice(&octets[taken..]);
     }
 
     fn end_of_input(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
 use waypost_mail::{BodyType, EnhancedStatus, Refusal, Reply};
 use waypost_net::Step;
 
@@ -54,18 +54,19 @@ impl Reception {
         self.chunk = Some(Chunk { octets, left: octets, last });
     }
 
-    /// Takes octets; the size of a chunk that ended and is not the last one.
-    fn receive(&mut self, input: &mut BytesMut) -> Option<u64> {
-        let Some(chunk) = &mut self.chunk else {
-            self.data.receive(input);
-            return None;
-        };
-        self.data.receive_counted(input, &mut chunk.left);
-        let ended = chunk.left == 0;
-        if ended && chunk.last && !self.data.ended() {
+    /// Takes octets from the start of `input`; how many.
+    pub(super) fn receive(&mut self, input: &[u8]) -> usize {
+        let Some(chunk) = &mut self.chunk else { return self.data.receive(input) };
+        let taken = self.data.receive_counted(input, &mut chunk.left);
+        if chunk.left == 0 && chunk.last && !self.data.ended() {
             self.data.end_counted();
         }
-        (ended && !chunk.last).then_some(chunk.octets)
+        taken
+    }
+
+    /// The size of a chunk that came whole and is not the last one.
+    fn chunk_ended(&self) -> Option<u64> {
+        self.chunk.filter(|chunk| chunk.left == 0 && !chunk.last).map(|chunk| chunk.octets)
     }
 
     /// When the message must have ended, going by what has come of it; `None`: in no time that can be told.
@@ -82,10 +83,11 @@ impl Server {
         verdict: Result<(), Refusal>,
         now: Instant,
     ) -> Turn {
-        let chunk = message.receive(&mut self.lines.input);
+        self.lines.input.advance(message.receive(&self.lines.input));
         if let Some(chunk) = message.data.take_chunk() {
             return (State::Storing(message), Some(Step::Ask(Question::Chunk(chunk))));
         }
+        let chunk = message.chunk_ended();
         let verdict =
             verdict.and(message.data.fault().map_or(Ok(()), |fault| Err(replies::data_fault(fault))));
         // A chunk that is refused ends the transaction (RFC 3030 section 2).
