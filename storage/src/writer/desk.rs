@@ -15,7 +15,7 @@ use crate::shared::locked;
 /// So many groups of one submission have come one after the other before callers write.
 const ALONE_MIN: u32 = 4;
 /// The longest of these syncs: while the disk is slower a caller, who holds its thread up meanwhile, does not write.
-const SYNC_MAX: Duration = if cfg!(test) { Duration::from_secs(60) } else { Duration::from_millis(2) };
+const SYNC_MAX: Duration = if cfg!(test) { Duration::from_secs(60) } else { Duration::from_millis(10) };
 
 /// How the groups before went.
 #[derive(Clone, Copy, Debug, Default)]
