@@ -1,6 +1,6 @@
 //! Logins of all protocols: whether a claim is good.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::SystemTime};
 
 use aws_lc_rs::rand;
 use waypost_mail::LoginService;
@@ -225,7 +225,7 @@ impl Authenticator {
     }
 
     fn failed(&self, directory: &Directory, login: &str, reason: &str, origin: Origin) -> LoginError {
-        self.shared.throttle.note_failure(origin.peer, directory.login_name(login));
+        self.shared.throttle.note_failure(origin.peer, &directory.login_name(login));
         log(login, reason, origin);
         LoginError::Invalid
     }
@@ -262,9 +262,21 @@ fn certified(directory: &Directory, shown: &Shown) -> Result<String, &'static st
     }
 }
 
+/// Most octets of a login name that stand in the log: no address has more (RFC 5321 section 4.5.3.1).
+const LOGGED_NAME_BYTES_MAX: usize = 320;
+
 /// The one line of a login that failed. What the peer chose comes last, quoted: it cannot look like another address.
 fn log(login: &str, reason: &str, Origin { peer, service }: Origin) {
-    tracing::info!(address = %peer.to_canonical(), %service, reason, account = login, "login failed");
+    let account = shortened(login);
+    tracing::info!(address = %peer.to_canonical(), %service, reason, account = &*account, "login failed");
+}
+
+/// A login name as it stands in the log.
+fn shortened(login: &str) -> Cow<'_, str> {
+    match login.get(..login.floor_char_boundary(LOGGED_NAME_BYTES_MAX)) {
+        Some(beginning) if beginning.len() < login.len() => format!("{beginning}…").into(),
+        _ => login.into(),
+    }
 }
 
 #[cfg(test)]
