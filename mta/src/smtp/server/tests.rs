@@ -1,7 +1,9 @@
 //! Transcripts of the machine alone: what a client sends in pieces, what it gets, what was asked.
 
 use waypost_auth::{
-    sasl::{Bearer, Claim, Credentials, Fault, Found, Keys, Lookup, Offer, Proof, Scram, Tokens, Verifier},
+    sasl::{
+        Bearer, Claim, Credentials, Fault, Found, Lookup, Offer, Proof, Scram, ServerFirst, Tokens, Verifier,
+    },
     token::TokenFault,
 };
 use waypost_mail::{Address, Domain, EnhancedStatus, EntryId};
@@ -22,9 +24,14 @@ const SCRAM_CHALLENGE: &str = "cj1yT3ByTkdmd0ViZVJXZ2JORWtxTyVodllEcFdVYTJSYVRDQ
 const SCRAM_FINAL: &str = "Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYkazAscD1kSHpiWmFwV0lrNGpVaE4rVXRlOXl0YWc5empmTUhnc3FtbWl6N0FuZFZRPQ==";
 const SCRAM_SIGNATURE: &str = "dj02cnJpVFJCaTIzV3BSUi93dHVwK21NaFVaVW4vZEI1bkxUSlJzamw5NUc0PQ==";
 
-fn scram_keys() -> Keys {
+fn scram_verifier() -> Verifier {
     let text = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
-    Keys { verifier: Verifier::parse(text).unwrap(), nonce: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into() }
+    Verifier::parse(text).unwrap()
+}
+
+fn server_first() -> ServerFirst {
+    let Verifier { salt, iterations, .. } = scram_verifier();
+    ServerFirst { nonce: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into(), salt, iterations }
 }
 
 fn settings(role: Role) -> Settings {
@@ -123,8 +130,11 @@ impl Session {
             Question::Authenticate(Claim::Scram(Proof { verdict: Ok(()), .. })) => Answer::Done,
             Question::Authenticate(Claim::Token(Bearer { verdict: Ok(()), .. })) => Answer::Done,
             Question::Authenticate(_) => no(535, 8, "wrong"),
-            Question::LookUp(Lookup::Verifier { login, .. }) if login == "user" => {
-                Answer::Found(Box::new(Found::Keys(scram_keys())))
+            Question::LookUp(Lookup::ServerFirst { login, .. }) if login == "user" => {
+                Answer::Found(Box::new(Found::ServerFirst(server_first())))
+            }
+            Question::LookUp(Lookup::Verifier { .. }) => {
+                Answer::Found(Box::new(Found::Verifier(scram_verifier())))
             }
             Question::LookUp(Lookup::Token { token, .. }) => {
                 Answer::Found(Box::new(Found::Token(if token == "valid" {
@@ -616,12 +626,17 @@ fn scram_logs_in_and_says_no() {
     // "n,,n=user,r=abc" altered: "c=biws,r=abc,p=AAEC"; "n,,n=other,r=abc"
     let (wrong, other) =
         ("Yz1iaXdzLHI9YWJjLHA9QUFFQw==\r\n", "AUTH SCRAM-SHA-256 biwsbj1vdGhlcixyPWFiYw==\r\n");
+    // The same nonce, and a proof that is wrong.
+    let proof =
+        "Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYkazAscD1BQUVD\r\n";
     let sessions = play(
         &settings,
         &[
             ("EHLO c\r\n", &ehlo),
             (&begin, &challenge),
             (wrong, "535 5.1.8 wrong\r\n"),
+            (&begin, &challenge),
+            (proof, "535 5.1.8 wrong\r\n"),
             (&begin, &challenge),
             ("*\r\n", "501 5.7.0 Authentication cancelled\r\n"),
             (&begin, &challenge),
@@ -644,7 +659,11 @@ fn scram_logs_in_and_says_no() {
                 _ => None,
             })
             .collect();
-        assert_eq!(verdicts, [("user", Err(Fault::Proof)), ("user", Ok(()))]);
+        assert_eq!(verdicts, [("user", Err(Fault::Proof)), ("user", Err(Fault::Proof)), ("user", Ok(()))]);
+        // Two proofs with the right nonce, and nothing before them.
+        let verifiers = session
+            .asked(|question| matches!(question, Question::LookUp(Lookup::Verifier { login, .. }) if login == "user"));
+        assert_eq!(verifiers, 2);
     }
 }
 
