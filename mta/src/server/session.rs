@@ -36,7 +36,7 @@ use crate::{
     smtp::{
         parameters::RcptParameters,
         path::ForwardPath,
-        server::{Accepted, Answer, Dialect, Login, Mail, Question, Server},
+        server::{Accepted, Answer, Dialect, Login, Mail, Question, Refused, Server},
         xclient::XClient,
     },
     suppression,
@@ -123,6 +123,15 @@ impl Handler<Server> for Receiver {
         })
     }
 
+    fn observe(&mut self, machine: &mut Server) {
+        for Refused { verb, refusal, is_last } in machine.take_refused() {
+            tracing::info!(peer = %self.peer, command = verb, from = self.reverse_path(), reply = %refusal, "refused");
+            if is_last {
+                tracing::info!(peer = %self.peer, "further refusals are not logged until the next message is accepted");
+            }
+        }
+    }
+
     fn event(&mut self) -> impl Future<Output = Infallible> + Send {
         std::future::pending()
     }
@@ -165,8 +174,12 @@ impl Receiver {
     }
 
     fn log(&self, refusal: &Refusal, event: &'static str) {
-        let from = self.transaction.as_ref().map(|transaction| transaction.mail.reverse_path.to_string());
-        tracing::info!(peer = %self.peer, from, reply = %refusal, "{event}");
+        tracing::info!(peer = %self.peer, from = self.reverse_path(), reply = %refusal, "{event}");
+    }
+
+    /// Of the transaction, for the log.
+    fn reverse_path(&self) -> Option<String> {
+        self.transaction.as_ref().map(|transaction| transaction.mail.reverse_path.to_string())
     }
 
     fn origin(&self) -> Origin {
