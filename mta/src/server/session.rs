@@ -5,6 +5,7 @@
 use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
+use tracing::Level;
 use waypost_auth::{
     Identity, Live, Origin, Resolution, Seat,
     sasl::{Claim, Lookup},
@@ -25,6 +26,7 @@ use super::{
     guard::{Allowance, Harvest, instant},
     header::Arrival,
     intake::{Complete, Intake},
+    logged,
     recipient::{Recipient, Recipients, Trust, deliveries, relayed, waiting},
     refusal,
     reported::Brings,
@@ -347,6 +349,7 @@ impl Receiver {
         let mut message = intake.finish(store, &transaction.arrival(&self.context, self.peer)).await?;
         refuse_solicitation(&transaction.live, message.solicitations.iter())?;
         let bytes = message.bytes;
+        let message_id = tracing::enabled!(Level::INFO).then(|| logged::message_id(&message.structure));
         let reports = transaction.reports(&message);
         let mut suspicion = transaction.suspicion(&mut message, &self.context, self.peer).await?;
         let brings = Brings::new(&self.context, transaction.recipients.as_slice(), &message.structure);
@@ -364,11 +367,13 @@ impl Receiver {
         tracing::info!(
             %id,
             from = %transaction.mail.reverse_path,
-            to = transaction.recipients.as_slice().len(),
+            to = logged::recipients(transaction.recipients.as_slice()),
+            recipients = transaction.recipients.as_slice().len(),
             bytes,
             peer = %self.peer,
             login = transaction.submitter.as_ref().map(|identity| identity.address.to_string()),
             authenticity = suspicion.what,
+            message_id = message_id.flatten(),
             "message accepted"
         );
         let asked = transaction.mail.parameters.wishes.priority;
