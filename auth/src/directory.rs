@@ -590,6 +590,13 @@ pub(crate) mod tests {
         with_bob(|bob| bob.certificates = octets.iter().map(certificate).collect())
     }
 
+    /// With an issuer of tokens.
+    pub(crate) fn with_issuer(issuer: waypost_config::OauthConfig) -> Arc<Directory> {
+        let mut config = waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), CONFIG).unwrap();
+        config.oauth = Some(issuer);
+        Directory::new(&config, &[record(1, "alice@a.test", AccountSource::File)]).unwrap()
+    }
+
     /// With a change of bob.
     pub(crate) fn with_bob(change: impl FnOnce(&mut AccountRecord)) -> Arc<Directory> {
         let config = waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), CONFIG).unwrap();

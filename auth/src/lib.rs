@@ -2,6 +2,7 @@
 
 pub mod apop;
 pub mod app_password;
+mod bounded;
 pub mod directory;
 pub mod live;
 pub mod login;

@@ -1,6 +1,6 @@
 //! Logins of all protocols: whether a claim is good.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::SystemTime};
 
 use aws_lc_rs::rand;
 use waypost_mail::LoginService;
@@ -99,7 +99,7 @@ impl Authenticator {
         self.shared.tokens.refresh(issuer).await
     }
 
-    /// What an exchange goes on with. Errors: `Throttled`, `Busy`.
+    /// What an exchange goes on with. A token that is not valid is a failed login already. Errors: `Throttled`, `Busy`.
     pub async fn look_up(
         &self,
         directory: &Directory,
@@ -107,26 +107,39 @@ impl Authenticator {
         origin: Origin,
     ) -> Result<Found, LoginError> {
         match lookup {
+            Lookup::ServerFirst { login, hash } => {
+                self.admit(directory, login, origin)?;
+                self.shared.verifiers.server_first(directory, login, *hash).map(Found::ServerFirst)
+            }
             Lookup::Verifier { login, hash } => {
                 self.admit(directory, login, origin)?;
                 let found = self.shared.verifiers.find(directory, &self.shared.passwords, login, *hash);
-                found.await.map(Found::Keys)
+                found.await.map(Found::Verifier)
             }
             Lookup::Token { authorization, token } => {
                 self.admit(directory, authorization, origin)?;
                 let issuer = directory.issuer().ok_or(LoginError::Busy)?;
-                self.shared.tokens.judge(issuer, token).await.map(Found::Token)
+                let verdict = self.shared.tokens.judge(issuer, token).await?;
+                // Counted at once: a client that is told so need not say anything more.
+                if let Err(fault) = &verdict {
+                    self.failed(directory, authorization, &fault.to_string(), origin);
+                }
+                Ok(Found::Token(verdict))
             }
         }
     }
 
-    /// Checks a login. The failed ones are logged with the peer's address, never the password.
+    /// Checks a login. The failed ones are logged with the peer's address, never the password; those by token were when they were looked
+    /// up.
     pub async fn login(
         &self,
         directory: &Directory,
         claim: &Claim,
         origin: Origin,
     ) -> Result<Identity, LoginError> {
+        if let Claim::Token(Bearer { verdict: Err(_), .. }) = claim {
+            return Err(LoginError::Invalid);
+        }
         let certified = match claim {
             Claim::Certificate(shown) => certified(directory, shown),
             _ => Ok(String::new()),
@@ -149,7 +162,6 @@ impl Authenticator {
                 Password::WithoutCode => (false, WITHOUT_CODE.to_owned()),
             },
             Claim::Scram(Proof { verdict: Err(fault), .. }) => (false, fault.to_string()),
-            Claim::Token(Bearer { verdict: Err(fault), .. }) => (false, fault.to_string()),
             Claim::Apop(shown) => (shown.is_of(directory.apop(login)), WRONG.to_owned()),
             Claim::Certificate(_) => {
                 (certified.is_ok(), certified.as_ref().err().copied().unwrap_or_default().to_owned())
@@ -225,7 +237,7 @@ impl Authenticator {
     }
 
     fn failed(&self, directory: &Directory, login: &str, reason: &str, origin: Origin) -> LoginError {
-        self.shared.throttle.note_failure(origin.peer, directory.login_name(login));
+        self.shared.throttle.note_failure(origin.peer, &directory.login_name(login));
         log(login, reason, origin);
         LoginError::Invalid
     }
@@ -262,9 +274,21 @@ fn certified(directory: &Directory, shown: &Shown) -> Result<String, &'static st
     }
 }
 
+/// Most octets of a login name that stand in the log: no address has more (RFC 5321 section 4.5.3.1).
+const LOGGED_NAME_BYTES_MAX: usize = 320;
+
 /// The one line of a login that failed. What the peer chose comes last, quoted: it cannot look like another address.
 fn log(login: &str, reason: &str, Origin { peer, service }: Origin) {
-    tracing::info!(address = %peer.to_canonical(), %service, reason, account = login, "login failed");
+    let account = shortened(login);
+    tracing::info!(address = %peer.to_canonical(), %service, reason, account = &*account, "login failed");
+}
+
+/// A login name as it stands in the log.
+fn shortened(login: &str) -> Cow<'_, str> {
+    match login.get(..login.floor_char_boundary(LOGGED_NAME_BYTES_MAX)) {
+        Some(beginning) if beginning.len() < login.len() => format!("{beginning}…").into(),
+        _ => login.into(),
+    }
 }
 
 #[cfg(test)]

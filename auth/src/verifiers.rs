@@ -1,6 +1,7 @@
-//! The verifier that a SCRAM exchange needs: the account's, one that is made of its password in the configuration file, or, for a
-//! user who does not exist, one that no password fits. From outside the three are not told apart: all have a salt that is always
-//! the same, the same iterations, and cost one derivation at the first look.
+//! What a SCRAM exchange needs of an account: first a salt and how often it iterates, and, once the client has shown a proof, the
+//! verifier: the account's, one that is made of its password in the configuration file, or, for a user who does not exist, one that no
+//! password fits. From outside the three are not told apart: all have a salt that is always the same and the same iterations, which
+//! cost next to nothing, and the first proof costs one derivation. A client that has shown none has cost none.
 
 use std::{collections::HashMap, sync::Mutex};
 
@@ -12,7 +13,7 @@ use crate::{
     directory::ScramSecret,
     locked,
     password::Passwords,
-    sasl::{Keys, ScramHash, Verifier, scram::ITERATIONS},
+    sasl::{ScramHash, ServerFirst, Verifier, scram::ITERATIONS},
 };
 
 /// Most verifiers that are kept.
@@ -35,20 +36,26 @@ impl Verifiers {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, salt_key), kept: Mutex::default() }
     }
 
-    pub(crate) async fn find(
+    /// What the first message of the server says. Errors: no randomness.
+    pub(crate) fn server_first(
         &self,
         directory: &Directory,
-        passwords: &Passwords,
         login: &str,
         hash: ScramHash,
-    ) -> Result<Keys, LoginError> {
+    ) -> Result<ServerFirst, LoginError> {
         let mut nonce = [0; NONCE_BYTES];
         rand::fill(&mut nonce).map_err(|_| LoginError::Busy)?;
-        let verifier = self.verifier(directory, passwords, login, hash).await?;
-        Ok(Keys { verifier, nonce: BASE64_STANDARD.encode(nonce) })
+        // Made in any case: whose salt is stored is not faster.
+        let salt = self.salt(&directory.login_name(login), hash);
+        let (salt, iterations) = match directory.scram_secret(login, hash) {
+            Some(ScramSecret::Stored(verifier)) => (verifier.salt.clone(), verifier.iterations),
+            Some(ScramSecret::Plain(_)) | None => (salt, ITERATIONS),
+        };
+        Ok(ServerFirst { nonce: BASE64_STANDARD.encode(nonce), salt, iterations })
     }
 
-    async fn verifier(
+    /// What a proof is verified with.
+    pub(crate) async fn find(
         &self,
         directory: &Directory,
         passwords: &Passwords,
@@ -73,11 +80,10 @@ impl Verifiers {
         if let Some(verifier) = locked(&self.kept).get(&tag) {
             return Ok(verifier.clone());
         }
-        let salt = self.tag(&[b"salt", hash.scheme().as_bytes(), name.as_bytes()])[..SALT_BYTES].to_vec();
         // Who has no password gets the verifier of one that nobody knows.
         let nobodys = BASE64_STANDARD.encode(self.tag(&[b"nobody", name.as_bytes()]));
         let password = if password.is_empty() { nobodys } else { password.to_owned() };
-        let derived = passwords.derive(hash, password, salt, ITERATIONS).await?;
+        let derived = passwords.derive(hash, password, self.salt(&name, hash), ITERATIONS).await?;
         let verifier = stored.cloned().or(derived).ok_or(LoginError::Invalid)?;
         let mut kept = locked(&self.kept);
         if kept.len() >= VERIFIERS_MAX {
@@ -85,6 +91,11 @@ impl Verifiers {
         }
         kept.insert(tag, verifier.clone());
         Ok(verifier)
+    }
+
+    /// The salt of a name that has none stored.
+    fn salt(&self, name: &str, hash: ScramHash) -> Vec<u8> {
+        self.tag(&[b"salt", hash.scheme().as_bytes(), name.as_bytes()])[..SALT_BYTES].to_vec()
     }
 
     fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {

@@ -46,13 +46,13 @@ async fn a_failed_login_is_one_line() {
                 [[listener]]\nservice = \"smtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\n";
     let config = waypost_config::parse(Path::new("/nowhere/x.toml"), text).unwrap();
     let (directory, authenticator) = (Directory::new(&config, &[]).unwrap(), Authenticator::new(0));
-    let claim = Claim::Password(Credentials {
-        authorization: String::new(),
-        login: "x\" address=192.0.2.9\r\nlogin failed".into(),
-        password: "secret!".into(),
-    });
+    let claim = |login: &str| {
+        let (authorization, password) = (String::new(), "secret!".to_owned());
+        Claim::Password(Credentials { authorization, login: login.to_owned(), password })
+    };
+    let odd = claim("x\" address=192.0.2.9\r\nlogin failed");
     let origin = Origin { peer: "::ffff:192.0.2.1".parse().unwrap(), service: LoginService::Submission };
-    assert!(authenticator.login(&directory, &claim, origin).await.is_err());
+    assert!(authenticator.login(&directory, &odd, origin).await.is_err());
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert_eq!(text.lines().count(), 1, "{text}");
     let (_, line) = text.trim_end().split_once(" INFO waypost_auth::login: login failed ").unwrap();
@@ -61,4 +61,16 @@ async fn a_failed_login_is_one_line() {
         "address=192.0.2.1 service=submission reason=\"wrong user name or password\" \
          account=\"x\\\" address=192.0.2.9\\r\\nlogin failed\""
     );
+    // As much of a name as an address can have.
+    for (login, shown) in [
+        ("x".repeat(320), "x".repeat(320)),
+        ("x".repeat(321), format!("{}…", "x".repeat(320))),
+        ("é".repeat(4_000), format!("{}…", "é".repeat(160))),
+        (format!("x{}", "é".repeat(4_000)), format!("x{}…", "é".repeat(159))),
+    ] {
+        log.0.lock().unwrap().clear();
+        assert!(authenticator.login(&directory, &claim(&login), origin).await.is_err());
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(text.ends_with(&format!(" account=\"{shown}\"\n")), "{text}");
+    }
 }

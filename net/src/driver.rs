@@ -155,6 +155,7 @@ impl Session {
     ) -> Result<(), Disconnect> {
         loop {
             let step = machine.step(Instant::now().into_std());
+            handler.observe(machine);
             self.wire.add(std::mem::take(machine.output())).await?;
             if !matches!(&step, Step::Ask(question) if handler.is_quick(question)) {
                 self.wire.flush().await?;

@@ -79,6 +79,9 @@ pub trait Handler<M: Machine>: Send {
         false
     }
 
+    /// Looks at the machine after each of its steps: what it said of its own accord may be worth a line in the log.
+    fn observe(&mut self, _machine: &mut M) {}
+
     /// Waits for something that happens by itself. Cancel-safe. Where nothing can happen it waits for ever.
     fn event(&mut self) -> impl Future<Output = M::Event> + Send;
 }

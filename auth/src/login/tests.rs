@@ -5,10 +5,11 @@ use waypost_mail::{ApopSecret, TotpSecret};
 use super::*;
 use crate::{
     apop,
-    directory::tests::{certified, directory, protected, with_bob},
+    directory::tests::{certified, directory, protected, with_bob, with_issuer},
     hash_password,
     password::HASHES_AT_ONCE,
-    sasl::{Certificate, Fault, ScramHash},
+    sasl::{Certificate, Fault, ScramHash, ServerFirst},
+    token::TokenFault,
 };
 
 const PEER: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 3, 4, 5, 6));
@@ -124,11 +125,11 @@ async fn a_protected_password_needs_a_code() {
     assert_eq!(refused, Err(LoginError::CodeMissing));
     // SCRAM cannot carry a code: it goes on, as for somebody who does not exist, with what no password fits.
     let lookup = Lookup::Verifier { login: "bob".into(), hash: ScramHash::Sha256 };
-    let Ok(Found::Keys(keys)) = authenticator.look_up(&directory, &lookup, from(PEER)).await else {
+    let Ok(Found::Verifier(verifier)) = authenticator.look_up(&directory, &lookup, from(PEER)).await else {
         panic!("SCRAM goes on")
     };
     let record = crate::directory::tests::record(2, "bob@a.test", waypost_mail::AccountSource::Store);
-    assert!(record.scram_verifiers.iter().all(|stored| *stored != keys.verifier.to_string()));
+    assert!(record.scram_verifiers.iter().all(|stored| *stored != verifier.to_string()));
     // A wrong code is a failed login like any other.
     let limited = Authenticator::new(1);
     let wrong = credentials("", "bob", "bob's");
@@ -240,23 +241,45 @@ async fn an_address_that_fails_too_often_waits() {
     let failed = authenticator.login(&directory, &wrong, from(NEIGHBOUR)).await;
     assert_eq!(failed, Err(LoginError::Invalid));
     assert_eq!(login(PEER, "open sesame").await, Err(LoginError::Throttled));
-    let lookup = Lookup::Verifier { login: "alice@a.test".into(), hash: ScramHash::Sha256 };
-    let keys = async |peer| authenticator.look_up(&directory, &lookup, from(peer)).await;
-    assert_eq!(keys(PEER).await, Err(LoginError::Throttled));
+    let (login_name, hash) = ("alice@a.test".to_owned(), ScramHash::Sha256);
     let elsewhere = "192.0.2.1".parse().unwrap();
-    assert!(keys(elsewhere).await.is_ok());
+    for lookup in [
+        Lookup::ServerFirst { login: login_name.clone(), hash },
+        Lookup::Verifier { login: login_name.clone(), hash },
+    ] {
+        let found = async |peer| authenticator.look_up(&directory, &lookup, from(peer)).await;
+        assert_eq!(found(PEER).await, Err(LoginError::Throttled));
+        assert!(found(elsewhere).await.is_ok());
+    }
     assert!(login(elsewhere, "open sesame").await.is_ok());
+}
+
+/// What a client is told before it shows a proof.
+async fn first(
+    authenticator: &Authenticator,
+    directory: &Directory,
+    login: &str,
+    hash: ScramHash,
+) -> ServerFirst {
+    let lookup = Lookup::ServerFirst { login: login.into(), hash };
+    match authenticator.look_up(directory, &lookup, from(PEER)).await {
+        Ok(Found::ServerFirst(first)) => first,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
 async fn users_who_do_not_exist_look_as_if_they_did() {
     let directory = directory();
-    let keys = async |authenticator: &Authenticator, login: &str, hash| {
+    let verifier = async |authenticator: &Authenticator, login: &str, hash| {
         let lookup = Lookup::Verifier { login: login.into(), hash };
         match authenticator.look_up(&directory, &lookup, from(PEER)).await {
-            Ok(Found::Keys(keys)) => keys,
+            Ok(Found::Verifier(verifier)) => verifier,
             other => panic!("{other:?}"),
         }
+    };
+    let first = async |authenticator: &Authenticator, login: &str, hash| {
+        first(authenticator, &directory, login, hash).await
     };
     let (one, two) = (
         Authenticator::with_salt_key(0, &[1; 32], None, None),
@@ -266,25 +289,91 @@ async fn users_who_do_not_exist_look_as_if_they_did() {
     for hash in ScramHash::ALL {
         // alice's are made of her password, bob's are stored, nobody and gone have none.
         for login in ["alice@a.test", "bob@a.test", "nobody@a.test", "gone@a.test"] {
-            let first = keys(&one, login, hash).await;
-            assert_eq!((first.verifier.salt.len(), first.verifier.iterations.get()), (16, 10_000), "{login}");
-            for again in [
-                keys(&one, login, hash).await,
-                keys(&one, &login.to_uppercase(), hash).await,
-                keys(&one, login.split('@').next().unwrap(), hash).await,
-                keys(&two, login, hash).await,
-            ] {
-                assert_eq!(again.verifier, first.verifier, "{login}");
-                assert_ne!(again.nonce, first.nonce, "{login}");
+            let told = first(&one, login, hash).await;
+            assert_eq!((told.salt.len(), told.iterations.get()), (16, 10_000), "{login}");
+            let made = verifier(&one, login, hash).await;
+            assert_eq!((&made.salt, made.iterations), (&told.salt, told.iterations), "{login}");
+            let (upper, local) = (login.to_uppercase(), login.split('@').next().unwrap());
+            for (authenticator, name) in [(&one, login), (&one, &*upper), (&one, local), (&two, login)] {
+                let again = first(authenticator, name, hash).await;
+                assert_eq!(again.salt, told.salt, "{login}");
+                assert_ne!(again.nonce, told.nonce, "{login}");
+                assert_eq!(verifier(authenticator, name, hash).await, made, "{login}");
             }
             let is_stored = login.starts_with("bob");
-            assert_eq!(
-                keys(&other, login, hash).await.verifier.salt == first.verifier.salt,
-                is_stored,
-                "{login}"
-            );
+            assert_eq!(first(&other, login, hash).await.salt == told.salt, is_stored, "{login}");
         }
     }
-    let nobody = keys(&one, "nobody", ScramHash::Sha256).await.verifier;
-    assert_ne!(nobody.salt, keys(&one, "someone", ScramHash::Sha256).await.verifier.salt);
+    let nobody = first(&one, "nobody", ScramHash::Sha256).await;
+    assert_ne!(nobody.salt, first(&one, "someone", ScramHash::Sha256).await.salt);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_without_proof_costs_no_derivation_whoever_it_says_it_is() {
+    let (directory, authenticator) = (directory(), Authenticator::new(0));
+    let permits = &authenticator.shared.passwords.permits;
+    let hash = ScramHash::Sha256;
+    for login in ["alice", "bob", "nobody"] {
+        let lookup = Lookup::Verifier { login: login.into(), hash };
+        let find = async || authenticator.look_up(&directory, &lookup, from(PEER)).await;
+        let taken = permits.acquire_many(HASHES_AT_ONCE as u32).await.unwrap();
+        first(&authenticator, &directory, login, hash).await;
+        assert_eq!(find().await, Err(LoginError::Busy), "{login}: the first proof costs one");
+        drop(taken);
+        let found = find().await;
+        assert!(found.is_ok(), "{login}");
+        let _taken = permits.acquire_many(HASHES_AT_ONCE as u32).await.unwrap();
+        assert_eq!(find().await, found, "{login}: the next ones cost none");
+    }
+}
+
+/// Tokens of an issuer who knows none.
+fn without_tokens(failures_per_minute: u32) -> (Arc<Directory>, Authenticator) {
+    let asked = waypost_config::Introspection {
+        url: "https://id.a.test/x".into(),
+        client_id: "me".into(),
+        client_secret: "s3cret".into(),
+    };
+    let directory = with_issuer(waypost_config::OauthConfig {
+        issuer: "https://id.a.test".into(),
+        audience: "mail".into(),
+        claim: "email".into(),
+        source: waypost_config::TokenSource::Introspection(asked),
+        roots: Vec::new(),
+    });
+    let ask: Ask = Arc::new(|_, _| Box::pin(async { Ok(br#"{"active":false}"#.to_vec()) }));
+    (directory, Authenticator::with_salt_key(failures_per_minute, &[1; 32], Some(ask), None))
+}
+
+fn token(authorization: &str) -> Lookup {
+    Lookup::Token { authorization: authorization.into(), token: "x".into() }
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_valid_counts_once_whether_or_not_the_client_goes_on() {
+    let (directory, authenticator) = without_tokens(2);
+    let bad = Ok(Found::Token(Err(TokenFault::Inactive)));
+    let look_up = async || authenticator.look_up(&directory, &token(""), from(PEER)).await;
+    assert_eq!(look_up().await, bad);
+    let (authorization, login) = (String::new(), String::new());
+    let claim = Claim::Token(Bearer { authorization, login, verdict: Err(TokenFault::Inactive) });
+    assert_eq!(authenticator.login(&directory, &claim, from(PEER)).await, Err(LoginError::Invalid));
+    assert_eq!(look_up().await, bad, "one failure so far");
+    assert_eq!(look_up().await, Err(LoginError::Throttled));
+}
+
+#[tokio::test]
+async fn a_token_that_names_nobody_counts_for_its_address_alone() {
+    let (directory, authenticator) = without_tokens(2);
+    for last in 0..10 {
+        for authorization in ["", "alice@a.test"] {
+            let peer = IpAddr::from([192, 0, 2, last]);
+            authenticator.look_up(&directory, &token(authorization), from(peer)).await.unwrap();
+        }
+    }
+    let elsewhere = IpAddr::from([192, 0, 2, 100]);
+    let look_up =
+        async |authorization| authenticator.look_up(&directory, &token(authorization), from(elsewhere)).await;
+    assert!(look_up("").await.is_ok());
+    assert_eq!(look_up("alice@a.test").await, Err(LoginError::Throttled));
 }

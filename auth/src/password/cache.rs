@@ -4,6 +4,8 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
+use crate::bounded;
+
 /// How long a secret that was verified is believed.
 const BELIEVED: Duration = Duration::from_secs(300);
 /// Most secrets.
@@ -31,10 +33,7 @@ impl Verified {
     fn make_room(&mut self) {
         self.tags.retain(|_, since| since.elapsed() < BELIEVED);
         if self.tags.len() >= SECRETS_MAX {
-            let mut times: Vec<Instant> = self.tags.values().copied().collect();
-            let (_, median, _) = times.select_nth_unstable(SECRETS_MAX / 2);
-            let median = *median;
-            self.tags.retain(|_, since| *since > median);
+            bounded::keep_greater_half(&mut self.tags);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! OAUTHBEARER (RFC 7628), EXTERNAL. Pure: challenges and
 //! responses, decoded from base 64 by the exchange itself.
 //!
-//! A session offers mechanisms by its [`Offer`]. What the exchange cannot know it asks for: SCRAM's verifier of a user,
+//! A session offers mechanisms by its [`Offer`]. What the exchange cannot know it asks for: SCRAM's salt and verifier of a user,
 //! whether a token is valid ([`Progress::Needs`]), and at the end whether the client's [`Claim`] is good.
 
 mod oauth;
@@ -19,7 +19,7 @@ use self::scram::Dialogue;
 pub use self::{
     oauth::Bearer,
     offer::{Certificate, Channel, Mechanism, Offer, Scram, Tokens},
-    scram::{Fault, Keys, Proof, ScramHash, Verifier},
+    scram::{Fault, Proof, ScramHash, ServerFirst, Verifier},
 };
 use crate::{Apop, token::TokenFault};
 
@@ -82,7 +82,14 @@ pub struct Shown {
 /// What an exchange must be told.
 #[derive(Clone, Eq, PartialEq)]
 pub enum Lookup {
-    /// The verifier of a user.
+    /// What the first message of the server says to a user. Nobody has shown anything yet.
+    ServerFirst {
+        /// The name that the client gave.
+        login: String,
+        /// For this hash.
+        hash: ScramHash,
+    },
+    /// The verifier of a user, for a proof that the client has shown.
     Verifier {
         /// The name that the client gave.
         login: String,
@@ -101,6 +108,9 @@ pub enum Lookup {
 impl std::fmt::Debug for Lookup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::ServerFirst { login, hash } => {
+                f.debug_struct("ServerFirst").field("login", login).field("hash", hash).finish()
+            }
             Self::Verifier { login, hash } => {
                 f.debug_struct("Verifier").field("login", login).field("hash", hash).finish()
             }
@@ -114,8 +124,10 @@ impl std::fmt::Debug for Lookup {
 /// What an exchange is told for a [`Lookup`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Found {
-    /// For [`Lookup::Verifier`].
-    Keys(Keys),
+    /// For [`Lookup::ServerFirst`].
+    ServerFirst(ServerFirst),
+    /// For [`Lookup::Verifier`]. Of a user who does not exist: one that no password fits.
+    Verifier(Verifier),
     /// For [`Lookup::Token`]: the login name in it, or why it is not valid.
     Token(Result<String, TokenFault>),
 }
@@ -137,6 +149,9 @@ pub enum Progress {
 
 /// Longest response in octets of base 64 that is looked at (RFC 4954 section 4: at least 12,288 for a line).
 pub const RESPONSE_BYTES_MAX: usize = 12_288;
+/// Longest name in octets that is prepared: more than an address has (RFC 5321 section 4.5.3.1), also with its letters decomposed.
+/// A name that is prepared can be eleven times as long.
+pub const NAME_BYTES_MAX: usize = 1024;
 
 /// One exchange.
 ///
@@ -196,7 +211,8 @@ impl Exchange {
     /// Takes what was asked for.
     pub fn found(&mut self, found: &Found) -> Progress {
         match (std::mem::replace(&mut self.awaits, Awaits::Nothing), found) {
-            (Awaits::Scram(dialogue), Found::Keys(keys)) => self.go_on(dialogue.verifier(keys)),
+            (Awaits::Scram(dialogue), Found::ServerFirst(first)) => self.go_on(dialogue.opened(first)),
+            (Awaits::Scram(dialogue), Found::Verifier(verifier)) => self.go_on(dialogue.verified(verifier)),
             (Awaits::Oauth(dialogue), Found::Token(verdict)) => self.go_on_oauth(dialogue.judged(verdict)),
             _ => Progress::Malformed,
         }

@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 
 use waypost_auth::{
     sasl::{
-        Certificate, Channel, Claim, Found, Keys, Lookup, Mechanism, Offer, Progress, Scram, ScramHash,
-        Tokens, Verifier,
+        Certificate, Channel, Claim, Found, Lookup, Mechanism, Offer, Progress, Scram, ScramHash,
+        ServerFirst, Tokens, Verifier,
     },
     token::TokenFault,
 };
@@ -62,16 +62,21 @@ fn found(lookup: &Lookup) -> Found {
     match lookup {
         Lookup::Verifier { login, hash } => {
             assert!(!login.is_empty());
-            Found::Keys(keys(*hash))
+            Found::Verifier(verifier(*hash))
+        }
+        Lookup::ServerFirst { login, hash } => {
+            assert!(!login.is_empty());
+            let Verifier { salt, iterations, .. } = verifier(*hash);
+            Found::ServerFirst(ServerFirst { nonce: "xyz".into(), salt, iterations })
         }
         Lookup::Token { token, .. } if token.starts_with('x') => Found::Token(Err(TokenFault::Time)),
         Lookup::Token { .. } => Found::Token(Ok("user".into())),
     }
 }
 
-/// The keys of the password "pencil".
-fn keys(hash: ScramHash) -> Keys {
+/// Of the password "pencil".
+fn verifier(hash: ScramHash) -> Verifier {
     let verifier = Verifier::derive(hash, "pencil", vec![1], NonZeroU32::MIN);
     let Some(verifier) = verifier else { panic!("a password") };
-    Keys { verifier, nonce: "xyz".into() }
+    verifier
 }

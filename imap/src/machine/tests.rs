@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use waypost_auth::sasl::{Claim, Credentials, Found, Keys, Lookup, Offer, Scram, Tokens, Verifier};
+use waypost_auth::sasl::{Claim, Credentials, Found, Lookup, Offer, Scram, ServerFirst, Tokens, Verifier};
 use waypost_auth::token::TokenFault;
 use waypost_config::ImapRules;
 use waypost_net::{ClientCertificate, Machine, Step, TlsInfo};
@@ -37,9 +37,14 @@ const SCRAM_CHALLENGE: &str = "cj1yT3ByTkdmd0ViZVJXZ2JORWtxTyVodllEcFdVYTJSYVRDQ
 const SCRAM_FINAL: &str = "Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYkazAscD1kSHpiWmFwV0lrNGpVaE4rVXRlOXl0YWc5empmTUhnc3FtbWl6N0FuZFZRPQ==";
 const SCRAM_SIGNATURE: &str = "dj02cnJpVFJCaTIzV3BSUi93dHVwK21NaFVaVW4vZEI1bkxUSlJzamw5NUc0PQ==";
 
-fn scram_keys() -> Keys {
+fn scram_verifier() -> Verifier {
     let text = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
-    Keys { verifier: Verifier::parse(text).unwrap(), nonce: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into() }
+    Verifier::parse(text).unwrap()
+}
+
+fn server_first() -> ServerFirst {
+    let Verifier { salt, iterations, .. } = scram_verifier();
+    ServerFirst { nonce: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into(), salt, iterations }
 }
 
 /// The world around a machine.
@@ -151,9 +156,13 @@ impl World {
     /// Notes the question and answers it as a friendly handler does.
     fn canned(&mut self, question: Question) -> Answer {
         let (noted, answer) = match question {
+            Question::LookUp(Lookup::ServerFirst { login, hash }) => (
+                format!("salt of {login} for {}", hash.scheme()),
+                Answer::Found(Box::new(Found::ServerFirst(server_first()))),
+            ),
             Question::LookUp(Lookup::Verifier { login, hash }) => (
                 format!("verifier of {login} for {}", hash.scheme()),
-                Answer::Found(Box::new(Found::Keys(scram_keys()))),
+                Answer::Found(Box::new(Found::Verifier(scram_verifier()))),
             ),
             Question::LookUp(Lookup::Token { token, .. }) => {
                 let verdict = if token == "valid" { Ok("a".into()) } else { Err(TokenFault::Time) };
@@ -343,7 +352,8 @@ fn scram_logs_in_and_says_no() {
     let world =
         || World::new(Settings { offer: offer.clone(), ..settings(Privacy::Tls, PlaintextLogin::Refused) });
     let greeting = GREETING.replace("AUTH=PLAIN", "AUTH=SCRAM-SHA-256 AUTH=SCRAM-SHA-1 AUTH=PLAIN");
-    let asked = ["verifier of user for SCRAM-SHA-256", "proof of user: Ok(())"];
+    let asked =
+        ["salt of user for SCRAM-SHA-256", "verifier of user for SCRAM-SHA-256", "proof of user: Ok(())"];
     for (begin, said) in [
         (format!("l AUTHENTICATE SCRAM-SHA-256 {SCRAM_FIRST}\r\n"), ""),
         (format!("l authenticate scram-sha-256\r\n{SCRAM_FIRST}\r\n"), "+ \r\n"),
@@ -364,6 +374,11 @@ fn scram_logs_in_and_says_no() {
         let said = format!("{greeting}+ {SCRAM_CHALLENGE}\r\n{reply}\r\nb OK NOOP completed\r\n");
         check(world, &format!("{begin}{response}\r\nb NOOP\r\n"), &said, &asked);
     }
+    // The same nonce, and a proof that is wrong.
+    let wrong = "Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYkazAscD1BQUVD";
+    let said = format!("{greeting}+ {SCRAM_CHALLENGE}\r\na NO wrong\r\nb OK NOOP completed\r\n");
+    let asked: Vec<_> = asked[..2].iter().copied().chain(["proof of user: Err(Proof)"]).collect();
+    check(world, &format!("{begin}{wrong}\r\nb NOOP\r\n"), &said, &asked);
     let mut throttled = world();
     throttled.answers.push_back(Answer::Ran(Ran::no("later").with_code("UNAVAILABLE")));
     throttled.send(begin.as_bytes(), 4096);

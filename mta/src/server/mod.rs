@@ -1,7 +1,7 @@
 //! Receiving: what the SMTP server machine asks is answered from directory, routes and store.
 //!
 //! `session` answers, `guard` counts what addresses and accounts do, `recipient` decides who may be a recipient, `header` rewrites the header block and holds the rules
-//! for users' mail, `intake` brings a message into the store while it arrives, `octets` looks at what it is,
+//! for users' mail, `intake` brings a message into the store while it arrives, `logged` is how it stands in the log, `octets` looks at what it is,
 //! `suspicion` does what `authenticity` comes to, `reported` hands mail on that may bring reports, `refusal` says what we say no with; `forecast` tells what would become of a message.
 //! Not here: the order of commands, bounds of lines and messages (`smtp::server`), sending (`client`, `queue`).
 
@@ -9,6 +9,7 @@ pub mod forecast;
 mod guard;
 mod header;
 mod intake;
+mod logged;
 mod octets;
 mod recipient;
 mod refusal;

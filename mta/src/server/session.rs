@@ -5,6 +5,7 @@
 use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
+use tracing::Level;
 use waypost_auth::{
     Identity, Live, Origin, Resolution, Seat,
     sasl::{Claim, Lookup},
@@ -25,6 +26,7 @@ use super::{
     guard::{Allowance, Harvest, instant},
     header::Arrival,
     intake::{Complete, Intake},
+    logged,
     recipient::{Recipient, Recipients, Trust, deliveries, relayed, waiting},
     refusal,
     reported::Brings,
@@ -36,7 +38,7 @@ use crate::{
     smtp::{
         parameters::RcptParameters,
         path::ForwardPath,
-        server::{Accepted, Answer, Dialect, Login, Mail, Question, Server},
+        server::{Accepted, Answer, Dialect, Login, Mail, Question, Refused, Server},
         xclient::XClient,
     },
     suppression,
@@ -123,6 +125,15 @@ impl Handler<Server> for Receiver {
         })
     }
 
+    fn observe(&mut self, machine: &mut Server) {
+        for Refused { verb, refusal, is_last } in machine.take_refused() {
+            tracing::info!(peer = %self.peer, command = verb, from = self.reverse_path(), reply = %refusal, "refused");
+            if is_last {
+                tracing::info!(peer = %self.peer, "further refusals are not logged until the next message is accepted");
+            }
+        }
+    }
+
     fn event(&mut self) -> impl Future<Output = Infallible> + Send {
         std::future::pending()
     }
@@ -165,8 +176,12 @@ impl Receiver {
     }
 
     fn log(&self, refusal: &Refusal, event: &'static str) {
-        let from = self.transaction.as_ref().map(|transaction| transaction.mail.reverse_path.to_string());
-        tracing::info!(peer = %self.peer, from, reply = %refusal, "{event}");
+        tracing::info!(peer = %self.peer, from = self.reverse_path(), reply = %refusal, "{event}");
+    }
+
+    /// Of the transaction, for the log.
+    fn reverse_path(&self) -> Option<String> {
+        self.transaction.as_ref().map(|transaction| transaction.mail.reverse_path.to_string())
     }
 
     fn origin(&self) -> Origin {
@@ -334,6 +349,7 @@ impl Receiver {
         let mut message = intake.finish(store, &transaction.arrival(&self.context, self.peer)).await?;
         refuse_solicitation(&transaction.live, message.solicitations.iter())?;
         let bytes = message.bytes;
+        let message_id = tracing::enabled!(Level::INFO).then(|| logged::message_id(&message.structure));
         let reports = transaction.reports(&message);
         let mut suspicion = transaction.suspicion(&mut message, &self.context, self.peer).await?;
         let brings = Brings::new(&self.context, transaction.recipients.as_slice(), &message.structure);
@@ -351,11 +367,13 @@ impl Receiver {
         tracing::info!(
             %id,
             from = %transaction.mail.reverse_path,
-            to = transaction.recipients.as_slice().len(),
+            to = logged::recipients(transaction.recipients.as_slice()),
+            recipients = transaction.recipients.as_slice().len(),
             bytes,
             peer = %self.peer,
             login = transaction.submitter.as_ref().map(|identity| identity.address.to_string()),
             authenticity = suspicion.what,
+            message_id = message_id.flatten(),
             "message accepted"
         );
         let asked = transaction.mail.parameters.wishes.priority;

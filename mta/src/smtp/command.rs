@@ -162,6 +162,33 @@ const FORMS: [&str; 15] = [
     XCLIENT,
 ];
 
+/// Commands that exist and that we do not have.
+const NOT_IMPLEMENTED: [&str; 8] = ["EXPN", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML", "BURL"];
+
+/// Names of all commands, those that we have in the order of [`FORMS`], then the others.
+static VERBS: [&str; FORMS.len() + NOT_IMPLEMENTED.len()] = [
+    "EHLO", "HELO", "LHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "VRFY", "HELP",
+    "STARTTLS", "AUTH", "XCLIENT", "EXPN", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML", "BURL",
+];
+
+/// The name of a command: a word of ours. Of the client's words, which may be secret, nothing is in it. As small as it can be: each session
+/// holds one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Verb(&'static &'static str);
+
+impl Verb {
+    /// What a line begins with, whatever is wrong with the rest; `None`: no command has that name.
+    pub fn of(line: &[u8]) -> Option<Self> {
+        let word = line.split(|octet| *octet == b' ').next()?.trim_ascii_end();
+        VERBS.iter().find(|verb| verb.as_bytes().eq_ignore_ascii_case(word)).map(Self)
+    }
+
+    /// The name in capitals.
+    pub fn name(self) -> &'static str {
+        self.0
+    }
+}
+
 /// Longest verb in octets.
 const VERB_BYTES_MAX: usize = 8;
 
@@ -199,7 +226,7 @@ impl<'a> Command<'a> {
             b"HELP" => help(arguments),
             b"VRFY" => complete(vrfy, arguments, VRFY),
             b"AUTH" => complete(auth, arguments, AUTH),
-            b"EXPN" | b"ETRN" | b"TURN" | b"ATRN" | b"SEND" | b"SOML" | b"SAML" | b"BURL" => {
+            verb if NOT_IMPLEMENTED.iter().any(|name| name.as_bytes() == verb) => {
                 Err(CommandError::NotImplemented)
             }
             _ => Err(CommandError::Unrecognized),
@@ -321,6 +348,22 @@ mod tests {
 
     fn name(text: &str) -> ClientName<'_> {
         ClientName::new(text).unwrap()
+    }
+
+    #[test]
+    fn the_verb_of_a_line_is_a_word_of_ours() {
+        let of = |line: &[u8]| Verb::of(line).map(Verb::name);
+        let words = FORMS.iter().map(|form| form.split(' ').next().unwrap()).chain(NOT_IMPLEMENTED);
+        assert_eq!(words.collect::<Vec<_>>(), VERBS);
+        for word in VERBS {
+            for line in [word.to_owned(), word.to_lowercase(), format!("{word}\t"), format!("{word} x \u{1}")]
+            {
+                assert_eq!(of(line.as_bytes()), Some(word), "{line}");
+            }
+        }
+        for line in [&b""[..], b" NOOP", b"NOOPX", b"NOO", b"c2VjcmV0", b"NOOP:x", b"\xff"] {
+            assert_eq!(of(line), None, "{line:?}");
+        }
     }
 
     fn rcpt_to(text: &str) -> Command<'_> {

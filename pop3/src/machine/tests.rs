@@ -1,5 +1,5 @@
 use waypost_auth::{
-    sasl::{Credentials, Keys, Scram, Tokens, Verifier},
+    sasl::{Credentials, Scram, ServerFirst, Tokens, Verifier},
     token::TokenFault,
 };
 use waypost_mail::{AccountId, UidlId};
@@ -27,9 +27,14 @@ const SCRAM_CHALLENGE: &str = "cj1yT3ByTkdmd0ViZVJXZ2JORWtxTyVodllEcFdVYTJSYVRDQ
 const SCRAM_FINAL: &str = "Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYkazAscD1kSHpiWmFwV0lrNGpVaE4rVXRlOXl0YWc5empmTUhnc3FtbWl6N0FuZFZRPQ==";
 const SCRAM_SIGNATURE: &str = "dj02cnJpVFJCaTIzV3BSUi93dHVwK21NaFVaVW4vZEI1bkxUSlJzamw5NUc0PQ==";
 
-fn scram_keys() -> Keys {
+fn scram_verifier() -> Verifier {
     let text = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
-    Keys { verifier: Verifier::parse(text).unwrap(), nonce: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into() }
+    Verifier::parse(text).unwrap()
+}
+
+fn server_first() -> ServerFirst {
+    let Verifier { salt, iterations, .. } = scram_verifier();
+    ServerFirst { nonce: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into(), salt, iterations }
 }
 
 /// Nothing of note.
@@ -137,8 +142,11 @@ impl World {
     /// Questions are put between what is said.
     fn answer(&mut self, question: Question) -> Answer {
         match question {
-            Question::LookUp(Lookup::Verifier { login, .. }) if login == "user" => {
-                Answer::Found(Ok(Box::new(Found::Keys(scram_keys()))))
+            Question::LookUp(Lookup::ServerFirst { login, .. }) if login == "user" => {
+                Answer::Found(Ok(Box::new(Found::ServerFirst(server_first()))))
+            }
+            Question::LookUp(Lookup::Verifier { .. }) => {
+                Answer::Found(Ok(Box::new(Found::Verifier(scram_verifier()))))
             }
             Question::LookUp(Lookup::Token { token, .. }) => {
                 let verdict = if token == "valid" { Ok("user".into()) } else { Err(TokenFault::Time) };
@@ -365,6 +373,13 @@ fn scram_logs_in_and_says_no() {
         for (sent, said) in [
             // "c=biws,r=abc,p=AAEC"
             (format!("{begin}Yz1iaXdzLHI9YWJjLHA9QUFFQw==\r\n"), format!("{challenge}-ERR [AUTH] wrong\r\n")),
+            // the same nonce, and a proof that is wrong
+            (
+                format!(
+                    "{begin}Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYkazAscD1BQUVD\r\n"
+                ),
+                format!("{challenge}-ERR [AUTH] wrong\r\n"),
+            ),
             (format!("{begin}*\r\n"), format!("{challenge}-ERR authentication cancelled\r\n")),
             (format!("{begin}{SCRAM_FIRST}\r\n"), format!("{challenge}-ERR this is no valid response\r\n")),
             // "n,,n=other,r=abc"

@@ -2,7 +2,7 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-use crate::sasl::prepare::prepare;
+use crate::sasl::{NAME_BYTES_MAX, prepare::prepare};
 
 /// Longest nonce of a client in octets.
 const NONCE_BYTES_MAX: usize = 512;
@@ -100,6 +100,9 @@ fn flag(text: &str) -> Option<Flag<'_>> {
 
 /// `saslname = 1*(value-safe-char / "=2C" / "=3D")`, decoded and prepared.
 fn saslname(text: &str) -> Option<String> {
+    if text.len() > NAME_BYTES_MAX {
+        return None;
+    }
     let mut parts = text.split('=');
     let mut name = parts.next()?.to_owned();
     for part in parts {
@@ -146,6 +149,9 @@ mod tests {
             ("", None),
             ("a\0b", None),
             ("I\u{ad}X", Some("IX")),
+            (&"x".repeat(NAME_BYTES_MAX), Some(&*"x".repeat(NAME_BYTES_MAX))),
+            (&"x".repeat(NAME_BYTES_MAX + 1), None),
+            (&"\u{fdfa}".repeat(3_000), None),
         ] {
             assert_eq!(saslname(text).as_deref(), name, "{text:?}");
         }

@@ -2,10 +2,11 @@
 //! `tls-server-end-point` (RFC 5929).
 //!
 //! ```text
-//! First ── client-first-message ──► Verifier ── keys ──► Final ── client-final-message, right ──► End ── "" ──► Done
-//!   │                                                      │
-//!   └── y where -PLUS was offered, no such binding ──► Done ◄── wrong proof, wrong binding
+//! First ── client-first-message ──► Opening ── salt ──► Final ── client-final-message ──► Proving ── verifier, right ──► End ── "" ──► Done
+//!   │                                                     │                               │
+//!   └── y where -PLUS was offered, no such binding ──► Done ◄── wrong binding, wrong nonce  └── wrong proof ──► Done
 //! ```
+//! What verifies a proof is asked for when there is one: it may have to be made first, which is worth something.
 //! A proof that is wrong ends in [`Claim::Scram`] with its [`Fault`], so that it is counted as any failed login is; what is no
 //! message of SCRAM ends in [`Progress::Malformed`]. Clients are not told more than that they failed: `e=` is not sent.
 
@@ -14,6 +15,8 @@ mod message;
 #[cfg(test)]
 mod tests;
 mod verifier;
+
+use std::num::NonZeroU32;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -26,13 +29,15 @@ pub use self::{
 };
 use super::{Channel, Claim, Lookup, Progress};
 
-/// What the exchange is given for a [`Lookup::Verifier`].
+/// What the exchange is given for a [`Lookup::ServerFirst`]: the same for users who do not exist.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Keys {
-    /// The account's verifier. Of a user who does not exist: one that no password fits.
-    pub verifier: Verifier,
+pub struct ServerFirst {
     /// Our part of the nonce: `printable`, random, never the same twice.
     pub nonce: String,
+    /// That of the verifier.
+    pub salt: Vec<u8>,
+    /// Those of the verifier.
+    pub iterations: NonZeroU32,
 }
 
 /// What a client has proven.
@@ -79,9 +84,21 @@ pub(super) struct Dialogue {
 #[derive(Debug)]
 enum State {
     First(Binding),
-    Verifier(Greeting),
-    Final(Greeting, Box<Keys>),
+    Opening(Greeting),
+    Final(Greeting, ServerFirst),
+    Proving(Box<Proving>),
     End(Proof),
+}
+
+/// A proof that is to be verified.
+#[derive(Debug)]
+struct Proving {
+    authorization: String,
+    login: String,
+    /// `AuthMessage`
+    auth_message: String,
+    /// `ClientProof`
+    proof: Vec<u8>,
 }
 
 /// What the client-first-message said.
@@ -114,18 +131,36 @@ impl Dialogue {
         let hash = self.hash;
         match self.state {
             State::First(binding) => first(hash, &binding, text),
-            State::Final(greeting, keys) => last(hash, greeting, &keys, text),
+            State::Final(greeting, first) => last(hash, greeting, &first, text),
             // The client accepts our signature with an empty response (RFC 4422 section 3.1).
             State::End(proof) if text.is_empty() => (None, Progress::Done(Claim::Scram(proof))),
-            State::Verifier(_) | State::End(_) => (None, Progress::Malformed),
+            State::Opening(_) | State::Proving(_) | State::End(_) => (None, Progress::Malformed),
         }
     }
 
-    /// Takes the verifier that was asked for, and sends the server-first-message.
-    pub(super) fn verifier(self, keys: &Keys) -> Turn {
-        let State::Verifier(greeting) = self.state else { return (None, Progress::Malformed) };
-        let challenge = BASE64_STANDARD.encode(greeting.server_first(keys));
-        let state = State::Final(greeting, Box::new(keys.clone()));
+    /// Takes the salt that was asked for, and sends the server-first-message.
+    pub(super) fn opened(self, first: &ServerFirst) -> Turn {
+        let State::Opening(greeting) = self.state else { return (None, Progress::Malformed) };
+        let challenge = BASE64_STANDARD.encode(greeting.server_first(first));
+        (
+            Some(Self { hash: self.hash, state: State::Final(greeting, first.clone()) }),
+            Progress::Challenge(challenge),
+        )
+    }
+
+    /// Takes the verifier that was asked for, and sends the server-final-message if the proof is right.
+    pub(super) fn verified(self, verifier: &Verifier) -> Turn {
+        let State::Proving(shown) = self.state else { return (None, Progress::Malformed) };
+        let Proving { authorization, login, auth_message, proof } = *shown;
+        if !verifier.accepts(&auth_message, &proof) {
+            return (
+                None,
+                Progress::Done(Claim::Scram(Proof { authorization, login, verdict: Err(Fault::Proof) })),
+            );
+        }
+        let signature = BASE64_STANDARD.encode(verifier.sign(&auth_message));
+        let challenge = BASE64_STANDARD.encode(format!("v={signature}"));
+        let state = State::End(Proof { authorization, login, verdict: Ok(()) });
         (Some(Self { hash: self.hash, state }), Progress::Challenge(challenge))
     }
 }
@@ -151,36 +186,34 @@ fn first(hash: ScramHash, binding: &Binding, text: &str) -> Turn {
         bare: message.bare.to_owned(),
         binding_input: [message.header.as_bytes(), data].concat(),
     };
-    let lookup = Lookup::Verifier { login: message.login, hash };
-    (Some(Dialogue { hash, state: State::Verifier(greeting) }), Progress::Needs(lookup))
+    let lookup = Lookup::ServerFirst { login: message.login, hash };
+    (Some(Dialogue { hash, state: State::Opening(greeting) }), Progress::Needs(lookup))
 }
 
-fn last(hash: ScramHash, greeting: Greeting, keys: &Keys, text: &str) -> Turn {
+fn last(hash: ScramHash, greeting: Greeting, first: &ServerFirst, text: &str) -> Turn {
     let Some(message) = ClientFinal::parse(text) else { return (None, Progress::Malformed) };
-    let auth_message = format!("{},{},{}", greeting.bare, greeting.server_first(keys), message.without_proof);
-    let nonce = format!("{}{}", greeting.nonce, keys.nonce);
-    let verdict = if verify_slices_are_equal(&message.binding_input, &greeting.binding_input).is_err() {
-        Err(Fault::Binding)
-    } else if message.nonce != nonce || !keys.verifier.accepts(&auth_message, &message.proof) {
-        Err(Fault::Proof)
+    let auth_message =
+        format!("{},{},{}", greeting.bare, greeting.server_first(first), message.without_proof);
+    let nonce = format!("{}{}", greeting.nonce, first.nonce);
+    let Greeting { authorization, login, binding_input, .. } = greeting;
+    let fault = if verify_slices_are_equal(&message.binding_input, &binding_input).is_err() {
+        Some(Fault::Binding)
     } else {
-        Ok(())
+        (message.nonce != nonce).then_some(Fault::Proof)
     };
-    let Greeting { authorization, login, .. } = greeting;
-    let proof = Proof { authorization, login, verdict };
-    if proof.verdict.is_err() {
-        return (None, Progress::Done(Claim::Scram(proof)));
+    if let Some(fault) = fault {
+        return (None, Progress::Done(Claim::Scram(Proof { authorization, login, verdict: Err(fault) })));
     }
-    let signature = BASE64_STANDARD.encode(keys.verifier.sign(&auth_message));
-    let challenge = BASE64_STANDARD.encode(format!("v={signature}"));
-    (Some(Dialogue { hash, state: State::End(proof) }), Progress::Challenge(challenge))
+    let lookup = Lookup::Verifier { login: login.clone(), hash };
+    let shown = Proving { authorization, login, auth_message, proof: message.proof };
+    (Some(Dialogue { hash, state: State::Proving(Box::new(shown)) }), Progress::Needs(lookup))
 }
 
 impl Greeting {
     /// `server-first-message = nonce "," salt "," iteration-count`
-    fn server_first(&self, Keys { verifier, nonce }: &Keys) -> String {
-        let salt = BASE64_STANDARD.encode(&verifier.salt);
-        format!("r={}{nonce},s={salt},i={}", self.nonce, verifier.iterations)
+    fn server_first(&self, ServerFirst { nonce, salt, iterations }: &ServerFirst) -> String {
+        let salt = BASE64_STANDARD.encode(salt);
+        format!("r={}{nonce},s={salt},i={iterations}", self.nonce)
     }
 }
 

@@ -40,22 +40,41 @@ const SHA_256: Example = Example {
 const EXAMPLES: [Example; 2] = [SHA_1, SHA_256];
 
 impl Example {
-    fn keys(&self) -> Keys {
+    fn verifier(&self) -> Verifier {
         let salt = BASE64_STANDARD.decode(self.salt).unwrap();
-        let verifier = Verifier::derive(self.hash, "pencil", salt, NonZeroU32::new(4096).unwrap()).unwrap();
-        Keys { verifier, nonce: self.server_nonce.into() }
+        Verifier::derive(self.hash, "pencil", salt, NonZeroU32::new(4096).unwrap()).unwrap()
+    }
+
+    fn server_first(&self) -> ServerFirst {
+        server_first(self.server_nonce, &self.verifier())
     }
 
     /// An exchange up to the client-final-message.
     fn begun(&self) -> Exchange {
         let (mut exchange, progress) =
             offer().begin(self.mechanism, Some(&encoded(self.client_first))).unwrap();
-        assert_eq!(progress, Progress::Needs(Lookup::Verifier { login: "user".into(), hash: self.hash }));
+        assert_eq!(progress, Progress::Needs(Lookup::ServerFirst { login: "user".into(), hash: self.hash }));
         let Example { client_nonce, server_nonce, salt, .. } = self;
         let server_first = format!("r={client_nonce}{server_nonce},s={salt},i=4096");
-        assert_eq!(exchange.found(&Found::Keys(self.keys())), Progress::Challenge(encoded(&server_first)));
+        let first = Found::ServerFirst(self.server_first());
+        assert_eq!(exchange.found(&first), Progress::Challenge(encoded(&server_first)));
         exchange
     }
+
+    /// What comes of a client-final-message, with the verifier if it is asked for.
+    fn end(&self, exchange: &mut Exchange, message: &str) -> Progress {
+        match exchange.respond(&encoded(message)) {
+            Progress::Needs(lookup) => {
+                assert_eq!(lookup, Lookup::Verifier { login: "user".into(), hash: self.hash });
+                exchange.found(&Found::Verifier(self.verifier()))
+            }
+            progress => progress,
+        }
+    }
+}
+
+fn server_first(nonce: &str, verifier: &Verifier) -> ServerFirst {
+    ServerFirst { nonce: nonce.into(), salt: verifier.salt.clone(), iterations: verifier.iterations }
 }
 
 fn encoded(text: &str) -> String {
@@ -81,14 +100,14 @@ fn client_final(
     first: &str,
     header: &str,
     data: &[u8],
-    keys: &Keys,
+    server: &ServerFirst,
     password: &str,
 ) -> String {
     let bare = first.strip_prefix(header).unwrap();
-    let nonce = format!("{}{}", bare.split_once(",r=").unwrap().1, keys.nonce);
+    let nonce = format!("{}{}", bare.split_once(",r=").unwrap().1, server.nonce);
     let binding = BASE64_STANDARD.encode([header.as_bytes(), data].concat());
     let without_proof = format!("c={binding},r={nonce}");
-    let (salt, iterations) = (&keys.verifier.salt, keys.verifier.iterations);
+    let (salt, iterations) = (&server.salt, server.iterations);
     let server_first = format!("r={nonce},s={},i={iterations}", BASE64_STANDARD.encode(salt));
     let auth_message = format!("{bare},{server_first},{without_proof}");
     let proof = Verifier::proof(hash, password, salt, iterations, &auth_message);
@@ -99,7 +118,7 @@ fn client_final(
 fn the_examples_of_the_rfcs() {
     for example in EXAMPLES {
         let mut exchange = example.begun();
-        let progress = exchange.respond(&encoded(example.client_final));
+        let progress = example.end(&mut exchange, example.client_final);
         assert_eq!(progress, Progress::Challenge(encoded(example.server_final)), "{}", example.mechanism);
         assert_eq!(exchange.respond(""), done("", Ok(())));
         assert_eq!(exchange.respond(""), Progress::Malformed, "an exchange ends once");
@@ -115,8 +134,8 @@ fn what_is_wrong_does_not_pass() {
     for example in EXAMPLES {
         let right = example.client_final;
         let other_proof = |password| {
-            let keys = example.keys();
-            client_final(example.hash, example.client_first, "n,,", b"", &keys, password)
+            let server = example.server_first();
+            client_final(example.hash, example.client_first, "n,,", b"", &server, password)
         };
         assert_eq!(other_proof("pencil"), right);
         for (message, verdict) in [
@@ -130,7 +149,7 @@ fn what_is_wrong_does_not_pass() {
             (right.replace("c=biws", "c="), Fault::Binding),
         ] {
             let mut exchange = example.begun();
-            assert_eq!(exchange.respond(&encoded(&message)), done("", Err(verdict)), "{message}");
+            assert_eq!(example.end(&mut exchange, &message), done("", Err(verdict)), "{message}");
             assert_eq!(exchange.respond(&encoded(right)), Progress::Malformed, "no second try");
         }
         for message in [&right[..20], "", &right.replace(",p=", ",m=x,p="), &right.replace("c=", "d=")] {
@@ -139,15 +158,14 @@ fn what_is_wrong_does_not_pass() {
         assert_eq!(example.begun().respond("*"), Progress::Cancelled);
         assert_eq!(example.begun().respond(&"A".repeat(RESPONSE_BYTES_MAX + 4)), Progress::Malformed);
         // Another account's verifier.
-        let keys = Keys {
-            verifier: Verifier::derive(example.hash, "x", vec![1], ITERATIONS).unwrap(),
-            ..example.keys()
-        };
+        let others = Verifier::derive(example.hash, "x", vec![1], ITERATIONS).unwrap();
+        let server = server_first(example.server_nonce, &others);
         let first = encoded(example.client_first);
         let (mut exchange, _) = offer().begin(example.mechanism, Some(&first)).unwrap();
-        exchange.found(&Found::Keys(keys.clone()));
-        let message = client_final(example.hash, example.client_first, "n,,", b"", &keys, "pencil");
-        assert_eq!(exchange.respond(&encoded(&message)), done("", Err(Fault::Proof)));
+        exchange.found(&Found::ServerFirst(server.clone()));
+        let message = client_final(example.hash, example.client_first, "n,,", b"", &server, "pencil");
+        assert!(matches!(exchange.respond(&encoded(&message)), Progress::Needs(Lookup::Verifier { .. })));
+        assert_eq!(exchange.found(&Found::Verifier(others)), done("", Err(Fault::Proof)));
     }
 }
 
@@ -155,21 +173,23 @@ fn what_is_wrong_does_not_pass() {
 fn each_message_has_its_place() {
     let first = encoded(SHA_256.client_first);
     let (mut exchange, _) = offer().begin("SCRAM-SHA-256", None).unwrap();
-    assert_eq!(
-        exchange.found(&Found::Keys(SHA_256.keys())),
-        Progress::Malformed,
-        "a verifier before it is asked for"
-    );
+    let (salt, verifier) = (Found::ServerFirst(SHA_256.server_first()), Found::Verifier(SHA_256.verifier()));
+    assert_eq!(exchange.found(&salt), Progress::Malformed, "a salt before it is asked for");
+    let (mut exchange, _) = offer().begin("SCRAM-SHA-256", Some(&first)).unwrap();
+    assert_eq!(exchange.found(&verifier), Progress::Malformed, "a verifier before there is a proof");
     let (mut exchange, _) = offer().begin("SCRAM-SHA-256", Some(&first)).unwrap();
     assert_eq!(exchange.respond(&encoded(SHA_256.client_final)), Progress::Malformed);
     let mut exchange = SHA_256.begun();
-    assert_eq!(exchange.found(&Found::Keys(SHA_256.keys())), Progress::Malformed, "a verifier twice");
+    assert_eq!(exchange.found(&salt), Progress::Malformed, "a salt twice");
     assert_eq!(SHA_256.begun().respond(&first), Progress::Malformed);
     let mut exchange = SHA_256.begun();
     exchange.respond(&encoded(SHA_256.client_final));
+    assert_eq!(exchange.respond(""), Progress::Malformed, "something before the proof is verified");
+    let mut exchange = SHA_256.begun();
+    SHA_256.end(&mut exchange, SHA_256.client_final);
     assert_eq!(exchange.respond(&first), Progress::Malformed, "something after our signature");
     let (mut exchange, _) = offer().begin("PLAIN", None).unwrap();
-    assert_eq!(exchange.found(&Found::Keys(SHA_256.keys())), Progress::Malformed);
+    assert_eq!(exchange.found(&verifier), Progress::Malformed);
 }
 
 #[test]
@@ -182,10 +202,10 @@ fn exchanges_are_bound_to_their_connection() {
             let first = format!("{header}n=user,r=abc");
             let (mut exchange, progress) = offer.begin(&mechanism, Some(&encoded(&first))).unwrap();
             let Progress::Needs(_) = progress else { return progress };
-            let keys = example.keys();
-            exchange.found(&Found::Keys(keys.clone()));
-            let message = client_final(example.hash, &first, header, data, &keys, "pencil");
-            match exchange.respond(&encoded(&message)) {
+            let server = example.server_first();
+            exchange.found(&Found::ServerFirst(server.clone()));
+            let message = client_final(example.hash, &first, header, data, &server, "pencil");
+            match example.end(&mut exchange, &message) {
                 Progress::Challenge(_) => exchange.respond(""),
                 progress => progress,
             }

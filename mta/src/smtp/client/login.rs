@@ -138,7 +138,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use waypost_auth::sasl::{
-        Claim, Found, Keys, Offer, Progress as ServerProgress, Scram, ScramHash, Verifier,
+        Claim, Found, Lookup, Offer, Progress as ServerProgress, Scram, ScramHash, ServerFirst, Verifier,
     };
 
     use super::*;
@@ -194,12 +194,17 @@ mod tests {
         let mut judged = None;
         loop {
             let challenge = match progress {
-                ServerProgress::Needs(_) => {
-                    let iterations = NonZeroU32::new(4096).unwrap();
-                    let verifier =
-                        Verifier::derive(ScramHash::Sha256, "secret", b"salt".to_vec(), iterations).unwrap();
-                    let keys = Keys { verifier, nonce: "theirs".into() };
-                    progress = server.found(&Found::Keys(keys));
+                ServerProgress::Needs(lookup) => {
+                    let (salt, iterations) = (b"salt".to_vec(), NonZeroU32::new(4096).unwrap());
+                    let found = match lookup {
+                        Lookup::ServerFirst { .. } => {
+                            Found::ServerFirst(ServerFirst { nonce: "theirs".into(), salt, iterations })
+                        }
+                        _ => Found::Verifier(
+                            Verifier::derive(ScramHash::Sha256, "secret", salt, iterations).unwrap(),
+                        ),
+                    };
+                    progress = server.found(&found);
                     continue;
                 }
                 ServerProgress::Challenge(text) => tamper(text),

@@ -15,6 +15,9 @@ pub const JUNK_COMMANDS_MAX: u32 = 100;
 /// So many refused recipients end a session. They are no errors where the transaction has good recipients, too: lists have
 /// members that are gone. The bound keeps a client from trying a whole directory of names.
 pub const REFUSED_RECIPIENTS_MAX: u32 = 200;
+/// So many refusals between two accepted messages are noted for the log; most kinds end the session long before. Recipients beyond
+/// `limits.recipients` do not: their client sends them again.
+pub const REFUSALS_NOTED_MAX: u32 = 1_000;
 /// Longest time without an accepted message in a session that is not logged in.
 pub const ANONYMOUS_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// Longest time until login in a session for submission.
@@ -25,6 +28,7 @@ pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 pub(super) struct Budget {
     errors: u32,
     junk: u32,
+    noted: u32,
     /// Over the whole session.
     refused_recipients: u32,
     /// When the time began that an accepted message ends; `None`: now.
@@ -40,13 +44,20 @@ impl Budget {
         self.junk = self.junk.saturating_add(1);
     }
 
+    /// How many more refusals are noted, before this one.
+    pub(super) fn note(&mut self) -> u32 {
+        let left = REFUSALS_NOTED_MAX - self.noted;
+        self.noted += left.min(1);
+        left
+    }
+
     pub(super) fn refused_recipient(&mut self) {
         self.refused_recipients = self.refused_recipients.saturating_add(1);
     }
 
     /// A message was accepted, which forgives what came before.
     pub(super) fn accepted(&mut self) {
-        (self.errors, self.junk, self.since) = (0, 0, None);
+        (self.errors, self.junk, self.noted, self.since) = (0, 0, 0, None);
     }
 
     /// When the session must have come to something; `None`: it may last.

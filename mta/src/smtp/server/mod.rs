@@ -31,6 +31,7 @@ mod line;
 mod obey;
 mod question;
 mod reception;
+mod refused;
 mod replies;
 #[cfg(test)]
 mod tests;
@@ -47,22 +48,27 @@ use waypost_auth::sasl::{Claim, Exchange, Progress};
 use waypost_mail::{Address, BodyType, Refusal, Reply};
 use waypost_net::{Machine, Step, TlsInfo};
 
-use crate::smtp::xclient::XClient;
+use crate::smtp::{command::Verb, xclient::XClient};
 
 use self::{
     budget::Budget,
     line::{Line, LineKind, LineReader},
     reception::Reception,
+    refused::Notes,
     replies::Fixed,
 };
 pub use self::{
-    budget::{ANONYMOUS_TIMEOUT, ERRORS_MAX, JUNK_COMMANDS_MAX, LOGIN_TIMEOUT, REFUSED_RECIPIENTS_MAX},
+    budget::{
+        ANONYMOUS_TIMEOUT, ERRORS_MAX, JUNK_COMMANDS_MAX, LOGIN_TIMEOUT, REFUSALS_NOTED_MAX,
+        REFUSED_RECIPIENTS_MAX,
+    },
     line::{AUTH_LINE_BYTES_MAX, COMMAND_LINE_BYTES_MAX},
     question::{
         Accepted, Answer, AuthPolicy, Client, Dialect, Login, Mail, Manners, Question, Role, Settings,
         StartTls,
     },
     reception::{DATA_BLOCK_TIMEOUT, DATA_BYTES_PER_SECOND_MIN, DATA_TIMEOUT},
+    refused::Refused,
 };
 
 /// Longest wait for a command (RFC 5321 section 4.5.3.2.7).
@@ -128,6 +134,12 @@ pub struct Server {
     /// A message of which more chunks are to come.
     chunks: Option<Box<Reception>>,
     output: BytesMut,
+    /// What was refused here, not by an answer, since it was taken away last.
+    notes: Option<Box<Notes>>,
+    /// The command that is obeyed.
+    verb: Option<Verb>,
+    /// What is refused now is what the machine was told to refuse.
+    is_answered: bool,
     /// When what is waited for now must have come.
     deadline: Option<Instant>,
     input_ended: bool,
@@ -157,6 +169,7 @@ impl Machine for Server {
 
     fn answer(&mut self, answer: Answer) {
         self.deadline = None;
+        self.is_answered = matches!(answer, Answer::Refused(_));
         self.state = match (mem::replace(&mut self.state, State::Closing), answer) {
             (State::Storing(message), answer) => self.stored(message, answer),
             (State::EndingData(open), Answer::Accepted(accepted)) => {
@@ -222,7 +235,11 @@ impl Machine for Server {
     }
 
     fn step(&mut self, now: Instant) -> Step<Question> {
+        self.is_answered = false;
         loop {
+            if matches!(self.state, State::Ready(_)) {
+                self.verb = None;
+            }
             let (state, step) = match mem::replace(&mut self.state, State::Closing) {
                 State::Closing => (State::Closing, Some(Step::Close)),
                 state if state.has_open_question() => {
@@ -255,6 +272,9 @@ impl Server {
             lines: LineReader::default(),
             chunks: None,
             output: BytesMut::new(),
+            notes: None,
+            verb: None,
+            is_answered: false,
             deadline: None,
             input_ended: false,
             stopping: false,
@@ -392,6 +412,7 @@ impl Server {
     }
 
     fn say_no(&mut self, mut reply: Reply, next: State) -> State {
+        self.note(&reply);
         // What a person quotes to us leads to the session's lines in the log.
         reply
             .lines

@@ -11,7 +11,7 @@ use super::{
     Turn, reception::Reception, replies,
 };
 use crate::smtp::{
-    command::{ClientName, Command, CommandError},
+    command::{ClientName, Command, CommandError, Verb},
     parameters::{MailParameters, RcptParameters},
     path::ForwardPath,
     xclient::{self, XClient},
@@ -19,6 +19,7 @@ use crate::smtp::{
 
 impl Server {
     pub(super) fn obey(&mut self, line: &[u8], transaction: Option<Transaction>, now: Instant) -> Turn {
+        self.verb = Verb::of(line);
         let command = match Command::parse(line) {
             Ok(command) => command,
             Err(error @ CommandError::ForwardPath) if let Some(open) = transaction => {

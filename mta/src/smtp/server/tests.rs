@@ -1,7 +1,9 @@
 //! Transcripts of the machine alone: what a client sends in pieces, what it gets, what was asked.
 
 use waypost_auth::{
-    sasl::{Bearer, Claim, Credentials, Fault, Found, Keys, Lookup, Offer, Proof, Scram, Tokens, Verifier},
+    sasl::{
+        Bearer, Claim, Credentials, Fault, Found, Lookup, Offer, Proof, Scram, ServerFirst, Tokens, Verifier,
+    },
     token::TokenFault,
 };
 use waypost_mail::{Address, Domain, EnhancedStatus, EntryId};
@@ -22,9 +24,14 @@ const SCRAM_CHALLENGE: &str = "cj1yT3ByTkdmd0ViZVJXZ2JORWtxTyVodllEcFdVYTJSYVRDQ
 const SCRAM_FINAL: &str = "Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYkazAscD1kSHpiWmFwV0lrNGpVaE4rVXRlOXl0YWc5empmTUhnc3FtbWl6N0FuZFZRPQ==";
 const SCRAM_SIGNATURE: &str = "dj02cnJpVFJCaTIzV3BSUi93dHVwK21NaFVaVW4vZEI1bkxUSlJzamw5NUc0PQ==";
 
-fn scram_keys() -> Keys {
+fn scram_verifier() -> Verifier {
     let text = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
-    Keys { verifier: Verifier::parse(text).unwrap(), nonce: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into() }
+    Verifier::parse(text).unwrap()
+}
+
+fn server_first() -> ServerFirst {
+    let Verifier { salt, iterations, .. } = scram_verifier();
+    ServerFirst { nonce: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into(), salt, iterations }
 }
 
 fn settings(role: Role) -> Settings {
@@ -53,6 +60,10 @@ struct Session {
     piece: usize,
     now: Instant,
     asked: Vec<Question>,
+    /// What was refused by answers.
+    told: Vec<String>,
+    /// What the machine refused by itself: the command, and the reply.
+    noted: Vec<(Option<&'static str>, String)>,
     body: Vec<u8>,
     closed: bool,
     tls_began: bool,
@@ -61,7 +72,8 @@ struct Session {
 impl Session {
     fn new(settings: Settings, piece: usize) -> Self {
         let (machine, now) = (Server::new(settings), Instant::now());
-        Self { machine, piece, now, asked: Vec::new(), body: Vec::new(), closed: false, tls_began: false }
+        let (asked, told, noted, body) = Default::default();
+        Self { machine, piece, now, asked, told, noted, body, closed: false, tls_began: false }
     }
 
     /// Sends, answers what is asked, gives the replies.
@@ -86,7 +98,19 @@ impl Session {
             assert_eq!(line.starts_with(['4', '5']), line.ends_with(&session), "{line}");
             assert!(line.len() <= 512, "RFC 5321 section 4.5.3.1.5: {line}");
         }
+        self.check_notes(&said.replace(&session, "\r\n"));
         said.replace(&session, "\r\n")
+    }
+
+    /// Each refusal is known to who answered so, or noted, once.
+    fn check_notes(&mut self, said: &str) {
+        let told = mem::take(&mut self.told);
+        let refused = said.lines().filter(|line| line.starts_with(['4', '5']));
+        let own: Vec<_> = refused.filter(|line| !told.iter().any(|told| told == line)).collect();
+        let notes = self.machine.take_refused().into_iter();
+        let noted: Vec<_> = notes.map(|noted| (noted.verb, noted.refusal.to_string())).collect();
+        assert_eq!(noted.iter().map(|(_, reply)| reply.as_str()).collect::<Vec<_>>(), own);
+        self.noted.extend(noted);
     }
 
     fn run(&mut self) -> Option<Instant> {
@@ -94,6 +118,9 @@ impl Session {
             match self.machine.step(self.now) {
                 Step::Ask(question) => {
                     let answer = self.canned(&question);
+                    if let Answer::Refused(refusal) = &answer {
+                        self.told.push(refusal.to_string());
+                    }
                     self.asked.push(question);
                     self.machine.answer(answer);
                 }
@@ -123,8 +150,11 @@ impl Session {
             Question::Authenticate(Claim::Scram(Proof { verdict: Ok(()), .. })) => Answer::Done,
             Question::Authenticate(Claim::Token(Bearer { verdict: Ok(()), .. })) => Answer::Done,
             Question::Authenticate(_) => no(535, 8, "wrong"),
-            Question::LookUp(Lookup::Verifier { login, .. }) if login == "user" => {
-                Answer::Found(Box::new(Found::Keys(scram_keys())))
+            Question::LookUp(Lookup::ServerFirst { login, .. }) if login == "user" => {
+                Answer::Found(Box::new(Found::ServerFirst(server_first())))
+            }
+            Question::LookUp(Lookup::Verifier { .. }) => {
+                Answer::Found(Box::new(Found::Verifier(scram_verifier())))
             }
             Question::LookUp(Lookup::Token { token, .. }) => {
                 Answer::Found(Box::new(Found::Token(if token == "valid" {
@@ -172,6 +202,91 @@ fn play(settings: &Settings, script: &[(&str, &str)]) -> Vec<Session> {
         session
     });
     sessions.into()
+}
+
+/// What a client is refused for by the machine itself stands in its notes with the command, and with nothing else of what it said.
+#[test]
+fn what_the_machine_refuses_by_itself_is_noted() {
+    let early = Settings {
+        manners: Manners { greeting_delay: Some(Duration::from_secs(1)), ..Manners::default() },
+        ..settings(Role::Relay)
+    };
+    let strict = Settings {
+        manners: Manners { strict_pipelining: true, ..Manners::default() },
+        ..settings(Role::Relay)
+    };
+    let (relay, submission) = (settings(Role::Relay), settings(Role::Submission));
+    for (settings, sent, expected) in [
+        (&early, "EHLO c\r\n", vec![(None, "554 5.5.1 You spoke")]),
+        (&strict, "NOOP\r\nNOOP\r\n", vec![(Some("NOOP"), "554 5.5.0 You did not wait")]),
+        (&submission, "EHLO c\r\nmail from:<a@a.test>\r\n", vec![(Some("MAIL"), "530 5.7.0 Auth")]),
+        (&submission, "EHLO c\r\nAUTH PLAIN c2VjcmV0\r\n", vec![(Some("AUTH"), "538 5.7.11 Encryption")]),
+        // A response behind an exchange that is over is no command.
+        (
+            &submission,
+            "c2VjcmV0\r\nEXPN c2VjcmV0\r\n",
+            vec![(None, "500 5.5.2 Command"), (Some("EXPN"), "502 5.5.1")],
+        ),
+        (
+            &relay,
+            "NOOP\nRCPT TO:<b@b.test>\r\n",
+            vec![(None, "500 5.5.2 Lines end"), (Some("RCPT"), "503 5.5.1 Send MAIL")],
+        ),
+        (&relay, "EHLO c\r\nMAIL FROM:<a@a.test> SIZE=100001\r\n", vec![(Some("MAIL"), "552 5.3.4")]),
+        (
+            &relay,
+            "MAIL FROM:<c2VjcmV0\r\nQUIT c2VjcmV0\r\n",
+            vec![(Some("MAIL"), "501 5.1.7"), (Some("QUIT"), "501 5.5.4")],
+        ),
+        (&relay, "BDAT 5\r\nDATA\nNOOP\r\n", vec![(Some("BDAT"), "503 5.5.1")]),
+    ] {
+        let mut session = Session::new(settings.clone(), 4096);
+        session.send(sent.as_bytes());
+        let noted: Vec<_> = session.noted.iter().map(|(verb, reply)| (*verb, reply.as_str())).collect();
+        let agree = |(noted, expected): (&(Option<&str>, &str), &(Option<&str>, &str))| {
+            noted.0 == expected.0 && noted.1.starts_with(expected.1)
+        };
+        assert!(noted.len() == expected.len() && noted.iter().zip(&expected).all(agree), "{sent}: {noted:?}");
+        assert!(!format!("{noted:?}").contains("c2VjcmV0"), "{noted:?}");
+    }
+}
+
+#[test]
+fn the_end_of_a_session_by_the_machine_is_noted() {
+    let mut idle = Session::new(settings(Role::Relay), 4096);
+    idle.send(b"NOOP\r\n");
+    idle.now += COMMAND_TIMEOUT;
+    idle.send(b"");
+    let mut stopped = Session::new(settings(Role::Relay), 4096);
+    stopped.send(b"NOOP\r\n");
+    stopped.machine.shutdown();
+    stopped.send(b"");
+    let mut faulty = Session::new(settings(Role::Relay), 4096);
+    faulty.send("DATA\r\n".repeat(ERRORS_MAX as usize).as_bytes());
+    for (session, status) in [(idle, "421 4.4.2"), (stopped, "421 4.3.2"), (faulty, "421 4.7.0")] {
+        let Some((None, reply)) = session.noted.last() else { panic!("{:?}", session.noted) };
+        assert!(session.closed && reply.starts_with(status), "{reply}");
+    }
+}
+
+#[test]
+fn a_flood_of_refusals_is_noted_to_a_bound() {
+    let mut session = Session::new(settings(Role::Relay), 4096);
+    session.send(b"EHLO c\r\nMAIL FROM:<a@a.test>\r\n");
+    session.send("RCPT TO:<b@b.test>\r\n".repeat(3).as_bytes());
+    let (mut last, mut noted) = (Vec::new(), 0);
+    for _ in 0..REFUSALS_NOTED_MAX + 10 {
+        session.machine.receive(b"RCPT TO:<b@b.test>\r\n");
+        session.run();
+        let refused = session.machine.take_refused();
+        noted += refused.len();
+        last.extend(refused.into_iter().filter(|refused| refused.is_last));
+    }
+    assert_eq!((noted, last.len()), (REFUSALS_NOTED_MAX as usize, 1));
+    assert!(last[0].refusal.to_string().starts_with("452 4.5.3 "), "{last:?}");
+    session.machine.output().clear();
+    assert_eq!(session.send(b"DATA\r\nx\r\n.\r\n"), format!("354 {}\r\n{DONE}", replies::START_INPUT));
+    assert_eq!(session.send(b"DATA\r\n"), "503 5.5.1 Send MAIL first\r\n", "a message forgives");
 }
 
 fn under_tls(role: Role) -> Settings {
@@ -616,12 +731,17 @@ fn scram_logs_in_and_says_no() {
     // "n,,n=user,r=abc" altered: "c=biws,r=abc,p=AAEC"; "n,,n=other,r=abc"
     let (wrong, other) =
         ("Yz1iaXdzLHI9YWJjLHA9QUFFQw==\r\n", "AUTH SCRAM-SHA-256 biwsbj1vdGhlcixyPWFiYw==\r\n");
+    // The same nonce, and a proof that is wrong.
+    let proof =
+        "Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYkazAscD1BQUVD\r\n";
     let sessions = play(
         &settings,
         &[
             ("EHLO c\r\n", &ehlo),
             (&begin, &challenge),
             (wrong, "535 5.1.8 wrong\r\n"),
+            (&begin, &challenge),
+            (proof, "535 5.1.8 wrong\r\n"),
             (&begin, &challenge),
             ("*\r\n", "501 5.7.0 Authentication cancelled\r\n"),
             (&begin, &challenge),
@@ -644,7 +764,11 @@ fn scram_logs_in_and_says_no() {
                 _ => None,
             })
             .collect();
-        assert_eq!(verdicts, [("user", Err(Fault::Proof)), ("user", Ok(()))]);
+        assert_eq!(verdicts, [("user", Err(Fault::Proof)), ("user", Err(Fault::Proof)), ("user", Ok(()))]);
+        // Two proofs with the right nonce, and nothing before them.
+        let verifiers = session
+            .asked(|question| matches!(question, Question::LookUp(Lookup::Verifier { login, .. }) if login == "user"));
+        assert_eq!(verifiers, 2);
     }
 }
 

@@ -119,3 +119,81 @@ async fn an_account_that_sends_too_much_is_refused_and_told_of() {
     assert_eq!((code, log.matches("send_limit").count()), (Some(0), 1), "{log}");
     assert!(log.contains("account=alice@a.test"), "{log}");
 }
+
+/// Sends, and gives the refusals up to the end of the session: the session's name, and what was said.
+async fn refused(mut peer: Peer, begin: &str, place: &str) -> Vec<(String, String)> {
+    peer.send(begin.as_bytes()).await;
+    let said = peer.end(place).await;
+    let lines = said.lines().filter(|line| line.starts_with(['4', '5']));
+    let parts = lines.map(|line| {
+        let (reply, session) = line.rsplit_once(" (session ").unwrap_or_else(|| panic!("{line}"));
+        (session.trim_end_matches(')').to_owned(), reply.to_owned())
+    });
+    parts.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_refusal_has_one_line_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder = SiteBuilder::new("a.test").listeners("smtp", "greeting_delay = \"1s\"");
+    let server = Process::serve(&program(), &builder.write(folder.path())).await;
+    let early = Peer::connect(server.service("smtp")[0], None).await;
+    let mut all = refused(early, "EHLO c.test\r\n", "early").await;
+    assert_eq!(all.len(), 1, "{all:?}");
+    let (bad, good) =
+        (base64(b"\0alice@a.test\0s3cret"), base64(format!("\0alice@a.test\0{PASSWORD}").as_bytes()));
+    let script = [
+        "EHLO c.test",
+        "MAIL FROM:<alice@a.test>",
+        "AUTH PLAIN !",
+        &format!("AUTH PLAIN {bad}"),
+        // A response without its exchange is no command.
+        &bad,
+        "NOOP\nNOOP",
+        &format!("AUTH PLAIN {good}"),
+        "MAIL FROM:<alice@a.test> SIZE=1000000000000",
+        "MAIL FROM:<bob@a.test>",
+        "MAIL FROM:<alice@a.test>",
+        "DATA",
+        "RCPT TO:<nobody@a.test>",
+        "RCPT TO:<alice@a.test>",
+        "RCPT TO:<bob@a.test>",
+        "DATA",
+        "Message-ID: <7@ua.test>\r\n\r\n.",
+        "",
+    ];
+    let mut user = Peer::connect(*server.service("submission").last().unwrap(), None).await;
+    user.until("220 ", "user").await;
+    let script = format!("{}{}", script.join("\r\n"), "DATA\r\n".repeat(20));
+    let of_user = refused(user, &script, "user").await;
+    let codes: Vec<&str> = of_user.iter().map(|(_, reply)| &reply[..3]).collect();
+    let expected = ["530", "501", "535", "500", "500", "552", "553", "554", "550"];
+    assert_eq!(codes[..9], expected, "{of_user:?}");
+    assert_eq!((codes[9..29].to_vec(), codes[29..].to_vec()), (vec!["503"; 20], vec!["421"]), "{of_user:?}");
+    all.extend(of_user);
+    server.logs("reply=421 4.7.0 ").await;
+    server.signal("TERM").await;
+    let (code, log) = server.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    for (session, reply) in &all {
+        let lines = |text: &str| {
+            log.lines()
+                .filter(|line| line.contains(&format!("session={session}")) && line.ends_with(text))
+                .count()
+        };
+        let said = all.iter().filter(|refused| **refused == (session.clone(), reply.clone())).count();
+        assert_eq!(lines(&format!(" reply={reply}")), said, "{reply}:\n{log}");
+    }
+    assert_eq!(log.matches(" reply=").count(), all.len(), "{log}");
+    for line in [
+        ": refused peer=127.0.0.1 reply=554 5.5.1 You spoke",
+        ": refused peer=127.0.0.1 command=\"MAIL\" reply=530 5.7.0 ",
+        ": refused peer=127.0.0.1 command=\"AUTH\" reply=501 5.5.2 ",
+        ": refused peer=127.0.0.1 command=\"DATA\" from=\"alice@a.test\" reply=554 5.5.1 ",
+        " to=\"alice@a.test, bob@a.test\" recipients=2 ",
+        " message_id=\"<7@ua.test>\"",
+    ] {
+        assert_eq!(log.matches(line).count(), 1, "{line}:\n{log}");
+    }
+    assert!([&bad, &good, PASSWORD].iter().all(|secret| !log.contains(*secret)), "{log}");
+}
