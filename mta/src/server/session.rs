@@ -208,6 +208,8 @@ impl Receiver {
             port = client.port,
             name = client.name,
             login = client.login,
+            destination = client.destination_address.map(|address| address.to_string()),
+            destination_port = client.destination_port,
             "XCLIENT"
         );
         self.peer = client.address.map_or(self.peer, |address| address.to_canonical());

@@ -1009,6 +1009,17 @@ async fn a_trusted_proxy_says_whose_session_it_is() {
     let relayed = "XCLIENT ADDR=198.51.100.99 HELO=c\r\nMAIL FROM:<x@far.test>\r\nRCPT TO:<y@far.test>\r\n";
     assert!(site.from(PARTNER, relayed).await.pop().unwrap().starts_with("550 5.7.1 "));
     assert!(site.from(STRANGER, relayed).await[0].starts_with("550 5.7.0 "));
+    // Nor is one whom the proxy does not know, whoever was there before.
+    for unknown in ["[UNAVAILABLE]", "[TEMPUNAVAIL]"] {
+        for before in ["", "XCLIENT ADDR=192.0.2.18\r\n"] {
+            let relayed = relayed.replace("198.51.100.99", unknown);
+            let said = site.from(PARTNER, &format!("{before}{relayed}")).await.pop().unwrap();
+            assert!(said.starts_with("550 5.7.1 "), "{before}{unknown}: {said}");
+        }
+    }
+    accepted(&site.from(PARTNER, &sent.replace("198.51.100.99", "[UNAVAILABLE]")).await);
+    let stored = site.inbox(site.anna).await.pop().unwrap();
+    assert!(stored.contains("Received: from c.far.test\r\n\tby mx.a.test"), "{stored}");
     for (login, expected) in
         [("bert@a.test", "250 2.1.0 Sender ok"), ("nobody@a.test", "530 5.7.0 Authentication required")]
     {

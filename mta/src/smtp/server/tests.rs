@@ -1113,7 +1113,10 @@ fn strict_pipelining_is_that_of_the_rfc() {
 fn xclient_begins_the_session_anew() {
     let believed = Manners { xclient: true, ..Manners::default() };
     let settings = Settings { manners: believed, ..settings(Role::Submission) };
-    let ehlo = MX_EHLO.replace("250 STARTTLS", "250-STARTTLS\r\n250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN");
+    let ehlo = MX_EHLO.replace(
+        "250 STARTTLS",
+        "250-STARTTLS\r\n250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT",
+    );
     let greeting = "220 mx.test ESMTP Waypost\r\n";
     let sessions = play(
         &settings,

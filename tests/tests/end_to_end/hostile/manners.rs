@@ -81,7 +81,7 @@ async fn a_proxy_speaks_for_a_client_by_xclient() {
     let mut peer = connect(&site).await;
     peer.until("220 ", "greeting").await;
     peer.send(b"EHLO proxy\r\n").await;
-    peer.until("250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN\r\n", "EHLO").await;
+    peer.until("250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT\r\n", "EHLO").await;
     peer.send(b"XCLIENT ADDR=IPV6:2001:db8::7 NAME=c.far.test PORT=40000\r\n").await;
     peer.until("220 ", "XCLIENT").await;
     peer.send(format!("EHLO c.test\r\n{MESSAGE}").as_bytes()).await;
