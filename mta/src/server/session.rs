@@ -25,7 +25,7 @@ use super::{
     guard::{Allowance, Harvest, instant},
     header::Arrival,
     intake::{Complete, Intake},
-    recipient::{Recipient, Recipients, Trust, deliveries, relayed, waiting},
+    recipient::{Recipient, Recipients, Trust, deliveries, missing, relayed, waiting},
     refusal,
     reported::Brings,
     suspicion::Suspicion,
@@ -526,6 +526,7 @@ impl Transaction {
             self.mail.parameters.smtputf8 || recipients.iter().any(|to| to.address.needs_smtputf8());
         let not_before = self.release(now);
         let (mut recipients, mut local) = (recipients, Vec::new());
+        recipients.extend(missing(self.recipients.as_slice()));
         match self.waits(now) {
             // What waits is delivered from the queue, to mailboxes here, too.
             true => recipients.extend(waiting(self.recipients.as_slice(), &self.live.directory)),
