@@ -125,6 +125,8 @@ pub struct Server {
     login: Login,
     budget: Budget,
     lines: LineReader,
+    /// Whether replies may hold UTF-8: in a transaction whose MAIL said SMTPUTF8 (RFC 6531 section 3.7.4).
+    smtputf8: bool,
     /// A message of which more chunks are to come.
     chunks: Option<Box<Reception>>,
     output: BytesMut,
@@ -248,6 +250,7 @@ impl Server {
             login: Login::Anonymous,
             budget: Budget::default(),
             lines: LineReader::default(),
+            smtputf8: false,
             chunks: None,
             output: BytesMut::new(),
             deadline: None,
@@ -265,6 +268,7 @@ impl Server {
             }
             State::Ready(transaction) => {
                 self.chunks.take_if(|_| transaction.is_none());
+                self.smtputf8 &= transaction.is_some();
                 self.next_command(transaction, now)
             }
             State::Authenticating(exchange) => match self.next_line(LineKind::Response) {
@@ -353,7 +357,11 @@ impl Server {
     }
 
     fn say(&mut self, reply: &Reply) {
-        self.output.extend_from_slice(reply.to_string().as_bytes());
+        let mut said = reply.to_string();
+        if !self.smtputf8 && !said.is_ascii() {
+            said = reply.clone().in_ascii().to_string();
+        }
+        self.output.extend_from_slice(said.as_bytes());
     }
 
     fn reply(&mut self, reply: Fixed, next: State) -> State {

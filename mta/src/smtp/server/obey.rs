@@ -109,6 +109,7 @@ impl Server {
         if transaction.is_some() {
             return self.refused(replies::NESTED_MAIL, transaction);
         }
+        self.smtputf8 = parameters.smtputf8;
         let Some(client) = self.client.clone() else {
             return self.refused(replies::HELLO_FIRST, None);
         };
