@@ -986,7 +986,7 @@ async fn who_speaks_before_the_greeting_sends_nothing() {
         client.write_all(format!("EHLO c.test\r\n{sent}QUIT\r\n").as_bytes()).await.unwrap();
         let mut said = String::new();
         client.read_to_string(&mut said).await.unwrap();
-        assert_eq!(said.starts_with("554 5.5.1 You spoke before the greeting"), early, "{said}");
+        assert_eq!(said.starts_with("421 4.5.1 You spoke before the greeting"), early, "{said}");
         session.await.unwrap();
     }
     assert_eq!(site.inbox(site.anna).await.len(), 1);

@@ -91,8 +91,10 @@ enum State {
     AddingRecipient(Transaction),
     Receiving(Box<Reception>, Result<(), Refusal>),
     Storing(Box<Reception>),
-    EndingData(Transaction),
-    Skipping(u64, Fixed, Option<Transaction>),
+    /// With so many replies to come.
+    EndingData(usize),
+    /// Octets of a chunk that is refused, or, of a message for nobody, passed over.
+    Skipping(u64, Option<Fixed>, Option<Transaction>),
     StartingTls,
     Closing,
 }
@@ -156,16 +158,16 @@ impl Machine for Server {
         self.deadline = None;
         self.state = match (mem::replace(&mut self.state, State::Closing), answer) {
             (State::Storing(message), answer) => self.stored(message, answer),
-            (State::EndingData(open), Answer::Accepted(accepted)) => {
+            (State::EndingData(replies), Answer::Accepted(accepted)) => {
                 self.budget.accepted();
                 let reply = replies::accepted(accepted);
-                for _ in 0..self.replies_at_end(open) {
+                for _ in 0..replies {
                     self.say(&reply);
                 }
                 State::Ready(None)
             }
-            (State::EndingData(open), Answer::Refused(refusal)) => {
-                for _ in 1..self.replies_at_end(open) {
+            (State::EndingData(replies), Answer::Refused(refusal)) => {
+                for _ in 1..replies {
                     self.say_no(refusal.clone().into(), State::Closing);
                 }
                 self.refuse(refusal, State::Ready(None))
@@ -284,7 +286,7 @@ impl Server {
         }
     }
 
-    /// How many replies the end of a message has: one, or one for each recipient (RFC 2033 section 4.2).
+    /// How many replies the end of a message has: one, or one for each recipient (RFC 2033 sections 4.2 and 4.3).
     fn replies_at_end(&self, open: Transaction) -> usize {
         if self.settings.role == Role::Lmtp { open.recipients } else { 1 }
     }

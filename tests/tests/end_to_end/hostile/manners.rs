@@ -22,7 +22,7 @@ async fn who_speaks_before_the_greeting_is_refused() {
         tokio::time::sleep(wait).await;
         early.send(format!("EHLO c.test\r\n{MESSAGE}").as_bytes()).await;
         let said = early.end("early").await;
-        assert!(said.starts_with("554 5.5.1 You spoke before the greeting"), "{said}");
+        assert!(said.starts_with("421 4.5.1 You spoke before the greeting"), "{said}");
         assert_eq!(said.matches("\r\n").count(), 1, "{said}");
     }
     let mut patient = connect(&site).await;
@@ -42,7 +42,7 @@ async fn a_client_that_does_not_wait_for_354_sends_nothing() {
     peer.until("\r\n250 ", "EHLO").await;
     peer.send(MESSAGE.as_bytes()).await;
     let said = peer.end("pipelined").await;
-    assert!(said.contains("\r\n554 5.5.0 You did not wait for an answer"), "{said}");
+    assert!(said.contains("\r\n421 4.5.0 You did not wait for an answer"), "{said}");
     assert!(site.read_mailbox("alice", "INBOX").await.is_empty());
     site.finish().await;
 }
