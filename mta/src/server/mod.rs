@@ -2,7 +2,8 @@
 //!
 //! `session` answers, `guard` counts what addresses and accounts do, `recipient` decides who may be a recipient, `header` rewrites the header block and holds the rules
 //! for users' mail, `intake` brings a message into the store while it arrives, `octets` looks at what it is,
-//! `suspicion` does what `authenticity` comes to, `reported` hands mail on that may bring reports, `refusal` says what we say no with; `forecast` tells what would become of a message.
+//! `suspicion` does what `authenticity` comes to, `reported` hands mail on that may bring reports, `refusal` says what we say no with; `forecast` tells what would become of a message,
+//! `strangers` whether anyone could relay.
 //! Not here: the order of commands, bounds of lines and messages (`smtp::server`), sending (`client`, `queue`).
 
 pub mod forecast;
@@ -14,6 +15,7 @@ mod recipient;
 mod refusal;
 mod reported;
 mod session;
+mod strangers;
 mod suspicion;
 #[cfg(test)]
 mod tests;
@@ -28,10 +30,11 @@ use waypost_mail::{EntryId, Timestamp};
 use waypost_net::{Connection, Driven, TlsRole, drive};
 use waypost_storage::Store;
 
-use self::session::Receiver;
+use self::session::{Receiver, is_trusted};
 pub use self::{
     forecast::{Forecast, forecast},
     guard::Guard,
+    strangers::relays_for_strangers,
 };
 use crate::{
     Random,
@@ -79,7 +82,8 @@ pub fn serve(
     let span =
         tracing::info_span!("smtp", %session, service = listener.service.name(), peer = %connection.peer);
     if listener.service == Service::Smtp {
-        context.guard.sighted(connection.peer.ip().to_canonical());
+        let peer = connection.peer.ip().to_canonical();
+        context.guard.sighted(peer, || is_trusted(&context.live.borrow(), peer));
     }
     let driven = driven(session, connection, context, listener);
     async {

@@ -1,6 +1,9 @@
 //! Who may be a recipient, and where its mail goes.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use waypost_auth::{
     Directory, Live, Resolution, Srs,
@@ -12,7 +15,7 @@ use waypost_mail::{
 use waypost_message::build::Action;
 use waypost_storage::{Delivery, RelayRecipient, Store};
 
-use super::{refusal, suspicion::Suspicion};
+use super::{refusal, session::is_trusted, suspicion::Suspicion};
 use crate::smtp::{parameters::RcptParameters, path::ForwardPath};
 
 /// Most accounts and addresses that the recipients of one transaction lead to through aliases. A recipient that alone leads to
@@ -26,6 +29,13 @@ pub(super) enum Trust {
     MayRelay,
     /// Anyone.
     Stranger,
+}
+
+impl Trust {
+    /// Of a client at this address that has not logged in.
+    pub(super) fn of(live: &Live, peer: IpAddr) -> Self {
+        if is_trusted(live, peer) { Self::MayRelay } else { Self::Stranger }
+    }
 }
 
 /// A recipient that was accepted.
@@ -405,6 +415,21 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_is_missing_fails_once() {
+        let mut recipients = Recipients::default();
+        for (text, missing) in
+            [("team@a.test", vec!["typo@a.test"]), ("all@a.test", vec!["Typo@a.test", "lost@a.test"])]
+        {
+            let missing = missing.into_iter().map(address).collect();
+            recipients.add(Recipient { missing, ..recipient(text, &[1], &[]) }).unwrap();
+        }
+        let shown = missing(recipients.as_slice())
+            .map(|to| format!("{} by {}", to.address, to.original.unwrap()))
+            .collect::<Vec<_>>();
+        assert_eq!(shown, ["typo@a.test by team@a.test", "lost@a.test by all@a.test"]);
+    }
+
+    #[test]
     fn where_recipients_lead_is_bounded() {
         let many =
             |text: &str, accounts: std::ops::Range<u64>| recipient(text, &accounts.collect::<Vec<_>>(), &[]);
@@ -418,21 +443,6 @@ mod tests {
         assert_eq!(recipients.as_slice().len(), 3);
         // one that leads to more could never be reached otherwise
         Recipients::default().add(many("all@a.test", 0..most + 1)).unwrap();
-    }
-
-    #[test]
-    fn an_address_that_is_missing_fails_once() {
-        let mut recipients = Recipients::default();
-        for (text, missing) in
-            [("team@a.test", vec!["typo@a.test"]), ("all@a.test", vec!["Typo@a.test", "lost@a.test"])]
-        {
-            let missing = missing.into_iter().map(address).collect();
-            recipients.add(Recipient { missing, ..recipient(text, &[1], &[]) }).unwrap();
-        }
-        let shown = missing(recipients.as_slice())
-            .map(|to| format!("{} by {}", to.address, to.original.unwrap()))
-            .collect::<Vec<_>>();
-        assert_eq!(shown, ["typo@a.test by team@a.test", "lost@a.test by all@a.test"]);
     }
 
     #[test]

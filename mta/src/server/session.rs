@@ -411,8 +411,7 @@ impl Transaction {
         parameters: RcptParameters,
         peer: IpAddr,
     ) -> Result<Recipient, Refusal> {
-        let may_relay = self.submitter.is_some() || is_trusted(&self.live, peer);
-        let trust = if may_relay { Trust::MayRelay } else { Trust::Stranger };
+        let trust = if self.submitter.is_some() { Trust::MayRelay } else { Trust::of(&self.live, peer) };
         let now = context.store.now();
         Recipient::decide_in(
             &self.live,
