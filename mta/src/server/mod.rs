@@ -104,8 +104,9 @@ fn driven(
     listener: &ListenerConfig,
 ) -> Pin<Box<impl Future<Output = Driven<Server, Receiver>> + Send + use<>>> {
     let live = context.live.borrow().clone();
-    let machine = Server::new(settings(session, &live, listener, &connection, context.store.now()));
-    let receiver = Receiver::new(context, connection.peer.ip().to_canonical(), connection.counted.clone());
+    let settings = settings(session, &live, listener, &connection, context.store.now());
+    let receiver = Receiver::new(context, settings.role, &connection);
+    let machine = Server::new(settings);
     drive(connection, machine, receiver)
 }
 

@@ -2,7 +2,12 @@
 //!
 //! The configuration and directory of a transaction are those at its MAIL; a login is checked against the newest.
 
-use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use waypost_auth::{
@@ -17,7 +22,7 @@ use waypost_message::{
     build::{Action, Original, Reader, RecipientReport},
     report::{Feedback, RecipientStatus, Report},
 };
-use waypost_net::{AddressCount, Disconnect, Handler, Output};
+use waypost_net::{AddressCount, Connection, Disconnect, Handler, Output};
 use waypost_storage::{Acceptance, Relay, ReturnedReport};
 
 use super::{
@@ -36,7 +41,7 @@ use crate::{
     smtp::{
         parameters::RcptParameters,
         path::ForwardPath,
-        server::{Accepted, Answer, Dialect, Login, Mail, Question, Server},
+        server::{Accepted, Answer, Dialect, Login, Mail, Question, Role, Server},
         xclient::XClient,
     },
     suppression,
@@ -51,7 +56,10 @@ const REPORTED_MESSAGES_MAX: usize = 10;
 #[derive(Debug)]
 pub(super) struct Receiver {
     context: Context,
+    role: Role,
     peer: IpAddr,
+    /// Our side of the connection.
+    local: IpAddr,
     counted: AddressCount,
     identity: Option<Identity>,
     /// Counts the session, once it has logged in.
@@ -129,8 +137,11 @@ impl Handler<Server> for Receiver {
 }
 
 impl Receiver {
-    pub(super) fn new(context: Context, peer: IpAddr, counted: AddressCount) -> Self {
-        Self { context, peer, counted, identity: None, seat: None, transaction: None }
+    pub(super) fn new(context: Context, role: Role, connection: &Connection) -> Self {
+        let address = |side: SocketAddr| side.ip().to_canonical();
+        let (peer, local) = (address(connection.peer), address(connection.local));
+        let counted = connection.counted.clone();
+        Self { context, role, peer, local, counted, identity: None, seat: None, transaction: None }
     }
 
     /// The newest configuration and directory.
@@ -159,9 +170,20 @@ impl Receiver {
         }
     }
 
-    /// Whether what the session does counts for its address.
+    /// Whether what the session does counts for its address. A program that gives mail by LMTP is the operator's own, and speaks for many.
     fn is_counted(&self, live: &Live) -> bool {
-        self.identity.is_none() && !self.peer.is_loopback() && !is_trusted(live, self.peer)
+        let is_known = self.identity.is_some() || self.role == Role::Lmtp;
+        !is_known && !self.peer.is_loopback() && !is_trusted(live, self.peer)
+    }
+
+    /// A recipient at the address that the client has connected to, which is ours (RFC 5321 section 4.1.3), is one of the first domain.
+    fn at_home(&self, path: ForwardPath, live: &Live) -> ForwardPath {
+        match (path, live.directory.first_domain()) {
+            (ForwardPath::Address(address), Some(domain)) if address.domain.as_ip() == Some(self.local) => {
+                ForwardPath::Address(Address { domain: domain.clone(), ..address })
+            }
+            (path, _) => path,
+        }
     }
 
     fn log(&self, refusal: &Refusal, event: &'static str) {
@@ -277,6 +299,8 @@ impl Receiver {
     async fn add_recipient(&mut self, path: ForwardPath, parameters: RcptParameters) -> Result<(), Refusal> {
         let is_counted = self.is_counted(&self.live());
         let (guard, now) = (self.context.guard.clone(), instant());
+        let live = self.transaction.as_ref().ok_or(refusal::OUT_OF_STEP)?.live.clone();
+        let path = self.at_home(path, &live);
         let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
         if let ForwardPath::Address(address) = &path
             && transaction.recipients.contains(address)
