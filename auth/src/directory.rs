@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Addresses that every domain must have (RFC 5321 section 4.5.1, RFC 2142 section 2): without account or alias their mail goes to
-/// the domain's first account.
+/// the domain's first account; where nobody of the domain gets it, to the first account of all.
 const ROLES: [&str; 2] = ["postmaster", "abuse"];
 
 /// Who has logged in.
@@ -51,6 +51,8 @@ pub enum Resolution {
         accounts: Vec<AccountId>,
         /// Addresses elsewhere that get it.
         remote: Vec<Address>,
+        /// Addresses of ours that aliases lead to, and that nobody has: the sender is owed a notification for each.
+        missing: Vec<Address>,
     },
     /// One of our domains has no such address.
     UnknownUser,
@@ -95,6 +97,15 @@ pub enum Leads {
     Elsewhere,
     /// Nowhere: nobody has it.
     Nowhere,
+}
+
+/// An alias or catch-all that leads to an address of ours that nobody has.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct DeadEnd {
+    /// The address of the alias; of a catch-all `@` and the domain.
+    pub from: String,
+    /// The address that nobody has.
+    pub to: String,
 }
 
 /// Why a directory cannot be made.
@@ -169,6 +180,8 @@ pub struct Directory {
     send_as: Vec<SendAsConfig>,
     /// First account of each domain.
     first_accounts: HashMap<Domain, AccountId>,
+    /// First account of all.
+    first_account: Option<AccountId>,
     missing: Vec<Address>,
     scram: Scram,
     issuer: Option<Arc<Issuer>>,
@@ -200,6 +213,7 @@ impl Directory {
             aliases: config.aliases.iter().map(|alias| (alias.from.folded(), alias.to.clone())).collect(),
             send_as: config.send_as.clone(),
             first_accounts: HashMap::new(),
+            first_account: None,
             missing: Vec::new(),
             scram: Scram::Absent,
             issuer: match config.oauth.clone().map(Issuer::new).transpose() {
@@ -263,11 +277,12 @@ impl Directory {
         self.accounts.insert(id, account);
         self.by_address.insert(address.folded(), id);
         self.first_accounts.entry(address.domain.clone()).or_insert(id);
+        self.first_account.get_or_insert(id);
     }
 
     /// Where mail for an address goes: account, alias (targets may be aliases again; loops end), plus-address, catch-all; for
-    /// `postmaster` and `abuse` without account or alias the first account of the domain. A bare `postmaster` is asked for as
-    /// `postmaster@` [`Directory::first_domain`].
+    /// `postmaster` and `abuse` without account or alias the first account of the domain, and where nobody gets their mail the first
+    /// account of all (RFC 5321 section 4.5.1). A bare `postmaster` is asked for as `postmaster@` [`Directory::first_domain`].
     pub fn resolve(&self, address: &Address) -> Resolution {
         match self.domains.get(&address.domain) {
             None => return Resolution::Elsewhere,
@@ -276,11 +291,11 @@ impl Directory {
         }
         let mut expansion = Expansion::default();
         self.expand(address, &mut expansion, |_, _, _| ());
-        let Expansion { accounts, remote, .. } = expansion;
+        let Expansion { accounts, remote, missing, .. } = expansion;
         if accounts.is_empty() && remote.is_empty() {
             return Resolution::UnknownUser;
         }
-        Resolution::Deliver { accounts, remote }
+        Resolution::Deliver { accounts, remote, missing }
     }
 
     /// The steps that [`Directory::resolve`] goes.
@@ -306,7 +321,7 @@ impl Directory {
         expansion: &mut Expansion,
         mut tell: impl FnMut(&Address, Means, &Next<'_>),
     ) {
-        let mut open = vec![address.clone()];
+        let (first, mut open) = (address, vec![address.clone()]);
         while let Some(address) = open.pop() {
             if !expansion.seen.insert(address.folded()) {
                 continue;
@@ -317,8 +332,14 @@ impl Directory {
                 Next::Account(id) if !expansion.accounts.contains(&id) => expansion.accounts.push(id),
                 Next::Remote => expansion.remote.push(address),
                 Next::Addresses(targets) => open.extend(targets.iter().rev().cloned()),
-                Next::Account(_) | Next::Nowhere => {}
+                Next::Nowhere => expansion.missing.push(address),
+                Next::Account(_) => {}
             }
+        }
+        if let Some(account) = self.first_account.filter(|_| expansion.leads_nowhere() && is_role(first)) {
+            tell(first, Means::Role, &Next::Account(account));
+            expansion.accounts.push(account);
+            expansion.missing.clear();
         }
     }
 
@@ -337,18 +358,41 @@ impl Directory {
             detail.and_then(|_| known(&format!("{}@{}", user.to_lowercase(), address.domain)))
         };
         let role = || {
-            let is_role = ROLES.iter().any(|role| address.local.as_str().eq_ignore_ascii_case(role));
-            self.first_accounts.get(&address.domain).filter(|_| is_role).map(|id| Next::Account(*id))
+            let first = self.first_accounts.get(&address.domain).filter(|_| is_role(address));
+            first.map(|id| Next::Account(*id))
         };
-        let catch_all =
-            || domain.catch_all.as_ref().map(|target| Next::Addresses(std::slice::from_ref(target)));
+        // it does not catch itself: an address that nobody has is missing there, too
+        let catch_all = || {
+            let target = domain.catch_all.as_ref().filter(|target| !target.same_mailbox(address));
+            target.map(|target| Next::Addresses(std::slice::from_ref(target)))
+        };
+        let any_account = || self.first_account.filter(|_| is_role(address)).map(Next::Account);
         let by = |means: Means| move |next| (means, next);
         known(&address.folded())
             .map(by(Means::Itself))
             .or_else(|| without_detail().map(by(Means::Detail)))
             .or_else(|| role().map(by(Means::Role)))
             .or_else(|| catch_all().map(by(Means::CatchAll)))
+            .or_else(|| any_account().map(by(Means::Role)))
             .unwrap_or((Means::Itself, Next::Nowhere))
+    }
+
+    /// Aliases and catch-alls that lead to an address of ours that nobody has, in order: where they lead to others as well, mail for them is
+    /// accepted, and its sender told of that address.
+    pub fn dead_ends(&self) -> BTreeSet<DeadEnd> {
+        let leads_nowhere = |to: &&Address| matches!(self.step(to), (_, Next::Nowhere));
+        let aliases =
+            self.aliases.iter().flat_map(|(from, targets)| targets.iter().map(move |to| (from.clone(), to)));
+        let ours = self.domains.values().filter(|domain| domain.relay_to.is_none());
+        let catch_alls =
+            ours.filter_map(|domain| Some((format!("@{}", domain.name), domain.catch_all.as_ref()?)));
+        let ends = aliases.chain(catch_alls).filter(|(_, to)| leads_nowhere(to));
+        ends.map(|(from, to)| DeadEnd { from, to: to.to_string() }).collect()
+    }
+
+    /// Whether there is nobody whom mail for `postmaster` and `abuse` of our domains could go to but by an alias.
+    pub fn has_no_account(&self) -> bool {
+        self.first_account.is_none()
     }
 
     /// Accounts of the file that the store has no id for yet.
@@ -378,7 +422,7 @@ impl Directory {
 
     /// By what right the account sends from an address; `None`: it may not. Who alone gets the answers may also ask the questions.
     pub fn send_right(&self, account: AccountId, address: &Address) -> Option<SendRight> {
-        if let Resolution::Deliver { accounts, remote } = self.resolve(address)
+        if let Resolution::Deliver { accounts, remote, .. } = self.resolve(address)
             && accounts == [account]
             && remote.is_empty()
         {
@@ -502,7 +546,19 @@ impl Directory {
 struct Expansion {
     accounts: Vec<AccountId>,
     remote: Vec<Address>,
+    missing: Vec<Address>,
     seen: HashSet<String>,
+}
+
+impl Expansion {
+    fn leads_nowhere(&self) -> bool {
+        self.accounts.is_empty() && self.remote.is_empty()
+    }
+}
+
+/// Whether it is one of those that every domain has.
+fn is_role(address: &Address) -> bool {
+    ROLES.iter().any(|role| address.local.as_str().eq_ignore_ascii_case(role))
 }
 
 enum Next<'a> {
@@ -621,7 +677,8 @@ pub(crate) mod tests {
     }
 
     fn accounts(ids: &[u64]) -> Resolution {
-        Resolution::Deliver { accounts: ids.iter().map(|id| AccountId(*id)).collect(), remote: Vec::new() }
+        let (accounts, none) = (ids.iter().map(|id| AccountId(*id)).collect(), Vec::new());
+        Resolution::Deliver { accounts, remote: none.clone(), missing: none }
     }
 
     #[test]
@@ -714,7 +771,7 @@ pub(crate) mod tests {
         ] {
             assert_eq!(resolve(address), accounts(&[7]), "{address}");
         }
-        let Resolution::Deliver { accounts, remote } = resolve("gRÖße@bücher.test") else {
+        let Resolution::Deliver { accounts, remote, .. } = resolve("gRÖße@bücher.test") else {
             panic!("it is an alias")
         };
         assert_eq!(accounts, [AccountId(7), AccountId(2)]);
@@ -736,7 +793,7 @@ pub(crate) mod tests {
 
     #[test]
     fn aliases_lead_to_several_and_loops_end() {
-        let Resolution::Deliver { accounts, remote } = resolve("team@a.test") else {
+        let Resolution::Deliver { accounts, remote, missing } = resolve("team@a.test") else {
             panic!("team is an alias")
         };
         assert_eq!(accounts, [AccountId(1), AccountId(2)]);
@@ -744,6 +801,98 @@ pub(crate) mod tests {
             remote.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["far@elsewhere.test", "x@backup.test"]
         );
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    /// The directory of the configuration with more in it.
+    fn with(more: &str, records: &[AccountRecord]) -> Arc<Directory> {
+        let text = format!("{CONFIG}\n{more}");
+        let config = waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), &text).unwrap();
+        Directory::new(&config, records).unwrap()
+    }
+
+    #[test]
+    fn what_an_alias_leads_to_in_vain_is_told() {
+        let more = r#"
+            [[alias]]
+            from = "Some@a.test"
+            to = ["alice@a.test", "Typo@a.test", "bob+x@a.test", "inner@a.test"]
+            [[alias]]
+            from = "inner@a.test"
+            to = ["typo@a.test", "lost@a.test", "x@elsewhere.test", "x@backup.test", "x@c.test"]
+            [[domain]]
+            name = "d.test"
+            catch_all = "nobody@d.test"
+        "#;
+        let records =
+            [record(1, "alice@a.test", AccountSource::File), record(2, "bob@a.test", AccountSource::Store)];
+        let directory = with(more, &records);
+        let Resolution::Deliver { accounts, missing, .. } =
+            directory.resolve(&Address::parse("some@a.test").unwrap())
+        else {
+            panic!("some is an alias")
+        };
+        assert_eq!(accounts, [AccountId(1), AccountId(2)]);
+        assert_eq!(
+            missing.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["Typo@a.test", "lost@a.test"]
+        );
+        let ends = |directory: &Directory| -> Vec<String> {
+            directory.dead_ends().iter().map(|end| format!("{} {}", end.from, end.to)).collect()
+        };
+        assert_eq!(
+            ends(&directory),
+            [
+                "@d.test nobody@d.test",
+                "inner@a.test lost@a.test",
+                "inner@a.test typo@a.test",
+                "some@a.test Typo@a.test",
+                "void@a.test nobody@a.test",
+            ]
+        );
+        assert_eq!(ends(&self::directory()), ["void@a.test nobody@a.test"]);
+    }
+
+    /// RFC 5321 section 4.5.1.
+    #[test]
+    fn every_domain_has_a_postmaster_as_long_as_there_is_an_account() {
+        let more = r#"
+            [[domain]]
+            name = "d.test"
+            [[domain]]
+            name = "e.test"
+            catch_all = "nobody@e.test"
+            [[domain]]
+            name = "f.test"
+            catch_all = "bob@a.test"
+            [[alias]]
+            from = "info@d.test"
+            to = ["far@elsewhere.test"]
+            [[alias]]
+            from = "abuse@d.test"
+            to = ["nobody@d.test"]
+        "#;
+        let records =
+            [record(2, "bob@a.test", AccountSource::Store), record(1, "alice@a.test", AccountSource::File)];
+        let directory = with(more, &records);
+        let resolve = |directory: &Directory, text: &str| directory.resolve(&Address::parse(text).unwrap());
+        for (address, expected) in [
+            ("postmaster@d.test", accounts(&[1])),
+            ("ABUSE@d.test", accounts(&[1])),
+            ("abuse@e.test", accounts(&[1])),
+            ("postmaster@f.test", accounts(&[2])),
+            ("hostmaster@d.test", Resolution::UnknownUser),
+            ("postmaster@backup.test", Resolution::BackupMx),
+            ("postmaster@elsewhere.test", Resolution::Elsewhere),
+        ] {
+            assert_eq!(resolve(&directory, address), expected, "{address}");
+        }
+        let last = directory.steps(&Address::parse("abuse@d.test").unwrap()).pop().unwrap();
+        assert_eq!((last.means, last.leads), (Means::Role, Leads::Account(AccountId(1))));
+        assert!(!directory.has_no_account());
+        let nobody = with(more, &[]);
+        assert_eq!(resolve(&nobody, "postmaster@d.test"), Resolution::UnknownUser);
+        assert!(nobody.has_no_account());
     }
 
     #[test]

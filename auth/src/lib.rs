@@ -21,7 +21,9 @@ mod verp;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use apop::Apop;
-pub use directory::{Directory, DirectoryError, Identity, Leads, Means, Resolution, SendRight, Step};
+pub use directory::{
+    DeadEnd, Directory, DirectoryError, Identity, Leads, Means, Resolution, SendRight, Step,
+};
 pub use live::Live;
 pub use login::{Authenticator, LoginError, Origin};
 pub use login_delay::LoginDelays;

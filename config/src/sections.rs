@@ -1080,6 +1080,9 @@ fn no_soliciting(section: &Section<'_, '_>) -> Option<Solicitation> {
     all
 }
 
+/// Most recipients of one message that can be announced: RCPTMAX has six digits (RFC 9422 section 6.2).
+const RECIPIENTS_MAX: usize = 999_999;
+
 pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
     let section = root.table("limits");
     let number = |key: &str, least: u64, default: usize| {
@@ -1093,7 +1096,7 @@ pub(crate) fn limits(root: &Section<'_, '_>) -> LimitsConfig {
         |key, default| section.parsed(key, short).map_or(Duration::from_secs(default), |found| found.value);
     let limits = LimitsConfig {
         message_size: section.parsed("message_size", message_size).map_or(50 << 20, |found| found.value),
-        recipients: number("recipients", 100, 1_000),
+        recipients: number("recipients", 100, 1_000).min(RECIPIENTS_MAX),
         connections: number("connections", 1, 10_000),
         connections_per_address: number("connections_per_address", 0, 50),
         auth_failures_per_minute: number("auth_failures_per_minute", 0, 10).try_into().unwrap_or(u32::MAX),

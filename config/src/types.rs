@@ -456,9 +456,19 @@ impl Network {
         }
     }
 
-    /// Whether the address lies in it (IPv4-mapped IPv6 addresses count as IPv4).
+    /// Whether it is as wide, and one of those that everybody may use for himself (RFC 1918, RFC 4193).
+    pub fn is_wide_private(&self) -> bool {
+        match self.address {
+            IpAddr::V4(ip) => self.prefix < WIDE_PREFIX_V4 && ip.is_private(),
+            IpAddr::V6(ip) => self.prefix < WIDE_PREFIX_V6 && ip.is_unique_local(),
+        }
+    }
+
+    /// Whether the address lies in it (IPv4-mapped IPv6 addresses count as IPv4). The unspecified address, which stands for a client
+    /// that nobody knows, lies in none.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
+            (_, unknown) if unknown.is_unspecified() => false,
             (IpAddr::V4(network), IpAddr::V4(address)) => {
                 (u32::from(network) ^ u32::from(address))
                     .checked_shr(32 - u32::from(self.prefix))

@@ -200,19 +200,41 @@ fn a_listener_believes_only_networks_of_one_owner() {
 
 #[test]
 fn wide_networks_are_told_apart() {
-    for (network, is_wide) in [
-        ("10.0.0.0/8", false),
-        ("172.16.0.0/12", false),
-        ("127.0.0.0/8", false),
-        ("fc00::/7", false),
-        ("192.0.0.0/16", false),
-        ("192.0.0.0/15", true),
-        ("198.0.0.0/8", true),
-        ("2001:db8::/32", true),
-        ("2001:db8::/48", false),
+    for (network, is_wide, is_wide_private) in [
+        ("10.0.0.0/8", false, true),
+        ("172.16.0.0/12", false, true),
+        ("172.17.0.0/16", false, false),
+        ("127.0.0.0/8", false, false),
+        ("fc00::/7", false, true),
+        ("fd00::/48", false, false),
+        ("192.0.0.0/16", false, false),
+        ("192.0.0.0/15", true, false),
+        ("198.0.0.0/8", true, false),
+        ("2001:db8::/32", true, false),
+        ("2001:db8::/48", false, false),
     ] {
         let config = check(&minimal(&format!("[[trust]]\nnetworks = [\"{network}\"]"))).unwrap();
-        assert_eq!(config.trust[0].is_wide(), is_wide, "{network}");
+        let found = (config.trust[0].is_wide(), config.trust[0].is_wide_private());
+        assert_eq!(found, (is_wide, is_wide_private), "{network}");
+    }
+}
+
+#[test]
+fn so_many_recipients_are_announced_in_six_digits() {
+    for (written, most) in [(100, 100), (999_999, 999_999), (1_000_000, 999_999)] {
+        let config = check(&minimal(&format!("[limits]\nrecipients = {written}"))).unwrap();
+        assert_eq!(config.limits.recipients, most);
+    }
+}
+
+#[test]
+fn an_address_that_nobody_knows_lies_in_no_network() {
+    let config = check(&minimal("[[trust]]\nnetworks = [\"0.0.0.0/8\", \"192.0.2.0/24\"]")).unwrap();
+    for (address, is_trusted) in
+        [("0.0.0.0", false), ("::", false), ("::ffff:0.0.0.0", false), ("0.0.0.1", true), ("192.0.2.1", true)]
+    {
+        let address = address.parse().unwrap();
+        assert_eq!(config.trust.iter().any(|network| network.contains(address)), is_trusted, "{address}");
     }
 }
 

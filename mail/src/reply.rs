@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::notify::{Characters, encode_unitext};
+
 /// Class of a reply or status: what the sender of the command should do now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Severity {
@@ -64,6 +66,18 @@ impl Reply {
             400..500 => Severity::Transient,
             _ => Severity::Permanent,
         }
+    }
+
+    /// The same for a client that takes no UTF-8 (RFC 6531 section 3.7.4): each character beyond ASCII as `\x{…}`, as addresses are
+    /// written for such (RFC 6533 section 3).
+    #[must_use]
+    pub fn in_ascii(mut self) -> Self {
+        for line in self.lines.iter_mut().filter(|line| !line.is_ascii()) {
+            let encoded = |c: char| encode_unitext(c.encode_utf8(&mut [0; 4]), Characters::Ascii);
+            let shown = |c: char| if c.is_ascii() { c.to_string() } else { encoded(c) };
+            *line = line.chars().map(shown).collect();
+        }
+        self
     }
 
     /// The lines as one text, with single spaces between.
@@ -131,6 +145,16 @@ mod tests {
         assert_eq!(Reply::new(250, EnhancedStatus(2, 1, 0), "Ok").to_string(), "250 2.1.0 Ok\r\n");
         let ehlo = Reply { code: 250, status: None, lines: vec!["mx.test".into(), "SIZE 100".into()] };
         assert_eq!(ehlo.to_string(), "250-mx.test\r\n250 SIZE 100\r\n");
+    }
+
+    #[test]
+    fn a_reply_in_ascii_shows_what_is_beyond() {
+        let lines = vec!["<j\u{f6}rg@xn--nda.test>".to_owned(), "\u{1f600} a\\b".to_owned()];
+        let reply = Reply { code: 553, status: Some(EnhancedStatus(5, 7, 1)), lines };
+        assert_eq!(
+            reply.in_ascii().to_string(),
+            "553-5.7.1 <j\\x{F6}rg@xn--nda.test>\r\n553 5.7.1 \\x{1F600} a\\b\r\n"
+        );
     }
 
     #[test]

@@ -134,7 +134,8 @@ pub(crate) fn destinations(
     require_tls: bool,
 ) -> Option<(Vec<Delivery>, Option<Relay>)> {
     let (accounts, remote) = match live.directory.resolve(sender) {
-        Resolution::Deliver { accounts, remote } => (accounts, remote),
+        // nobody is told of the addresses that are missing: what goes there has the null reverse path
+        Resolution::Deliver { accounts, remote, missing: _ } => (accounts, remote),
         Resolution::BackupMx | Resolution::Elsewhere => (Vec::new(), vec![sender.clone()]),
         Resolution::UnknownUser => return None,
     };

@@ -8,6 +8,8 @@ use waypost_config::Config;
 use waypost_mail::{AccountRecord, AccountSource};
 use waypost_storage::{NewAccount, Store, StoreError};
 
+use crate::precaution;
+
 /// Why there is no directory.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryProblem {
@@ -75,9 +77,12 @@ pub async fn follow(store: Store, sender: Arc<watch::Sender<Arc<Live>>>, changin
         }
         seen = Some(accounts);
         let _changing = changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let config = sender.borrow().config.clone();
-        match live(&store, config) {
-            Ok(live) => drop(sender.send_replace(live)),
+        let before = sender.borrow().clone();
+        match live(&store, before.config.clone()) {
+            Ok(live) => {
+                precaution::warn_of_addresses(Some(&before), &live);
+                sender.send_replace(live);
+            }
             Err(problem) => tracing::error!(%problem, "the directory stays as it was"),
         }
     }

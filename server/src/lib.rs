@@ -10,6 +10,7 @@ pub mod demo;
 pub mod directory;
 mod issuer;
 pub mod port;
+mod precaution;
 mod secret;
 pub mod start;
 pub mod zone;

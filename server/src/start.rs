@@ -35,7 +35,7 @@ use crate::{
     admin,
     certificates::{self, load_tls},
     directory::{self, DirectoryProblem},
-    issuer, secret,
+    issuer, precaution, secret,
 };
 
 /// How long sessions may take to end after SIGTERM.
@@ -104,6 +104,12 @@ pub enum StartError {
     /// The administration socket.
     #[error("cannot listen on {0}: {1}")]
     Admin(String, io::Error),
+    /// What `[[trust]]` and the listeners' proxies let strangers do; the family of their addresses.
+    #[error(
+        "this would be an open relay: from most {0} addresses of the Internet anyone could send mail to anyone through this server; see [[trust]], \
+         and xclient and proxy_protocol of the listeners"
+    )]
+    OpenRelay(&'static str),
     /// A change that a running server does not take.
     #[error("{0} cannot be changed while the server runs: restart it")]
     NeedsRestart(&'static str),
@@ -176,8 +182,8 @@ impl Server {
         }
         let tls = load_tls(&config)?;
         Signers::check(&config).map_err(StartError::Dkim)?;
+        precaution::refuse_open_relay(&config).map_err(StartError::OpenRelay)?;
         certificates::warn_of_dates(&config);
-        warn_of_trust(&config);
         let resolver = parts.resolver.clone().map_or_else(|| Resolver::new(&config.dns), Ok)?;
         let listeners = bind_all(&config)?;
         make_state_dir(&config.state_dir)?;
@@ -194,7 +200,9 @@ impl Server {
         })?;
         directory::adopt_file_accounts(&store, &config).await?;
         let config = Arc::new(config);
-        let live = Arc::new(watch::Sender::new(directory::live(&store, config.clone())?));
+        let live = directory::live(&store, config.clone())?;
+        precaution::warn(&live);
+        let live = Arc::new(watch::Sender::new(live));
         let salt_key = salt_key(&config.state_dir)?;
         let ask = issuer::ask(resolver.clone());
         let use_code = directory::use_code(&store);
@@ -365,11 +373,15 @@ impl Running {
         }
         let tls = load_tls(&config)?;
         Signers::check(&config).map_err(StartError::Dkim)?;
+        precaution::refuse_open_relay(&config).map_err(StartError::OpenRelay)?;
         certificates::warn_of_dates(&config);
         directory::adopt_file_accounts(&self.store, &config).await?;
-        self.store.set_retention(config.storage.retention);
+        let retention = config.storage.retention;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.live.send_replace(directory::live(&self.store, Arc::new(config))?);
+        let live = directory::live(&self.store, Arc::new(config))?;
+        precaution::warn(&live);
+        self.store.set_retention(retention);
+        self.live.send_replace(live);
         self.tls.send_replace(tls);
         Ok(())
     }
@@ -401,17 +413,6 @@ async fn tend_keys(store: Store, live: watch::Receiver<Arc<Live>>, resolver: Res
         ticks.tick().await;
         let config = live.borrow().config.clone();
         rotation::tend(&store, &config, &resolver, look).await;
-    }
-}
-
-/// Networks that may relay are trusted with our good name: those that hold more than one site's hosts and are nobody's own are
-/// told of. What is larger still is refused by the configuration.
-fn warn_of_trust(config: &Config) {
-    for network in config.trust.iter().filter(|network| network.is_wide()) {
-        tracing::warn!(
-            network = %format!("{}/{}", network.address, network.prefix),
-            "[[trust]] holds a very wide network: every host in it may send mail to anyone through this server"
-        );
     }
 }
 

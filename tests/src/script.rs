@@ -139,7 +139,9 @@ impl Script {
     /// has an issuer: `<<token>>` and `<<old token>>` for alice, `<<bob's token>>`) or `no-soliciting` (what is `org.example:ADV` or
     /// `net.example:X` is refused) or `messages` (alice has three of 24, 35 and 12 octets) or `apop` (POP3 offers it, and alice's secret is
     /// `shared secret`) or `utf8` (a fourth message of alice has UTF-8 in its header, so has carol's password) or `policy` (of POP3:
-    /// messages expire after 7 days, 10 minutes lie between two logins; in b.test not).
+    /// messages expire after 7 days, 10 minutes lie between two logins; in b.test not) or `bounds` (one message of an address and one failed
+    /// login in a minute, one recipient of an account in an hour; loopback may say by XCLIENT whom it speaks for) or `dns` (DNS has c.test, of
+    /// which DMARC wants that mail is refused, and whose SPF record cannot be followed now).
     pub fn needs(&self, what: &str) -> bool {
         self.needs.iter().any(|need| need == what)
     }

@@ -266,9 +266,9 @@ impl Site {
         let auth_without_tls = tls == TlsMode::None && service != Service::Smtp;
         let config = self.running.config();
         let of_config = config.listeners.iter().find(|listener| listener.service == service);
-        let (imap, apop) =
-            of_config.map(|listener| (listener.rules.imap, listener.rules.apop)).unwrap_or_default();
-        let rules = ListenerRules { imap, apop, ..ListenerRules::default() };
+        let rules = of_config.map(|listener| listener.rules.clone()).unwrap_or_default();
+        let ListenerRules { imap, apop, xclient, .. } = rules;
+        let rules = ListenerRules { imap, apop, xclient, ..ListenerRules::default() };
         let listener = ListenerConfig { service, address: loopback.into(), tls, auth_without_tls, rules };
         tokio::spawn(self.running.attach(connection, &listener));
     }

@@ -62,17 +62,22 @@ fn said_xclient(client: &XClient) -> String {
     };
     let unknown = || "[UNAVAILABLE]".to_owned();
     let text = |text: &Option<String>| text.as_deref().map_or_else(unknown, xtext);
-    let address = client.address.map_or_else(unknown, |address| match address {
+    let said = |address| match address {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("IPV6:{address}"),
-    });
+    };
+    // not said is another thing than not known
+    let address = client.address.map_or_else(String::new, |address| format!(" ADDR={}", said(address)));
+    let port = |port: Option<u16>| port.map_or_else(unknown, |port| port.to_string());
     format!(
-        "XCLIENT NAME={} LOGIN={} ADDR={address} PORT={} HELO={} PROTO={}",
+        "XCLIENT NAME={} LOGIN={}{address} PORT={} HELO={} PROTO={} DESTADDR={} DESTPORT={}",
         text(&client.name),
         text(&client.login),
-        client.port.map_or_else(unknown, |port| port.to_string()),
+        port(client.port),
         client.helo.as_ref().map_or_else(unknown, |name| xtext(name.as_str())),
         if client.is_plain_smtp { "SMTP" } else { "ESMTP" },
+        client.destination_address.map_or_else(unknown, said),
+        port(client.destination_port),
     )
 }
 

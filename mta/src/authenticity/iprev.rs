@@ -35,8 +35,11 @@ impl IprevOutcome {
     }
 }
 
-/// Checks an address.
+/// Checks an address. The unspecified one, of a client that nobody knows, has no name.
 pub(crate) async fn check(resolver: &Resolver, address: IpAddr) -> IprevOutcome {
+    if address.is_unspecified() {
+        return IprevOutcome::PermError;
+    }
     let found = tokio::time::timeout(CHECK_TIMEOUT, find(resolver, address.to_canonical())).await;
     found.unwrap_or(IprevOutcome::TempError)
 }

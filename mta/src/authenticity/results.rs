@@ -33,7 +33,9 @@ fn iprev(field: &mut String, verdict: &Verdict) {
     if let IprevOutcome::Pass(name) = &verdict.iprev {
         comment(field, name);
     }
-    property(field, "policy.iprev", &verdict.peer.to_string());
+    if !verdict.peer.is_unspecified() {
+        property(field, "policy.iprev", &verdict.peer.to_string());
+    }
 }
 
 fn spf(field: &mut String, verdict: &Verdict) {

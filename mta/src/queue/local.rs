@@ -1,4 +1,5 @@
-//! Delivering what waits for mailboxes here: messages that were held, or were to be sent later (RFC 4865).
+//! Delivering what waits for mailboxes here: messages that were held, or were to be sent later (RFC 4865). An address that an alias leads to
+//! and nobody has comes by here, too, and fails.
 
 use std::{sync::Arc, time::Duration};
 
@@ -92,10 +93,11 @@ impl Shared {
         relay: &mut Vec<RelayRecipient>,
     ) -> Reply {
         let address = &queued.recipient.address;
-        let Resolution::Deliver { accounts, remote } = live.directory.resolve(address) else {
-            return Refusal::new(550, EnhancedStatus(5, 1, 1), "there is no such user here any more").into();
-        };
         let to = queued.recipient.original.as_ref().unwrap_or(address);
+        let Resolution::Deliver { accounts, remote, missing } = live.directory.resolve(address) else {
+            tracing::warn!(id = %entry.id, alias = %to, target = %address, "mail is led to an address that nobody has");
+            return Refusal::new(550, EnhancedStatus(5, 1, 1), "there is no such user here").into();
+        };
         local.extend(accounts.into_iter().map(|account| Delivery {
             account,
             mailbox: None,
@@ -104,7 +106,8 @@ impl Shared {
             internal_date: DateTime::utc(now),
         }));
         let original = Some(to.clone());
-        relay.extend(remote.into_iter().map(|address| RelayRecipient {
+        // those that are missing fail when it is their turn
+        relay.extend(remote.into_iter().chain(missing).map(|address| RelayRecipient {
             address,
             original: original.clone(),
             ..queued.recipient.clone()

@@ -140,10 +140,21 @@ impl Guard {
         Err(refusal::send_limit(login, most, window))
     }
 
-    /// Looks whether all clients of port 25 come from one private address; says so once.
-    pub(super) fn sighted(&self, peer: IpAddr) {
+    /// Looks whether all clients of port 25 come from one private address; says so once, and louder where that may relay.
+    pub(super) fn sighted(&self, peer: IpAddr, is_trusted: impl FnOnce() -> bool) {
         let mut sightings = self.0.sightings.lock().unwrap_or_else(PoisonError::into_inner);
-        if sightings.see(peer) {
+        if !sightings.see(peer) {
+            return;
+        }
+        if is_trusted() {
+            tracing::error!(
+                alert = "open_relay",
+                %peer,
+                "every client of port 25 so far has this one private address, and [[trust]] lets it send to anyone: if a proxy, a NAT or the \
+                 bridge of containers hides them, this server is an OPEN RELAY; take the address out of [[trust]], or let the proxy speak the \
+                 PROXY protocol (listener.proxy_protocol)"
+            );
+        } else {
             tracing::warn!(
                 %peer,
                 "every client of port 25 so far has this one private address: a proxy or NAT hides them, so that limits by address and \

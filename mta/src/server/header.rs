@@ -199,8 +199,9 @@ impl Arrival<'_> {
     /// the message solicits for.
     fn received(&self) -> String {
         let peer = match self.peer {
-            IpAddr::V4(ip) => format!("[{ip}]"),
-            IpAddr::V6(ip) => format!("[IPv6:{ip}]"),
+            unknown if unknown.is_unspecified() => String::new(),
+            IpAddr::V4(ip) => format!(" ([{ip}])"),
+            IpAddr::V6(ip) => format!(" ([IPv6:{ip}])"),
         };
         let tls =
             self.mail.tls.as_ref().map_or(String::new(), |tls| format!(" ({} {})", tls.version, tls.cipher));
@@ -209,7 +210,7 @@ impl Arrival<'_> {
             _ => String::new(),
         };
         format!(
-            "Received: from {client} ({peer})\r\n\tby {hostname} with {protocol}{tls}{solicitation}\r\n\tid {id}{recipient};\r\n\t{date}\r\n",
+            "Received: from {client}{peer}\r\n\tby {hostname} with {protocol}{tls}{solicitation}\r\n\tid {id}{recipient};\r\n\t{date}\r\n",
             client = self.mail.client.name.as_str(),
             hostname = self.live.config.hostname,
             protocol = protocol(self.mail),

@@ -2,7 +2,8 @@
 //!
 //! `session` answers, `guard` counts what addresses and accounts do, `recipient` decides who may be a recipient, `header` rewrites the header block and holds the rules
 //! for users' mail, `intake` brings a message into the store while it arrives, `logged` is how it stands in the log, `octets` looks at what it is,
-//! `suspicion` does what `authenticity` comes to, `reported` hands mail on that may bring reports, `refusal` says what we say no with; `forecast` tells what would become of a message.
+//! `suspicion` does what `authenticity` comes to, `reported` hands mail on that may bring reports, `refusal` says what we say no with; `forecast` tells what would become of a message,
+//! `strangers` whether anyone could relay.
 //! Not here: the order of commands, bounds of lines and messages (`smtp::server`), sending (`client`, `queue`).
 
 pub mod forecast;
@@ -15,6 +16,7 @@ mod recipient;
 mod refusal;
 mod reported;
 mod session;
+mod strangers;
 mod suspicion;
 #[cfg(test)]
 mod tests;
@@ -29,10 +31,11 @@ use waypost_mail::{EntryId, Timestamp};
 use waypost_net::{Connection, Driven, TlsRole, drive};
 use waypost_storage::Store;
 
-use self::session::Receiver;
+use self::session::{Receiver, is_trusted};
 pub use self::{
     forecast::{Forecast, forecast},
     guard::Guard,
+    strangers::relays_for_strangers,
 };
 use crate::{
     Random,
@@ -80,7 +83,8 @@ pub fn serve(
     let span =
         tracing::info_span!("smtp", %session, service = listener.service.name(), peer = %connection.peer);
     if listener.service == Service::Smtp {
-        context.guard.sighted(connection.peer.ip().to_canonical());
+        let peer = connection.peer.ip().to_canonical();
+        context.guard.sighted(peer, || is_trusted(&context.live.borrow(), peer));
     }
     let driven = driven(session, connection, context, listener);
     async {
@@ -101,8 +105,9 @@ fn driven(
     listener: &ListenerConfig,
 ) -> Pin<Box<impl Future<Output = Driven<Server, Receiver>> + Send + use<>>> {
     let live = context.live.borrow().clone();
-    let machine = Server::new(settings(session, &live, listener, &connection, context.store.now()));
-    let receiver = Receiver::new(context, connection.peer.ip().to_canonical(), connection.counted.clone());
+    let settings = settings(session, &live, listener, &connection, context.store.now());
+    let receiver = Receiver::new(context, settings.role, &connection);
+    let machine = Server::new(settings);
     drive(connection, machine, receiver)
 }
 

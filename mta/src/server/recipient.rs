@@ -1,6 +1,9 @@
 //! Who may be a recipient, and where its mail goes.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use waypost_auth::{
     Directory, Live, Resolution, Srs,
@@ -12,7 +15,7 @@ use waypost_mail::{
 use waypost_message::build::Action;
 use waypost_storage::{Delivery, RelayRecipient, Store};
 
-use super::{refusal, suspicion::Suspicion};
+use super::{refusal, session::is_trusted, suspicion::Suspicion};
 use crate::smtp::{parameters::RcptParameters, path::ForwardPath};
 
 /// Most accounts and addresses that the recipients of one transaction lead to through aliases. A recipient that alone leads to
@@ -28,6 +31,13 @@ pub(super) enum Trust {
     Stranger,
 }
 
+impl Trust {
+    /// Of a client at this address that has not logged in.
+    pub(super) fn of(live: &Live, peer: IpAddr) -> Self {
+        if is_trusted(live, peer) { Self::MayRelay } else { Self::Stranger }
+    }
+}
+
 /// A recipient that was accepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Recipient {
@@ -37,6 +47,8 @@ pub(super) struct Recipient {
     pub(super) accounts: Vec<AccountId>,
     /// Addresses elsewhere that get it.
     pub(super) remote: Vec<Address>,
+    /// Addresses of ours that aliases lead to, and that nobody has: the queue tells the sender of them.
+    pub(super) missing: Vec<Address>,
     /// What the sender said of it.
     pub(super) parameters: RcptParameters,
     /// How far it reaches, also where earlier recipients lead to the same places.
@@ -52,21 +64,31 @@ pub(super) enum Reach {
     Here,
     /// One address elsewhere.
     Elsewhere,
-    /// Several places, of which one at least is elsewhere.
+    /// Several places, of which one at least is elsewhere, or does not exist.
     Several,
 }
 
 impl Reach {
-    fn new(accounts: &[AccountId], remote: &[Address]) -> Self {
-        match (accounts, remote) {
-            (_, []) => Self::Here,
-            ([], [_]) => Self::Elsewhere,
+    fn new(accounts: &[AccountId], remote: &[Address], missing: &[Address]) -> Self {
+        match (accounts, remote, missing) {
+            (_, [], []) => Self::Here,
+            ([], [_], []) => Self::Elsewhere,
             _ => Self::Several,
         }
     }
 }
 
 impl Recipient {
+    /// One that leads to these places.
+    fn new(
+        address: Address,
+        parameters: RcptParameters,
+        (accounts, remote, missing): (Vec<AccountId>, Vec<Address>, Vec<Address>),
+    ) -> Self {
+        let reach = Reach::new(&accounts, &remote, &missing);
+        Self { address, accounts, remote, missing, parameters, reach, returned: None }
+    }
+
     /// Decides about a recipient.
     pub(super) fn decide(
         directory: &Directory,
@@ -79,14 +101,13 @@ impl Recipient {
             ForwardPath::Postmaster => postmaster(directory)?,
         };
         match (directory.resolve(&address), trust) {
-            (Resolution::Deliver { accounts, remote }, _) => {
-                let reach = Reach::new(&accounts, &remote);
-                Ok(Self { address, accounts, remote, parameters, reach, returned: None })
+            (Resolution::Deliver { accounts, remote, missing }, _) => {
+                Ok(Self::new(address, parameters, (accounts, remote, missing)))
             }
             (Resolution::UnknownUser, _) => Err(refusal::unknown_user(&address)),
             (Resolution::BackupMx, _) | (Resolution::Elsewhere, Trust::MayRelay) => {
-                let (remote, reach) = (vec![address.clone()], Reach::Elsewhere);
-                Ok(Self { remote, address, accounts: Vec::new(), parameters, reach, returned: None })
+                let places = (Vec::new(), vec![address.clone()], Vec::new());
+                Ok(Self::new(address, parameters, places))
             }
             (Resolution::Elsewhere, Trust::Stranger) => Err(refusal::relaying_denied(&address)),
         }
@@ -175,16 +196,12 @@ impl Recipient {
             Return::To(_) | Return::Refused => return Some(Err(refusal::no_return(&address))),
         };
         Some(match directory.resolve(&sender) {
-            Resolution::Deliver { accounts, remote } => {
-                let reach = Reach::new(&accounts, &remote);
-                let parameters = RcptParameters::default();
-                Ok(Self { address, accounts, remote, parameters, reach, returned: None })
+            Resolution::Deliver { accounts, remote, missing } => {
+                Ok(Self::new(address, RcptParameters::default(), (accounts, remote, missing)))
             }
             Resolution::UnknownUser => Err(refusal::unknown_user(&sender)),
             Resolution::BackupMx | Resolution::Elsewhere => {
-                let (parameters, reach) = (RcptParameters::default(), Reach::Elsewhere);
-                let remote = vec![sender];
-                Ok(Self { address, accounts: Vec::new(), remote, parameters, reach, returned: None })
+                Ok(Self::new(address, RcptParameters::default(), (Vec::new(), vec![sender], Vec::new())))
             }
         })
     }
@@ -201,10 +218,9 @@ impl Recipient {
         let ForwardPath::Address(address) = path else { return None };
         let (user, id) = srs.bounced(address, day).filter(|(user, _)| directory.is_local(&user.domain))?;
         // a user who is gone is refused by the address itself
-        let Resolution::Deliver { accounts, remote } = directory.resolve(&user) else { return None };
-        let reach = Reach::new(&accounts, &remote);
-        let (address, parameters, returned) = (address.clone(), parameters.clone(), Some((user, id)));
-        Some(Self { address, accounts, remote, parameters, reach, returned })
+        let Resolution::Deliver { accounts, remote, missing } = directory.resolve(&user) else { return None };
+        let recipient = Self::new(address.clone(), parameters.clone(), (accounts, remote, missing));
+        Some(Self { returned: Some((user, id)), ..recipient })
     }
 
     /// Whether the directory knows it.
@@ -228,6 +244,8 @@ pub(super) struct Recipients {
     others: HashSet<Address>,
     accounts: HashSet<AccountId>,
     remote: HashSet<Address>,
+    /// Folded.
+    missing: HashSet<String>,
 }
 
 impl Recipients {
@@ -239,8 +257,9 @@ impl Recipients {
         let is_ours = recipient.is_ours();
         recipient.accounts.retain(|account| !self.accounts.contains(account));
         recipient.remote.retain(|address| !self.remote.contains(address));
-        let expanded = self.accounts.len() + self.remote.len();
-        let more = recipient.accounts.len() + recipient.remote.len();
+        recipient.missing.retain(|address| !self.missing.contains(&address.folded()));
+        let expanded = self.accounts.len() + self.remote.len() + self.missing.len();
+        let more = recipient.accounts.len() + recipient.remote.len() + recipient.missing.len();
         if !self.list.is_empty() && expanded + more > EXPANDED_RECIPIENTS_MAX {
             return Err(refusal::TOO_MANY_EXPANDED.into());
         }
@@ -251,6 +270,7 @@ impl Recipients {
         }
         self.accounts.extend(&recipient.accounts);
         self.remote.extend(recipient.remote.iter().cloned());
+        self.missing.extend(recipient.missing.iter().map(Address::folded));
         self.list.push(recipient);
         Ok(())
     }
@@ -319,6 +339,12 @@ pub(super) fn relayed(recipients: &[Recipient]) -> Vec<RelayRecipient> {
     relayed
 }
 
+/// One queue recipient for each address that an alias leads to in vain: it fails there at once, and the sender is told (RFC 5321 section
+/// 4.2.5) as of all that fails.
+pub(super) fn missing(recipients: &[Recipient]) -> impl Iterator<Item = RelayRecipient> {
+    recipients.iter().flat_map(|recipient| recipient.missing.iter().map(|address| recipient.relayed(address)))
+}
+
 /// One queue recipient for each account: of mail that waits before it is delivered.
 pub(super) fn waiting(recipients: &[Recipient], directory: &Directory) -> Vec<RelayRecipient> {
     let mut known = HashSet::new();
@@ -346,6 +372,7 @@ mod tests {
             address: address(text),
             accounts: accounts.iter().copied().map(AccountId).collect(),
             remote: remote.iter().map(|text| address(text)).collect(),
+            missing: Vec::new(),
             parameters: RcptParameters::default(),
             reach: Reach::Several,
             returned: None,
@@ -385,6 +412,21 @@ mod tests {
             let found = (recipients.contains(&address), recipients.ours(&address).is_some());
             assert_eq!(found, (is_known, is_ours), "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_that_is_missing_fails_once() {
+        let mut recipients = Recipients::default();
+        for (text, missing) in
+            [("team@a.test", vec!["typo@a.test"]), ("all@a.test", vec!["Typo@a.test", "lost@a.test"])]
+        {
+            let missing = missing.into_iter().map(address).collect();
+            recipients.add(Recipient { missing, ..recipient(text, &[1], &[]) }).unwrap();
+        }
+        let shown = missing(recipients.as_slice())
+            .map(|to| format!("{} by {}", to.address, to.original.unwrap()))
+            .collect::<Vec<_>>();
+        assert_eq!(shown, ["typo@a.test by team@a.test", "lost@a.test by all@a.test"]);
     }
 
     #[test]

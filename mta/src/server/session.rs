@@ -2,7 +2,12 @@
 //!
 //! The configuration and directory of a transaction are those at its MAIL; a login is checked against the newest.
 
-use std::{convert::Infallible, future::Future, net::IpAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use tracing::Level;
@@ -18,7 +23,7 @@ use waypost_message::{
     build::{Action, Original, Reader, RecipientReport},
     report::{Feedback, RecipientStatus, Report},
 };
-use waypost_net::{AddressCount, Disconnect, Handler, Output};
+use waypost_net::{AddressCount, Connection, Disconnect, Handler, Output};
 use waypost_storage::{Acceptance, Relay, ReturnedReport};
 
 use super::{
@@ -27,7 +32,7 @@ use super::{
     header::Arrival,
     intake::{Complete, Intake},
     logged,
-    recipient::{Recipient, Recipients, Trust, deliveries, relayed, waiting},
+    recipient::{Recipient, Recipients, Trust, deliveries, missing, relayed, waiting},
     refusal,
     reported::Brings,
     suspicion::Suspicion,
@@ -38,7 +43,7 @@ use crate::{
     smtp::{
         parameters::RcptParameters,
         path::ForwardPath,
-        server::{Accepted, Answer, Dialect, Login, Mail, Question, Refused, Server},
+        server::{Accepted, Answer, Dialect, Login, Mail, Question, Refused, Role, Server},
         xclient::XClient,
     },
     suppression,
@@ -53,7 +58,10 @@ const REPORTED_MESSAGES_MAX: usize = 10;
 #[derive(Debug)]
 pub(super) struct Receiver {
     context: Context,
+    role: Role,
     peer: IpAddr,
+    /// Our side of the connection.
+    local: IpAddr,
     counted: AddressCount,
     identity: Option<Identity>,
     /// Counts the session, once it has logged in.
@@ -140,8 +148,11 @@ impl Handler<Server> for Receiver {
 }
 
 impl Receiver {
-    pub(super) fn new(context: Context, peer: IpAddr, counted: AddressCount) -> Self {
-        Self { context, peer, counted, identity: None, seat: None, transaction: None }
+    pub(super) fn new(context: Context, role: Role, connection: &Connection) -> Self {
+        let address = |side: SocketAddr| side.ip().to_canonical();
+        let (peer, local) = (address(connection.peer), address(connection.local));
+        let counted = connection.counted.clone();
+        Self { context, role, peer, local, counted, identity: None, seat: None, transaction: None }
     }
 
     /// The newest configuration and directory.
@@ -170,9 +181,20 @@ impl Receiver {
         }
     }
 
-    /// Whether what the session does counts for its address.
+    /// Whether what the session does counts for its address. A program that gives mail by LMTP is the operator's own, and speaks for many.
     fn is_counted(&self, live: &Live) -> bool {
-        self.identity.is_none() && !self.peer.is_loopback() && !is_trusted(live, self.peer)
+        let is_known = self.identity.is_some() || self.role == Role::Lmtp;
+        !is_known && !self.peer.is_loopback() && !is_trusted(live, self.peer)
+    }
+
+    /// A recipient at the address that the client has connected to, which is ours (RFC 5321 section 4.1.3), is one of the first domain.
+    fn at_home(&self, path: ForwardPath, live: &Live) -> ForwardPath {
+        match (path, live.directory.first_domain()) {
+            (ForwardPath::Address(address), Some(domain)) if address.domain.as_ip() == Some(self.local) => {
+                ForwardPath::Address(Address { domain: domain.clone(), ..address })
+            }
+            (path, _) => path,
+        }
     }
 
     fn log(&self, refusal: &Refusal, event: &'static str) {
@@ -223,6 +245,8 @@ impl Receiver {
             port = client.port,
             name = client.name,
             login = client.login,
+            destination = client.destination_address.map(|address| address.to_string()),
+            destination_port = client.destination_port,
             "XCLIENT"
         );
         self.peer = client.address.map_or(self.peer, |address| address.to_canonical());
@@ -290,6 +314,8 @@ impl Receiver {
     async fn add_recipient(&mut self, path: ForwardPath, parameters: RcptParameters) -> Result<(), Refusal> {
         let is_counted = self.is_counted(&self.live());
         let (guard, now) = (self.context.guard.clone(), instant());
+        let live = self.transaction.as_ref().ok_or(refusal::OUT_OF_STEP)?.live.clone();
+        let path = self.at_home(path, &live);
         let transaction = self.transaction.as_mut().ok_or(refusal::OUT_OF_STEP)?;
         if let ForwardPath::Address(address) = &path
             && transaction.recipients.contains(address)
@@ -427,8 +453,7 @@ impl Transaction {
         parameters: RcptParameters,
         peer: IpAddr,
     ) -> Result<Recipient, Refusal> {
-        let may_relay = self.submitter.is_some() || is_trusted(&self.live, peer);
-        let trust = if may_relay { Trust::MayRelay } else { Trust::Stranger };
+        let trust = if self.submitter.is_some() { Trust::MayRelay } else { Trust::of(&self.live, peer) };
         let now = context.store.now();
         Recipient::decide_in(
             &self.live,
@@ -542,6 +567,7 @@ impl Transaction {
             self.mail.parameters.smtputf8 || recipients.iter().any(|to| to.address.needs_smtputf8());
         let not_before = self.release(now);
         let (mut recipients, mut local) = (recipients, Vec::new());
+        recipients.extend(missing(self.recipients.as_slice()));
         match self.waits(now) {
             // What waits is delivered from the queue, to mailboxes here, too.
             true => recipients.extend(waiting(self.recipients.as_slice(), &self.live.directory)),

@@ -40,7 +40,9 @@ impl Suspicion {
         (recipients, header): (&[Recipient], &[u8]),
     ) -> Result<Self, Refusal> {
         let disposition = decide(&live.config.authenticity, verdict);
-        if let Some(applied) = applied(&disposition).filter(|_| live.config.reports.send) {
+        // a report has the address of the client (RFC 7489 section 7.2), which a proxy may not know
+        let is_counted = live.config.reports.send && !verdict.peer.is_unspecified();
+        if let Some(applied) = applied(&disposition).filter(|_| is_counted) {
             let to = one_domain(recipients);
             let seen = sightings(&live.config.authenticity, verdict, applied, to, header);
             context.counts.note(seen, context.store.now());

@@ -306,6 +306,100 @@ async fn recipients_are_decided_by_the_directory() {
     }
 }
 
+/// RFC 5321 section 4.1.3: the address of the listener stands for the first domain.
+#[tokio::test]
+async fn the_address_of_the_server_is_one_of_its_domains() {
+    let site = Site::new().await;
+    for (to, expected) in [
+        ("postmaster@[127.0.0.1]", "250 2.1.5 Recipient ok"),
+        ("Anna@[127.0.0.1]", "250 2.1.5 Recipient ok"),
+        ("abuse@[127.0.0.1]", "250 2.1.5 Recipient ok"),
+        ("nobody@[127.0.0.1]", "550 5.1.1 <nobody@a.test>: there is no such user here"),
+        ("anna@[127.0.0.2]", "550 5.7.1 <anna@[127.0.0.2]>: Relaying denied, log in first"),
+    ] {
+        let said = site.relay(&format!("MAIL FROM:<s@c.test>\r\nRCPT TO:<{to}>\r\n")).await.pop().unwrap();
+        assert_eq!(said, expected, "{to}");
+    }
+    accepted(&site.relay(&message("s@c.test", &["anna@[127.0.0.1]", "anna@a.test"], "A: b\r\n\r\n")).await);
+    assert_eq!(site.inbox(site.anna).await.len(), 1);
+}
+
+/// RFC 6531 section 3.7.4: UTF-8 only to who said SMTPUTF8.
+#[tokio::test]
+async fn replies_are_in_ascii_unless_the_transaction_is_not() {
+    let mut site = Site::new().await;
+    let account = NewAccount {
+        address: Address::parse("j\u{f6}rg@a.test").unwrap(),
+        source: AccountSource::Store,
+        password_hash: Some(waypost_auth::hash_password("secret").unwrap()),
+        scram_verifiers: Vec::new(),
+        quota_bytes: None,
+    };
+    site.context.store.create_account(account).await.unwrap();
+    site.change(
+        "[limits]\n",
+        "[limits]\nrecipients_per_hour_per_account = 1\nover_send_limit = \"refuse\"\n",
+    );
+    // "\0j\u{f6}rg@a.test\0secret"
+    let login = "EHLO ua\r\nAUTH PLAIN AGrDtnJnQGEudGVzdABzZWNyZXQ=\r\n";
+    let (plain, utf8) = ("j\\x{F6}rg@a.test", "j\u{f6}rg@a.test");
+    let foreign = "From: x@y.test\r\n\r\n";
+    for (transport_bytes, input, reply) in [
+        (
+            4096,
+            "MAIL FROM:<x@y.test>\r\n".to_owned(),
+            format!("553 5.7.1 <x@y.test>: not an address of {plain}"),
+        ),
+        (
+            1,
+            "MAIL FROM:<x@y.test> SMTPUTF8\r\n".to_owned(),
+            format!("553 5.7.1 <x@y.test>: not an address of {utf8}"),
+        ),
+        (
+            4096,
+            message("", &["bert@a.test"], foreign),
+            format!("550 5.7.1 <x@y.test> in From or Sender is not an address of {plain}"),
+        ),
+        (
+            4096,
+            "MAIL FROM:<>\r\nRCPT TO:<anna@a.test>\r\nRCPT TO:<bert@a.test>\r\n".to_owned(),
+            format!("452 4.7.0 <{plain}> may send to 1 recipients an hour, try again later"),
+        ),
+        (
+            4096,
+            "MAIL FROM:<> SMTPUTF8\r\nRSET\r\nMAIL FROM:<x@y.test>\r\n".to_owned(),
+            format!("553 5.7.1 <x@y.test>: not an address of {plain}"),
+        ),
+    ] {
+        site.transport_bytes = transport_bytes;
+        let said = site.talk(Service::Submission, "127.0.0.1:40000", &format!("{login}{input}")).await;
+        assert_eq!(said.last().unwrap(), &reply, "{input}");
+    }
+}
+
+/// RFC 5321 section 4.2.5: what was accepted and cannot be delivered comes back.
+#[tokio::test]
+async fn an_address_behind_an_alias_that_nobody_has_goes_to_the_queue_to_fail() {
+    let site = Site::new().await;
+    site.change("\"carl@b.test\"]", "\"typo@a.test\"]");
+    let rcpt = "RCPT TO:<team@a.test> NOTIFY=SUCCESS,FAILURE\r\n";
+    accepted(&site.relay(&format!("MAIL FROM:<s@c.test>\r\n{rcpt}DATA\r\nA: b\r\n\r\n.\r\n")).await);
+    for account in [site.anna, site.bert] {
+        assert_eq!(site.inbox(account).await.len(), 1);
+    }
+    let queued = site.queued().await;
+    let of_message: Vec<_> =
+        queued.iter().filter(|(entry, _)| entry.reverse_path.address().is_some()).collect();
+    let [(entry, _)] = of_message[..] else { panic!("{queued:?}") };
+    let recipients: Vec<_> = entry.recipients.iter().map(|queued| &queued.recipient).collect();
+    let [recipient] = recipients[..] else { panic!("{recipients:?}") };
+    assert_eq!(recipient.address.to_string(), "typo@a.test");
+    assert_eq!(recipient.original.as_ref().unwrap().to_string(), "team@a.test");
+    let notify = recipient.notify.unwrap();
+    assert!(notify.failure && !notify.success, "that it was expanded was the answer to SUCCESS");
+    assert!(entry.held.is_none());
+}
+
 #[tokio::test]
 async fn aliases_reach_accounts_once_and_the_queue() {
     let site = Site::new().await;
@@ -810,6 +904,13 @@ async fn an_address_sends_so_many_messages_and_recipients_in_a_minute() {
     let too_many = "450 4.7.0 Too many messages from your address, try again later";
     assert_eq!(site.from(STRANGER, &mail.repeat(2)).await, ["250 2.1.0 Sender ok", "250 2.0.0 Ok"].repeat(2));
     assert_eq!(site.from(STRANGER, mail).await, [too_many, "250 2.0.0 Ok"]);
+    // A program that gives mail by LMTP speaks for many, and is the operator's own.
+    site.reconfigure(|config| {
+        let listener = config.listeners[0].clone();
+        config.listeners.push(ListenerConfig { service: Service::Lmtp, ..listener });
+    });
+    let replies = site.talk(Service::Lmtp, STRANGER, &format!("LHLO c\r\n{}", mail.repeat(9))).await;
+    assert_eq!(replies, ["250 2.1.0 Sender ok", "250 2.0.0 Ok"].repeat(9));
     // Another address, a partner, loopback.
     for (peer, sent) in [("203.0.113.1:1", 2), (PARTNER, 9), ("127.0.0.1:1", 9)] {
         let replies = site.from(peer, &mail.repeat(9)).await;
@@ -986,7 +1087,7 @@ async fn who_speaks_before_the_greeting_sends_nothing() {
         client.write_all(format!("EHLO c.test\r\n{sent}QUIT\r\n").as_bytes()).await.unwrap();
         let mut said = String::new();
         client.read_to_string(&mut said).await.unwrap();
-        assert_eq!(said.starts_with("554 5.5.1 You spoke before the greeting"), early, "{said}");
+        assert_eq!(said.starts_with("421 4.5.1 You spoke before the greeting"), early, "{said}");
         session.await.unwrap();
     }
     assert_eq!(site.inbox(site.anna).await.len(), 1);
@@ -1009,6 +1110,17 @@ async fn a_trusted_proxy_says_whose_session_it_is() {
     let relayed = "XCLIENT ADDR=198.51.100.99 HELO=c\r\nMAIL FROM:<x@far.test>\r\nRCPT TO:<y@far.test>\r\n";
     assert!(site.from(PARTNER, relayed).await.pop().unwrap().starts_with("550 5.7.1 "));
     assert!(site.from(STRANGER, relayed).await[0].starts_with("550 5.7.0 "));
+    // Nor is one whom the proxy does not know, whoever was there before.
+    for unknown in ["[UNAVAILABLE]", "[TEMPUNAVAIL]"] {
+        for before in ["", "XCLIENT ADDR=192.0.2.18\r\n"] {
+            let relayed = relayed.replace("198.51.100.99", unknown);
+            let said = site.from(PARTNER, &format!("{before}{relayed}")).await.pop().unwrap();
+            assert!(said.starts_with("550 5.7.1 "), "{before}{unknown}: {said}");
+        }
+    }
+    accepted(&site.from(PARTNER, &sent.replace("198.51.100.99", "[UNAVAILABLE]")).await);
+    let stored = site.inbox(site.anna).await.pop().unwrap();
+    assert!(stored.contains("Received: from c.far.test\r\n\tby mx.a.test"), "{stored}");
     for (login, expected) in
         [("bert@a.test", "250 2.1.0 Sender ok"), ("nobody@a.test", "530 5.7.0 Authentication required")]
     {

@@ -3,22 +3,25 @@
 //! `XCLIENT SP attribute *(SP attribute)`, `attribute = name "=" value`; values are xtext (RFC 3461 section 4), or
 //! `[UNAVAILABLE]` and `[TEMPUNAVAIL]` for what the proxy does not know.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::command::ClientName;
 
 /// What EHLO says of it.
-pub const KEYWORD: &str = "XCLIENT NAME ADDR PORT PROTO HELO LOGIN";
+pub const KEYWORD: &str = "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT";
 /// How the command is written.
 pub(crate) const FORM: &str = "XCLIENT attribute=value ...";
 
 /// Values that say that the proxy does not know.
 const UNKNOWN: [&str; 2] = ["[UNAVAILABLE]", "[TEMPUNAVAIL]"];
 
+/// The address of a client whose address nobody knows: the unspecified one, which is no host's (RFC 4291 section 2.5.2).
+pub const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 /// The client that a proxy speaks for. What is `None` was not said, or the proxy does not know it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct XClient {
-    /// `ADDR`
+    /// `ADDR`; [`UNKNOWN_ADDRESS`]: the proxy says that it does not know it. `None`: it was not said, and stays as it was.
     pub address: Option<IpAddr>,
     /// `PORT`
     pub port: Option<u16>,
@@ -30,6 +33,10 @@ pub struct XClient {
     pub is_plain_smtp: bool,
     /// `LOGIN`: the account that has logged in at the proxy.
     pub login: Option<String>,
+    /// `DESTADDR`: the address that the client has connected to.
+    pub destination_address: Option<IpAddr>,
+    /// `DESTPORT`: its port.
+    pub destination_port: Option<u16>,
 }
 
 impl XClient {
@@ -55,10 +62,13 @@ impl XClient {
             ("LOGIN", value) => self.login = value,
             ("HELO", Some(value)) => self.helo = Some(ClientName::new(&value)?.into_owned()),
             ("ADDR", Some(value)) => self.address = Some(address(&value)?),
-            ("PORT", Some(value)) => self.port = Some(value.parse().ok().filter(|port| *port != 0)?),
+            ("ADDR", None) => self.address = Some(UNKNOWN_ADDRESS),
+            ("PORT", Some(value)) => self.port = Some(port(&value)?),
+            ("DESTADDR", Some(value)) => self.destination_address = Some(address(&value)?),
+            ("DESTPORT", Some(value)) => self.destination_port = Some(port(&value)?),
             ("PROTO", Some(value)) if value.eq_ignore_ascii_case("SMTP") => self.is_plain_smtp = true,
             ("PROTO", Some(value)) if value.eq_ignore_ascii_case("ESMTP") => {}
-            ("HELO" | "ADDR" | "PORT" | "PROTO", None) => {}
+            ("HELO" | "PORT" | "PROTO" | "DESTADDR" | "DESTPORT", None) => {}
             _ => return None,
         }
         Some(())
@@ -71,6 +81,10 @@ fn address(text: &str) -> Option<IpAddr> {
         Some(_) => text[5..].parse().ok().map(IpAddr::V6),
         None => text.parse().ok().map(IpAddr::V4),
     }
+}
+
+fn port(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|port| *port != 0)
 }
 
 /// `xtext = *( xchar / hexchar )`, decoded: visible UTF-8 without controls, at least one character.
@@ -118,8 +132,23 @@ mod tests {
             ),
             (
                 " LOGIN=a+2Bb@a.test NAME=[UNAVAILABLE] ADDR=[tempunavail] PROTO=ESMTP",
-                XClient { login: Some("a+b@a.test".into()), ..XClient::default() },
+                XClient {
+                    login: Some("a+b@a.test".into()),
+                    address: Some(UNKNOWN_ADDRESS),
+                    ..XClient::default()
+                },
             ),
+            (" ADDR=[UNAVAILABLE]", XClient { address: Some(UNKNOWN_ADDRESS), ..XClient::default() }),
+            (
+                " NAME=c.test DESTADDR=192.0.2.1 DESTPORT=25",
+                XClient {
+                    name: Some("c.test".into()),
+                    destination_address: Some([192, 0, 2, 1].into()),
+                    destination_port: Some(25),
+                    ..XClient::default()
+                },
+            ),
+            (" DESTADDR=[UNAVAILABLE] DESTPORT=[unavailable]", XClient::default()),
         ] {
             assert_eq!(XClient::parse(arguments), Some(expected), "{arguments}");
         }
@@ -140,6 +169,8 @@ mod tests {
             " ADDR=2001:db8::7",
             " ADDR=IPV6:198.51.100.7",
             " PORT=0",
+            " DESTADDR=x",
+            " DESTPORT=0",
             " PORT=65536",
             " PROTO=LMTP",
             " HELO=a+20b",

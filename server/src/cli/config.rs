@@ -1,14 +1,20 @@
 //! `waypost config …`
 
+use waypost_auth::DeadEnd;
+use waypost_config::Config;
+use waypost_mail::Address;
 use waypost_mta::authenticity::Signers;
 
 use crate::{
+    admin::{Request, Response, socket},
     certificates::{check_certificate_dates, load_tls},
     cli::{Failure, arguments::ConfigCommand, terminal},
+    precaution::{dead_ends, refuse_open_relay},
+    start::StartError,
 };
 
 /// Runs the command.
-pub fn run(command: ConfigCommand) -> Result<(), Failure> {
+pub async fn run(command: ConfigCommand) -> Result<(), Failure> {
     match command {
         ConfigCommand::Check { file, config } => {
             let file = file.unwrap_or(config.config);
@@ -19,6 +25,10 @@ pub fn run(command: ConfigCommand) -> Result<(), Failure> {
                 .map_err(|error| Failure::configuration(format!("bad configuration\n{error}")))?;
             Signers::check(&config)
                 .map_err(|error| Failure::configuration(format!("bad configuration\n{error}")))?;
+            refuse_open_relay(&config)
+                .map_err(StartError::OpenRelay)
+                .map_err(|error| Failure::configuration(format!("bad configuration\n{error}")))?;
+            warn_of_aliases(&config).await;
             terminal::say(&format!("{}: good", file.display()));
             Ok(())
         }
@@ -36,5 +46,20 @@ pub fn run(command: ConfigCommand) -> Result<(), Failure> {
             terminal::say(waypost_config::reference().trim_end());
             Ok(())
         }
+    }
+}
+
+/// Warns of aliases that lead to an address of ours that nobody has. That is no error: an account may be made later. Which accounts the store
+/// has a running server knows.
+async fn warn_of_aliases(config: &Config) {
+    let running = socket::ask(&config.state_dir, &Request::AccountList, &mut drop).await;
+    let (stored, known) = match running {
+        Some(Ok(Response::Accounts(accounts))) => {
+            (accounts.iter().filter_map(|account| Address::parse(&account.address).ok()).collect(), "")
+        }
+        _ => (Vec::new(), " by the file (no server runs that knows the accounts of the store)"),
+    };
+    for DeadEnd { from, to } in dead_ends(config, &stored) {
+        terminal::complain(&format!("warning: the alias {from} leads to {to}, which nobody has{known}"));
     }
 }

@@ -70,7 +70,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo(options) => block_on(demo::run(options)),
         Command::Serve(options) => block_on(serve::run(options)),
-        Command::Config(command) => config::run(command),
+        Command::Config(command) => block_on(config::run(command)),
         Command::Account(command) => block_on(account::run(command)),
         Command::Acl(command) => block_on(acl::run(command)),
         Command::HashPassword => {

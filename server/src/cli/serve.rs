@@ -12,7 +12,9 @@ pub async fn run(file: ConfigFile) -> Result<(), Failure> {
     let config = target::load(&file)?;
     let mut signals = Signals::new().map_err(Failure::new)?;
     let running = Server::start(config, Parts::default()).await.map_err(|error| match error {
-        StartError::Tls(_) | StartError::Directory(_) => Failure::configuration(error),
+        StartError::Tls(_) | StartError::Directory(_) | StartError::OpenRelay(_) => {
+            Failure::configuration(error)
+        }
         error => Failure::new(error),
     })?;
     let bound: Vec<String> = running.bound().iter().map(ToString::to_string).collect();

@@ -141,6 +141,48 @@ async fn bad_configurations_and_wrong_usage_have_their_exit_codes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_that_lead_nowhere_are_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let alias =
+        "[[alias]]\nfrom = \"team@a.test\"\nto = [\"alice@a.test\", \"carol@a.test\", \"typo@a.test\"]";
+    let config = SiteBuilder::new("a.test").with(alias).write(home);
+    let config_text = config.display().to_string();
+    let check = || waypost(home).args(["config", "check", &config_text]).output();
+    let said = check().await;
+    assert_eq!(said.code, 0, "{}", said.text);
+    for expected in [
+        "warning: the alias team@a.test leads to carol@a.test, which nobody has by the file",
+        "warning: the alias team@a.test leads to typo@a.test, which nobody has by the file",
+        "waypost.toml: good",
+    ] {
+        assert!(said.text.contains(expected), "{expected}: {}", said.text);
+    }
+    let server = Process::serve(&program(), &config).await;
+    server.logs("team@a.test").await;
+    let told = |target: &str| server.count(&format!("target={target}@a.test"));
+    assert_eq!((told("typo"), told("carol"), told("alice")), (1, 1, 0));
+    // An account that is made later is none any more, one that goes is one again.
+    waypost(home).args(["account", "add", "carol@a.test", "-c", &config_text]).input(b"x\n").run().await;
+    let said = check().await;
+    assert!(said.text.contains("typo@a.test, which nobody has\n"), "{}", said.text);
+    assert!(!said.text.contains("carol@a.test"), "{}", said.text);
+    server.signal("HUP").await;
+    server.logs("configuration reloaded").await;
+    assert_eq!((told("typo"), told("carol")), (2, 1));
+    waypost(home).args(["account", "remove", "carol@a.test", "-c", &config_text]).run().await;
+    for _ in 0..100 {
+        if told("carol") == 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!((told("typo"), told("carol")), (2, 2));
+    server.signal("TERM").await;
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_walks_the_whole_path() {
     let folder = tempfile::tempdir().unwrap();
     let said = waypost(folder.path()).args(["demo"]).run().await;

@@ -201,6 +201,47 @@ async fn aliases_catch_all_plus_addresses_and_postmaster() {
     world.finish().await;
 }
 
+/// RFC 5321 section 4.2.5: what was accepted for an alias and cannot be delivered comes back; without a sender nobody is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_behind_an_alias_that_nobody_has_comes_back_to_the_sender() {
+    let more = "[[alias]]\nfrom = \"team@b.test\"\nto = [\"alice@b.test\", \"typo@b.test\", \"bob@a.test\"]";
+    let world = World::start(&[], |site| if site.is("b.test") { site.with(more) } else { site }).await;
+    send(&world.a, "alice", &["team@b.test"], &sample("alice@a.test", "team@b.test", 1)).await.unwrap();
+    world.b.messages("alice", "INBOX", 1).await;
+    world.a.messages("bob", "INBOX", 1).await;
+    let notification = text(&world.a.messages("alice", "INBOX", 1).await[0]);
+    for expected in [
+        "Return-Path: <>",
+        "report-type=\"delivery-status\"",
+        "Reporting-MTA: dns; mx.b.test",
+        "Final-Recipient: rfc822; typo@b.test",
+        "Action: failed",
+        "Status: 5.1.1",
+        "550 5.1.1 there is no such user here",
+        "Subject: sample 1",
+    ] {
+        assert!(notification.contains(expected), "{expected} is not in\n{notification}");
+    }
+    let login = Login { user: world.a.user("alice"), password: PASSWORD.to_owned() };
+    submit(Submission {
+        address: world.a.address(Service::Submission, TlsMode::None),
+        tls: Tls::None,
+        login: Some(login),
+        from: &ReversePath::Null,
+        to: &[Address::parse("team@b.test").unwrap()],
+        message: &sample("alice@a.test", "team@b.test", 2),
+    })
+    .await
+    .unwrap();
+    world.b.messages("alice", "INBOX", 2).await;
+    world.a.messages("bob", "INBOX", 2).await;
+    world.a.drain_queue().await;
+    world.b.drain_queue().await;
+    assert_eq!(world.a.read_mailbox("alice", "INBOX").await.len(), 1, "nobody is told of what has no sender");
+    assert_eq!(world.b.read_mailbox("alice", "INBOX").await.len(), 2);
+    world.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aliases_that_lead_to_each_other_send_each_message_once() {
     let world = World::start(&[], |site| {

@@ -1,13 +1,14 @@
 //! Every transcript below `tests/scripts`, over every transport it can run over.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use waypost_auth::{hash_password, totp};
 use waypost_mail::{AccountSource, Address, ApopSecret};
+use waypost_server::demo::dns::{Data, Dns};
 use waypost_storage::NewAccount;
 use waypost_tests::{Script, Site, SiteBuilder, Transport, site::PASSWORD};
 
@@ -32,7 +33,15 @@ async fn run_all(folder: &str) {
         for transport in TRANSPORTS.into_iter().filter(|transport| script.runs_over(*transport)) {
             let users: &[&str] =
                 if script.needs("shared") { &["alice", "bob", "folders"] } else { &["alice", "bob"] };
-            let site = SiteBuilder::new("a.test")
+            let dns = if script.needs("dns") { Some(Dns::start(&records()).await.unwrap()) } else { None };
+            let mut site = SiteBuilder::new("a.test");
+            if script.needs("bounds") {
+                site = site.only_limits(BOUNDS).listeners("smtp", "xclient = [\"127.0.0.0/8\"]");
+            }
+            if let Some(dns) = &dns {
+                site = site.dns(dns.address(), 25);
+            }
+            let site = site
                 .users(users)
                 .with(if script.needs("shared") { SHARED } else { "" })
                 .limits("message_size = \"64 KiB\"\nrecipients = 100")
@@ -84,6 +93,18 @@ async fn run_all(folder: &str) {
 
 /// Mailboxes of `folders` are shared; alice sets quotas.
 const SHARED: &str = "[imap]\nshared = \"folders@a.test\"\nadministrators = [\"alice@a.test\"]\nmetadata_entries = 10\nmetadata_size = \"1 KiB\"";
+
+/// Little that strangers and users may do.
+const BOUNDS: &str = "error_delay = \"0\"\nconnections_per_address = 0\nauth_failures_per_minute = 1\nmessages_per_minute = 1\n\
+                      recipients_per_hour_per_account = 1\nover_send_limit = \"refuse\"\n";
+
+/// A domain of whose mail nobody can say whether it is to be refused: the server knows no answer for names outside of `test`.
+fn records() -> [(&'static str, Data); 2] {
+    [
+        ("c.test", Data::Text("v=spf1 include:elsewhere.example -all".to_owned())),
+        ("_dmarc.c.test", Data::Text("v=DMARC1; p=reject".to_owned())),
+    ]
+}
 
 /// What holds for POP3 sessions.
 const POLICY: &str = "pop3_expire = \"7d\"\npop3_login_delay = \"10m\"";
@@ -150,4 +171,50 @@ async fn imap() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pop3() {
     run_all("pop3").await;
+}
+
+/// All reply codes that the sources of the server name.
+fn codes_in_sources() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut open: Vec<PathBuf> = ["mta/src/smtp/server", "mta/src/server", "mta/src/authenticity/policy.rs"]
+        .map(|path| root.join(path))
+        .into();
+    let mut codes = BTreeSet::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        if path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests")) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let of_server = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for maker in
+            ["Fixed(", "Refusal::new(", "Reply::new(", "Reply::plain(", "Reply { code: ", "Self::new("]
+        {
+            let behind = of_server.split(maker).skip(1).map(str::trim_start);
+            let code = |rest: &str| rest.get(..4)?.strip_suffix(',').map(str::to_owned);
+            codes.extend(
+                behind.filter_map(code).filter(|code| code.bytes().all(|octet| octet.is_ascii_digit())),
+            );
+        }
+    }
+    codes
+}
+
+/// Each reply code that the server can send is seen in a session.
+#[test]
+fn every_reply_code_of_smtp_has_its_transcript() {
+    let codes = codes_in_sources();
+    let known = ["214", "220", "250", "354", "421", "450", "451", "452", "454", "503", "538", "550", "555"];
+    assert!(known.iter().all(|code| codes.contains(*code)), "{codes:?}");
+    let mut seen = BTreeSet::new();
+    for path in ["smtp", "submission", "lmtp"].into_iter().flat_map(scripts) {
+        let text = std::fs::read_to_string(path).unwrap();
+        let said = text.lines().filter(|line| line.starts_with('S')).filter_map(|line| line.split_once(": "));
+        seen.extend(said.filter_map(|(_, reply)| reply.get(..3).map(str::to_owned)));
+    }
+    let missing: Vec<_> = codes.difference(&seen).collect();
+    assert!(missing.is_empty(), "no transcript has {missing:?}");
 }

@@ -107,6 +107,9 @@ pub struct Client<'a> {
 /// `check_host()` (RFC 7208 section 4).
 pub async fn check(resolver: &Resolver, client: Client<'_>) -> SpfOutcome {
     let ip = client.ip.to_canonical();
+    if ip.is_unspecified() {
+        return SpfOutcome::error(SpfResult::None, "the address of the client is not known".to_owned());
+    }
     let local = if client.local.is_empty() { "postmaster" } else { client.local };
     let mut check = Check { resolver, client: Client { ip, local, ..client }, terms: 0, voids: 0 };
     let late = |_| Err(Trouble::Temporary("the check took too long".to_owned()));

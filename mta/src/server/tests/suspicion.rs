@@ -142,6 +142,32 @@ async fn only_mail_of_strangers_is_checked() {
     assert!(!site.inbox(site.bert).await[0].contains("Authentication-Results"));
 }
 
+#[tokio::test]
+async fn mail_of_a_client_whose_address_nobody_knows_is_checked() {
+    let zone = || rejecting().text("c.test", "v=spf1 ip4:0.0.0.0/1 -all");
+    let site = site(zone(), "exempt = [\"0.0.0.0/8\", \"192.0.2.0/24\"]").await;
+    site.reconfigure(|config| {
+        let proxies = config.trust.clone();
+        config.listeners.iter_mut().for_each(|listener| listener.rules.xclient = proxies.clone());
+    });
+    let sent = |to: &str| {
+        let mail = message(to, &["anna@a.test"], HELLO);
+        format!("XCLIENT ADDR=[UNAVAILABLE] HELO=mx.far.test\r\n{mail}")
+    };
+    let said = site.from(PARTNER, &sent("s@c.test")).await.pop().unwrap();
+    assert!(said.starts_with("550 5.7.1 "), "{said}");
+    let site = self::site(zone(), "dmarc = \"observe\"").await;
+    site.reconfigure(|config| {
+        let proxies = config.trust.clone();
+        config.listeners.iter_mut().for_each(|listener| listener.rules.xclient = proxies.clone());
+    });
+    accepted(&site.from(PARTNER, &sent("s@c.test")).await);
+    let read = site.inbox(site.anna).await.pop().unwrap();
+    assert!(read.contains("\tspf=none"), "{read}");
+    assert!(read.contains("\tiprev=permerror;"), "{read}");
+    assert_eq!(counted(&site), [], "a report would have to name the address");
+}
+
 /// The message as it goes on, with its entry in the queue: from a peer to a recipient, at a site with these lines in its configuration.
 async fn forwarded(
     zone: Zone,

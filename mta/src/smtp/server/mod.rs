@@ -97,8 +97,10 @@ enum State {
     AddingRecipient(Transaction),
     Receiving(Box<Reception>, Result<(), Refusal>),
     Storing(Box<Reception>),
-    EndingData(Transaction),
-    Skipping(u64, Fixed, Option<Transaction>),
+    /// With so many replies to come.
+    EndingData(usize),
+    /// Octets of a chunk that is refused, or, of a message for nobody, passed over.
+    Skipping(u64, Option<Fixed>, Option<Transaction>),
     StartingTls,
     Closing,
 }
@@ -131,6 +133,8 @@ pub struct Server {
     login: Login,
     budget: Budget,
     lines: LineReader,
+    /// Whether replies may hold UTF-8: in a transaction whose MAIL said SMTPUTF8 (RFC 6531 section 3.7.4).
+    smtputf8: bool,
     /// A message of which more chunks are to come.
     chunks: Option<Box<Reception>>,
     output: BytesMut,
@@ -172,16 +176,16 @@ impl Machine for Server {
         self.is_answered = matches!(answer, Answer::Refused(_));
         self.state = match (mem::replace(&mut self.state, State::Closing), answer) {
             (State::Storing(message), answer) => self.stored(message, answer),
-            (State::EndingData(open), Answer::Accepted(accepted)) => {
+            (State::EndingData(replies), Answer::Accepted(accepted)) => {
                 self.budget.accepted();
                 let reply = replies::accepted(accepted);
-                for _ in 0..self.replies_at_end(open) {
+                for _ in 0..replies {
                     self.say(&reply);
                 }
                 State::Ready(None)
             }
-            (State::EndingData(open), Answer::Refused(refusal)) => {
-                for _ in 1..self.replies_at_end(open) {
+            (State::EndingData(replies), Answer::Refused(refusal)) => {
+                for _ in 1..replies {
                     self.say_no(refusal.clone().into(), State::Closing);
                 }
                 self.refuse(refusal, State::Ready(None))
@@ -270,6 +274,7 @@ impl Server {
             login: Login::Anonymous,
             budget: Budget::default(),
             lines: LineReader::default(),
+            smtputf8: false,
             chunks: None,
             output: BytesMut::new(),
             notes: None,
@@ -290,6 +295,7 @@ impl Server {
             }
             State::Ready(transaction) => {
                 self.chunks.take_if(|_| transaction.is_none());
+                self.smtputf8 &= transaction.is_some();
                 self.next_command(transaction, now)
             }
             State::Authenticating(exchange) => match self.next_line(LineKind::Response) {
@@ -305,7 +311,7 @@ impl Server {
         }
     }
 
-    /// How many replies the end of a message has: one, or one for each recipient (RFC 2033 section 4.2).
+    /// How many replies the end of a message has: one, or one for each recipient (RFC 2033 sections 4.2 and 4.3).
     fn replies_at_end(&self, open: Transaction) -> usize {
         if self.settings.role == Role::Lmtp { open.recipients } else { 1 }
     }
@@ -378,7 +384,11 @@ impl Server {
     }
 
     fn say(&mut self, reply: &Reply) {
-        self.output.extend_from_slice(reply.to_string().as_bytes());
+        let mut said = reply.to_string();
+        if !self.smtputf8 && !said.is_ascii() {
+            said = reply.clone().in_ascii().to_string();
+        }
+        self.output.extend_from_slice(said.as_bytes());
     }
 
     fn reply(&mut self, reply: Fixed, next: State) -> State {

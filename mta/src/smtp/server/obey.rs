@@ -8,7 +8,9 @@ use waypost_net::{Step, TlsInfo};
 
 use super::{
     Answer, AuthPolicy, Client, Dialect, Login, Mail, Question, Role, Server, StartTls, State, Transaction,
-    Turn, reception::Reception, replies,
+    Turn,
+    reception::Reception,
+    replies::{self, Fixed},
 };
 use crate::smtp::{
     command::{ClientName, Command, CommandError, Verb},
@@ -27,9 +29,10 @@ impl Server {
             }
             Err(error) => return self.refused(replies::command_error(&error), transaction),
         };
-        if self.settings.manners.strict_pipelining && ends_its_group(&command) && !self.lines.input.is_empty()
+        if ends_its_group(&command, self.has_extensions())
+            && let Some(reply) = self.is_out_of_turn()
         {
-            return (self.refuse(replies::OUT_OF_TURN, State::Closing), None);
+            return (self.refuse(reply, State::Closing), None);
         }
         if sends_no_mail(&command) {
             self.budget.junk();
@@ -58,6 +61,13 @@ impl Server {
             Command::Auth { mechanism, initial } => return self.auth(mechanism, initial, transaction),
         };
         (state, None)
+    }
+
+    /// What a client is told that has sent on where it had to wait for an answer; `None`: it has not, or is let go on. Behind the end of
+    /// a message that is only a client without extensions, as the end may begin a group (RFC 2920 section 3.1).
+    pub(super) fn is_out_of_turn(&self) -> Option<Fixed> {
+        let sent_on = self.settings.manners.strict_pipelining && !self.lines.input.is_empty();
+        sent_on.then_some(replies::OUT_OF_TURN)
     }
 
     fn ehlo(&mut self, name: ClientName<'_>, dialect: Dialect) -> State {
@@ -110,6 +120,7 @@ impl Server {
         if transaction.is_some() {
             return self.refused(replies::NESTED_MAIL, transaction);
         }
+        self.smtputf8 = parameters.smtputf8;
         let Some(client) = self.client.clone() else {
             return self.refused(replies::HELLO_FIRST, None);
         };
@@ -170,7 +181,11 @@ impl Server {
         match transaction {
             None => self.refuse(replies::MAIL_FIRST, State::Ready(None)),
             Some(Transaction { recipients: 0, .. }) => {
-                self.refuse(replies::NO_RECIPIENTS, State::Ready(transaction))
+                let reply = match self.settings.role {
+                    Role::Lmtp => replies::NO_RECIPIENTS_LMTP,
+                    Role::Relay | Role::Submission => replies::NO_RECIPIENTS,
+                };
+                self.refuse(reply, State::Ready(transaction))
             }
             Some(_) if self.chunks.is_some() => self.refuse(replies::IN_CHUNKS, State::Ready(transaction)),
             Some(Transaction { body: BodyType::BinaryMime, .. }) => {
@@ -186,11 +201,15 @@ impl Server {
     /// RFC 3030 section 2: the octets of the chunk follow whatever the reply is.
     fn bdat(&mut self, octets: u64, last: bool, transaction: Option<Transaction>, now: Instant) -> Turn {
         match transaction {
-            _ if self.is_beyond_all(octets) => (self.refuse(replies::TOO_LARGE, State::Closing), None),
-            _ if !self.has_extensions() => self.skip(octets, replies::HELLO_FIRST, transaction, now),
-            None => self.skip(octets, replies::MAIL_FIRST, None, now),
+            _ if self.is_beyond_all(octets) => (self.refuse(replies::OVERRUN, State::Closing), None),
+            _ if !self.has_extensions() => self.skip(octets, Some(replies::HELLO_FIRST), transaction, now),
+            None => self.skip(octets, Some(replies::MAIL_FIRST), None, now),
+            // RFC 2033 section 4.3: a reply for each recipient, and there is none.
+            Some(Transaction { recipients: 0, .. }) if last && self.settings.role == Role::Lmtp => {
+                self.skip(octets, None, None, now)
+            }
             Some(Transaction { recipients: 0, .. }) => {
-                self.skip(octets, replies::NO_RECIPIENTS, transaction, now)
+                self.skip(octets, Some(replies::NO_RECIPIENTS), transaction, now)
             }
             Some(open) => {
                 let begun = self.chunks.take();
@@ -315,7 +334,7 @@ impl Server {
     }
 
     /// Whether the client has greeted with EHLO or LHLO.
-    fn has_extensions(&self) -> bool {
+    pub(super) fn has_extensions(&self) -> bool {
         self.client.as_ref().is_some_and(|client| client.dialect.is_extended())
     }
 
@@ -337,10 +356,15 @@ fn channel(TlsInfo { binding, certificate, .. }: &TlsInfo) -> Channel {
     Channel { exporter: binding.exporter, end_point: binding.end_point.clone(), certificate }
 }
 
-/// Whether a command must be the last of those that are sent without waiting (RFC 2920 section 3.1).
-fn ends_its_group(command: &Command<'_>) -> bool {
-    // Behind BDAT its octets come at once, and more commands may (RFC 3030 section 4.2).
-    !matches!(command, Command::Mail(..) | Command::Rcpt(..) | Command::Rset | Command::Bdat { .. })
+/// Whether a command must be the last of those that are sent without waiting (RFC 2920 section 3.1): each of a client that does not know
+/// that there are such groups, as EHLO did not tell it.
+fn ends_its_group(command: &Command<'_>, has_extensions: bool) -> bool {
+    match command {
+        // Its octets come at once, and more commands may (RFC 3030 section 4.2).
+        Command::Bdat { .. } => false,
+        Command::Mail(..) | Command::Rcpt(..) | Command::Rset => !has_extensions,
+        _ => true,
+    }
 }
 
 /// Whether a command is one that a client who only keeps its place can give for ever.

@@ -77,7 +77,8 @@ pub struct Settings {
 pub struct Manners {
     /// The greeting waits so long, and who speaks before it is refused; `None`: it is said at once.
     pub greeting_delay: Option<Duration>,
-    /// What comes behind a command that must be the last of its group (RFC 2920 section 3.1) before the answer ends the session.
+    /// What comes behind a command that must be the last of its group (RFC 2920 section 3.1) before the answer ends the session. Without
+    /// EHLO there are no groups: each command, and the end of a message, is to be waited for.
     pub strict_pipelining: bool,
     /// The client may say whom it speaks for.
     pub xclient: bool,

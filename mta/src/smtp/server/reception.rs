@@ -92,7 +92,13 @@ impl Server {
             verdict.and(message.data.fault().map_or(Ok(()), |fault| Err(replies::data_fault(fault))));
         // A chunk that is refused ends the transaction (RFC 3030 section 2).
         if message.data.ended() || chunk.is_some() && verdict.is_err() {
-            return (State::EndingData(message.open), Some(Step::Ask(Question::DataEnd(verdict))));
+            // A chunk that is not the last has one reply, whoever the client is (RFC 2033 section 4.3).
+            let replies = if message.data.ended() { self.replies_at_end(message.open) } else { 1 };
+            let verdict = match self.is_out_of_turn().filter(|_| !self.has_extensions()) {
+                Some(reply) => Err(reply.into()),
+                None => verdict,
+            };
+            return (State::EndingData(replies), Some(Step::Ask(Question::DataEnd(verdict))));
         }
         if let Some(octets) = chunk {
             self.say(&Reply::new(250, EnhancedStatus(2, 0, 0), format!("{octets} octets received")));
@@ -112,18 +118,21 @@ impl Server {
         octets > self.settings.message_size.saturating_mul(2).saturating_add(OVERRUN_BYTES)
     }
 
-    /// Passes over the octets of a chunk that is refused: they are no commands.
+    /// Passes over the octets of a chunk that is refused: they are no commands. Without a reply it was the end of a message for nobody.
     pub(super) fn skip(
         &mut self,
         left: u64,
-        reply: Fixed,
+        reply: Option<Fixed>,
         transaction: Option<Transaction>,
         now: Instant,
     ) -> Turn {
         let here = usize::try_from(left).unwrap_or(usize::MAX).min(self.lines.input.len());
         self.lines.input.advance(here);
         match left - here as u64 {
-            0 => self.refused(reply, transaction),
+            0 => match reply {
+                Some(reply) => self.refused(reply, transaction),
+                None => (State::Ready(transaction), None),
+            },
             left => {
                 let end = self.budget.deadline(self.settings.role, self.login, now);
                 self.wait(State::Skipping(left, reply, transaction), now, DATA_BLOCK_TIMEOUT, end)

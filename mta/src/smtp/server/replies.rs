@@ -37,6 +37,7 @@ pub(super) const RECIPIENT_OK: Fixed = Fixed(250, S(2, 1, 5), "Recipient ok");
 pub(super) const CANNOT_VERIFY: Fixed =
     Fixed(252, S(2, 0, 0), "Cannot VRFY user, but will accept message and attempt delivery");
 
+// A session is ended with 421 alone (RFC 5321 section 3.8).
 pub(super) const SHUTTING_DOWN: Fixed =
     Fixed(421, S(4, 3, 2), "The server is shutting down, try again later");
 pub(super) const INTERNAL: Fixed = Fixed(421, S(4, 3, 0), "Internal error, try again later");
@@ -52,9 +53,9 @@ pub(super) const LASTS_TOO_LONG: Fixed =
     Fixed(421, S(4, 7, 0), "The session lasts too long without a message, closing the connection");
 /// The greeting of who spoke first, and what a client with strict pipelining sent on behind.
 pub(super) const SPOKE_FIRST: Fixed =
-    Fixed(554, S(5, 5, 1), "You spoke before the greeting (RFC 5321 section 3.1), closing the connection");
+    Fixed(421, S(4, 5, 1), "You spoke before the greeting (RFC 5321 section 3.1), closing the connection");
 pub(super) const OUT_OF_TURN: Fixed =
-    Fixed(554, S(5, 5, 0), "You did not wait for an answer (RFC 2920 section 3.1), closing the connection");
+    Fixed(421, S(4, 5, 0), "You did not wait for an answer (RFC 2920 section 3.1), closing the connection");
 pub(super) const NO_XCLIENT: Fixed = Fixed(550, S(5, 7, 0), "XCLIENT is not for you");
 pub(super) const XCLIENT_IN_TRANSACTION: Fixed =
     Fixed(503, S(5, 5, 1), "XCLIENT is not possible in a transaction");
@@ -108,6 +109,8 @@ pub(super) const TOO_LARGE: Fixed = Fixed(552, S(5, 3, 4), "The message is large
 pub(super) const RECIPIENT_NEEDS_SMTPUTF8: Fixed =
     Fixed(553, S(5, 6, 7), "A recipient address with UTF-8 needs SMTPUTF8");
 pub(super) const NO_RECIPIENTS: Fixed = Fixed(554, S(5, 5, 1), "No valid recipients");
+/// RFC 2033 section 4.2.
+pub(super) const NO_RECIPIENTS_LMTP: Fixed = Fixed(503, S(5, 5, 1), "No valid recipients");
 pub(super) const BARE_CR_IN_DATA: Fixed =
     Fixed(554, S(5, 6, 0), "The message holds a CR without LF: refused (RFC 5321 section 2.3.8)");
 pub(super) const BARE_LF_IN_DATA: Fixed =

@@ -572,6 +572,7 @@ fn refused_chunks_are_no_commands() {
 
 #[test]
 fn a_chunk_whose_end_nobody_knows_or_waits_for_ends_the_session() {
+    let too_large = "421 4.3.4 The message is far larger than this server takes, closing the connection\r\n";
     for (chunk, reply) in [
         (
             "BDAT\r\nQUIT\r\n",
@@ -581,8 +582,8 @@ fn a_chunk_whose_end_nobody_knows_or_waits_for_ends_the_session() {
             "BDAT ten\r\nQUIT\r\n",
             "421 4.5.4 BDAT needs the number of octets that follow, closing the connection\r\n",
         ),
-        ("BDAT 2147483648 LAST\r\nQUIT\r\n", "552 5.3.4 The message is larger than this server takes\r\n"),
-        ("BDAT 99999999999999999999\r\n", "552 5.3.4 The message is larger than this server takes\r\n"),
+        ("BDAT 2147483648 LAST\r\nQUIT\r\n", too_large),
+        ("BDAT 99999999999999999999\r\n", too_large),
     ] {
         for session in
             play(&settings(Role::Relay), &[("EHLO c\r\n", MX_EHLO), (START, STARTED), (chunk, reply)])
@@ -615,6 +616,21 @@ fn lmtp_answers_for_each_recipient() {
             ("RCPT TO:<c@b.test>\r\n", "250 2.1.5 Recipient ok\r\n".to_owned()),
             ("BDAT 1 LAST\r\n\0", "554 5.6.0 The message holds a NUL: refused\r\n".repeat(2)),
             ("NOOP\r\n", "250 2.0.0 Ok\r\n".to_owned()),
+            // A chunk that is not the last has one reply (RFC 2033 section 4.3).
+            (START, STARTED.to_owned()),
+            ("RCPT TO:<c@b.test>\r\n", "250 2.1.5 Recipient ok\r\n".to_owned()),
+            (
+                "BDAT 3\r\na\nb",
+                "554 5.6.0 The message holds a LF without CR: refused (RFC 5321 section 2.3.8)\r\n".into(),
+            ),
+            ("BDAT 1 LAST\r\nx", "503 5.5.1 Send MAIL first\r\n".to_owned()),
+            // For nobody: DATA must fail with 503 (section 4.2), the last chunk has no reply at all (section 4.3).
+            ("MAIL FROM:<a@a.test>\r\n", "250 2.1.0 Sender ok\r\n".to_owned()),
+            ("RCPT TO:<unknown@b.test>\r\n", "550 5.1.1 unknown\r\n".to_owned()),
+            ("DATA\r\n", "503 5.5.1 No valid recipients\r\n".to_owned()),
+            ("BDAT 1\r\nx", "554 5.5.1 No valid recipients\r\n".to_owned()),
+            ("BDAT 5 LAST\r\nQUIT\n", String::new()),
+            ("MAIL FROM:<a@a.test>\r\n", "250 2.1.0 Sender ok\r\n".to_owned()),
         ] {
             assert_eq!(session.send(sent.as_bytes()), expected, "pieces of {piece}: {sent}");
         }
@@ -1180,7 +1196,7 @@ fn who_speaks_before_the_greeting_is_refused() {
     let waits = Manners { greeting_delay: Some(delay), ..Manners::default() };
     let begin = || Session::new(Settings { manners: waits, ..settings(Role::Relay) }, 4096);
     let refusal =
-        "554 5.5.1 You spoke before the greeting (RFC 5321 section 3.1), closing the connection\r\n";
+        "421 4.5.1 You spoke before the greeting (RFC 5321 section 3.1), closing the connection\r\n";
     for early in ["E", "EHLO c\r\nMAIL FROM:<a@a.test>\r\n", "\r\n", "\x16\x03\x01"] {
         for after in [Duration::ZERO, delay - Duration::from_millis(1), delay] {
             let mut session = begin();
@@ -1205,7 +1221,7 @@ fn strict_pipelining_is_that_of_the_rfc() {
     let strict = Manners { strict_pipelining: true, ..Manners::default() };
     let settings = Settings { manners: strict, ..settings(Role::Relay) };
     let refusal =
-        "554 5.5.0 You did not wait for an answer (RFC 2920 section 3.1), closing the connection\r\n";
+        "421 4.5.0 You did not wait for an answer (RFC 2920 section 3.1), closing the connection\r\n";
     for (group, is_refused) in [
         ("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nRSET\r\nMAIL FROM:<a@a.test>\r\n", false),
         ("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n", false),
@@ -1226,6 +1242,35 @@ fn strict_pipelining_is_that_of_the_rfc() {
         let takes = session.asked(|question| matches!(question, Question::Chunk(_) | Question::DataEnd(_)));
         assert_eq!(takes, 0, "{group:?}");
     }
+    // Who was not told of groups by EHLO waits for each answer (RFC 2920 section 3.1).
+    for (hello, group, is_refused) in [
+        ("HELO c\r\n", "MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n", true),
+        ("HELO c\r\n", "RSET\r\nNOOP\r\n", true),
+        ("HELO c\r\n", "NOOP\r\n", false),
+        ("", "RSET\r\nEHLO c\r\n", true),
+        ("", "RSET\r\n", false),
+    ] {
+        let mut session = Session::new(settings.clone(), 4096);
+        session.send(hello.as_bytes());
+        let said = session.send(group.as_bytes());
+        assert_eq!(
+            (said.ends_with(refusal), session.closed),
+            (is_refused, is_refused),
+            "{hello}{group:?}: {said}"
+        );
+    }
+    // The end of a message may be the first of a group, for those who know of groups.
+    let message = "Subject: s\r\n\r\n.\r\n";
+    for (hello, is_refused) in [("EHLO c\r\n", false), ("HELO c\r\n", true)] {
+        let mut session = Session::new(settings.clone(), 4096);
+        for alone in [hello, "MAIL FROM:<a@a.test>\r\n", "RCPT TO:<b@b.test>\r\n", "DATA\r\n"] {
+            session.send(alone.as_bytes());
+        }
+        let said = session.send(format!("{message}MAIL FROM:<a@a.test>\r\n").as_bytes());
+        assert_eq!((said.as_str() == refusal, session.closed), (is_refused, is_refused), "{hello}: {said}");
+        let taken = session.asked(|question| matches!(question, Question::DataEnd(Ok(()))));
+        assert_eq!(taken, usize::from(!is_refused));
+    }
     // The octets of a chunk come at once.
     let chunks = "BDAT 3\r\nab\rBDAT 1 LAST\r\n\n";
     let received = "250 2.0.0 3 octets received\r\n";
@@ -1237,7 +1282,10 @@ fn strict_pipelining_is_that_of_the_rfc() {
 fn xclient_begins_the_session_anew() {
     let believed = Manners { xclient: true, ..Manners::default() };
     let settings = Settings { manners: believed, ..settings(Role::Submission) };
-    let ehlo = MX_EHLO.replace("250 STARTTLS", "250-STARTTLS\r\n250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN");
+    let ehlo = MX_EHLO.replace(
+        "250 STARTTLS",
+        "250-STARTTLS\r\n250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT",
+    );
     let greeting = "220 mx.test ESMTP Waypost\r\n";
     let sessions = play(
         &settings,
@@ -1372,7 +1420,7 @@ fn each_parameter_is_there_once_and_right() {
 
 #[test]
 fn chunks_of_any_announced_size_leave_the_stream_in_step() {
-    let too_large = "552 5.3.4 The message is larger than this server takes\r\n";
+    let too_large = "421 4.3.4 The message is far larger than this server takes, closing the connection\r\n";
     for (sent, expected, closes) in [
         // Nothing at all is a message, too.
         (format!("{START}BDAT 0 LAST\r\n"), format!("{STARTED}{DONE}"), false),
@@ -1392,7 +1440,7 @@ fn chunks_of_any_announced_size_leave_the_stream_in_step() {
             format!("{STARTED}{DONE}500 5.5.2 Command not recognized\r\n"),
             false,
         ),
-        // 2 GiB and more are not waited for.
+        // 2 GiB and more are not waited for; a session is ended with 421 alone (RFC 5321 section 3.8).
         (format!("{START}BDAT 2147483648\r\n"), format!("{STARTED}{too_large}"), true),
         (format!("{START}BDAT 18446744073709551615 LAST\r\n"), format!("{STARTED}{too_large}"), true),
         (format!("{START}BDAT 18446744073709551616 LAST\r\n"), format!("{STARTED}{too_large}"), true),

@@ -73,6 +73,29 @@ async fn bad_configurations_are_refused_with_their_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_relay_does_not_serve() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let networks: Vec<String> = (1..224).map(|first| format!("\"{first}.0.0.0/8\"")).collect();
+    let networks = networks.join(", ");
+    let expected = "this would be an open relay: from most IPv4 addresses of the Internet anyone could send";
+    let trusting = SiteBuilder::new("a.test").with(&format!("[[trust]]\nnetworks = [{networks}]"));
+    refused(home, &trusting.write(home), BAD_CONFIGURATION, expected).await;
+    let believing = SiteBuilder::new("a.test").listeners("smtp", &format!("xclient = [{networks}]"));
+    refused(home, &believing.write(home), BAD_CONFIGURATION, expected).await;
+    // One that serves does not become one.
+    let config = SiteBuilder::new("a.test").with("[[trust]]\nnetworks = [\"172.16.0.0/12\"]").write(home);
+    let server = Process::serve(&program(), &config).await;
+    server.logs("very wide private network").await;
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("\"172.16.0.0/12\"", &networks)).unwrap();
+    server.signal("HUP").await;
+    server.logs("the old configuration goes on serving: this would be an open relay").await;
+    server.signal("TERM").await;
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_that_are_missing_or_broken() {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path();

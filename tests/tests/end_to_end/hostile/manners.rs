@@ -22,7 +22,7 @@ async fn who_speaks_before_the_greeting_is_refused() {
         tokio::time::sleep(wait).await;
         early.send(format!("EHLO c.test\r\n{MESSAGE}").as_bytes()).await;
         let said = early.end("early").await;
-        assert!(said.starts_with("554 5.5.1 You spoke before the greeting"), "{said}");
+        assert!(said.starts_with("421 4.5.1 You spoke before the greeting"), "{said}");
         assert_eq!(said.matches("\r\n").count(), 1, "{said}");
     }
     let mut patient = connect(&site).await;
@@ -42,7 +42,7 @@ async fn a_client_that_does_not_wait_for_354_sends_nothing() {
     peer.until("\r\n250 ", "EHLO").await;
     peer.send(MESSAGE.as_bytes()).await;
     let said = peer.end("pipelined").await;
-    assert!(said.contains("\r\n554 5.5.0 You did not wait for an answer"), "{said}");
+    assert!(said.contains("\r\n421 4.5.0 You did not wait for an answer"), "{said}");
     assert!(site.read_mailbox("alice", "INBOX").await.is_empty());
     site.finish().await;
 }
@@ -75,13 +75,40 @@ async fn a_client_that_comes_too_often_is_told_so() {
     site.finish().await;
 }
 
+/// Behind the bridge of containers all clients of the Internet have one private address: what is trusted with it is trusted with anyone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_that_is_everybody_is_told_of_and_loudly_where_it_may_relay() {
+    let folder = tempfile::tempdir().unwrap();
+    let [bare, relay] = ["a proxy or NAT hides them", "this server is an OPEN RELAY"];
+    for (trust, told) in [("", bare), ("[[trust]]\nnetworks = [\"172.17.0.0/16\"]", relay)] {
+        let config = SiteBuilder::new("a.test")
+            .listeners("smtp", "proxy_protocol = [\"127.0.0.0/8\"]")
+            .with(trust)
+            .write(folder.path());
+        let server = Process::serve(&program(), &config).await;
+        for number in 1..=50 {
+            assert_eq!(server.count("every client of port 25"), 0, "{number}");
+            let mut peer = Peer::connect(server.service("smtp")[0], None).await;
+            peer.send(b"PROXY TCP4 172.17.0.1 192.0.2.1 40000 25\r\n").await;
+            peer.until("220 ", "greeting").await;
+        }
+        server.logs(told).await;
+        assert_eq!(
+            (server.count("every client of port 25"), server.count("alert=")),
+            (1, usize::from(told == relay))
+        );
+        server.signal("TERM").await;
+        server.end().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_speaks_for_a_client_by_xclient() {
     let site = SiteBuilder::new("a.test").listeners("smtp", "xclient = [\"127.0.0.0/8\"]").start().await;
     let mut peer = connect(&site).await;
     peer.until("220 ", "greeting").await;
     peer.send(b"EHLO proxy\r\n").await;
-    peer.until("250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN\r\n", "EHLO").await;
+    peer.until("250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT\r\n", "EHLO").await;
     peer.send(b"XCLIENT ADDR=IPV6:2001:db8::7 NAME=c.far.test PORT=40000\r\n").await;
     peer.until("220 ", "XCLIENT").await;
     peer.send(format!("EHLO c.test\r\n{MESSAGE}").as_bytes()).await;
