@@ -323,7 +323,10 @@ async fn a_message_whose_destination_rests_says_so_though_it_was_not_tried() {
     assert_eq!((&line["attempts"], &line["due"], &resting["failures"]), (&0.into(), &true.into(), &1.into()));
     assert!(resting["last_reply"].as_str().unwrap().contains("refused"), "{resting}");
     let said = format!("not tried yet; {closed} rests until ");
-    holds(&home.queue(&["list"]).await, &[&said, "tried in vain 1×: 127.0.0.1 [127.0.0.1]: "]);
+    holds(
+        &home.queue(&["list"]).await,
+        &[&said, "tried in vain 1×: 127.0.0.1 [127.0.0.1], as noted here: 451 4.4.1 "],
+    );
     holds(&home.queue(&["show", &second]).await, &[&format!("{closed}  2 waiting, "), "rests until "]);
     assert_eq!(home.queue(&["list", "--limit", "1"]).await.lines().count(), 2);
     assert_eq!(home.queue(&["list", "--limit", "0"]).await, "");

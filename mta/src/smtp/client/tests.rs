@@ -533,7 +533,7 @@ fn what_came_of_a_message_is_told_also_where_nobody_heard_it_first() {
     let End::Done(Some(finished)) = machine.end(&Reply::plain(451, "lost")) else {
         panic!("the outcome is forgotten")
     };
-    assert_eq!(finished.replies, [Reply::plain(250, "mine")]);
+    assert_eq!(finished.replies, [Reply::plain(250, "mine").of_peer()]);
 }
 
 #[test]

@@ -160,8 +160,12 @@ fn happened(line: &HistoryLine) -> Vec<String> {
 }
 
 fn outcome(outcome: &OutcomeLine) -> Vec<String> {
-    let OutcomeLine { recipient, outcome, peer, reply } = outcome;
-    let by = if peer.is_empty() { "without asking a server".to_owned() } else { format!("by {peer}") };
+    let OutcomeLine { recipient, outcome, peer, ours, reply } = outcome;
+    let by = match (peer.as_str(), ours) {
+        ("", _) => "without asking a server".to_owned(),
+        (peer, true) => format!("as noted here of {peer}"),
+        (peer, false) => format!("by {peer}"),
+    };
     let mut lines = vec![format!("    <{recipient}>  {outcome} {by}")];
     lines.extend(reply.iter().map(|line| format!("        {line}")));
     lines
@@ -283,6 +287,30 @@ mod tests {
                 "      <>  complaint: abuse",
             ]
         );
+    }
+
+    #[test]
+    fn a_try_tells_what_servers_said_from_what_was_noted_here() {
+        let by = |peer: &str, ours| {
+            let outcome = OutcomeLine {
+                recipient: "x@b.test".to_owned(),
+                outcome: "deferred".to_owned(),
+                peer: peer.to_owned(),
+                ours,
+                reply: vec!["451 4.4.1 no".to_owned()],
+            };
+            super::outcome(&outcome)
+        };
+        for (peer, ours, expected) in [
+            ("mx [::1]", false, "by mx [::1]"),
+            ("mx [::1]", true, "as noted here of mx [::1]"),
+            ("", true, "without asking a server"),
+        ] {
+            assert_eq!(
+                by(peer, ours),
+                [format!("    <x@b.test>  deferred {expected}"), "        451 4.4.1 no".to_owned()]
+            );
+        }
     }
 
     #[test]
