@@ -907,6 +907,20 @@ fn recipients_that_are_too_many_wait_for_a_further_transaction() {
         (format!("S: 250 ok\nS: 452 4.5.3 enough\n{data}S: 250 mine\n{BYE}"), ["250 mine", waits], vec![1]),
         (format!("S: 250 ok\nS: 452 enough\n{data}S: 250 mine\n{BYE}"), ["250 mine", waits], vec![1]),
         (format!("S: 250 ok\nS: 452 4.5.3 enough\n{data}S: 451 later\n{BYE}"), ["451 later"; 2], vec![]),
+        // As it was once.
+        (
+            format!("S: 250 ok\nS: 552 too many recipients\n{data}S: 250 mine\n{BYE}"),
+            ["250 mine", waits],
+            vec![1],
+        ),
+        (format!("S: 250 ok\nS: 552 5.5.3 enough\n{data}S: 250 mine\n{BYE}"), ["250 mine", waits], vec![1]),
+        (format!("S: 250 ok\nS: 550 5.5.3 enough\n{data}S: 250 mine\n{BYE}"), ["250 mine", waits], vec![1]),
+        (format!("S: 552 no\nS: 552 5.5.3 no\nS: 503 none\n{BYE}"), ["552 no", "552 5.5.3 no"], vec![]),
+        (
+            format!("S: 250 ok\nS: 552 5.2.2 full\n{data}S: 250 mine\n{BYE}"),
+            ["250 mine", "552 5.2.2 full"],
+            vec![],
+        ),
         // A full disk is another thing, and so is a server that takes none.
         (
             format!("S: 250 ok\nS: 452 4.3.1 full\n{data}S: 250 mine\n{BYE}"),

@@ -20,8 +20,8 @@ use crate::smtp::{
     reply::{Capabilities, Limits, SizeLimit},
 };
 
-/// Status of a reply that says that a transaction has too many recipients (RFC 3463 section 3.6).
-const TOO_MANY_RECIPIENTS: EnhancedStatus = EnhancedStatus(4, 5, 3);
+/// Statuses of replies that say that a transaction has too many recipients (RFC 3463 section 3.6).
+const TOO_MANY_RECIPIENTS: [EnhancedStatus; 2] = [EnhancedStatus(4, 5, 3), EnhancedStatus(5, 5, 3)];
 
 /// Most pipelined commands without reply: their replies fit into a TCP window, so neither side stops reading
 /// (RFC 2920 section 3.1).
@@ -393,12 +393,13 @@ impl Transaction {
         self.recipients.contains(&Recipient::Accepted)
     }
 
-    /// Whether a reply to RCPT says that others were enough (RFC 5321 section 4.5.3.1.10): what speaks against this recipient in
-    /// this transaction does not in another one.
+    /// Whether a reply to RCPT says that others were enough: what speaks against this recipient in this transaction does not in another
+    /// one. The code was 552 once, and that must not be taken as permanent either (RFC 5321 section 4.5.3.1.10). A recipient whose mailbox
+    /// is full is settled by it when it comes first in a further transaction.
     fn is_too_many(&self, reply: &Reply) -> bool {
         let says_so = match reply.status {
-            Some(status) => status == TOO_MANY_RECIPIENTS,
-            None => reply.code == 452,
+            Some(status) => TOO_MANY_RECIPIENTS.contains(&status),
+            None => matches!(reply.code, 452 | 552),
         };
         says_so && self.has_accepted()
     }
