@@ -27,7 +27,7 @@ pub use flags::{Flag, Flags, Keyword, SystemFlags};
 pub use ids::{AccountId, EmailId, EntryId, MailboxId, ModSeq, ThreadId, Uid, UidValidity, UidlId};
 pub use language::Language;
 pub use notify::{DeliverBy, EnvelopeId, Notify, OriginalRecipient, Overdue, ReturnContent};
-pub use reply::{EnhancedStatus, Refusal, Reply, Severity};
+pub use reply::{EnhancedStatus, Issuer, Refusal, Reply, Severity};
 pub use solicitation::{SOLICITATION_CHARACTERS_MAX, Solicitation};
 pub use time::{DateTime, Timestamp};
 pub use wishes::{Deadline, FutureRelease, Wishes};

@@ -37,6 +37,16 @@ impl fmt::Display for EnhancedStatus {
     }
 }
 
+/// Who issued a reply.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Issuer {
+    /// This server: to its peers, and in place of a reply that no server could give.
+    #[default]
+    Here,
+    /// The peer: it came over the wire.
+    Peer,
+}
+
 /// One reply, sent by us or received from a peer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Reply {
@@ -46,17 +56,25 @@ pub struct Reply {
     pub status: Option<EnhancedStatus>,
     /// At least one line, without code, status and CRLF.
     pub lines: Vec<String>,
+    /// Whose word it is.
+    pub issuer: Issuer,
 }
 
 impl Reply {
-    /// A reply of one line with an enhanced status code.
+    /// A reply of ours, of one line with an enhanced status code.
     pub fn new(code: u16, status: EnhancedStatus, text: impl Into<String>) -> Self {
-        Self { code, status: Some(status), lines: vec![text.into()] }
+        Self { code, status: Some(status), lines: vec![text.into()], issuer: Issuer::Here }
     }
 
-    /// A reply of one line without enhanced status code (greeting, EHLO, 354, AUTH challenges).
+    /// A reply of ours, of one line without enhanced status code (greeting, EHLO, 354, AUTH challenges).
     pub fn plain(code: u16, text: impl Into<String>) -> Self {
-        Self { code, status: None, lines: vec![text.into()] }
+        Self { code, status: None, lines: vec![text.into()], issuer: Issuer::Here }
+    }
+
+    /// The same as the word of a peer.
+    #[must_use]
+    pub fn of_peer(self) -> Self {
+        Self { issuer: Issuer::Peer, ..self }
     }
 
     /// What the receiver should do.
@@ -143,7 +161,8 @@ mod tests {
     #[test]
     fn replies_print_as_on_the_wire() {
         assert_eq!(Reply::new(250, EnhancedStatus(2, 1, 0), "Ok").to_string(), "250 2.1.0 Ok\r\n");
-        let ehlo = Reply { code: 250, status: None, lines: vec!["mx.test".into(), "SIZE 100".into()] };
+        let lines = vec!["mx.test".into(), "SIZE 100".into()];
+        let ehlo = Reply { lines, ..Reply::plain(250, "") };
         assert_eq!(ehlo.to_string(), "250-mx.test\r\n250 SIZE 100\r\n");
     }
 

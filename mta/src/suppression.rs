@@ -23,7 +23,8 @@ pub(crate) fn bounces(
         let Outcome::Failed { peer, reply } = &outcome.outcome else { return None };
         let says_so = reply.status.is_some_and(|status| config.statuses.contains(&status));
         // what was found out here is no server's word
-        let recipient = entry.recipients.get(outcome.recipient).filter(|_| says_so && !peer.is_empty())?;
+        let is_word = says_so && !outcome.outcome.is_of_ours();
+        let recipient = entry.recipients.get(outcome.recipient).filter(|_| is_word)?;
         let why = format!("{peer}: {} {} {}", reply.code, reply.status?, reply.text());
         strike(config, &recipient.recipient.address, None, Cause::Bounce, why)
     };

@@ -7,7 +7,7 @@ pub(crate) mod pages;
 pub(crate) mod replay;
 
 use minicbor::{Decode, Encode};
-use waypost_mail::{BodyType, EntryId, Reply, ReversePath, Timestamp, Wishes};
+use waypost_mail::{BodyType, EntryId, Issuer, Reply, ReversePath, Timestamp, Wishes};
 
 use crate::{
     accept::RelayRecipient,
@@ -113,39 +113,36 @@ impl Outcome {
             | Self::Failed { peer, reply } => (peer, reply),
         }
     }
+
+    /// Whether the reply is not that of the next server, also where one was asked.
+    pub fn is_of_ours(&self) -> bool {
+        let (peer, reply) = self.said();
+        peer.is_empty() || reply.issuer == Issuer::Here
+    }
 }
 
 /// What came of one try for one recipient.
-#[derive(Clone, Debug, Decode, Encode, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The next server took it.
-    #[n(0)]
     Delivered {
         /// Its name and address.
-        #[n(0)]
         peer: String,
         /// What it said.
-        #[cbor(n(1), with = "codec::reply")]
         reply: Reply,
     },
     /// To be tried again.
-    #[n(1)]
     Deferred {
         /// Who was asked: name and address, or empty where no one could be.
-        #[n(0)]
         peer: String,
-        /// What it said, or what happened, as a 4yz reply.
-        #[cbor(n(1), with = "codec::reply")]
+        /// What it said, or, of ours, what happened, as a 4yz reply.
         reply: Reply,
     },
     /// Given up.
-    #[n(2)]
     Failed {
         /// Who was asked: name and address, or empty.
-        #[n(0)]
         peer: String,
-        /// What it said, or what happened, as a 5yz reply (also for an expiry).
-        #[cbor(n(1), with = "codec::reply")]
+        /// What it said, or, of ours, what happened, as a 5yz reply (also for an expiry).
         reply: Reply,
     },
 }

@@ -182,6 +182,7 @@ async fn dump(store: &Store) -> String {
             xxh3_64(&octets)
         )
         .unwrap();
+        entry.recipients.iter().flat_map(|to| &to.outcome).for_each(|outcome| dump_noted(&mut text, outcome));
         dump_wishes(&mut text, &entry);
         dump_history(&mut text, &store.queue_history(entry.id).await.unwrap());
     }
@@ -409,7 +410,8 @@ fn dump_history(text: &mut String, history: &[QueueEvent]) {
                     writeln!(text, "  report {at} {recipient} {what} {status:?} {said:?}").unwrap();
                 }
             }
-            QueueEvent::Attempted { dialogues, .. } => {
+            QueueEvent::Attempted { outcomes, dialogues, .. } => {
+                outcomes.iter().for_each(|said| dump_noted(text, &said.outcome));
                 for Dialogue { at, peer, tls, policy, lines } in dialogues {
                     let tls = tls.as_ref().map(|tls| (&tls.version, &tls.cipher, tls.verified));
                     writeln!(text, "  dialogue {at} {peer} {tls:?} {policy} {lines:?}").unwrap();
@@ -417,6 +419,14 @@ fn dump_history(text: &mut String, history: &[QueueEvent]) {
             }
             _ => {}
         }
+    }
+}
+
+/// What was found out here of a server that was asked.
+fn dump_noted(text: &mut String, outcome: &Outcome) {
+    let (peer, reply) = outcome.said();
+    if !peer.is_empty() && outcome.is_of_ours() {
+        writeln!(text, "  noted of {peer}: {} {:?}", reply.code, reply.lines).unwrap();
     }
 }
 
@@ -705,7 +715,8 @@ async fn write(folder: &Path) {
     opened.expunge(inbox, uids(&[7, 8, 9, 10])).await.unwrap();
     opened.delete_mailbox(id("Old/Things")).await.unwrap();
     opened.undelete(uids(&[1]).into_iter().collect(), None).await.unwrap();
-    let peer = || ("mx.far.test".to_owned(), Reply::new(450, EnhancedStatus(4, 2, 0), "later"));
+    let later = Reply::new(450, EnhancedStatus(4, 2, 0), "later").of_peer();
+    let peer = || ("mx.far.test".to_owned(), later.clone());
     let taken = |(peer, reply)| Outcome::Delivered { peer, reply };
     for number in 0..6 {
         let queued = deliver(&store, &format!("relayed {number}"), &[], true).await;

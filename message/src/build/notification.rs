@@ -61,7 +61,7 @@ impl Action {
 pub enum Diagnostic {
     /// What an SMTP server replied: code, status and text.
     Smtp(String),
-    /// What we found ourselves: no such domain, no connection, …
+    /// What we found ourselves, also of the server that was asked: no such domain, no connection, …
     Local(String),
 }
 
@@ -78,7 +78,7 @@ pub struct RecipientReport {
     pub action: Action,
     /// Status code.
     pub status: EnhancedStatus,
-    /// Host name of the server that said so; `None` where none was involved.
+    /// Host name of the server that was asked; `None` where none was involved. Programs read of it only where the diagnostic is its own.
     pub remote_mta: Option<String>,
     /// Its IP address.
     pub remote_address: Option<String>,

@@ -13,7 +13,7 @@ use waypost_storage::{
     StoreError,
 };
 
-use super::schedule::{EXPIRED, Span};
+use super::schedule::Span;
 use crate::{
     authenticity::Signers,
     notification::{Notice, header_block, is_postmaster, postmaster},
@@ -179,8 +179,7 @@ fn reports(
         let recipient = &queued.recipient;
         let (peer, reply) = outcome.outcome.said();
         let text = answer(reply);
-        // no server says that we gave up
-        let ours = peer.is_empty() || reply.status == Some(EXPIRED);
+        let ours = outcome.outcome.is_of_ours();
         Some(RecipientReport {
             original: recipient.original.clone(),
             orcpt: recipient.orcpt.clone(),
@@ -223,15 +222,16 @@ mod tests {
 
     fn outcomes() -> Vec<RecipientOutcome> {
         let peer = || "mx.b.test [192.0.2.1]".to_owned();
-        let unknown = Reply::new(550, EnhancedStatus(5, 1, 1), "no such user");
-        let busy = Reply { code: 450, status: None, lines: vec!["busy".into(), "later".into()] };
+        let unknown = Reply::new(550, EnhancedStatus(5, 1, 1), "no such user").of_peer();
+        let busy = Reply { lines: vec!["busy".into(), "later".into()], ..Reply::plain(450, "").of_peer() };
         let local = Reply::new(550, EnhancedStatus(5, 1, 2), "no such domain");
         [
             Outcome::Failed { peer: peer(), reply: unknown },
             Outcome::Deferred { peer: peer(), reply: busy },
-            Outcome::Delivered { peer: peer(), reply: Reply::plain(250, "ok") },
+            Outcome::Delivered { peer: peer(), reply: Reply::plain(250, "ok").of_peer() },
             Outcome::Failed { peer: String::new(), reply: local },
-            Outcome::Failed { peer: peer(), reply: Reply::new(554, EXPIRED, "given up") },
+            Outcome::Failed { peer: peer(), reply: Reply::new(554, EnhancedStatus(5, 4, 7), "given up") },
+            Outcome::Failed { peer: peer(), reply: Reply::new(552, EnhancedStatus(5, 3, 4), "too large") },
         ]
         .into_iter()
         .enumerate()
@@ -251,26 +251,26 @@ mod tests {
             next_attempt: Timestamp(0),
             warned: false,
         };
-        (0..5).map(queued).collect()
+        (0..6).map(queued).collect()
     }
 
     #[test]
     fn a_sender_is_told_what_it_asked_for() {
         use Action::{Delayed, Failed, Relayed};
         let all_outcomes = outcomes();
-        let all = [(0, Failed), (3, Failed), (4, Failed)];
-        let with_relayed = [(0, Failed), (2, Relayed), (3, Failed), (4, Failed)];
+        let all = [(0, Failed), (3, Failed), (4, Failed), (5, Failed)];
+        let with_relayed = [(0, Failed), (2, Relayed), (3, Failed), (4, Failed), (5, Failed)];
         for (notify, outcomes, late, dsn, expected) in [
-            (None, 0..5, true, false, &all[..]),
-            (None, 0..5, false, true, &all),
+            (None, 0..6, true, false, &all[..]),
+            (None, 0..6, false, true, &all),
             (None, 1..3, true, false, &[(0, Delayed)]),
             (None, 1..3, false, false, &[]),
             (None, 2..3, true, false, &[]),
-            (Some("NEVER"), 0..5, true, false, &[]),
-            (Some("SUCCESS,FAILURE"), 0..5, true, false, &with_relayed),
-            (Some("SUCCESS,FAILURE"), 0..5, true, true, &all),
-            (Some("SUCCESS"), 0..5, true, false, &[(2, Relayed)]),
-            (Some("DELAY"), 0..5, true, true, &[(1, Delayed)]),
+            (Some("NEVER"), 0..6, true, false, &[]),
+            (Some("SUCCESS,FAILURE"), 0..6, true, false, &with_relayed),
+            (Some("SUCCESS,FAILURE"), 0..6, true, true, &all),
+            (Some("SUCCESS"), 0..6, true, false, &[(2, Relayed)]),
+            (Some("DELAY"), 0..6, true, true, &[(1, Delayed)]),
             (Some("SUCCESS,DELAY"), 1..3, true, false, &[(0, Delayed), (1, Relayed)]),
         ] {
             let tells = Tells { dsn, overdue: false };
@@ -321,6 +321,7 @@ mod tests {
             "r0@b.test Failed 5.1.1 mx.b.test Smtp(\"550 5.1.1 no such user\")",
             "r3@b.test Failed 5.1.2 nobody Local(\"550 5.1.2 no such domain\")",
             "r4@b.test Failed 5.4.7 mx.b.test Local(\"554 5.4.7 given up\")",
+            "r5@b.test Failed 5.3.4 mx.b.test Local(\"552 5.3.4 too large\")",
         ];
         assert_eq!(told(&outcomes(), true), failed);
         let others = [

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use waypost_config::Schedule;
-use waypost_mail::{EnhancedStatus, Overdue, Reply, Severity, Timestamp};
+use waypost_mail::{EnhancedStatus, Issuer, Overdue, Reply, Severity, Timestamp};
 use waypost_storage::{Deadline, Outcome, QueueEntry};
 
 /// Wait where the configuration names none.
@@ -15,7 +15,7 @@ const JITTER_PERMILLE_MAX: u64 = 100;
 const REPLY_TEXT_BYTES_MAX: usize = 500;
 
 /// Status of what is given up because it waited too long (RFC 3463 section 3.5).
-pub(super) const EXPIRED: EnhancedStatus = EnhancedStatus(5, 4, 7);
+const EXPIRED: EnhancedStatus = EnhancedStatus(5, 4, 7);
 
 /// The time that a message has.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,8 @@ pub(super) fn outcome(peer: String, mut reply: Reply, expired: bool) -> Outcome 
         Severity::Success => Outcome::Delivered { peer, reply },
         Severity::Permanent => Outcome::Failed { peer, reply },
         Severity::Transient if expired => {
-            let text = format!("given up; the last answer was: {} {}", code(&reply), reply.text());
+            let last = if reply.issuer == Issuer::Peer { "the last answer was" } else { "at last" };
+            let text = format!("given up; {last}: {} {}", code(&reply), reply.text());
             Outcome::Failed { peer, reply: Reply::new(554, EXPIRED, text) }
         }
         Severity::Transient => Outcome::Deferred { peer, reply },
@@ -246,9 +247,9 @@ mod tests {
     #[test]
     fn replies_become_outcomes() {
         let peer = || "mx [::1]".to_owned();
-        let ok = Reply::plain(250, "ok");
-        let later = Reply::new(451, EnhancedStatus(4, 7, 1), "later");
-        let no = Reply::plain(550, "no");
+        let ok = Reply::plain(250, "ok").of_peer();
+        let later = Reply::new(451, EnhancedStatus(4, 7, 1), "later").of_peer();
+        let no = Reply::plain(550, "no").of_peer();
         for expired in [false, true] {
             let delivered = Outcome::Delivered { peer: peer(), reply: ok.clone() };
             assert_eq!(outcome(peer(), ok.clone(), expired), delivered);
@@ -259,8 +260,13 @@ mod tests {
         }
         let deferred = Outcome::Deferred { peer: peer(), reply: later.clone() };
         assert_eq!(outcome(peer(), later.clone(), false), deferred);
-        let text = "given up; the last answer was: 451 4.7.1 later";
-        let reply = Reply::new(554, EnhancedStatus(5, 4, 7), text);
-        assert_eq!(outcome(peer(), later, true), Outcome::Failed { peer: peer(), reply });
+        let lost = Reply::new(451, EnhancedStatus(4, 4, 1), "no connection");
+        for (reply, text) in [
+            (later, "given up; the last answer was: 451 4.7.1 later"),
+            (lost, "given up; at last: 451 4.4.1 no connection"),
+        ] {
+            let given_up = Reply::new(554, EnhancedStatus(5, 4, 7), text);
+            assert_eq!(outcome(peer(), reply, true), Outcome::Failed { peer: peer(), reply: given_up });
+        }
     }
 }

@@ -68,6 +68,8 @@ struct Site<P> {
     /// How many did, and have hung for so long that others must not wait for them.
     hanging: usize,
     in_turn: bool,
+    /// Whether a server closed a connection without a word while a message went along with its envelope.
+    hangs_up: bool,
     /// When the site is looked at next.
     wake: Option<Timestamp>,
     /// Wakes connections that are idle.
@@ -489,6 +491,17 @@ impl<P: Apart + Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         sites.get_mut(site_id.0 as usize)?.as_mut()?.take_ready(site_id, in_flight)
     }
 
+    /// Takes the next message that is due into flight, also one that rests, whatever the pace: it comes back.
+    pub(super) fn take_due(&mut self, site_id: SiteId) -> Option<EntryId> {
+        let Self { sites, in_flight, rerouted, .. } = self;
+        let site = sites.get_mut(site_id.0 as usize)?.as_mut()?;
+        let next = || site.ready.pop().or_else(|| site.resting.pop().map(|Reverse((_, id))| id));
+        let id =
+            std::iter::from_fn(next).find(|id| !rerouted.contains(id) && in_flight.insert((*id, site_id)))?;
+        site.in_flight += 1;
+        Some(id)
+    }
+
     /// A message is in flight no more at a destination. `open`: where its open recipients are, and when they are due.
     pub(super) fn done(
         &mut self,
@@ -529,6 +542,18 @@ impl<P: Apart + Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         if let Some(site) = self.site(site_id) {
             site.pace.troubled();
         }
+    }
+
+    /// A server that had taken messages closed the connection without a word when the next one was on its way with its envelope.
+    pub(super) fn hung_up(&mut self, site_id: SiteId) {
+        if let Some(site) = self.site(site_id) {
+            site.hangs_up = true;
+        }
+    }
+
+    /// Whether one of its servers did: messages go to them when their envelope is answered.
+    pub(super) fn hangs_up(&self, site_id: SiteId) -> bool {
+        self.get(site_id).is_some_and(|site| site.hangs_up)
     }
 
     /// A connection has ended.
@@ -755,6 +780,7 @@ impl<P> Site<P> {
             in_flight: 0,
             hanging: 0,
             in_turn: false,
+            hangs_up: false,
             wake: None,
             bell: Arc::default(),
         }

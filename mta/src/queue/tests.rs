@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use hickory_resolver::proto::rr::{RData, rdata};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
 };
 use waypost_auth::Directory;
@@ -31,11 +31,13 @@ use crate::{
 };
 
 mod notices;
+mod refused;
 mod suppression;
 
 /// What a server says to RCPT, and how many connections it takes.
 #[derive(Clone, Debug)]
 struct Peer {
+    greeting: Arc<Mutex<&'static str>>,
     ehlo: &'static str,
     rcpt: Arc<Mutex<&'static str>>,
     seen: Arc<Mutex<Seen>>,
@@ -65,7 +67,8 @@ impl Peer {
     async fn start_at(address: SocketAddr, rcpt: &'static str, ehlo: &'static str) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let peer = Self { ehlo, rcpt: Arc::new(Mutex::new(rcpt)), seen: Arc::default(), address };
+        let greeting = Arc::new(Mutex::new("220 b"));
+        let peer = Self { greeting, ehlo, rcpt: Arc::new(Mutex::new(rcpt)), seen: Arc::default(), address };
         let server = peer.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -79,7 +82,8 @@ impl Peer {
     async fn serve(self, stream: TcpStream) {
         let (read, mut write) = stream.into_split();
         let mut lines = BufReader::new(read).lines();
-        write.write_all(b"220 b\r\n").await.unwrap();
+        let greeting = *self.greeting.lock().unwrap();
+        write.write_all(format!("{greeting}\r\n").as_bytes()).await.unwrap();
         let mut message: Option<String> = None;
         while let Ok(Some(line)) = lines.next_line().await {
             let reply = match (&mut message, line.as_str()) {
@@ -132,6 +136,7 @@ impl Peer {
 struct World {
     context: Context,
     control: Control,
+    live: watch::Sender<Arc<Live>>,
     account: AccountId,
     _directory: tempfile::TempDir,
 }
@@ -164,9 +169,10 @@ impl World {
         let account = store.create_account(account).await.unwrap();
         let records: Vec<_> = store.directory().borrow().accounts.values().cloned().collect();
         let live = Live { directory: Directory::new(&config, &records).unwrap(), config: Arc::new(config) };
+        let (live, watched) = watch::channel(Arc::new(live));
         let context = Context {
             store,
-            live: watch::channel(Arc::new(live)).1,
+            live: watched,
             tls: Policies::in_memory(resolver.clone()),
             resolver,
             srs: Srs::new(&[7; 32]),
@@ -179,7 +185,7 @@ impl World {
         let control = Control::default();
         let (running, controlled) = (context.clone(), control.clone());
         context.shutdown.spawn(async move { run_with(running, &controlled).await });
-        Self { context, control, account, _directory: directory }
+        Self { context, control, live, account, _directory: directory }
     }
 
     async fn submit(&self, from: ReversePath, to: &[&str]) -> EntryId {

@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU32;
 
-use waypost_mail::{EnhancedStatus, Reply};
+use waypost_mail::{EnhancedStatus, Issuer, Reply};
 
 /// Longest reply line in octets, its end included. RFC 5321 section 4.5.3.1.5 says 512; servers that quote URLs exceed it.
 pub const REPLY_LINE_BYTES_MAX: usize = 4096;
@@ -122,9 +122,10 @@ fn with_status(code: u16, lines: Vec<String>) -> Reply {
     match common {
         Some(parts) => {
             let status = parts.first().map(|(status, _)| *status);
-            Reply { code, status, lines: parts.into_iter().map(|(_, text)| text).collect() }
+            let lines = parts.into_iter().map(|(_, text)| text).collect();
+            Reply { code, status, lines, issuer: Issuer::Peer }
         }
-        None => Reply { code, status: None, lines },
+        None => Reply { code, status: None, lines, issuer: Issuer::Peer },
     }
 }
 
@@ -274,7 +275,8 @@ mod tests {
 
     fn reply(code: u16, status: Option<(u8, u16, u16)>, lines: &[&str]) -> Reply {
         let status = status.map(|(class, subject, detail)| EnhancedStatus(class, subject, detail));
-        Reply { code, status, lines: lines.iter().map(|line| (*line).to_owned()).collect() }
+        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+        Reply { code, status, lines, issuer: Issuer::Peer }
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use minicbor::{Decoder, Encoder, bytes::ByteVec, decode, encode, encode::Write};
 use waypost_mail::{
     AccessKey, AccountCertificate, AccountId, AccountSource, Address, ApopSecret, AppPassword, BodyType,
-    DateTime, Domain, EmailId, EnhancedStatus, EntryId, EnvelopeId, Keyword, LoginService, MailboxId, ModSeq,
-    Notify, OriginalRecipient, Overdue, Reply, ReturnContent, ReversePath, Solicitation, SystemFlags,
-    ThreadId, Timestamp, TotpSecret, Uid, UidValidity, UidlId,
+    DateTime, Domain, EmailId, EntryId, EnvelopeId, Keyword, LoginService, MailboxId, ModSeq, Notify,
+    OriginalRecipient, Overdue, ReturnContent, ReversePath, Solicitation, SystemFlags, ThreadId, Timestamp,
+    TotpSecret, Uid, UidValidity, UidlId,
 };
 
 use crate::{
@@ -157,9 +157,6 @@ kept_as!(special_use: Option<SpecialUse> as Option<u8>, |v| v.map(special_use_nu
     None => Some(None),
     Some(number) => SPECIAL_USES.get(usize::from(number)).copied().map(Some),
 });
-kept_as!(reply: Reply as (u16, Option<(u8, u16, u16)>, Vec<String>),
-    |v| (v.code, v.status.map(|s| (s.0, s.1, s.2)), v.lines.clone()),
-    |v| Some(Reply { code: v.0, status: v.1.map(|s| EnhancedStatus(s.0, s.1, s.2)), lines: v.2 }));
 kept_as!(body_place: BodyPlace as (u8, u64, u64),
 |v| match *v {
     BodyPlace::Area(at) => (0, u64::from(at), 0),

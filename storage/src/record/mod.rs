@@ -53,6 +53,7 @@
 //! | 71 | 1 | directory | `ApopChanged` |
 
 pub(crate) mod codec;
+mod outcome;
 mod sharing;
 mod snapshot;
 mod wishes;

@@ -48,7 +48,9 @@ impl RecipientReport {
         let delayed = self.action == Action::Delayed;
         fields.push("Action", self.action.name());
         fields.push("Status", &self.status.to_string());
-        if let Some(host) = &self.remote_mta {
+        // beside a diagnostic it says that the diagnostic is the remote server's (RFC 3464 section 2.3.6)
+        let is_ours = matches!(self.diagnostic, Some(Diagnostic::Local(_)));
+        if let Some(host) = self.remote_mta.as_ref().filter(|_| !is_ours) {
             fields.push("Remote-MTA", &format!("dns; {}", cut(host)));
         }
         match &self.diagnostic {

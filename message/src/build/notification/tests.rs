@@ -70,6 +70,23 @@ fn a_delay_is_reported() {
 }
 
 #[test]
+fn the_remote_server_is_named_to_programs_only_beside_its_own_words() {
+    let fields = |diagnostic| {
+        parts(&notification(vec![RecipientReport { diagnostic, ..report() }]).build())[1].clone()
+    };
+    let text = || "552 5.3.4 too large".to_owned();
+    for (diagnostic, line, is_named) in [
+        (Some(Diagnostic::Smtp(text())), "Diagnostic-Code: smtp; 552 5.3.4 too large\r\n", true),
+        (Some(Diagnostic::Local(text())), "Diagnostic-Code: x-waypost; 552 5.3.4 too large\r\n", false),
+        (None, "Status: 5.1.1\r\n", true),
+    ] {
+        let fields = fields(diagnostic);
+        assert!(fields.contains(line), "{fields}");
+        assert_eq!(fields.contains("Remote-MTA: dns; mx.b.test\r\n"), is_named, "{fields}");
+    }
+}
+
+#[test]
 fn inputs_begin_no_fields() {
     let evil = "x\r\nEvil: y\n\r\nEvil: z";
     let mut recipient = report();
@@ -246,6 +263,13 @@ fn words_say_what_happened_and_what_comes_next() {
         diagnostic: Some(Diagnostic::Local("550 5.1.2 no such domain".into())),
         ..report()
     };
+    let of_server = |status, text: &str| RecipientReport {
+        status,
+        diagnostic: Some(Diagnostic::Local(text.into())),
+        ..report()
+    };
+    let unreached = of_server(EnhancedStatus(4, 4, 1), "451 4.4.1 no connection: timeout");
+    let too_large = of_server(EnhancedStatus(5, 3, 4), "552 5.3.4 the message has 9 octets");
     let good =
         |action| RecipientReport { action, status: EnhancedStatus(2, 1, 5), diagnostic: None, ..report() };
     let alias = Address::parse("team@xn--bcher-kva.example").unwrap();
@@ -268,6 +292,18 @@ fn words_say_what_happened_and_what_comes_next() {
             ],
         ),
         (ours, &["Our server noted on Thu, 01 Jan 1970 00:01:00 +0000:\n        550 5.1.2 no such domain\n"]),
+        (
+            unreached,
+            &[
+                "The server mx.b.test [192.0.2.1] could not be reached on Thu, 01 Jan 1970 00:01:00 +0000:\n        451 4.4.1 no connection: timeout\n",
+            ],
+        ),
+        (
+            too_large,
+            &[
+                "Of the server mx.b.test [192.0.2.1] we noted on Thu, 01 Jan 1970 00:01:00 +0000:\n        552 5.3.4 ",
+            ],
+        ),
         (good(Action::Delivered), &["All went well", "The mail is in the recipient's mailbox."]),
         (good(Action::Relayed), &["All went well", "does not tell what becomes of it"]),
         (good(Action::Expanded), &["All went well", "goes on to several addresses"]),

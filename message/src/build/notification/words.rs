@@ -1,6 +1,6 @@
 //! The part for people: what happened to which message, who said so, and what can be done.
 
-use waypost_mail::{Address, DateTime};
+use waypost_mail::{Address, DateTime, EnhancedStatus};
 
 use super::{Action, Diagnostic, Notification, Original, Reader, RecipientReport, cut, line, meaning};
 use crate::{HeaderBlock, decode::header_text};
@@ -108,6 +108,9 @@ impl RecipientReport {
         let who = match (diagnostic, self.server()) {
             (Diagnostic::Smtp(_), Some(server)) => format!("The server {server} answered"),
             (Diagnostic::Smtp(_), None) => "The next server answered".to_owned(),
+            (Diagnostic::Local(_), Some(server)) if self.is_unreached() => {
+                format!("The server {server} could not be reached")
+            }
             (Diagnostic::Local(_), Some(server)) => format!("Of the server {server} we noted"),
             (Diagnostic::Local(_), None) => "Our server noted".to_owned(),
         };
@@ -119,6 +122,11 @@ impl RecipientReport {
             text += &format!("        {said}\n");
         }
         text
+    }
+
+    /// Whether the server did not answer at all (RFC 3463 section 3.5: X.4.1).
+    fn is_unreached(&self) -> bool {
+        matches!(self.status, EnhancedStatus(_, 4, 1))
     }
 
     /// Its name and address.

@@ -49,6 +49,35 @@ async fn the_postmaster_is_told_of_a_notification_that_expires_but_not_that_it_i
 }
 
 #[tokio::test]
+async fn what_was_noted_here_is_not_told_as_the_word_of_the_next_server() {
+    let server = |rcpt, ehlo| Peer::start_with(rcpt, ehlo);
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let small = server("250 ok", "250-b\r\n250 SIZE 10").await.address;
+    let busy = server("451 4.7.1 later", "250 b").await.address;
+    let strict = server("550 5.1.1 no such user", "250 b").await.address;
+    let late = || QueueConfig { warn_after: Duration::ZERO, ..queue() };
+    let over = || QueueConfig { lifetime: Duration::ZERO, ..queue() };
+    for (address, queue, words, code) in [
+        (dead, late(), "could not be reached on", "x-waypost; 451 4.4.1 no connection: "),
+        (small, late(), "we noted on", "x-waypost; 552 5.3.4 the message has "),
+        (busy, over(), "we noted on", "x-waypost; 554 5.4.7 given up; the last answer was: 451 4.7.1 later"),
+        (busy, late(), "answered on", "smtp; 451 4.7.1 later"),
+        (strict, late(), "answered on", "smtp; 550 5.1.1 no such user"),
+    ] {
+        let world = World::start(address, queue).await;
+        world.submit(sender(), &["x@b.test"]).await;
+        let tried = |store: &Store| store.queue().iter().all(|entry| entry.attempts > 0);
+        world.until("it was tried", tried).await;
+        let told = world.inbox().await.remove(0).replace("=\r\n", "");
+        let by_server = code.starts_with("smtp");
+        assert!(told.contains(&format!("server 127.0.0.1 [127.0.0.1] {words}")), "{told}");
+        assert!(told.contains(&format!("Diagnostic-Code: {code}")), "{told}");
+        assert_eq!(told.contains("Remote-MTA: dns; 127.0.0.1\r\n"), by_server, "{told}");
+        world.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn what_the_postmaster_is_told_never_goes_round() {
     let peer = Peer::start("550 5.1.1 no such user").await;
     let alias = AliasConfig { from: address("postmaster@a.test"), to: vec![address("boss@c.test")] };

@@ -119,7 +119,7 @@ mod tests {
         record.sent(&"ü".repeat(LINE_BYTES_MAX));
         record.sent_secret("AUTH PLAIN");
         record.heard_secret(334);
-        record.heard(&Reply { code: 250, status: None, lines: vec!["a".into(), "b".into()] });
+        record.heard(&Reply { lines: vec!["a".into(), "b".into()], ..Reply::plain(250, "") });
         record.note("lost");
         let lines: Vec<_> = record.lines().collect();
         assert_eq!(lines[0].len(), 3 + LINE_BYTES_MAX);

@@ -20,8 +20,8 @@ use crate::smtp::{
     reply::{Capabilities, Limits, SizeLimit},
 };
 
-/// Status of a reply that says that a transaction has too many recipients (RFC 3463 section 3.6).
-const TOO_MANY_RECIPIENTS: EnhancedStatus = EnhancedStatus(4, 5, 3);
+/// Statuses of replies that say that a transaction has too many recipients (RFC 3463 section 3.6).
+const TOO_MANY_RECIPIENTS: [EnhancedStatus; 2] = [EnhancedStatus(4, 5, 3), EnhancedStatus(5, 5, 3)];
 
 /// Most pipelined commands without reply: their replies fit into a TCP window, so neither side stops reading
 /// (RFC 2920 section 3.1).
@@ -42,6 +42,8 @@ pub struct Outgoing {
     pub smtputf8: bool,
     /// What its sender asks for.
     pub wishes: Wishes<DeliverBy>,
+    /// Whether its octets may go out with its envelope, before that is answered.
+    pub may_go_along: bool,
 }
 
 /// Whom a message is for.
@@ -74,7 +76,7 @@ impl Outgoing {
     pub fn new(reverse_path: ReversePath, recipients: Vec<Address>, size: u64) -> Self {
         let recipients = recipients.into_iter().map(OutgoingRecipient::from).collect();
         let (body, wishes) = (BodyType::SevenBit, Wishes::default());
-        Self { reverse_path, recipients, size, body, smtputf8: false, wishes }
+        Self { reverse_path, recipients, size, body, smtputf8: false, wishes, may_go_along: true }
     }
 
     fn addresses_need_smtputf8(&self) -> bool {
@@ -314,6 +316,16 @@ impl Transaction {
         !self.open && !self.recipients.iter().any(|recipient| matches!(recipient, Recipient::Settled(_)))
     }
 
+    /// Whether no command of it is answered.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.answered == 0
+    }
+
+    /// Whether the message may go out with its envelope.
+    pub(super) fn may_go_along(&self) -> bool {
+        self.message.may_go_along
+    }
+
     /// Whether the message goes as it is, also where it has no lines.
     pub(super) fn is_binary(&self) -> bool {
         self.message.body == BodyType::BinaryMime
@@ -393,12 +405,13 @@ impl Transaction {
         self.recipients.contains(&Recipient::Accepted)
     }
 
-    /// Whether a reply to RCPT says that others were enough (RFC 5321 section 4.5.3.1.10): what speaks against this recipient in
-    /// this transaction does not in another one.
+    /// Whether a reply to RCPT says that others were enough: what speaks against this recipient in this transaction does not in another
+    /// one. The code was 552 once, and that must not be taken as permanent either (RFC 5321 section 4.5.3.1.10). A recipient whose mailbox
+    /// is full is settled by it when it comes first in a further transaction.
     fn is_too_many(&self, reply: &Reply) -> bool {
         let says_so = match reply.status {
-            Some(status) => status == TOO_MANY_RECIPIENTS,
-            None => reply.code == 452,
+            Some(status) => TOO_MANY_RECIPIENTS.contains(&status),
+            None => matches!(reply.code, 452 | 552),
         };
         says_so && self.has_accepted()
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use waypost_auth::sasl::{Certificate, Channel, Exchange, Offer, Progress};
-use waypost_mail::{Address, AddressRef, BodyType, Reply, ReversePath};
+use waypost_mail::{Address, AddressRef, BodyType, Issuer, Reply, ReversePath};
 use waypost_net::{Step, TlsInfo};
 
 use super::{
@@ -100,7 +100,7 @@ impl Server {
         if self.may_log_in() && self.login == Login::Anonymous && dialect == Dialect::Esmtp {
             lines.push(format!("AUTH {}", self.offer().names()));
         }
-        self.say(&Reply { code: 250, status: None, lines });
+        self.say(&Reply { code: 250, status: None, lines, issuer: Issuer::Here });
         State::Ready(None)
     }
 

@@ -1,6 +1,6 @@
 //! What the server says. Texts are constants; enhanced codes are those of RFC 3463, RFC 5248 and RFC 4954.
 
-use waypost_mail::{Address, EnhancedStatus, Refusal, Reply};
+use waypost_mail::{Address, EnhancedStatus, Issuer, Refusal, Reply};
 
 use super::{Accepted, line::LineKind};
 use crate::smtp::{command::CommandError, data::DataFault};
@@ -141,7 +141,7 @@ pub(super) fn help(commands: &[&str], form: Option<&str>) -> Reply {
         Some(form) => vec![form.to_owned()],
         None => vec![format!("Commands: {}", commands.join(" ")), HELP_FORM.to_owned()],
     };
-    Reply { code: 214, status: Some(S(2, 0, 0)), lines }
+    Reply { code: 214, status: Some(S(2, 0, 0)), lines, issuer: Issuer::Here }
 }
 
 /// The reply to a line beyond its bound.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use waypost_auth::Live;
-use waypost_mail::{Domain, EntryId, Overdue, Reply, ReversePath, Timestamp};
+use waypost_mail::{Domain, EntryId, Issuer, Overdue, Reply, ReversePath, Timestamp};
 use waypost_mta::{
     queue::{Control, Place, SiteStatus},
     tls_policy::{Alarm, Wish},
@@ -221,10 +221,14 @@ fn sender(path: &ReversePath) -> String {
     }
 }
 
-/// `mx.example.org [192.0.2.1]: 451 4.7.1 later`
+/// `mx.example.org [192.0.2.1]: 451 4.7.1 later`, or what was noted here of that server
 fn said((peer, reply): (&str, &Reply)) -> String {
     let text = wire(reply).join(" / ");
-    if peer.is_empty() { text } else { format!("{peer}: {text}") }
+    match reply.issuer {
+        _ if peer.is_empty() => text,
+        Issuer::Peer => format!("{peer}: {text}"),
+        Issuer::Here => format!("{peer}, as noted here: {text}"),
+    }
 }
 
 /// The lines of a reply as they came.
@@ -325,7 +329,13 @@ fn outcome_line(addresses: &[String], outcome: &RecipientOutcome) -> OutcomeLine
         Outcome::Deferred { .. } => "deferred",
         Outcome::Failed { .. } => "failed",
     };
-    OutcomeLine { recipient, outcome: name.to_owned(), peer: peer.to_owned(), reply: wire(reply) }
+    OutcomeLine {
+        recipient,
+        outcome: name.to_owned(),
+        peer: peer.to_owned(),
+        ours: outcome.outcome.is_of_ours(),
+        reply: wire(reply),
+    }
 }
 
 fn dialogue(dialogue: Dialogue) -> DialogueLine {

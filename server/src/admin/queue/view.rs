@@ -242,7 +242,10 @@ pub struct OutcomeLine {
     pub outcome: String,
     /// The server: name and address; empty where none could be asked.
     pub peer: String,
-    /// What it said, line by line, or what happened.
+    /// Whether the reply is this server's: what it found out of the other one, or without it.
+    #[serde(default)]
+    pub ours: bool,
+    /// What the server said, line by line, or what happened.
     pub reply: Vec<String>,
 }
 

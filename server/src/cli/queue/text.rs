@@ -160,8 +160,12 @@ fn happened(line: &HistoryLine) -> Vec<String> {
 }
 
 fn outcome(outcome: &OutcomeLine) -> Vec<String> {
-    let OutcomeLine { recipient, outcome, peer, reply } = outcome;
-    let by = if peer.is_empty() { "without asking a server".to_owned() } else { format!("by {peer}") };
+    let OutcomeLine { recipient, outcome, peer, ours, reply } = outcome;
+    let by = match (peer.as_str(), ours) {
+        ("", _) => "without asking a server".to_owned(),
+        (peer, true) => format!("as noted here of {peer}"),
+        (peer, false) => format!("by {peer}"),
+    };
     let mut lines = vec![format!("    <{recipient}>  {outcome} {by}")];
     lines.extend(reply.iter().map(|line| format!("        {line}")));
     lines
@@ -179,6 +183,27 @@ fn dialogue(dialogue: &DialogueLine) -> Vec<String> {
     let mut said = vec![format!("    what was said with {peer} at {at}; {tls}; {policy}")];
     said.extend(lines.iter().map(|line| format!("        {line}")));
     said
+}
+
+/// A message as a terminal shows it, in pieces.
+#[derive(Debug, Default)]
+pub(super) struct Tamed {
+    /// The last octet of the piece before.
+    last: u8,
+}
+
+impl Tamed {
+    /// Puts `?` in the place of octets that a terminal obeys: controls of US-ASCII but line ends and tabs, and those of UTF-8 behind 0xC2.
+    pub(super) fn clean(&mut self, octets: &mut [u8]) {
+        for octet in octets {
+            let is_ascii = octet.is_ascii_control() && !matches!(octet, b'\r' | b'\n' | b'\t');
+            let is_other = self.last == 0xc2 && (0x80..0xa0).contains(octet);
+            self.last = *octet;
+            if is_ascii || is_other {
+                *octet = b'?';
+            }
+        }
+    }
 }
 
 /// Octets that a terminal obeys, or that end lines, are not shown.
@@ -249,6 +274,17 @@ mod tests {
     }
 
     #[test]
+    fn a_terminal_obeys_no_octet_of_a_message() {
+        let message = "A: gr\u{fc}\u{df}e\t\u{a0}\r\n\x1b[2J\u{9b}2J\x07\x7f\0.\r\n".as_bytes();
+        let expected = b"A: gr\xc3\xbc\xc3\x9fe\t\xc2\xa0\r\n?[2J\xc2?2J???.\r\n";
+        for piece in [1, 2, 3, 4096] {
+            let (mut shown, mut octets) = (Tamed::default(), message.to_vec());
+            octets.chunks_mut(piece).for_each(|piece| shown.clean(piece));
+            assert_eq!(octets, expected, "by {piece}");
+        }
+    }
+
+    #[test]
     fn reports_that_came_back_are_shown() {
         let report = |status: Option<&str>, said: Option<&str>| ReportLine {
             recipient: "x@b.test".to_owned(),
@@ -283,6 +319,30 @@ mod tests {
                 "      <>  complaint: abuse",
             ]
         );
+    }
+
+    #[test]
+    fn a_try_tells_what_servers_said_from_what_was_noted_here() {
+        let by = |peer: &str, ours| {
+            let outcome = OutcomeLine {
+                recipient: "x@b.test".to_owned(),
+                outcome: "deferred".to_owned(),
+                peer: peer.to_owned(),
+                ours,
+                reply: vec!["451 4.4.1 no".to_owned()],
+            };
+            super::outcome(&outcome)
+        };
+        for (peer, ours, expected) in [
+            ("mx [::1]", false, "by mx [::1]"),
+            ("mx [::1]", true, "as noted here of mx [::1]"),
+            ("", true, "without asking a server"),
+        ] {
+            assert_eq!(
+                by(peer, ours),
+                [format!("    <x@b.test>  deferred {expected}"), "        451 4.4.1 no".to_owned()]
+            );
+        }
     }
 
     #[test]
