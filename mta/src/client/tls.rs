@@ -16,7 +16,7 @@ const ENCRYPTION_NEEDED: EnhancedStatus = EnhancedStatus(5, 7, 10);
 /// What is demanded of TLS with a server. What is said to one behind a socket does not leave this machine.
 pub async fn tls_policy(towards: &Towards<'_>, target: &Target) -> TlsPolicy {
     match &target.place {
-        Place::Tcp(address) => towards.decide(&target.host, address.port()).await,
+        Place::Tcp(address) => towards.decide(&target.host, address.port(), target.mx).await,
         Place::Socket(_) => next_hop_policy(TlsLevel::None, &target.host),
     }
 }

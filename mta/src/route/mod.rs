@@ -18,9 +18,9 @@ use waypost_config::{
 use waypost_mail::{Domain, EnhancedStatus, Refusal};
 
 use crate::{
-    dns::{DnsError, Resolver},
+    dns::{DnsError, Resolver, Security},
     smtp::client::{Encryption, Login, Protocol},
-    tls_policy::Whose,
+    tls_policy::{Whose, Wish, counts_what_is_published},
 };
 use exchange::{Exchanger, Found};
 
@@ -203,16 +203,17 @@ fn configured(config: &Config, route: &RouteConfig) -> (Reason, Destination) {
     (reason, Destination::NextHops(next_hops))
 }
 
-/// Finds the servers of a destination. `seed` decides in which order equal mail exchangers are tried.
+/// Finds the servers of a destination for mail whose sender wishes this. `seed` decides in which order equal mail exchangers are tried.
 pub async fn resolve(
     resolver: &Resolver,
     config: &Config,
     destination: &Destination,
+    wish: Wish,
     seed: u64,
 ) -> RoutePlan {
     let found = match destination {
         Destination::NextHops(hops) => next_hop_targets(resolver, hops).await,
-        Destination::Exchangers(domain) => exchange_targets(resolver, config, domain, seed).await,
+        Destination::Exchangers(domain) => exchange_targets(resolver, config, domain, wish, seed).await,
     };
     let targets = match found {
         Ok(targets) => targets,
@@ -264,37 +265,38 @@ async fn next_hop_targets(resolver: &Resolver, hops: &NextHops) -> Result<Vec<Ta
     }
 }
 
+/// What of the domain's DNS is asked with DNSSEC is not asked without: the answer that names the exchangers is the one whose security
+/// counts.
 async fn exchange_targets(
     resolver: &Resolver,
     config: &Config,
     domain: &Domain,
+    wish: Wish,
     seed: u64,
 ) -> Result<Vec<Target>, Refusal> {
-    let (port, is_own) = (config.queue.mx_port, |address| is_own(config, address));
-    let sources = &config.queue.sources;
-    let found = match domain.as_ip() {
-        Some(address) => {
-            let exchanger = Exchanger { preference: 0, host: domain.to_string() };
-            vec![Found { exchanger, addresses: Ok(vec![address]) }]
-        }
-        None => exchangers(resolver, config, domain, seed).await?,
+    if let Some(address) = domain.as_ip() {
+        let exchanger = Exchanger { preference: 0, host: domain.to_string() };
+        let found = vec![Found { exchanger, addresses: Ok(vec![address]) }];
+        return listed(config, found, Security::Insecure);
+    }
+    let (answer, security) = if counts_what_is_published(&config.outbound_tls, domain, wish) {
+        resolver.secured_mx(domain).await
+    } else {
+        (resolver.mx(domain).await, Security::Insecure)
     };
-    let targets = exchange::targets(found, &is_own, port)?;
-    Ok(targets.into_iter().map(|target| target.from(sources)).collect())
-}
-
-async fn exchangers(
-    resolver: &Resolver,
-    config: &Config,
-    domain: &Domain,
-    seed: u64,
-) -> Result<Vec<Found>, Refusal> {
-    let exchangers = exchange::exchangers(domain, resolver.mx(domain).await, &config.hostname, seed)?;
+    let exchangers = exchange::exchangers(domain, answer, &config.hostname, seed)?;
     let hosts: Vec<&str> =
         exchangers.iter().take(ADDRESSES_MAX).map(|exchanger| exchanger.host.as_str()).collect();
     let addresses = resolver.addresses_of(&hosts, ADDRESSES_MAX).await;
     let found = exchangers.into_iter().zip(addresses);
-    Ok(found.map(|(exchanger, addresses)| Found { exchanger, addresses }).collect())
+    let found = found.map(|(exchanger, addresses)| Found { exchanger, addresses }).collect();
+    listed(config, found, security)
+}
+
+fn listed(config: &Config, found: Vec<Found>, security: Security) -> Result<Vec<Target>, Refusal> {
+    let QueueConfig { mx_port, sources, .. } = &config.queue;
+    let targets = exchange::targets(found, &|address| is_own(config, address), *mx_port)?;
+    Ok(targets.into_iter().map(|target| Target { mx: security, ..target.from(sources) }).collect())
 }
 
 /// Whether we receive mail there ourselves: on the address, or on all of this machine's.

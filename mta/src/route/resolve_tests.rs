@@ -107,7 +107,7 @@ async fn resolver(lines: &str) -> Resolver {
 async fn plan(lines: &str, config: &Config) -> String {
     let resolver = resolver(lines).await;
     let destination = destination(config, None, &Domain::new("b.test").unwrap());
-    match resolve(&resolver, config, &destination, 1).await {
+    match resolve(&resolver, config, &destination, Wish::Usual, 1).await {
         RoutePlan::Fail(refusal) => format!("{} {}", refusal.code, refusal.status),
         RoutePlan::Send(route) => {
             let line = |target: &Target| match target.preference {
@@ -210,7 +210,8 @@ async fn next_hops_that_are_not_found_wait_and_others_are_tried() {
     }
     let config = to("[\"198.51.100.5\", \"[2001:db8::5]:25\"]");
     let destination = destination(&config, None, &Domain::new("b.test").unwrap());
-    let RoutePlan::Send(route) = resolve(&resolver("").await, &config, &destination, 1).await else {
+    let RoutePlan::Send(route) = resolve(&resolver("").await, &config, &destination, Wish::Usual, 1).await
+    else {
         panic!()
     };
     let sources: Vec<Option<IpAddr>> = route.targets.iter().map(|target| target.source).collect();
@@ -278,7 +279,9 @@ async fn exchangers_are_looked_up_some_at_a_time_and_stay_in_their_order() {
     let config = config("");
     let begun = tokio::time::Instant::now();
     let destination = Destination::Exchangers(Domain::new("b.test").unwrap());
-    let RoutePlan::Send(route) = resolve(&resolver, &config, &destination, 7).await else { panic!() };
+    let RoutePlan::Send(route) = resolve(&resolver, &config, &destination, Wish::Usual, 7).await else {
+        panic!()
+    };
     let last: Vec<String> =
         route.targets.iter().map(|target| target.ip().unwrap().to_string().replace("192.0.2.", "")).collect();
     assert_eq!(last.join(" "), "0 1 3 4 5 6 7 8 9");

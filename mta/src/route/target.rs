@@ -8,6 +8,8 @@ use std::{
 
 use waypost_config::SourceAddresses;
 
+use crate::dns::Security;
+
 /// A server to try.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Target {
@@ -19,6 +21,8 @@ pub struct Target {
     pub preference: Option<u16>,
     /// The address of ours that the connection goes out from; `None`: the system chooses.
     pub source: Option<IpAddr>,
+    /// What DNSSEC says of the answer that named it for the domain.
+    pub mx: Security,
 }
 
 /// Where a server is.
@@ -33,13 +37,16 @@ pub enum Place {
 impl Target {
     /// At an address.
     pub fn new(host: impl Into<String>, address: SocketAddr) -> Self {
-        Self { host: host.into(), place: Place::Tcp(address), preference: None, source: None }
+        Self::at(host.into(), Place::Tcp(address))
     }
 
     /// Behind a Unix socket.
     pub fn socket(path: &Path) -> Self {
-        let place = Place::Socket(path.to_owned());
-        Self { host: format!("unix:{}", path.display()), place, preference: None, source: None }
+        Self::at(format!("unix:{}", path.display()), Place::Socket(path.to_owned()))
+    }
+
+    fn at(host: String, place: Place) -> Self {
+        Self { host, place, preference: None, source: None, mx: Security::Insecure }
     }
 
     /// With the source address of its family.

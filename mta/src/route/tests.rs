@@ -209,7 +209,7 @@ fn addresses_are_listed_in_order_and_bounded() {
 }
 
 async fn plan(resolver: &Resolver, config: &Config, name: &str) -> RoutePlan {
-    resolve(resolver, config, &destination(config, None, &domain(name)), 1).await
+    resolve(resolver, config, &destination(config, None, &domain(name)), Wish::Usual, 1).await
 }
 
 #[tokio::test]
