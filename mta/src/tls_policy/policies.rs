@@ -19,7 +19,7 @@ use waypost_net::{
 
 use super::{
     cache::{Cache, Kept, Step},
-    decision::{Basis, Demand, Inputs, TlsPolicy, Wish, next_hop_policy, policy},
+    decision::{Basis, Demand, Inputs, Obstacle, TlsPolicy, Wish, next_hop_policy, policy},
     durable,
     memory::{Afterwards, Lost, Memory, Quality},
     results::{Day, Ends, Failed, ResultType, Results},
@@ -475,11 +475,18 @@ async fn dane_records(resolver: &Resolver, host: &str, port: u16) -> (HostSecuri
     (addresses, host.to_owned(), found)
 }
 
-/// How a session failed the policy, if it did, and how good its TLS was, where that was seen; `None`: TLS was not wanted or not come to.
+/// How a session failed the policy, if it did, and how good its TLS was, where that was seen; `None`: TLS was not wanted or not come to,
+/// or nothing that the domain has a part in.
 fn verdict(policy: &TlsPolicy, host: &str, tls: &SessionTls) -> Option<(Option<Failed>, Option<Quality>)> {
     let failed = |kind, reason: String| Some(Failed { kind, reason });
     if let Demand::Unusable(obstacle) = &policy.demand {
-        return Some((failed(obstacle.into(), obstacle.to_string()), None));
+        // what the sender or the operator demands beyond what the domain publishes is no failure of the domain's (RFC 8460 section 4.3)
+        let is_ours = match (obstacle, &policy.basis) {
+            (Obstacle::NotSure, _) | (Obstacle::NotNamed, Basis::Nothing) => true,
+            (Obstacle::NotNamed, Basis::Tlsa(..) | Basis::Sts(_)) => false,
+            (Obstacle::TlsaUnknown(_) | Obstacle::AddressesUnknown(_) | Obstacle::NoTlsa, _) => false,
+        };
+        return (!is_ours).then(|| (failed(obstacle.into(), obstacle.to_string()), None));
     }
     let info = match (&policy.demand, tls) {
         (Demand::NoTls, _) | (_, SessionTls::NotAsked) => return None,

@@ -373,6 +373,10 @@ async fn mail_that_requires_tls_goes_where_the_exchanger_is_sure() {
             Towards { policies: &policies, config: &config, whose: Whose::Domain(&domain), wish, now: at(0) };
         let said = send(&towards, server, true).await;
         assert!(said.starts_with(reply), "{what}: {said}");
+        if reply.starts_with("550 the server is not used") {
+            // nobody was asked, and the domain has done nothing (RFC 8460 section 4.3)
+            assert_eq!(results(&policies), [], "{what}");
+        }
     }
 }
 
