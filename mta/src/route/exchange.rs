@@ -57,11 +57,12 @@ pub(super) fn exchangers(
 }
 
 /// The addresses to be tried, best first. `is_own` tells of an address whether we listen there ourselves: what is not better than
-/// such a one is left out, too.
+/// such a one is left out, too. `unasked`: exchangers behind these whose addresses were not asked for.
 pub(super) fn targets(
     found: Vec<Found>,
     is_own: &dyn Fn(SocketAddr) -> bool,
     port: u16,
+    unasked: usize,
 ) -> Result<Vec<Target>, Refusal> {
     let address = |ip: IpAddr| SocketAddr::new(ip, port);
     let is_own =
@@ -91,6 +92,12 @@ pub(super) fn targets(
     let temporary = failures.iter().find(|error| matches!(error, DnsError::Temporary(..)));
     match (temporary, failures.first()) {
         (Some(error), _) => Err(look_up_failure(error)),
+        // one of those may have an address
+        (None, Some(error)) if unasked > 0 && ourselves.is_none() => Err(Refusal::new(
+            451,
+            EnhancedStatus(4, 4, 4),
+            format!("no mail exchanger has an address, and {unasked} more were not asked for: {error}"),
+        )),
         (None, Some(error)) => Err(Refusal::new(
             550,
             EnhancedStatus(5, 4, 4),

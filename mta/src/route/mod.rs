@@ -29,6 +29,8 @@ pub use target::{Place, Target};
 
 /// Most addresses that are tried in one go (RFC 5321 section 5.1: at least two).
 pub const ADDRESSES_MAX: usize = 10;
+/// Most mail exchangers of a domain whose addresses are asked for: more than [`ADDRESSES_MAX`] only where the first ones have none.
+pub const EXCHANGERS_MAX: usize = 50;
 
 /// What decides where mail for a domain goes. Domains with one destination share connections and transactions.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -277,7 +279,7 @@ async fn exchange_targets(
     if let Some(address) = domain.as_ip() {
         let exchanger = Exchanger { preference: 0, host: domain.to_string() };
         let found = vec![Found { exchanger, addresses: Ok(vec![address]) }];
-        return listed(config, found, Security::Insecure);
+        return listed(config, found, 0, Security::Insecure);
     }
     let (answer, security) = if counts_what_is_published(&config.outbound_tls, domain, wish) {
         resolver.secured_mx(domain).await
@@ -285,17 +287,23 @@ async fn exchange_targets(
         (resolver.mx(domain).await, Security::Insecure)
     };
     let exchangers = exchange::exchangers(domain, answer, &config.hostname, seed)?;
+    let unasked = exchangers.len().saturating_sub(EXCHANGERS_MAX);
     let hosts: Vec<&str> =
-        exchangers.iter().take(ADDRESSES_MAX).map(|exchanger| exchanger.host.as_str()).collect();
+        exchangers.iter().take(EXCHANGERS_MAX).map(|exchanger| exchanger.host.as_str()).collect();
     let addresses = resolver.addresses_of(&hosts, ADDRESSES_MAX).await;
     let found = exchangers.into_iter().zip(addresses);
     let found = found.map(|(exchanger, addresses)| Found { exchanger, addresses }).collect();
-    listed(config, found, security)
+    listed(config, found, unasked, security)
 }
 
-fn listed(config: &Config, found: Vec<Found>, security: Security) -> Result<Vec<Target>, Refusal> {
+fn listed(
+    config: &Config,
+    found: Vec<Found>,
+    unasked: usize,
+    security: Security,
+) -> Result<Vec<Target>, Refusal> {
     let QueueConfig { mx_port, sources, .. } = &config.queue;
-    let targets = exchange::targets(found, &|address| is_own(config, address), *mx_port)?;
+    let targets = exchange::targets(found, &|address| is_own(config, address), *mx_port, unasked)?;
     Ok(targets.into_iter().map(|target| Target { mx: security, ..target.from(sources) }).collect())
 }
 

@@ -174,7 +174,7 @@ fn addresses_are_listed_in_order_and_bounded() {
     let later = || DnsError::Temporary("h".into(), "SERVFAIL".into());
     let own = ["192.0.2.9:25".parse().unwrap(), "192.0.2.8:2525".parse().unwrap()];
     let targets = |found| {
-        exchange::targets(found, &|address| own.contains(&address), 25)
+        exchange::targets(found, &|address| own.contains(&address), 25, 0)
             .map(|targets| targets.iter().map(ToString::to_string).collect::<Vec<_>>())
             .map_err(|refusal| format!("{} {}", refusal.code, refusal.status))
     };
