@@ -814,6 +814,8 @@ pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
         lifetime: section.duration("lifetime").unwrap_or(default.lifetime),
         warn_after: section.duration("warn_after").unwrap_or(default.warn_after),
         mx_port: mx_port.unwrap_or(default.mx_port),
+        own_names: values(section.list("own_names", domain).unwrap_or_default()),
+        own_addresses: values(section.list("own_addresses", source_address).unwrap_or_default()),
         connections: count(&section, "connections").unwrap_or(default.connections),
         connections_per_destination: count(&section, "connections_per_destination")
             .unwrap_or(default.connections_per_destination),

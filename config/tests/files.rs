@@ -221,6 +221,8 @@ fn routes_have_next_hops_protocol_and_sources() {
     let more = r#"
         [queue]
         source_addresses = ["192.0.2.1", "2001:db8::1"]
+        own_names = ["Backup.x.test"]
+        own_addresses = ["203.0.113.9"]
         [[route]]
         domain = "x.test"
         next_hop = ["one.test:587", "two.test"]
@@ -254,6 +256,8 @@ fn routes_have_next_hops_protocol_and_sources() {
     let sources = config.routes[0].sources.or(config.queue.sources);
     assert_eq!(sources.towards("203.0.113.1".parse().unwrap()), Some("192.0.2.2".parse().unwrap()));
     assert_eq!(sources.towards("2001:db8::9".parse().unwrap()), Some("2001:db8::1".parse().unwrap()));
+    assert_eq!(config.queue.own_names, [waypost_mail::Domain::new("backup.x.test").unwrap()]);
+    assert_eq!(config.queue.own_addresses, ["203.0.113.9".parse::<std::net::IpAddr>().unwrap()]);
     assert_eq!(config.routes[1].sender.as_ref().map(waypost_mail::Domain::as_str), Some("y.test"));
 }
 
@@ -445,6 +449,8 @@ fn what_must_not_be_is_refused() {
         ),
         ("[queue]\nsource_addresses = [\"0.0.0.0\"]", "the address of no host"),
         ("[queue]\nsource_addresses = [\"mx.test\"]", "is not an IP address"),
+        ("[queue]\nown_addresses = [\"mx.test\"]", "is not an IP address"),
+        ("[queue]\nown_names = [\"192.0.2.1:25\"]", "queue.own_names"),
         (
             "[[route]]\ndomain = \"x.test\"\nsender = \"y.test\"\nnext_hop = \"mx.test\"\n\
              [[route]]\ndomain = \"x.test\"\nsender = \"y.test\"\nnext_hop = \"mx.test\"",

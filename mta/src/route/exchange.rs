@@ -24,11 +24,11 @@ pub(super) struct Found {
     pub(super) addresses: Result<Vec<IpAddr>, DnsError>,
 }
 
-/// The usable exchangers of a domain, best first, equals in an order that `seed` decides.
+/// The usable exchangers of a domain, best first, equals in an order that `seed` decides. `is_own` tells of a name whether it is ours.
 pub(super) fn exchangers(
     domain: &Domain,
     answer: Result<Vec<(u16, String)>, DnsError>,
-    own: &Domain,
+    is_own: &dyn Fn(&str) -> bool,
     seed: u64,
 ) -> Result<Vec<Exchanger>, Refusal> {
     let records = match answer {
@@ -49,14 +49,14 @@ pub(super) fn exchangers(
     // stable: equals stay as they were shuffled
     exchangers.sort_by_key(|exchanger| exchanger.preference);
     // we are one of them: only better ones are used, or the mail runs in circles
-    let ourselves = exchangers.iter().find(|exchanger| exchanger.host == own.as_str());
+    let ourselves = exchangers.iter().find(|exchanger| is_own(&exchanger.host));
     if let Some(preference) = ourselves.map(|exchanger| exchanger.preference) {
         exchangers.retain(|exchanger| exchanger.preference < preference);
     }
     if exchangers.is_empty() { Err(circle()) } else { Ok(exchangers) }
 }
 
-/// The addresses to be tried, best first. `is_own` tells of an address whether we listen there ourselves: what is not better than
+/// The addresses to be tried, best first. `is_own` tells of an address whether it leads to us: what is not better than
 /// such a one is left out, too. `unasked`: exchangers behind these whose addresses were not asked for.
 pub(super) fn targets(
     found: Vec<Found>,

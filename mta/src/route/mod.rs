@@ -286,7 +286,7 @@ async fn exchange_targets(
     } else {
         (resolver.mx(domain).await, Security::Insecure)
     };
-    let exchangers = exchange::exchangers(domain, answer, &config.hostname, seed)?;
+    let exchangers = exchange::exchangers(domain, answer, &|host| is_own_name(config, host), seed)?;
     let unasked = exchangers.len().saturating_sub(EXCHANGERS_MAX);
     let hosts: Vec<&str> =
         exchangers.iter().take(EXCHANGERS_MAX).map(|exchanger| exchanger.host.as_str()).collect();
@@ -307,8 +307,17 @@ fn listed(
     Ok(targets.into_iter().map(|target| Target { mx: security, ..target.from(sources) }).collect())
 }
 
-/// Whether we receive mail there ourselves: on the address, or on all of this machine's.
+/// Whether a name in an MX record is ours.
+fn is_own_name(config: &Config, host: &str) -> bool {
+    let mut names = std::iter::once(&config.hostname).chain(&config.queue.own_names);
+    names.any(|name| name.as_str() == host)
+}
+
+/// Whether we receive mail there ourselves: on the address, on all of this machine's, or by way of one that the configuration names.
 fn is_own(config: &Config, address: SocketAddr) -> bool {
+    if config.queue.own_addresses.contains(&address.ip()) {
+        return true;
+    }
     let smtp = config.listeners.iter().filter(|listener| listener.service == Service::Smtp);
     smtp.filter_map(|listener| listener.address.socket()).any(|ours| {
         let all = ours.ip().is_unspecified()

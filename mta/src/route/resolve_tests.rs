@@ -188,6 +188,25 @@ async fn what_dns_answers_is_told_apart() {
     }
 }
 
+/// A backup MX behind NAT: neither its name nor its address is this machine's.
+#[tokio::test]
+async fn we_are_known_by_other_names_and_addresses_too() {
+    let primary = "b.test MX 5 mx.b.test\nmx.b.test A 198.51.100.1\nmx.b.test AAAA -\n";
+    let backup = "backup.b.test A 203.0.113.9\nbackup.b.test AAAA -\n";
+    let worse = "third.test A 198.51.100.3\nthird.test AAAA -\n";
+    let records = "b.test MX 9 backup.b.test\nb.test MX 9 third.test\n";
+    let all = format!("{primary}{records}{backup}{worse}");
+    let without_primary = format!("{records}{backup}{worse}");
+    for (more, zone, expected) in [
+        ("own_names = [\"Backup.b.test\"]", &all, "5 mx.b.test [198.51.100.1]"),
+        ("own_addresses = [\"203.0.113.9\"]", &all, "5 mx.b.test [198.51.100.1]"),
+        ("own_names = [\"backup.b.test\"]", &without_primary, "554 5.4.6"),
+        ("own_addresses = [\"203.0.113.9\"]", &without_primary, "554 5.4.6"),
+    ] {
+        assert_eq!(plan(zone, &config(&format!("[queue]\n{more}"))).await, expected, "{more}");
+    }
+}
+
 #[tokio::test]
 async fn next_hops_that_are_not_found_wait_and_others_are_tried() {
     let to = |hops: &str| {

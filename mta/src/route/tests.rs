@@ -118,7 +118,7 @@ fn the_most_specific_of_the_configuration_decides() {
 fn exchangers(answer: Result<&[(u16, &str)], DnsError>, seed: u64) -> Result<Vec<String>, String> {
     let records = answer
         .map(|records| records.iter().map(|(preference, host)| (*preference, (*host).to_owned())).collect());
-    let found = exchange::exchangers(&domain("b.test"), records, &domain("mx.a.test"), seed);
+    let found = exchange::exchangers(&domain("b.test"), records, &|host| host == "mx.a.test", seed);
     found
         .map(|found| {
             found
