@@ -588,6 +588,14 @@ pub struct QueueConfig {
     pub warn_after: Duration,
     /// Port of the hosts that MX records name; 25 but in tests.
     pub mx_port: u16,
+    /// Names beside the hostname that MX records have for this server.
+    pub own_names: Vec<Domain>,
+    /// Addresses, not of this machine, that lead to this server.
+    pub own_addresses: Vec<IpAddr>,
+    /// Who gets mail whose mail exchangers take no session; none but over TCP.
+    pub fallback_relays: Vec<NextHop>,
+    /// TLS towards these; default required.
+    pub fallback_tls: RouteTls,
     /// Most connections to other servers at the same time; default 500.
     pub connections: usize,
     /// Most of them to one destination; default 20.
@@ -683,6 +691,10 @@ impl Default for QueueConfig {
             lifetime: Duration::from_secs(5 * 86_400),
             warn_after: Duration::from_secs(4 * 3_600),
             mx_port: 25,
+            own_names: Vec::new(),
+            own_addresses: Vec::new(),
+            fallback_relays: Vec::new(),
+            fallback_tls: RouteTls::Required,
             connections: 500,
             connections_per_destination: 20,
             messages_per_connection: 100,

@@ -153,11 +153,7 @@ impl Resolver {
             Inner::Other(answers) => return answers.mx(owner).await,
         };
         let answer = dns.mx_lookup(raw_name(owner)?).await.map_err(|error| failure(owner, &error))?;
-        let mx = |record: &Record| match &record.data {
-            RData::MX(mx) => Some((mx.preference, host_name(&mx.exchange))),
-            _ => None,
-        };
-        some(owner, answer.answers().iter().filter_map(mx).collect())
+        some(owner, exchanges(answer.answers()))
     }
 
     /// The TXT records of a name, each as one text; what is not UTF-8 is left out.
@@ -288,6 +284,8 @@ fn bound(options: &mut ResolverOpts) {
     options.negative_max_ttl = Some(CACHE_NEGATIVE_TIME_MAX);
     options.use_hosts_file = ResolveHosts::Never;
     options.edns0 = true;
+    // of two servers that are asked at the same time and both say that it is too long for UDP, neither would be asked by TCP
+    options.num_concurrent_reqs = 1;
     options.try_tcp_on_error = true;
 }
 
@@ -313,6 +311,15 @@ fn host_name(name: &Name) -> String {
         Some("") | None => text,
         Some(host) => host.to_owned(),
     }
+}
+
+/// The MX records among these.
+fn exchanges<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<(u16, String)> {
+    let mx = |record: &'a Record| match &record.data {
+        RData::MX(mx) => Some((mx.preference, host_name(&mx.exchange))),
+        _ => None,
+    };
+    records.into_iter().filter_map(mx).collect()
 }
 
 fn some<T>(name: &str, records: Vec<T>) -> Result<Vec<T>, DnsError> {
@@ -343,11 +350,23 @@ mod tests {
         store::in_memory::InMemoryZoneHandler,
         zone_handler::{AxfrPolicy, Catalog, ZoneType},
     };
+    use waypost_config::Dnssec;
 
     use super::*;
 
     fn name(text: &str) -> Name {
         Name::from_ascii(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_for_udp_is_asked_for_by_tcp_whichever_server_says_so() {
+        let (one, two) = (zone().await, zone().await);
+        for dnssec in [Dnssec::Off, Dnssec::TrustAd] {
+            let config = DnsConfig { servers: vec![one.1, two.1], dnssec, ..DnsConfig::default() };
+            let resolver = Resolver::new(&config).unwrap();
+            let (found, _) = resolver.secured_mx(&Domain::new("many.test").unwrap()).await;
+            assert_eq!(found.map(|found| found.len()), Ok(100), "{dnssec:?}");
+        }
     }
 
     /// A server for `test.` on loopback.

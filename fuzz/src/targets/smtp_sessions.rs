@@ -160,6 +160,7 @@ fn sent(bits: u8, octets: &[u8], piece: usize) -> (Played, Vec<usize>) {
     let login = || client::Login { user: "u".into(), password: "p".into() };
     let mut machine = Client::new(client::Settings {
         hostname: "mx.test".into(),
+        is_exchanger: bits & 32 != 0,
         encryption: match bits & 3 {
             0 => client::Encryption::Never,
             1 => client::Encryption::Required,

@@ -98,7 +98,7 @@ pub async fn deliver<O: Outbox>(
     let caller = Caller { route, towards, hostname, dialler, shutdown };
     let mut session = Session::new(outbox);
     let mut refused = None;
-    for host in route.targets.chunk_by(Target::is_same_host) {
+    'hosts: for host in route.targets.chunk_by(Target::is_same_host) {
         let mut left: Vec<&Target> = host.iter().collect();
         let Some(first) = left.first() else { continue };
         session.outbox.waits_for(WaitsFor::Policy);
@@ -108,8 +108,7 @@ pub async fn deliver<O: Outbox>(
         let encryption = match encryption {
             Ok(encryption) => encryption,
             Err(reply) => {
-                session.call(first);
-                session.failed(&Said { tls: None, lines: vec![format!("*: {}", reply.text())] });
+                session.not_spoken_to(first, &reply);
                 refused = Some(worth_more(refused, session.peer.clone(), reply));
                 continue;
             }
@@ -121,8 +120,7 @@ pub async fn deliver<O: Outbox>(
             let Reached { won, failed } = Box::pin(reach(dialler, &left)).await;
             for (target, error) in &failed {
                 let reply = connect_failure(error);
-                session.call(target);
-                session.failed(&Said { tls: None, lines: vec![format!("*: {}", reply.text())] });
+                session.not_spoken_to(target, &reply);
                 refused = Some(worth_more(refused, session.peer.clone(), reply));
             }
             left.retain(|target| !failed.iter().any(|(failed, _)| failed == target));
@@ -139,6 +137,11 @@ pub async fn deliver<O: Outbox>(
                 }
                 End::Refused(reply, said) => {
                     session.failed(&said);
+                    // RFC 5321 section 5.1: neither this one nor what is not better, which is all that is left
+                    if session.met_ourselves {
+                        refused = refused.or(Some((session.peer.clone(), reply)));
+                        break 'hosts;
+                    }
                     refused = Some(worth_more(refused, session.peer.clone(), postponed(reply)));
                 }
             }
@@ -278,6 +281,7 @@ impl Caller<'_> {
         session.outbox.speaks_from(sender.filter(|ip| target.ip().is_some() && !ip.is_unspecified()));
         let settings = Settings {
             hostname: self.hostname.to_string(),
+            is_exchanger: target.preference.is_some(),
             protocol: self.route.protocol,
             encryption,
             tls: connection.tls.clone(),
@@ -285,7 +289,7 @@ impl Caller<'_> {
             login_in_clear: target.is_local(),
             nonce: self.route.login.as_ref().map_or_else(String::new, |_| nonce()),
         };
-        let (machine, session, result) = drive(connection, Client::new(settings), session).await;
+        let (machine, mut session, result) = drive(connection, Client::new(settings), session).await;
         let seen = match (&result, machine.tls()) {
             (Err(Disconnect::Tls(error)), _) => SessionTls::Broken(error.clone()),
             (_, Some(info)) => SessionTls::On(info.clone()),
@@ -295,12 +299,14 @@ impl Caller<'_> {
         if encryption != Encryption::Never {
             self.heard(policy, target, sender, &seen);
         }
+        session.met_ourselves |= machine.is_ourselves();
         let lost = result.as_ref().map_or_else(lost, |()| failure("the session ended too early"));
         (session, machine.end(&lost), seen)
     }
 
     fn heard(&self, policy: &TlsPolicy, target: &Target, sender: Option<IpAddr>, seen: &SessionTls) {
-        if let Some(receiver) = target.ip() {
+        // what the operator alone demands says nothing of the domain
+        if let Some(receiver) = target.ip().filter(|_| target.word.is_none()) {
             self.towards.heard(policy, &Ends { sender, host: target.host.clone(), receiver }, seen);
         }
     }
@@ -378,17 +384,25 @@ struct Session<O> {
     begun: Timestamp,
     /// Those that failed and are not told of yet.
     dialogues: Vec<Dialogue>,
+    /// A server was this one.
+    met_ourselves: bool,
 }
 
 impl<O: Outbox> Session<O> {
     fn new(outbox: O) -> Self {
         let (peer, policy) = (String::new(), String::new());
-        Self { begun: outbox.now(), outbox, peer, policy, dialogues: Vec::new() }
+        Self { begun: outbox.now(), outbox, peer, policy, dialogues: Vec::new(), met_ourselves: false }
     }
 
     /// Another server is asked.
     fn call(&mut self, target: &Target) {
         (self.peer, self.begun) = (target.to_string(), self.outbox.now());
+    }
+
+    /// Another server is not even asked.
+    fn not_spoken_to(&mut self, target: &Target, reply: &Reply) {
+        self.call(target);
+        self.failed(&Said { tls: None, lines: vec![format!("*: {}", reply.text())] });
     }
 
     /// The dialogue with the present one failed.

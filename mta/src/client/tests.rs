@@ -228,6 +228,45 @@ async fn the_addresses_of_one_host_are_tried_until_one_takes_the_session() {
     assert_eq!((told, outbox.dialogues[1].lines[0].as_str()), (vec!["*", "S", "*"], "S: 421 4.3.2 busy"));
 }
 
+/// RFC 5321 section 5.1: a backup MX that is known by another name, while the primary is down.
+#[tokio::test]
+async fn an_exchanger_that_is_ourselves_ends_the_list() {
+    const OURSELVES: &[&str] = &["220 A.test ESMTP\r\n", "221 bye\r\n"];
+    let exchanger = |preference, host: &str, address| Target {
+        preference: Some(preference),
+        ..Target::new(host, address)
+    };
+    let ((ours, heard), (taking, _)) = (server(&[OURSELVES]).await, server(&[TAKES_IT]).await);
+    let down = exchanger(5, "mx.b.test", nobody().await);
+    let rest = vec![exchanger(9, "backup.b.test", ours), exchanger(9, "third.test", taking)];
+    let (outbox, delivery) = send(&to([vec![down], rest].concat())).await;
+    let Delivery::Refused { peer, reply, dialogues } = delivery else { panic!("{delivery:?}") };
+    assert_eq!((peer.as_str(), reply.status), ("mx.b.test [127.0.0.1]", Some(EnhancedStatus(4, 4, 1))));
+    assert!(outbox.message.is_some() && dialogues.len() == 2, "{dialogues:?}");
+    assert_eq!(heard.await.unwrap(), ["QUIT\r\n"]);
+    let (ours, _) = server(&[OURSELVES]).await;
+    let (_, delivery) = send(&to(vec![exchanger(9, "backup.b.test", ours)])).await;
+    let Delivery::Refused { reply, .. } = delivery else { panic!("{delivery:?}") };
+    assert_eq!((reply.code, reply.status), (451, Some(EnhancedStatus(4, 4, 6))));
+}
+
+/// What the operator names may have our name.
+#[tokio::test]
+async fn a_next_hop_that_greets_with_our_name_gets_mail() {
+    const OURSELVES: &[&str] = &[
+        "220 a.test\r\n",
+        "250 a.test\r\n",
+        "250 ok\r\n",
+        "250 ok\r\n",
+        "354 go\r\n",
+        "250 mine\r\n",
+        "221 bye\r\n",
+    ];
+    let (taking, _) = server(&[OURSELVES]).await;
+    let (_, delivery) = send(&route(&[taking])).await;
+    assert_eq!(delivery, Delivery::Done);
+}
+
 #[tokio::test]
 async fn connections_go_out_from_their_source() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

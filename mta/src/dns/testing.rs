@@ -6,7 +6,7 @@ use hickory_resolver::{
     net::runtime::TokioRuntimeProvider,
     proto::{
         dnssec::{DnssecSigner, PublicKey, SigningKey, crypto::Ed25519SigningKey, rdata::DNSKEY},
-        op::Message,
+        op::{Message, OpCode},
         rr::{
             LowerName, Name, RData, Record, RecordType,
             rdata::{self, tlsa},
@@ -48,7 +48,7 @@ pub(crate) fn tlsa(record: &TlsaRecord) -> RData {
     RData::TLSA(tlsa::TLSA::new(usage, selector, matching, record.data.clone()))
 }
 
-type Zone = InMemoryZoneHandler<TokioRuntimeProvider>;
+pub(crate) type Zone = InMemoryZoneHandler<TokioRuntimeProvider>;
 
 /// What is delegated without DS, so that nothing in it is secure.
 const UNSIGNED: &str = "unsigned.test.";
@@ -79,11 +79,7 @@ impl SignedZone {
         for (owner, data) in signed {
             add(if owner.ends_with(UNSIGNED) { &mut child } else { &mut zone }, owner, data);
         }
-        let key = Ed25519SigningKey::from_pkcs8(&Ed25519SigningKey::generate_pkcs8().unwrap()).unwrap();
-        let public = key.to_public_key().unwrap();
-        let (dnskey, day) = (DNSKEY::from_key(&public), Duration::from_secs(86_400));
-        zone.add_zone_signing_key_mut(DnssecSigner::new(dnskey, Box::new(key), name("test."), day)).unwrap();
-        zone.secure_zone_mut().unwrap();
+        let public = sign(&mut zone, "test.");
         forged.iter().for_each(|(owner, data)| add(&mut zone, owner, data));
         let (parent, parent_address) = serve("test.", zone).await;
         let (child, child_address) = serve(UNSIGNED, child).await;
@@ -92,7 +88,7 @@ impl SignedZone {
         let relay =
             AbortOnDropHandle::new(tokio::spawn(relay(socket, parent_address, child_address, is_nsec3)));
         let folder = tempfile::tempdir().unwrap();
-        let text = format!("test. 60 IN DNSKEY 257 3 15 {}\n", base64(public.public_bytes()));
+        let text = format!("test. 60 IN DNSKEY 257 3 15 {}\n", base64(&public));
         std::fs::write(folder.path().join("anchors"), text).unwrap();
         Self { address, folder, _servers: [parent, child], _relay: relay }
     }
@@ -111,6 +107,15 @@ impl SignedZone {
         Resolver::new(&config).unwrap()
     }
 
+    /// A resolver that somebody lies to: what it asks without DNSSEC about these is answered by these records.
+    pub(crate) async fn lied_to(&self, dnssec: Dnssec, lies: &[(&str, RData)]) -> Resolver {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let servers = vec![socket.local_addr().unwrap()];
+        let lies = lies.iter().map(|(owner, data)| Record::from_rdata(name(owner), 60, data.clone()));
+        tokio::spawn(lie(socket, self.address, lies.collect()));
+        Resolver::new(&DnsConfig { servers, ..self.config(dnssec) }).unwrap()
+    }
+
     pub(crate) fn config(&self, dnssec: Dnssec) -> DnsConfig {
         DnsConfig { servers: vec![self.address], dnssec, trust_anchors: Some(self.anchors()) }
     }
@@ -120,7 +125,17 @@ impl SignedZone {
     }
 }
 
-fn empty(origin: &str, proof: Option<NxProofKind>) -> Zone {
+/// Signs a zone; gives the public key.
+pub(crate) fn sign(zone: &mut Zone, origin: &str) -> Vec<u8> {
+    let key = Ed25519SigningKey::from_pkcs8(&Ed25519SigningKey::generate_pkcs8().unwrap()).unwrap();
+    let public = key.to_public_key().unwrap();
+    let (dnskey, day) = (DNSKEY::from_key(&public), Duration::from_secs(86_400));
+    zone.add_zone_signing_key_mut(DnssecSigner::new(dnskey, Box::new(key), name(origin), day)).unwrap();
+    zone.secure_zone_mut().unwrap();
+    public.public_bytes().to_vec()
+}
+
+pub(crate) fn empty(origin: &str, proof: Option<NxProofKind>) -> Zone {
     let mut zone = Zone::empty(name(origin), ZoneType::Primary, AxfrPolicy::Deny, proof);
     let soa = rdata::SOA::new(name("ns.test."), name("root.test."), 1, 60, 60, 60, 60);
     add(&mut zone, origin, &RData::SOA(soa));
@@ -132,7 +147,7 @@ fn add(zone: &mut Zone, owner: &str, data: &RData) {
     assert!(zone.upsert_mut(Record::from_rdata(name(owner), 60, data.clone()), 1), "{owner}");
 }
 
-async fn serve(origin: &str, zone: Zone) -> (Server<Catalog>, SocketAddr) {
+pub(crate) async fn serve(origin: &str, zone: Zone) -> (Server<Catalog>, SocketAddr) {
     let mut catalog = Catalog::new();
     catalog.upsert(LowerName::from(name(origin)), vec![Arc::new(zone)]);
     let mut server = Server::new(catalog);
@@ -153,6 +168,35 @@ async fn vouch(socket: UdpSocket, zone: SocketAddr, secure: &[&str]) {
         let length = asking.recv(&mut octets).await.unwrap();
         octets[3] = if is_secure { octets[3] | 0x20 } else { octets[3] & !0x20 };
         socket.send_to(&octets[..length], client).await.unwrap();
+    }
+}
+
+/// Hands questions on but those that do not ask for DNSSEC and that there is a lie for.
+async fn lie(socket: UdpSocket, zone: SocketAddr, lies: Vec<Record>) {
+    let socket = Arc::new(socket);
+    let mut octets = [0; 4096];
+    while let Ok((length, client)) = socket.recv_from(&mut octets).await {
+        let (request, socket) = (octets[..length].to_vec(), socket.clone());
+        let asked = Message::from_vec(&request).unwrap();
+        let query = asked.queries[0].clone();
+        let is_plain = asked.edns.as_ref().is_none_or(|edns| !edns.flags().dnssec_ok);
+        let is_lie =
+            |record: &&Record| record.name == *query.name() && record.record_type() == query.query_type();
+        let answers: Vec<Record> = lies.iter().filter(is_lie).cloned().collect();
+        tokio::spawn(async move {
+            if is_plain && !answers.is_empty() {
+                let mut lie = Message::response(asked.metadata.id, OpCode::Query);
+                lie.add_queries(asked.queries.clone());
+                lie.add_answers(answers);
+                socket.send_to(&lie.to_vec().unwrap(), client).await.unwrap();
+                return;
+            }
+            let asking = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            asking.send_to(&request, zone).await.unwrap();
+            let mut octets = [0; 4096];
+            let length = asking.recv(&mut octets).await.unwrap();
+            socket.send_to(&octets[..length], client).await.unwrap();
+        });
     }
 }
 

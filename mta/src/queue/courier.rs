@@ -153,7 +153,7 @@ impl Courier {
         let (site, destination, wish) = (self.site, self.destination.clone(), self.wish);
         let asked = self.asked.subscribe();
         // in boxes: what is over, or rare, holds no room while a connection waits for its server
-        match Box::pin(resolve(&context.resolver, &live.config, &self.destination, seed)).await {
+        match Box::pin(resolve(&context.resolver, &live.config, &self.destination, wish, seed)).await {
             RoutePlan::Fail(refusal) => Box::pin(self.refused("", &refusal.into(), Vec::new())).await,
             RoutePlan::Send(route) => {
                 let towards = Towards {

@@ -17,6 +17,10 @@ use tokio::net::UdpSocket;
 use waypost_config::DnsConfig;
 
 use super::*;
+use crate::{
+    dns::{DnsError, Resolver},
+    tls_policy::Wish,
+};
 
 /// What is answered to `name TYPE`; what is not in the table does not exist.
 type Table = HashMap<String, Answer>;
@@ -107,7 +111,7 @@ async fn resolver(lines: &str) -> Resolver {
 async fn plan(lines: &str, config: &Config) -> String {
     let resolver = resolver(lines).await;
     let destination = destination(config, None, &Domain::new("b.test").unwrap());
-    match resolve(&resolver, config, &destination, 1).await {
+    match resolve(&resolver, config, &destination, Wish::Usual, 1).await {
         RoutePlan::Fail(refusal) => format!("{} {}", refusal.code, refusal.status),
         RoutePlan::Send(route) => {
             let line = |target: &Target| match target.preference {
@@ -188,6 +192,25 @@ async fn what_dns_answers_is_told_apart() {
     }
 }
 
+/// A backup MX behind NAT: neither its name nor its address is this machine's.
+#[tokio::test]
+async fn we_are_known_by_other_names_and_addresses_too() {
+    let primary = "b.test MX 5 mx.b.test\nmx.b.test A 198.51.100.1\nmx.b.test AAAA -\n";
+    let backup = "backup.b.test A 203.0.113.9\nbackup.b.test AAAA -\n";
+    let worse = "third.test A 198.51.100.3\nthird.test AAAA -\n";
+    let records = "b.test MX 9 backup.b.test\nb.test MX 9 third.test\n";
+    let all = format!("{primary}{records}{backup}{worse}");
+    let without_primary = format!("{records}{backup}{worse}");
+    for (more, zone, expected) in [
+        ("own_names = [\"Backup.b.test\"]", &all, "5 mx.b.test [198.51.100.1]"),
+        ("own_addresses = [\"203.0.113.9\"]", &all, "5 mx.b.test [198.51.100.1]"),
+        ("own_names = [\"backup.b.test\"]", &without_primary, "554 5.4.6"),
+        ("own_addresses = [\"203.0.113.9\"]", &without_primary, "554 5.4.6"),
+    ] {
+        assert_eq!(plan(zone, &config(&format!("[queue]\n{more}"))).await, expected, "{more}");
+    }
+}
+
 #[tokio::test]
 async fn next_hops_that_are_not_found_wait_and_others_are_tried() {
     let to = |hops: &str| {
@@ -210,12 +233,107 @@ async fn next_hops_that_are_not_found_wait_and_others_are_tried() {
     }
     let config = to("[\"198.51.100.5\", \"[2001:db8::5]:25\"]");
     let destination = destination(&config, None, &Domain::new("b.test").unwrap());
-    let RoutePlan::Send(route) = resolve(&resolver("").await, &config, &destination, 1).await else {
+    let RoutePlan::Send(route) = resolve(&resolver("").await, &config, &destination, Wish::Usual, 1).await
+    else {
         panic!()
     };
     let sources: Vec<Option<IpAddr>> = route.targets.iter().map(|target| target.source).collect();
     assert_eq!(sources, [Some("203.0.113.9".parse().unwrap()), None]);
     assert_eq!(route.targets[0].place, Place::Tcp(SocketAddr::from(([198, 51, 100, 5], 25))));
+}
+
+/// Exchangers with these numbers, of which only some have an address.
+fn numbered(numbers: std::ops::Range<usize>, with_address: &[usize]) -> String {
+    let line = |number: usize| {
+        let address = if with_address.contains(&number) {
+            format!("mx{number}.b.test A 198.51.100.{number}\nmx{number}.b.test AAAA -\n")
+        } else {
+            String::new()
+        };
+        format!("b.test MX {number} mx{number}.b.test\n{address}")
+    };
+    numbers.map(line).collect()
+}
+
+#[tokio::test]
+async fn exchangers_behind_many_that_have_no_address_are_found() {
+    let config = config("");
+    for (zone, expected) in [
+        (numbered(1..12, &[11]), "11 mx11.b.test [198.51.100.11]"),
+        (numbered(1..EXCHANGERS_MAX + 1, &[EXCHANGERS_MAX]), "50 mx50.b.test [198.51.100.50]"),
+        (numbered(1..EXCHANGERS_MAX + 1, &[]), "550 5.4.4"),
+        // who knows
+        (numbered(1..EXCHANGERS_MAX + 2, &[EXCHANGERS_MAX + 1]), "451 4.4.4"),
+    ] {
+        assert_eq!(plan(&zone, &config).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn the_exchangers_of_another_domain_are_a_next_hop() {
+    let to = |more: &str| {
+        config(&format!("[queue]\nmx_port = 2525\n[[route]]\ndomain = \"b.test\"\nnext_hop = {more}"))
+    };
+    let zone = "r.test MX 5 one.test\nr.test MX 9 two.test\none.test A 198.51.100.1\none.test AAAA -\n\
+                two.test A 198.51.100.2\ntwo.test AAAA -\nus.test MX 5 mx.a.test\nbusy.test MX SERVFAIL";
+    let both = "5 one.test [198.51.100.1], 9 two.test [198.51.100.2]";
+    for (hops, expected) in [
+        ("\"mx:r.test\"", both),
+        (
+            "[\"mx:busy.test\", \"198.51.100.9\", \"mx:r.test\"]",
+            &format!("198.51.100.9 [198.51.100.9], {both}"),
+        ),
+        // the operator's to mend, so that mail waits
+        ("\"mx:gone.test\"", "451 4.4.4"),
+        ("\"mx:us.test\"", "451 4.4.4"),
+        ("\"mx:busy.test\"", "451 4.4.4"),
+    ] {
+        assert_eq!(plan(zone, &to(hops)).await, expected, "{hops}");
+    }
+    let config = to("\"mx:r.test:587\"\ntls = \"required\"");
+    let destination = destination(&config, None, &Domain::new("b.test").unwrap());
+    assert_eq!(destination.to_string(), "mx:r.test:587");
+    let plan = resolve(&resolver(zone).await, &config, &destination, Wish::Usual, 1).await;
+    let RoutePlan::Send(route) = plan else { panic!("{plan:?}") };
+    assert_eq!(route.targets[0].place, Place::Tcp("198.51.100.1:587".parse().unwrap()));
+    // what DNS says of its name is not signed
+    let word = Word { level: TlsLevel::Verify, names: vec!["r.test".into()] };
+    assert_eq!(route.targets[0].word, Some(word));
+}
+
+#[tokio::test]
+async fn a_fallback_relay_stands_behind_the_exchangers_of_others() {
+    let with = |more: &str| config(&format!("[queue]\nfallback_relay = {more}"));
+    let relay = "relay.test A 198.51.100.9\nrelay.test AAAA -\n";
+    let exchanger = "b.test MX 5 mx.b.test\nmx.b.test A 198.51.100.1\nmx.b.test AAAA -\n";
+    let both = "5 mx.b.test [198.51.100.1], relay.test [198.51.100.9]";
+    for (zone, expected) in [
+        (format!("{exchanger}{relay}"), both),
+        (format!("b.test MX SERVFAIL\n{relay}"), "relay.test [198.51.100.9]"),
+        // it would fail there, too
+        (relay.to_owned(), "550 5.1.2"),
+        (format!("b.test MX 0 .\n{relay}"), "556 5.1.10"),
+        // it would come back
+        (format!("{exchanger}b.test MX 9 mx.a.test\n{relay}"), "5 mx.b.test [198.51.100.1]"),
+        (
+            format!("{exchanger}b.test MX 9 us.test\nus.test A 127.0.0.53\nus.test AAAA -\n{relay}"),
+            "5 mx.b.test [198.51.100.1]",
+        ),
+        // without one all is as it was
+        (exchanger.to_owned(), "5 mx.b.test [198.51.100.1]"),
+        ("b.test MX SERVFAIL".to_owned(), "451 4.4.3"),
+    ] {
+        assert_eq!(plan(&zone, &with("\"relay.test\"")).await, expected, "{zone}");
+    }
+    let config = with("[\"relay.test:587\"]\nfallback_tls = \"opportunistic\"");
+    let destination = Destination::Exchangers(Domain::new("b.test").unwrap());
+    let resolver = resolver(&format!("{exchanger}{relay}")).await;
+    let plan = resolve(&resolver, &config, &destination, Wish::Usual, 1).await;
+    let RoutePlan::Send(route) = plan else { panic!("{plan:?}") };
+    let is_fallback: Vec<bool> = route.targets.iter().map(|target| target.is_fallback).collect();
+    assert_eq!(is_fallback, [false, true]);
+    let word = Word { level: TlsLevel::Opportunistic, names: vec!["relay.test".into()] };
+    assert_eq!((&route.targets[0].word, &route.targets[1].word), (&None, &Some(word)));
 }
 
 #[test]
@@ -278,11 +396,13 @@ async fn exchangers_are_looked_up_some_at_a_time_and_stay_in_their_order() {
     let config = config("");
     let begun = tokio::time::Instant::now();
     let destination = Destination::Exchangers(Domain::new("b.test").unwrap());
-    let RoutePlan::Send(route) = resolve(&resolver, &config, &destination, 7).await else { panic!() };
+    let RoutePlan::Send(route) = resolve(&resolver, &config, &destination, Wish::Usual, 7).await else {
+        panic!()
+    };
     let last: Vec<String> =
         route.targets.iter().map(|target| target.ip().unwrap().to_string().replace("192.0.2.", "")).collect();
-    assert_eq!(last.join(" "), "0 1 3 4 5 6 7 8 9");
+    assert_eq!(last.join(" "), "0 1 3 4 5 6 7 8 9 10");
     assert_eq!(slow.most.load(std::sync::atomic::Ordering::SeqCst), crate::dns::HOSTS_MAX);
     let took = begun.elapsed();
-    assert!(took < std::time::Duration::from_millis(2000), "two rounds, not ten: {took:?}");
+    assert!(took < std::time::Duration::from_millis(3000), "three rounds, not twelve: {took:?}");
 }

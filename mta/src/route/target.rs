@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use waypost_config::SourceAddresses;
+use waypost_config::{SourceAddresses, TlsLevel};
+
+use crate::dns::Security;
 
 /// A server to try.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,6 +21,21 @@ pub struct Target {
     pub preference: Option<u16>,
     /// The address of ours that the connection goes out from; `None`: the system chooses.
     pub source: Option<IpAddr>,
+    /// What DNSSEC says of the answer that named it for the domain.
+    pub mx: Security,
+    /// The operator's word on TLS with it, where that is not the same for all servers of the destination.
+    pub word: Option<Word>,
+    /// Whether it is there only for where the domain's own servers take no session.
+    pub is_fallback: bool,
+}
+
+/// The operator's word on TLS with a server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Word {
+    /// What is demanded.
+    pub level: TlsLevel,
+    /// The names of which one must stand in its certificate, where that is verified.
+    pub names: Vec<String>,
 }
 
 /// Where a server is.
@@ -33,13 +50,17 @@ pub enum Place {
 impl Target {
     /// At an address.
     pub fn new(host: impl Into<String>, address: SocketAddr) -> Self {
-        Self { host: host.into(), place: Place::Tcp(address), preference: None, source: None }
+        Self::at(host.into(), Place::Tcp(address))
     }
 
     /// Behind a Unix socket.
     pub fn socket(path: &Path) -> Self {
-        let place = Place::Socket(path.to_owned());
-        Self { host: format!("unix:{}", path.display()), place, preference: None, source: None }
+        Self::at(format!("unix:{}", path.display()), Place::Socket(path.to_owned()))
+    }
+
+    fn at(host: String, place: Place) -> Self {
+        let (preference, source, word) = (None, None, None);
+        Self { host, place, preference, source, mx: Security::Insecure, word, is_fallback: false }
     }
 
     /// With the source address of its family.

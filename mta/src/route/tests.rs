@@ -1,12 +1,23 @@
 //! Tables over canned DNS answers and configurations; and DNS itself against a zone in this process.
 
-use std::time::Duration;
-
-use waypost_config::{
-    DnsConfig, DomainConfig, LimitsConfig, ListenerConfig, QueueConfig, StorageConfig, TlsMode,
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
-use super::*;
+use waypost_config::{
+    DnsConfig, DomainConfig, LimitsConfig, ListenerConfig, QueueConfig, Service, StorageConfig, TlsMode,
+};
+use waypost_mail::EnhancedStatus;
+
+use super::{
+    exchange::{Exchanger, Found},
+    *,
+};
+use crate::{
+    dns::{DnsError, Resolver},
+    tls_policy::Wish,
+};
 
 fn domain(text: &str) -> Domain {
     Domain::new(text).unwrap()
@@ -118,10 +129,11 @@ fn the_most_specific_of_the_configuration_decides() {
 fn exchangers(answer: Result<&[(u16, &str)], DnsError>, seed: u64) -> Result<Vec<String>, String> {
     let records = answer
         .map(|records| records.iter().map(|(preference, host)| (*preference, (*host).to_owned())).collect());
-    let found = exchange::exchangers(&domain("b.test"), records, &domain("mx.a.test"), seed);
+    let found = exchange::exchangers(&domain("b.test"), records, &|host| host == "mx.a.test", seed);
     found
         .map(|found| {
             found
+                .items
                 .into_iter()
                 .map(|exchanger| format!("{} {}", exchanger.preference, exchanger.host))
                 .collect()
@@ -174,8 +186,8 @@ fn addresses_are_listed_in_order_and_bounded() {
     let later = || DnsError::Temporary("h".into(), "SERVFAIL".into());
     let own = ["192.0.2.9:25".parse().unwrap(), "192.0.2.8:2525".parse().unwrap()];
     let targets = |found| {
-        exchange::targets(found, &|address| own.contains(&address), 25)
-            .map(|targets| targets.iter().map(ToString::to_string).collect::<Vec<_>>())
+        exchange::targets(found, &|address| own.contains(&address), 25, 0)
+            .map(|targets| targets.items.iter().map(ToString::to_string).collect::<Vec<_>>())
             .map_err(|refusal| format!("{} {}", refusal.code, refusal.status))
     };
     let listed = |all: &[&str]| Ok(all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
@@ -209,7 +221,7 @@ fn addresses_are_listed_in_order_and_bounded() {
 }
 
 async fn plan(resolver: &Resolver, config: &Config, name: &str) -> RoutePlan {
-    resolve(resolver, config, &destination(config, None, &domain(name)), 1).await
+    resolve(resolver, config, &destination(config, None, &domain(name)), Wish::Usual, 1).await
 }
 
 #[tokio::test]

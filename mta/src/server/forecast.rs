@@ -15,6 +15,7 @@ use crate::{
     route::{Destination, Reason, RoutePlan, decide, outgoing_domain, outgoing_path, resolve},
     smtp::{parameters::RcptParameters, path::ForwardPath},
     suppression,
+    tls_policy::Wish,
 };
 
 /// Octets of the message: a mailbox that is full refuses any.
@@ -133,7 +134,7 @@ async fn plans(
         let reverse_path = outgoing_path(live, srs, sender, alias_domain, now);
         let sender_domain = outgoing_domain(live, sender, alias_domain);
         let (reason, destination) = decide(&live.config, sender_domain, &recipient.domain);
-        let plan = resolve(resolver, &live.config, &destination, seed).await;
+        let plan = resolve(resolver, &live.config, &destination, Wish::Usual, seed).await;
         let list = store.directory().borrow().suppressions.clone();
         let is_on = live.config.queue.suppression.enabled;
         let suppressed =

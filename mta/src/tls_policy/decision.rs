@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use waypost_config::{LostTls, TlsLevel};
 use waypost_mail::{Domain, ReversePath, Wishes};
-use waypost_net::Dane;
+use waypost_net::{Dane, TlsaRecord};
 
 use super::sts::{Mode, StsPolicy, matches};
 use crate::dns::{HostSecurity, Security, Tlsa};
@@ -47,8 +47,6 @@ pub struct Standing {
     pub encrypted: bool,
     /// Their certificates were good.
     pub verified: bool,
-    /// DANE was used lately, be it once.
-    pub dane: bool,
 }
 
 /// What is known of a mail exchanger.
@@ -66,8 +64,8 @@ pub struct Inputs<'a> {
     pub domain: &'a Domain,
     /// The exchanger.
     pub host: &'a str,
-    /// Whether it is surely the domain's.
-    pub mx: &'a Security,
+    /// Whether it is surely the domain's: what DNSSEC says of the answer that named it.
+    pub mx: Security,
     /// Whether its addresses are surely its own.
     pub addresses: &'a HostSecurity,
     /// The name whose TLSA records were looked for (the TLSA base domain).
@@ -107,6 +105,8 @@ pub enum Demand {
 pub enum Obstacle {
     /// It is not known whether it has TLSA records; in words.
     TlsaUnknown(String),
+    /// It is not known whether its addresses are signed, and so whether it has TLSA records; in words.
+    AddressesUnknown(String),
     /// It has none, and the operator demands them.
     NoTlsa,
     /// The policy of MTA-STS, or the operator's, does not name it.
@@ -158,20 +158,21 @@ pub fn policy(inputs: &Inputs<'_>) -> TlsPolicy {
     if inputs.wish == Wish::Required { required(decided, inputs.host) } else { decided }
 }
 
-/// What is demanded of a server that the operator names (`[[route]]`, `relay_to`): his word is all there is.
-pub fn next_hop_policy(level: TlsLevel, host: &str) -> TlsPolicy {
+/// What is demanded of a server that the operator names (`[[route]]`, `relay_to`): his word is all there is. `names`: those of which one
+/// must stand in its certificate, where that is verified.
+pub fn next_hop_policy(level: TlsLevel, names: Vec<String>) -> TlsPolicy {
     let (demand, failure) = match level {
         TlsLevel::None => (Demand::NoTls, OnFailure::FallBack),
         TlsLevel::Opportunistic => (Demand::Offered, OnFailure::FallBack),
         TlsLevel::Encrypt => (Demand::Encrypted, OnFailure::TryLater),
-        TlsLevel::Verify | TlsLevel::Dane => (Demand::Named(vec![host.to_owned()]), OnFailure::TryLater),
+        TlsLevel::Verify | TlsLevel::Dane => (Demand::Named(names), OnFailure::TryLater),
     };
     let reasons = vec!["the route says so".to_owned()];
     TlsPolicy { demand, failure, authentic: true, basis: Basis::Nothing, reasons }
 }
 
 fn decide(inputs: &Inputs<'_>) -> TlsPolicy {
-    let authentic = *inputs.mx == Security::Secure;
+    let authentic = inputs.mx == Security::Secure;
     let said = |level: TlsLevel| format!("the configuration says {:?}", level.name());
     let plain = |demand, reason: String| TlsPolicy {
         demand,
@@ -209,8 +210,8 @@ fn decide(inputs: &Inputs<'_>) -> TlsPolicy {
 
 /// The policy by TLSA records; or why there is none by them.
 fn dane(inputs: &Inputs<'_>) -> Result<TlsPolicy, String> {
-    let Inputs { domain, host, base, .. } = *inputs;
-    let authentic = *inputs.mx == Security::Secure;
+    let Inputs { host, base, .. } = *inputs;
+    let authentic = inputs.mx == Security::Secure;
     let policy = |demand, basis, reason| TlsPolicy {
         demand,
         failure: OnFailure::TryLater,
@@ -218,39 +219,50 @@ fn dane(inputs: &Inputs<'_>) -> Result<TlsPolicy, String> {
         basis,
         reasons: vec![reason],
     };
-    match (inputs.tlsa, inputs.addresses) {
-        (_, HostSecurity::Insecure) => Err(format!("no DANE: the addresses of {host} are not signed")),
-        (Tlsa::Records(records), _) => {
-            let basis = Basis::Tlsa(base.to_owned(), records.iter().map(ToString::to_string).collect());
-            // RFC 7672 section 3.2.2: the TLSA base domain, and the domain that has the exchanger
-            let mut names = vec![base.to_owned()];
-            names.extend((domain.as_str() != base).then(|| domain.to_string()));
-            match Dane::new(records, names) {
-                Some(dane) => {
-                    let reason = format!("{base} has {} TLSA records that can be used", dane.records().len());
-                    Ok(policy(Demand::Dane { base: base.to_owned(), dane }, basis, reason))
-                }
-                // RFC 7672 section 2.2: TLS is there, or there were no records
-                None if !is_enforced(inputs) => {
-                    let reason = format!("{base} has TLSA records, none of which can be used");
-                    Ok(policy(Demand::Encrypted, basis, reason))
-                }
-                None => Err(format!("no DANE: none of the TLSA records of {base} can be used")),
-            }
+    // RFC 7672 section 2.1.2: an attacker may be why nothing is known. What was asked for has been asked for by section 2.2.1, too, where
+    // the exchanger itself is not sure: who keeps the records back would have mail without them.
+    let unknown = |obstacle, reason| Ok(policy(Demand::Unusable(obstacle), Basis::Nothing, reason));
+    match (inputs.addresses, inputs.tlsa) {
+        (HostSecurity::Insecure, _) => Err(format!("no DANE: the addresses of {host} are not signed")),
+        (HostSecurity::Failed(text), _) => unknown(
+            Obstacle::AddressesUnknown(text.clone()),
+            format!("whether the addresses of {host} are signed cannot be found out"),
+        ),
+        (HostSecurity::Secure { .. } | HostSecurity::OnlyAlias, Tlsa::Records(records)) => {
+            by_records(inputs, records, policy)
         }
-        // RFC 7672 section 2.1.2: an attacker may be why nothing is known
-        (Tlsa::Failed(text), HostSecurity::Secure { .. } | HostSecurity::OnlyAlias) if authentic => {
-            let reason = format!("the TLSA records of {base} are signed and cannot be had");
-            Ok(policy(Demand::Unusable(Obstacle::TlsaUnknown(text.clone())), Basis::Nothing, reason))
+        (HostSecurity::Secure { .. } | HostSecurity::OnlyAlias, Tlsa::Failed(text)) => unknown(
+            Obstacle::TlsaUnknown(text.clone()),
+            format!("the zone of {base} is signed, and its TLSA records cannot be had"),
+        ),
+        (HostSecurity::Secure { .. } | HostSecurity::OnlyAlias, Tlsa::None) => {
+            Err(format!("no DANE: {base} has no TLSA records"))
         }
-        // Not signed, or not to be validated: that stops no mail where there was no DANE before.
-        (Tlsa::Failed(text), _) if inputs.standing.dane || inputs.level == Some(TlsLevel::Dane) => {
-            let reason = format!("the TLSA records of {base}, which it had, cannot be had now");
-            Ok(policy(Demand::Unusable(Obstacle::TlsaUnknown(text.clone())), Basis::Nothing, reason))
+    }
+}
+
+/// The policy by these records of the base; or why there is none by them.
+fn by_records(
+    inputs: &Inputs<'_>,
+    records: &[TlsaRecord],
+    policy: impl Fn(Demand, Basis, String) -> TlsPolicy,
+) -> Result<TlsPolicy, String> {
+    let Inputs { domain, base, .. } = *inputs;
+    let basis = Basis::Tlsa(base.to_owned(), records.iter().map(ToString::to_string).collect());
+    // RFC 7672 section 3.2.2: the TLSA base domain, and the domain that has the exchanger
+    let mut names = vec![base.to_owned()];
+    names.extend((domain.as_str() != base).then(|| domain.to_string()));
+    match Dane::new(records, names) {
+        Some(dane) => {
+            let reason = format!("{base} has {} TLSA records that can be used", dane.records().len());
+            Ok(policy(Demand::Dane { base: base.to_owned(), dane }, basis, reason))
         }
-        (Tlsa::Failed(text), _) => Err(format!("no DANE: {text}")),
-        (Tlsa::None, HostSecurity::Failed(text)) => Err(format!("no DANE: the addresses of {host}: {text}")),
-        (Tlsa::None, _) => Err(format!("no DANE: {base} has no TLSA records")),
+        // RFC 7672 section 2.2: TLS is there, or there were no records
+        None if !is_enforced(inputs) => {
+            let reason = format!("{base} has TLSA records, none of which can be used");
+            Ok(policy(Demand::Encrypted, basis, reason))
+        }
+        None => Err(format!("no DANE: none of the TLSA records of {base} can be used")),
     }
 }
 
@@ -299,7 +311,7 @@ fn without_dane(inputs: &Inputs<'_>, authentic: bool) -> TlsPolicy {
 
 /// As good as it was, where the operator wants that; else what is offered.
 fn before(inputs: &Inputs<'_>, basis: Basis, authentic: bool, reason: &str) -> TlsPolicy {
-    let Standing { encrypted, verified, .. } = inputs.standing;
+    let Standing { encrypted, verified } = inputs.standing;
     let lost = "its TLS was good for weeks, and mail waits where it is not any more".to_owned();
     let (demand, failure, reason) = match inputs.lost {
         LostTls::Defer if verified => {
@@ -333,6 +345,9 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TlsaUnknown(text) => write!(f, "its TLSA records cannot be had: {text}"),
+            Self::AddressesUnknown(text) => {
+                write!(f, "what DNSSEC says of its addresses cannot be had: {text}")
+            }
             Self::NoTlsa => f.write_str("it has no TLSA records, which are demanded"),
             Self::NotNamed => f.write_str("it is not one of the exchangers that the domain's policy names"),
             Self::NotSure => {

@@ -36,9 +36,6 @@ struct Good {
     encrypted: Option<Span>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verified: Option<Span>,
-    /// The last day on which DANE was used.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dane: Option<i64>,
 }
 
 /// How good the TLS of a session was.
@@ -48,10 +45,8 @@ pub enum Quality {
     Clear,
     /// There was, and the certificate was not good.
     Encrypted,
-    /// The certificate was good.
+    /// The certificate was good, by an authority or by TLSA records.
     Verified,
-    /// It was good by TLSA records.
-    Dane,
 }
 
 /// What was lost.
@@ -103,7 +98,7 @@ fn extended(span: Option<Span>, today: i64) -> Option<Span> {
 
 impl Good {
     fn last(&self) -> i64 {
-        let days = [self.encrypted.map(|span| span.last), self.verified.map(|span| span.last), self.dane];
+        let days = [self.encrypted.map(|span| span.last), self.verified.map(|span| span.last)];
         days.into_iter().flatten().max().unwrap_or(i64::MIN)
     }
 }
@@ -127,11 +122,7 @@ impl Memory {
         let Some(good) = self.domains.get(domain.as_str()) else { return Standing::default() };
         let today = day(now);
         let stands = |span: Option<Span>| span.is_some_and(|span| span.stands(today));
-        Standing {
-            encrypted: stands(good.encrypted),
-            verified: stands(good.verified),
-            dane: good.dane.is_some_and(|last| today - last <= FRESH_DAYS),
-        }
+        Standing { encrypted: stands(good.encrypted), verified: stands(good.verified) }
     }
 
     /// Notes a session with a server of a domain. What it gives was lost, and was not told of yet.
@@ -158,9 +149,8 @@ impl Memory {
             (good.encrypted, good.verified) = (None, None);
         } else {
             good.encrypted = extended(good.encrypted, today);
-            let is_verified = quality != Quality::Encrypted;
+            let is_verified = quality == Quality::Verified;
             good.verified = if is_verified { extended(good.verified, today) } else { None };
-            good.dane = if quality == Quality::Dane { Some(today) } else { good.dane };
         }
         self.set(domain, before, good);
         lost

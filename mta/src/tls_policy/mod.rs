@@ -21,4 +21,7 @@ pub(crate) mod testing;
 pub use decision::{
     Basis, Demand, Inputs, Obstacle, OnFailure, Standing, TlsPolicy, Wish, next_hop_policy, policy,
 };
-pub use policies::{ALARMED_MAX, Alarm, FETCH_TIMEOUT, Policies, SessionTls, Towards, WRITE_INTERVAL, Whose};
+pub use policies::{
+    ALARMED_MAX, Alarm, FETCH_TIMEOUT, Policies, SessionTls, Towards, WRITE_INTERVAL, Whose,
+    counts_what_is_published,
+};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::sync::watch;
-use waypost_config::{LostTls, OutboundTlsConfig, TlsLevel};
+use waypost_config::{LostTls, OutboundTlsConfig, TlsLevel, TlsPolicyConfig};
 use waypost_mail::{Domain, Timestamp};
 use waypost_net::{
     Bounds, CertificateProblem, HttpsClient, HttpsError, HttpsRequest, HttpsUrl, Roots, Shutdown, TlsError,
@@ -19,7 +19,7 @@ use waypost_net::{
 
 use super::{
     cache::{Cache, Kept, Step},
-    decision::{Basis, Demand, Inputs, TlsPolicy, Wish, next_hop_policy, policy},
+    decision::{Basis, Demand, Inputs, Obstacle, TlsPolicy, Wish, next_hop_policy, policy},
     durable,
     memory::{Afterwards, Lost, Memory, Quality},
     results::{Day, Ends, Failed, ResultType, Results},
@@ -382,34 +382,30 @@ pub enum Whose<'a> {
 }
 
 impl Towards<'_> {
-    /// What is demanded of one of the servers, at a port.
-    pub async fn decide(&self, host: &str, port: u16) -> TlsPolicy {
+    /// What is demanded of one of the servers, at a port. `mx`: what DNSSEC says of the answer that named it.
+    pub async fn decide(&self, host: &str, port: u16, mx: Security) -> TlsPolicy {
         let now = self.now;
         let domain = match self.whose {
             Whose::Domain(domain) => domain,
-            Whose::NextHop(level) => return next_hop_policy(level, host),
+            Whose::NextHop(level) => return next_hop_policy(level, vec![host.to_owned()]),
         };
-        let said = self.config.domains.iter().find(|policy| policy.domain == *domain);
-        let level = said.map(|policy| policy.level);
-        let asks = domain.as_ip().is_none()
-            && !matches!(level, Some(TlsLevel::None | TlsLevel::Opportunistic))
-            && (level.is_some() || self.wish != Wish::Optional);
+        let said = said_of(self.config, domain);
         let resolver = &self.policies.0.resolver;
-        let (mx, (addresses, base, tlsa), sts) = if asks {
-            tokio::join!(resolver.mx_security(domain), dane_records(resolver, host, port), async {
+        let ((addresses, base, tlsa), sts) = if counts_what_is_published(self.config, domain, self.wish) {
+            tokio::join!(dane_records(resolver, host, port), async {
                 if self.config.mta_sts { self.policies.sts(self.config, domain, now).await } else { None }
             })
         } else {
-            (Security::Insecure, (HostSecurity::Insecure, host.to_owned(), Tlsa::None), None)
+            ((HostSecurity::Insecure, host.to_owned(), Tlsa::None), None)
         };
         policy(&Inputs {
-            level,
+            level: said.map(|policy| policy.level),
             exchangers: said.map_or(&[], |policy| policy.exchangers.as_slice()),
             lost: self.config.lost,
             wish: self.wish,
             domain,
             host,
-            mx: &mx,
+            mx,
             addresses: &addresses,
             base: &base,
             tlsa: &tlsa,
@@ -443,14 +439,31 @@ impl Towards<'_> {
     }
 }
 
+/// The operator's word on a domain.
+fn said_of<'a>(config: &'a OutboundTlsConfig, domain: &Domain) -> Option<&'a TlsPolicyConfig> {
+    config.domains.iter().find(|policy| policy.domain == *domain)
+}
+
+/// Whether what a domain publishes (DNSSEC, TLSA records, MTA-STS) has a say: not where the operator's word is that it has none, nor where
+/// the sender wishes so and the operator says nothing (RFC 8689 section 5).
+pub fn counts_what_is_published(config: &OutboundTlsConfig, domain: &Domain, wish: Wish) -> bool {
+    let level = said_of(config, domain).map(|policy| policy.level);
+    domain.as_ip().is_none()
+        && !matches!(level, Some(TlsLevel::None | TlsLevel::Opportunistic))
+        && (level.is_some() || wish != Wish::Optional)
+}
+
 /// Addresses and TLSA records of a host, and the name they are of: the end of its aliases where all of that is secure and has some,
-/// else its own (RFC 7672 section 2.2.3).
+/// else its own (RFC 7672 section 2.2.3). Nothing is asked for where the addresses are not secure: servers that do not sign may know no
+/// such records, and fail (section 2.2.2).
 async fn dane_records(resolver: &Resolver, host: &str, port: u16) -> (HostSecurity, String, Tlsa) {
     let addresses = resolver.host_security(host).await;
     let end = match &addresses {
-        HostSecurity::Insecure => return (addresses, host.to_owned(), Tlsa::None),
+        HostSecurity::Insecure | HostSecurity::Failed(_) => {
+            return (addresses, host.to_owned(), Tlsa::None);
+        }
         HostSecurity::Secure { canonical: Some(end) } => Some(end.clone()),
-        HostSecurity::Secure { canonical: None } | HostSecurity::OnlyAlias | HostSecurity::Failed(_) => None,
+        HostSecurity::Secure { canonical: None } | HostSecurity::OnlyAlias => None,
     };
     if let Some(end) = end {
         match resolver.tlsa(&end, port).await {
@@ -462,11 +475,18 @@ async fn dane_records(resolver: &Resolver, host: &str, port: u16) -> (HostSecuri
     (addresses, host.to_owned(), found)
 }
 
-/// How a session failed the policy, if it did, and how good its TLS was, where that was seen; `None`: TLS was not wanted or not come to.
+/// How a session failed the policy, if it did, and how good its TLS was, where that was seen; `None`: TLS was not wanted or not come to,
+/// or nothing that the domain has a part in.
 fn verdict(policy: &TlsPolicy, host: &str, tls: &SessionTls) -> Option<(Option<Failed>, Option<Quality>)> {
     let failed = |kind, reason: String| Some(Failed { kind, reason });
     if let Demand::Unusable(obstacle) = &policy.demand {
-        return Some((failed(obstacle.into(), obstacle.to_string()), None));
+        // what the sender or the operator demands beyond what the domain publishes is no failure of the domain's (RFC 8460 section 4.3)
+        let is_ours = match (obstacle, &policy.basis) {
+            (Obstacle::NotSure, _) | (Obstacle::NotNamed, Basis::Nothing) => true,
+            (Obstacle::NotNamed, Basis::Tlsa(..) | Basis::Sts(_)) => false,
+            (Obstacle::TlsaUnknown(_) | Obstacle::AddressesUnknown(_) | Obstacle::NoTlsa, _) => false,
+        };
+        return (!is_ours).then(|| (failed(obstacle.into(), obstacle.to_string()), None));
     }
     let info = match (&policy.demand, tls) {
         (Demand::NoTls, _) | (_, SessionTls::NotAsked) => return None,
@@ -482,8 +502,7 @@ fn verdict(policy: &TlsPolicy, host: &str, tls: &SessionTls) -> Option<(Option<F
         (_, SessionTls::On(info)) => info,
     };
     let seen = match (&policy.demand, info.observed) {
-        (Demand::Dane { .. }, _) => Quality::Dane,
-        (Demand::Named(_), _) | (_, Some(Ok(()))) => Quality::Verified,
+        (Demand::Dane { .. } | Demand::Named(_), _) | (_, Some(Ok(()))) => Quality::Verified,
         _ => Quality::Encrypted,
     };
     let problem = match (&policy.basis, &policy.demand) {

@@ -77,7 +77,7 @@ impl From<CertificateProblem> for ResultType {
 impl From<&Obstacle> for ResultType {
     fn from(obstacle: &Obstacle) -> Self {
         match obstacle {
-            Obstacle::TlsaUnknown(_) => Self::DnssecInvalid,
+            Obstacle::TlsaUnknown(_) | Obstacle::AddressesUnknown(_) => Self::DnssecInvalid,
             Obstacle::NoTlsa => Self::DaneRequired,
             Obstacle::NotNamed | Obstacle::NotSure => Self::ValidationFailure,
         }

@@ -3,7 +3,7 @@
 use hickory_server::dnssec::NxProofKind;
 
 use super::{
-    super::testing::{SignedZone, a, alias, mx, tlsa},
+    super::testing::{SignedZone, a, alias, empty, mx, serve, sign, tlsa},
     *,
 };
 
@@ -22,12 +22,15 @@ async fn zone_with(proof: NxProofKind) -> SignedZone {
         ("_25._tcp.mx.b.test.", tlsa(&record(1))),
         ("_26._tcp.mx.b.test.", alias("_25._tcp.mx.b.test.")),
         ("alias.test.", alias("mx.b.test.")),
+        ("alias2.test.", alias("b.test.")),
         ("away.test.", alias("mx.unsigned.test.")),
         ("plain.test.", a(2)),
         ("mx.unsigned.test.", a(3)),
         ("unsigned.test.", mx("mx.unsigned.test.")),
         ("_25._tcp.mx.unsigned.test.", tlsa(&record(2))),
         ("*.wild.test.", a(6)),
+        ("*.wild.test.", mx("mx.b.test.")),
+        ("known.wild.test.", a(7)),
     ];
     let forged = [
         ("forged.test.", mx("mx.forged.test.")),
@@ -38,11 +41,24 @@ async fn zone_with(proof: NxProofKind) -> SignedZone {
     SignedZone::start_with(proof, &signed, &forged).await
 }
 
-async fn mx_security(resolver: &Resolver, domain: &str) -> Security {
-    match resolver.mx_security(&Domain::new(domain).unwrap()).await {
-        Security::Failed(_) => Security::Failed(String::new()),
+type Exchangers = Result<Vec<(u16, String)>, DnsError>;
+
+/// What is no answer says so with the words left out.
+async fn secured_mx(resolver: &Resolver, domain: &str) -> (Exchangers, Security) {
+    let (answer, security) = resolver.secured_mx(&Domain::new(domain).unwrap()).await;
+    let answer = answer.map_err(|error| match error {
+        DnsError::Temporary(name, _) => DnsError::Temporary(name, String::new()),
         other => other,
-    }
+    });
+    (answer, security)
+}
+
+fn one(host: &str) -> Exchangers {
+    Ok(vec![(10, host.to_owned())])
+}
+
+fn unknown(domain: &str) -> Exchangers {
+    Err(DnsError::Temporary(domain.to_owned(), String::new()))
 }
 
 async fn host_security(resolver: &Resolver, host: &str) -> HostSecurity {
@@ -65,11 +81,14 @@ async fn secure_insecure_and_bogus_answers_are_told_apart() {
     let resolver = zone.resolver(Dnssec::Validate);
     let failed = || String::new();
     for (domain, expected) in [
-        ("b.test", Security::Secure),
-        ("unsigned.test", Security::Insecure),
-        ("forged.test", Security::Failed(failed())),
+        ("b.test", (one("mx.b.test"), Security::Secure)),
+        ("alias2.test", (one("mx.b.test"), Security::Secure)),
+        ("unsigned.test", (one("mx.unsigned.test"), Security::Insecure)),
+        ("mx.b.test", (Err(DnsError::NoRecords("mx.b.test".into())), Security::Secure)),
+        ("absent.test", (Err(DnsError::NoSuchDomain("absent.test".into())), Security::Insecure)),
+        ("forged.test", (unknown("forged.test"), Security::Insecure)),
     ] {
-        assert_eq!(mx_security(&resolver, domain).await, expected, "{domain}");
+        assert_eq!(secured_mx(&resolver, domain).await, expected, "{domain}");
     }
     let secure = |canonical: Option<&str>| HostSecurity::Secure { canonical: canonical.map(str::to_owned) };
     for (host, expected) in [
@@ -78,7 +97,7 @@ async fn secure_insecure_and_bogus_answers_are_told_apart() {
         ("away.test", HostSecurity::OnlyAlias),
         ("mx.unsigned.test", HostSecurity::Insecure),
         ("mx.forged.test", HostSecurity::Failed(failed())),
-        ("absent.test", HostSecurity::Insecure),
+        ("absent.test", HostSecurity::Failed(String::new())),
     ] {
         assert_eq!(host_security(&resolver, host).await, expected, "{host}");
     }
@@ -95,15 +114,46 @@ async fn secure_insecure_and_bogus_answers_are_told_apart() {
 }
 
 #[tokio::test]
-async fn what_fails_to_validate_is_still_found_for_ordinary_mail() {
+async fn what_fails_to_validate_is_found_where_dnssec_is_not_asked() {
     let zone = zone().await;
     let resolver = zone.resolver(Dnssec::Validate);
     assert!(resolver.mx(&Domain::new("forged.test").unwrap()).await.is_ok());
-    // the second one by a fault of the validator (wildcards under NSEC)
-    for host in ["mx.forged.test", "x.wild.test"] {
-        assert!(matches!(resolver.host_security(host).await, HostSecurity::Failed(_)), "{host}");
-        assert_eq!(resolver.addresses(host).await.map(|found| found.len()), Ok(1), "{host}");
+    assert!(matches!(resolver.host_security("mx.forged.test").await, HostSecurity::Failed(_)));
+    assert_eq!(resolver.addresses("mx.forged.test").await.map(|found| found.len()), Ok(1));
+}
+
+/// RFC 4035 section 5.3.4.
+#[tokio::test]
+async fn what_comes_from_a_wildcard_is_secure_where_nothing_stands_nearer() {
+    let zone = zone().await;
+    let resolver = zone.resolver(Dnssec::Validate);
+    for name in ["x.wild.test", "y.x.wild.test", "zz.wild.test"] {
+        assert_eq!(secured_mx(&resolver, name).await, (one("mx.b.test"), Security::Secure), "{name}");
+        let secure = HostSecurity::Secure { canonical: None };
+        assert_eq!(host_security(&resolver, name).await, secure, "{name}");
     }
+    // the server says what the wildcard says of a name that is there, too
+    let known = "known.wild.test";
+    assert_eq!(resolver.mx(&Domain::new(known).unwrap()).await, one("mx.b.test"));
+    assert_eq!(secured_mx(&resolver, known).await, (unknown(known), Security::Insecure));
+}
+
+/// RFC 7672 section 2.2.1: the exchangers are those of the answer that is secure.
+#[tokio::test]
+async fn what_somebody_else_answers_without_dnssec_names_no_exchanger() {
+    let zone = zone().await;
+    let lies = [("b.test.", mx("evil.test.")), ("mx.b.test.", mx("evil.test.")), ("evil.test.", a(66))];
+    let resolver = zone.lied_to(Dnssec::Validate, &lies).await;
+    for domain in ["b.test", "mx.b.test"] {
+        assert_eq!(resolver.mx(&Domain::new(domain).unwrap()).await, one("evil.test"), "the lie works");
+    }
+    assert_eq!(secured_mx(&resolver, "b.test").await, (one("mx.b.test"), Security::Secure));
+    // it has none, and is its own exchanger
+    let denied = (Err(DnsError::NoRecords("mx.b.test".into())), Security::Secure);
+    assert_eq!(secured_mx(&resolver, "mx.b.test").await, denied);
+    // an address of what does not exist
+    assert_eq!(resolver.addresses("evil.test").await.map(|found| found.len()), Ok(1));
+    assert!(matches!(resolver.host_security("evil.test").await, HostSecurity::Failed(_)));
 }
 
 #[tokio::test]
@@ -113,7 +163,7 @@ async fn without_dnssec_nothing_is_secure() {
     for dnssec in [Dnssec::Off, Dnssec::TrustAd, Dnssec::Auto] {
         let resolver = zone.resolver(dnssec);
         assert_eq!(resolver.knows_dnssec(), dnssec != Dnssec::Off);
-        assert_eq!(mx_security(&resolver, "b.test").await, Security::Insecure);
+        assert_eq!(secured_mx(&resolver, "b.test").await, (one("mx.b.test"), Security::Insecure));
         assert_eq!(host_security(&resolver, "mx.b.test").await, HostSecurity::Insecure);
         assert_eq!(tlsa_of(&resolver, "mx.b.test", 25).await, Tlsa::None);
     }
@@ -133,11 +183,11 @@ async fn a_resolver_that_is_believed_vouches_by_the_ad_bit() {
     ];
     let resolver = zone.trusted(Box::leak(Box::new(secure))).await;
     for (domain, expected) in [
-        ("b.test", Security::Secure),
-        ("unsigned.test", Security::Insecure),
-        ("forged.test", Security::Insecure),
+        ("b.test", (one("mx.b.test"), Security::Secure)),
+        ("unsigned.test", (one("mx.unsigned.test"), Security::Insecure)),
+        ("forged.test", (one("mx.forged.test"), Security::Insecure)),
     ] {
-        assert_eq!(mx_security(&resolver, domain).await, expected, "{domain}");
+        assert_eq!(secured_mx(&resolver, domain).await, expected, "{domain}");
     }
     let secure = |canonical: Option<&str>| HostSecurity::Secure { canonical: canonical.map(str::to_owned) };
     for (host, expected) in [
@@ -146,7 +196,7 @@ async fn a_resolver_that_is_believed_vouches_by_the_ad_bit() {
         ("away.test", HostSecurity::OnlyAlias),
         ("mx.unsigned.test", HostSecurity::Insecure),
         ("mx.forged.test", HostSecurity::Insecure),
-        ("absent.test", HostSecurity::Insecure),
+        ("absent.test", HostSecurity::Failed(String::new())),
     ] {
         assert_eq!(host_security(&resolver, host).await, expected, "{host}");
     }
@@ -181,14 +231,14 @@ async fn what_is_denied_by_nsec3_is_not_there() {
         for (host, expected) in [
             ("mx.b.test", HostSecurity::Secure { canonical: None }),
             ("mx.unsigned.test", HostSecurity::Insecure),
-            ("absent.test", HostSecurity::Insecure),
+            ("absent.test", HostSecurity::Failed(String::new())),
             ("mx.forged.test", HostSecurity::Failed(String::new())),
         ] {
             let found = host_security(&resolver, host).await;
             assert_eq!(found, expected, "{host}, {iterations} iterations, opt-out {opt_out}");
         }
-        assert_eq!(mx_security(&resolver, "b.test").await, Security::Secure);
-        assert_eq!(mx_security(&resolver, "unsigned.test").await, Security::Insecure);
+        assert_eq!(secured_mx(&resolver, "b.test").await.1, Security::Secure);
+        assert_eq!(secured_mx(&resolver, "unsigned.test").await.1, Security::Insecure);
     }
 }
 
@@ -200,8 +250,34 @@ async fn a_server_that_does_not_answer_leaves_it_open() {
         ..DnsConfig::default()
     };
     let resolver = Resolver::new(&config).unwrap();
-    assert_eq!(mx_security(&resolver, "b.test").await, Security::Failed(String::new()));
+    assert_eq!(secured_mx(&resolver, "b.test").await, (unknown("b.test"), Security::Insecure));
     assert_eq!(tlsa_of(&resolver, "mx.b.test", 25).await, Tlsa::Failed(String::new()));
+}
+
+/// RFC 7672 section 2.1.2: who says that it failed has denied nothing.
+#[tokio::test]
+async fn a_server_that_fails_leaves_it_open() {
+    use hickory_resolver::proto::op::{Message, OpCode};
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let servers = vec![socket.local_addr().unwrap()];
+    tokio::spawn(async move {
+        let mut octets = [0; 4096];
+        while let Ok((length, client)) = socket.recv_from(&mut octets).await {
+            let asked = Message::from_vec(&octets[..length]).unwrap();
+            let mut failure = Message::response(asked.metadata.id, OpCode::Query);
+            failure.add_queries(asked.queries);
+            failure.metadata.response_code = ResponseCode::ServFail;
+            socket.send_to(&failure.to_vec().unwrap(), client).await.unwrap();
+        }
+    });
+    for dnssec in [Dnssec::TrustAd, Dnssec::Validate] {
+        let config = DnsConfig { servers: servers.clone(), dnssec, ..DnsConfig::default() };
+        let resolver = Resolver::new(&config).unwrap();
+        assert_eq!(secured_mx(&resolver, "b.test").await, (unknown("b.test"), Security::Insecure));
+        let failed = HostSecurity::Failed(String::new());
+        assert_eq!(host_security(&resolver, "mx.b.test").await, failed, "{dnssec:?}");
+        assert_eq!(tlsa_of(&resolver, "mx.b.test", 25).await, Tlsa::Failed(String::new()), "{dnssec:?}");
+    }
 }
 
 #[test]
@@ -234,4 +310,33 @@ async fn trust_anchors_must_be_there() {
         };
         assert!(Resolver::new(&config).is_err(), "{text:?}");
     }
+}
+
+/// The root, signed or not.
+async fn root(
+    is_signed: bool,
+) -> (hickory_server::Server<hickory_server::zone_handler::Catalog>, std::net::SocketAddr) {
+    let mut zone = empty(".", is_signed.then_some(NxProofKind::Nsec));
+    if is_signed {
+        sign(&mut zone, ".");
+    }
+    serve(".", zone).await
+}
+
+#[tokio::test]
+async fn resolvers_that_hand_on_no_signatures_are_not_asked_for_any() {
+    let signatures = |address: std::net::SocketAddr| {
+        let mut server = hickory_resolver::config::NameServerConfig::udp(address.ip());
+        server.connections[0].port = address.port();
+        let servers = ResolverConfig::from_name_servers(vec![server]);
+        let mut options = ResolverOpts::default();
+        options.timeout = Duration::from_millis(200);
+        Signatures::new(believing(servers, options).unwrap())
+    };
+    for is_signed in [true, false] {
+        let (_server, address) = root(is_signed).await;
+        assert_eq!(signatures(address).are_handed_on().await, is_signed);
+    }
+    // who gives no answer leaves it open
+    assert!(signatures("127.0.0.1:9".parse().unwrap()).are_handed_on().await);
 }

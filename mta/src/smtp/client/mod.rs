@@ -120,6 +120,8 @@ pub struct Client {
     without_tls: bool,
     /// The server took the message before for somebody.
     takes: bool,
+    /// The server is this one.
+    is_ourselves: bool,
 }
 
 impl Client {
@@ -141,6 +143,7 @@ impl Client {
             said: Record::new(MESSAGE_BYTES_MAX),
             without_tls: false,
             takes: false,
+            is_ourselves: false,
         }
     }
 
@@ -152,6 +155,11 @@ impl Client {
     /// Whether the server was asked for TLS, by EHLO or STARTTLS, and has none for us.
     pub fn is_without_tls(&self) -> bool {
         self.without_tls
+    }
+
+    /// Whether the server has greeted with our own name, where that means that it is this one.
+    pub fn is_ourselves(&self) -> bool {
+        self.is_ourselves
     }
 
     /// After the session: what is not told yet. `lost` says why the connection ended, for what was open then.

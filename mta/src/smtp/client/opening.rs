@@ -32,6 +32,7 @@ impl Hello {
 impl Client {
     pub(super) fn greeted(&mut self, reply: Reply) {
         match reply.code {
+            200..300 if self.is_from_us(&reply) => self.meet_ourselves(),
             200..300 => self.greet(),
             300..400 => self.fail_by_ourselves(&broken("its greeting")),
             _ => self.give_up(reply),
@@ -54,6 +55,7 @@ impl Client {
 
     pub(super) fn welcomed(&mut self, hello: Hello, reply: Reply) {
         match (hello, reply.code) {
+            (_, 200..300) if self.is_from_us(&reply) => return self.meet_ourselves(),
             (Hello::Ehlo | Hello::Lhlo, 200..300) => self.server = Capabilities::from_ehlo(&reply),
             (Hello::Helo, 200..300) => self.server = Capabilities::default(),
             // RFC 5321 section 3.2: an old server gets HELO
@@ -74,6 +76,18 @@ impl Client {
             self.without_tls = true;
             self.log_in();
         }
+    }
+
+    /// Whether the name that the server gives itself (RFC 5321 sections 4.2 and 4.1.1.1) is ours, where that may not be.
+    fn is_from_us(&self, reply: &Reply) -> bool {
+        let name = reply.lines.first().and_then(|line| line.split_ascii_whitespace().next());
+        self.settings.is_exchanger
+            && name.is_some_and(|name| name.eq_ignore_ascii_case(&self.settings.hostname))
+    }
+
+    fn meet_ourselves(&mut self) {
+        self.is_ourselves = true;
+        self.give_up_by_ourselves(refusals::ourselves());
     }
 
     pub(super) fn tls_answered(&mut self, reply: &Reply) {

@@ -54,6 +54,12 @@ pub(super) fn no_requiretls() -> Reply {
     Reply::new(550, EnhancedStatus(5, 7, 30), text)
 }
 
+/// RFC 5321 section 5.1 does without a server that is we ourselves. Another time a better one may be there.
+pub(super) fn ourselves() -> Reply {
+    let text = "the server greets with our own name: mail for this domain would come back to us (MX loop)";
+    Reply::new(451, EnhancedStatus(4, 4, 6), text)
+}
+
 pub(super) fn tls_missing() -> Reply {
     Reply::new(454, EnhancedStatus(4, 7, 0), "the next server offers no TLS, which is required")
 }

@@ -53,6 +53,8 @@ impl std::fmt::Display for Encryption {
 pub struct Settings {
     /// Our name for EHLO.
     pub hostname: String,
+    /// Whether the server is one that DNS names as a mail exchanger: one that greets with our own name is ourselves then.
+    pub is_exchanger: bool,
     /// What is spoken.
     pub protocol: Protocol,
     /// Whether STARTTLS is wanted.

@@ -137,6 +137,7 @@ fn text(reply: &Reply) -> String {
 fn settings(encryption: Encryption) -> Settings {
     Settings {
         hostname: "a.test".into(),
+        is_exchanger: false,
         protocol: Protocol::Smtp,
         encryption,
         tls: None,
@@ -153,6 +154,28 @@ fn plain() -> Settings {
 fn message(recipients: &[&str]) -> Outgoing {
     let recipients = recipients.iter().map(|text| Address::parse(text).unwrap()).collect();
     Outgoing::new(ReversePath::Address(Address::parse("s@a.test").unwrap()), recipients, 100)
+}
+
+/// RFC 5321 section 5.1.
+#[test]
+fn an_exchanger_that_greets_with_our_name_gets_no_mail() {
+    let exchanger = Settings { is_exchanger: true, ..plain() };
+    let refused = Some(
+        "451 4.4.6 the server greets with our own name: mail for this domain would come back to us (MX loop)",
+    );
+    for (settings, opening, expected) in [
+        (&exchanger, "S: 220 A.test ESMTP\n", refused),
+        (&exchanger, "S: 220-a.test\nS: 220 a.test\n", refused),
+        (&exchanger, "S: 220 ESMTP\nC: EHLO a.test\nS: 250-a.test greets a.test\nS: 250 HELP\n", refused),
+        (&exchanger, "S: 220 ESMTP\nC: EHLO a.test\nS: 500 what\nC: HELO a.test\nS: 250 a.test\n", refused),
+        (&exchanger, "S: 220 mx.a.test\nC: EHLO a.test\nS: 250 b.test greets a.test\n", None),
+        (&exchanger, "S: 220\nC: EHLO a.test\nS: 250\n", None),
+        // whom the operator names may have any name
+        (&plain(), "S: 220 a.test\nC: EHLO a.test\nS: 250 a.test\n", None),
+    ] {
+        let (_, end) = run(settings, &[], &format!("{opening}{BYE}"));
+        assert_eq!(end.as_deref(), expected, "{opening}");
+    }
 }
 
 const HELLO: &str = "S: 220 b.test\nC: EHLO a.test\n";

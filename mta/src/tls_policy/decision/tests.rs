@@ -50,7 +50,7 @@ impl World {
             wish: self.wish,
             domain: &domain,
             host: HOST,
-            mx: &self.mx,
+            mx: self.mx,
             addresses: &self.addresses,
             base: HOST,
             tlsa: &self.tlsa,
@@ -72,6 +72,7 @@ impl World {
                 format!("dane {base} {} for {}", dane.records().len(), dane.names().join(","))
             }
             Demand::Unusable(Obstacle::TlsaUnknown(_)) => "TLSA unknown".to_owned(),
+            Demand::Unusable(Obstacle::AddressesUnknown(_)) => "addresses unknown".to_owned(),
             Demand::Unusable(obstacle) => format!("{obstacle:?}"),
         };
         (demand, policy.failure, policy.authentic)
@@ -110,14 +111,11 @@ const DANE: &str = "dane mx.b.test 2 for mx.b.test,b.test";
 
 #[test]
 fn dane_is_what_signed_records_say() {
-    let bogus = || HostSecurity::Failed("bogus".into());
-    let was = Standing { dane: true, ..Standing::default() };
     check(vec![
         ("nothing published", world(), "offered", FallBack, false),
         ("nothing published, signed", signed(), "offered", FallBack, true),
         ("usable", World { tlsa: usable(), ..signed() }, DANE, TryLater, true),
         ("none usable", World { tlsa: unusable(), ..signed() }, "encrypted", TryLater, true),
-        ("not known", World { tlsa: failed(), ..signed() }, "TLSA unknown", TryLater, true),
         (
             "only the alias is signed",
             World { tlsa: usable(), addresses: HostSecurity::OnlyAlias, ..signed() },
@@ -134,49 +132,77 @@ fn dane_is_what_signed_records_say() {
             false,
         ),
         (
-            "not known, exchangers not signed",
-            World { tlsa: failed(), mx: Security::Insecure, ..signed() },
-            "offered",
-            FallBack,
-            false,
-        ),
-        (
             "addresses not signed",
             World { tlsa: usable(), addresses: HostSecurity::Insecure, ..signed() },
             "offered",
             FallBack,
             true,
         ),
-        // a fault of the validator stops no ordinary mail, and does not hide good records
+    ]);
+}
+
+/// RFC 7672 section 2.1.2: a server is not used where a look-up that leads to its TLSA records fails.
+#[test]
+fn what_cannot_be_looked_up_is_not_taken_for_nothing() {
+    let bogus = || HostSecurity::Failed("bogus".into());
+    let insecure = |world: World| World { mx: Security::Insecure, ..world };
+    let alias = || World { tlsa: failed(), addresses: HostSecurity::OnlyAlias, ..signed() };
+    check(vec![
+        ("records not known", World { tlsa: failed(), ..signed() }, "TLSA unknown", TryLater, true),
+        ("records of an alias not known", alias(), "TLSA unknown", TryLater, true),
+        // section 2.2.1: they need not be asked for then; who asks does as for any other
         (
-            "addresses bogus",
-            World { tlsa: Tlsa::None, addresses: bogus(), ..signed() },
-            "offered",
-            FallBack,
-            true,
-        ),
-        (
-            "all bogus",
-            World { tlsa: failed(), addresses: bogus(), mx: Security::Failed("bogus".into()), ..world() },
-            "offered",
-            FallBack,
-            false,
-        ),
-        (
-            "addresses bogus, records not",
-            World { tlsa: usable(), addresses: bogus(), ..signed() },
-            DANE,
-            TryLater,
-            true,
-        ),
-        (
-            "all bogus, DANE before",
-            World { tlsa: failed(), addresses: bogus(), standing: was, ..world() },
+            "records not known, exchangers not signed",
+            insecure(World { tlsa: failed(), ..signed() }),
             "TLSA unknown",
             TryLater,
             false,
         ),
-        ("no records any more, DANE before", World { standing: was, ..signed() }, "offered", FallBack, true),
+        ("addresses bogus", World { addresses: bogus(), ..signed() }, "addresses unknown", TryLater, true),
+        (
+            "addresses bogus, exchangers not signed",
+            insecure(World { addresses: bogus(), ..signed() }),
+            "addresses unknown",
+            TryLater,
+            false,
+        ),
+        (
+            "addresses bogus, and a policy of MTA-STS",
+            World { addresses: bogus(), sts: sts(Mode::Enforce, "*.b.test"), ..signed() },
+            "addresses unknown",
+            TryLater,
+            true,
+        ),
+        // section 2.2.2: servers that do not sign may know no such records, and fail
+        (
+            "addresses not signed",
+            World { tlsa: failed(), addresses: HostSecurity::Insecure, ..signed() },
+            "offered",
+            FallBack,
+            true,
+        ),
+        // the operator's way out
+        (
+            "the operator wants it sent",
+            World { level: Some(TlsLevel::Opportunistic), addresses: bogus(), ..signed() },
+            "offered",
+            FallBack,
+            true,
+        ),
+        (
+            "the sender wants it sent",
+            World { wish: Wish::Optional, addresses: bogus(), ..signed() },
+            "offered",
+            FallBack,
+            true,
+        ),
+        (
+            "the sender wants it sent in safety",
+            World { wish: Wish::Required, addresses: bogus(), ..signed() },
+            "addresses unknown",
+            TryLater,
+            true,
+        ),
     ]);
 }
 
@@ -274,13 +300,10 @@ fn the_operator_has_the_first_word() {
         ("dane, no records", level(TlsLevel::Dane, enforced()), "NoTlsa", TryLater, false),
         (
             "dane, not known",
-            level(
-                TlsLevel::Dane,
-                World { tlsa: failed(), addresses: HostSecurity::Failed("x".into()), ..world() },
-            ),
+            level(TlsLevel::Dane, World { tlsa: failed(), ..signed() }),
             "TLSA unknown",
             TryLater,
-            false,
+            true,
         ),
     ]);
 }
@@ -331,11 +354,8 @@ fn a_message_may_be_told_to_go_without_and_to_go_with() {
 
 #[test]
 fn what_was_good_is_demanded_where_the_operator_wants_it() {
-    let was = |lost, encrypted, verified| World {
-        lost,
-        standing: Standing { encrypted, verified, dane: false },
-        ..world()
-    };
+    let was =
+        |lost, encrypted, verified| World { lost, standing: Standing { encrypted, verified }, ..world() };
     check(vec![
         ("defer, verified", was(LostTls::Defer, true, true), "named mx.b.test", TryLater, false),
         ("defer, encrypted", was(LostTls::Defer, true, false), "encrypted", TryLater, false),
@@ -354,7 +374,7 @@ fn a_next_hop_has_what_its_route_says() {
         (TlsLevel::Encrypt, Demand::Encrypted, TryLater),
         (TlsLevel::Verify, named(), TryLater),
     ] {
-        let policy = next_hop_policy(level, "smart.test");
+        let policy = next_hop_policy(level, vec!["smart.test".into()]);
         assert_eq!((policy.demand, policy.failure, policy.authentic), (demand, failure, true), "{level:?}");
     }
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     client::{Delivery, Outbox, deliver},
     dns::testing::{SignedZone, mx, tlsa},
-    route::{Route, Target},
+    route::{Destination, Route, RoutePlan, Target, resolve},
     smtp::client::{Finished, Octets, Outgoing, Protocol},
     tls_policy::OnFailure,
 };
@@ -193,6 +193,13 @@ impl Outbox for One {
     }
 }
 
+impl Towards<'_> {
+    /// What routing gives a target.
+    async fn mx(&self) -> Security {
+        self.policies.0.resolver.secured_mx(&domain()).await.1
+    }
+}
+
 /// Sends one message; gives the first replies, `sent` where there is none.
 async fn send(towards: &Towards<'_>, server: SocketAddr, require_tls: bool) -> String {
     let sender = ReversePath::Address(Address::parse("s@a.test").unwrap());
@@ -200,7 +207,7 @@ async fn send(towards: &Towards<'_>, server: SocketAddr, require_tls: bool) -> S
         wishes: Wishes { require_tls, ..Wishes::default() },
         ..Outgoing::new(sender, vec![Address::parse("x@b.test").unwrap()], 3)
     };
-    let targets = vec![Target::new("mx.b.test", server)];
+    let targets = vec![Target { mx: towards.mx().await, ..Target::new("mx.b.test", server) }];
     let route = Route { targets, protocol: Protocol::Smtp, login: None };
     let hostname = Domain::new("a.test").unwrap();
     let outbox = One { message: Some(message), replies: Vec::new() };
@@ -366,6 +373,59 @@ async fn mail_that_requires_tls_goes_where_the_exchanger_is_sure() {
             Towards { policies: &policies, config: &config, whose: Whose::Domain(&domain), wish, now: at(0) };
         let said = send(&towards, server, true).await;
         assert!(said.starts_with(reply), "{what}: {said}");
+        if reply.starts_with("550 the server is not used") {
+            // nobody was asked, and the domain has done nothing (RFC 8460 section 4.3)
+            assert_eq!(results(&policies), [], "{what}");
+        }
+    }
+}
+
+/// Mail for `b.test`, routed by DNS, to a server on this port.
+async fn routed(resolver: &Resolver, port: u16, wish: Wish) -> RoutePlan {
+    let text = format!(
+        "hostname = \"a.test\"\nstate_dir = \"state\"\n[[listener]]\nservice = \"smtp\"\n\
+         address = \"192.0.2.1:25\"\ntls = \"none\"\n[queue]\nmx_port = {port}\n"
+    );
+    let config = waypost_config::parse(Path::new("/nowhere/x.toml"), &text).unwrap();
+    resolve(resolver, &config, &Destination::Exchangers(domain()), wish, 1).await
+}
+
+/// RFC 7672 section 2.2.1, RFC 8689 section 4.2.1: an exchanger that only somebody on the way names is none, whatever its certificate.
+#[tokio::test]
+async fn mail_goes_to_no_server_that_a_forged_answer_names() {
+    let authority = Authority::new();
+    let zone = zone(&[]).await;
+    let lies = [("b.test.", mx("evil.test.")), ("evil.test.", here())];
+    let (evil, _) = mail_server(Some(authority.issue("evil.test").tls)).await;
+    for (dnssec, wish, hosts) in [
+        (Dnssec::Validate, Wish::Usual, &["mx.b.test"][..]),
+        (Dnssec::Validate, Wish::Required, &["mx.b.test"]),
+        // who asks nobody to look believes what comes
+        (Dnssec::Validate, Wish::Optional, &["evil.test"]),
+        (Dnssec::Off, Wish::Usual, &["evil.test"]),
+    ] {
+        let resolver = zone.lied_to(dnssec, &lies).await;
+        let RoutePlan::Send(route) = routed(&resolver, evil.port(), wish).await else { panic!("{wish:?}") };
+        let found: Vec<&str> = route.targets.iter().map(|target| target.host.as_str()).collect();
+        assert_eq!(found, hosts, "{dnssec:?} {wish:?}");
+        let is_sure = route.targets.iter().all(|target| target.mx == Security::Secure);
+        assert_eq!(is_sure, hosts == ["mx.b.test"], "{dnssec:?} {wish:?}");
+    }
+}
+
+/// RFC 7672 section 2.1.2.
+#[tokio::test]
+async fn mail_waits_where_the_answer_that_names_the_exchangers_does_not_hold() {
+    let zone = SignedZone::start(&[("mx.b.test.", here())], &[("b.test.", mx("mx.b.test."))]).await;
+    let resolver = zone.resolver(Dnssec::Validate);
+    for (wish, waits) in [(Wish::Usual, true), (Wish::Required, true), (Wish::Optional, false)] {
+        match routed(&resolver, 2525, wish).await {
+            RoutePlan::Fail(refusal) => {
+                assert!(waits && refusal.code == 451, "{wish:?}: {refusal}");
+                assert!(refusal.to_string().contains("[dns] dnssec"), "{refusal}");
+            }
+            RoutePlan::Send(route) => assert!(!waits, "{wish:?}: {route:?}"),
+        }
     }
 }
 
@@ -491,7 +551,7 @@ async fn the_operator_says_what_is_not_asked_for() {
             wish: Wish::Usual,
             now: at(0),
         };
-        let asking = towards.decide("mx.b.test", 25);
+        let asking = towards.decide("mx.b.test", 25, Security::Insecure);
         let decided = tokio::time::timeout(Duration::from_secs(1), asking).await.unwrap();
         assert_eq!(decided.failure, OnFailure::FallBack);
     }
@@ -504,7 +564,7 @@ async fn the_operator_says_what_is_not_asked_for() {
         wish: Wish::Usual,
         now: at(0),
     };
-    assert_eq!(towards.decide("[192.0.2.1]", 25).await.demand, Demand::Offered);
+    assert_eq!(towards.decide("[192.0.2.1]", 25, Security::Insecure).await.demand, Demand::Offered);
 }
 
 #[tokio::test]

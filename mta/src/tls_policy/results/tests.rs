@@ -156,6 +156,7 @@ fn problems_have_their_names() {
         (ResultType::from(CertificateProblem::Untrusted), "certificate-not-trusted"),
         (ResultType::from(CertificateProblem::Tlsa), "validation-failure"),
         (ResultType::from(&Obstacle::TlsaUnknown(String::new())), "dnssec-invalid"),
+        (ResultType::from(&Obstacle::AddressesUnknown(String::new())), "dnssec-invalid"),
         (ResultType::from(&Obstacle::NoTlsa), "dane-required"),
         (ResultType::from(&Obstacle::NotNamed), "validation-failure"),
         (ResultType::StarttlsNotSupported, "starttls-not-supported"),
