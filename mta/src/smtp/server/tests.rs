@@ -207,14 +207,10 @@ fn play(settings: &Settings, script: &[(&str, &str)]) -> Vec<Session> {
 /// What a client is refused for by the machine itself stands in its notes with the command, and with nothing else of what it said.
 #[test]
 fn what_the_machine_refuses_by_itself_is_noted() {
-    let early = Settings {
-        manners: Manners { greeting_delay: Some(Duration::from_secs(1)), ..Manners::default() },
-        ..settings(Role::Relay)
-    };
-    let strict = Settings {
-        manners: Manners { strict_pipelining: true, ..Manners::default() },
-        ..settings(Role::Relay)
-    };
+    let mannered = |manners| Settings { manners, ..settings(Role::Relay) };
+    let delay = Some(Duration::from_secs(1));
+    let early = mannered(Manners { greeting_delay: delay, ..Manners::default() });
+    let strict = mannered(Manners { strict_pipelining: true, ..Manners::default() });
     let (relay, submission) = (settings(Role::Relay), settings(Role::Submission));
     for (settings, sent, expected) in [
         (&early, "EHLO c\r\n", vec![(None, "554 5.5.1 You spoke")]),
@@ -243,10 +239,9 @@ fn what_the_machine_refuses_by_itself_is_noted() {
         let mut session = Session::new(settings.clone(), 4096);
         session.send(sent.as_bytes());
         let noted: Vec<_> = session.noted.iter().map(|(verb, reply)| (*verb, reply.as_str())).collect();
-        let agree = |(noted, expected): (&(Option<&str>, &str), &(Option<&str>, &str))| {
-            noted.0 == expected.0 && noted.1.starts_with(expected.1)
-        };
-        assert!(noted.len() == expected.len() && noted.iter().zip(&expected).all(agree), "{sent}: {noted:?}");
+        let mut pairs = noted.iter().zip(&expected);
+        let agree = pairs.all(|(noted, expected)| noted.0 == expected.0 && noted.1.starts_with(expected.1));
+        assert!(noted.len() == expected.len() && agree, "{sent}: {noted:?}");
         assert!(!format!("{noted:?}").contains("c2VjcmV0"), "{noted:?}");
     }
 }
