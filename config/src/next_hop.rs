@@ -126,7 +126,8 @@ fn host_and_port(text: &str) -> Option<(Domain, u16)> {
     let (host, port) = text
         .rsplit_once(':')
         .map_or((text, Some(PORT)), |(host, port)| (host, port.parse().ok().filter(|port| *port != 0)));
-    Domain::new(host).ok().filter(|host| host.as_ip().is_none()).zip(port)
+    let is_ip = |host: &Domain| host.as_ip().is_some() || host.as_str().parse::<IpAddr>().is_ok();
+    Domain::new(host).ok().filter(|host| !is_ip(host)).zip(port)
 }
 
 fn socket(path: &str) -> Result<NextHop, String> {
