@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_reply_in_ascii_shows_what_is_beyond() {
         let lines = vec!["<j\u{f6}rg@xn--nda.test>".to_owned(), "\u{1f600} a\\b".to_owned()];
-        let reply = Reply { code: 553, status: Some(EnhancedStatus(5, 7, 1)), lines };
+        let reply = Reply { lines, ..Reply::new(553, EnhancedStatus(5, 7, 1), "") };
         assert_eq!(
             reply.in_ascii().to_string(),
             "553-5.7.1 <j\\x{F6}rg@xn--nda.test>\r\n553 5.7.1 \\x{1F600} a\\b\r\n"
