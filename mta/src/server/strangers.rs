@@ -11,7 +11,7 @@ use waypost_mail::{Address, ReversePath, Timestamp};
 use super::recipient::{Recipient, Trust};
 use crate::smtp::{parameters::RcptParameters, path::ForwardPath};
 
-/// Recipients elsewhere, in a domain that nobody has (RFC 2606 section 2): as they are, and written so that a server that looks at local
+/// Recipients elsewhere, in a domain that nobody has: as they are, and written so that a server that looks at local
 /// parts would send them on.
 const RECIPIENTS: [&str; 3] =
     ["anyone@open-relay.invalid", "\"anyone@elsewhere\"@open-relay.invalid", "a!b%c@open-relay.invalid"];

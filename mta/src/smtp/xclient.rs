@@ -15,7 +15,7 @@ pub(crate) const FORM: &str = "XCLIENT attribute=value ...";
 /// Values that say that the proxy does not know.
 const UNKNOWN: [&str; 2] = ["[UNAVAILABLE]", "[TEMPUNAVAIL]"];
 
-/// The address of a client whose address nobody knows: the unspecified one, which is no host's (RFC 4291 section 2.5.2).
+/// The address of a client whose address nobody knows: the unspecified one, which is no host's.
 pub const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The client that a proxy speaks for. What is `None` was not said, or the proxy does not know it.
