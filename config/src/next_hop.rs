@@ -25,6 +25,13 @@ pub enum NextHop {
         /// Port; default 25.
         port: u16,
     },
+    /// Over TCP, whichever MX records of a domain name.
+    Exchangers {
+        /// The domain.
+        domain: Domain,
+        /// Port; default 25.
+        port: u16,
+    },
     /// A Unix socket of this machine; an absolute path.
     Socket(PathBuf),
 }
@@ -39,17 +46,19 @@ impl NextHop {
     pub(crate) fn is_local(&self) -> bool {
         match self {
             Self::Server { host, .. } => host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+            Self::Exchangers { .. } => false,
             Self::Socket(_) => true,
         }
     }
 }
 
 impl fmt::Display for NextHop {
-    /// As it is written in the file: `mail.example.org:25`, `[2001:db8::1]:25`, `unix:/run/lmtp`.
+    /// As it is written in the file: `mail.example.org:25`, `[2001:db8::1]:25`, `mx:example.org:25`, `unix:/run/lmtp`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Server { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Server { host, port } => write!(f, "{host}:{port}"),
+            Self::Exchangers { domain, port } => write!(f, "mx:{domain}:{port}"),
             Self::Socket(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -89,6 +98,13 @@ pub(crate) fn next_hop(text: &str) -> Result<NextHop, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return socket(path);
     }
+    // a host of that name, and its port
+    let is_port = |text: &str| text.bytes().all(|octet| octet.is_ascii_digit());
+    if let Some(exchangers) = text.strip_prefix("mx:").filter(|text| !is_port(text)) {
+        let (domain, port) = host_and_port(exchangers)
+            .ok_or_else(|| format!("{text:?} is not \"mx:\" and a domain, like mx:example.org"))?;
+        return Ok(NextHop::Exchangers { domain, port });
+    }
     if let Some(socket) = text.parse::<SocketAddr>().ok().filter(|socket| socket.port() != 0) {
         return Ok(NextHop::server(socket.ip().to_string(), socket.port()));
     }
@@ -96,14 +112,22 @@ pub(crate) fn next_hop(text: &str) -> Result<NextHop, String> {
     if let Ok(ip) = bare.parse::<IpAddr>() {
         return Ok(NextHop::server(ip.to_string(), PORT));
     }
+    // in brackets, as Postfix has it: no MX records, which are not asked for without them, either
+    let bare = text.strip_prefix('[').and_then(|text| text.split_once(']'));
+    let bare = bare.filter(|(_, port)| port.is_empty() || port.starts_with(':'));
+    let bare = bare.map_or_else(|| text.to_owned(), |(host, port)| format!("{host}{port}"));
+    match host_and_port(&bare) {
+        Some((host, port)) => Ok(NextHop::server(host.as_str(), port)),
+        None => Err(format!("{text:?} is not a host with a port, like mail.example.org:25 or 192.0.2.7:25")),
+    }
+}
+
+fn host_and_port(text: &str) -> Option<(Domain, u16)> {
     let (host, port) = text
         .rsplit_once(':')
         .map_or((text, Some(PORT)), |(host, port)| (host, port.parse().ok().filter(|port| *port != 0)));
-    let host = Domain::new(host).ok().filter(|host| host.as_ip().is_none());
-    match (host, port) {
-        (Some(host), Some(port)) => Ok(NextHop::server(host.as_str(), port)),
-        _ => Err(format!("{text:?} is not a host with a port, like mail.example.org:25 or 192.0.2.7:25")),
-    }
+    let is_ip = |host: &Domain| host.as_ip().is_some() || host.as_str().parse::<IpAddr>().is_ok();
+    Domain::new(host).ok().filter(|host| !is_ip(host)).zip(port)
 }
 
 fn socket(path: &str) -> Result<NextHop, String> {
@@ -118,11 +142,19 @@ fn socket(path: &str) -> Result<NextHop, String> {
     Ok(NextHop::Socket(path.into()))
 }
 
-/// A next hop over TCP.
+/// A host.
 pub(crate) fn server(text: &str) -> Result<NextHop, String> {
+    match relay(text)? {
+        NextHop::Exchangers { .. } => Err(format!("{text:?}: what MX records name is not asked for here")),
+        server => Ok(server),
+    }
+}
+
+/// A next hop over TCP.
+pub(crate) fn relay(text: &str) -> Result<NextHop, String> {
     match next_hop(text)? {
         NextHop::Socket(_) => Err(format!("{text:?}: a socket of this machine is no other server")),
-        server => Ok(server),
+        relay => Ok(relay),
     }
 }
 
@@ -166,6 +198,19 @@ mod tests {
             ("2001:db8::1", Some("[2001:db8::1]:25")),
             ("Mail.Example.org", Some("mail.example.org:25")),
             ("mail.example.org:587", Some("mail.example.org:587")),
+            ("[mail.example.org]", Some("mail.example.org:25")),
+            ("[mail.example.org]:587", Some("mail.example.org:587")),
+            ("mx:Example.org", Some("mx:example.org:25")),
+            ("mx:example.org:587", Some("mx:example.org:587")),
+            // a host that is called so
+            ("mx:25", Some("mx:25")),
+            ("mx", Some("mx:25")),
+            ("mx:192.0.2.7", None),
+            ("mx:[192.0.2.7]", None),
+            ("mx:example.org:0", None),
+            ("mx:", None),
+            ("[mail.example.org]587", None),
+            ("[mail.example.org", None),
             ("unix:/run/dovecot/lmtp", Some("unix:/run/dovecot/lmtp")),
             (&long[..long.len() - 1], Some(&long[..long.len() - 1])),
             (&long, None),
@@ -180,6 +225,7 @@ mod tests {
             assert_eq!(next_hop(text).ok().map(|hop| hop.to_string()).as_deref(), written, "{text:?}");
         }
         assert!(server("unix:/run/lmtp").is_err() && server("mx.test").is_ok());
+        assert!(server("mx:b.test").is_err() && relay("mx:b.test").is_ok() && relay("unix:/run/x").is_err());
     }
 
     #[test]

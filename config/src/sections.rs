@@ -12,7 +12,7 @@ use waypost_mail::{Address, Domain, EnhancedStatus, Solicitation};
 
 use crate::{
     load::values,
-    next_hop::{SOCKET_PATH_BYTES_MAX, next_hop, server, source_address, source_addresses},
+    next_hop::{SOCKET_PATH_BYTES_MAX, next_hop, relay, server, source_address, source_addresses},
     reader::{Found, Section, duration, size},
     types::*,
 };
@@ -518,7 +518,9 @@ fn check_route(section: &Section<'_, '_>, route: &RouteConfig) {
     if *tls == RouteTls::Required && next_hops.iter().any(|hop| matches!(hop, NextHop::Socket(_))) {
         section.wrong("route.tls is \"required\", but a Unix socket has no TLS");
     }
-    let is_smtp_port = |hop: &NextHop| matches!(hop, NextHop::Server { port: 25, .. });
+    let is_smtp_port = |hop: &NextHop| {
+        matches!(hop, NextHop::Server { port: 25, .. } | NextHop::Exchangers { port: 25, .. })
+    };
     if *protocol == RouteProtocol::Lmtp && next_hops.iter().any(is_smtp_port) {
         section.wrong("route.protocol is \"lmtp\", which is never spoken on port 25 (RFC 2033 section 5): name another port");
     }
@@ -816,6 +818,8 @@ pub(crate) fn queue(root: &Section<'_, '_>) -> QueueConfig {
         mx_port: mx_port.unwrap_or(default.mx_port),
         own_names: values(section.list("own_names", domain).unwrap_or_default()),
         own_addresses: values(section.list("own_addresses", source_address).unwrap_or_default()),
+        fallback_relays: values(section.one_or_more("fallback_relay", relay).unwrap_or_default()),
+        fallback_tls: section.word("fallback_tls", &ROUTE_TLS).unwrap_or(default.fallback_tls),
         connections: count(&section, "connections").unwrap_or(default.connections),
         connections_per_destination: count(&section, "connections_per_destination")
             .unwrap_or(default.connections_per_destination),

@@ -582,6 +582,10 @@ pub struct QueueConfig {
     pub own_names: Vec<Domain>,
     /// Addresses, not of this machine, that lead to this server.
     pub own_addresses: Vec<IpAddr>,
+    /// Who gets mail whose mail exchangers take no session; none but over TCP.
+    pub fallback_relays: Vec<NextHop>,
+    /// TLS towards these; default required.
+    pub fallback_tls: RouteTls,
     /// Most connections to other servers at the same time; default 500.
     pub connections: usize,
     /// Most of them to one destination; default 20.
@@ -679,6 +683,8 @@ impl Default for QueueConfig {
             mx_port: 25,
             own_names: Vec::new(),
             own_addresses: Vec::new(),
+            fallback_relays: Vec::new(),
+            fallback_tls: RouteTls::Required,
             connections: 500,
             connections_per_destination: 20,
             messages_per_connection: 100,

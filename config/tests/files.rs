@@ -223,9 +223,10 @@ fn routes_have_next_hops_protocol_and_sources() {
         source_addresses = ["192.0.2.1", "2001:db8::1"]
         own_names = ["Backup.x.test"]
         own_addresses = ["203.0.113.9"]
+        fallback_relay = "mx:relay.test"
         [[route]]
         domain = "x.test"
-        next_hop = ["one.test:587", "two.test"]
+        next_hop = ["one.test:587", "two.test", "mx:three.test"]
         source_addresses = ["192.0.2.2"]
         [[route]]
         domain = "x.test"
@@ -248,7 +249,11 @@ fn routes_have_next_hops_protocol_and_sources() {
     assert_eq!(
         shown,
         [
-            ("one.test:587 two.test:25".to_owned(), RouteProtocol::Smtp, RouteTls::Opportunistic),
+            (
+                "one.test:587 two.test:25 mx:three.test:25".to_owned(),
+                RouteProtocol::Smtp,
+                RouteTls::Opportunistic
+            ),
             ("unix:/run/dovecot/lmtp".to_owned(), RouteProtocol::Lmtp, RouteTls::Opportunistic),
             ("[::1]:24".to_owned(), RouteProtocol::Lmtp, RouteTls::Opportunistic),
         ]
@@ -256,6 +261,8 @@ fn routes_have_next_hops_protocol_and_sources() {
     let sources = config.routes[0].sources.or(config.queue.sources);
     assert_eq!(sources.towards("203.0.113.1".parse().unwrap()), Some("192.0.2.2".parse().unwrap()));
     assert_eq!(sources.towards("2001:db8::9".parse().unwrap()), Some("2001:db8::1".parse().unwrap()));
+    assert_eq!(config.queue.fallback_relays[0].to_string(), "mx:relay.test:25");
+    assert_eq!(config.queue.fallback_tls, RouteTls::Required);
     assert_eq!(config.queue.own_names, [waypost_mail::Domain::new("backup.x.test").unwrap()]);
     assert_eq!(config.queue.own_addresses, ["203.0.113.9".parse::<std::net::IpAddr>().unwrap()]);
     assert_eq!(config.routes[1].sender.as_ref().map(waypost_mail::Domain::as_str), Some("y.test"));
@@ -450,6 +457,13 @@ fn what_must_not_be_is_refused() {
         ("[queue]\nsource_addresses = [\"0.0.0.0\"]", "the address of no host"),
         ("[queue]\nsource_addresses = [\"mx.test\"]", "is not an IP address"),
         ("[queue]\nown_addresses = [\"mx.test\"]", "is not an IP address"),
+        ("[queue]\nfallback_relay = \"unix:/run/x\"", "no other server"),
+        ("[queue]\nfallback_relay = \"mx.test\"\nfallback_tls = \"maybe\"", "fallback_tls"),
+        ("[[domain]]\nname = \"b.test\"\nrelay_to = \"mx:c.test\"", "is not asked for here"),
+        (
+            "[[route]]\ndomain = \"x.test\"\nnext_hop = \"mx:y.test\"\nprotocol = \"lmtp\"",
+            "never spoken on port 25",
+        ),
         ("[queue]\nown_names = [\"192.0.2.1:25\"]", "queue.own_names"),
         (
             "[[route]]\ndomain = \"x.test\"\nsender = \"y.test\"\nnext_hop = \"mx.test\"\n\

@@ -291,7 +291,8 @@ impl Caller<'_> {
     }
 
     fn heard(&self, policy: &TlsPolicy, target: &Target, sender: Option<IpAddr>, seen: &SessionTls) {
-        if let Some(receiver) = target.ip() {
+        // what the operator alone demands says nothing of the domain
+        if let Some(receiver) = target.ip().filter(|_| target.word.is_none()) {
             self.towards.heard(policy, &Ends { sender, host: target.host.clone(), receiver }, seen);
         }
     }

@@ -5,7 +5,7 @@ use waypost_mail::{EnhancedStatus, Reply};
 use waypost_net::{ClientTls, Names, TlsError, Verification};
 
 use crate::{
-    route::{Place, Target},
+    route::{Place, Target, Word},
     smtp::client::{Encryption, End},
     tls_policy::{Demand, Obstacle, OnFailure, SessionTls, TlsPolicy, Towards, next_hop_policy},
 };
@@ -15,9 +15,10 @@ const ENCRYPTION_NEEDED: EnhancedStatus = EnhancedStatus(5, 7, 10);
 
 /// What is demanded of TLS with a server. What is said to one behind a socket does not leave this machine.
 pub async fn tls_policy(towards: &Towards<'_>, target: &Target) -> TlsPolicy {
-    match &target.place {
-        Place::Tcp(address) => towards.decide(&target.host, address.port(), target.mx).await,
-        Place::Socket(_) => next_hop_policy(TlsLevel::None, &target.host),
+    match (&target.place, &target.word) {
+        (Place::Socket(_), _) => next_hop_policy(TlsLevel::None, Vec::new()),
+        (Place::Tcp(_), Some(Word { level, names })) => next_hop_policy(*level, names.clone()),
+        (Place::Tcp(address), None) => towards.decide(&target.host, address.port(), target.mx).await,
     }
 }
 

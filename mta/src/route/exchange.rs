@@ -7,7 +7,7 @@ use std::{
 
 use waypost_mail::{Domain, EnhancedStatus, Refusal};
 
-use super::{ADDRESSES_MAX, Target, look_up_failure, target::interleave};
+use super::{ADDRESSES_MAX, Target, resolve::look_up_failure, target::interleave};
 use crate::dns::DnsError;
 
 /// A mail exchanger: a host with its preference; lower is better.
@@ -24,13 +24,27 @@ pub(super) struct Found {
     pub(super) addresses: Result<Vec<IpAddr>, DnsError>,
 }
 
-/// The usable exchangers of a domain, best first, equals in an order that `seed` decides. `is_own` tells of a name whether it is ours.
+/// Exchangers, or their addresses, of a domain, best first.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Listed<T> {
+    pub(super) items: Vec<T>,
+    /// We are one, which is left out with what is not better.
+    pub(super) has_us: bool,
+}
+
+impl<T> Listed<T> {
+    pub(super) fn map<U>(self, change: impl FnMut(T) -> U) -> Listed<U> {
+        Listed { items: self.items.into_iter().map(change).collect(), has_us: self.has_us }
+    }
+}
+
+/// The usable exchangers of a domain, equals in an order that `seed` decides. `is_own` tells of a name whether it is ours.
 pub(super) fn exchangers(
     domain: &Domain,
     answer: Result<Vec<(u16, String)>, DnsError>,
     is_own: &dyn Fn(&str) -> bool,
     seed: u64,
-) -> Result<Vec<Exchanger>, Refusal> {
+) -> Result<Listed<Exchanger>, Refusal> {
     let records = match answer {
         Ok(records) => records,
         // the implicit MX
@@ -50,20 +64,25 @@ pub(super) fn exchangers(
     exchangers.sort_by_key(|exchanger| exchanger.preference);
     // we are one of them: only better ones are used, or the mail runs in circles
     let ourselves = exchangers.iter().find(|exchanger| is_own(&exchanger.host));
-    if let Some(preference) = ourselves.map(|exchanger| exchanger.preference) {
+    let ourselves = ourselves.map(|exchanger| exchanger.preference);
+    if let Some(preference) = ourselves {
         exchangers.retain(|exchanger| exchanger.preference < preference);
     }
-    if exchangers.is_empty() { Err(circle()) } else { Ok(exchangers) }
+    if exchangers.is_empty() {
+        Err(circle())
+    } else {
+        Ok(Listed { items: exchangers, has_us: ourselves.is_some() })
+    }
 }
 
-/// The addresses to be tried, best first. `is_own` tells of an address whether it leads to us: what is not better than
+/// The addresses to be tried. `is_own` tells of an address whether it leads to us: what is not better than
 /// such a one is left out, too. `unasked`: exchangers behind these whose addresses were not asked for.
 pub(super) fn targets(
     found: Vec<Found>,
     is_own: &dyn Fn(SocketAddr) -> bool,
     port: u16,
     unasked: usize,
-) -> Result<Vec<Target>, Refusal> {
+) -> Result<Listed<Target>, Refusal> {
     let address = |ip: IpAddr| SocketAddr::new(ip, port);
     let is_own =
         |found: &&Found| found.addresses.as_ref().is_ok_and(|ips| ips.iter().any(|ip| is_own(address(*ip))));
@@ -86,7 +105,7 @@ pub(super) fn targets(
     }
     targets.truncate(ADDRESSES_MAX);
     if !targets.is_empty() {
-        return Ok(targets);
+        return Ok(Listed { items: targets, has_us: ourselves.is_some() });
     }
     // one that may be there later is worth waiting for
     let temporary = failures.iter().find(|error| matches!(error, DnsError::Temporary(..)));

@@ -1,33 +1,31 @@
 //! Where mail goes (RFC 5321 section 5): what the configuration says, else the mail exchangers that DNS names.
 //!
-//! Deciding is pure: [`decide`] over the configuration, `exchange` over DNS answers. [`resolve`] asks DNS in between.
+//! Deciding is pure: [`decide`] over the configuration, `exchange` over DNS answers. [`resolve()`] asks DNS in between.
 //!
 //! A domain that became ours after its mail was queued is still routed: by its mail exchangers, which are we ourselves. The
 //! mail comes back through our own port 25 into mailboxes, or ends as a loop (5.4.6) where DNS names us by our host name.
 
 mod exchange;
 mod path;
+mod resolve;
 mod target;
 
-use std::net::{IpAddr, SocketAddr};
-
 use waypost_config::{
-    Config, DestinationConfig, NextHop, QueueConfig, RouteConfig, RouteProtocol, RouteTls, Service,
-    SourceAddresses, TlsLevel,
+    Config, DestinationConfig, NextHop, QueueConfig, RouteConfig, RouteProtocol, RouteTls, SourceAddresses,
+    TlsLevel,
 };
-use waypost_mail::{Domain, EnhancedStatus, Refusal};
+use waypost_mail::{Domain, Refusal};
 
 use crate::{
-    dns::{DnsError, Resolver, Security},
     smtp::client::{Encryption, Login, Protocol},
-    tls_policy::{Whose, Wish, counts_what_is_published},
+    tls_policy::Whose,
 };
-use exchange::{Exchanger, Found};
 
 pub use path::{outgoing_domain, outgoing_path};
-pub use target::{Place, Target};
+pub use resolve::resolve;
+pub use target::{Place, Target, Word};
 
-/// Most addresses that are tried in one go (RFC 5321 section 5.1: at least two).
+/// Most addresses of mail exchangers or next hops that are tried in one go (RFC 5321 section 5.1: at least two).
 pub const ADDRESSES_MAX: usize = 10;
 /// Most mail exchangers of a domain whose addresses are asked for: more than [`ADDRESSES_MAX`] only where the first ones have none.
 pub const EXCHANGERS_MAX: usize = 50;
@@ -188,12 +186,16 @@ fn route<'a>(
     routes.find(|route| route.sender.is_some() && route.sender.as_ref() == sender).or(for_all)
 }
 
-fn configured(config: &Config, route: &RouteConfig) -> (Reason, Destination) {
-    let encryption = match route.tls {
+fn encryption(tls: RouteTls) -> Encryption {
+    match tls {
         RouteTls::Opportunistic => Encryption::Offered,
         RouteTls::Required => Encryption::Required,
         RouteTls::None => Encryption::Never,
-    };
+    }
+}
+
+fn configured(config: &Config, route: &RouteConfig) -> (Reason, Destination) {
+    let encryption = encryption(route.tls);
     let protocol = match route.protocol {
         RouteProtocol::Smtp => Protocol::Smtp,
         RouteProtocol::Lmtp => Protocol::Lmtp,
@@ -203,137 +205,6 @@ fn configured(config: &Config, route: &RouteConfig) -> (Reason, Destination) {
     let next_hops = NextHops { next_hops: route.next_hops.clone(), protocol, encryption, login, sources };
     let reason = Reason::Route { domain: route.domain.clone(), sender: route.sender.clone() };
     (reason, Destination::NextHops(next_hops))
-}
-
-/// Finds the servers of a destination for mail whose sender wishes this. `seed` decides in which order equal mail exchangers are tried.
-pub async fn resolve(
-    resolver: &Resolver,
-    config: &Config,
-    destination: &Destination,
-    wish: Wish,
-    seed: u64,
-) -> RoutePlan {
-    let found = match destination {
-        Destination::NextHops(hops) => next_hop_targets(resolver, hops).await,
-        Destination::Exchangers(domain) => exchange_targets(resolver, config, domain, wish, seed).await,
-    };
-    let targets = match found {
-        Ok(targets) => targets,
-        Err(refusal) => return RoutePlan::Fail(refusal),
-    };
-    RoutePlan::Send(match destination {
-        Destination::NextHops(NextHops { protocol, login, .. }) => {
-            Route { targets, protocol: *protocol, login: login.clone() }
-        }
-        Destination::Exchangers(_) => Route { targets, protocol: Protocol::Smtp, login: None },
-    })
-}
-
-/// A configured server that is not found is the operator's mistake: where none is, mail waits until it is mended.
-async fn next_hop_targets(resolver: &Resolver, hops: &NextHops) -> Result<Vec<Target>, Refusal> {
-    let (mut targets, mut failure) = (Vec::new(), None);
-    let named = hops.next_hops.iter().filter_map(|next_hop| match next_hop {
-        NextHop::Server { host, .. } => host.parse::<IpAddr>().is_err().then_some(host.as_str()),
-        NextHop::Socket(_) => None,
-    });
-    let mut asked = resolver.addresses_of(&named.collect::<Vec<_>>(), ADDRESSES_MAX).await.into_iter();
-    for next_hop in &hops.next_hops {
-        let (host, port) = match next_hop {
-            NextHop::Socket(path) => {
-                targets.push(Target::socket(path));
-                continue;
-            }
-            NextHop::Server { host, port } => (host, *port),
-        };
-        let addresses = match host.parse::<IpAddr>() {
-            Ok(address) => Ok(vec![address]),
-            // where there are enough addresses, the last ones were not asked for
-            Err(_) => asked.next().unwrap_or(Ok(Vec::new())),
-        };
-        match addresses {
-            Ok(found) => targets.extend(
-                target::interleave(&found)
-                    .map(|ip| Target::new(host, SocketAddr::new(ip, port)).from(&hops.sources)),
-            ),
-            Err(error) => failure = failure.or(Some(error)),
-        }
-    }
-    targets.truncate(ADDRESSES_MAX);
-    match failure {
-        Some(error) if targets.is_empty() => {
-            Err(Refusal::new(451, EnhancedStatus(4, 4, 4), format!("next hop: {error}")))
-        }
-        _ => Ok(targets),
-    }
-}
-
-/// What of the domain's DNS is asked with DNSSEC is not asked without: the answer that names the exchangers is the one whose security
-/// counts.
-async fn exchange_targets(
-    resolver: &Resolver,
-    config: &Config,
-    domain: &Domain,
-    wish: Wish,
-    seed: u64,
-) -> Result<Vec<Target>, Refusal> {
-    if let Some(address) = domain.as_ip() {
-        let exchanger = Exchanger { preference: 0, host: domain.to_string() };
-        let found = vec![Found { exchanger, addresses: Ok(vec![address]) }];
-        return listed(config, found, 0, Security::Insecure);
-    }
-    let (answer, security) = if counts_what_is_published(&config.outbound_tls, domain, wish) {
-        resolver.secured_mx(domain).await
-    } else {
-        (resolver.mx(domain).await, Security::Insecure)
-    };
-    let exchangers = exchange::exchangers(domain, answer, &|host| is_own_name(config, host), seed)?;
-    let unasked = exchangers.len().saturating_sub(EXCHANGERS_MAX);
-    let hosts: Vec<&str> =
-        exchangers.iter().take(EXCHANGERS_MAX).map(|exchanger| exchanger.host.as_str()).collect();
-    let addresses = resolver.addresses_of(&hosts, ADDRESSES_MAX).await;
-    let found = exchangers.into_iter().zip(addresses);
-    let found = found.map(|(exchanger, addresses)| Found { exchanger, addresses }).collect();
-    listed(config, found, unasked, security)
-}
-
-fn listed(
-    config: &Config,
-    found: Vec<Found>,
-    unasked: usize,
-    security: Security,
-) -> Result<Vec<Target>, Refusal> {
-    let QueueConfig { mx_port, sources, .. } = &config.queue;
-    let targets = exchange::targets(found, &|address| is_own(config, address), *mx_port, unasked)?;
-    Ok(targets.into_iter().map(|target| Target { mx: security, ..target.from(sources) }).collect())
-}
-
-/// Whether a name in an MX record is ours.
-fn is_own_name(config: &Config, host: &str) -> bool {
-    let mut names = std::iter::once(&config.hostname).chain(&config.queue.own_names);
-    names.any(|name| name.as_str() == host)
-}
-
-/// Whether we receive mail there ourselves: on the address, on all of this machine's, or by way of one that the configuration names.
-fn is_own(config: &Config, address: SocketAddr) -> bool {
-    if config.queue.own_addresses.contains(&address.ip()) {
-        return true;
-    }
-    let smtp = config.listeners.iter().filter(|listener| listener.service == Service::Smtp);
-    smtp.filter_map(|listener| listener.address.socket()).any(|ours| {
-        let all = ours.ip().is_unspecified()
-            && ours.port() == address.port()
-            && ours.is_ipv4() == address.is_ipv4();
-        ours == address || (all && waypost_net::is_local(address.ip()))
-    })
-}
-
-/// The reply for mail whose look-up failed.
-fn look_up_failure(error: &DnsError) -> Refusal {
-    match error {
-        DnsError::NoSuchDomain(_) => Refusal::new(550, EnhancedStatus(5, 1, 2), error.to_string()),
-        DnsError::NoRecords(_) => Refusal::new(550, EnhancedStatus(5, 4, 4), error.to_string()),
-        DnsError::Temporary(..) => Refusal::new(451, EnhancedStatus(4, 4, 3), error.to_string()),
-    }
 }
 
 #[cfg(test)]

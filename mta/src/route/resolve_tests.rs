@@ -17,6 +17,10 @@ use tokio::net::UdpSocket;
 use waypost_config::DnsConfig;
 
 use super::*;
+use crate::{
+    dns::{DnsError, Resolver},
+    tls_policy::Wish,
+};
 
 /// What is answered to `name TYPE`; what is not in the table does not exist.
 type Table = HashMap<String, Answer>;
@@ -263,6 +267,73 @@ async fn exchangers_behind_many_that_have_no_address_are_found() {
     ] {
         assert_eq!(plan(&zone, &config).await, expected);
     }
+}
+
+#[tokio::test]
+async fn the_exchangers_of_another_domain_are_a_next_hop() {
+    let to = |more: &str| {
+        config(&format!("[queue]\nmx_port = 2525\n[[route]]\ndomain = \"b.test\"\nnext_hop = {more}"))
+    };
+    let zone = "r.test MX 5 one.test\nr.test MX 9 two.test\none.test A 198.51.100.1\none.test AAAA -\n\
+                two.test A 198.51.100.2\ntwo.test AAAA -\nus.test MX 5 mx.a.test\nbusy.test MX SERVFAIL";
+    let both = "5 one.test [198.51.100.1], 9 two.test [198.51.100.2]";
+    for (hops, expected) in [
+        ("\"mx:r.test\"", both),
+        (
+            "[\"mx:busy.test\", \"198.51.100.9\", \"mx:r.test\"]",
+            &format!("198.51.100.9 [198.51.100.9], {both}"),
+        ),
+        // the operator's to mend, so that mail waits
+        ("\"mx:gone.test\"", "451 4.4.4"),
+        ("\"mx:us.test\"", "451 4.4.4"),
+        ("\"mx:busy.test\"", "451 4.4.4"),
+    ] {
+        assert_eq!(plan(zone, &to(hops)).await, expected, "{hops}");
+    }
+    let config = to("\"mx:r.test:587\"\ntls = \"required\"");
+    let destination = destination(&config, None, &Domain::new("b.test").unwrap());
+    assert_eq!(destination.to_string(), "mx:r.test:587");
+    let plan = resolve(&resolver(zone).await, &config, &destination, Wish::Usual, 1).await;
+    let RoutePlan::Send(route) = plan else { panic!("{plan:?}") };
+    assert_eq!(route.targets[0].place, Place::Tcp("198.51.100.1:587".parse().unwrap()));
+    // what DNS says of its name is not signed
+    let word = Word { level: TlsLevel::Verify, names: vec!["r.test".into()] };
+    assert_eq!(route.targets[0].word, Some(word));
+}
+
+#[tokio::test]
+async fn a_fallback_relay_stands_behind_the_exchangers_of_others() {
+    let with = |more: &str| config(&format!("[queue]\nfallback_relay = {more}"));
+    let relay = "relay.test A 198.51.100.9\nrelay.test AAAA -\n";
+    let exchanger = "b.test MX 5 mx.b.test\nmx.b.test A 198.51.100.1\nmx.b.test AAAA -\n";
+    let both = "5 mx.b.test [198.51.100.1], relay.test [198.51.100.9]";
+    for (zone, expected) in [
+        (format!("{exchanger}{relay}"), both),
+        (format!("b.test MX SERVFAIL\n{relay}"), "relay.test [198.51.100.9]"),
+        // it would fail there, too
+        (relay.to_owned(), "550 5.1.2"),
+        (format!("b.test MX 0 .\n{relay}"), "556 5.1.10"),
+        // it would come back
+        (format!("{exchanger}b.test MX 9 mx.a.test\n{relay}"), "5 mx.b.test [198.51.100.1]"),
+        (
+            format!("{exchanger}b.test MX 9 us.test\nus.test A 127.0.0.53\nus.test AAAA -\n{relay}"),
+            "5 mx.b.test [198.51.100.1]",
+        ),
+        // without one all is as it was
+        (exchanger.to_owned(), "5 mx.b.test [198.51.100.1]"),
+        ("b.test MX SERVFAIL".to_owned(), "451 4.4.3"),
+    ] {
+        assert_eq!(plan(&zone, &with("\"relay.test\"")).await, expected, "{zone}");
+    }
+    let config = with("[\"relay.test:587\"]\nfallback_tls = \"opportunistic\"");
+    let destination = Destination::Exchangers(Domain::new("b.test").unwrap());
+    let resolver = resolver(&format!("{exchanger}{relay}")).await;
+    let plan = resolve(&resolver, &config, &destination, Wish::Usual, 1).await;
+    let RoutePlan::Send(route) = plan else { panic!("{plan:?}") };
+    let is_fallback: Vec<bool> = route.targets.iter().map(|target| target.is_fallback).collect();
+    assert_eq!(is_fallback, [false, true]);
+    let word = Word { level: TlsLevel::Opportunistic, names: vec!["relay.test".into()] };
+    assert_eq!((&route.targets[0].word, &route.targets[1].word), (&None, &Some(word)));
 }
 
 #[test]

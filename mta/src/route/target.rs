@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use waypost_config::SourceAddresses;
+use waypost_config::{SourceAddresses, TlsLevel};
 
 use crate::dns::Security;
 
@@ -23,6 +23,19 @@ pub struct Target {
     pub source: Option<IpAddr>,
     /// What DNSSEC says of the answer that named it for the domain.
     pub mx: Security,
+    /// The operator's word on TLS with it, where that is not the same for all servers of the destination.
+    pub word: Option<Word>,
+    /// Whether it is there only for where the domain's own servers take no session.
+    pub is_fallback: bool,
+}
+
+/// The operator's word on TLS with a server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Word {
+    /// What is demanded.
+    pub level: TlsLevel,
+    /// The names of which one must stand in its certificate, where that is verified.
+    pub names: Vec<String>,
 }
 
 /// Where a server is.
@@ -46,7 +59,8 @@ impl Target {
     }
 
     fn at(host: String, place: Place) -> Self {
-        Self { host, place, preference: None, source: None, mx: Security::Insecure }
+        let (preference, source, word) = (None, None, None);
+        Self { host, place, preference, source, mx: Security::Insecure, word, is_fallback: false }
     }
 
     /// With the source address of its family.

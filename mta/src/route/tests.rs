@@ -1,12 +1,23 @@
 //! Tables over canned DNS answers and configurations; and DNS itself against a zone in this process.
 
-use std::time::Duration;
-
-use waypost_config::{
-    DnsConfig, DomainConfig, LimitsConfig, ListenerConfig, QueueConfig, StorageConfig, TlsMode,
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
-use super::*;
+use waypost_config::{
+    DnsConfig, DomainConfig, LimitsConfig, ListenerConfig, QueueConfig, Service, StorageConfig, TlsMode,
+};
+use waypost_mail::EnhancedStatus;
+
+use super::{
+    exchange::{Exchanger, Found},
+    *,
+};
+use crate::{
+    dns::{DnsError, Resolver},
+    tls_policy::Wish,
+};
 
 fn domain(text: &str) -> Domain {
     Domain::new(text).unwrap()
@@ -122,6 +133,7 @@ fn exchangers(answer: Result<&[(u16, &str)], DnsError>, seed: u64) -> Result<Vec
     found
         .map(|found| {
             found
+                .items
                 .into_iter()
                 .map(|exchanger| format!("{} {}", exchanger.preference, exchanger.host))
                 .collect()
@@ -175,7 +187,7 @@ fn addresses_are_listed_in_order_and_bounded() {
     let own = ["192.0.2.9:25".parse().unwrap(), "192.0.2.8:2525".parse().unwrap()];
     let targets = |found| {
         exchange::targets(found, &|address| own.contains(&address), 25, 0)
-            .map(|targets| targets.iter().map(ToString::to_string).collect::<Vec<_>>())
+            .map(|targets| targets.items.iter().map(ToString::to_string).collect::<Vec<_>>())
             .map_err(|refusal| format!("{} {}", refusal.code, refusal.status))
     };
     let listed = |all: &[&str]| Ok(all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());

@@ -158,13 +158,14 @@ pub fn policy(inputs: &Inputs<'_>) -> TlsPolicy {
     if inputs.wish == Wish::Required { required(decided, inputs.host) } else { decided }
 }
 
-/// What is demanded of a server that the operator names (`[[route]]`, `relay_to`): his word is all there is.
-pub fn next_hop_policy(level: TlsLevel, host: &str) -> TlsPolicy {
+/// What is demanded of a server that the operator names (`[[route]]`, `relay_to`): his word is all there is. `names`: those of which one
+/// must stand in its certificate, where that is verified.
+pub fn next_hop_policy(level: TlsLevel, names: Vec<String>) -> TlsPolicy {
     let (demand, failure) = match level {
         TlsLevel::None => (Demand::NoTls, OnFailure::FallBack),
         TlsLevel::Opportunistic => (Demand::Offered, OnFailure::FallBack),
         TlsLevel::Encrypt => (Demand::Encrypted, OnFailure::TryLater),
-        TlsLevel::Verify | TlsLevel::Dane => (Demand::Named(vec![host.to_owned()]), OnFailure::TryLater),
+        TlsLevel::Verify | TlsLevel::Dane => (Demand::Named(names), OnFailure::TryLater),
     };
     let reasons = vec!["the route says so".to_owned()];
     TlsPolicy { demand, failure, authentic: true, basis: Basis::Nothing, reasons }

@@ -387,7 +387,7 @@ impl Towards<'_> {
         let now = self.now;
         let domain = match self.whose {
             Whose::Domain(domain) => domain,
-            Whose::NextHop(level) => return next_hop_policy(level, host),
+            Whose::NextHop(level) => return next_hop_policy(level, vec![host.to_owned()]),
         };
         let said = said_of(self.config, domain);
         let resolver = &self.policies.0.resolver;

@@ -83,6 +83,9 @@ pub struct TargetLine {
     pub preference: Option<u16>,
     /// The address of ours that the connection goes out from; none: the system chooses.
     pub source: Option<String>,
+    /// Whether it is there only for where the domain's own servers take no session.
+    #[serde(default)]
+    pub fallback: bool,
     /// What is demanded of TLS with it, and why; `text` is all of it in words.
     pub tls: serde_json::Value,
 }
@@ -211,6 +214,7 @@ fn target_line((target, policy): (Target, &TlsPolicy)) -> Result<TargetLine, Str
         },
         host: target.host,
         preference: target.preference,
+        fallback: target.is_fallback,
         source: target.source.map(|source| source.to_string()),
         tls: serde_json::to_value(policy).map_err(|error| error.to_string())?,
     })

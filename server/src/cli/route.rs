@@ -50,10 +50,11 @@ fn relayed(line: &RelayedLine) -> Vec<String> {
 }
 
 fn target_line(line: &TargetLine) -> String {
-    let TargetLine { host, address, preference, source, .. } = line;
+    let TargetLine { host, address, preference, source, fallback, .. } = line;
+    let fallback = if *fallback { "fallback relay " } else { "" };
     let preference = preference.map_or_else(String::new, |preference| format!("MX {preference} "));
     let source = source.as_ref().map_or_else(String::new, |source| format!(" from {source}"));
-    format!("{preference}{host} at {address}{source}")
+    format!("{fallback}{preference}{host} at {address}{source}")
 }
 
 #[cfg(test)]
@@ -66,6 +67,7 @@ mod tests {
             host: host.into(),
             address: address.into(),
             preference,
+            fallback: host == "relay.test",
             source: source.map(str::to_owned),
             tls: serde_json::json!({ "demand": "none", "text": "no TLS (the route says so)" }),
         };
@@ -81,6 +83,7 @@ mod tests {
             targets: vec![
                 target("mx.b.test", "[2001:db8::1]:25", Some(10), Some("2001:db8::9")),
                 target("mx.b.test", "192.0.2.1:25", Some(10), None),
+                target("relay.test", "192.0.2.9:25", None, None),
             ],
         };
         let later = RelayedLine {
@@ -105,7 +108,8 @@ mod tests {
              delivered here, to the mailbox of anna@a.test\n\
              relayed to x@b.test, forwarded by team@a.test\n    reverse path <s@a.test>\n    no [[route]]: by DNS\n    \
              protocol smtp\n    1. MX 10 mx.b.test at [2001:db8::1]:25 from 2001:db8::9\n       no TLS (the route says so)\n    \
-             2. MX 10 mx.b.test at 192.0.2.1:25\n       no TLS (the route says so)\n\
+             2. MX 10 mx.b.test at 192.0.2.1:25\n       no TLS (the route says so)\n    \
+             3. fallback relay relay.test at 192.0.2.9:25\n       no TLS (the route says so)\n\
              relayed to x@b.test\n    reverse path <s@a.test>\n    no [[route]]: by DNS\n    \
              on the suppression list, comes back at once: 550 5.1.1 bounced\n    cannot be sent: 451 4.4.3 later"
         );

@@ -332,7 +332,7 @@ async fn tls_that_is_broken_wrong_or_stripped_is_told_apart() {
             assert_eq!(sink.seen().accepted, usize::from(expected == Delivered), "{name} {encryption}");
             if expected == Retry {
                 let dialogue = told.dialogues.last().unwrap();
-                let policy = next_hop_policy(encryption.into(), "sink.test");
+                let policy = next_hop_policy(encryption.into(), vec!["sink.test".to_owned()]);
                 assert_eq!(dialogue.policy, policy.to_string());
                 assert!(told.replies[0].status.is_some_and(|status| status.1 == 7), "{:?}", told.replies);
             }

@@ -200,3 +200,49 @@ async fn a_server_that_hangs_up_after_some_messages_costs_no_retry() {
     assert_eq!(sink.seen().accepted, 8);
     a.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exchangers_of_another_domain_and_a_fallback_relay_are_told_and_used() {
+    let sink = ScriptedSink::start([Manners::default()]).await;
+    let (here, port) = (sink.address.ip(), sink.address.port());
+    let records = [
+        ("hops.test", Data::Mx(7, "sink.test".to_owned())),
+        ("sink.test", Data::Address(here)),
+        // nobody listens there
+        ("down.test", Data::Address(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 250)))),
+    ];
+    let queue = format!("fallback_relay = \"sink.test:{port}\"\nfallback_tls = \"none\"");
+    let more =
+        format!("[[route]]\ndomain = \"via.test\"\nnext_hop = \"mx:hops.test:{port}\"\ntls = \"none\"");
+    let world =
+        World::start(&records, |site| if site.is("a.test") { site.queue(&queue).with(&more) } else { site })
+            .await;
+    let folder = world.a.folder.path().to_owned();
+    for (to, expected) in [
+        ("x@via.test", vec![format!("7 sink.test {} false none", sink.address)]),
+        (
+            "x@down.test",
+            vec![
+                "0 down.test 127.0.0.250 false offered".to_owned(),
+                format!("null sink.test {} true none", sink.address),
+            ],
+        ),
+    ] {
+        let told = route(&folder, "alice@a.test", to).await;
+        let targets = told["relayed"][0]["targets"].as_array().unwrap();
+        assert_eq!(targets.len(), expected.len(), "{told}");
+        for (target, expected) in targets.iter().zip(expected) {
+            let text = |key: &str| target[key].as_str().unwrap().to_owned();
+            let address = text("address");
+            let address =
+                if text("host") == "down.test" { address.split(':').next().unwrap() } else { &address };
+            let (preference, fallback) = (&target["preference"], &target["fallback"]);
+            let demand = target["tls"]["demand"].as_str().unwrap();
+            assert_eq!(format!("{preference} {} {address} {fallback} {demand}", text("host")), expected);
+        }
+        send(&world.a, "alice", &[to], &sample("alice@a.test", to, 1)).await;
+    }
+    world.a.drain_queue().await;
+    assert_eq!(sink.seen().accepted, 2, "{:?}", sink.seen().commands);
+    world.finish().await;
+}

@@ -374,7 +374,7 @@ fn a_next_hop_has_what_its_route_says() {
         (TlsLevel::Encrypt, Demand::Encrypted, TryLater),
         (TlsLevel::Verify, named(), TryLater),
     ] {
-        let policy = next_hop_policy(level, "smart.test");
+        let policy = next_hop_policy(level, vec!["smart.test".into()]);
         assert_eq!((policy.demand, policy.failure, policy.authentic), (demand, failure, true), "{level:?}");
     }
 }
