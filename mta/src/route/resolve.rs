@@ -116,7 +116,7 @@ impl Finder<'_> {
     }
 
     /// What of the domain's DNS is asked with DNSSEC is not asked without: the answer that names the exchangers is the one whose security
-    /// counts.
+    /// counts (RFC 7672 section 2.2.1).
     async fn exchangers(
         self,
         domain: &Domain,
