@@ -9,7 +9,7 @@ use std::{future::Future, net::IpAddr, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use waypost_mail::{Domain, EnhancedStatus, Reply, Severity, Timestamp};
+use waypost_mail::{Domain, EnhancedStatus, Issuer, Reply, Severity, Timestamp};
 use waypost_net::{
     ConnectError, Connection, Dial, Dialled, Dialler, Disconnect, Handler, Output, Shutdown, TlsError,
     TlsRole, drive,
@@ -29,6 +29,8 @@ pub use tls::tls_policy;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// SMTP with TLS from the first octet (RFC 8314 section 7.3).
 pub const IMPLICIT_TLS_PORT: u16 = 465;
+/// The server accepts no mail, now and later (RFC 7504 section 3).
+const NO_MAIL_EVER: u16 = 521;
 /// Octets of a nonce before base 64.
 const NONCE_BYTES: usize = 18;
 
@@ -137,7 +139,7 @@ pub async fn deliver<O: Outbox>(
                 }
                 End::Refused(reply, said) => {
                     session.failed(&said);
-                    refused = Some(worth_more(refused, session.peer.clone(), reply));
+                    refused = Some(worth_more(refused, session.peer.clone(), postponed(reply)));
                 }
             }
         }
@@ -186,6 +188,18 @@ fn worth_more(before: Option<(String, Reply)>, peer: String, reply: Reply) -> (S
         }
         _ => (peer, reply),
     }
+}
+
+/// What a server says to a session before it knows of a message is about us: often that our address is on a list of its, for hours. So it is
+/// not taken for the end of the mail that is due there, as the greeting 554 of RFC 5321 section 3.1 could be; only a server that says that
+/// it never takes mail is believed (RFC 7504 section 3).
+fn postponed(reply: Reply) -> Reply {
+    if reply.issuer != Issuer::Peer || reply.severity() != Severity::Permanent || reply.code == NO_MAIL_EVER {
+        return reply;
+    }
+    let status = reply.status.map_or_else(String::new, |status| format!("{status} "));
+    let text = format!("the server takes no session from here now: {} {status}{}", reply.code, reply.text());
+    Reply::new(451, EnhancedStatus(4, 3, 2), text)
 }
 
 /// What all sessions of a delivery have in common.

@@ -123,17 +123,41 @@ async fn servers_are_tried_in_turn() {
 
 #[tokio::test]
 async fn a_temporary_refusal_counts_more_than_a_permanent_one() {
-    let (permanent, _) = server(&[&["554 5.7.1 not you\r\n", "221 bye\r\n"]]).await;
+    const NEVER: &[&str] = &["521 5.3.2 no mail here\r\n", "221 bye\r\n"];
+    let (permanent, _) = server(&[NEVER]).await;
     let (outbox, delivery) = send(&route(&[nobody().await, permanent])).await;
     let Delivery::Refused { reply, .. } = delivery else { panic!("{delivery:?}") };
     assert_eq!((reply.code, reply.status), (451, Some(EnhancedStatus(4, 4, 1))));
     assert!(outbox.message.is_some() && outbox.finished.is_empty());
-    let (permanent, _) = server(&[&["554 5.7.1 not you\r\n", "221 bye\r\n"]]).await;
+    let (permanent, _) = server(&[NEVER]).await;
     let (_, delivery) = send(&route(&[permanent])).await;
-    let reply = Reply::new(554, EnhancedStatus(5, 7, 1), "not you");
+    let reply = Reply::new(521, EnhancedStatus(5, 3, 2), "no mail here").of_peer();
     let Delivery::Refused { peer, reply: is, dialogues } = delivery else { panic!("{delivery:?}") };
     assert_eq!((peer.as_str(), is), ("b.test [127.0.0.1]", reply));
-    assert_eq!(dialogues[0].lines, ["S: 554 5.7.1 not you"]);
+    assert_eq!(dialogues[0].lines, ["S: 521 5.3.2 no mail here"]);
+}
+
+#[tokio::test]
+async fn a_refused_session_is_not_the_end_of_a_message() {
+    const NEVER: &[&[&str]] = &[&["521 5.3.2 no mail here\r\n", "221 bye\r\n"]];
+    const GREETS: &[&[&str]] = &[&["554 5.7.1 you are listed\r\n", "221 bye\r\n"]];
+    const HEARS: &[&[&str]] = &[&["220 b\r\n", "550 no\r\n", "550 go away\r\n", "221 bye\r\n"]];
+    for (says, text) in [
+        (&[GREETS][..], "554 5.7.1 you are listed"),
+        (&[HEARS], "550 go away"),
+        (&[GREETS, NEVER], "554 5.7.1 you are listed"),
+        (&[NEVER, GREETS], "554 5.7.1 you are listed"),
+    ] {
+        let mut servers = Vec::new();
+        for says in says {
+            servers.push(server(says).await.0);
+        }
+        let (outbox, delivery) = send(&route(&servers)).await;
+        let Delivery::Refused { reply, .. } = delivery else { panic!("{delivery:?}") };
+        let text = format!("the server takes no session from here now: {text}");
+        assert_eq!(reply, Reply::new(451, EnhancedStatus(4, 3, 2), text));
+        assert!(outbox.message.is_some());
+    }
 }
 
 #[tokio::test]

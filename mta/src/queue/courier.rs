@@ -6,6 +6,7 @@ use std::{collections::VecDeque, hash::Hash, net::IpAddr, sync::Arc, time::Durat
 use bytes::Bytes;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
     time::Instant,
 };
 use waypost_auth::Live;
@@ -13,13 +14,13 @@ use waypost_mail::{BodyType, Domain, EnhancedStatus, EntryId, Reply, ReversePath
 use waypost_storage::{Content, Dialogue, QueueEntry, QueuedRecipient, Reader};
 
 use super::{
-    Context, Place, RECIPIENTS_PER_TRANSACTION_MAX, Shared,
+    Context, Place, RECIPIENTS_PER_TRANSACTION_MAX, Shared, TOUCHES_MAX,
     author::HeaderStart,
     outcome::{Settlement, outcomes},
     part::Part,
     recorder::Unrecorded,
     schedule,
-    sites::{Next, SiteId, Stage},
+    sites::{Next, SiteId, Sites, Stage},
 };
 use crate::{
     client::{Delivery, Outbox, WaitsFor, deliver},
@@ -65,6 +66,13 @@ struct Current {
     job: Job,
     reader: Reader,
     header: HeaderStart,
+}
+
+/// What was said where no server took the session.
+struct Refusal {
+    peer: String,
+    reply: Reply,
+    dialogues: Vec<Dialogue>,
 }
 
 /// For how long servers have let a connection wait, before one took the session. What is waited for before a server can be asked, its policy
@@ -191,47 +199,76 @@ impl Courier {
         self.shared.ended(self.site, self.stage);
     }
 
-    /// No server takes a session. What is refused for ever is refused for all that is due; else one message stands for the others,
-    /// which wait until the destination is awake, and where other connections work, none does.
+    /// No server takes a session. What is refused for ever is refused for all that is due, also where the destination rests; else one
+    /// message stands for the others, which wait until the destination is awake, and where other connections work, none does.
     async fn refused(mut self, peer: &str, reply: &Reply, dialogues: Vec<Dialogue>) {
         let shared = self.shared.clone();
         if reply.severity() == Severity::Permanent {
-            while self.open(None) {
-                self.settle_all(peer, reply, dialogues.clone()).await;
-            }
+            let refusal = Arc::new(Refusal { peer: peer.to_owned(), reply: reply.clone(), dialogues });
+            while self.come_back(&refusal).await {}
             return self.ended().await;
         }
-        let is_open = self.open(None);
+        let is_open = self.open_next(Sites::take_ready);
         let (now, live) = (shared.now(), shared.context.live());
         let random = shared.context.random.next();
         let schedule = live.config.queue.times(self.destination.own(&live.config.queue));
         let wait = |failures| schedule::next_probe(schedule, now, failures, random);
         let rests = shared.sites().refused(self.site, peer, reply, now, wait);
         if is_open && rests {
-            self.settle_all(peer, reply, dialogues).await;
+            let refusal = Refusal { peer: peer.to_owned(), reply: reply.clone(), dialogues };
+            if let Some(item) = self.item.take() {
+                shared.refuse(self.site, item, &refusal).await;
+            }
         }
         self.close();
         shared.bell.notify_one();
     }
 
-    /// Takes a message that is ready into flight, this one or the next; whether there is one.
-    fn open(&mut self, id: Option<EntryId>) -> bool {
-        let (shared, given) = (self.shared.clone(), id.is_some());
-        let live = shared.context.live();
+    /// Sends some of what is due back, several messages at the same time; whether there may be more.
+    async fn come_back(&mut self, refusal: &Arc<Refusal>) -> bool {
+        let (mut refused, shared) = (JoinSet::new(), self.shared.clone());
+        while refused.len() < TOUCHES_MAX
+            && !shared.context.shutdown.is_stopping()
+            && self.open_next(Sites::take_due)
+            && let Some(item) = self.item.take()
+        {
+            let (shared, site, refusal) = (shared.clone(), self.site, refusal.clone());
+            refused.spawn(async move {
+                // never closed
+                let _permit = shared.touches.acquire().await;
+                shared.refuse(site, item, &refusal).await;
+            });
+        }
+        let is_over = refused.is_empty();
+        while refused.join_next().await.is_some() {}
+        !is_over
+    }
+
+    /// Opens the next message of those that are taken like this; whether there is one.
+    fn open_next(&mut self, take: fn(&mut Sites<Place>, SiteId) -> Option<EntryId>) -> bool {
         loop {
-            let Some(id) = id.or_else(|| shared.sites().take_ready(self.site)) else { return false };
-            let entry = shared.context.store.queue_entry(id).filter(|entry| entry.held.is_none());
-            let jobs = entry.as_ref().map(|entry| jobs(&live, entry, &self.place, shared.now()));
-            match (entry, jobs) {
-                (Some(entry), Some(jobs)) if !jobs.is_empty() => {
-                    self.item = Some(Item { entry: Arc::new(entry), jobs });
-                    return true;
-                }
-                // taken out of the queue, held or settled by hand while it waited, or not due any more
-                _ => shared.done(self.site, id),
+            let Some(id) = take(&mut self.shared.sites(), self.site) else { return false };
+            if self.open(id) {
+                return true;
             }
-            if given {
-                return false;
+        }
+    }
+
+    /// Opens a message that was taken into flight; whether there is something to be sent of it.
+    fn open(&mut self, id: EntryId) -> bool {
+        let shared = self.shared.clone();
+        let live = shared.context.live();
+        let entry = shared.context.store.queue_entry(id).filter(|entry| entry.held.is_none());
+        let jobs = entry.as_ref().map(|entry| jobs(&live, entry, &self.place, shared.now()));
+        match (entry, jobs) {
+            (Some(entry), Some(jobs)) if !jobs.is_empty() => {
+                self.item = Some(Item { entry: Arc::new(entry), jobs });
+                true
+            }
+            // taken out of the queue, held or settled by hand while it waited, or not due any more
+            _ => {
+                shared.done(self.site, id);
+                false
             }
         }
     }
@@ -241,45 +278,6 @@ impl Courier {
         if let Some(item) = self.item.take() {
             self.shared.done(self.site, item.entry.id);
         }
-    }
-
-    /// Settles all that is left of the message.
-    async fn settle_all(&mut self, peer: &str, reply: &Reply, dialogues: Vec<Dialogue>) {
-        let Some(item) = self.item.take() else { return };
-        let recipients: Vec<usize> = item.jobs.into_iter().flat_map(|job| job.recipients).collect();
-        let replies = vec![reply.clone(); recipients.len()];
-        let finished = Finished { replies, ..Finished::default() };
-        if self.settle(&item.entry, &recipients, peer, finished, dialogues).await {
-            self.shared.done(self.site, item.entry.id);
-        }
-    }
-
-    /// Records what came of a try; whether it is durable. Where it is not, the message stays in flight until a restart: to send it again
-    /// now what may have arrived would be worse.
-    async fn settle(
-        &self,
-        entry: &QueueEntry,
-        recipients: &[usize],
-        peer: &str,
-        finished: Finished,
-        dialogues: Vec<Dialogue>,
-    ) -> bool {
-        let settlement = self.settlement(entry, recipients, peer, finished, dialogues);
-        self.shared.record(settlement).await.is_ok()
-    }
-
-    fn settlement<'a>(
-        &self,
-        entry: &'a QueueEntry,
-        recipients: &[usize],
-        peer: &str,
-        finished: Finished,
-        dialogues: Vec<Dialogue>,
-    ) -> Settlement<'a> {
-        let Finished { replies, tls, tells, .. } = finished;
-        let (now, live) = (self.shared.now(), self.shared.context.live());
-        let outcomes = outcomes(&live, entry, recipients, (peer, tls.as_deref()), replies, now);
-        Settlement { entry, outcomes, tells, dialogues }
     }
 
     /// Records what came of a transaction: in the background where it was the last one of its message and nobody is to be told, so that the
@@ -332,7 +330,7 @@ impl Courier {
             self.stage = if matches!(next, Next::Wait(..)) { Stage::Idle } else { Stage::Busy };
             match next {
                 Next::End => return None,
-                Next::Message(id) => drop(self.open(Some(id))),
+                Next::Message(id) => drop(self.open(id)),
                 Next::Wait(bell, until) => {
                     if !self.wait(&bell, until).await {
                         return None;
@@ -344,6 +342,33 @@ impl Courier {
 }
 
 impl Shared {
+    /// Settles all that is left of a message: no server takes the session. Where that cannot be recorded, it stays in flight until a
+    /// restart: to send it again now would be worse.
+    async fn refuse(&self, site: SiteId, item: Item, refusal: &Refusal) {
+        let Refusal { peer, reply, dialogues } = refusal;
+        let recipients: Vec<usize> = item.jobs.into_iter().flat_map(|job| job.recipients).collect();
+        let replies = vec![reply.clone(); recipients.len()];
+        let finished = Finished { replies, ..Finished::default() };
+        let settlement = self.settlement(&item.entry, &recipients, peer, finished, dialogues.clone());
+        if self.record(settlement).await.is_ok() {
+            self.done(site, item.entry.id);
+        }
+    }
+
+    fn settlement<'a>(
+        &self,
+        entry: &'a QueueEntry,
+        recipients: &[usize],
+        peer: &str,
+        finished: Finished,
+        dialogues: Vec<Dialogue>,
+    ) -> Settlement<'a> {
+        let Finished { replies, tls, tells, .. } = finished;
+        let (now, live) = (self.now(), self.context.live());
+        let outcomes = outcomes(&live, entry, recipients, (peer, tls.as_deref()), replies, now);
+        Settlement { entry, outcomes, tells, dialogues }
+    }
+
     /// Waits until a connection that no server takes is given up, because too many hang.
     async fn clogged(&self, site: SiteId, mut asked: watch::Receiver<Asked>) {
         let (mut waited, mut is_counted) = (HANG_AFTER, false);
@@ -463,7 +488,7 @@ impl Outbox for Courier {
                 }
             }
         }
-        let settlement = self.settlement(&entry, &tried, peer, finished, dialogues);
+        let settlement = self.shared.settlement(&entry, &tried, peer, finished, dialogues);
         self.shared.count_sent(&settlement, header, self.source);
         self.record(settlement).await;
     }

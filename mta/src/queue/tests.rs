@@ -31,11 +31,13 @@ use crate::{
 };
 
 mod notices;
+mod refused;
 mod suppression;
 
 /// What a server says to RCPT, and how many connections it takes.
 #[derive(Clone, Debug)]
 struct Peer {
+    greeting: Arc<Mutex<&'static str>>,
     ehlo: &'static str,
     rcpt: Arc<Mutex<&'static str>>,
     seen: Arc<Mutex<Seen>>,
@@ -65,7 +67,8 @@ impl Peer {
     async fn start_at(address: SocketAddr, rcpt: &'static str, ehlo: &'static str) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let peer = Self { ehlo, rcpt: Arc::new(Mutex::new(rcpt)), seen: Arc::default(), address };
+        let greeting = Arc::new(Mutex::new("220 b"));
+        let peer = Self { greeting, ehlo, rcpt: Arc::new(Mutex::new(rcpt)), seen: Arc::default(), address };
         let server = peer.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -79,7 +82,8 @@ impl Peer {
     async fn serve(self, stream: TcpStream) {
         let (read, mut write) = stream.into_split();
         let mut lines = BufReader::new(read).lines();
-        write.write_all(b"220 b\r\n").await.unwrap();
+        let greeting = *self.greeting.lock().unwrap();
+        write.write_all(format!("{greeting}\r\n").as_bytes()).await.unwrap();
         let mut message: Option<String> = None;
         while let Ok(Some(line)) = lines.next_line().await {
             let reply = match (&mut message, line.as_str()) {

@@ -159,6 +159,8 @@ fn expected(stage: Stage, good: char, code: &str) -> Outcome {
         (Stage::Auth, _) => Retry,
         // An old server gets HELO.
         (Stage::Ehlo, '5') => Delivered,
+        // What is about us, and no message; but for a server that never takes any (RFC 7504 section 3).
+        (Stage::Greeting, '5') if code != "521" => Retry,
         // The message goes without.
         (Stage::StartTls, _) => Delivered,
         (_, '5') => Failed,

@@ -159,6 +159,31 @@ fn a_destination_that_takes_nothing_is_asked_for_one_message() {
 }
 
 #[test]
+fn all_that_is_due_is_taken_where_a_destination_that_rests_refuses_for_good() {
+    let mut sites = Sites::new(8);
+    let until = Timestamp(NOW.0 + 60_000);
+    fill(&mut sites, 1, 0..5, NOW);
+    let (site, _) = sites.start(NOW).unwrap();
+    assert!(sites.refused(site, "mx", &no(), NOW, |_| until));
+    fill(&mut sites, 1, 5..7, NOW);
+    sites.add(&1, BOUNDS, EntryId(7), Timestamp(until.0 + 1), NOW);
+    look_at_all(&mut sites, until);
+    assert_eq!(starts(&mut sites, until).len(), 1, "one is tried when the rest is over");
+    sites.pause(&["1".to_owned()].into(), until);
+    assert_eq!(sites.take_due(site), None, "what is paused waits");
+    sites.pause(&BTreeSet::new(), until);
+    look_at_all(&mut sites, until);
+    let mut taken: Vec<u64> = std::iter::from_fn(|| sites.take_due(site)).map(|id| id.0).collect();
+    taken.sort_unstable();
+    assert_eq!(taken, [0, 1, 2, 3, 4, 5, 6], "and the others come with it");
+    for id in taken {
+        sites.done(site, EntryId(id), Vec::new(), until);
+    }
+    sites.ended(site, Stage::Connecting, until);
+    assert_eq!((status(&sites, 1).waiting, sites.running()), (1, 0));
+}
+
+#[test]
 fn what_is_asked_for_by_hand_ends_a_rest() {
     let mut sites = Sites::new(8);
     fill(&mut sites, 1, 0..2, NOW);
@@ -661,7 +686,7 @@ impl Model {
                 }
             }
             Doing::Connecting if dice < 30 => {
-                while let Some(id) = self.sites.take_ready(site) {
+                while let Some(id) = self.sites.take_due(site) {
                     self.settle(place, id, None);
                     self.done(site, id);
                 }
