@@ -442,8 +442,11 @@ impl Outbox for Courier {
         }
         self.taken += 1;
         let now = self.shared.now();
-        let outgoing =
-            Outgoing { reverse_path: self.reverse_path(&entry, &job), ..outgoing(&entry, &job, now) };
+        let outgoing = Outgoing {
+            reverse_path: self.reverse_path(&entry, &job),
+            may_go_along: !self.shared.sites().hangs_up(self.site),
+            ..outgoing(&entry, &job, now)
+        };
         self.current =
             Some(Current { reader: self.reader(&entry, &job), entry, job, header: HeaderStart::default() });
         Some(outgoing)
@@ -472,6 +475,9 @@ impl Outbox for Courier {
 
     async fn finish(&mut self, peer: &str, finished: Finished, dialogues: Vec<Dialogue>) {
         let Some(Current { entry, job, header, .. }) = self.current.take() else { return };
+        if finished.hung_up {
+            self.shared.sites().hung_up(self.site);
+        }
         let (finished, tried, left) = job.split(finished);
         if let Some(item) = &mut self.item {
             item.jobs.extend(left.filter(|left| !left.recipients.is_empty()));
@@ -588,6 +594,7 @@ fn outgoing(entry: &QueueEntry, job: &Job, now: Timestamp) -> Outgoing {
         body: entry.body,
         smtputf8: entry.smtputf8,
         wishes: entry.wishes.with_times(|deadline| deadline.left(now)),
+        may_go_along: true,
     }
 }
 

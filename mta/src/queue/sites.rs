@@ -68,6 +68,8 @@ struct Site<P> {
     /// How many did, and have hung for so long that others must not wait for them.
     hanging: usize,
     in_turn: bool,
+    /// Whether a server closed a connection without a word while a message went along with its envelope.
+    hangs_up: bool,
     /// When the site is looked at next.
     wake: Option<Timestamp>,
     /// Wakes connections that are idle.
@@ -542,6 +544,18 @@ impl<P: Apart + Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         }
     }
 
+    /// A server that had taken messages closed the connection without a word when the next one was on its way with its envelope.
+    pub(super) fn hung_up(&mut self, site_id: SiteId) {
+        if let Some(site) = self.site(site_id) {
+            site.hangs_up = true;
+        }
+    }
+
+    /// Whether one of its servers did: messages go to them when their envelope is answered.
+    pub(super) fn hangs_up(&self, site_id: SiteId) -> bool {
+        self.get(site_id).is_some_and(|site| site.hangs_up)
+    }
+
     /// A connection has ended.
     pub(super) fn ended(&mut self, site_id: SiteId, stage: Stage, now: Timestamp) {
         if let Some(site) = self.site(site_id) {
@@ -766,6 +780,7 @@ impl<P> Site<P> {
             in_flight: 0,
             hanging: 0,
             in_turn: false,
+            hangs_up: false,
             wake: None,
             bell: Arc::default(),
         }

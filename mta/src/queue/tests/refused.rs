@@ -50,3 +50,72 @@ async fn a_greeting_that_refuses_costs_no_mail() {
     assert_eq!((peer.messages().len(), world.inbox().await.len()), (1, 1));
     world.stop().await;
 }
+
+/// A server that takes messages in chunks, one over each connection, and closes it without a word when the next is on its way: the
+/// messages, and those that were on their way.
+async fn closing() -> (SocketAddr, Arc<Mutex<(usize, usize)>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, counts) = (listener.local_addr().unwrap(), Arc::<Mutex<(usize, usize)>>::default());
+    let counted = counts.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(take_one(stream, counted.clone()));
+        }
+    });
+    (address, counts)
+}
+
+async fn take_one(stream: TcpStream, counts: Arc<Mutex<(usize, usize)>>) {
+    let (read, mut write) = stream.into_split();
+    let mut read = BufReader::new(read);
+    write.write_all(b"220 b\r\n").await.unwrap();
+    let (mut line, mut taken) = (String::new(), 0);
+    while read.read_line(&mut line).await.is_ok_and(|octets| octets > 0) {
+        let reply = match line.split(' ').collect::<Vec<_>>()[..] {
+            ["EHLO", ..] => "250-b\r\n250-PIPELINING\r\n250 CHUNKING",
+            ["BDAT", octets, ..] => {
+                let mut message = vec![0; octets.parse().unwrap()];
+                read.read_exact(&mut message).await.unwrap();
+                let mut counts = counts.lock().unwrap();
+                if taken > 0 {
+                    counts.1 += 1;
+                    return;
+                }
+                (taken, counts.0) = (1, counts.0 + 1);
+                "250 mine"
+            }
+            _ if taken > 0 && line.starts_with("MAIL") => {
+                // not answered before it is seen whether the message comes along
+                let mut rest = [0; 4096];
+                let along = read
+                    .read(&mut rest)
+                    .await
+                    .is_ok_and(|octets| String::from_utf8_lossy(&rest[..octets]).contains("BDAT"));
+                counts.lock().unwrap().1 += usize::from(along);
+                return;
+            }
+            _ => "250 ok",
+        };
+        write.write_all(format!("{reply}\r\n").as_bytes()).await.unwrap();
+        line.clear();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_closes_after_each_message_gets_the_others_at_once() {
+    let (address, counts) = closing().await;
+    let queue = QueueConfig { connections_per_destination: 1, ..queue() };
+    let world = World::start(address, queue).await;
+    let store = &world.context.store;
+    store.pause(address.to_string(), true).await.unwrap();
+    for number in 0..6 {
+        world.submit(sender(), &[&format!("{number}@b.test")]).await;
+    }
+    world.until_waiting(6).await;
+    store.pause(address.to_string(), false).await.unwrap();
+    world.until_empty().await;
+    // the second one was on its way; from then on no message was begun before its envelope was answered
+    assert_eq!(*counts.lock().unwrap(), (6, 1));
+    assert!(world.inbox().await.is_empty());
+    world.stop().await;
+}

@@ -45,7 +45,8 @@ impl Client {
     /// be pipelined as RFC 3030 section 2 has it): a short one, to a server that has just taken another one.
     pub(super) fn goes_along(&self, transaction: &Transaction) -> bool {
         let can = self.server.chunking && self.server.pipelining && self.settings.protocol == Protocol::Smtp;
-        can && self.takes && transaction.is_sent() && transaction.octets() <= ALONG_BYTES_MAX
+        let may = transaction.may_go_along() && self.takes;
+        can && may && transaction.is_sent() && transaction.octets() <= ALONG_BYTES_MAX
     }
 
     /// A reply to a command of the envelope of a message that went along; that to the message itself comes in any case.

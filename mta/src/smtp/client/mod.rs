@@ -183,6 +183,8 @@ impl Client {
             let reply = self.replies.next_reply().ok()??;
             self.record_reply(&reply);
             match &mut self.state {
+                // RFC 5321 section 3.8: no answer to a command, the server closes the channel
+                _ if reply.code == 421 => return Some(reply),
                 State::Body(transaction, _) | State::EndOfData(transaction, _)
                     if transaction.awaits_reply() =>
                 {
@@ -318,7 +320,7 @@ impl Client {
         let Outcome { replies, unsent } = outcome;
         let is_taken = replies.iter().all(|reply| reply.severity() == Severity::Success);
         let said = (!is_taken).then(|| self.what_was_said());
-        Finished { replies, unsent, tls: self.tls_version(), tells: self.tells(), said }
+        Finished { replies, unsent, hung_up: false, tls: self.tls_version(), tells: self.tells(), said }
     }
 
     /// No message over this connection: says good-bye.
@@ -368,14 +370,21 @@ impl Client {
     /// What comes of a message that was under way. A server that has had its messages and hangs up before it has obeyed a command of
     /// another one has nothing against that one.
     fn broken_off(&mut self, state: State, reply: &Reply, ending: Ending) -> Option<Finished> {
+        let is_over = ending == Ending::Lost && self.transactions > 0;
+        let mut hung_up = false;
         let outcome = match state {
-            State::Envelope(transaction)
-                if ending == Ending::Lost && self.transactions > 0 && transaction.is_untouched() =>
+            State::Envelope(transaction) if is_over && transaction.is_untouched() => transaction.not_begun(),
+            // The server has the message, in part or whole; it is sure that it did not take it only where it says so.
+            State::Body(transaction, _) | State::EndOfData(transaction, _)
+                if reply.code == 421 && transaction.is_untouched() =>
             {
                 transaction.not_begun()
             }
-            // The server has the message; only where it says so it is sure that it did not take it.
-            State::EndOfData(transaction, _) if reply.code == 421 && transaction.is_untouched() => {
+            // It may have taken it, but hardly has: to send it again at once is no more likely to send it twice than to send it later.
+            State::Body(transaction, _) | State::EndOfData(transaction, _)
+                if is_over && transaction.is_unanswered() =>
+            {
+                hung_up = true;
                 transaction.not_begun()
             }
             State::Envelope(transaction)
@@ -391,7 +400,7 @@ impl Client {
             }
             State::Ready(_) | State::Ended(_) | State::Quit | State::Closed(_) => return None,
         };
-        Some(self.finished(outcome))
+        Some(Finished { hung_up, ..self.finished(outcome) })
     }
 
     fn record_reply(&mut self, reply: &Reply) {

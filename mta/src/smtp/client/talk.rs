@@ -122,6 +122,10 @@ pub struct Finished {
     /// replies are temporary ones that say so. Whoever sends at once comes to an end: each transaction that leaves some open settles
     /// others, or the connection has settled those of a message before.
     pub unsent: Vec<usize>,
+    /// The server closed the connection after other messages, without a word, when this one was on its way with its envelope: all its
+    /// recipients are unsent. Nobody knows whether it was read, so that this must not happen again and again: see
+    /// [`Outgoing::may_go_along`].
+    pub hung_up: bool,
     /// Version of TLS.
     pub tls: Option<String>,
     /// What was said, where the message was not taken for all of them.

@@ -693,7 +693,10 @@ fn a_short_message_goes_along_with_its_envelope_where_one_was_taken() {
         ("S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\n", [&*no_smtp("its reply to the end of the data"); 2]),
         ("S: 354 go\n", [&*no_smtp("the reply 354 to MAIL"); 2]),
         ("S: 250 ok\nS: 250 ok\nS: 550 no\nEOF\n", [lost, "550 no"]),
-        ("EOF\n", [lost; 2]),
+        // not a word: it had had its messages
+        ("EOF\n", [&*text(&refusals::unsent()); 2]),
+        ("S: 250 ok\nEOF\n", [lost; 2]),
+        ("LATE\n", ["451 4.4.2 no answer to the end of the data within 600 s"; 2]),
         ("S: 250 ok\nS: 421 bye\n", ["421 bye"; 2]),
         ("S: 421 enough\n", [&*text(&refusals::unsent()); 2]),
     ] {
@@ -731,15 +734,45 @@ fn what_was_said_before_the_connection_broke_holds_for_a_message_that_went_along
 }
 
 #[test]
+fn a_message_on_whose_way_the_connection_ended_without_a_word_is_left_for_another_one() {
+    let unsent = text(&refusals::unsent());
+    // pieces that the server was given, whether it had taken a message before, and what it said before the connection broke
+    for (pieces, transactions, words, reply, hung_up) in [
+        (&[&b"1\r\n"[..], b""][..], 1, "", &*unsent, true),
+        (&[b"1\r\n"], 1, "", &unsent, true),
+        (&[b"1\r\n", b""], 1, "421 enough\r\n", &unsent, false),
+        (&[b"1\r\n"], 1, "421 enough\r\n", &unsent, false),
+        (&[b"1\r\n", b""], 1, "250 ok\r\n421 enough\r\n", "421 enough", false),
+        (&[b"1\r\n", b""], 1, "250 ok\r\n", "451 lost", false),
+        (&[b"1\r\n", b""], 0, "", "451 lost", false),
+    ] {
+        let begun = taking_chunks(Protocol::Smtp, "250-PIPELINING\r\n");
+        let mut machine = Client { takes: true, transactions, ..begun };
+        machine.answer(Answer::Message(Some(message(&["x@b.test"]))));
+        for octets in pieces {
+            assert!(matches!(machine.step(Instant::now()), Step::Ask(Question::NextChunk)));
+            machine.answer(Answer::Chunk(Bytes::from_static(octets)));
+        }
+        machine.last_words(words.as_bytes());
+        let End::Done(Some(finished)) = machine.end(&Reply::plain(451, "lost")) else { panic!("not asked") };
+        assert_eq!(finished.replies.iter().map(text).collect::<Vec<_>>(), [reply], "{words} {transactions}");
+        let is_left = reply == unsent;
+        assert_eq!((finished.unsent == [0], finished.hung_up), (is_left, hung_up), "{words} {transactions}");
+    }
+}
+
+#[test]
 fn a_message_waits_for_its_recipients_where_it_is_long_or_the_server_took_none() {
     let short = message(&["x@b.test"]);
     let long = Outgoing { size: ALONG_BYTES_MAX + 1, ..short.clone() };
+    let patient = Outgoing { may_go_along: false, ..short.clone() };
     let many: Vec<_> = (0..WINDOW_COMMANDS_MAX).map(|number| format!("{number}@b.test")).collect();
     let many = message(&many.iter().map(String::as_str).collect::<Vec<_>>());
     let pipelining = "250-PIPELINING\r\n";
     for (message, offers, protocol, takes, goes) in [
         (&short, pipelining, Protocol::Smtp, true, true),
         (&long, pipelining, Protocol::Smtp, true, false),
+        (&patient, pipelining, Protocol::Smtp, true, false),
         (&many, pipelining, Protocol::Smtp, true, false),
         (&short, "", Protocol::Smtp, true, false),
         (&short, pipelining, Protocol::Lmtp, true, false),

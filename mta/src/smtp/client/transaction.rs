@@ -42,6 +42,8 @@ pub struct Outgoing {
     pub smtputf8: bool,
     /// What its sender asks for.
     pub wishes: Wishes<DeliverBy>,
+    /// Whether its octets may go out with its envelope, before that is answered.
+    pub may_go_along: bool,
 }
 
 /// Whom a message is for.
@@ -74,7 +76,7 @@ impl Outgoing {
     pub fn new(reverse_path: ReversePath, recipients: Vec<Address>, size: u64) -> Self {
         let recipients = recipients.into_iter().map(OutgoingRecipient::from).collect();
         let (body, wishes) = (BodyType::SevenBit, Wishes::default());
-        Self { reverse_path, recipients, size, body, smtputf8: false, wishes }
+        Self { reverse_path, recipients, size, body, smtputf8: false, wishes, may_go_along: true }
     }
 
     fn addresses_need_smtputf8(&self) -> bool {
@@ -312,6 +314,16 @@ impl Transaction {
     /// Whether the server has not obeyed a command of it.
     pub(super) fn is_untouched(&self) -> bool {
         !self.open && !self.recipients.iter().any(|recipient| matches!(recipient, Recipient::Settled(_)))
+    }
+
+    /// Whether no command of it is answered.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.answered == 0
+    }
+
+    /// Whether the message may go out with its envelope.
+    pub(super) fn may_go_along(&self) -> bool {
+        self.message.may_go_along
     }
 
     /// Whether the message goes as it is, also where it has no lines.
