@@ -60,9 +60,13 @@ impl Shared {
         };
         let (live, now) = (self.context.live(), self.now());
         let part = Part::at(&live, &entry, &place);
-        let due: Vec<usize> =
-            part.into_iter().flat_map(|part| part.due_by(now)).map(|(recipient, _)| recipient).collect();
-        let outcomes = outcomes(&live, &entry, &due, (&peer, None), vec![reply; due.len()], now);
+        let queue = &live.config.queue;
+        let overdue = part.into_iter().flat_map(|part| part.overdue_by(queue, &entry, now));
+        let overdue: Vec<usize> = overdue.map(|(recipient, _)| recipient).collect();
+        if overdue.is_empty() {
+            return self.done(site, entry.id);
+        }
+        let outcomes = outcomes(&live, &entry, &overdue, (&peer, None), vec![reply; overdue.len()], now);
         if self.record(Settlement::ours(&entry, outcomes)).await.is_ok() {
             self.done(site, entry.id);
         }

@@ -2,7 +2,7 @@
 
 use waypost_auth::Live;
 use waypost_config::QueueConfig;
-use waypost_mail::{Domain, Timestamp};
+use waypost_mail::{Domain, Notify, ReversePath, Timestamp};
 use waypost_storage::{QueueEntry, QueuedRecipient};
 
 use super::{Place, schedule::Span};
@@ -53,11 +53,26 @@ impl<'a> Part<'a> {
 
     /// When the sender of a message that waits is told of it, or it is given up.
     pub(super) fn deadline(&self, queue: &QueueConfig, entry: &QueueEntry) -> Timestamp {
-        let next_word = |(_, queued): &(usize, &QueuedRecipient)| {
-            Span::of(entry).next_word(queue.schedule(&queued.recipient.address.domain), queued.warned)
-        };
-        self.recipients.iter().map(next_word).min().unwrap_or(Timestamp(i64::MAX))
+        let next_words = self.recipients.iter().map(|(_, queued)| next_word(queue, entry, queued));
+        next_words.min().unwrap_or(Timestamp(i64::MAX))
     }
+
+    /// Its recipients that are due and of which the sender is told by then, or that are given up, with their indexes.
+    pub(super) fn overdue_by(
+        self,
+        queue: &QueueConfig,
+        entry: &QueueEntry,
+        by: Timestamp,
+    ) -> impl Iterator<Item = (usize, &'a QueuedRecipient)> {
+        self.due_by(by).filter(move |(_, queued)| next_word(queue, entry, queued) <= by)
+    }
+}
+
+/// When the sender of a message that waits is told of a recipient, where it wants to know of delays, or that is given up.
+fn next_word(queue: &QueueConfig, entry: &QueueEntry, queued: &QueuedRecipient) -> Timestamp {
+    let wants_delays = queued.recipient.notify.unwrap_or(Notify::UNASKED).delay;
+    let knows = queued.warned || !wants_delays || entry.reverse_path == ReversePath::Null;
+    Span::of(entry).next_word(queue.schedule(&queued.recipient.address.domain), knows)
 }
 
 /// What tells recipients of one entry apart that may go to different places.

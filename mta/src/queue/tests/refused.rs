@@ -51,6 +51,26 @@ async fn a_greeting_that_refuses_costs_no_mail() {
     world.stop().await;
 }
 
+#[tokio::test]
+async fn no_try_is_recorded_of_what_rests_and_whose_sender_wants_to_know_of_no_delay() {
+    let queue = QueueConfig { warn_after: Duration::from_millis(200), ..queue() };
+    let (world, _) = World::resting(queue, 1).await;
+    let never = || asked("never@b.test", "NEVER");
+    let submit =
+        async |recipients| world.submit_relay(sender(), recipients, Wishes::default(), "x\r\n").await;
+    let alone = submit(vec![never()]).await;
+    let failure = submit(vec![asked("x@b.test", "FAILURE")]).await;
+    let both = submit(vec![never(), RelayRecipient::new(address("x@b.test"))]).await;
+    world.until_tried(both, 1).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let tries = |id| {
+        let entry = world.context.store.queue_entry(id).unwrap();
+        entry.recipients.iter().map(|queued| queued.tries).collect::<Vec<_>>()
+    };
+    assert_eq!([tries(alone), tries(failure), tries(both)], [vec![0], vec![0], vec![0, 1]]);
+    world.stop().await;
+}
+
 /// A server that takes messages in chunks, one over each connection, and closes it without a word when the next is on its way: the
 /// messages, and those that were on their way.
 async fn closing() -> (SocketAddr, Arc<Mutex<(usize, usize)>>) {
