@@ -63,6 +63,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(60 * 60);
 const TOUCHES_MAX: usize = 32;
 /// Items that are looked at before connections are made and others have their turn.
 const LOOKS_MAX: usize = 1024;
+/// Entries that are looked at again in one go where routes have changed.
+const REROUTED_PAGE: usize = 256;
 
 /// What the runner needs.
 #[derive(Clone, Debug)]
@@ -195,7 +197,7 @@ pub async fn run_with(context: Context, control: &Control) {
     });
     shared.sites().set_source_limits(&shared.context.live().config.queue.source_limits);
     control.begin(&shared);
-    Runner { shared, routes: 0 }.run().await;
+    Runner { shared, routes: 0, rerouting: None }.run().await;
 }
 
 /// What runner and couriers share.
@@ -263,6 +265,15 @@ struct Runner {
     shared: Arc<Shared>,
     /// Tells configurations apart that lead mail elsewhere.
     routes: u64,
+    /// Routes have changed, and what waits is looked at again, a page at a time: from where on.
+    rerouting: Option<Rerouting>,
+}
+
+/// From where on entries are looked at again.
+#[derive(Clone, Copy, Debug)]
+enum Rerouting {
+    Start,
+    Behind(EntryId),
 }
 
 impl Runner {
@@ -284,11 +295,17 @@ impl Runner {
                 Ok(()) = directory.changed() => self.pause(&directory.borrow_and_update().paused),
                 ids = store.queue_changes() => self.changed(&ids),
                 () = shared.bell.notified() => {}
+                () = std::future::ready(()), if self.rerouting.is_some() => {}
                 () = sleep_until(wake, store.now()) => {}
             }
+            self.reroute();
             if !store.is_poisoned() {
                 self.look();
                 self.start();
+            }
+            if self.rerouting.is_some() {
+                // others have their turn between pages
+                tokio::task::yield_now().await;
             }
         }
         shared.sites().ring_all();
@@ -306,7 +323,7 @@ impl Runner {
         }
     }
 
-    /// Where routes or our domains are others now, all is looked at again.
+    /// Where routes or our domains are others now, all is looked at again, page by page.
     fn reconfigured(&mut self, live: &Live) {
         self.shared.sites().set_connections_max(live.config.queue.connections);
         self.shared.sites().set_source_limits(&live.config.queue.source_limits);
@@ -317,13 +334,21 @@ impl Runner {
         self.routes = routes;
         let now = self.shared.now();
         self.shared.sites().clear(now);
-        let mut after = None;
-        loop {
-            let page = self.shared.context.store.queue_page(after, LOOKS_MAX);
-            let Some(last) = page.last() else { return };
-            after = Some(last.id);
-            page.iter().for_each(|entry| self.shared.schedule(live, entry));
-        }
+        self.rerouting = Some(Rerouting::Start);
+    }
+
+    /// Puts the next page of what waits where it goes now. An entry that is put there twice, as it came or was changed meanwhile, comes up
+    /// once.
+    fn reroute(&mut self) {
+        let Some(from) = self.rerouting else { return };
+        let after = match from {
+            Rerouting::Start => None,
+            Rerouting::Behind(id) => Some(id),
+        };
+        let live = self.shared.context.live();
+        let page = self.shared.context.store.queue_page(after, REROUTED_PAGE);
+        page.iter().for_each(|entry| self.shared.schedule(&live, entry));
+        self.rerouting = page.last().map(|last| Rerouting::Behind(last.id));
     }
 
     fn pause(&self, paused: &std::collections::BTreeSet<String>) {

@@ -136,6 +136,7 @@ impl Peer {
 struct World {
     context: Context,
     control: Control,
+    live: watch::Sender<Arc<Live>>,
     account: AccountId,
     _directory: tempfile::TempDir,
 }
@@ -168,9 +169,10 @@ impl World {
         let account = store.create_account(account).await.unwrap();
         let records: Vec<_> = store.directory().borrow().accounts.values().cloned().collect();
         let live = Live { directory: Directory::new(&config, &records).unwrap(), config: Arc::new(config) };
+        let (live, watched) = watch::channel(Arc::new(live));
         let context = Context {
             store,
-            live: watch::channel(Arc::new(live)).1,
+            live: watched,
             tls: Policies::in_memory(resolver.clone()),
             resolver,
             srs: Srs::new(&[7; 32]),
@@ -183,7 +185,7 @@ impl World {
         let control = Control::default();
         let (running, controlled) = (context.clone(), control.clone());
         context.shutdown.spawn(async move { run_with(running, &controlled).await });
-        Self { context, control, account, _directory: directory }
+        Self { context, control, live, account, _directory: directory }
     }
 
     async fn submit(&self, from: ReversePath, to: &[&str]) -> EntryId {

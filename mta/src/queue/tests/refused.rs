@@ -139,3 +139,36 @@ async fn a_server_that_closes_after_each_message_gets_the_others_at_once() {
     assert!(world.inbox().await.is_empty());
     world.stop().await;
 }
+
+#[tokio::test]
+async fn others_have_their_turn_while_a_long_queue_is_led_elsewhere() {
+    let (before, after) = (Peer::start("250 ok").await, Peer::start("250 ok").await);
+    let world = World::start_on(Arc::new(Simulated::new(1)), before.address, queue()).await;
+    let store = &world.context.store;
+    for peer in [&before, &after] {
+        store.pause(peer.address.to_string(), true).await.unwrap();
+    }
+    let count = 2 * REROUTED_PAGE + 10;
+    for _ in 0..count {
+        world.submit(sender(), &["x@b.test"]).await;
+    }
+    world.until_waiting(count).await;
+    let live = Live {
+        config: Arc::new(config(after.address, queue())),
+        directory: world.context.live().directory.clone(),
+    };
+    world.live.send_replace(Arc::new(live));
+    let mut seen = Vec::new();
+    while seen.last() != Some(&count) {
+        tokio::task::yield_now().await;
+        let sites = world.control.destinations();
+        let there = sites.iter().find(|site| site.place.to_string() == after.address.to_string());
+        seen.extend(there.map(|site| site.waiting));
+    }
+    seen.dedup();
+    assert_eq!(seen, [REROUTED_PAGE, 2 * REROUTED_PAGE, count]);
+    store.pause(after.address.to_string(), false).await.unwrap();
+    world.until_empty().await;
+    assert_eq!((before.messages().len(), after.messages().len()), (0, count));
+    world.stop().await;
+}
