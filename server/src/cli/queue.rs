@@ -2,6 +2,7 @@
 
 mod text;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use waypost_mail::EntryId;
 
 use crate::{
@@ -39,6 +40,12 @@ pub async fn run(command: QueueCommand) -> Result<(), Failure> {
                     Ok(())
                 }
             };
+        }
+        QueueCommand::Cat { id, config } => {
+            let mut target = Target::new(&config)?;
+            let printed = cat(&mut target, id).await;
+            target.close().await;
+            return printed;
         }
         QueueCommand::Destinations { json, config } => return destinations(&config, json).await,
         QueueCommand::Pause { destination, config } => return pause(&config, destination, true).await,
@@ -154,6 +161,26 @@ async fn pages(target: &mut Target, options: &QueueList) -> Result<usize, Failur
         after = next;
     }
     Ok(listed)
+}
+
+/// Prints a message piece by piece, as fast as it is read. A terminal obeys none of its octets.
+async fn cat(target: &mut Target, id: EntryId) -> Result<(), Failure> {
+    let (mut next, mut tamed) = (Some(0), terminal::stdout_is_terminal().then(text::Tamed::default));
+    while let Some(from) = next {
+        let job = QueueJob::Octets { id: id.to_string(), from };
+        let QueueAnswer::Octets { octets, next: behind } = ask(target, job).await? else {
+            return Err(other());
+        };
+        let mut octets = BASE64_STANDARD.decode(octets).map_err(Failure::new)?;
+        if let Some(tamed) = &mut tamed {
+            tamed.clean(&mut octets);
+        }
+        if !terminal::write(&octets) {
+            break;
+        }
+        next = behind.filter(|behind| *behind > from);
+    }
+    Ok(())
 }
 
 async fn destinations(config: &super::arguments::ConfigFile, json: bool) -> Result<(), Failure> {

@@ -20,6 +20,12 @@ pub fn tell(text: &str) -> bool {
     writeln!(io::stdout(), "{text}").is_ok()
 }
 
+/// Octets on standard output, as they are; whether somebody reads them.
+pub fn write(octets: &[u8]) -> bool {
+    let mut stdout = io::stdout();
+    stdout.write_all(octets).and_then(|()| stdout.flush()).is_ok()
+}
+
 /// Asks on a terminal whether something is to be done; where there is none, it is.
 pub fn confirm(question: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {

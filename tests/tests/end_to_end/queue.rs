@@ -351,6 +351,9 @@ async fn what_cannot_be_done_is_said() {
             };
             assert!(refused.code == 1 && refused.text.contains(&expected), "{order}: {}", refused.text);
         }
+        let refused = home.refused(&["cat", UNKNOWN]).await;
+        let expected = format!("waypost: {UNKNOWN} is not in the queue\n");
+        assert_eq!((refused.code, refused.text), (1, expected));
         let refused = home.refused(&["show", UNKNOWN]).await;
         assert!(refused.code == 1 && refused.text.contains("nothing is known"), "{}", refused.text);
         let refused = home.refused(&["hold", UNKNOWN, "--why", "two\nlines"]).await;
@@ -362,6 +365,8 @@ async fn what_cannot_be_done_is_said() {
     for wrong in [
         &["show"][..],
         &["show", "no-id"],
+        &["cat"],
+        &["cat", "no-id"],
         &["retry"],
         &["hold"],
         &["hold", UNKNOWN, "--to", "b.test"],
@@ -375,6 +380,41 @@ async fn what_cannot_be_done_is_said() {
     ] {
         assert_eq!(home.refused(wrong).await.code, 2, "{wrong:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queued_message_is_printed_as_it_would_be_sent() {
+    let site = SiteBuilder::new("a.test").start().await;
+    let (store, folder) = (site.running.store().clone(), site.folder.path().to_owned());
+    let forwarded = |to: &str| RelayRecipient {
+        original: Some(Address::parse("alias@a.test").unwrap()),
+        ..RelayRecipient::new(Address::parse(to).unwrap())
+    };
+    let usual = RelayRecipient::new(Address::parse("x@far.test").unwrap());
+    let long = format!("Subject: gr\u{fc}\u{df}e\r\n\r\n.\r\n{}", "0123456789\r\n".repeat(60_000));
+    for (recipients, text, is_prefixed) in [
+        (vec![usual.clone()], long.as_str(), false),
+        (vec![usual, forwarded("y@far.test")], "Subject: x\r\n\r\n\x1b[2J\r\n", false),
+        (vec![forwarded("y@far.test")], "Subject: x\r\n\r\nx", true),
+    ] {
+        let mut body = store.body_writer();
+        body.write(text.as_bytes()).await.unwrap();
+        let (held, prefix) = (Some("a test".to_owned()), b"ARC-Seal: i=1\r\n".to_vec());
+        let relay = Relay { held, prefix, ..Relay::new(ReversePath::Null, recipients) };
+        let acceptance = Acceptance {
+            id: store.new_entry_id(),
+            header: Bytes::new(),
+            body: body.finish().await.unwrap(),
+            structure: Splitter::split(text.as_bytes()),
+            local: Vec::new(),
+            relay: Some(relay),
+        };
+        let id = store.accept(acceptance).await.unwrap().id.to_string();
+        let printed = run(&folder, &["cat", &id]).await;
+        let prefix = if is_prefixed { "ARC-Seal: i=1\r\n" } else { "" };
+        assert!(printed == format!("{prefix}{text}"), "{} octets", printed.len());
+    }
+    site.finish().await;
 }
 
 /// Queues messages that are held.

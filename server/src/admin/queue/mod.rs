@@ -1,5 +1,6 @@
 //! The queue: looking at it and giving it orders, with the running server or on the store alone.
 
+mod octets;
 mod order;
 mod sight;
 mod view;
@@ -47,6 +48,13 @@ pub enum QueueJob {
     Show {
         /// Its id.
         id: String,
+    },
+    /// A piece of what would be sent of one message.
+    Octets {
+        /// Its id.
+        id: String,
+        /// How many octets stand before it.
+        from: u64,
     },
     /// All destinations.
     Destinations,
@@ -123,6 +131,13 @@ pub enum QueueAnswer {
     },
     /// One message.
     Shown(Box<Shown>),
+    /// A piece of a message.
+    Octets {
+        /// In base 64.
+        octets: String,
+        /// How many stand before the next one; `None`: there is none.
+        next: Option<u64>,
+    },
     /// Destinations, by name.
     Destinations(Vec<DestinationLine>),
     /// An order was carried out, as far as it could be.
@@ -163,6 +178,7 @@ pub(super) async fn run(
         QueueJob::Show { id: text } => {
             sight.show(id(&text)?).await.map(|shown| QueueAnswer::Shown(Box::new(shown)))
         }
+        QueueJob::Octets { id: text, from } => octets::piece(store, id(&text)?, from).await,
         QueueJob::Destinations => {
             Ok(QueueAnswer::Destinations(sight.destinations(parts.router.tls.alarmed())))
         }

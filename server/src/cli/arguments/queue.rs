@@ -21,6 +21,14 @@ pub enum QueueCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Prints a message as it would be sent: header and body
+    Cat {
+        /// Its id
+        id: EntryId,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Tries messages now, also where the destination rests
     Retry {
         /// Which.

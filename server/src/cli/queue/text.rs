@@ -185,6 +185,27 @@ fn dialogue(dialogue: &DialogueLine) -> Vec<String> {
     said
 }
 
+/// A message as a terminal shows it, in pieces.
+#[derive(Debug, Default)]
+pub(super) struct Tamed {
+    /// The last octet of the piece before.
+    last: u8,
+}
+
+impl Tamed {
+    /// Puts `?` in the place of octets that a terminal obeys: controls of US-ASCII but line ends and tabs, and those of UTF-8 behind 0xC2.
+    pub(super) fn clean(&mut self, octets: &mut [u8]) {
+        for octet in octets {
+            let is_ascii = octet.is_ascii_control() && !matches!(octet, b'\r' | b'\n' | b'\t');
+            let is_other = self.last == 0xc2 && (0x80..0xa0).contains(octet);
+            self.last = *octet;
+            if is_ascii || is_other {
+                *octet = b'?';
+            }
+        }
+    }
+}
+
 /// Octets that a terminal obeys, or that end lines, are not shown.
 fn cleaned(lines: Vec<String>) -> Vec<String> {
     let clean = |line: String| line.replace(char::is_control, "\u{fffd}");
@@ -249,6 +270,17 @@ mod tests {
         ] {
             let lines = line(&QueueLine { recipients: vec![recipient], ..held() });
             assert_eq!(lines[1], format!("    <x@b.test>  {expected}"));
+        }
+    }
+
+    #[test]
+    fn a_terminal_obeys_no_octet_of_a_message() {
+        let message = "A: gr\u{fc}\u{df}e\t\u{a0}\r\n\x1b[2J\u{9b}2J\x07\x7f\0.\r\n".as_bytes();
+        let expected = b"A: gr\xc3\xbc\xc3\x9fe\t\xc2\xa0\r\n?[2J\xc2?2J???.\r\n";
+        for piece in [1, 2, 3, 4096] {
+            let (mut shown, mut octets) = (Tamed::default(), message.to_vec());
+            octets.chunks_mut(piece).for_each(|piece| shown.clean(piece));
+            assert_eq!(octets, expected, "by {piece}");
         }
     }
 
