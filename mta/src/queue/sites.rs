@@ -491,10 +491,10 @@ impl<P: Apart + Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         sites.get_mut(site_id.0 as usize)?.as_mut()?.take_ready(site_id, in_flight)
     }
 
-    /// Takes the next message that is due into flight, also one that rests, whatever the pace: it comes back.
+    /// Takes the next message that is due into flight, also one that rests, whatever the pace: it comes back. None where it is paused.
     pub(super) fn take_due(&mut self, site_id: SiteId) -> Option<EntryId> {
         let Self { sites, in_flight, rerouted, .. } = self;
-        let site = sites.get_mut(site_id.0 as usize)?.as_mut()?;
+        let site = sites.get_mut(site_id.0 as usize)?.as_mut().filter(|site| !site.is_paused)?;
         let next = || site.ready.pop().or_else(|| site.resting.pop().map(|Reverse((_, id))| id));
         let id =
             std::iter::from_fn(next).find(|id| !rerouted.contains(id) && in_flight.insert((*id, site_id)))?;

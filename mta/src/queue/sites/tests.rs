@@ -169,6 +169,10 @@ fn all_that_is_due_is_taken_where_a_destination_that_rests_refuses_for_good() {
     sites.add(&1, BOUNDS, EntryId(7), Timestamp(until.0 + 1), NOW);
     look_at_all(&mut sites, until);
     assert_eq!(starts(&mut sites, until).len(), 1, "one is tried when the rest is over");
+    sites.pause(&["1".to_owned()].into(), until);
+    assert_eq!(sites.take_due(site), None, "what is paused waits");
+    sites.pause(&BTreeSet::new(), until);
+    look_at_all(&mut sites, until);
     let mut taken: Vec<u64> = std::iter::from_fn(|| sites.take_due(site)).map(|id| id.0).collect();
     taken.sort_unstable();
     assert_eq!(taken, [0, 1, 2, 3, 4, 5, 6], "and the others come with it");
