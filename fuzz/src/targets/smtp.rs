@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use waypost_mail::{BodyType, Reply, ReturnContent, ReversePath};
 use waypost_mta::smtp::{
     command::{CLIENT_NAME_BYTES_MAX, Command},
@@ -142,7 +142,7 @@ fn received(octets: &[u8], piece: usize, size_max: u64) {
         input.extend_from_slice(piece);
         rest = more;
         while !input.is_empty() && !receiver.ended() {
-            receiver.receive(&mut input);
+            input.advance(receiver.receive(&input));
             while let Some(chunk) = receiver.take_chunk() {
                 assert!(chunk.len() <= CHUNK_BYTES + 2);
                 message.extend_from_slice(&chunk);
