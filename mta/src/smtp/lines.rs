@@ -34,6 +34,9 @@ pub(super) fn plain(octets: &[u8], at_line_start: bool, stops: Stops) -> Run {
     let begun = if stops.line_end { 0 } else { unremarkable(octets, stops) };
     if begun > 0 {
         run = Run { octets: begun, ends_line: octets[begun - 1] == b'\n' };
+        if run.ends_line && stops_at(begun) {
+            return run;
+        }
     }
     let up_to =
         |at: usize, run: Run| if at > run.octets { Run { octets: at, ends_line: false } } else { run };
@@ -53,7 +56,7 @@ pub(super) fn plain(octets: &[u8], at_line_start: bool, stops: Stops) -> Run {
 }
 
 /// Octets that are looked at together.
-const BLOCK_BYTES: usize = 512;
+const BLOCK_BYTES: usize = if cfg!(test) { 8 } else { 512 };
 
 /// How many octets from the first on hold CR and LF only as CRLF, and no octet to stop at: as many as can be told by blocks, which is much
 /// faster than to go from one line end to the next.
