@@ -85,7 +85,7 @@ pub(super) struct Dialogue {
 enum State {
     First(Binding),
     Opening(Greeting),
-    Final(Greeting, ServerFirst),
+    Final(Greeting, Box<ServerFirst>),
     Proving(Box<Proving>),
     End(Proof),
 }
@@ -143,7 +143,7 @@ impl Dialogue {
         let State::Opening(greeting) = self.state else { return (None, Progress::Malformed) };
         let challenge = BASE64_STANDARD.encode(greeting.server_first(first));
         (
-            Some(Self { hash: self.hash, state: State::Final(greeting, first.clone()) }),
+            Some(Self { hash: self.hash, state: State::Final(greeting, Box::new(first.clone())) }),
             Progress::Challenge(challenge),
         )
     }

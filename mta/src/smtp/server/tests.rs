@@ -213,8 +213,8 @@ fn what_the_machine_refuses_by_itself_is_noted() {
     let strict = mannered(Manners { strict_pipelining: true, ..Manners::default() });
     let (relay, submission) = (settings(Role::Relay), settings(Role::Submission));
     for (settings, sent, expected) in [
-        (&early, "EHLO c\r\n", vec![(None, "554 5.5.1 You spoke")]),
-        (&strict, "NOOP\r\nNOOP\r\n", vec![(Some("NOOP"), "554 5.5.0 You did not wait")]),
+        (&early, "EHLO c\r\n", vec![(None, "421 4.5.1 You spoke")]),
+        (&strict, "NOOP\r\nNOOP\r\n", vec![(Some("NOOP"), "421 4.5.0 You did not wait")]),
         (&submission, "EHLO c\r\nmail from:<a@a.test>\r\n", vec![(Some("MAIL"), "530 5.7.0 Auth")]),
         (&submission, "EHLO c\r\nAUTH PLAIN c2VjcmV0\r\n", vec![(Some("AUTH"), "538 5.7.11 Encryption")]),
         // A response behind an exchange that is over is no command.

@@ -181,7 +181,7 @@ const FAULTS: [&str; 17] = [
 ];
 /// What stands in the log of it, and of a client that did not wait for the greeting.
 const LOGGED: [&str; 6] = [
-    ": refused peer=127.0.0.1 reply=554 5.5.1 You spoke",
+    ": refused peer=127.0.0.1 reply=421 4.5.1 You spoke",
     ": refused peer=127.0.0.1 command=\"MAIL\" reply=530 5.7.0 ",
     ": refused peer=127.0.0.1 command=\"AUTH\" reply=501 5.5.2 ",
     ": refused peer=127.0.0.1 command=\"DATA\" from=\"alice@a.test\" reply=554 5.5.1 ",
