@@ -63,7 +63,8 @@ pub(super) struct Receiver {
     /// Our side of the connection.
     local: IpAddr,
     counted: AddressCount,
-    identity: Option<Identity>,
+    /// In a box: most sessions that are open have none.
+    identity: Option<Box<Identity>>,
     /// Counts the session, once it has logged in.
     seat: Option<Seat>,
     /// In a box: most sessions that are open have none.
@@ -227,7 +228,7 @@ impl Receiver {
         (self.seat, self.identity) = (None, None);
         let seat = self.context.authenticator.seats().take(identity.account, sessions_max);
         self.seat = Some(seat.ok_or(refusal::TOO_MANY_SESSIONS)?);
-        self.identity = Some(identity);
+        self.identity = Some(Box::new(identity));
         self.counted.release();
         Ok(())
     }
@@ -236,7 +237,7 @@ impl Receiver {
     fn introduce(&mut self, client: &XClient) -> Result<(), Refusal> {
         let live = self.live();
         let identity = match &client.login {
-            Some(login) => Some(live.directory.identity(login).ok_or(refusal::NO_SUCH_LOGIN)?),
+            Some(login) => Some(Box::new(live.directory.identity(login).ok_or(refusal::NO_SUCH_LOGIN)?)),
             None => None,
         };
         tracing::info!(
@@ -270,7 +271,7 @@ impl Receiver {
         refuse_solicitation(&live, mail.parameters.wishes.solicitation.iter())?;
         let submitter = match mail.login {
             Login::Anonymous => None,
-            Login::Authenticated => Some(self.identity.clone().ok_or(refusal::OUT_OF_STEP)?),
+            Login::Authenticated => Some(*self.identity.clone().ok_or(refusal::OUT_OF_STEP)?),
         };
         if let Some(Identity { account, address }) = &submitter {
             live.directory.address(*account).ok_or(refusal::ACCOUNT_GONE)?;
