@@ -229,7 +229,7 @@ def answers(port, greeting):
 
 
 def certificate(home):
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE -keyout key.pem -out cert.pem"
     subprocess.run(command.split(), cwd=home, check=True, stderr=subprocess.DEVNULL)
 
 

@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     io,
     net::SocketAddr,
+    path::{Path, PathBuf},
     pin::Pin,
     rc::Rc,
     sync::{
@@ -59,16 +60,18 @@ pub(crate) async fn open(words: &Words) -> serde_json::Value {
 /// STARTTLS again and again, each on a connection of its own, with EHLO under TLS; full handshakes or resumed ones.
 pub(crate) async fn handshakes(words: &Words) -> serde_json::Value {
     let (smtp, resume): (SocketAddr, u8) = (words.of("smtp"), words.of("resume"));
+    let certificate: PathBuf = words.of("certificate");
     let end = Instant::now() + words.seconds();
     let begun = Instant::now();
     let set = LocalSet::new();
     let work = |_| {
+        let certificate = certificate.clone();
         set.spawn_local(async move {
             let (mut count, mut kind, mut octets) = (0_u64, String::new(), 0);
-            let mut tls = fresh();
+            let mut tls = fresh(&certificate);
             while Instant::now() < end {
                 if resume == 0 {
-                    tls = fresh();
+                    tls = fresh(&certificate);
                 }
                 let (agreed, read) = handshake(smtp, &tls).await;
                 (kind, octets, count) = (agreed, octets + read, count + 1);
@@ -87,9 +90,9 @@ pub(crate) async fn handshakes(words: &Words) -> serde_json::Value {
     serde_json::json!({ "handshakes": total, "seconds": seconds, "kind": kind, "octets": octets / total })
 }
 
-/// A client without tickets.
-fn fresh() -> ClientTls {
-    ClientTls::new("localhost", &Verification::None).unwrap()
+/// A client without tickets. It verifies, as those do not resume that do not.
+fn fresh(certificate: &Path) -> ClientTls {
+    ClientTls::new("localhost", &Verification::Pkix(vec![certificate.to_owned()])).unwrap()
 }
 
 /// What was agreed on, and the octets that were read for it: without a certificate they are fewer.

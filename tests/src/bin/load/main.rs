@@ -8,7 +8,7 @@
 //! waypost-load imap imap=ADDRESS mailboxes=N sessions=N seconds=N
 //! waypost-load pop3 pop3=ADDRESS first=N sessions=N messages=N octets=N seconds=N
 //! waypost-load null-pop3 messages=N octets=N                      (a POP3 server that says the same octets; prints its address)
-//! waypost-load handshakes smtp=ADDRESS sessions=N seconds=N resume=0|1
+//! waypost-load handshakes smtp=ADDRESS sessions=N seconds=N resume=0|1 certificate=PATH
 //! ```
 //!
 //! Each prints what it measured as one line of JSON. Its own processor time is measured from outside, as the servers' is.
