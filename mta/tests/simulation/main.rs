@@ -1,6 +1,6 @@
 //! Many MTAs in one process, with simulated time, network, disk and DNS: each message that was accepted ends in exactly one way.
 //!
-//! `WAYPOST_SIM_SEEDS` is the number of seeds (1,000 if it is not set), `WAYPOST_SIM_SEED` runs one seed alone, and
+//! `WAYPOST_SIM_SEEDS` is the number of seeds (2,000 if it is not set), `WAYPOST_SIM_SEED` runs one seed alone, and
 //! `WAYPOST_SIM_TRACE=1` prints all that is said in it. A seed repeats itself to the octet.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "test")]
 
@@ -25,7 +25,7 @@ use std::sync::{
 use crate::world::{Control, Outcome, run_seed};
 
 /// Seeds of the short run.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 2000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
