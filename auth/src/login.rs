@@ -1,9 +1,9 @@
 //! Logins of all protocols: whether a claim is good.
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc, time::SystemTime};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use aws_lc_rs::rand;
-use waypost_mail::LoginService;
+use waypost_mail::{LoginService, text::shortened};
 
 use crate::{
     apop::Apop,
@@ -279,16 +279,8 @@ const LOGGED_NAME_BYTES_MAX: usize = 320;
 
 /// The one line of a login that failed. What the peer chose comes last, quoted: it cannot look like another address.
 fn log(login: &str, reason: &str, Origin { peer, service }: Origin) {
-    let account = shortened(login);
+    let account = shortened(login, LOGGED_NAME_BYTES_MAX);
     tracing::info!(address = %peer.to_canonical(), %service, reason, account = &*account, "login failed");
-}
-
-/// A login name as it stands in the log.
-fn shortened(login: &str) -> Cow<'_, str> {
-    match login.get(..login.floor_char_boundary(LOGGED_NAME_BYTES_MAX)) {
-        Some(beginning) if beginning.len() < login.len() => format!("{beginning}…").into(),
-        _ => login.into(),
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod language;
 pub mod notify;
 pub mod reply;
 pub mod solicitation;
+pub mod text;
 pub mod time;
 pub mod wishes;
 

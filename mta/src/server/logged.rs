@@ -1,5 +1,6 @@
 //! How an accepted message stands in the log. What others chose is bounded here, and quoted where it is logged.
 
+use waypost_mail::text::shortened;
 use waypost_message::Structure;
 
 use super::recipient::Recipient;
@@ -26,10 +27,7 @@ pub(super) fn recipients(recipients: &[Recipient]) -> String {
 /// The Message-ID, with its angle brackets; its beginning and `…` where it is very long.
 pub(super) fn message_id(structure: &Structure) -> Option<String> {
     let octets = structure.envelope.message_id.as_deref()?;
-    let text = String::from_utf8_lossy(octets);
-    let beginning = &text[..text.floor_char_boundary(MESSAGE_ID_BYTES_MAX)];
-    let more = if beginning.len() < text.len() { "…" } else { "" };
-    Some(format!("{beginning}{more}"))
+    Some(shortened(&String::from_utf8_lossy(octets), MESSAGE_ID_BYTES_MAX).into_owned())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The part for people: what happened to which message, who said so, and what can be done.
 
-use waypost_mail::{Address, DateTime, EnhancedStatus};
+use waypost_mail::{Address, DateTime, EnhancedStatus, text::shortened};
 
 use super::{Action, Diagnostic, Notification, Original, Reader, RecipientReport, cut, line, meaning};
 use crate::{HeaderBlock, decode::header_text};
@@ -47,9 +47,7 @@ impl Notification {
         let header = HeaderBlock::new(header_of(octets).to_vec());
         let shown = |name: &str| {
             let text = line(&header_text(&header.first(name)?));
-            let end = text.floor_char_boundary(FIELD_BYTES_MAX);
-            let text = if end < text.len() { format!("{}\u{2026}", &text[..end]) } else { text };
-            (!text.is_empty()).then_some(text)
+            (!text.is_empty()).then(|| shortened(&text, FIELD_BYTES_MAX).into_owned())
         };
         let date = shown("Date").unwrap_or_else(|| self.arrival.rfc5322());
         let fields =
