@@ -82,6 +82,10 @@ impl Disk for Lying {
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         Real.free_bytes(path)
     }
+
+    fn writes_in_place(&self, path: &Path) -> bool {
+        Real.writes_in_place(path)
+    }
 }
 
 impl LyingFile {

@@ -162,6 +162,10 @@ impl Disk for MortalDisk {
         Ok(free)
     }
 
+    fn writes_in_place(&self, path: &Path) -> bool {
+        self.disk.writes_in_place(path)
+    }
+
     fn is_memory(&self) -> bool {
         true
     }

@@ -72,4 +72,8 @@ impl Disk for View {
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
         Ok(0)
     }
+
+    fn writes_in_place(&self, _: &Path) -> bool {
+        false
+    }
 }

@@ -13,6 +13,9 @@ use std::{
 pub use real::Real;
 pub use simulated::Simulated;
 
+/// Zeros that are written at once.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
 /// A file system. Paths are absolute. What is not synced may be lost or torn by a crash, in any order.
 pub trait Disk: Debug + Send + Sync + 'static {
     /// Creates a directory and those above it where they are missing; their names are durable when this returns.
@@ -35,6 +38,8 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// Bytes that can still be written.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Whether what is written over octets of a file takes their place, so that it needs no room. Not so where a file system copies on write.
+    fn writes_in_place(&self, path: &Path) -> bool;
     /// Whether it is in memory alone, where nothing waits. Then the store has no threads and does its work in the tasks that ask for it, so
     /// that a run on one thread repeats itself exactly; it keeps no index and no lock, which are files of the system, and nothing happens
     /// by itself (retention, compaction).
@@ -49,6 +54,16 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
     /// Writes all octets.
     fn write_at(&self, offset: u64, octets: &[u8]) -> io::Result<()>;
+    /// Writes zeros from `start` up to `end`; none where that is no later.
+    fn write_zeros(&self, start: u64, end: u64) -> io::Result<()> {
+        let mut at = start;
+        while at < end {
+            let piece = (end - at).min(ZEROS.len() as u64);
+            self.write_at(at, &ZEROS[..piece as usize])?;
+            at += piece;
+        }
+        Ok(())
+    }
     /// Makes content and size durable.
     fn sync(&self) -> io::Result<()>;
     /// Length in octets.

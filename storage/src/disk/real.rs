@@ -9,14 +9,14 @@ use std::{
 };
 
 use rustix::{
-    fs::{FallocateFlags, fallocate, statvfs},
+    fs::{FallocateFlags, FsWord, fallocate, statfs, statvfs},
     io::Errno,
 };
 
 use super::{Disk, DiskFile};
 
-/// Octets written at once where a file system cannot reserve space.
-const ZEROS_BYTES: usize = 1024 * 1024;
+/// File systems that write in place, by `f_type` of `statfs(2)`: ext2 to ext4, XFS.
+const IN_PLACE: [FsWord; 2] = [0xEF53, 0x5846_5342];
 
 /// The file system of the machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,6 +79,10 @@ impl Disk for Real {
         let found = statvfs(path)?;
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
+
+    fn writes_in_place(&self, path: &Path) -> bool {
+        statfs(path).is_ok_and(|found| IN_PLACE.contains(&found.f_type))
+    }
 }
 
 #[derive(Debug)]
@@ -115,23 +119,9 @@ impl DiskFile for RealFile {
             return Ok(());
         }
         match fallocate(&self.0, FallocateFlags::empty(), 0, length) {
-            Err(Errno::OPNOTSUPP) => self.fill(length),
+            Err(Errno::OPNOTSUPP) => self.write_zeros(self.length()?, length),
             other => Ok(other?),
         }
-    }
-}
-
-impl RealFile {
-    /// Reserves space by writing zeros behind the end.
-    fn fill(&self, length: u64) -> io::Result<()> {
-        let zeros = vec![0; ZEROS_BYTES];
-        let mut at = self.length()?;
-        while at < length {
-            let piece = (length - at).min(ZEROS_BYTES as u64);
-            self.0.write_all_at(&zeros[..piece as usize], at)?;
-            at += piece;
-        }
-        Ok(())
     }
 }
 
@@ -163,5 +153,13 @@ mod tests {
         Real.remove(&two).unwrap();
         assert!(Real.list(&directory).unwrap().is_empty() && Real.list(&one).unwrap().is_empty());
         assert!(Real.free_bytes(&directory).unwrap() > 0);
+    }
+
+    #[test]
+    fn nothing_is_known_to_be_written_in_place_where_nothing_is() {
+        let state = tempfile::tempdir().unwrap();
+        assert!(!Real.writes_in_place(&state.path().join("missing")));
+        // The kernel's own files are on none of those file systems.
+        assert!(!Real.writes_in_place(Path::new("/proc")));
     }
 }

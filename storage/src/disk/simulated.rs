@@ -387,6 +387,10 @@ impl Disk for Simulated {
         Ok(self.lock().free_bytes())
     }
 
+    fn writes_in_place(&self, path: &Path) -> bool {
+        self.lock().directories.contains(path)
+    }
+
     fn is_memory(&self) -> bool {
         self.lock().alone
     }

@@ -1,6 +1,6 @@
 //! A batch: what is written and synced at once, one write and one sync for each segment.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use super::{
     Position,
@@ -28,6 +28,8 @@ pub(super) struct Part {
     pub(super) start: u64,
     pub(super) octets: Vec<u8>,
     pub(super) index: Index,
+    /// Up to where zeros are written behind it, within what is allocated; 0: there are none.
+    pub(super) written: u64,
     /// Offsets of the frames in the segment with their headers, which are written when it is known what is durable.
     frames: Vec<(u64, FrameHeader)>,
 }
@@ -41,7 +43,7 @@ impl Batch {
                 return Err(StoreError::Poisoned);
             }
             part.write_headers(self.proven);
-            let written = part.file.write_at(part.start, &part.octets).and_then(|()| part.file.sync());
+            let written = part.write().and_then(|()| part.file.sync());
             if let Err(error) = written {
                 tracing::error!(event = "journal_poisoned", segment = part.segment.number, %error);
                 self.files.poison();
@@ -55,7 +57,7 @@ impl Batch {
 impl Part {
     /// Octets are gathered in `buffer`, which is empty.
     pub(super) fn new(segment: SegmentId, file: Arc<dyn DiskFile>, start: u64, buffer: Vec<u8>) -> Self {
-        Self { segment, file, start, octets: buffer, index: Index::new(), frames: Vec::new() }
+        Self { segment, file, start, octets: buffer, index: Index::new(), written: 0, frames: Vec::new() }
     }
 
     /// Adds the frame that stands at `offset`, behind all that is there; its header.
@@ -64,6 +66,11 @@ impl Part {
         add_to_index(&mut self.index, offset, draft.records().iter().map(|record| record.stream));
         self.frames.push((offset, header));
         header
+    }
+
+    fn write(&self) -> io::Result<()> {
+        self.file.write_at(self.start, &self.octets)?;
+        self.file.write_zeros(self.start + self.octets.len() as u64, self.written)
     }
 
     /// `proven`: all before it is durable. In a later segment, all before the segment is: it was synced first.

@@ -132,6 +132,11 @@ impl Files {
         self.disk.is_memory()
     }
 
+    /// Whether the file system of the segments writes in place.
+    pub(super) fn write_in_place(&self) -> bool {
+        self.disk.writes_in_place(&self.journal)
+    }
+
     pub(super) fn journal_directory(&self) -> &Path {
         &self.journal
     }

@@ -22,6 +22,9 @@ pub(super) struct Tail {
     pub(super) capacity: u64,
     /// Where the next frame goes.
     pub(super) end: u64,
+    /// Up to where something was written: octets behind it, which are only allocated, cost a change of the file system's own books when
+    /// they are.
+    pub(super) written: u64,
 }
 
 impl Tail {
@@ -54,7 +57,7 @@ impl Files {
             Ok(file.write_at(0, &id.encode())?)
         })?;
         let capacity = file.length()?;
-        Ok(Tail { id, file, capacity, end: SEGMENT_HEADER_BYTES })
+        Ok(Tail { id, file, capacity, end: SEGMENT_HEADER_BYTES, written: SEGMENT_HEADER_BYTES })
     }
 
     /// Writes a file beside `path`, syncs it and gives it that name, durably. On an error nothing is left behind.

@@ -13,6 +13,7 @@
 //!
 //! Not here: what records mean. A record is octets with a stream, a sequence number, a kind and a version.
 
+mod ahead;
 mod batch;
 mod body_file;
 mod chunk;
@@ -56,6 +57,7 @@ pub(crate) use room::Room;
 pub(crate) use syncer::Syncer;
 
 use crate::{disk::Disk, error::StoreError};
+use ahead::Ahead;
 use batch::Part;
 use files::{Index, Segment};
 use fresh::Tail;
@@ -152,6 +154,7 @@ pub(crate) struct Journal {
     spare: Vec<u8>,
     next: Next,
     keeper: Keeper,
+    ahead: Ahead,
 }
 
 /// The segment that is taken when this one is full.
@@ -171,6 +174,7 @@ impl Journal {
     ) -> Result<Self, StoreError> {
         let files = Arc::new(Files::new(disk, directory, segment_bytes));
         let recovered = files.recover(segment_bytes)?;
+        let ahead = Ahead::new(files.write_in_place());
         let keeper = Keeper::start(Arc::clone(&files))?;
         recovered.unsealed.iter().for_each(|number| keeper.seal(*number));
         let tail = recovered.tail;
@@ -188,6 +192,7 @@ impl Journal {
             spare: Vec::new(),
             next,
             keeper,
+            ahead,
         })
     }
 
@@ -210,6 +215,17 @@ impl Journal {
         }
         let (files, parts) = (Arc::clone(&self.files), mem::take(&mut self.staged));
         Some(Batch { files, parts, proven: self.committed, end: self.tail.position() })
+    }
+
+    /// Has a batch that was just taken write zeros behind it, where those to come gain by it. `alone`: entries come one by one of late.
+    pub(crate) fn write_ahead(&mut self, batch: &mut Batch, alone: bool) {
+        let tail = &mut self.tail;
+        let Some(part) = batch.parts.last_mut().filter(|part| part.segment == tail.id) else { return };
+        let reach = self.ahead.reach(part.octets.len() as u64, alone);
+        if tail.written < tail.end && reach > 0 {
+            tail.written = (tail.end + reach).min(tail.capacity);
+            part.written = tail.written;
+        }
     }
 
     /// The batch that was taken is durable: readers find it from now on.

@@ -271,18 +271,30 @@ impl Files {
         tracing::info!(event = "journal_end_written_again", segment = scan.id.number, end = cut);
         let file = &*scan.file;
         copy_octets(file, file, scan.proven().min(cut), cut)?;
-        clear(file, cut, scan.length)?;
+        file.write_zeros(cut, scan.length)?;
         file.sync()?;
         write_mark(file, scan, cut)?;
         file.sync()?;
-        Ok(Tail { id: scan.id, file: Arc::clone(&scan.file), capacity: scan.length, end: cut + MARK_BYTES })
+        Ok(Tail {
+            id: scan.id,
+            file: Arc::clone(&scan.file),
+            capacity: scan.length,
+            end: cut + MARK_BYTES,
+            written: scan.length,
+        })
     }
 
     /// A clean end: only the mark itself is not proven, so it is written again.
     fn renew_mark(&self, scan: &Scan, at: u64) -> Result<Tail, StoreError> {
         write_mark(&*scan.file, scan, at)?;
         scan.file.sync()?;
-        Ok(Tail { id: scan.id, file: Arc::clone(&scan.file), capacity: scan.length, end: at + MARK_BYTES })
+        Ok(Tail {
+            id: scan.id,
+            file: Arc::clone(&scan.file),
+            capacity: scan.length,
+            end: at + MARK_BYTES,
+            written: at,
+        })
     }
 
     /// Copies what is shown, with the bodies that the unproven part names, to new files with the same names. All positions stay.
@@ -303,7 +315,7 @@ impl Files {
             copy_octets(&*scan.file, file, SEGMENT_HEADER_BYTES, cut)?;
             write_mark(file, scan, cut)
         })?;
-        Ok(Tail { id: scan.id, file, capacity, end: cut + MARK_BYTES })
+        Ok(Tail { id: scan.id, file, capacity, end: cut + MARK_BYTES, written: cut })
     }
 
     fn copy_body(&self, segment: u64, number: u64) -> Result<(), StoreError> {
@@ -352,18 +364,6 @@ fn copy_octets(from: &dyn DiskFile, to: &dyn DiskFile, start: u64, end: u64) -> 
             )));
         }
         at += read as u64;
-    }
-    Ok(())
-}
-
-/// Writes zeros.
-fn clear(file: &dyn DiskFile, start: u64, end: u64) -> Result<(), StoreError> {
-    let zeros = vec![0; COPY_BYTES.min(end.saturating_sub(start)) as usize];
-    let mut at = start;
-    while at < end {
-        let piece = (end - at).min(zeros.len() as u64);
-        file.write_at(at, &zeros[..piece as usize])?;
-        at += piece;
     }
     Ok(())
 }

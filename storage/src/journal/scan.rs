@@ -78,9 +78,13 @@ impl Files {
         let blank = scan.run(areas)?;
         Ok(match scan.last {
             Some(_) => Inspected::Used(scan),
-            None if blank => {
-                Inspected::Blank(Tail { id, file: scan.file, capacity: length, end: SEGMENT_HEADER_BYTES })
-            }
+            None if blank => Inspected::Blank(Tail {
+                id,
+                file: scan.file,
+                capacity: length,
+                end: SEGMENT_HEADER_BYTES,
+                written: 0,
+            }),
             None => Inspected::Torn,
         })
     }

@@ -189,3 +189,24 @@ async fn a_sync_of_one_who_comes_alone_that_fails_is_the_last() {
     assert_eq!(other.map(drop), Err(StoreError::Poisoned));
     store.close().await;
 }
+
+#[tokio::test]
+async fn zeros_that_were_written_ahead_are_the_end() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), Simulated::new(21));
+    let (mut store, id, mut expected) = store_of_one_sender(&disk, directory.path()).await;
+    for (round, body) in ["7", "8", "9"].into_iter().enumerate() {
+        if round > 0 {
+            disk.power_off_after(1);
+        }
+        store.close().await;
+        disk.crash(21);
+        store = Store::open(options(directory.path(), Arc::new(disk.clone()))).await.unwrap();
+        assert_eq!(bodies(&store, id).await, expected);
+        for _ in 0..6 {
+            deliver(&store, id, body).await.unwrap();
+            expected.push(body);
+        }
+        assert!(store.check().await.unwrap().is_empty());
+    }
+    store.close().await;
+}

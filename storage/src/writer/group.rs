@@ -138,7 +138,10 @@ impl Writer {
             return None;
         }
         let flight = Flight::new(group, &self.state);
-        let batch = self.journal.take_batch();
+        let mut batch = self.journal.take_batch();
+        if let Some(batch) = &mut batch {
+            self.journal.write_ahead(batch, self.custom.comes_alone());
+        }
         match batch.is_some() {
             true => self.flight = Some(flight),
             false => self.show(flight),

@@ -25,6 +25,8 @@ const BACKING_MIB: u64 = 28;
 const DEVICE_MIB: u64 = 64;
 /// What the device can still take when the load begins, at most, in KiB.
 const LEFT_KIB_MAX: u64 = 600;
+/// What it gets where not even a segment could be begun: less than one.
+const LEFT_KIB_MORE: u64 = 100;
 /// So often names are synced before, so that the journal of the file system has all its octets: it goes on.
 const NAMES: u32 = 500;
 const MESSAGES_MAX: usize = 400;
@@ -64,8 +66,14 @@ impl Broken {
     fn take_room(&self, left_kib: u64) {
         let mut file = File::create(self.ballast()).unwrap();
         while file.write_all(&[b'x'; 4096]).is_ok() {}
+        self.leave_room(left_kib);
+    }
+
+    /// Leaves so much more.
+    fn leave_room(&self, kib: u64) {
+        let file = OpenOptions::new().write(true).open(self.ballast()).unwrap();
         let length = file.metadata().unwrap().len();
-        file.set_len(length.saturating_sub(left_kib << 10)).unwrap();
+        file.set_len(length.saturating_sub(kib << 10)).unwrap();
     }
 
     fn give_room(&self) {
@@ -118,7 +126,7 @@ fn use_journal(state: &Path) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_syncs_are_never_answered_with_yes() {
     let (rounds, seed) = (count("WAYPOST_BROKEN_ROUNDS", 2), seed());
-    let (mut taken_in_all, mut mended, mut turned_up) = (0, 0, 0);
+    let (mut taken_in_all, mut unbegun_in_all, mut mended, mut turned_up) = (0, 0, 0, 0);
     for round in 0..rounds {
         let mut broken = match Broken::start().await {
             Ok(broken) => broken,
@@ -128,14 +136,19 @@ async fn broken_syncs_are_never_answered_with_yes() {
             assert!(broken.bring().await.starts_with("250"));
         }
         broken.take_room(Random::new(seed * 7919 + round).below(LEFT_KIB_MAX));
-        let mut taken = 0;
+        let (mut taken, mut unbegun) = (0, 0);
         let refusal = loop {
             let reply = broken.bring().await;
-            if !reply.starts_with("250") {
-                break reply;
+            match reply.get(..3) {
+                Some("250") => taken += 1,
+                // The next segment could not be begun: nothing was written that counts. With a little more room it can.
+                Some("452") => {
+                    unbegun += 1;
+                    broken.leave_room(LEFT_KIB_MORE);
+                }
+                _ => break reply,
             }
-            taken += 1;
-            assert!(taken < MESSAGES_MAX, "{taken} messages were taken");
+            assert!(taken + unbegun < MESSAGES_MAX, "{taken} messages were taken");
         };
         assert!(refusal.starts_with("451"), "{refusal}");
         // Also with room again: only a start may prove what is there.
@@ -165,9 +178,10 @@ async fn broken_syncs_are_never_answered_with_yes() {
             assert!(problems.is_empty(), "round {round} of seed {seed}: {problems:#?}");
         }
         taken_in_all += taken;
+        unbegun_in_all += unbegun;
     }
     say(&format!(
-        "broken: seed {seed}, {rounds} rounds, {taken_in_all} taken before the failed sync, none after it; {mended} times the file system had become read-only, {turned_up} rows of refused messages were there after the restart; all that was shown then survived a cut"
+        "broken: seed {seed}, {rounds} rounds, {taken_in_all} taken before the failed sync, none after it; {unbegun_in_all} times a segment could not be begun; {mended} times the file system had become read-only, {turned_up} rows of refused messages were there after the restart; all that was shown then survived a cut"
     ));
 }
 

@@ -107,6 +107,16 @@ fn stage_all(journal: &mut Journal, entries: std::ops::RangeInclusive<u64>) {
     }
 }
 
+/// Commits what is staged, with zeros behind it where they are due; up to where these reach.
+fn commit_ahead(journal: &mut Journal) -> Result<Option<u64>, StoreError> {
+    let Some(mut batch) = journal.take_batch() else { return Ok(None) };
+    journal.write_ahead(&mut batch, false);
+    batch.write()?;
+    let reach = batch.parts.last().map(|part| part.written).filter(|written| *written > 0);
+    journal.committed(batch);
+    Ok(reach)
+}
+
 fn segment_path(number: u64) -> PathBuf {
     Path::new(STATE).join(format!("journal/{number:016x}.segment"))
 }
@@ -304,6 +314,49 @@ fn a_failed_write_or_sync_poisons_until_reopened() {
         journal.commit().unwrap();
         assert_eq!(entries(&journal), up_to(next));
     }
+}
+
+/// Octets of the first segment from `start` up to `end`.
+fn octets(journal: &Journal, start: u64, end: u64) -> Vec<u8> {
+    let mut octets = vec![1; (end - start) as usize];
+    assert_eq!(journal.tail.file.read_at(start, &mut octets).unwrap(), octets.len());
+    octets
+}
+
+#[test]
+fn small_batches_find_their_octets_written() {
+    let disk = Simulated::new(33);
+    let mut journal = Journal::open(Arc::new(disk.clone()), Path::new(STATE), 1 << 20).unwrap();
+    let mut reaches = Vec::new();
+    for n in 1..=2000 {
+        journal.stage(entry(n)).unwrap();
+        if let Some(reach) = commit_ahead(&mut journal).unwrap() {
+            assert!(octets(&journal, journal.tail.end, reach).iter().all(|octet| *octet == 0));
+            reaches.push(reach);
+        }
+        assert!(reaches.last().unwrap() >= &journal.tail.end, "{reaches:?}");
+    }
+    let used = journal.tail.end;
+    assert!(reaches.len() as u64 <= used / (250 * 1024) + 1, "{used} octets: {reaches:?}");
+    // As a process that is killed leaves it, and as one that ends does.
+    for round in 0..2 {
+        drop(journal);
+        disk.crash(33);
+        journal = Journal::open(Arc::new(disk.clone()), Path::new(STATE), 1 << 20).unwrap();
+        assert_eq!(entries(&journal), up_to(2000));
+        if round == 0 {
+            journal.close().unwrap();
+            journal = Journal::open(Arc::new(disk.clone()), Path::new(STATE), 1 << 20).unwrap();
+        }
+    }
+    // Zeros end with the segment, and the next one has its own.
+    for n in 2001..=8000 {
+        journal.stage(entry(n)).unwrap();
+        commit_ahead(&mut journal).unwrap();
+        assert!(journal.tail.end <= journal.tail.written && journal.tail.written <= journal.tail.capacity);
+    }
+    assert!(journal.tail.id.number > 1);
+    assert_eq!((entries(&journal), journal.files.damage()), (up_to(8000), Vec::new()));
 }
 
 #[test]
