@@ -7,6 +7,7 @@ pub mod backup;
 pub mod config;
 pub mod dkim;
 pub mod dns;
+pub mod logging;
 pub mod maintenance;
 pub mod progress;
 pub mod queue;
@@ -21,11 +22,9 @@ pub mod terminal;
 
 use std::{future::Future, process::ExitCode};
 
-use clap::Parser;
-use tracing_subscriber::EnvFilter;
-
 use crate::demo;
 use arguments::{Arguments, Command};
+use clap::Parser;
 
 /// Exit code for a bad configuration (EX_CONFIG).
 pub const EXIT_CONFIGURATION: u8 = 78;
@@ -56,7 +55,7 @@ impl Failure {
 /// Runs the program.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    start_logging(&arguments.command);
+    logging::start(if matches!(arguments.command, Command::Serve(_)) { "info" } else { "off" });
     match dispatch(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -92,16 +91,4 @@ fn dispatch(command: Command) -> Result<(), Failure> {
 fn block_on(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|error| Failure::new(format!("no runtime: {error}")))?.block_on(task)
-}
-
-/// Logs go to standard error; `WAYPOST_LOG` sets the level (`info`, `waypost_mta=debug`, …).
-fn start_logging(command: &Command) {
-    let quiet = !matches!(command, Command::Serve(_));
-    let filter = EnvFilter::try_from_env("WAYPOST_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(if quiet { "off" } else { "info" }));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(terminal::stderr_is_terminal())
-        .init();
 }
