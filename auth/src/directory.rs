@@ -323,10 +323,12 @@ impl Directory {
     ) {
         let (first, mut open) = (address, vec![address.clone()]);
         while let Some(address) = open.pop() {
-            if !expansion.seen.insert(address.folded()) {
+            let folded = address.folded();
+            if expansion.seen.contains(&folded) {
                 continue;
             }
-            let (means, next) = self.step(&address);
+            let (means, next) = self.step(&address, &folded);
+            expansion.seen.insert(folded);
             tell(&address, means, &next);
             match next {
                 Next::Account(id) if !expansion.accounts.contains(&id) => expansion.accounts.push(id),
@@ -343,8 +345,8 @@ impl Directory {
         }
     }
 
-    /// Where one address leads in one step.
-    fn step(&self, address: &Address) -> (Means, Next<'_>) {
+    /// Where one address leads in one step; `folded`: what it is known by.
+    fn step(&self, address: &Address, folded: &str) -> (Means, Next<'_>) {
         let Some(domain) = self.domains.get(&address.domain).filter(|domain| domain.relay_to.is_none())
         else {
             return (Means::Itself, Next::Remote);
@@ -368,7 +370,7 @@ impl Directory {
         };
         let any_account = || self.first_account.filter(|_| is_role(address)).map(Next::Account);
         let by = |means: Means| move |next| (means, next);
-        known(&address.folded())
+        known(folded)
             .map(by(Means::Itself))
             .or_else(|| without_detail().map(by(Means::Detail)))
             .or_else(|| role().map(by(Means::Role)))
@@ -380,7 +382,7 @@ impl Directory {
     /// Aliases and catch-alls that lead to an address of ours that nobody has, in order: where they lead to others as well, mail for them is
     /// accepted, and its sender told of that address.
     pub fn dead_ends(&self) -> BTreeSet<DeadEnd> {
-        let leads_nowhere = |to: &&Address| matches!(self.step(to), (_, Next::Nowhere));
+        let leads_nowhere = |to: &&Address| matches!(self.step(to, &to.folded()), (_, Next::Nowhere));
         let aliases =
             self.aliases.iter().flat_map(|(from, targets)| targets.iter().map(move |to| (from.clone(), to)));
         let ours = self.domains.values().filter(|domain| domain.relay_to.is_none());

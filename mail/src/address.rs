@@ -87,7 +87,18 @@ impl LocalPart {
 
     /// The content in lower case: what two spellings of one mailbox have in common.
     pub fn folded(&self) -> String {
-        self.0.to_lowercase()
+        let mut folded = String::with_capacity(self.0.len());
+        self.fold_into(&mut folded);
+        folded
+    }
+
+    fn fold_into(&self, folded: &mut String) {
+        let start = folded.len();
+        folded.push_str(&self.0);
+        match self.0.is_ascii() {
+            true => folded[start..].make_ascii_lowercase(),
+            false => folded.replace_range(start.., &self.0.to_lowercase()),
+        }
     }
 
     /// The part before and the detail behind the first `separator` (RFC 5233): `user+lists` → `("user", Some("lists"))`.
@@ -147,7 +158,12 @@ impl Address {
 
     /// The key under which directories keep the address: `local@domain`, in lower case.
     pub fn folded(&self) -> String {
-        format!("{}@{}", self.local.folded(), self.domain)
+        let domain = self.domain.as_str();
+        let mut folded = String::with_capacity(self.local.0.len() + 1 + domain.len());
+        self.local.fold_into(&mut folded);
+        folded.push('@');
+        folded.push_str(domain);
+        folded
     }
 
     /// Whether the address can only travel by SMTPUTF8 (RFC 6531).

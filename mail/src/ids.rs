@@ -98,8 +98,8 @@ const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 impl fmt::Display for EntryId {
     /// 13 characters of Crockford's base 32, so that ids sort as numbers and survive being read aloud.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digit = |place: u32| char::from(BASE32[(self.0 >> (5 * place)) as usize & 31]);
-        (0..13).rev().map(digit).collect::<String>().fmt(f)
+        let digits: [u8; 13] = std::array::from_fn(|at| BASE32[(self.0 >> (5 * (12 - at))) as usize & 31]);
+        f.pad(std::str::from_utf8(&digits).unwrap_or_default())
     }
 }
 

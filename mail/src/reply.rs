@@ -109,14 +109,37 @@ impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let last = self.lines.len().saturating_sub(1);
         for (index, line) in self.lines.iter().enumerate() {
-            write!(f, "{}{}", self.code, if index == last { ' ' } else { '-' })?;
-            if let Some(status) = self.status {
-                write!(f, "{status} ")?;
-            }
-            write!(f, "{line}\r\n")?;
+            write_line(f, self.code, self.status, line, index == last)?;
         }
         Ok(())
     }
+}
+
+/// One line of a reply as it goes over the wire, with its CRLF (RFC 5321 section 4.2.1, RFC 2034 section 4).
+pub fn write_line(
+    f: &mut (impl fmt::Write + ?Sized),
+    code: u16,
+    status: Option<EnhancedStatus>,
+    text: &str,
+    is_last: bool,
+) -> fmt::Result {
+    write_number(f, code)?;
+    f.write_str(if is_last { " " } else { "-" })?;
+    if let Some(EnhancedStatus(class, subject, detail)) = status {
+        for (number, end) in [(class.into(), "."), (subject, "."), (detail, " ")] {
+            write_number(f, number)?;
+            f.write_str(end)?;
+        }
+    }
+    f.write_str(text)?;
+    f.write_str("\r\n")
+}
+
+/// A number in decimal digits, without what a formatter does for any of them: some six stand in the replies to each message.
+fn write_number(f: &mut (impl fmt::Write + ?Sized), number: u16) -> fmt::Result {
+    let digits = [10_000, 1_000, 100, 10, 1].map(|unit| b'0' + (number / unit % 10) as u8);
+    let zeros = digits[..4].iter().take_while(|digit| **digit == b'0').count();
+    f.write_str(std::str::from_utf8(&digits[zeros..]).unwrap_or_default())
 }
 
 /// Why something is not done for a peer: an answer, not an error.

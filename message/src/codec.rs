@@ -24,8 +24,11 @@ const DEPTH_MAX: usize = NESTING_MAX + 1;
 /// Room is made for so many items of a list at once; for more as they are read.
 const LIST_ITEMS_EXPECTED: u64 = 4;
 
+/// Room for so many octets is made at once.
+const OCTETS_EXPECTED: usize = 512;
+
 pub(crate) fn encode(structure: &Structure) -> Vec<u8> {
-    let mut writer = Writer { octets: Vec::new() };
+    let mut writer = Writer { octets: Vec::with_capacity(OCTETS_EXPECTED) };
     writer.head(structure.preview.as_deref());
     writer.structure(structure, 0);
     writer.octets

@@ -14,6 +14,8 @@ use crate::{
 const TYPE_NAME_BYTES_MAX: usize = 127;
 /// Octets of field values that one structure keeps: what goes beyond is left out, as if it were not there.
 pub(crate) const STRUCTURE_BYTES_MAX: usize = 256 * 1024;
+/// Longest name of a field that is kept.
+const NAME_BYTES_MAX: usize = "content-transfer-encoding".len();
 /// What a parameter, a language or an address costs beside its octets.
 const ITEM_BYTES: usize = 16;
 
@@ -69,12 +71,20 @@ fn address_cost(address: &EnvelopeAddress) -> usize {
     ITEM_BYTES + octets
 }
 
+/// A name in lower case; of one that is longer than all that are looked for, nothing.
+fn lower_case<'a>(name: &[u8], buffer: &'a mut [u8; NAME_BYTES_MAX]) -> &'a [u8] {
+    let Some(buffer) = buffer.get_mut(..name.len()) else { return b"" };
+    buffer.copy_from_slice(name);
+    buffer.make_ascii_lowercase();
+    buffer
+}
+
 /// The envelope fields, and the first message-id of References.
 pub(crate) fn envelope(block: &HeaderBlock, budget: &mut Budget) -> (MessageEnvelope, Option<Vec<u8>>) {
     let mut envelope = MessageEnvelope::default();
     let mut references_root = None;
     for field in block.fields() {
-        match field.name.to_ascii_lowercase().as_slice() {
+        match lower_case(field.name, &mut [0; NAME_BYTES_MAX]) {
             b"date" => budget.keep(&mut envelope.date, field.value()),
             b"subject" => budget.keep(&mut envelope.subject, field.value()),
             b"in-reply-to" => budget.keep(&mut envelope.in_reply_to, field.value()),
@@ -100,10 +110,10 @@ pub(crate) fn envelope(block: &HeaderBlock, budget: &mut Budget) -> (MessageEnve
 
 /// A part as its header describes it, not yet placed. `default`: what it is where it does not say.
 pub(crate) fn part(block: &HeaderBlock, default: ContentType, budget: &mut Budget) -> Part {
-    let mut part = Part::default();
+    let mut part = Part::of(default);
     let mut written = None;
     for field in block.fields() {
-        match field.name.to_ascii_lowercase().as_slice() {
+        match lower_case(field.name, &mut [0; NAME_BYTES_MAX]) {
             b"content-type" if written.is_none() => written = Some(content_type(&field.value())),
             b"content-transfer-encoding" if part.encoding.is_none() => {
                 part.encoding = encoding(&field.value());
@@ -122,7 +132,9 @@ pub(crate) fn part(block: &HeaderBlock, default: ContentType, budget: &mut Budge
             _ => {}
         }
     }
-    part.content_type = written.map_or(default, Option::unwrap_or_default);
+    if let Some(written) = written {
+        part.content_type = written.unwrap_or_default();
+    }
     budget.keep_parameters(&mut part.content_type.parameters);
     if let Some(disposition) = &mut part.disposition {
         budget.keep_parameters(&mut disposition.parameters);

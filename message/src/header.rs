@@ -9,6 +9,9 @@ use memchr::memchr;
 /// Largest header block in octets.
 pub const HEADER_BYTES_MAX: usize = 256 * 1024;
 
+/// Room for so many octets is made at once where a header begins.
+pub(crate) const HEADER_BYTES_EXPECTED: usize = 1024;
+
 /// Why octets are no header block.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum HeaderError {
@@ -50,7 +53,7 @@ impl<'a> Field<'a> {
 
     /// The value unfolded: CRLFs removed, white space at both ends removed.
     pub fn value(&self) -> Vec<u8> {
-        unfold(self.raw).trim_ascii().to_vec()
+        unfold(self.raw.trim_ascii())
     }
 }
 
@@ -86,11 +89,10 @@ impl<'a> Iterator for Units<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let first = first_line(self.rest);
-        if content(first).is_empty() {
+        if matches!(self.rest, [] | [b'\n', ..] | [b'\r', b'\n', ..]) {
             return None;
         }
-        let mut length = first.len();
+        let mut length = first_line(self.rest).len();
         while matches!(self.rest.get(length), Some(b' ' | b'\t')) {
             length += first_line(&self.rest[length..]).len();
         }
@@ -108,7 +110,7 @@ impl HeaderBlock {
 
     /// Removes all fields of a name; how many.
     pub fn remove(&mut self, name: &str) -> usize {
-        self.remove_if(|field| field.is(name))
+        if self.has(name) { self.remove_if(|field| field.is(name)) } else { 0 }
     }
 
     /// Removes the fields that are chosen; how many.
@@ -157,14 +159,27 @@ impl HeaderBlock {
         self.units().filter_map(Field::parse)
     }
 
+    /// The fields of a name, in any case, in their order.
+    pub fn named(&self, name: &str) -> impl Iterator<Item = Field<'_>> {
+        let may_be = move |unit: &&[u8]| {
+            unit.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name.as_bytes()))
+        };
+        self.units().filter(may_be).filter_map(Field::parse).filter(move |field| field.is(name))
+    }
+
     /// The unfolded value of the first field of a name.
     pub fn first(&self, name: &str) -> Option<Vec<u8>> {
-        self.fields().find(|field| field.is(name)).map(|field| field.value())
+        self.named(name).next().map(|field| field.value())
+    }
+
+    /// Whether a field has this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.named(name).next().is_some()
     }
 
     /// How many fields have this name.
     pub fn count(&self, name: &str) -> usize {
-        self.fields().filter(|field| field.is(name)).count()
+        self.named(name).count()
     }
 
     /// Fields and lines that are none, each with its folded lines.
@@ -194,6 +209,9 @@ impl HeaderCollector {
             let piece = first_line(&octets[taken..]);
             if self.gathered.len() + piece.len() > HEADER_BYTES_MAX {
                 return Err(HeaderError::TooLarge);
+            }
+            if self.gathered.capacity() == 0 {
+                self.gathered.reserve(octets.len().min(HEADER_BYTES_EXPECTED));
             }
             self.gathered.extend_from_slice(piece);
             taken += piece.len();

@@ -21,7 +21,7 @@ use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::{
     fields::{self, Budget},
-    header::{HEADER_BYTES_MAX, HeaderBlock},
+    header::{HEADER_BYTES_EXPECTED, HEADER_BYTES_MAX, HeaderBlock},
     preview::Gathering,
     structure::{ContentType, MessageEnvelope, Part, Span, Structure},
 };
@@ -61,11 +61,10 @@ enum Reading {
 /// A part whose end was not seen.
 #[derive(Debug)]
 struct Open {
+    /// Before its header ended, of the type that it has where that does not say.
     part: Part,
     /// What its header says of it as of a message.
     message: Option<(MessageEnvelope, Option<Vec<u8>>)>,
-    /// What it is where its header does not say.
-    default: ContentType,
     /// Boundary of a multipart that was not closed.
     boundary: Option<Vec<u8>>,
     /// Line ends before its body.
@@ -104,7 +103,7 @@ impl Mark {
 impl Default for Splitter {
     fn default() -> Self {
         let mut splitter = Self {
-            open: Vec::new(),
+            open: Vec::with_capacity(1),
             reading: Reading::Header,
             header: Vec::new(),
             line: Line::default(),
@@ -134,6 +133,9 @@ impl Splitter {
 
     /// Takes the next octets of the message: header block first, then body, cut anywhere.
     pub fn feed(&mut self, octets: &[u8]) {
+        if self.reading == Reading::Header && self.header.capacity() == 0 {
+            self.header.reserve(octets.len().min(HEADER_BYTES_EXPECTED));
+        }
         let mut rest = octets;
         while !rest.is_empty() {
             if self.reading == Reading::Body && !self.has_boundary() {
@@ -271,7 +273,9 @@ impl Splitter {
             (*envelope, *references_root) = fields::envelope(&block, &mut self.budget);
             references_root.take_if(|_| !outermost);
         }
-        open.part = fields::part(&block, std::mem::take(&mut open.default), &mut self.budget);
+        let untyped = ContentType { kind: Vec::new(), subtype: Vec::new(), parameters: Vec::new() };
+        let default = std::mem::replace(&mut open.part.content_type, untyped);
+        open.part = fields::part(&block, default, &mut self.budget);
         open.part.header = Span { start, end: offset };
         open.part.body = Span { start: offset, end: offset };
         open.line_ends = self.line_ends;
@@ -329,8 +333,8 @@ enum Closed {
 impl Open {
     fn new(offset: u64, default: ContentType) -> Self {
         let here = Span { start: offset, end: offset };
-        let part = Part { header: here, body: here, ..Part::default() };
-        Self { part, message: None, default, boundary: None, line_ends: 0 }
+        let part = Part { header: here, body: here, ..Part::of(default) };
+        Self { part, message: None, boundary: None, line_ends: 0 }
     }
 
     /// The boundary of a multipart, without the white space behind it.

@@ -166,11 +166,18 @@ impl<O: From<&'static [u8]>> Default for ContentType<O> {
 
 impl<O: From<&'static [u8]>> Default for Part<O> {
     fn default() -> Self {
+        Self::of(ContentType::default())
+    }
+}
+
+impl<O> Part<O> {
+    /// An empty part of a type.
+    pub(crate) fn of(content_type: ContentType<O>) -> Self {
         Self {
             header: Span::default(),
             body: Span::default(),
             lines: 0,
-            content_type: ContentType::default(),
+            content_type,
             id: None,
             description: None,
             encoding: None,
@@ -275,7 +282,8 @@ pub(crate) fn first_message_id(value: &[u8]) -> Option<Vec<u8>> {
         inner.iter().position(|&octet| octet == b'>').map(|end| &inner[..end])
     });
     let id = bracketed.or_else(|| value.split(u8::is_ascii_whitespace).find(|word| !word.is_empty()))?;
-    let id: Vec<u8> = id.iter().copied().filter(|octet| !octet.is_ascii_whitespace()).collect();
+    let mut id = id.to_vec();
+    id.retain(|octet| !octet.is_ascii_whitespace());
     (!id.is_empty()).then_some(id)
 }
 

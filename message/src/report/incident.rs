@@ -52,7 +52,7 @@ impl Incident {
         let original = parts.iter().find(|part| is_original(part));
         let original =
             original.and_then(|part| groups(&decoded(part, header_bytes, body)?).into_iter().next());
-        let domains = fields.fields().filter(|field| field.is("Reported-Domain")).take(DOMAINS_MAX);
+        let domains = fields.named("Reported-Domain").take(DOMAINS_MAX);
         let signer = value(&fields, "DKIM-Domain").map(|domain| cut(&domain));
         let selector = value(&fields, "DKIM-Selector").map(|selector| cut(&selector)).unwrap_or_default();
         Some(Self {
@@ -70,7 +70,7 @@ impl Incident {
 
 impl ReturnedHeader {
     fn read(header: &HeaderBlock) -> Self {
-        let received = header.fields().filter(|field| field.is("Received")).take(RECEIVED_MAX);
+        let received = header.named("Received").take(RECEIVED_MAX);
         Self {
             message_id: text(header, "Message-ID").map(|id| id.trim_matches(['<', '>']).to_owned()),
             from: text(header, "From"),

@@ -133,6 +133,9 @@ pub(super) fn write_strangers(field: &mut String, text: &str) {
 
 /// Removes the fields that say they are ours, or may be read so (RFC 8601 section 5); how many.
 pub(crate) fn remove_forged(header: &mut HeaderBlock, authserv_id: &str) -> usize {
+    if !header.has(FIELD) {
+        return 0;
+    }
     header.remove_if(|field| field.is(FIELD) && may_be_of(field.raw, authserv_id))
 }
 

@@ -224,8 +224,7 @@ pub fn author_domain(header: &HeaderBlock) -> Option<Domain> {
 /// The addresses in field From.
 pub fn authors(header: &HeaderBlock) -> impl Iterator<Item = Address> {
     // only this field, so that others cannot use up what the splitter may keep
-    let from: Vec<u8> =
-        header.fields().filter(|field| field.is("From")).flat_map(|field| field.octets).copied().collect();
+    let from: Vec<u8> = header.named("From").flat_map(|field| field.octets).copied().collect();
     let envelope = Splitter::split(&from).envelope;
     envelope.from.into_iter().filter_map(|author| match author {
         EnvelopeAddress::Mailbox { local, domain, .. } => {

@@ -1,7 +1,7 @@
 //! The header block of a message that comes in: trace fields (RFC 5321 section 4.4), loops, and what submission adds,
 //! removes and demands (RFC 6409 sections 6 and 8).
 
-use std::{net::IpAddr, sync::Arc};
+use std::{fmt::Write, net::IpAddr, sync::Arc};
 
 use waypost_auth::{Identity, Live, SendRight};
 use waypost_mail::{Address, DateTime, Domain, EntryId, LocalPart, Refusal, Solicitation, Timestamp};
@@ -19,6 +19,9 @@ pub(super) const RECEIVED_FIELDS_MAX: usize = 100;
 
 /// Longest line of a message in octets, CRLF included (RFC 5322 section 2.1.1).
 const LINE_BYTES_MAX: usize = 1000;
+
+/// Room for so many octets of Received is made at once.
+const RECEIVED_BYTES_EXPECTED: usize = 256;
 
 /// Whose a message is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -128,7 +131,7 @@ impl Arrival<'_> {
         if self.submitter.is_some() {
             return Ok(());
         }
-        for field in header.fields().filter(|field| field.is("Delivered-To")) {
+        for field in header.named("Delivered-To") {
             let value = field.value();
             let before = std::str::from_utf8(&value).ok().and_then(|value| Address::parse(value).ok());
             if let Some(recipient) = before.and_then(|before| self.recipients.ours(&before)) {
@@ -198,33 +201,33 @@ impl Arrival<'_> {
     /// `Time-stamp-line = "Received:" FWS Stamp <CRLF>`; the comments behind the protocol tell about TLS, and what the client said that
     /// the message solicits for.
     fn received(&self) -> String {
-        let peer = match self.peer {
-            unknown if unknown.is_unspecified() => String::new(),
-            IpAddr::V4(ip) => format!(" ([{ip}])"),
-            IpAddr::V6(ip) => format!(" ([IPv6:{ip}])"),
+        let mut field = String::with_capacity(RECEIVED_BYTES_EXPECTED);
+        field.extend(["Received: from ", self.mail.client.name.as_str()]);
+        let _infallible = match self.peer {
+            unknown if unknown.is_unspecified() => Ok(()),
+            IpAddr::V4(ip) => write!(field, " ([{ip}])"),
+            IpAddr::V6(ip) => write!(field, " ([IPv6:{ip}])"),
         };
-        let tls =
-            self.mail.tls.as_ref().map_or(String::new(), |tls| format!(" ({} {})", tls.version, tls.cipher));
-        let recipient = match self.recipients.as_slice() {
-            [only] => format!(" for <{}>", only.address),
-            _ => String::new(),
-        };
-        format!(
-            "Received: from {client}{peer}\r\n\tby {hostname} with {protocol}{tls}{solicitation}\r\n\tid {id}{recipient};\r\n\t{date}\r\n",
-            client = self.mail.client.name.as_str(),
-            hostname = self.live.config.hostname,
-            protocol = protocol(self.mail),
-            solicitation =
-                self.mail.parameters.wishes.solicitation.as_ref().map(solicitation).unwrap_or_default(),
-            id = self.id,
-            date = DateTime::utc(self.now).rfc5322(),
-        )
+        field.extend(["\r\n\tby ", self.live.config.hostname.as_str(), " with "]);
+        field.extend(protocol(self.mail));
+        if let Some(tls) = &self.mail.tls {
+            let _infallible = write!(field, " ({} {})", tls.version, tls.cipher);
+        }
+        if let Some(said) = &self.mail.parameters.wishes.solicitation {
+            field.push_str(&solicitation(said));
+        }
+        let _infallible = write!(field, "\r\n\tid {}", self.id);
+        if let [only] = self.recipients.as_slice() {
+            let _infallible = write!(field, " for <{}>", only.address);
+        }
+        field.extend([";\r\n\t", &DateTime::utc(self.now).rfc5322(), "\r\n"]);
+        field
     }
 }
 
 /// `requiretls-field = "TLS-Required:" [FWS] "No" CRLF` (RFC 8689 section 3). Of more than one, which must not be, none counts.
 pub(super) fn tls_optional(header: &HeaderBlock) -> bool {
-    let mut fields = header.fields().filter(|field| field.is("TLS-Required"));
+    let mut fields = header.named("TLS-Required");
     match (fields.next(), fields.next()) {
         (Some(only), None) => only.value().trim_ascii().eq_ignore_ascii_case(b"No"),
         _ => false,
@@ -233,7 +236,7 @@ pub(super) fn tls_optional(header: &HeaderBlock) -> bool {
 
 /// Which kinds of solicitation a header says that its message is: field `Solicitation` (RFC 3865 section 2.5).
 pub(super) fn solicitations(header: &HeaderBlock) -> Vec<Solicitation> {
-    let fields = header.fields().filter(|field| field.is("Solicitation"));
+    let fields = header.named("Solicitation");
     fields.filter_map(|field| Solicitation::of_field(&String::from_utf8_lossy(&field.value()))).collect()
 }
 
@@ -251,17 +254,16 @@ fn solicitation(said: &Solicitation) -> String {
 
 /// `Protocol` as registered by RFC 3848 and RFC 6531 section 4.3. SMTP without extensions has one form only, also where the
 /// client said EHLO and logged in before it said HELO.
-fn protocol(mail: &Mail) -> String {
+fn protocol(mail: &Mail) -> [&'static str; 3] {
     let base = match (mail.client.dialect, mail.parameters.smtputf8) {
-        (Dialect::Smtp, _) => return "SMTP".to_owned(),
+        (Dialect::Smtp, _) => return ["SMTP", "", ""],
         (Dialect::Esmtp, false) => "ESMTP",
         (Dialect::Esmtp, true) => "UTF8SMTP",
         (Dialect::Lmtp, false) => "LMTP",
         (Dialect::Lmtp, true) => "UTF8LMTP",
     };
     let secure = if mail.tls.is_some() { "S" } else { "" };
-    let authenticated = if mail.login == Login::Authenticated { "A" } else { "" };
-    format!("{base}{secure}{authenticated}")
+    [base, secure, if mail.login == Login::Authenticated { "A" } else { "" }]
 }
 
 /// An address of a message as it can stand in a reply: bounded, visible ASCII.

@@ -187,14 +187,14 @@ impl Recipient {
         day: u32,
     ) -> Option<Result<Self, Refusal>> {
         let ForwardPath::Address(address) = path else { return None };
-        let address = address.clone();
-        let sender = match srs.reverse(&address, day) {
+        let sender = match srs.reverse(address, day) {
             _ if !directory.is_local(&address.domain) => return None,
             Return::Other => return None,
             // Only notifications are sent to return paths (RFC 5321 section 4.5.5); others could be anyone's mail to the sender.
             Return::To(sender) if *reverse_path == ReversePath::Null => sender,
-            Return::To(_) | Return::Refused => return Some(Err(refusal::no_return(&address))),
+            Return::To(_) | Return::Refused => return Some(Err(refusal::no_return(address))),
         };
+        let address = address.clone();
         Some(match directory.resolve(&sender) {
             Resolution::Deliver { accounts, remote, missing } => {
                 Ok(Self::new(address, RcptParameters::default(), (accounts, remote, missing)))
@@ -287,6 +287,9 @@ impl Recipients {
 
     /// The one that this address names, if the directory knows it.
     pub(super) fn ours(&self, address: &Address) -> Option<&Recipient> {
+        if self.ours.is_empty() {
+            return None;
+        }
         self.ours.get(&address.folded()).and_then(|place| self.list.get(*place))
     }
 }

@@ -25,9 +25,12 @@ impl Brings {
     pub(super) fn new(context: &Context, recipients: &[Recipient], structure: &Structure) -> Option<Self> {
         let about = recipients.iter().find_map(|recipient| recipient.returned.as_ref().map(|(_, id)| *id));
         let about = about.filter(|_| mail::is_feedback(structure));
+        if about.is_none() && !mail::may_bring_reports(structure) {
+            return None;
+        }
         let is_for_reports = |recipient: &&Recipient| context.reports.is_for_reports(&recipient.address);
         let addressed: Vec<&Recipient> = recipients.iter().filter(is_for_reports).collect();
-        if about.is_none() && (addressed.is_empty() || !mail::may_bring_reports(structure)) {
+        if about.is_none() && addressed.is_empty() {
             return None;
         }
         let accounts = addressed.iter().flat_map(|recipient| &recipient.accounts).copied().collect();

@@ -405,7 +405,9 @@ impl Receiver {
         );
         let asked = transaction.mail.parameters.wishes.priority;
         let new_priority = (asked != transaction.priority).then_some(transaction.priority);
-        self.note(reports).await;
+        if !reports.is_empty() {
+            Box::pin(self.note(reports)).await;
+        }
         Ok(Accepted { id, new_priority })
     }
 
@@ -512,9 +514,10 @@ impl Transaction {
             receiver: &self.live.config.hostname,
             now: context.store.now().seconds().unsigned_abs(),
         };
-        let verdict = check.finish(&context.resolver, sender).await;
+        // In boxes: most messages are not looked at, and each would need the room for it.
+        let verdict = Box::pin(check.finish(&context.resolver, sender)).await;
         let recipients = (self.recipients.as_slice(), message.header.as_slice());
-        let suspicion = Suspicion::new(&verdict, &self.live, context, recipients).await?;
+        let suspicion = Box::pin(Suspicion::new(&verdict, &self.live, context, recipients)).await?;
         let seal = self.arrival(context, peer).seal(&verdict, &suspicion.results, &message.header);
         Ok(Suspicion { seal, ..suspicion })
     }
@@ -543,7 +546,8 @@ impl Transaction {
             recipients: reports,
         };
         let original = Original::Header(header_block(&message.header).to_vec());
-        let composed = notice.compose((&context.store, &context.signers), &self.live, original).await;
+        let composed = notice.compose((&context.store, &context.signers), &self.live, original);
+        let composed = Box::pin(composed).await;
         composed.unwrap_or_else(|error| {
             tracing::warn!(id = %self.id, %error, "the sender is not told of the delivery");
             None
@@ -554,7 +558,10 @@ impl Transaction {
     fn reports(&self, message: &Complete) -> Vec<Returned> {
         let paths = self.recipients.as_slice().iter().filter_map(|recipient| recipient.returned.clone());
         let about: Vec<(Address, EntryId)> = paths.take(REPORTED_MESSAGES_MAX).collect();
-        let body = message.body.memory().filter(|_| !about.is_empty());
+        if about.is_empty() {
+            return Vec::new();
+        }
+        let body = message.body.memory();
         let report = body.and_then(|body| Report::read(&message.structure, message.header.len(), &body));
         let Some(reports) = report.map(returned) else { return Vec::new() };
         about.into_iter().map(|(user, id)| Returned { user, id, reports: reports.clone() }).collect()

@@ -100,7 +100,7 @@ enum Pending {
 impl DkimCheck {
     /// Takes the signatures of a header; `now` in seconds since 1970.
     pub(crate) fn begin(header: &HeaderBlock, bodies: &mut Bodies, now: u64) -> Self {
-        let fields = header.fields().filter(|field| field.is("DKIM-Signature")).take(SIGNATURES_MAX);
+        let fields = header.named("DKIM-Signature").take(SIGNATURES_MAX);
         Self(fields.map(|field| Pending::new(header, &field, bodies, now)).collect())
     }
 

@@ -93,7 +93,7 @@ pub(crate) enum Method {
 pub(crate) fn authors(header: &HeaderBlock) -> Vec<Option<Domain>> {
     let mut authors = Vec::new();
     // Each field by itself: an envelope holds the first of a kind only.
-    for field in header.fields().filter(|field| field.is("From")) {
+    for field in header.named("From") {
         for author in Splitter::split(field.octets).envelope.from {
             let EnvelopeAddress::Mailbox { domain, .. } = author else { continue };
             let domain =

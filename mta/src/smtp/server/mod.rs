@@ -45,7 +45,7 @@ use std::{
 
 use bytes::BytesMut;
 use waypost_auth::sasl::{Claim, Exchange, Progress};
-use waypost_mail::{Address, BodyType, Refusal, Reply};
+use waypost_mail::{Address, BodyType, EnhancedStatus, Refusal, Reply, reply::write_line};
 use waypost_net::{Machine, Step, TlsInfo};
 
 use crate::smtp::{command::Verb, xclient::XClient};
@@ -73,6 +73,13 @@ pub use self::{
 
 /// Longest wait for a command (RFC 5321 section 4.5.3.2.7).
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// A wait is looked at again after this time, if not before: one timer that is set earlier than the last one wakes the runtime, which each
+/// message would do whose data has less time than the command before it.
+const LOOK_AFTER: Duration = DATA_BLOCK_TIMEOUT;
+
+/// Octets that code, enhanced status code and line end of a reply take, or fewer.
+const REPLY_CODES_BYTES: usize = "250 2.000.000 \r\n".len();
 
 /// A transaction between MAIL and the end of DATA.
 #[derive(Clone, Copy, Debug)]
@@ -379,20 +386,28 @@ impl Server {
         } else if now >= deadline {
             (self.refuse(replies::TIMEOUT, State::Closing), None)
         } else {
-            (state, Some(Step::Read { deadline }))
+            (state, Some(Step::Read { deadline: deadline.min(now + LOOK_AFTER) }))
         }
     }
 
     fn say(&mut self, reply: &Reply) {
-        let mut said = reply.to_string();
-        if !self.smtputf8 && !said.is_ascii() {
-            said = reply.clone().in_ascii().to_string();
+        if !self.smtputf8 && !reply.lines.iter().all(|line| line.is_ascii()) {
+            return self.say(&reply.clone().in_ascii());
         }
-        self.output.extend_from_slice(said.as_bytes());
+        let last = reply.lines.len().saturating_sub(1);
+        for (index, line) in reply.lines.iter().enumerate() {
+            self.say_line((reply.code, reply.status), line, index == last);
+        }
     }
 
-    fn reply(&mut self, reply: Fixed, next: State) -> State {
-        self.say(&reply.into());
+    fn say_line(&mut self, (code, status): (u16, Option<EnhancedStatus>), text: &str, is_last: bool) {
+        self.output.reserve(text.len() + REPLY_CODES_BYTES);
+        let _infallible = write_line(&mut self.output, code, status, text, is_last);
+    }
+
+    /// What is fixed is ASCII.
+    fn reply(&mut self, Fixed(code, status, text): Fixed, next: State) -> State {
+        self.say_line((code, Some(status)), text, true);
         next
     }
 
