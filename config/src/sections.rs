@@ -566,6 +566,9 @@ pub(crate) fn listener(facts: &FileFacts<'_>, section: Section<'_, '_>) -> Optio
         let text = "listener.auth_without_tls is only accepted on loopback addresses: passwords would cross the network in the clear";
         problems.add(Some(auth.place.clone()), text);
     }
+    if let Some(auth) = auth_without_tls.as_ref().filter(|auth| auth.value && rules.without_auth) {
+        problems.add(Some(auth.place.clone()), "listener.auth_without_tls means nothing where auth is false");
+    }
     let auth_without_tls = auth_without_tls.is_some_and(|auth| auth.value);
     let without_tls = auth_without_tls || address.socket().is_none();
     let is_http = service == Service::Http;
@@ -633,6 +636,7 @@ fn rules(facts: &FileFacts<'_>, section: &Section<'_, '_>, service: Option<Servi
         ("strict_pipelining", takes_mail),
         ("vrfy", takes_mail),
         ("greeting_delay", relays),
+        ("auth", relays),
         ("unauthenticate", &[Service::Imap]),
         ("message_limit", &[Service::Imap]),
         ("apop", &[Service::Pop3]),
@@ -648,6 +652,7 @@ fn rules(facts: &FileFacts<'_>, section: &Section<'_, '_>, service: Option<Servi
         client_certificates: certificates.then(|| facts.file(section, "client_certificates")).flatten(),
         proxy_protocol: networks(section, "proxy_protocol"),
         xclient: networks(section, "xclient"),
+        without_auth: section.boolean("auth").is_some_and(|auth| !auth.value),
         greeting_delay: section.parsed("greeting_delay", short).map(|found| found.value).unwrap_or_default(),
         vrfy: section.boolean("vrfy").is_some_and(|vrfy| vrfy.value),
         imap: imap_rules(section),

@@ -248,6 +248,8 @@ pub struct ListenerRules {
     pub proxy_protocol: Vec<Network>,
     /// Proxies that say who their client is by XCLIENT.
     pub xclient: Vec<Network>,
+    /// Whether nobody can log in here, where mail from other servers comes.
+    pub without_auth: bool,
     /// How long the greeting waits for clients that speak first.
     pub greeting_delay: Duration,
     /// Whether octets behind a command that must be the last of its group end the session.

@@ -365,6 +365,14 @@ fn what_must_not_be_is_refused() {
             "[[listener]]\nservice = \"http\"\naddress = \"127.0.0.1:80\"\nauth_without_tls = true",
             "listener.auth_without_tls means nothing for the service \"http\"",
         ),
+        (
+            "[[listener]]\nservice = \"submission\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\nauth = false",
+            "listener.auth means nothing for the service \"submission\"",
+        ),
+        (
+            "[[listener]]\nservice = \"smtp\"\naddress = \"127.0.0.1:0\"\nauth = false\nauth_without_tls = true",
+            "listener.auth_without_tls means nothing where auth is false",
+        ),
         ("[[domain]]\nname = \"b.test\"\nmta_sts = \"strict\"", "is none of"),
         (
             "[[listener]]\nservice = \"http\"\naddress = \"127.0.0.1:80\"\nclient_certificates = \"a.pem\"",

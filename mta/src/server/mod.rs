@@ -130,7 +130,11 @@ fn settings(
         message_size: live.config.limits.message_size,
         recipients: live.config.limits.recipients,
         starttls: if can_start_tls { StartTls::Offered } else { StartTls::Absent },
-        auth: if listener.auth_without_tls { AuthPolicy::Always } else { AuthPolicy::UnderTls },
+        auth: match listener.rules.without_auth {
+            true => AuthPolicy::Never,
+            false if listener.auth_without_tls => AuthPolicy::Always,
+            false => AuthPolicy::UnderTls,
+        },
         offer: live.offer(Channel::default()),
         tls: connection.tls.clone().map(Arc::new),
         future_release: future_release(live, listener, now),

@@ -581,6 +581,18 @@ async fn logins_are_checked() {
 }
 
 #[tokio::test]
+async fn a_listener_for_servers_may_be_without_logins() {
+    let mut site = Site::new().await;
+    site.tls = Some(TlsInfo { version: "TLSv1.3".into(), cipher: "AES".into(), ..TlsInfo::default() });
+    let login = "AUTH PLAIN AGFubmFAYS50ZXN0AHNlY3JldA==\r\n";
+    assert_eq!(site.relay(login).await, ["235 2.7.0 Authentication succeeded"]);
+    site.change("service = \"smtp\"\n", "service = \"smtp\"\nauth = false\n");
+    // EHLO ends with what comes before AUTH elsewhere.
+    assert_eq!(site.relay(login).await, ["250 REQUIRETLS", "502 5.5.1 Login is not possible here"]);
+    assert_eq!(site.submit("").await, [""; 0]);
+}
+
+#[tokio::test]
 async fn octets_above_127_are_declared_to_the_next_server() {
     let mut site = Site::new().await;
     let (seven, eight) = (BodyType::SevenBit, BodyType::EightBitMime);

@@ -218,7 +218,8 @@ async fn broken_syncs_control_a_server_that_does_not_listen_is_noticed() {
     broken.site.kill().await;
     broken.site.serve_as(&format!("{SMALL} sync=deaf")).await;
     broken.take_room(20);
-    for _ in 0..20 {
+    // The device has taken the zeros ahead in the segment that was begun: the next one finds no room.
+    for _ in 0..MESSAGES_MAX {
         if !broken.bring().await.starts_with("250") {
             break;
         }

@@ -237,7 +237,9 @@ impl Server {
 
     fn auth(&mut self, mechanism: &str, initial: Option<&str>, transaction: Option<Transaction>) -> Turn {
         let refusal = match self.offer().begin(mechanism, initial) {
-            _ if self.settings.role == Role::Lmtp => replies::NO_LOGIN,
+            _ if self.settings.role == Role::Lmtp || self.settings.auth == AuthPolicy::Never => {
+                replies::NO_LOGIN
+            }
             _ if !self.has_extensions() => replies::HELLO_FIRST,
             _ if transaction.is_some() => replies::AUTH_IN_TRANSACTION,
             _ if self.login == Login::Authenticated => replies::LOGGED_IN_ALREADY,
@@ -345,7 +347,11 @@ impl Server {
     }
 
     fn may_log_in(&self) -> bool {
-        self.settings.tls.is_some() || self.settings.auth == AuthPolicy::Always
+        match self.settings.auth {
+            AuthPolicy::UnderTls => self.settings.tls.is_some(),
+            AuthPolicy::Always => true,
+            AuthPolicy::Never => false,
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub enum AuthPolicy {
     UnderTls,
     /// Also in plain text (loopback).
     Always,
+    /// Never: users log in elsewhere.
+    Never,
 }
 
 /// Whether a client can ask for TLS.

@@ -914,6 +914,25 @@ fn failed_logins() {
 }
 
 #[test]
+fn where_nobody_logs_in_nothing_is_offered_for_it() {
+    let never = Settings { auth: AuthPolicy::Never, ..settings(Role::Relay) };
+    let under_tls = TLS_EHLO.replace("250-REQUIRETLS\r\n250 AUTH PLAIN LOGIN\r\n", "250 REQUIRETLS\r\n");
+    assert!(!under_tls.contains("AUTH"));
+    let (login, refused) = ("AUTH PLAIN AHVzZXIAc2VjcmV0\r\n", "502 5.5.1 Login is not possible here\r\n");
+    let dialogue = [
+        ("EHLO c\r\n", MX_EHLO),
+        (login, refused),
+        ("STARTTLS\r\n", "220 2.0.0 Ready to start TLS\r\n"),
+        ("EHLO c\r\n", &under_tls),
+        (login, refused),
+        ("MAIL FROM:<a@a.test>\r\n", "250 2.1.0 Sender ok\r\n"),
+    ];
+    for session in play(&never, &dialogue) {
+        assert_eq!(session.asked(|question| matches!(question, Question::Authenticate(_))), 0);
+    }
+}
+
+#[test]
 fn what_came_before_tls_is_forgotten() {
     let sessions = play(
         &settings(Role::Relay),
