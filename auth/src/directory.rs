@@ -172,6 +172,8 @@ impl Account {
 pub struct Directory {
     domains: HashMap<Domain, DomainConfig>,
     first_domain: Option<Domain>,
+    /// First domain whose mail goes on to its own server.
+    first_relayed: Option<Domain>,
     accounts: HashMap<AccountId, Account>,
     /// Account of each folded address.
     by_address: HashMap<String, AccountId>,
@@ -201,13 +203,13 @@ impl Directory {
     /// Makes a snapshot. Accounts of the file whose ids the store does not know yet are left out and named by
     /// [`Directory::missing`]; accounts that the file no longer declares, or whose domain is gone, get no mail and no login.
     pub fn new(config: &Config, records: &[AccountRecord]) -> Result<Arc<Self>, DirectoryError> {
+        let first = |wanted: &dyn Fn(&&DomainConfig) -> bool| {
+            config.domains.iter().find(wanted).map(|domain| domain.name.clone())
+        };
         let mut directory = Self {
             domains: config.domains.iter().map(|domain| (domain.name.clone(), domain.clone())).collect(),
-            first_domain: config
-                .domains
-                .iter()
-                .find(|domain| domain.relay_to.is_none())
-                .map(|domain| domain.name.clone()),
+            first_domain: first(&|domain| domain.relay_to.is_none()),
+            first_relayed: first(&|domain| domain.relay_to.is_some()),
             accounts: HashMap::new(),
             by_address: HashMap::new(),
             aliases: config.aliases.iter().map(|alias| (alias.from.folded(), alias.to.clone())).collect(),
@@ -282,7 +284,7 @@ impl Directory {
 
     /// Where mail for an address goes: account, alias (targets may be aliases again; loops end), plus-address, catch-all; for
     /// `postmaster` and `abuse` without account or alias the first account of the domain, and where nobody gets their mail the first
-    /// account of all (RFC 5321 section 4.5.1). A bare `postmaster` is asked for as `postmaster@` [`Directory::first_domain`].
+    /// account of all (RFC 5321 section 4.5.1). A bare `postmaster` is asked for as `postmaster@` [`Directory::postmaster_domain`].
     pub fn resolve(&self, address: &Address) -> Resolution {
         match self.domains.get(&address.domain) {
             None => return Resolution::Elsewhere,
@@ -380,9 +382,15 @@ impl Directory {
     }
 
     /// Aliases and catch-alls that lead to an address of ours that nobody has, in order: where they lead to others as well, mail for them is
-    /// accepted, and its sender told of that address.
+    /// accepted, and its sender told of that address. Those that lead in a circle, too: nobody has what they lead to.
     pub fn dead_ends(&self) -> BTreeSet<DeadEnd> {
-        let leads_nowhere = |to: &&Address| matches!(self.step(to, &to.folded()), (_, Next::Nowhere));
+        let goes_round = |to: &Address| {
+            let mut expansion = Expansion::default();
+            self.expand(to, &mut expansion, |_, _, _| ());
+            expansion.leads_nowhere() && expansion.missing.is_empty()
+        };
+        let leads_nowhere =
+            |to: &&Address| matches!(self.step(to, &to.folded()), (_, Next::Nowhere)) || goes_round(to);
         let aliases =
             self.aliases.iter().flat_map(|(from, targets)| targets.iter().map(move |to| (from.clone(), to)));
         let ours = self.domains.values().filter(|domain| domain.relay_to.is_none());
@@ -407,9 +415,15 @@ impl Directory {
         self.domains.get(domain).is_some_and(|domain| domain.relay_to.is_none())
     }
 
-    /// Our first domain whose mail is delivered here, where mail for a bare `postmaster` goes.
+    /// Our first domain whose mail is delivered here.
     pub fn first_domain(&self) -> Option<&Domain> {
         self.first_domain.as_ref()
+    }
+
+    /// The domain whose postmaster gets mail for a bare `postmaster`: our first one, or where we only hand mail on, the first of those
+    /// (RFC 5321 section 4.5.1 wants a postmaster of each system that relays).
+    pub fn postmaster_domain(&self) -> Option<&Domain> {
+        self.first_domain.as_ref().or(self.first_relayed.as_ref())
     }
 
     /// An account's address.
@@ -853,6 +867,29 @@ pub(crate) mod tests {
             ]
         );
         assert_eq!(ends(&self::directory()), ["void@a.test nobody@a.test"]);
+        let circles = r#"
+            [[alias]]
+            from = "self@a.test"
+            to = ["Self@a.test"]
+            [[alias]]
+            from = "here@a.test"
+            to = ["there@a.test"]
+            [[alias]]
+            from = "there@a.test"
+            to = ["here@a.test"]
+            [[alias]]
+            from = "out@a.test"
+            to = ["out@a.test", "alice@a.test"]
+        "#;
+        let directory = with(circles, &records);
+        let expected = [
+            "here@a.test there@a.test",
+            "self@a.test Self@a.test",
+            "there@a.test here@a.test",
+            "void@a.test nobody@a.test",
+        ];
+        assert_eq!(ends(&directory), expected);
+        assert_eq!(directory.resolve(&Address::parse("self@a.test").unwrap()), Resolution::UnknownUser);
     }
 
     /// RFC 5321 section 4.5.1.

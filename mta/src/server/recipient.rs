@@ -296,7 +296,7 @@ impl Recipients {
 
 /// RFC 5321 section 4.5.1: `postmaster` without domain is ours.
 fn postmaster(directory: &Directory) -> Result<Address, Refusal> {
-    let domain = directory.first_domain().ok_or(refusal::NO_POSTMASTER)?.clone();
+    let domain = directory.postmaster_domain().ok_or(refusal::NO_POSTMASTER)?.clone();
     let local = LocalPart::new("postmaster").map_err(|_| refusal::NO_POSTMASTER)?;
     Ok(Address { local, domain })
 }
@@ -380,6 +380,27 @@ mod tests {
             reach: Reach::Several,
             returned: None,
         }
+    }
+
+    #[test]
+    fn a_bare_postmaster_is_that_of_the_first_domain_also_where_mail_only_goes_on() {
+        let decide = |domains: &str| {
+            let config = "hostname = \"mx.a.test\"\nstate_dir = \"state\"\n[[listener]]\nservice = \"smtp\"\n\
+                          address = \"127.0.0.1:0\"\ntls = \"none\"\n";
+            let config = format!("{config}{domains}");
+            let config = waypost_config::parse(std::path::Path::new("/nowhere/x.toml"), &config).unwrap();
+            let directory = Directory::new(&config, &[]).unwrap();
+            Recipient::decide(&directory, ForwardPath::Postmaster, RcptParameters::default(), Trust::Stranger)
+        };
+        let relayed = "[[domain]]\nname = \"backup.test\"\nrelay_to = \"192.0.2.9:25\"\n";
+        let second = "[[domain]]\nname = \"second.test\"\nrelay_to = \"192.0.2.9:25\"\n";
+        let goes_on = decide(&format!("{relayed}{second}")).unwrap();
+        assert_eq!((goes_on.remote, goes_on.accounts), (vec![address("postmaster@backup.test")], Vec::new()));
+        // Ours comes first, where there is one; here it has no account.
+        let ours = "[[domain]]\nname = \"a.test\"\n";
+        let refused = decide(&format!("{relayed}{ours}")).unwrap_err();
+        assert_eq!(refused, refusal::unknown_user(&address("postmaster@a.test")));
+        assert_eq!(decide("").unwrap_err(), Refusal::from(refusal::NO_POSTMASTER));
     }
 
     #[test]
