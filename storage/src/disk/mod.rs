@@ -7,14 +7,15 @@ use std::{
     fmt::Debug,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 pub use real::Real;
 pub use simulated::Simulated;
 
-/// Zeros that are written at once.
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+/// Zeros that are written at once: the more, the larger the pieces that the page cache is made of. They are never written to, so that all of
+/// them are the kernel's one page of zeros.
+static ZEROS: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; 1024 * 1024]);
 
 /// A file system. Paths are absolute. What is not synced may be lost or torn by a crash, in any order.
 pub trait Disk: Debug + Send + Sync + 'static {
