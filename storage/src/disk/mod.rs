@@ -13,8 +13,8 @@ use std::{
 pub use real::Real;
 pub use simulated::Simulated;
 
-/// Zeros that are written at once: the more, the larger the pieces that the page cache is made of. They are never written to, so that all of
-/// them are the kernel's one page of zeros.
+/// Zeros that are written at once: the more, the larger the pieces that the page cache is made of. Made when they are first wanted, and never
+/// written to: as they come fresh from the kernel they are its one page of zeros, and take no room.
 static ZEROS: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; 1024 * 1024]);
 
 /// A file system. Paths are absolute. What is not synced may be lost or torn by a crash, in any order.
