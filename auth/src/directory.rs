@@ -384,13 +384,12 @@ impl Directory {
     /// Aliases and catch-alls that lead to an address of ours that nobody has, in order: where they lead to others as well, mail for them is
     /// accepted, and its sender told of that address. Those that lead in a circle, too: nobody has what they lead to.
     pub fn dead_ends(&self) -> BTreeSet<DeadEnd> {
-        let goes_round = |to: &Address| {
+        // What leads on to another that nobody has is told of that one alone.
+        let leads_nowhere = |to: &Address| {
             let mut expansion = Expansion::default();
             self.expand(to, &mut expansion, |_, _, _| ());
-            expansion.leads_nowhere() && expansion.missing.is_empty()
+            expansion.leads_nowhere() && expansion.missing.iter().all(|missing| missing == to)
         };
-        let leads_nowhere =
-            |to: &&Address| matches!(self.step(to, &to.folded()), (_, Next::Nowhere)) || goes_round(to);
         let aliases =
             self.aliases.iter().flat_map(|(from, targets)| targets.iter().map(move |to| (from.clone(), to)));
         let ours = self.domains.values().filter(|domain| domain.relay_to.is_none());
@@ -827,6 +826,10 @@ pub(crate) mod tests {
         Directory::new(&config, records).unwrap()
     }
 
+    fn ends(directory: &Directory) -> Vec<String> {
+        directory.dead_ends().iter().map(|end| format!("{} {}", end.from, end.to)).collect()
+    }
+
     #[test]
     fn what_an_alias_leads_to_in_vain_is_told() {
         let more = r#"
@@ -853,9 +856,6 @@ pub(crate) mod tests {
             missing.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["Typo@a.test", "lost@a.test"]
         );
-        let ends = |directory: &Directory| -> Vec<String> {
-            directory.dead_ends().iter().map(|end| format!("{} {}", end.from, end.to)).collect()
-        };
         assert_eq!(
             ends(&directory),
             [
@@ -867,6 +867,12 @@ pub(crate) mod tests {
             ]
         );
         assert_eq!(ends(&self::directory()), ["void@a.test nobody@a.test"]);
+    }
+
+    #[test]
+    fn aliases_that_go_round_are_told() {
+        let records =
+            [record(1, "alice@a.test", AccountSource::File), record(2, "bob@a.test", AccountSource::Store)];
         let circles = r#"
             [[alias]]
             from = "self@a.test"
