@@ -150,7 +150,7 @@ impl DateTime {
     }
 }
 
-/// Two digits of a number below 100. A thousand dates a second are written: a formatter would take ten times as long.
+/// Two digits of a number below 100, without what a formatter does for any of them: each message has dates.
 fn push_two(text: &mut String, number: u16) {
     for digit in [number / 10 % 10, number % 10] {
         text.push(char::from(b'0' + digit as u8));

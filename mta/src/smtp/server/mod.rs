@@ -38,6 +38,7 @@ mod tests;
 
 use std::{
     convert::Infallible,
+    fmt::Write,
     mem,
     sync::Arc,
     time::{Duration, Instant},
@@ -45,7 +46,7 @@ use std::{
 
 use bytes::BytesMut;
 use waypost_auth::sasl::{Claim, Exchange, Progress};
-use waypost_mail::{Address, BodyType, EnhancedStatus, Refusal, Reply, reply::write_line};
+use waypost_mail::{Address, BodyType, Refusal, Reply, reply::write_line};
 use waypost_net::{Machine, Step, TlsInfo};
 
 use crate::smtp::{command::Verb, xclient::XClient};
@@ -394,20 +395,15 @@ impl Server {
         if !self.smtputf8 && !reply.lines.iter().all(|line| line.is_ascii()) {
             return self.say(&reply.clone().in_ascii());
         }
-        let last = reply.lines.len().saturating_sub(1);
-        for (index, line) in reply.lines.iter().enumerate() {
-            self.say_line((reply.code, reply.status), line, index == last);
-        }
-    }
-
-    fn say_line(&mut self, (code, status): (u16, Option<EnhancedStatus>), text: &str, is_last: bool) {
-        self.output.reserve(text.len() + REPLY_CODES_BYTES);
-        let _infallible = write_line(&mut self.output, code, status, text, is_last);
+        let octets = reply.lines.iter().map(|line| line.len() + REPLY_CODES_BYTES).sum();
+        self.output.reserve(octets);
+        let _infallible = write!(self.output, "{reply}");
     }
 
     /// What is fixed is ASCII.
     fn reply(&mut self, Fixed(code, status, text): Fixed, next: State) -> State {
-        self.say_line((code, Some(status)), text, true);
+        self.output.reserve(text.len() + REPLY_CODES_BYTES);
+        let _infallible = write_line(&mut self.output, code, Some(status), text, true);
         next
     }
 
