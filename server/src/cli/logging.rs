@@ -92,33 +92,13 @@ impl VisitFmt for PlainVisitor<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use tracing_subscriber::fmt::MakeWriter;
+    use std::{
+        fs::File,
+        io::{Read, Seek},
+        sync::Arc,
+    };
 
     use super::*;
-
-    #[derive(Clone, Debug, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Kept {
-        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(octets);
-            Ok(octets.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl<'a> MakeWriter<'a> for Kept {
-        type Writer = Self;
-
-        fn make_writer(&'a self) -> Self {
-            self.clone()
-        }
-    }
 
     fn log_something() {
         let span =
@@ -133,14 +113,18 @@ mod tests {
 
     #[test]
     fn lines_are_those_of_the_library() {
-        let (theirs, ours) = (Kept::default(), Kept::default());
-        let lines = |kept: &Kept| layer().with_writer(kept.clone()).without_time().with_ansi(false);
+        let [theirs, ours] = [(); 2].map(|()| Arc::new(tempfile::tempfile().unwrap()));
+        let lines = |file: &Arc<File>| layer().with_writer(Arc::clone(file)).without_time().with_ansi(false);
         let levels = || "info".parse::<Targets>().unwrap();
         let library = Registry::default().with(levels()).with(lines(&theirs));
         tracing::subscriber::with_default(library, log_something);
         let plain = Registry::default().with(levels()).with(lines(&ours).fmt_fields(Plain));
         tracing::subscriber::with_default(plain, log_something);
-        let text = |kept: &Kept| String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let text = |mut file: &File| {
+            let mut text = String::new();
+            file.rewind().and_then(|()| file.read_to_string(&mut text)).unwrap();
+            text
+        };
         assert_eq!(text(&ours), text(&theirs));
         assert_eq!(text(&ours).lines().count(), 3, "{}", text(&ours));
     }
