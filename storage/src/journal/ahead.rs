@@ -6,14 +6,14 @@
 //! `docs/decisions/0012-zeros-ahead.md` has the measurements.
 
 /// Octets in a batch, on average of late, up to which zeros cost no more octets than the file system's journal would.
-const SMALL_BYTES: u64 = 12 * 1024;
+const SMALL_BYTES: u64 = 20 * 1024;
 /// The same for batches of one entry, one after the other: who comes alone waits for every sync.
 const ALONE_BYTES: u64 = 128 * 1024;
 /// Octets of zeros for batches of up to [`SMALL_BYTES`] on average, and for larger ones.
 const REACH_BYTES: u64 = 256 * 1024;
 const LONG_REACH_BYTES: u64 = 1024 * 1024;
 /// A batch counts for this part of the average.
-const WEIGHT: u64 = 8;
+const WEIGHT: u64 = 32;
 
 /// Decides how far ahead of the end zeros are written.
 #[derive(Debug)]
@@ -54,14 +54,16 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(ahead.reach(12_000, false), REACH_BYTES);
         }
-        // Sixteen writers of 4 KiB.
-        let reached: Vec<u64> = (0..10).map(|_| ahead.reach(37_000, false)).collect();
-        assert_eq!((reached[0], reached[9]), (0, 0));
-        for _ in 0..20 {
+        // Sixteen writers of 4 KiB, and eight.
+        let reached: Vec<u64> = (0..100).map(|_| ahead.reach(37_000, false)).collect();
+        assert_eq!((reached[0], reached[99]), (REACH_BYTES, 0));
+        let reached: Vec<u64> = (0..100).map(|_| ahead.reach(16_000, false)).collect();
+        assert_eq!((reached[0], reached[99]), (0, REACH_BYTES));
+        for _ in 0..100 {
             ahead.reach(66_000, true);
         }
         assert_eq!((ahead.reach(66_000, true), ahead.reach(66_000, false)), (LONG_REACH_BYTES, 0));
-        for _ in 0..20 {
+        for _ in 0..100 {
             ahead.reach(1_000_000, true);
         }
         assert_eq!(ahead.reach(1_000, true), 0, "one small batch among large ones");
