@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::{
-    runtime::{self, Handle},
+    runtime,
     sync::{Notify, mpsc, watch},
     task,
 };
@@ -154,7 +154,6 @@ fn start(
         checkpoint_records: options.checkpoint_records,
         syncer: if in_memory { Syncer::in_place() } else { Syncer::start()? },
         progress,
-        callers: Handle::current(),
         group: Group::default(),
         flight: None,
         custom: Custom::default(),

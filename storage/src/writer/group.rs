@@ -26,9 +26,6 @@ const SUBMISSIONS_MAX: usize = 1024;
 /// Octets after which a group takes no more submissions.
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// So many answers, or fewer, are not worth a task.
-const ANSWERS_HERE_MAX: usize = 4;
-
 /// Submissions that were decided and are not durable yet.
 #[derive(Default)]
 pub(crate) struct Group {
@@ -272,12 +269,7 @@ impl Writer {
         if !flight.queue.is_empty() {
             self.show_queue(flight.queue);
         }
-        let group = flight.group;
-        match group.decided.len() {
-            ..ANSWERS_HERE_MAX => group.answer(None),
-            // Those who wait are woken where they run: from here, each would cost a wake-up of its own.
-            _ => drop(self.callers.spawn(async { group.answer(None) })),
-        }
+        flight.group.answer(None);
     }
 
     fn forget(&mut self, id: AccountId) {

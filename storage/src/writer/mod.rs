@@ -21,10 +21,7 @@ use std::{
     sync::{Arc, PoisonError, atomic::Ordering, mpsc as std_mpsc},
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
 use waypost_mail::{AccountId, EmailId, MailboxId};
 
 pub(crate) use self::{
@@ -88,8 +85,6 @@ pub(crate) struct Writer {
     pub(crate) checkpoints: std_mpsc::SyncSender<Request>,
     pub(crate) checkpoint_records: u64,
     pub(crate) syncer: Syncer,
-    /// Where those who wait for answers run.
-    pub(crate) callers: Handle,
     pub(crate) progress: Progress,
     /// Decided, and not sent yet.
     pub(crate) group: Group,
