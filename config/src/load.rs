@@ -12,9 +12,16 @@ use toml::de::DeTable;
 use waypost_mail::Domain;
 
 use crate::{
-    reader::{Found, Problems, Section},
-    sections::{self, FileFacts},
-    types::{AccountConfig, AliasConfig, Config, DomainConfig, ListenAddress, ListenerConfig, TlsMode},
+    account::{self, AccountConfig, AliasConfig},
+    authenticity,
+    config::Config,
+    domain::{self, DomainConfig},
+    facts::FileFacts,
+    imap, limits,
+    listener::{self, ListenAddress, ListenerConfig, TlsMode},
+    network, pop3, queue,
+    reader::{Found, Problems, Section, values},
+    reports, srs, storage, texts,
 };
 
 /// Errors of one file, printed one below the other with line, column and the line itself.
@@ -70,31 +77,28 @@ fn read(file: &Path, table: &DeTable<'_>, problems: &Problems) -> Option<Config>
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     let facts = FileFacts { folder, is_private: is_private(file) };
     let root = Section::root(table, problems);
-    let hostname = root.need("hostname", root.parsed("hostname", sections::domain)).map(|found| found.value);
+    let hostname = root.need("hostname", root.parsed("hostname", texts::domain)).map(|found| found.value);
     let state_dir = facts.state_dir(&root);
-    let storage = sections::storage(&root);
+    let storage = storage::read(&root);
     let tls = facts.tls(&root);
     let oauth = facts.oauth(&root);
-    let listeners: Vec<_> = root
-        .tables("listener")
-        .into_iter()
-        .filter_map(|section| sections::listener(&facts, section))
-        .collect();
-    let domains: Vec<_> = root.tables("domain").into_iter().filter_map(sections::domain_section).collect();
+    let listeners: Vec<_> =
+        root.tables("listener").into_iter().filter_map(|section| listener::read(&facts, section)).collect();
+    let domains: Vec<_> = root.tables("domain").into_iter().filter_map(domain::read).collect();
     let accounts: Vec<_> =
         root.tables("account").into_iter().filter_map(|section| facts.account(section)).collect();
-    let aliases: Vec<_> = root.tables("alias").into_iter().filter_map(sections::alias).collect();
-    let send_as: Vec<_> = root.tables("send_as").into_iter().filter_map(sections::send_as).collect();
+    let aliases: Vec<_> = root.tables("alias").into_iter().filter_map(account::alias).collect();
+    let send_as: Vec<_> = root.tables("send_as").into_iter().filter_map(account::send_as).collect();
     let routes: Vec<_> =
         root.tables("route").into_iter().filter_map(|section| facts.route(section)).collect();
-    let (trust, dns) = (sections::trust(&root), facts.dns(&root));
+    let (trust, dns) = (network::trust(&root), facts.dns(&root));
     let outbound_tls = facts.outbound_tls(&root);
-    let (queue, limits) = (sections::queue(&root), sections::limits(&root));
-    let srs = sections::srs(&root, &domains);
-    let authenticity = sections::authenticity(&root);
+    let (queue, limits) = (queue::read(&root), limits::read(&root));
+    let srs = srs::read(&root, &domains);
+    let authenticity = authenticity::read(&root);
     let dkim = facts.dkim(&root, &domains);
-    let reports = sections::reports(&root, &domains);
-    let (imap, pop3) = (sections::imap(&root), sections::pop3(&root));
+    let reports = reports::read(&root, &domains);
+    let (imap, pop3) = (imap::read(&root), pop3::read(&root));
     check_listeners(problems, &root, &listeners);
     root.end();
     unique(problems, &domains, |domain| domain.name.clone(), "the domain");
@@ -170,10 +174,6 @@ fn check_addresses(
                 .add(Some(alias.place.clone()), format!("{} is an account and an alias", alias.value.from));
         }
     }
-}
-
-pub(crate) fn values<T>(found: Vec<Found<T>>) -> Vec<T> {
-    found.into_iter().map(|found| found.value).collect()
 }
 
 fn unique<'a, T: 'a, K: Eq + Hash>(

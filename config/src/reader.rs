@@ -7,6 +7,8 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+use crate::texts::duration;
+
 /// What is wrong, each with its place in the text.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
@@ -38,6 +40,11 @@ pub(crate) struct Found<T> {
     pub(crate) value: T,
     /// Where it stands.
     pub(crate) place: Range<usize>,
+}
+
+/// The values without their places.
+pub(crate) fn values<T>(found: Vec<Found<T>>) -> Vec<T> {
+    found.into_iter().map(|found| found.value).collect()
 }
 
 /// One table while it is read.
@@ -263,76 +270,4 @@ pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
         .filter(|(score, _)| *score > 0.7)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
-}
-
-/// Longest duration: ten years. Points in time far beyond it could not be reckoned with.
-const DURATION_SECONDS_MAX: u64 = 3_650 * 86_400;
-
-/// Reads a duration: `90s`, `5m`, `4h`, `14d`, `2w`, or `0`. Errors: a sentence.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let problem = || {
-        format!(
-            "{text:?} is no duration: write a number and a unit, like \"90s\", \"5m\", \"4h\", \"14d\" or \"2w\""
-        )
-    };
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or_else(problem)?);
-    let seconds: u64 = match unit.trim_start() {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        "w" => 604_800,
-        _ => return Err(problem()),
-    };
-    let number: u64 = number.parse().map_err(|_| problem())?;
-    let seconds = number.checked_mul(seconds).ok_or_else(problem)?;
-    if seconds > DURATION_SECONDS_MAX {
-        return Err(format!("{text:?} is longer than ten years (3650d)"));
-    }
-    Ok(Duration::from_secs(seconds))
-}
-
-/// Reads a size in bytes: `512 KiB`, `50 MiB`, `5 GiB`, `1 TiB`, also with powers of ten (`50 MB`) or plain.
-pub fn size(text: &str) -> Result<u64, String> {
-    let problem = || format!("{text:?} is no size: write a number and a unit, like \"50 MiB\" or \"5 GiB\"");
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let factor: u64 = match unit.trim_start() {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "TiB" => 1 << 40,
-        "kB" | "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "TB" => 1_000_000_000_000,
-        _ => return Err(problem()),
-    };
-    let number: u64 = number.parse().map_err(|_| problem())?;
-    number.checked_mul(factor).ok_or_else(problem)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_and_sizes() {
-        assert_eq!(duration("0"), Ok(Duration::ZERO));
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("2w"), Ok(Duration::from_secs(14 * 86_400)));
-        assert_eq!(size("50 MiB"), Ok(50 << 20));
-        assert_eq!(size("50MB"), Ok(50_000_000));
-        assert_eq!(size("7"), Ok(7));
-        assert!(duration("3650d").is_ok() && duration("3651d").is_err());
-        for text in ["", "m", "5", "5 years", "-5m", "99999999999999999999d", "18446744073709551615w"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-        for text in ["", "MiB", "5 XiB", "-1", "99999999999 TiB"] {
-            assert!(size(text).is_err(), "{text}");
-        }
-    }
 }
