@@ -10,6 +10,10 @@
 //! flight. One that stands in more (it was rescheduled) is dropped where it comes up and is not due, or in flight: then it comes
 //! again when it is done.
 
+mod connections;
+mod kin;
+mod site;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeSet, BinaryHeap, HashMap},
@@ -19,17 +23,18 @@ use std::{
 };
 
 use tokio::sync::Notify;
-use waypost_config::{SourceAddresses, SourceConfig};
+use waypost_config::SourceConfig;
 use waypost_mail::{EntryId, Reply, Timestamp};
 
 use super::{
-    pace::{Bounds, Pace, Rest, Source},
-    ready::Ready,
-    turns::{Known, Standing, Turns},
+    pace::{Bounds, Rest, Source},
+    turns::{Known, Turns},
 };
 
-/// Items of one destination that are looked at in one go, so that no destination holds up the others.
-const DUE_PER_SITE: usize = 64;
+use site::Site;
+pub use site::SiteStatus;
+pub(super) use site::{Because, Stage};
+
 /// So many times as many connections as there may be can hang beside them.
 const HANGING_TIMES: usize = 4;
 
@@ -42,60 +47,6 @@ pub fn connections_most(connections: usize) -> usize {
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct SiteId(pub(super) u32);
 
-type ByTime = BinaryHeap<Reverse<(Timestamp, EntryId)>>;
-
-#[derive(Debug)]
-struct Site<P> {
-    place: P,
-    later: ByTime,
-    ready: Ready,
-    resting: ByTime,
-    pace: Pace,
-    bounds: Bounds,
-    is_paused: bool,
-    /// Whether it took mail lately, as is remembered from before anything waited there.
-    is_known: bool,
-    /// Connections.
-    running: usize,
-    /// How many of those have not asked for a message yet.
-    connecting: usize,
-    /// How many wait for one.
-    idle: usize,
-    /// How many of those that run count as probes: they were begun before a server took a session.
-    probes: usize,
-    /// Messages in flight, on connections and without.
-    in_flight: usize,
-    /// How many did, and have hung for so long that others must not wait for them.
-    hanging: usize,
-    in_turn: bool,
-    /// Whether a server closed a connection without a word while a message went along with its envelope.
-    hangs_up: bool,
-    /// When the site is looked at next.
-    wake: Option<Timestamp>,
-    /// Wakes connections that are idle.
-    bell: Arc<Notify>,
-}
-
-/// Why an item comes up.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Because {
-    /// It is due, at this time.
-    Due(Timestamp),
-    /// Its destination rests, and its sender is to be told, or it is given up.
-    Deadline,
-}
-
-/// What a connection did when it ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Stage {
-    /// It had not asked for a message yet.
-    Connecting,
-    /// It had asked.
-    Busy,
-    /// It waited for one.
-    Idle,
-}
-
 /// The next thing for a connection to do.
 #[derive(Clone, Debug)]
 pub(super) enum Next {
@@ -105,25 +56,6 @@ pub(super) enum Next {
     Wait(Arc<Notify>, Option<Timestamp>),
     /// End.
     End,
-}
-
-/// How a destination is.
-#[derive(Clone, Debug)]
-pub struct SiteStatus<P> {
-    /// Which one.
-    pub place: P,
-    /// Messages that wait there, those under way not counted.
-    pub waiting: usize,
-    /// How many of those are due.
-    pub due: usize,
-    /// Connections.
-    pub connections: usize,
-    /// Most connections now.
-    pub window: usize,
-    /// Whether it is paused by hand.
-    pub is_paused: bool,
-    /// When one that takes nothing is tried again, how often it was tried in vain, who said what.
-    pub resting: Option<(Timestamp, u32, String, Reply)>,
 }
 
 /// All destinations.
@@ -300,160 +232,6 @@ impl<P: Apart + Clone + Eq + Hash + std::fmt::Display> Sites<P> {
         }
         let sites: Vec<SiteId> = places.iter().map(|place| self.site_of(place)).collect();
         Some(sites.into_iter().filter(|site| self.take(*site, id)).collect())
-    }
-
-    /// Chooses a destination for a new connection, and counts that connection; `None` where none is wanted, or no more may be
-    /// made. Half of them are kept from destinations that may be dead.
-    pub(super) fn start(&mut self, now: Timestamp) -> Option<(SiteId, P)> {
-        let mut waiting = Vec::new();
-        self.wanted.clear();
-        let started = self.start_one(now, &mut waiting);
-        // their turn comes first when an address of ours is free again
-        for site_id in waiting.into_iter().rev() {
-            if let Some(site) = self.site(site_id) {
-                site.in_turn = true;
-                let standing = site.standing();
-                self.turns.push_front(site_id, standing);
-            }
-        }
-        started
-    }
-
-    /// The same; those whose addresses have no room are put aside.
-    fn start_one(&mut self, now: Timestamp, waiting: &mut Vec<SiteId>) -> Option<(SiteId, P)> {
-        while self.running - self.hanging < self.connections_max {
-            let site_id = self.turn()?;
-            let Some(site) = self.site(site_id) else { continue };
-            site.in_turn = false;
-            if !site.wants(now) || self.is_full(site_id) {
-                continue;
-            }
-            let Some(site) = self.site(site_id) else { continue };
-            let sources = site.bounds.sources;
-            if self.has_no_room(sources, site_id, now) {
-                waiting.push(site_id);
-                continue;
-            }
-            self.of(sources, Source::begin);
-            let site = self.site(site_id)?;
-            let is_probe = !site.pace.is_proven();
-            site.running += 1;
-            site.connecting += 1;
-            site.probes += usize::from(is_probe);
-            let place = site.place.clone();
-            self.running += 1;
-            self.probes += usize::from(is_probe);
-            self.consider(site_id, now);
-            return Some((site_id, place));
-        }
-        None
-    }
-
-    /// Does something with those addresses of a destination that have bounds.
-    fn of(&mut self, sources: SourceAddresses, mut with: impl FnMut(&mut Source)) {
-        if !self.sources.is_empty() {
-            sources.all().for_each(|address| self.sources.get_mut(&address).into_iter().for_each(&mut with));
-        }
-    }
-
-    /// When the rates of those addresses allow a message again; `None`: now.
-    fn source_slot(&self, sources: SourceAddresses, now: Timestamp) -> Option<Timestamp> {
-        sources.all().filter_map(|address| self.sources.get(&address)?.slot(now)).max()
-    }
-
-    /// Whether no connection may go out from the addresses of a destination now; when a rate allows one, it is looked at again.
-    fn has_no_room(&mut self, sources: SourceAddresses, site_id: SiteId, now: Timestamp) -> bool {
-        if self.sources.is_empty() {
-            return false;
-        }
-        let is_full = |address: &IpAddr| self.sources.get(address).is_some_and(Source::is_full);
-        let full: Vec<IpAddr> = sources.all().filter(is_full).collect();
-        self.wanted.extend(&full);
-        let slot = self.source_slot(sources, now);
-        if let Some(at) = slot {
-            self.wake_at(site_id, at);
-        }
-        !full.is_empty() || slot.is_some()
-    }
-
-    /// Looks at a destination then, if not earlier.
-    fn wake_at(&mut self, site_id: SiteId, at: Timestamp) {
-        let Self { sites, wakes, .. } = self;
-        if let Some(site) = sites.get_mut(site_id.0 as usize).and_then(Option::as_mut)
-            && site.wake.is_none_or(|before| at < before)
-        {
-            site.wake = Some(at);
-            wakes.push(Reverse((at, site_id)));
-        }
-    }
-
-    /// Whose turn it is: that of destinations that are known to take mail, but some connections are for the others, and half of all
-    /// at most.
-    fn turn(&mut self) -> Option<SiteId> {
-        let Self { turns, probes, connections_max, .. } = self;
-        let first = if *probes < *connections_max / 8 { turns.pop_unproven() } else { None };
-        let next = first.or_else(|| turns.pop_proven());
-        let is_allowed = *probes < (*connections_max / 2).max(1);
-        next.or_else(|| is_allowed.then(|| turns.pop_unproven()).flatten())
-    }
-
-    /// Whether another destination needs the place of a connection that has nothing to do.
-    fn is_crowded(&mut self, now: Timestamp) -> bool {
-        if self.running - self.hanging < self.connections_max {
-            return false;
-        }
-        let is_allowed = self.probes < (self.connections_max / 2).max(1);
-        let Self { sites, turns, .. } = self;
-        turns.is_wanted(is_allowed, |id| match sites.get_mut(id.0 as usize).and_then(Option::as_mut) {
-            Some(site) if site.wants(now) => true,
-            Some(site) => {
-                site.in_turn = false;
-                false
-            }
-            None => false,
-        })
-    }
-
-    /// A server took a session: the connection will ask for a message.
-    pub(super) fn connected(&mut self, site_id: SiteId, now: Timestamp) {
-        let Some(site) = self.site(site_id) else { return };
-        let (probes, hanging) = (std::mem::take(&mut site.probes), std::mem::take(&mut site.hanging));
-        let (standing, place) = (site.standing(), site.place.clone());
-        if site.pace.connected() {
-            site.wake_up(now);
-        }
-        // it waits for no other that may be dead
-        let is_promoted = site.in_turn && standing != Standing::Proven;
-        self.known.remember(&place);
-        self.probes -= probes;
-        self.hanging -= hanging;
-        if is_promoted {
-            self.turns.push(site_id, Standing::Proven);
-        }
-        self.consider(site_id, now);
-    }
-
-    /// A probe hangs: from now on it stands in the way of others no more, unless too many do; whether that is so.
-    pub(super) fn hangs(&mut self, site_id: SiteId, now: Timestamp) -> bool {
-        if self.hanging >= self.hanging_max() {
-            return false;
-        }
-        let Some(site) = self.site(site_id).filter(|site| site.probes > 0) else { return false };
-        site.probes -= 1;
-        site.hanging += 1;
-        self.probes -= 1;
-        self.hanging += 1;
-        self.consider(site_id, now);
-        true
-    }
-
-    /// Whether probes that hang keep others from being made.
-    pub(super) fn is_clogged(&self) -> bool {
-        self.hanging >= self.hanging_max() && self.turns.has_unproven()
-    }
-
-    fn hanging_max(&self) -> usize {
-        connections_most(self.connections_max) - self.connections_max
     }
 
     /// What a connection does next; `stage`: what it did before.
@@ -747,165 +525,5 @@ pub(super) enum Resting {
     Paused,
 }
 
-impl<P: Clone> Site<P> {
-    fn status(&self, now: Timestamp) -> SiteStatus<P> {
-        let rest = |rest: &Rest| (rest.until, rest.failures, rest.peer.clone(), rest.reply.clone());
-        SiteStatus {
-            place: self.place.clone(),
-            waiting: self.later.len() + self.ready.len() + self.resting.len(),
-            due: self.ready.len() + self.resting.len(),
-            connections: self.running,
-            window: self.limit(now),
-            is_paused: self.is_paused,
-            resting: self.pace.rest().map(rest),
-        }
-    }
-}
-
-impl<P> Site<P> {
-    fn new(place: P) -> Self {
-        Self {
-            place,
-            later: ByTime::new(),
-            ready: Ready::default(),
-            resting: ByTime::new(),
-            pace: Pace::default(),
-            bounds: Bounds { connections: 1, messages_per_minute: 0, sources: SourceAddresses::default() },
-            is_paused: false,
-            is_known: false,
-            running: 0,
-            connecting: 0,
-            idle: 0,
-            probes: 0,
-            in_flight: 0,
-            hanging: 0,
-            in_turn: false,
-            hangs_up: false,
-            wake: None,
-            bell: Arc::default(),
-        }
-    }
-
-    /// Most connections now: one until a server takes a session.
-    fn limit(&self, now: Timestamp) -> usize {
-        let limit = self.pace.limit(self.bounds, now);
-        if self.standing() == Standing::Proven { limit } else { limit.min(1) }
-    }
-
-    fn standing(&self) -> Standing {
-        if self.is_known || self.pace.is_proven() {
-            Standing::Proven
-        } else if self.pace.rest().is_some() {
-            Standing::Failed
-        } else {
-            Standing::Fresh
-        }
-    }
-
-    /// Whether it wants one more connection.
-    fn wants(&self, now: Timestamp) -> bool {
-        !self.is_paused
-            && self.ready.len() > self.connecting + self.idle
-            && self.running < self.limit(now)
-            && self.pace.slot(now).is_none()
-    }
-
-    /// Takes the next message that is ready into flight.
-    fn take_ready(
-        &mut self,
-        site_id: SiteId,
-        in_flight: &mut BTreeSet<(EntryId, SiteId)>,
-    ) -> Option<EntryId> {
-        let id = std::iter::from_fn(|| self.ready.pop()).find(|id| in_flight.insert((*id, site_id)))?;
-        self.in_flight += 1;
-        Some(id)
-    }
-
-    /// A connection does something else now.
-    fn leave(&mut self, stage: Stage) {
-        match stage {
-            Stage::Connecting => self.connecting = self.connecting.saturating_sub(1),
-            Stage::Idle => self.idle = self.idle.saturating_sub(1),
-            Stage::Busy => {}
-        }
-    }
-
-    /// One connection has ended; how many fewer are probes, and hang.
-    fn one_less(&mut self, stage: Stage) -> (usize, usize) {
-        let (probes, hanging) = (self.probes, self.hanging);
-        self.running = self.running.saturating_sub(1);
-        self.leave(stage);
-        // the first that hung is the first to end
-        self.hanging = hanging.saturating_sub(1).min(self.running);
-        self.probes = probes.min(self.running - self.hanging);
-        (probes - self.probes, hanging - self.hanging)
-    }
-
-    /// Items that come up now.
-    fn due(&mut self, now: Timestamp, id: SiteId) -> Vec<(SiteId, EntryId, Because)> {
-        let mut due = Vec::new();
-        while due.len() < DUE_PER_SITE
-            && let Some(Reverse((at, _))) = self.later.peek()
-            && *at <= now
-            && let Some(Reverse((at, entry))) = self.later.pop()
-        {
-            due.push((id, entry, Because::Due(at)));
-        }
-        while due.len() < DUE_PER_SITE
-            && let Some(Reverse((at, _))) = self.resting.peek()
-            && *at <= now
-            && let Some(Reverse((_, entry))) = self.resting.pop()
-        {
-            due.push((id, entry, Because::Deadline));
-        }
-        self.shrink();
-        // the rest is over: one message is tried
-        let is_over = !self.is_paused && self.pace.rest().is_some_and(|rest| rest.until <= now);
-        if is_over
-            && self.running == 0
-            && self.ready.len() == 0
-            && due.is_empty()
-            && let Some(Reverse((_, entry))) = self.resting.pop()
-        {
-            due.push((id, entry, Because::Due(now)));
-        }
-        due
-    }
-
-    /// Gives memory back after a crowd.
-    fn shrink(&mut self) {
-        for heap in [&mut self.later, &mut self.resting] {
-            if heap.capacity() > DUE_PER_SITE && heap.len() < heap.capacity() / 4 {
-                heap.shrink_to_fit();
-            }
-        }
-    }
-
-    /// What rested is looked at again.
-    fn wake_up(&mut self, now: Timestamp) {
-        self.later.extend(self.resting.drain().map(|Reverse((_, id))| Reverse((now, id))));
-    }
-
-    /// When something comes up.
-    fn next_event(&self, now: Timestamp) -> Option<Timestamp> {
-        let first = |heap: &ByTime| heap.peek().map(|Reverse((at, _))| *at);
-        let rest = self.pace.rest().map(|rest| rest.until);
-        let rest = rest.filter(|_| {
-            !self.is_paused && self.running == 0 && self.ready.len() == 0 && !self.resting.is_empty()
-        });
-        let slot = self.pace.slot(now).filter(|_| self.running == 0 && self.ready.len() > 0);
-        [first(&self.later), first(&self.resting), rest, slot].into_iter().flatten().min()
-    }
-
-    fn is_over(&self) -> bool {
-        self.running == 0
-            && self.in_flight == 0
-            && self.ready.len() == 0
-            && self.later.is_empty()
-            && self.resting.is_empty()
-    }
-}
-
-mod kin;
 #[cfg(test)]
 mod tests;

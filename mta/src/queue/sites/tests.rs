@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use waypost_config::SourceAddresses;
 use waypost_mail::EnhancedStatus;
 
-use super::*;
+use super::{super::turns::Standing, site::ByTime, *};
 
 const BOUNDS: Bounds =
     Bounds { connections: 3, messages_per_minute: 0, sources: SourceAddresses { v4: None, v6: None } };
