@@ -234,6 +234,33 @@ impl Running {
         listeners: Vec<Listening>,
         resolver: Resolver,
     ) -> Result<(), StartError> {
+        self.accept(listeners);
+        let (store, live, shutdown) = (self.store.clone(), self.live.subscribe(), self.shutdown.clone());
+        let tls = Policies::open(resolver.clone(), &config.state_dir.join("tls"), store.now());
+        let (watched, clock) = (self.live.subscribe(), self.store.clone());
+        let of_now = move || watched.borrow().config.outbound_tls.clone();
+        self.shutdown.spawn(tls.clone().run(of_now, move || clock.now(), shutdown.clone()));
+        let reporter = self.reporter(config, &resolver, &tls);
+        self.shutdown.spawn(reporter.clone().run(live.clone(), shutdown.clone()));
+        let reports = self.services.mta.reports.clone();
+        self.shutdown.spawn(reports.clone().run(incoming::Context {
+            store: store.clone(),
+            live: live.clone(),
+            resolver: resolver.clone(),
+            shutdown,
+        }));
+        let control = self.send(resolver.clone(), tls.clone());
+        self.tend(&resolver);
+        let mta = &self.services.mta;
+        let router = admin::Router { resolver, tls, srs: mta.srs.clone(), random: mta.random.clone() };
+        let parts = admin::Parts { router, control: Some(control), reporter, reports };
+        admin::socket::listen(&config.state_dir, store, live, parts, &self.shutdown).map_err(|error| {
+            StartError::Admin(admin::socket::path(&config.state_dir).display().to_string(), error)
+        })
+    }
+
+    /// Takes connections.
+    fn accept(&self, listeners: Vec<Listening>) {
         for (bound, listener, listener_config) in listeners {
             let acceptor = Acceptor {
                 mode: net_tls_mode(bound.tls),
@@ -253,55 +280,37 @@ impl Running {
                 Socket::Unix(listener) => self.shutdown.spawn(acceptor.run_local(listener, session)),
             }
         }
-        let (store, live, shutdown) = (self.store.clone(), self.live.subscribe(), self.shutdown.clone());
-        let tls = Policies::open(resolver.clone(), &config.state_dir.join("tls"), store.now());
-        let (watched, clock) = (self.live.subscribe(), self.store.clone());
-        let of_now = move || watched.borrow().config.outbound_tls.clone();
-        self.shutdown.spawn(tls.clone().run(of_now, move || clock.now(), shutdown.clone()));
-        let router = admin::Router {
-            resolver: resolver.clone(),
-            tls: tls.clone(),
-            srs: self.services.mta.srs.clone(),
-            random: self.services.mta.random.clone(),
-        };
-        let reporter = self.reporter(config, &resolver, &tls);
-        self.shutdown.spawn(reporter.clone().run(live.clone(), shutdown.clone()));
+    }
+
+    /// Sends what the queue holds.
+    fn send(&self, resolver: Resolver, tls: Policies) -> queue::Control {
+        let mta = &self.services.mta;
         let queue = queue::Context {
-            store,
-            live,
+            store: self.store.clone(),
+            live: self.live.subscribe(),
             resolver,
             tls,
-            srs: self.services.mta.srs.clone(),
+            srs: mta.srs.clone(),
             dialler: Dialler::default(),
-            random: self.services.mta.random.clone(),
-            signers: self.services.mta.signers.clone(),
-            sent: self.services.mta.reports.sent().clone(),
-            shutdown,
+            random: mta.random.clone(),
+            signers: mta.signers.clone(),
+            sent: mta.reports.sent().clone(),
+            shutdown: self.shutdown.clone(),
         };
         let control = queue::Control::default();
         let controlled = control.clone();
         self.shutdown.spawn(async move { queue::run_with(queue, &controlled).await });
-        let follow = directory::follow(self.store.clone(), self.live.clone(), self.changing.clone());
-        self.until_stopping(follow);
-        let keys = issuer::keep_keys(self.services.mta.authenticator.clone(), self.live.subscribe());
-        self.until_stopping(keys);
-        let watch = certificates::watch(self.live.subscribe(), self.tls.clone());
-        self.until_stopping(watch);
-        let tend = tend_keys(self.store.clone(), self.live.subscribe(), router.resolver.clone());
-        self.until_stopping(tend);
-        self.until_stopping(waypost_pop3::expire(self.store.clone(), self.live.subscribe()));
-        let reports = self.services.mta.reports.clone();
-        self.shutdown.spawn(reports.clone().run(incoming::Context {
-            store: self.store.clone(),
-            live: self.live.subscribe(),
-            resolver: router.resolver.clone(),
-            shutdown: self.shutdown.clone(),
-        }));
-        let (store, live) = (self.store.clone(), self.live.subscribe());
-        let parts = admin::Parts { router, control: Some(control), reporter, reports };
-        admin::socket::listen(&config.state_dir, store, live, parts, &self.shutdown).map_err(|error| {
-            StartError::Admin(admin::socket::path(&config.state_dir).display().to_string(), error)
-        })
+        control
+    }
+
+    /// Keeps what is known of accounts, certificates, keys and maildrops as it has to be.
+    fn tend(&self, resolver: &Resolver) {
+        let live = || self.live.subscribe();
+        self.until_stopping(directory::follow(self.store.clone(), self.live.clone(), self.changing.clone()));
+        self.until_stopping(issuer::keep_keys(self.services.mta.authenticator.clone(), live()));
+        self.until_stopping(certificates::watch(live(), self.tls.clone()));
+        self.until_stopping(tend_keys(self.store.clone(), live(), resolver.clone()));
+        self.until_stopping(waypost_pop3::expire(self.store.clone(), live()));
     }
 
     /// Lets a task run until it ends or the server stops.
