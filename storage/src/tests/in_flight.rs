@@ -126,31 +126,42 @@ async fn deliver(store: &Store, id: AccountId, body: &'static str) -> Result<(),
     store.deliver(message, None).await.map(drop)
 }
 
-/// A store to which several messages came one by one.
+const ONE_BY_ONE: [&str; 6] = ["1", "2", "3", "4", "5", "6"];
+
+/// Several messages come one by one from this task.
+async fn deliver_one_by_one(store: &Store, id: AccountId) {
+    for body in ONE_BY_ONE {
+        deliver(store, id, body).await.unwrap();
+    }
+    // Who answered the last one may not have put the writer down yet.
+    wait_until(|| store.desk().has_writer()).await;
+}
+
+/// A store to which they came.
 async fn store_of_one_sender(
     disk: &Simulated,
     directory: &std::path::Path,
 ) -> (Store, AccountId, Vec<&'static str>) {
     let store = Store::open(options(directory, Arc::new(disk.clone()))).await.unwrap();
     let id = account(&store, "user").await;
-    let bodies = vec!["1", "2", "3", "4", "5", "6"];
-    for body in &bodies {
-        deliver(&store, id, body).await.unwrap();
-    }
-    // Who answered the last one may not have put the writer down yet.
-    wait_until(|| store.desk().has_writer()).await;
-    (store, id, bodies)
+    deliver_one_by_one(&store, id).await;
+    (store, id, ONE_BY_ONE.to_vec())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn who_comes_alone_writes_and_all_others_wait_for_it() {
     let (directory, disk) = (tempfile::tempdir().unwrap(), Simulated::new(19));
-    let (store, id, mut expected) = store_of_one_sender(&disk, directory.path()).await;
-    disk.allow_syncs(Some(0));
-    let here = store.clone();
-    let first = tokio::spawn(async move { deliver(&here, id, "first").await });
+    let store = Store::open(options(directory.path(), Arc::new(disk.clone()))).await.unwrap();
+    let id = account(&store, "user").await;
+    let (here, there) = (store.clone(), disk.clone());
+    let first = tokio::spawn(async move {
+        deliver_one_by_one(&here, id).await;
+        there.allow_syncs(Some(0));
+        deliver(&here, id, "first").await
+    });
     wait_until(|| disk.syncs_waiting() == 1).await;
     assert!(store.desk().is_taken_by_a_caller());
+    let mut expected = ONE_BY_ONE.to_vec();
     let (here, there) = (store.clone(), store.clone());
     let others = [
         tokio::spawn(async move { deliver(&here, id, "second").await }),
@@ -173,6 +184,27 @@ async fn who_comes_alone_writes_and_all_others_wait_for_it() {
     let store = Store::open(options(directory.path(), Arc::new(disk))).await.unwrap();
     assert_eq!(bodies(&store, id).await, expected);
     assert!(store.check().await.unwrap().is_empty());
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn another_task_than_the_one_that_came_alone_does_not_hold_its_thread_up() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), Simulated::new(22));
+    let (store, id, mut expected) = store_of_one_sender(&disk, directory.path()).await;
+    disk.allow_syncs(Some(0));
+    for body in ["another", "a third"] {
+        let here = store.clone();
+        let task = tokio::spawn(async move { deliver(&here, id, body).await });
+        wait_until(|| disk.syncs_waiting() == 1).await;
+        let is_held_up = store.desk().is_taken_by_a_caller();
+        disk.allow_syncs(Some(1));
+        task.await.unwrap().unwrap();
+        assert!(!is_held_up, "{body}");
+        wait_until(|| store.desk().has_writer()).await;
+        expected.push(body);
+    }
+    disk.allow_syncs(None);
+    assert_eq!(bodies(&store, id).await, expected);
     store.close().await;
 }
 

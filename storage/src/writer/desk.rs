@@ -9,10 +9,12 @@ use std::{
     time::Duration,
 };
 
+use tokio::task;
+
 use super::{Submission, Writer};
 use crate::shared::locked;
 
-/// So many groups of one submission have come one after the other before callers write.
+/// So many groups of one submission have come from one task, one after the other, before it writes.
 const ALONE_MIN: u32 = 4;
 /// The longest of these syncs: while the disk is slower a caller, who holds its thread up meanwhile, does not write.
 const SYNC_MAX: Duration = if cfg!(test) { Duration::from_secs(60) } else { Duration::from_millis(10) };
@@ -22,9 +24,19 @@ const SYNC_MAX: Duration = if cfg!(test) { Duration::from_secs(60) } else { Dura
 pub(crate) struct Custom {
     /// Groups of one submission since the last larger one, with quick syncs.
     alone: u32,
+    /// Who came with them; `None`: not a task.
+    caller: Option<task::Id>,
 }
 
 impl Custom {
+    /// A task has something. One that writes holds its thread up, and with it all others that run there: they would come alone for ever,
+    /// each when the one before is done.
+    fn comes(&mut self, caller: Option<task::Id>) {
+        if caller != self.caller {
+            (self.caller, self.alone) = (caller, 0);
+        }
+    }
+
     /// A group of so many submissions was sent.
     pub(super) fn sent(&mut self, submissions: usize) {
         self.alone = if submissions == 1 { self.alone.saturating_add(1) } else { 0 };
@@ -77,7 +89,7 @@ impl Desk {
             Ok(place) => place,
             Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => return Err(submission),
         };
-        let Some(mut writer) = place.take_if(|writer| writer.serves_callers()) else {
+        let Some(mut writer) = place.take_if(|writer| writer.serves(task::try_id())) else {
             return Err(submission);
         };
         writer.add(submission);
@@ -94,7 +106,8 @@ impl Debug for Desk {
 }
 
 impl Writer {
-    fn serves_callers(&mut self) -> bool {
+    fn serves(&mut self, caller: Option<task::Id>) -> bool {
+        self.custom.comes(caller);
         self.custom.comes_alone() && !self.checkpoint_is_due()
     }
 }
