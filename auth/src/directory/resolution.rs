@@ -88,10 +88,10 @@ impl Directory {
         }
         let mut expansion = Expansion::default();
         self.expand(address, &mut expansion, |_, _, _| ());
-        let Expansion { accounts, remote, missing, .. } = expansion;
-        if accounts.is_empty() && remote.is_empty() {
+        if expansion.leads_nowhere() {
             return Resolution::UnknownUser;
         }
+        let Expansion { accounts, remote, missing, .. } = expansion;
         Resolution::Deliver { accounts, remote, missing }
     }
 
