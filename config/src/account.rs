@@ -4,7 +4,7 @@ use waypost_mail::{Address, Domain};
 
 use crate::{
     facts::FileFacts,
-    reader::{Found, Section},
+    reader::{Found, Section, values},
     texts::{address, domain, size},
     tls::fingerprint,
 };
@@ -71,8 +71,7 @@ impl FileFacts<'_> {
         let address = section.need("address", section.parsed("address", address));
         let quota_bytes = section.parsed("quota", size).map(|found| found.value);
         let password = self.password(&section);
-        let certificates = section.list("certificate_sha256", fingerprint).unwrap_or_default();
-        let certificates = certificates.into_iter().map(|fingerprint| fingerprint.value).collect();
+        let certificates = section.list("certificate_sha256", fingerprint).map(values).unwrap_or_default();
         section.end();
         let Found { value: address, place } = address?;
         Some(Found {
@@ -140,13 +139,10 @@ fn is_argon2(text: &str) -> bool {
 pub(crate) fn alias(section: Section<'_, '_>) -> Option<Found<AliasConfig>> {
     let from = section.need("from", section.parsed("from", address));
     let to = section.need("to", section.list("to", address));
-    if section.is_empty_list("to") {
-        section.wrong("alias.to is empty");
-    }
+    section.refuse_empty_list("to");
     section.end();
     let Found { value: from, place } = from?;
-    let to: Vec<Address> = to?.into_iter().map(|address| address.value).collect();
-    Some(Found { value: AliasConfig { from, to }, place })
+    Some(Found { value: AliasConfig { from, to: values(to?) }, place })
 }
 
 pub(crate) fn send_as(section: Section<'_, '_>) -> Option<SendAsConfig> {
@@ -156,16 +152,9 @@ pub(crate) fn send_as(section: Section<'_, '_>) -> Option<SendAsConfig> {
         None => address(text).map(SendAsAddress::Address),
     };
     let addresses = section.need("addresses", section.list("addresses", from));
-    for key in ["accounts", "addresses"] {
-        if section.is_empty_list(key) {
-            section.wrong(format!("send_as.{key} is empty"));
-        }
-    }
+    section.refuse_empty_list("accounts");
+    section.refuse_empty_list("addresses");
     let add_sender = section.boolean("add_sender").is_none_or(|found| found.value);
     section.end();
-    Some(SendAsConfig {
-        accounts: accounts?.into_iter().map(|found| found.value).collect(),
-        addresses: addresses?.into_iter().map(|found| found.value).collect(),
-        add_sender,
-    })
+    Some(SendAsConfig { accounts: values(accounts?), addresses: values(addresses?), add_sender })
 }

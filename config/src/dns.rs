@@ -2,7 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use crate::{facts::FileFacts, reader::Section, texts::socket};
+use crate::{
+    facts::FileFacts,
+    reader::{Section, values},
+    texts::socket,
+};
 
 /// `dns.dnssec`
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -39,12 +43,11 @@ const DNSSEC: [(&str, Dnssec); 4] = [
 impl FileFacts<'_> {
     pub(crate) fn dns(&self, root: &Section<'_, '_>) -> DnsConfig {
         let section = root.table("dns");
-        let servers = section.list("servers", socket).unwrap_or_default();
+        let servers = section.list("servers", socket).map(values).unwrap_or_default();
         let dnssec = section.word("dnssec", &DNSSEC).unwrap_or_default();
         let trust_anchors =
             if section.has("trust_anchors") { self.file(&section, "trust_anchors") } else { None };
         section.end();
-        let servers = servers.into_iter().map(|server| server.value).collect();
         DnsConfig { servers, dnssec, trust_anchors }
     }
 }

@@ -64,6 +64,11 @@ impl StsMode {
 const STS_MODES: [(&str, StsMode); 3] =
     [("testing", StsMode::Testing), ("enforce", StsMode::Enforce), ("none", StsMode::None)];
 
+/// Whether it is one of ours, and not one whose mail goes on to its own server.
+pub(crate) fn is_delivered_here(domains: &[Found<DomainConfig>], name: &Domain) -> bool {
+    domains.iter().any(|ours| ours.value.name == *name && ours.value.relay_to.is_none())
+}
+
 /// Seconds of a day.
 const DAY: u64 = 86_400;
 

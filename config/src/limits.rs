@@ -5,7 +5,7 @@ use std::time::Duration;
 use waypost_mail::Solicitation;
 
 use crate::{
-    reader::Section,
+    reader::{Section, values},
     texts::{short, size},
 };
 
@@ -88,8 +88,7 @@ fn no_soliciting(section: &Section<'_, '_>) -> Option<Solicitation> {
     };
     let words = section.list("no_soliciting", one).filter(|words| !words.is_empty())?;
     let place = words.first().map(|word| word.place.clone());
-    let words: Vec<String> = words.into_iter().map(|word| word.value).collect();
-    let all = Solicitation::parse(&words.join(","))
+    let all = Solicitation::parse(&values(words).join(","))
         .filter(|all| all.to_string().len() <= NO_SOLICITING_CHARACTERS_MAX);
     if all.is_none() {
         let most = NO_SOLICITING_CHARACTERS_MAX;

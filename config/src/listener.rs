@@ -6,7 +6,7 @@ use crate::{
     facts::FileFacts,
     network::{Network, networks},
     next_hop::SOCKET_PATH_BYTES_MAX,
-    reader::{Found, Section},
+    reader::{Found, Section, values},
     texts::{short, socket},
 };
 
@@ -257,7 +257,7 @@ fn unix_socket(
                 section.wrong("a Unix socket is for the service \"lmtp\" only");
             }
             let mode = mode.map_or(file.mode, |mode| mode.value);
-            let users = users.into_iter().flatten().map(|user| user.value).collect();
+            let users = users.map(values).unwrap_or_default();
             ListenAddress::Unix(SocketFile { mode, users, ..file })
         }
         ip @ ListenAddress::Ip(_) => {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::reader::Section;
+use crate::reader::{Section, values};
 
 /// A network: address and prefix length.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -96,7 +96,7 @@ pub(crate) fn network(text: &str) -> Result<Network, String> {
 
 /// Networks whose word is taken for something; none where the key is missing.
 pub(crate) fn networks(section: &Section<'_, '_>, key: &str) -> Vec<Network> {
-    section.list(key, network).into_iter().flatten().map(|network| network.value).collect()
+    section.list(key, network).map(values).unwrap_or_default()
 }
 
 pub(crate) fn trust(root: &Section<'_, '_>) -> Vec<Network> {
@@ -104,7 +104,7 @@ pub(crate) fn trust(root: &Section<'_, '_>) -> Vec<Network> {
     for section in root.tables("trust") {
         let listed = section.need("networks", section.list("networks", network));
         section.end();
-        networks.extend(listed.into_iter().flatten().map(|network| network.value));
+        networks.extend(listed.map(values).unwrap_or_default());
     }
     networks
 }

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::{facts::FileFacts, reader::Section};
+use crate::{
+    facts::FileFacts,
+    reader::{Section, values},
+};
 
 /// `[oauth]`: logins by bearer tokens.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,8 +63,7 @@ impl FileFacts<'_> {
         // What OpenID's tokens and what introspection (RFC 7662 section 2.2) call it.
         let usual = if matches!(source, Some(TokenSource::Introspection(_))) { "username" } else { "email" };
         let claim = string("claim").unwrap_or_else(|| usual.to_owned());
-        let roots = section.list("roots", |file| self.readable(file)).unwrap_or_default();
-        let roots = roots.into_iter().map(|file| file.value).collect();
+        let roots = section.list("roots", |file| self.readable(file)).map(values).unwrap_or_default();
         section.end();
         Some(OauthConfig { issuer: issuer?, audience: audience?, claim, source: source?, roots })
     }

@@ -172,7 +172,7 @@ pub(crate) fn read(root: &Section<'_, '_>) -> QueueConfig {
     let mx_port = section.number("mx_port", 1..=65_535).and_then(|port| u16::try_from(port).ok());
     let destinations = section.tables("destination").into_iter().filter_map(destination);
     let config = QueueConfig {
-        retry: waits(&section, "queue").unwrap_or(default.retry),
+        retry: waits(&section).unwrap_or(default.retry),
         lifetime: section.duration("lifetime").unwrap_or(default.lifetime),
         warn_after: section.duration("warn_after").unwrap_or(default.warn_after),
         mx_port: mx_port.unwrap_or(default.mx_port),
@@ -232,8 +232,7 @@ fn suppression(section: Section<'_, '_>) -> SuppressionConfig {
     let statuses = section.list("statuses", status);
     let config = SuppressionConfig {
         enabled: section.boolean("enabled").map_or(default.enabled, |found| found.value),
-        statuses: statuses
-            .map_or(default.statuses, |list| list.into_iter().map(|found| found.value).collect()),
+        statuses: statuses.map_or(default.statuses, values),
         bounces: often("bounces").unwrap_or(default.bounces),
         complaints: often("complaints").unwrap_or(default.complaints),
         expires: section.parsed("expires", expires).map_or(default.expires, |found| found.value),
@@ -246,7 +245,7 @@ fn destination(section: Section<'_, '_>) -> Option<DestinationConfig> {
     let name = section.need("domain", section.parsed("domain", domain));
     let per_minute = section.number("messages_per_minute", 0..=1_000_000);
     let config = DestinationConfig {
-        retry: waits(&section, "queue.destination"),
+        retry: waits(&section),
         lifetime: section.duration("lifetime"),
         warn_after: section.duration("warn_after"),
         connections: count(&section, "connections"),
@@ -259,15 +258,13 @@ fn destination(section: Section<'_, '_>) -> Option<DestinationConfig> {
 }
 
 /// Waits between tries, at least one.
-fn waits(section: &Section<'_, '_>, path: &str) -> Option<Vec<Duration>> {
+fn waits(section: &Section<'_, '_>) -> Option<Vec<Duration>> {
     let wait = |text: &str| {
         duration(text).and_then(|wait| if wait.is_zero() { Err("a wait of 0".to_owned()) } else { Ok(wait) })
     };
     let waits = section.list("retry", wait);
-    if section.is_empty_list("retry") {
-        section.wrong(format!("{path}.retry is empty"));
-    }
-    waits.map(|waits| waits.into_iter().map(|wait| wait.value).collect::<Vec<_>>()).filter(|w| !w.is_empty())
+    section.refuse_empty_list("retry");
+    waits.map(values).filter(|waits| !waits.is_empty())
 }
 
 fn count(section: &Section<'_, '_>, key: &str) -> Option<usize> {

@@ -193,10 +193,13 @@ impl<'a, 'i> Section<'a, 'i> {
         self.section(key, found)
     }
 
-    /// Whether a key is there, with a list of nothing.
-    pub(crate) fn is_empty_list(&self, key: &str) -> bool {
+    /// Notes a key that is there with a list of nothing.
+    pub(crate) fn refuse_empty_list(&self, key: &str) {
         let value = self.table.and_then(|table| table.get(key));
-        value.and_then(|value| value.get_ref().as_array()).is_some_and(|list| list.iter().next().is_none())
+        if value.and_then(|value| value.get_ref().as_array()).is_some_and(|list| list.iter().next().is_none())
+        {
+            self.wrong(format!("{}{key} is empty", self.path));
+        }
     }
 
     /// Whether a key is there.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use waypost_mail::Address;
 
 use crate::{
-    domain::DomainConfig,
+    domain::{DomainConfig, is_delivered_here},
     reader::{Found, Section, values},
     texts::{address, duration},
 };
@@ -62,10 +62,7 @@ pub(crate) fn read(root: &Section<'_, '_>, domains: &[Found<DomainConfig>]) -> R
     let name = |key| section.parsed(key, report_name).map(|found| found.value);
     let from = section.parsed("from", |text| {
         let from = address(text)?;
-        let is_ours =
-            |ours: &Found<DomainConfig>| ours.value.name == from.domain && ours.value.relay_to.is_none();
-        let known = domains.iter().any(is_ours) && !from.needs_smtputf8();
-        if known {
+        if is_delivered_here(domains, &from.domain) && !from.needs_smtputf8() {
             Ok(from)
         } else {
             Err(format!("{text:?} is in no [[domain]] whose mail is delivered here"))

@@ -5,7 +5,7 @@ use waypost_mail::Domain;
 use crate::{
     facts::FileFacts,
     next_hop::{NextHop, SourceAddresses, next_hop, source_addresses},
-    reader::{Found, Section},
+    reader::{Found, Section, values},
     texts::domain,
 };
 
@@ -77,11 +77,8 @@ impl FileFacts<'_> {
         let destination = section.need("domain", section.parsed("domain", any_domain));
         let sender = section.parsed("sender", domain).map(|found| found.value);
         let hops = section.need("next_hop", section.one_or_more("next_hop", next_hop));
-        let hops: Option<Vec<NextHop>> = hops.map(|hops| hops.into_iter().map(|hop| hop.value).collect());
-        if section.is_empty_list("next_hop") {
-            section.wrong("route.next_hop is empty");
-        }
-        let hops = hops.filter(|hops| !hops.is_empty());
+        section.refuse_empty_list("next_hop");
+        let hops = hops.map(values).filter(|hops| !hops.is_empty());
         let protocol = section.word("protocol", &ROUTE_PROTOCOLS);
         let tls = section.word("tls", &ROUTE_TLS);
         let (username, password) = (section.string("username"), self.secret(&section, "password"));

@@ -3,7 +3,7 @@
 use waypost_mail::Domain;
 
 use crate::{
-    domain::DomainConfig,
+    domain::{DomainConfig, is_delivered_here},
     reader::{Found, Section},
     texts::domain,
 };
@@ -22,9 +22,11 @@ pub(crate) fn read(root: &Section<'_, '_>, domains: &[Found<DomainConfig>]) -> S
     let enabled = section.boolean("enabled").is_none_or(|enabled| enabled.value);
     let domain = section.parsed("domain", |text| {
         let name = domain(text)?;
-        let is_ours = |ours: &Found<DomainConfig>| ours.value.name == name && ours.value.relay_to.is_none();
-        let known = domains.iter().any(is_ours);
-        if known { Ok(name) } else { Err(format!("{text:?} is no [[domain]] whose mail is delivered here")) }
+        if is_delivered_here(domains, &name) {
+            Ok(name)
+        } else {
+            Err(format!("{text:?} is no [[domain]] whose mail is delivered here"))
+        }
     });
     section.end();
     SrsConfig { enabled, domain: domain.map(|found| found.value) }

@@ -6,7 +6,7 @@ use waypost_mail::Domain;
 
 use crate::{
     facts::FileFacts,
-    reader::{Found, Section},
+    reader::{Found, Section, values},
     texts::domain,
 };
 
@@ -123,12 +123,9 @@ impl FileFacts<'_> {
         let certificates = section.tables("certificate_for").into_iter().filter_map(|section| {
             let names = section.need("names", section.list("names", domain));
             let (certificate, key) = (self.file(&section, "certificate"), self.file(&section, "key"));
-            if section.is_empty_list("names") {
-                section.wrong("names is empty");
-            }
+            section.refuse_empty_list("names");
             section.end();
-            let names = names?.into_iter().map(|name| name.value).collect();
-            Some(CertificateConfig { names, certificate: certificate?, key: key? })
+            Some(CertificateConfig { names: values(names?), certificate: certificate?, key: key? })
         });
         let certificates = certificates.collect();
         section.end();
@@ -155,11 +152,11 @@ impl FileFacts<'_> {
             }
         }
         OutboundTlsConfig {
-            roots: roots.into_iter().flatten().map(|file| file.value).collect(),
+            roots: roots.map(values).unwrap_or_default(),
             mta_sts,
             mta_sts_port: port.unwrap_or(443),
             lost,
-            domains: domains.into_iter().map(|policy| policy.value).collect(),
+            domains: values(domains),
         }
     }
 }
@@ -193,11 +190,9 @@ fn tls_policy(section: Section<'_, '_>) -> Option<Found<TlsPolicyConfig>> {
     if section.has("mx") && level.is_some_and(|level| level != TlsLevel::Verify) {
         section.wrong("tls_policy.mx goes with the level \"verify\" only");
     }
-    if section.is_empty_list("mx") {
-        section.wrong("tls_policy.mx is empty");
-    }
+    section.refuse_empty_list("mx");
     section.end();
     let Found { value: domain, place } = destination?;
-    let exchangers = exchangers.into_iter().flatten().map(|name| name.value).collect();
+    let exchangers = exchangers.map(values).unwrap_or_default();
     Some(Found { value: TlsPolicyConfig { domain, level: level?, exchangers }, place })
 }
